@@ -1,0 +1,58 @@
+# What a developer and CI run. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+FAST := not ray and not slow and not gpu and not cluster
+PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo lint check test test-ray wheel lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## create .venv and install raytrain with its tools (again only when pyproject.toml or constraints.txt changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+	  echo "raytrain needs Python 3.11 or newer; '$(PYTHON)' is older or not there." >&2; \
+	  echo "Name another one, for example: make PYTHON=python3.12 venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,aws]"
+	@touch $@
+
+demo: $(STAMP) ## compare five small networks on the digits that come with scikit-learn
+	$(BIN)/raytrain compare experiments/quick.yaml
+
+lint: $(STAMP) ## the static checks alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/vulture
+	$(BIN)/typos
+
+check: lint ## everything fast: the static checks and the tests that need no Ray
+	$(BIN)/pytest -q -m "$(FAST)"
+
+test: lint ## everything: the static checks, all tests, the coverage floor
+	$(BIN)/pytest --cov --cov-report=term
+
+test-ray: $(STAMP) ## only the tests that start Ray
+	$(BIN)/pytest -m "ray or cluster"
+
+wheel: $(STAMP) ## build dist/raytrain-*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+lock: $(STAMP) ## resolve constraints.txt again; `make lock UPGRADE=--upgrade` takes the newest versions
+	@printf '%s\n' $(PINS) > $(VENV)/pins.txt
+	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --all-extras $(UPGRADE) \
+	  --constraints $(VENV)/pins.txt --output-file constraints.txt pyproject.toml
+
+clean: ## remove caches and build outputs; runs/ and .venv stay
+	rm -rf build dist htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

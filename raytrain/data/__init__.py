@@ -1,0 +1,11 @@
+"""Data sets as uint8 arrays: sources by name, path or URI, and the fixed split into train, val and test.
+
+`raytrain.data.batches`, which puts them on the device, is left out here because it imports torch.
+"""
+
+from raytrain.data.cache import data_home
+from raytrain.data.images import ImageDataset, LabelledImages, Splits
+from raytrain.data.sources import DATASETS, load
+from raytrain.data.split import split
+
+__all__ = ["DATASETS", "ImageDataset", "LabelledImages", "Splits", "data_home", "load", "split"]

@@ -1,0 +1,137 @@
+"""Batches gathered from a data set that lies as uint8 on the device; the same on every rank."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raytrain.data.images import LabelledImages
+from raytrain.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceImages:
+    """Labelled images on the device that trains.
+
+    Attributes:
+        images: (N, H, W, 3) uint8; CIFAR-10's training images are 154 MB.
+        labels: (N,) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def on_device(images: LabelledImages, device: torch.device) -> DeviceImages:
+    """Return the images on `device`: the same memory on a CPU, one copy on an accelerator."""
+    with warnings.catch_warnings():
+        # Arrays out of Ray's object store are read-only, and nobody writes to them here.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return DeviceImages(
+            images=torch.from_numpy(images.images).to(device),  # pyright: ignore[reportUnknownMemberType]
+            labels=torch.from_numpy(images.labels).to(device),  # pyright: ignore[reportUnknownMemberType]
+        )
+
+
+def permutation(n: int, *, seed: int, epoch: int) -> Tensor:
+    """Return the order of `n` images in an epoch, (n,) int64 on the CPU, the same on every rank.
+
+    Args:
+        n: How many images.
+        seed: Of the recipe, at least 0.
+        epoch: At least 0; neighbouring seeds and epochs give unrelated orders.
+    """
+    mixed = int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
+    return torch.randperm(n, generator=torch.Generator().manual_seed(mixed))
+
+
+def steps_per_epoch(n: int, *, batch_size: int, world_size: int = 1) -> int:
+    """Return how many batches `training_batches` yields: the last incomplete one is dropped.
+
+    Fewer images than `batch_size` are one batch, less what does not divide by `world_size`.
+
+    Args:
+        n: How many images.
+        batch_size: Images per step over all ranks.
+        world_size: How many ranks share a batch.
+
+    Raises:
+        DataError: There are fewer images than ranks.
+    """
+    if n < world_size:
+        raise DataError(f"{n} training images cannot be shared by {world_size} workers; use fewer workers")
+    return max(1, n // batch_size)
+
+
+def training_batches(
+    data: DeviceImages, *, batch_size: int, order: Tensor, rank: int = 0, world_size: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield this rank's share of each batch of the epoch.
+
+    Args:
+        data: All training images, on every rank.
+        batch_size: Images per step over all ranks, a multiple of `world_size`.
+        order: (n,) int64, rows of `data`; batch k is `order[k * batch_size:(k + 1) * batch_size]`.
+        rank: Takes every `world_size`-th image of a batch, from this one on.
+        world_size: How many ranks share a batch.
+
+    Yields:
+        (B, 3, H, W) uint8 images in channels_last memory, and their (B,) int64 labels.
+
+    Raises:
+        DataError: There are fewer images than ranks.
+    """
+    n = len(order)
+    steps = steps_per_epoch(n, batch_size=batch_size, world_size=world_size)
+    size = min(batch_size, n - n % world_size)
+    order = order.to(data.labels.device)
+    for step in range(steps):
+        rows = order[step * size : (step + 1) * size][rank::world_size]
+        # index_select is 19x as fast as images[rows] on a CPU: 0.025 and 0.48 ms for 512 images of CIFAR-10.
+        yield data.images.index_select(0, rows).permute(0, 3, 1, 2), data.labels.index_select(0, rows)
+
+
+def evaluation_batches(
+    data: DeviceImages, *, batch_size: int = 1000, rank: int = 0, world_size: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield this rank's contiguous share of the images, in order; each image comes up on one rank, once.
+
+    Args:
+        data: All images, on every rank.
+        batch_size: Images per batch on this rank; the last may be smaller.
+        rank: Its share comes before that of the next rank.
+        world_size: How many ranks share the images; the shares differ by at most one image.
+
+    Yields:
+        (B, 3, H, W) uint8 images in channels_last memory, and their (B,) int64 labels; views, not copies.
+    """
+    start, end = len(data) * rank // world_size, len(data) * (rank + 1) // world_size
+    for first in range(start, end, batch_size):
+        last = min(first + batch_size, end)
+        yield data.images[first:last].permute(0, 3, 1, 2), data.labels[first:last]
+
+
+def normalize(
+    images: Tensor, *, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return (images - mean) / std per channel, as one multiplication and addition in float32.
+
+    Args:
+        images: (N, 3, H, W), uint8 in [0, 255] or float in [0, 1]; its memory format is kept.
+        mean: One per channel, on the scale [0, 1].
+        std: One per channel, on the scale [0, 1].
+        dtype: Of the result, rounded to at the end.
+    """
+    full = 255 if images.dtype == torch.uint8 else 1
+    scale = [1 / (full * s) for s in std]
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    weights = torch.tensor([scale, shift], dtype=torch.float32, device=images.device)[
+        :, :, None, None
+    ]  # (2, 3, 1, 1)
+    return torch.addcmul(weights[1], images.to(torch.float32), weights[0]).to(dtype)

@@ -1,0 +1,82 @@
+"""Images as files in one folder per class: train/<class>/* and test/<class>/*."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.data.cache import cached
+from raytrain.data.decode import decode_all
+from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
+from raytrain.data.source_folder import READERS, SourceFolder, hash_files
+from raytrain.errors import DataError
+
+# Part of the cache key: raise it when the same files shall give other arrays.
+FORMAT = "folder-1"
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
+FILES = 1024  # encoded files in memory at a time
+
+
+def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
+    """Return the data set in a folder that holds train/, decoded once per machine.
+
+    Only these two levels are looked at, so links that lead back up do no harm. Files whose name does not end
+    like an image, and hidden ones, are ignored. Labels follow the sorted class names.
+
+    Args:
+        folder: What holds train/ and test/.
+        image_size: Height and width in pixels; images of another size are cropped centrally and resized.
+
+    Raises:
+        DataError: A class or an image is missing or not usable; the message says which.
+    """
+    train, test = _class_files(folder, "train"), _class_files(folder, "test")
+    for part, lacking in (("test", train.keys() - test.keys()), ("train", test.keys() - train.keys())):
+        if lacking:
+            raise DataError(
+                f"{folder.address}: train/ and test/ must hold the same classes; {part}/ lacks "
+                f"{', '.join(sorted(lacking))}"
+            )
+
+    def build() -> ImageDataset:
+        return image_dataset(
+            _read(folder, train, image_size=image_size),
+            _read(folder, test, image_size=image_size),
+            classes=tuple(train),
+        )
+
+    source = hash_files(folder, [name for part in (train, test) for names in part.values() for name in names])
+    return cached(f"{FORMAT}-{image_size}-{source[:32]}", build)
+
+
+def _class_files(folder: SourceFolder, part: str) -> dict[str, list[str]]:
+    """Return the image files of each class, relative to `folder` and sorted."""
+    where = folder.locate(part)
+    found = {name: _image_files(folder, f"{part}/{name}") for name in folder.folder(part).folders()}
+    if not found:
+        raise DataError(f"{where} holds no class; it must have one folder per class, with its images")
+    empty = [name for name, files in found.items() if not files]
+    if empty:
+        raise DataError(
+            f"{where}: no image for the class {', '.join(empty)}; add some, or remove the folder "
+            f"(image files end in {' '.join(SUFFIXES)})"
+        )
+    return found
+
+
+def _image_files(folder: SourceFolder, path: str) -> list[str]:
+    return [f"{path}/{name}" for name in folder.folder(path).files() if name.lower().endswith(SUFFIXES)]
+
+
+def _read(folder: SourceFolder, part: dict[str, list[str]], *, image_size: int) -> LabelledImages:
+    files = [name for names in part.values() for name in names]
+    labels = np.repeat(np.arange(len(part), dtype=np.int64), [len(names) for names in part.values()])
+    images: list[NDArray[np.uint8]] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(files), FILES):
+            chunk = files[start : start + FILES]
+            encoded = list(pool.map(folder.read, chunk))
+            paths = [folder.locate(name) for name in chunk]
+            images.append(decode_all(encoded, image_size=image_size, name=paths.__getitem__))
+    return LabelledImages(np.concatenate(images), labels)

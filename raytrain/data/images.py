@@ -1,0 +1,72 @@
+"""Labelled images in memory: what a source returns and what training reads."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images and their labels, row by row.
+
+    Attributes:
+        images: (N, H, W, 3) uint8, C-contiguous.
+        labels: (N,) int64, each an index into the class names.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """A data set as its source delivers it.
+
+    Attributes:
+        train: All training images; the validation images are still among them.
+        test: The test images, read once at the end of a run.
+        classes: The name of each label.
+        fingerprint: The first 16 hex digits of the SHA-256 of the decoded content.
+    """
+
+    train: LabelledImages
+    test: LabelledImages
+    classes: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set split for training; pickle protocol 5 sends the arrays out of band.
+
+    Attributes:
+        train: The images that train the model.
+        val: The images that choose the epoch and the trial; may be empty.
+        test: The images that judge the model.
+        classes: The name of each label.
+        mean: Per channel of `train`, on the scale [0, 1].
+        std: Population standard deviation per channel of `train`, on the scale [0, 1].
+        fingerprint: That of the data set, whatever the split.
+    """
+
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fingerprint: str
+
+
+def image_dataset(train: LabelledImages, test: LabelledImages, *, classes: tuple[str, ...]) -> ImageDataset:
+    """Return the data set with the fingerprint of its content."""
+    digest = hashlib.sha256(repr(classes).encode())
+    for array in (train.images, train.labels, test.images, test.labels):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return ImageDataset(train=train, test=test, classes=classes, fingerprint=digest.hexdigest()[:16])

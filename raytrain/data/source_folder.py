@@ -1,0 +1,126 @@
+"""Folders that hold a data set, on the local disk or on any file system that pyarrow knows."""
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from raytrain.errors import DataError
+
+arrow_fs: Any = fs  # pyarrow ships no types
+
+# Enough to hide the latency of an object store.
+READERS = 16
+
+
+@dataclass(frozen=True)
+class SourceFolder:
+    """A folder that is read, addressed as the user gave it.
+
+    Attributes:
+        filesystem: A `pyarrow.fs.FileSystem`.
+        path: Where the folder is within `filesystem`.
+        address: What to call it in messages.
+    """
+
+    filesystem: Any
+    path: str
+    address: str
+
+    def exists(self) -> bool:
+        """Return whether this is a folder that is there."""
+        return _kind(self._look(self.path)) == "Directory"
+
+    def files(self) -> list[str]:
+        """Return the sorted names of the files in it, hidden ones left out."""
+        return self._names("File")
+
+    def folders(self) -> list[str]:
+        """Return the sorted names of the folders in it, hidden ones left out."""
+        return self._names("Directory")
+
+    def folder(self, name: str) -> "SourceFolder":
+        """Return the folder of that name within this one, whether or not it exists."""
+        return SourceFolder(self.filesystem, f"{self.path}/{name}", self.locate(name))
+
+    def locate(self, name: str) -> str:
+        """Return what to call a file of this folder in messages."""
+        return f"{self.address.rstrip('/')}/{name}"
+
+    def open(self, name: str) -> Any:
+        """Return the file as a seekable `pyarrow.NativeFile`, to be closed by the caller."""
+        return self.filesystem.open_input_file(f"{self.path}/{name}")
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            with self.open(name) as file:
+                content: bytes = file.read()
+        except OSError as error:
+            raise DataError(
+                f"{self.locate(name)} cannot be read ({error}); check that it is there"
+            ) from error
+        return content
+
+    def _names(self, kind: str) -> list[str]:
+        infos: list[Any] = self._look(arrow_fs.FileSelector(self.path, allow_not_found=True))
+        names: list[str] = [info.base_name for info in infos if _kind(info) == kind]
+        return sorted(name for name in names if not name.startswith("."))
+
+    def _look(self, what: Any) -> Any:
+        try:
+            return self.filesystem.get_file_info(what)
+        except OSError as error:
+            raise DataError(
+                f"{self.address} cannot be listed ({error}); check the address and access"
+            ) from error
+
+
+def open_folder(address: str) -> SourceFolder:
+    """Return the folder at a local path or, where `address` holds "://", at a URI such as s3://bucket/data.
+
+    Raises:
+        DataError: The URI is not one that pyarrow can open.
+    """
+    if "://" not in address:
+        return SourceFolder(
+            arrow_fs.LocalFileSystem(), Path(address).expanduser().absolute().as_posix(), address
+        )
+    try:
+        filesystem, path = arrow_fs.FileSystem.from_uri(address)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{address} cannot be opened ({error}); give a folder, or a URI that pyarrow.fs reads"
+        ) from error
+    return SourceFolder(filesystem, path.rstrip("/"), address)
+
+
+def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
+    """Return the SHA-256 of the names and contents of files, 64 hex digits; where the folder is has no part.
+
+    Args:
+        folder: What holds the files.
+        names: Relative to `folder`, with slashes for those in its subfolders.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+
+    def hash_file(name: str) -> str:
+        return f"{name}\0{hashlib.sha256(folder.read(name)).hexdigest()}\0"
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return hashlib.sha256("".join(pool.map(hash_file, names)).encode()).hexdigest()
+
+
+def _kind(info: Any) -> str:
+    name: str = info.type.name
+    return name

@@ -1,0 +1,131 @@
+"""The fixed split of the training images into training and validation."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.data.images import ImageDataset, LabelledImages, Splits
+from raytrain.errors import DataError
+
+# One split for every recipe and seed, so that trials are compared on the same validation images.
+SPLIT_SEED = 0
+
+# Images per histogram: bincount widens uint8 to int64, so all of CIFAR-10 at once would take 1.2 GB.
+CHUNK = 1000
+
+
+def split(dataset: ImageDataset, val_size: float) -> Splits:
+    """Return the data set with `val_size` of its training images set aside, stratified by class.
+
+    Both parts keep the order of the source. The mean and the standard deviation are those of the images
+    left for training, never of the validation or test images.
+
+    Args:
+        dataset: What a source returned.
+        val_size: 0 for no validation images, a share of the training images below 1, or a count.
+
+    Raises:
+        DataError: The training images cannot be split that way.
+    """
+    count = _validation_count(dataset.train, val_size)
+    if count == 0:
+        train, val = dataset.train, _take(dataset.train, np.empty(0, dtype=np.int64))
+    else:
+        train_rows, val_rows = stratified(dataset.train.labels, count, classes=dataset.classes)
+        train, val = _take(dataset.train, train_rows), _take(dataset.train, val_rows)
+    mean, std = channel_statistics(train.images)
+    return Splits(
+        train=train,
+        val=val,
+        test=dataset.test,
+        classes=dataset.classes,
+        mean=mean,
+        std=std,
+        fingerprint=dataset.fingerprint,
+    )
+
+
+def stratified(
+    labels: NDArray[np.int64], count: int, *, classes: tuple[str, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted rows kept and the sorted rows set aside, each class in proportion.
+
+    Args:
+        labels: (N,) int64.
+        count: How many rows to set aside.
+        classes: The name of each label, for messages.
+
+    Raises:
+        DataError: A part cannot hold every class, or a class has fewer than two images.
+    """
+    present, sizes = np.unique(labels, return_counts=True)
+    if count < len(present) or len(labels) - count < len(present):
+        raise DataError(
+            f"{count} validation images of {len(labels)} training images cannot be stratified "
+            f"over {len(present)} classes; set val_size to 0 or so that "
+            f"both parts have {len(present)} images or more"
+        )
+    if sizes.min() < 2:
+        name = classes[int(present[sizes.argmin()])]
+        raise DataError(
+            f"class {name!r} has 1 training image; a class needs 2 or more to be in both training and "
+            "validation: add images, drop the class, or set val_size to 0"
+        )
+    from sklearn.model_selection import train_test_split  # 2 s to import, and only needed here
+
+    rows = np.arange(len(labels), dtype=np.int64)
+    parts: Any = train_test_split(rows, test_size=count, stratify=labels, random_state=SPLIT_SEED)
+    kept, aside = parts
+    return np.sort(kept), np.sort(aside)
+
+
+def channel_statistics(
+    images: NDArray[np.uint8],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and population standard deviation per channel of `images` / 255.
+
+    Computed in integers from one histogram per channel, so exact up to the last rounding. A channel of one
+    single value gets the deviation 1, so that normalising it gives zeros.
+
+    Args:
+        images: (N, H, W, 3) uint8, N at least 1.
+    """
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for start in range(0, len(images), CHUNK):
+        pixels = images[start : start + CHUNK].reshape(-1, 3)
+        for channel in range(3):
+            counts[channel] += np.bincount(pixels[:, channel], minlength=256)
+    red, green, blue = (_moments(row) for row in counts)
+    return (red[0], green[0], blue[0]), (red[1], green[1], blue[1])
+
+
+def _moments(counts: NDArray[np.int64]) -> tuple[float, float]:
+    values = np.arange(256, dtype=np.int64)
+    pixels, total, squares = int(counts.sum()), int(counts @ values), int(counts @ values**2)
+    spread = pixels * squares - total * total  # of Python integers: exceeds 64 bits on CIFAR-10
+    return total / (255 * pixels), math.sqrt(spread) / (255 * pixels) if spread else 1.0
+
+
+def _validation_count(train: LabelledImages, val_size: float) -> int:
+    if not math.isfinite(val_size) or val_size < 0 or (val_size > 1 and val_size != int(val_size)):
+        raise DataError(
+            f"val_size is {val_size}; give 0 for none, a share below 1, or a whole number of images"
+        )
+    count = round(val_size * len(train)) if val_size < 1 else int(val_size)
+    if count >= len(train):
+        raise DataError(
+            f"val_size {val_size} leaves nothing to train on: there are {len(train)} training images; "
+            "give a smaller number, or a share below 1"
+        )
+    if val_size > 0 and count == 0:
+        raise DataError(
+            f"val_size {val_size} of {len(train)} training images is no image; "
+            "give a larger share, or 0 for none"
+        )
+    return count
+
+
+def _take(images: LabelledImages, rows: NDArray[np.int64]) -> LabelledImages:
+    return LabelledImages(images=images.images[rows], labels=images.labels[rows])

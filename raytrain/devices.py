@@ -1,0 +1,26 @@
+"""The device and the arithmetic that a training run uses."""
+
+import os
+
+import torch
+
+
+def choose_device() -> torch.device:
+    """Return this process's GPU when it has one that torch can use, else the CPU."""
+    if torch.cuda.is_available():
+        index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+        return torch.device("cuda", index)
+    return torch.device("cpu")
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Return `precision`, with auto resolved to what `device` computes fast in: bf16, fp16 or fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # Without these instructions bf16 on a CPU is emulated, and slower than fp32.
+    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
+
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -1,0 +1,55 @@
+"""The errors a user can meet, each with the exit code of the command that meets it.
+
+A message says what was given, what is allowed and what to do. Anything that is not a
+`RaytrainError` is a bug of ours and ends with exit code 1 and a traceback.
+"""
+
+from typing import ClassVar
+
+
+class RaytrainError(Exception):
+    """Base of every error that raytrain raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ExperimentError(RaytrainError):
+    """An experiment, a recipe, an override or an option is invalid."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class DataError(RaytrainError):
+    """A data set is neither a known name nor a usable path, or its content is not as it must be."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class RunFolderError(RaytrainError):
+    """A run folder is missing, unreadable, or holds another experiment than the one asked for."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class PreflightError(RaytrainError):
+    """The run cannot be scheduled, stored or fed, and nothing was started."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class ClusterError(RaytrainError):
+    """The Ray cluster is unreachable, refused us, or runs other versions."""
+
+    exit_code: ClassVar[int] = 6
+
+
+class DivergenceError(RaytrainError):
+    """The loss of a training run is no longer finite: a result of that recipe, not a fault.
+
+    Attributes:
+        epoch: The epoch, counted from 1, in which it happened.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the training loss is not finite in epoch {epoch}")
+        self.epoch = epoch

@@ -1,0 +1,96 @@
+"""Folders on a local disk or in object storage, through one small interface."""
+
+import os
+from pathlib import Path
+
+from pyarrow import fs
+
+from raytrain.errors import PreflightError
+
+
+class Folder:
+    """A folder by its path or URI (`s3://`, `gs://`, `file://`); it need not exist before it is written to."""
+
+    def __init__(self, filesystem: fs.FileSystem, path: str) -> None:
+        self._filesystem = filesystem
+        self._path = path.rstrip("/")
+        self._local = isinstance(filesystem, fs.LocalFileSystem)
+
+    @classmethod
+    def at(cls, location: str | Path) -> "Folder":
+        """Return the folder at `location`.
+
+        Raises:
+            PreflightError: The URI has a scheme that pyarrow cannot open here, or is malformed.
+        """
+        text = str(location)
+        if "://" not in text:
+            return cls(fs.LocalFileSystem(), str(Path(text).absolute()))
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except (ValueError, OSError, NotImplementedError) as error:
+            raise PreflightError(
+                f"{text}: cannot be opened as storage ({error}); give a folder, or a URI such as s3://bucket/runs"
+            ) from error
+        return cls(filesystem, path)
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self._filesystem, f"{self._path}/{name}")
+
+    def __str__(self) -> str:
+        return self._path if self._local else f"{self._filesystem.type_name}://{self._path}"
+
+    @property
+    def local_path(self) -> Path | None:
+        """Where the folder is on this machine's disk, or None in object storage."""
+        return Path(self._path) if self._local else None
+
+    def read(self, name: str) -> bytes:
+        """Return the content of the file `name`.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        with self._filesystem.open_input_file(self._file(name)) as stream:
+            return stream.read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Create or replace the file `name`; a reader sees the old content or the new, never a part."""
+        self._filesystem.create_dir(self._path, recursive=True)
+        # object storage shows a file only once it is complete; a local file is renamed into place
+        target = self._file(name)
+        written = f"{target}.{os.getpid()}.part" if self._local else target
+        with self._filesystem.open_output_stream(written) as stream:
+            stream.write(content)
+        if self._local:
+            self._filesystem.move(written, target)
+
+    def append(self, name: str, content: bytes) -> None:
+        """Add to the end of the file `name`; object storage cannot, so there it is written anew."""
+        if self._local:
+            self._filesystem.create_dir(self._path, recursive=True)
+            with self._filesystem.open_append_stream(self._file(name)) as stream:
+                stream.write(content)
+        else:
+            self.write(name, (self.read(name) if self.exists(name) else b"") + content)
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file or folder `name`."""
+        return self._filesystem.get_file_info(self._file(name)).type != fs.FileType.NotFound
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders inside, sorted; none if the folder does not exist."""
+        selector = fs.FileSelector(self._path, allow_not_found=True)
+        return sorted(info.base_name for info in self._filesystem.get_file_info(selector))
+
+    def delete(self, name: str) -> None:
+        """Remove the file `name`."""
+        self._filesystem.delete_file(self._file(name))
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it."""
+        if self._filesystem.get_file_info(self._path).type != fs.FileType.NotFound:
+            self._filesystem.delete_dir(self._path)
+
+    def _file(self, name: str) -> str:
+        return f"{self._path}/{name}"

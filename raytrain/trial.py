@@ -1,0 +1,161 @@
+"""One trial from start to end: go on from its checkpoint, train, save, and measure once at the end.
+
+It knows neither Ray nor the run folder's tables: `reports` yields, and whoever runs the trial passes them on.
+"""
+
+import copy
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from raytrain import checkpoint
+from raytrain.checkpoint import Checkpoint
+from raytrain.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size
+from raytrain.recipe import Recipe
+from raytrain.storage import Folder
+from raytrain.training import EpochMetrics, TrainState, train
+
+CHECKPOINT_SHARE = 0.05
+"""Most of the training time that writing checkpoints may take."""
+
+
+@dataclass(frozen=True)
+class FinalMetrics:
+    """Measured once, after the last epoch, with the weights of `epoch`.
+
+    Attributes:
+        epoch: The epoch whose weights were taken: the best on the validation split, or the last without one.
+        train: On the training split, not augmented.
+        val: On the validation split, or None without one.
+        test: On the test set.
+        precision: Arithmetic that was used: fp32, bf16 or fp16.
+        device: Where, such as "cpu" or a GPU's name.
+    """
+
+    epoch: int
+    train: Evaluation
+    val: Evaluation | None
+    test: Evaluation
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial tells after each epoch; `final` comes with the last one only."""
+
+    metrics: EpochMetrics
+    final: FinalMetrics | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain dicts, numbers and strings, nested as the fields are."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the report that `as_dict` made `values` of."""
+        metrics, final = _with_evaluations(values["metrics"]), values["final"]
+        return cls(EpochMetrics(**metrics), FinalMetrics(**_with_evaluations(final)) if final else None)
+
+
+def _with_evaluations(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: Evaluation(**value) if isinstance(value, dict) else value for key, value in values.items()}  # pyright: ignore[reportUnknownArgumentType]
+
+
+@dataclass
+class _Best:
+    """The weights to measure at the end, of the epoch with the highest validation accuracy.
+
+    Small validation splits tie often; then the lower loss decides.
+    """
+
+    epoch: int
+    accuracy: float
+    loss: float
+    weights: dict[str, Tensor]
+
+
+class TrialRun:
+    """A trial set up in this process, from its newest checkpoint if it has one.
+
+    Attributes:
+        recipe: What is trained.
+        state: May be watched from another thread, to show how far the trial is.
+    """
+
+    def __init__(self, recipe: Recipe, *, data: TrainingData, device: torch.device, checkpoints: Folder) -> None:
+        self.recipe = recipe
+        self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device)
+        self._data = data
+        self._checkpoints = checkpoints
+        self._best: _Best | None = None
+        self._history: list[EpochMetrics] = []
+        if saved := checkpoint.load(checkpoints, device=device):
+            self.state.load_state_dict(saved.state)
+            self._best = _Best(**saved.best) if saved.best else None
+            self._history = [EpochMetrics(**_with_evaluations(metrics)) for metrics in saved.history]
+
+    def reports(self, *, after: int = 0) -> Iterator[Report]:
+        """Yield a report for each epoch later than `after`, training those that the checkpoint does not hold.
+
+        A checkpoint is written before an epoch is reported: after the last one always, after others as long as
+        writing takes no more than `CHECKPOINT_SHARE` of the time, because epochs of a second are not worth a
+        checkpoint each. Under `torch.distributed` every rank yields the same and rank 0 writes.
+
+        Raises:
+            DivergenceError: The loss is not finite.
+        """
+        for metrics in self._history:
+            if metrics.epoch > after:
+                yield self._report(metrics)
+        writing = 0.0  # seconds that the last checkpoint took
+        written_at = time.perf_counter()
+        for metrics in train(self.recipe, self.state, self._data):
+            self._history.append(metrics)
+            self._keep_best(metrics)
+            now = time.perf_counter()
+            if metrics.epoch == self.recipe.epochs or writing <= CHECKPOINT_SHARE * (now - written_at):
+                self._save(metrics.epoch)
+                written_at = time.perf_counter()
+                writing = written_at - now
+            if metrics.epoch > after:
+                yield self._report(metrics)
+
+    def _report(self, metrics: EpochMetrics) -> Report:
+        return Report(metrics, self._measure() if metrics.epoch == self.recipe.epochs else None)
+
+    def _keep_best(self, metrics: EpochMetrics) -> None:
+        if metrics.val is None:
+            return
+        quality = (metrics.val.accuracy, -metrics.val.loss)
+        if self._best is None or quality > (self._best.accuracy, -self._best.loss):
+            # a copy: the model goes on training in the same memory
+            weights = {name: tensor.clone() for name, tensor in self.state.evaluated_model.state_dict().items()}
+            self._best = _Best(metrics.epoch, metrics.val.accuracy, metrics.val.loss, weights)
+
+    def _save(self, epoch: int) -> None:
+        if rank_and_world_size()[0] != 0:
+            return
+        best = vars(self._best) if self._best else None
+        history = [dataclasses.asdict(metrics) for metrics in self._history]
+        checkpoint.save(self._checkpoints, Checkpoint(epoch, self.state.state_dict(), best, history))
+
+    def _measure(self) -> FinalMetrics:
+        model, epoch = self.state.evaluated_model, self.state.epoch
+        if self._best and self._best.epoch != epoch:
+            model, epoch = copy.deepcopy(model), self._best.epoch
+            model.load_state_dict(self._best.weights)
+        data = self._data
+        train, val, test = (
+            evaluate(model, images, data=data, precision=self.state.precision) if len(images) else None
+            for images in (data.train, data.val, data.test)
+        )
+        device = self.state.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        assert train and test, "a data set has training and test images"
+        return FinalMetrics(epoch, train, val, test, self.state.precision, name)

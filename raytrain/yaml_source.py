@@ -1,0 +1,140 @@
+"""YAML 1.2 files as plain Python values that remember where in the file they stand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from raytrain.errors import ExperimentError
+
+Keys = tuple[str | int, ...]
+"""Keys and indices from the top of a document to a value, such as ("grid", "lr", 2)."""
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+
+
+@dataclass(frozen=True)
+class YamlSource:
+    """The content of one file.
+
+    Attributes:
+        name: What to call the file in messages.
+        values: Dicts, lists and scalars as the YAML core schema reads them, so `5e-3` is a number.
+        positions: Line and column, counted from 1, of every key and list item.
+    """
+
+    name: str
+    values: dict[str, Any]
+    positions: dict[Keys, tuple[int, int]]
+
+    def where(self, path: Keys) -> str:
+        """Return `file:line:column` of the value at `path`, or of the nearest one above it."""
+        for length in range(len(path), 0, -1):
+            if position := self.positions.get(path[:length]):
+                return f"{self.name}:{position[0]}:{position[1]}"
+        return f"{self.name}:1:1"
+
+
+def read_yaml(path: Path) -> YamlSource:
+    """Return the mapping that the file at `path` holds.
+
+    Raises:
+        ExperimentError: The file is missing, unreadable, not YAML, or its top is not a mapping.
+    """
+    name = str(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ExperimentError(f"{name}: larger than {MAX_BYTES:,} bytes; this is not an experiment file")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ExperimentError(f"{name}: no such file; give the path of an experiment in YAML") from None
+    except IsADirectoryError:
+        raise ExperimentError(f"{name}: is a folder; give the path of an experiment in YAML") from None
+    except UnicodeDecodeError:
+        raise ExperimentError(f"{name}: is not UTF-8 text; give the path of an experiment in YAML") from None
+    except OSError as error:
+        raise ExperimentError(f"{name}: cannot be read: {error.strerror}") from error
+    document = _parse(text, name)
+    if not isinstance(document, CommentedMap):
+        raise ExperimentError(f"{name}:1:1: must hold a mapping such as `recipe: {{arch: resnet18}}`")
+    positions: dict[Keys, tuple[int, int]] = {}
+    values = _plain(document, (), positions, name)
+    return YamlSource(name, values, positions)
+
+
+def parse_value(text: str) -> Any:
+    """Return `text` read as one YAML value: `5e-3` is 0.005, `[crop, flip]` a list, `resnet18` a string.
+
+    Raises:
+        ExperimentError: `text` is not a YAML value.
+    """
+    return _plain(_parse(text, text), (), {}, text)
+
+
+def dump_yaml(values: dict[str, Any]) -> str:
+    """Return `values` as YAML text that `read_yaml` reads back the same."""
+    from io import StringIO
+
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
+    writer.width = 110  # pyright: ignore[reportAttributeAccessIssue]
+    out = StringIO()
+    writer.dump(values, out)  # pyright: ignore[reportUnknownMemberType]
+    return out.getvalue()
+
+
+def _parse(text: str, name: str) -> object:
+    try:
+        return YAML(typ="rt", pure=True).load(text)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        problem = str(error.problem or error.context).partition(" with value")[0]
+        raise ExperimentError(f"{where}: not valid YAML: {problem}") from None
+    except YAMLError as error:
+        raise ExperimentError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise ExperimentError(f"{name}: nested too deeply for an experiment file") from None
+    except (ValueError, OverflowError) as error:
+        raise ExperimentError(f"{name}: a value cannot be read: {error}") from None
+
+
+def _plain(node: object, path: Keys, positions: dict[Keys, tuple[int, int]], name: str) -> Any:
+    if len(path) > MAX_DEPTH:
+        raise ExperimentError(f"{name}: nested more than {MAX_DEPTH} levels deep, or an alias inside itself")
+    if isinstance(node, CommentedMap | CommentedSeq) and _tag(node):
+        raise ExperimentError(f"{name}: the tag {_tag(node)} is not allowed; write plain values")
+    if isinstance(node, CommentedMap):
+        mapping: dict[str, Any] = {}
+        for key, value in node.items():
+            line, column = node.lc.key(key) if key in (node.lc.data or {}) else (node.lc.line, node.lc.col)
+            inner = (*path, str(key))
+            positions[inner] = (line + 1, column + 1)
+            mapping[str(key)] = _plain(value, inner, positions, name)
+        return mapping
+    if isinstance(node, CommentedSeq):
+        items: list[Any] = []
+        for index, value in enumerate(node):
+            line, column = node.lc.item(index)
+            positions[*path, index] = (line + 1, column + 1)
+            items.append(_plain(value, (*path, index), positions, name))
+        return items
+    # ruamel's scalars are subclasses that remember how they were written
+    for plain in (bool, int, float, str):
+        if isinstance(node, plain):
+            return plain(node)
+    if node is None:
+        return None
+    if isinstance(node, TaggedScalar):
+        raise ExperimentError(f"{name}: the tag {node.tag.value} is not allowed; write plain values")
+    raise ExperimentError(f"{name}: {node} is read as a {type(node).__name__}; put it in quotes to make it text")
+
+
+def _tag(node: CommentedMap | CommentedSeq) -> str:
+    tag = str(node.tag.value or "")
+    return "" if tag in {"", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"} else tag

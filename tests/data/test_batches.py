@@ -1,0 +1,146 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional
+
+from raytrain.data import LabelledImages
+from raytrain.data.batches import (
+    DeviceImages,
+    evaluation_batches,
+    normalize,
+    on_device,
+    permutation,
+    steps_per_epoch,
+    training_batches,
+)
+from raytrain.errors import DataError
+
+CPU = torch.device("cpu")
+
+
+def numbered(n: int) -> DeviceImages:
+    """Images of which the label is the row."""
+    images = np.random.default_rng(0).integers(0, 256, (n, 4, 5, 3), dtype=np.uint8)
+    return on_device(LabelledImages(images, np.arange(n)), CPU)
+
+
+def test_images_on_the_cpu_share_the_memory_of_the_array():
+    array = np.zeros((2, 4, 5, 3), dtype=np.uint8)
+    data = on_device(LabelledImages(array, np.zeros(2, dtype=np.int64)), CPU)
+    assert data.images.data_ptr() == array.ctypes.data
+    assert len(data) == 2
+
+
+def test_read_only_arrays_are_taken_without_a_warning():
+    images, labels = np.zeros((2, 4, 5, 3), dtype=np.uint8), np.zeros(2, dtype=np.int64)
+    images.flags.writeable = labels.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        on_device(LabelledImages(images, labels), CPU)
+
+
+def test_a_permutation_holds_every_row_once():
+    assert permutation(100, seed=0, epoch=0).sort().values.tolist() == list(range(100))
+
+
+def test_a_permutation_depends_on_seed_and_epoch_only():
+    orders = {
+        (seed, epoch): permutation(50, seed=seed, epoch=epoch) for seed in range(4) for epoch in range(4)
+    }
+    torch.manual_seed(1)
+    assert torch.equal(orders[1, 2], permutation(50, seed=1, epoch=2))
+    assert len({tuple(order.tolist()) for order in orders.values()}) == 16
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "world_size", "steps"),
+    [(10, 4, 1, 2), (8, 4, 2, 2), (3, 4, 1, 1), (3, 4, 2, 1), (4, 4, 4, 1), (2, 4, 2, 1)],
+)
+def test_batches_are_as_many_as_announced_and_of_one_size(
+    n: int, batch_size: int, world_size: int, steps: int
+):
+    order = torch.arange(n)
+    for rank in range(world_size):
+        batches = list(
+            training_batches(
+                numbered(n), batch_size=batch_size, order=order, rank=rank, world_size=world_size
+            )
+        )
+        assert len(batches) == steps_per_epoch(n, batch_size=batch_size, world_size=world_size) == steps
+        size = min(batch_size // world_size, n // world_size)
+        assert [len(labels) for _, labels in batches] == [size] * steps
+
+
+def test_fewer_images_than_ranks_are_refused():
+    with pytest.raises(DataError, match="use fewer workers"):
+        steps_per_epoch(3, batch_size=8, world_size=4)
+
+
+def test_ranks_together_see_the_batches_of_a_single_rank():
+    data, order = numbered(23), permutation(23, seed=0, epoch=3)
+    alone = [labels for _, labels in training_batches(data, batch_size=6, order=order)]
+    assert [labels.tolist() for labels in alone] == [order[k * 6 : k * 6 + 6].tolist() for k in range(3)]
+    for rank in range(3):
+        shares = training_batches(data, batch_size=6, order=order, rank=rank, world_size=3)
+        assert [labels.tolist() for _, labels in shares] == [batch[rank::3].tolist() for batch in alone]
+
+
+def test_training_images_are_channels_last_copies_of_the_rows():
+    data, order = numbered(8), permutation(8, seed=0, epoch=0)
+    for images, labels in training_batches(data, batch_size=4, order=order):
+        assert images.shape == (4, 3, 4, 5)
+        assert images.dtype == torch.uint8
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        for image, row in zip(images, labels.tolist(), strict=True):
+            assert torch.equal(image.permute(1, 2, 0), data.images[row])
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+@pytest.mark.parametrize("n", [0, 5, 20])
+def test_evaluation_sees_each_image_once_in_order_over_all_ranks(n: int, world_size: int):
+    data = numbered(n)
+    rows: list[int] = []
+    for rank in range(world_size):
+        for images, labels in evaluation_batches(data, batch_size=4, rank=rank, world_size=world_size):
+            assert 1 <= len(labels) <= 4
+            assert images.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(images.permute(0, 2, 3, 1), data.images[labels])
+            rows += labels.tolist()
+    assert rows == list(range(n))
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_normalize_agrees_with_torchvision(kind: torch.dtype, dtype: torch.dtype, tolerance: float):
+    (images, _), *_ = evaluation_batches(numbered(6))
+    as_float = functional.to_dtype(images, torch.float32, scale=True)
+    mean, std = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+    result = normalize(images if kind == torch.uint8 else as_float, mean=mean, std=std, dtype=dtype)
+    expected = functional.normalize(as_float, list(mean), list(std))
+    torch.testing.assert_close(result.float(), expected, rtol=0, atol=tolerance)
+    assert result.dtype == dtype
+    assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalize_leaves_its_input_as_it_is():
+    images = torch.rand(2, 3, 4, 4)
+    before = images.clone()
+    normalize(images, mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.gpu
+def test_batches_on_an_accelerator_equal_those_on_the_cpu():
+    host, order = numbered(8), permutation(8, seed=0, epoch=0)
+    device = torch.device("cuda")
+    there = DeviceImages(host.images.to(device), host.labels.to(device))
+    pairs = zip(
+        training_batches(host, batch_size=4, order=order),
+        training_batches(there, batch_size=4, order=order),
+        strict=True,
+    )
+    for (expected, _), (images, _) in pairs:
+        scale = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+        torch.testing.assert_close(normalize(images, **scale).cpu(), normalize(expected, **scale))

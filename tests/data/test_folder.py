@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raytrain.data import load
+from raytrain.errors import DataError
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+
+def save(file: Path, seed: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture(seed).save(file, "png")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "images"
+    save(root / "train" / "dog" / "b.png", 1)
+    save(root / "train" / "dog" / "a.png", 0)
+    save(root / "train" / "cat" / "a.png", 2)
+    save(root / "test" / "cat" / "a.png", 3)
+    save(root / "test" / "dog" / "a.png", 4)
+    return root
+
+
+def test_classes_are_the_sorted_folders_and_images_follow_their_names(root: Path):
+    dataset = load(str(root), image_size=8)
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.train.labels.tolist() == [0, 1, 1]
+    assert dataset.test.labels.tolist() == [0, 1]
+    for row, seed in enumerate([2, 0, 1]):
+        np.testing.assert_array_equal(dataset.train.images[row], np.asarray(picture(seed)))
+
+
+def test_suffixes_count_in_any_case_and_other_files_do_not(root: Path):
+    save(root / "train" / "cat" / "B.PNG", 5)
+    save(root / "train" / "cat" / ".hidden.png", 6)
+    save(root / "train" / ".ipynb_checkpoints" / "a.png", 7)
+    (root / "train" / "cat" / "notes.txt").write_text("not an image")
+    (root / "train" / "LICENSE").write_text("not a class")
+    dataset = load(str(root), image_size=8)
+    assert dataset.classes == ("cat", "dog")
+    assert len(dataset.train) == 4
+
+
+def test_a_uri_holds_the_same_as_the_path(root: Path):
+    assert load(root.as_uri(), image_size=8).fingerprint == load(str(root), image_size=8).fingerprint
+
+
+def test_a_file_moved_to_another_class_is_noticed_by_the_cache(root: Path):
+    before = load(str(root), image_size=8)
+    (root / "train" / "dog" / "b.png").rename(root / "train" / "cat" / "b.png")
+    after = load(str(root), image_size=8)
+    assert before.train.labels.tolist() == [0, 1, 1]
+    assert after.train.labels.tolist() == [0, 0, 1]
+
+
+def test_links_back_up_are_not_followed_deeper(root: Path):
+    (root / "train" / "dog" / "loop").symlink_to(root)
+    assert len(load(str(root), image_size=8).train) == 3
+
+
+def test_a_class_link_back_up_is_a_class_without_images(root: Path):
+    (root / "train" / "loop").symlink_to(root)
+    with pytest.raises(DataError, match="no image for the class loop"):
+        load(str(root), image_size=8)
+
+
+def test_a_class_without_images_is_named(root: Path):
+    (root / "train" / "eel").mkdir()
+    with pytest.raises(DataError, match="train: no image for the class eel"):
+        load(str(root), image_size=8)
+
+
+@pytest.mark.parametrize(("more", "less"), [("train", "test"), ("test", "train")])
+def test_classes_that_differ_are_named_with_the_part_that_lacks_them(more: str, less: str, root: Path):
+    save(root / more / "eel" / "a.png", 0)
+    with pytest.raises(DataError, match=f"{less}/ lacks eel"):
+        load(str(root), image_size=8)
+
+
+def test_a_train_folder_without_classes_is_refused(tmp_path: Path):
+    save(tmp_path / "train" / "a.png", 0)
+    with pytest.raises(DataError, match="train holds no class; it must have one folder per class"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_a_missing_test_folder_is_refused(root: Path):
+    (root / "test").rename(root / "validation")
+    with pytest.raises(DataError, match="test holds no class"):
+        load(str(root), image_size=8)
+
+
+def test_a_corrupt_image_is_named_by_its_path(root: Path):
+    file = root / "test" / "dog" / "a.png"
+    file.write_bytes(file.read_bytes()[:70])
+    with pytest.raises(DataError, match=f"{file} cannot be decoded as an image"):
+        load(str(root), image_size=8)

@@ -1,0 +1,50 @@
+"""What an import drags in, measured in a fresh interpreter.
+
+`raytrain --help` answers at once because it loads neither torch nor Ray; training needs no Ray at all.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+HELP = """
+import sys
+from raytrain.cli import app
+try:
+    app(["--help"], prog_name="raytrain")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+
+
+def loaded_by(program: str, *, among: tuple[str, ...]) -> set[str]:
+    """Return those of the named modules that are in `sys.modules` after the program ran in a new process."""
+    probe = f"{program}\nimport sys\nprint('loaded:', *[name for name in {among!r} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=50)
+    assert answer.returncode == 0, answer.stderr
+    last = answer.stdout.splitlines()[-1]
+    return set(last.removeprefix("loaded:").split())
+
+
+@pytest.mark.parametrize("module", ["raytrain", "raytrain.errors"])
+def test_the_package_itself_loads_nothing_heavy(module: str) -> None:
+    heavy = ("torch", "ray", "numpy", "pyarrow", "sklearn", "pydantic")
+    assert loaded_by(f"import {module}", among=heavy) == set()
+
+
+@pytest.mark.parametrize("module", ["raytrain.training", "raytrain.local"])
+def test_training_leaves_ray_unloaded(module: str) -> None:
+    assert loaded_by(f"import {module}", among=("torch", "ray")) == {"torch"}
+
+
+def test_the_ray_guard_sees_ray_when_training_is_followed_by_it() -> None:
+    assert loaded_by("import raytrain.training, ray", among=("torch", "ray")) == {"torch", "ray"}
+
+
+def test_help_leaves_torch_and_ray_unloaded() -> None:
+    assert loaded_by(HELP, among=("torch", "ray")) == set()
+
+
+def test_the_help_guard_sees_torch_and_ray_when_they_are_loaded() -> None:
+    assert loaded_by(f"import torch, ray\n{HELP}", among=("torch", "ray")) == {"torch", "ray"}
