@@ -1,25 +1,38 @@
 """The stopping rule of asynchronous successive halving (Li et al. 2020, arXiv:1810.05934).
 
-This is the rule as Ray Tune's AsyncHyperBandScheduler applies it, one bracket: trials are stopped, never paused
-or promoted, and whether a trial goes on is decided by what has been recorded at its rung *so far*, so the first
-to arrive always goes on. Runs without Ray use it; with Ray, Tune decides and a test holds the two together.
+This is the rule as Ray Tune's AsyncHyperBandScheduler applies it, with one bracket: trials are stopped, never
+paused or promoted, and a trial is judged by what has been recorded at its rung *so far*, so the first to arrive
+always goes on. Runs without Ray use it; with Ray, Tune decides, and a test holds the two together.
 """
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 
-def rung_epochs(first: int, *, epochs: int, reduction_factor: float) -> list[int]:
-    """Return the epochs at which trials are judged, ascending; the last epoch itself is not judged.
+@dataclass(frozen=True)
+class Decision:
+    """What happened to a trial at a rung.
 
-    A rung at a fractional epoch is reached with the next whole one.
+    Attributes:
+        rung: Epoch of the rung.
+        accuracy: What the trial had reached, on the validation split.
+        cut: What it needed: the (1 - 1/eta) quantile of what others had recorded; None for the first to arrive.
+        stop: Whether it was stopped.
     """
-    rungs: list[int] = []
+
+    rung: float
+    accuracy: float
+    cut: float | None
+    stop: bool
+
+
+def rungs_between(first: int, *, epochs: int, reduction_factor: float) -> list[float]:
+    """Return the epochs at which trials are judged, ascending: first, first * eta, ... below `epochs`."""
+    rungs: list[float] = []
     rung = float(first)
     while rung < epochs:
-        rungs.append(math.ceil(rung))
+        rungs.append(rung)
         rung *= reduction_factor
     return rungs
 
@@ -29,31 +42,31 @@ class Rungs:
     """What trials have reached, rung by rung.
 
     Attributes:
-        first: Epoch of the first rung.
-        epochs: Epochs of the longest trial.
-        reduction_factor: About 1 trial in this many goes on at each rung.
+        first: Epoch of the first rung, the paper's r.
+        epochs: Epochs of the longest trial, the paper's R.
+        reduction_factor: The paper's eta.
+        recorded: Accuracy by trial, by rung.
     """
 
     first: int
     epochs: int
     reduction_factor: float
-    recorded: dict[int, dict[str, float]] = field(default_factory=dict[int, dict[str, float]])
+    recorded: dict[float, dict[str, float]] = field(default_factory=dict[float, dict[str, float]])
 
     def __post_init__(self) -> None:
-        milestones = rung_epochs(self.first, epochs=self.epochs, reduction_factor=self.reduction_factor)
-        self.recorded = {milestone: {} for milestone in milestones}
+        for rung in rungs_between(self.first, epochs=self.epochs, reduction_factor=self.reduction_factor):
+            self.recorded.setdefault(rung, {})
 
-    def goes_on(self, trial: str, *, epoch: int, accuracy: float) -> bool:
-        """Record `accuracy` of `trial` after `epoch`, and return False if the trial is to be stopped.
+    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+        """Return the decision on `trial` after `epoch`, or None when it is at no rung.
 
-        A trial is stopped when it is below the (1 - 1/reduction_factor) quantile of what others recorded at
-        the highest rung that it has reached.
+        A trial is judged once per rung, at the highest that it has reached, and its accuracy is recorded there.
         """
-        for milestone in sorted(self.recorded, reverse=True):
-            others = self.recorded[milestone]
-            if epoch < milestone or trial in others:
+        for rung in sorted(self.recorded, reverse=True):
+            others = self.recorded[rung]
+            if epoch < rung or trial in others:
                 continue
             cut = float(np.quantile(list(others.values()), 1 - 1 / self.reduction_factor)) if others else None
             others[trial] = accuracy
-            return cut is None or accuracy >= cut
-        return True
+            return Decision(rung, accuracy, cut, stop=cut is not None and accuracy < cut)
+        return None

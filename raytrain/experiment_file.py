@@ -21,21 +21,21 @@ def read_experiment(
     Args:
         path: A YAML file.
         overrides: Recipe fields to set; where the grid has such an axis, the axis is dropped.
-        changes: Other top-level keys to set, such as `name`, `seeds` or `asha`.
+        changes: Other top-level keys to set, such as `name`, `seeds` or `asha`; a mapping is merged.
 
     Raises:
         ExperimentError: Anything about the file, the overrides or a resulting trial is invalid.
     """
     source = read_yaml(path)
     _refuse_unknown_keys(source)
-    return _build(source, overrides or {}, {"name": path.stem, **source.values} | dict(changes or {}))
+    return _build(source, overrides or {}, _merged({"name": path.stem, **source.values}, changes or {}))
 
 
 def default_experiment(
     name: str, *, overrides: Mapping[str, Any] | None = None, changes: Mapping[str, Any] | None = None
 ) -> Experiment:
     """Return the experiment that has one trial, the default recipe with `overrides`."""
-    return _build(YamlSource("", {}, {}), overrides or {}, {"name": name} | dict(changes or {}))
+    return _build(YamlSource("", {}, {}), overrides or {}, _merged({"name": name}, changes or {}))
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
@@ -55,6 +55,14 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         plain_text = Recipe.model_fields[field].annotation is str
         overrides[field] = text.strip() if plain_text else parse_value(text)
     return overrides
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
 
 
 def _build(source: YamlSource, overrides: Mapping[str, Any], values: dict[str, Any]) -> Experiment:

@@ -155,6 +155,11 @@ class Recipe(BaseModel):
         return Recipe.model_validate({**self.model_dump(), **changes})
 
     @property
+    def data_key(self) -> tuple[str, int, float]:
+        """What the splits depend on: data set, image size and validation size."""
+        return (self.dataset, self.image_size, self.val_size)
+
+    @property
     def digest(self) -> str:
         """Eight hex digits of the SHA-256 of every field: the identity of the trial."""
         # 5000 and 5000.0 are the same recipe

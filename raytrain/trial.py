@@ -5,8 +5,10 @@ It knows neither Ray nor the run folder's tables: `reports` yields, and whoever 
 
 import copy
 import dataclasses
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from raytrain import checkpoint
 from raytrain.checkpoint import Checkpoint
+from raytrain.data.batches import steps_per_epoch
 from raytrain.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size
 from raytrain.recipe import Recipe
 from raytrain.storage import Folder
@@ -85,7 +88,7 @@ class TrialRun:
 
     Attributes:
         recipe: What is trained.
-        state: May be watched from another thread, to show how far the trial is.
+        state: Complete whenever `reports` is suspended.
     """
 
     def __init__(self, recipe: Recipe, *, data: TrainingData, device: torch.device, checkpoints: Folder) -> None:
@@ -125,6 +128,28 @@ class TrialRun:
                 writing = written_at - now
             if metrics.epoch > after:
                 yield self._report(metrics)
+
+    @contextmanager
+    def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> Iterator[None]:
+        """Call `publish` from another thread every so many seconds with how far the epoch is, in [0, 1].
+
+        The loop itself calls nobody: its step count is read.
+        """
+        stop = threading.Event()
+        world_size = rank_and_world_size()[1]
+        steps = steps_per_epoch(len(self._data.train), batch_size=self.recipe.batch_size, world_size=world_size)
+
+        def watch() -> None:
+            while not stop.wait(every):
+                publish(min(1.0, max(0.0, self.state.step / steps - self.state.epoch)))
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join()
 
     def _report(self, metrics: EpochMetrics) -> Report:
         return Report(metrics, self._measure() if metrics.epoch == self.recipe.epochs else None)

@@ -1,0 +1,330 @@
+"""The `raytrain` command. It reads options, calls one function and prints; torch and Ray are imported in commands."""
+
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from click import Context
+from typer.core import TyperGroup
+
+from raytrain import __version__
+from raytrain.errors import ExperimentError, RaytrainError
+
+if TYPE_CHECKING:
+    from raytrain.experiment import Experiment
+    from raytrain.results import TrialResult
+    from raytrain.run import Outcome
+    from raytrain.run_folder import RunFolder
+
+
+class _Commands(TyperGroup):
+    """Ends a command with one message and its exit code where raytrain raised on purpose."""
+
+    def invoke(self, ctx: Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RaytrainError as error:
+            typer.echo(f"raytrain: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("raytrain: interrupted", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Train, compare and tune image classifiers, on one laptop or a Ray cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class Format(StrEnum):
+    """How `results` writes."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a recipe field; fixes the axis if the grid has one. Repeatable.")]
+Name = Annotated[str | None, typer.Option(help="Name of the run folder.  [default: the experiment's name]")]
+Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", help="Where run folders are.")]
+Address = Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]")]
+Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial once with each seed.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; a fraction packs several trials on one.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at one time.")]
+NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to the end.")]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start anew.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"raytrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+@app.command()
+def train(
+    experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", show_default=False)] = None,
+    set_: Set = None,
+    name: Name = None,
+    out: Out = "runs",
+    address: Address = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    local: Local = False,
+    fresh: Fresh = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one recipe: that of an experiment file, or the default one, with what --set changes."""
+    changes = _changes(name, workers=workers, gpus=gpus, no_asha=True)
+    read = _read(experiment, set_, changes)
+    trials = read.trials()
+    if len(trials) > 1:
+        from raytrain.results import varied_fields
+
+        recipes = [trial.recipe.model_dump() for trial in trials]
+        archs = ["arch"] if len({recipe["arch"] for recipe in recipes}) > 1 else []
+        varied = ", ".join(archs + varied_fields(recipes))
+        raise ExperimentError(
+            f"train runs one trial and {experiment} has {len(trials)}, which differ in {varied}.\n"
+            "Fix those with --set, or run them all with: raytrain compare"
+        )
+    _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
+
+
+@app.command()
+def compare(
+    experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", show_default=False)] = None,
+    set_: Set = None,
+    name: Name = None,
+    out: Out = "runs",
+    address: Address = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    max_concurrent: MaxConcurrent = None,
+    no_asha: NoAsha = False,
+    local: Local = False,
+    fresh: Fresh = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare architectures; without an experiment, the five ResNets of the shipped compare.yaml."""
+    from raytrain.shipped import shipped_experiment
+
+    changes = _changes(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    read = _read(experiment or shipped_experiment("compare"), set_, changes)
+    _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
+
+
+@app.command()
+def tune(
+    grid: Annotated[Path, typer.Option("--grid", metavar="EXPERIMENT.yaml", show_default=False, help="The experiment with the grid.")],
+    set_: Set = None,
+    name: Name = None,
+    out: Out = "runs",
+    address: Address = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    max_concurrent: MaxConcurrent = None,
+    no_asha: NoAsha = False,
+    local: Local = False,
+    fresh: Fresh = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try every combination of a grid, such as learning rates and schedules."""
+    changes = _changes(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    _run(_read(grid, set_, changes), out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
+
+
+@app.command()
+def results(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", show_default=False, help="Names, folders or URIs. None: list the runs."),
+    ] = None,
+    out: Out = "runs",
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.table,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)] = None,
+) -> None:
+    """Print the ranked results of runs, or the names of the runs there are."""
+    from raytrain.results import list_runs, open_run, read_results
+
+    if runs:
+        _write_results([row for name in runs for row in read_results(open_run(name, out=out))], format_, output)
+    elif names := list_runs(out):
+        typer.echo("\n".join(names))
+    else:
+        typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
+
+
+@data_app.command()
+def fetch(
+    datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs.")],
+    image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
+) -> None:
+    """Download data sets, or decode those of a folder, so that runs find them ready."""
+    _describe_datasets(datasets, image_size)
+
+
+@data_app.command()
+def verify(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name, folder or URI.")],
+    image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="What the data must be, as a manifest.json says.", show_default=False)
+    ] = None,
+) -> None:
+    """Read every image of a data set, and compare its fingerprint with the one that is expected."""
+    (found,) = _describe_datasets([dataset], image_size)
+    if fingerprint and found != fingerprint:
+        typer.echo(f"raytrain: the fingerprint of {dataset} is {found}, not {fingerprint}", err=True)
+        raise typer.Exit(9)
+
+
+def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:
+    from raytrain.data import load
+
+    fingerprints: list[str] = []
+    for name in datasets:
+        images = load(name, image_size=image_size)
+        fingerprints.append(images.fingerprint)
+        typer.echo(
+            f"{name}: {len(images.train):,} training and {len(images.test):,} test images of {image_size} × "
+            f"{image_size} in {len(images.classes)} classes, fingerprint {images.fingerprint}"
+        )
+    return fingerprints
+
+
+def _changes(
+    name: str | None,
+    *,
+    workers: int | None,
+    gpus: float | None,
+    seeds: str | None = None,
+    max_concurrent: int | None = None,
+    no_asha: bool = False,
+) -> dict[str, Any]:
+    """Return the top-level keys of an experiment that options set; `resources` is merged with the file's."""
+    changes: dict[str, Any] = {"name": name} if name is not None else {}
+    resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
+    changes["resources"] = {key: value for key, value in resources.items() if value is not None}
+    if no_asha:
+        changes["asha"] = None
+    if seeds is not None:
+        try:
+            changes["seeds"] = [int(seed) for seed in seeds.split(",")]
+        except ValueError:
+            raise ExperimentError(f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2") from None
+    return changes
+
+
+def _read(path: Path | None, assignments: list[str] | None, changes: dict[str, Any]) -> "Experiment":
+    from raytrain.experiment_file import default_experiment, parse_overrides, read_experiment
+
+    overrides = parse_overrides(assignments or [])
+    if path is None:
+        return default_experiment("train", overrides=overrides, changes=changes)
+    return read_experiment(path, overrides=overrides, changes=changes)
+
+
+def _run(
+    experiment: "Experiment", *, out: str, address: str | None, local: bool, fresh: bool, json: bool, quiet: bool
+) -> None:
+    from rich.console import Console
+
+    from raytrain.report import live
+    from raytrain.run import run
+
+    # results go to standard output, everything else to standard error
+    console = Console(stderr=True, quiet=quiet)
+    logging.basicConfig(level=logging.WARNING, format="raytrain: %(message)s", stream=sys.stderr)
+    logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
+
+    def shown(run_folder: "RunFolder") -> AbstractContextManager[None]:
+        return live.shown(run_folder, console)
+
+    outcome = run(experiment, out=out, address=address, local=local, fresh=fresh, shown=shown)
+    if json:
+        from raytrain.report.table import as_json
+
+        typer.echo(as_json(outcome.results), nl=False)
+    else:
+        _print_table(outcome.results)
+    if not quiet:
+        _say_what_next(outcome, experiment.name, out)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _say_what_next(outcome: "Outcome", name: str, out: str) -> None:
+    shown_out = "" if out == "runs" else f" --out {out}"
+    if outcome.interrupted:
+        left = sum(result.status == "unfinished" for result in outcome.results)
+        typer.echo(f"Interrupted with {left} trials unfinished. The same command goes on where this one stopped.", err=True)
+    elif not outcome.trained:
+        typer.echo(f"All {len(outcome.results)} trials had ended before; nothing was trained.", err=True)
+    for result in outcome.results:
+        if result.error:
+            typer.echo(f"{result.trial}: {result.error}", err=True)
+    typer.echo(f"Run folder  {outcome.folder}", err=True)
+    typer.echo(f"Again       raytrain results {name}{shown_out} --format md", err=True)
+    typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
+
+
+def _print_table(results: "list[TrialResult]") -> None:
+    from rich.console import Console
+
+    from raytrain.report.table import terminal_table
+
+    # without a terminal there is no width to keep to
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    console.print(terminal_table(results))
+
+
+def _write_results(rows: "list[TrialResult]", format_: Format, output: Path | None) -> None:
+    from raytrain.report import table
+
+    if format_ is Format.table and output is None:
+        _print_table(rows)
+        return
+    if format_ is Format.parquet and output is None and sys.stdout.isatty():
+        raise ExperimentError("--format parquet is not text; name a file with --output, or redirect standard output")
+    writers: dict[Format, Callable[[list[TrialResult]], str]] = {
+        Format.table: table.plain,
+        Format.md: table.markdown,
+        Format.csv: table.as_csv,
+        Format.json: table.as_json,
+    }
+    content = table.as_parquet([row.flat() for row in rows]) if format_ is Format.parquet else writers[format_](rows).encode()
+    if output is None:
+        sys.stdout.buffer.write(content)
+    else:
+        output.write_bytes(content)
+        typer.echo(f"{len(rows)} results written to {output}", err=True)

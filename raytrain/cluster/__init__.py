@@ -1,0 +1,1 @@
+"""Everything that imports Ray: connect, place, launch one trial, schedule many."""

@@ -1,0 +1,121 @@
+"""A connection to a Ray cluster: one that is there, or one of our own on this machine while we run."""
+
+import logging
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from raytrain.errors import ClusterError
+
+QUIET = {
+    # Tune and Train print tables and advice of their own; raytrain shows one table
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # a trial that diverged reports no accuracy
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # interrupts are handled by who started the run
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "10",
+}
+
+
+@contextmanager
+def ray_session(address: str | None, *, dashboard: bool) -> Iterator[None]:
+    """Connect to Ray for as long as the context lasts.
+
+    Args:
+        address: Of a running cluster, or "auto"; None starts Ray on this machine's cores and GPUs, guarded by a
+            token that only this process and its children know, and ends it afterwards.
+        dashboard: Whether a Ray that is started here gets its dashboard, which Ray Train's own clean-up of
+            trials with several workers asks.
+
+    Raises:
+        ClusterError: There is no cluster at `address`, it refused us, or it runs other versions.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if address:
+        with _errors_explained(f"the Ray cluster at {address}"):
+            ray.init(address, log_to_driver=False, logging_level="ERROR")
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    # short, because Ray puts sockets in it and their paths may have 107 characters
+    with tempfile.TemporaryDirectory(prefix="rt-", ignore_cleanup_errors=True) as scratch, _own_token():
+        port = _free_port()
+        # Train finds the dashboard by this when another Ray cluster runs on the host
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        with _errors_explained("Ray on this machine"):
+            ray.init(
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                dashboard_port=port,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _temp_dir=scratch,
+            )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _errors_explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ClusterError(
+            f"{what} cannot be used: {lines[0]}\nCheck the address and the token, or leave --address out."
+        ) from error
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Have Ray ask for a token that only this process and its children know, and that is on no disk."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    names = [*ours, "RAY_API_SERVER_ADDRESS"]
+    before = {name: os.environ[name] for name in names if name in os.environ}
+
+    def reread() -> None:
+        # Ray remembers both from its import on
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+    os.environ.update(ours)
+    reread()
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+        reread()
+
+
+def nodes() -> list[dict[str, float]]:
+    """Return the resources of each node that is up."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,147 @@
+"""Trial results, their ranking, and a run folder read back; see `run_folder` for what writes it."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from raytrain.errors import RunFolderError
+from raytrain.storage import Folder
+
+Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
+
+STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed", "unfinished")
+"""How a trial can have ended, best first: this is also the order in which they rank."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What came back from one trial.
+
+    Attributes:
+        trial: The trial's id.
+        status: finished; stopped by ASHA; diverged (the loss was not finite); failed; or unfinished.
+        recipe: Every field of the recipe.
+        parameters: Trainable parameters.
+        epochs: Epochs done.
+        best_epoch: The epoch whose weights the accuracies are of; for a trial that did not finish, its best
+            epoch on the validation split.
+        train_loss: Cross-entropy in nats on the training split without augmentation; None unless finished.
+        train_accuracy: As `train_loss`, a fraction in [0, 1].
+        val_loss: On the validation split; None without one.
+        val_accuracy: As `val_loss`, a fraction in [0, 1].
+        test_loss: On the test set, which is read once, at the end; None unless finished.
+        test_accuracy: As `test_loss`, a fraction in [0, 1].
+        seconds: Wall-clock time of its epochs.
+        attempts: How often it was started, in all.
+        error: Why it diverged or failed.
+    """
+
+    trial: str
+    status: Status
+    recipe: dict[str, Any]
+    parameters: int
+    epochs: int
+    best_epoch: int | None = None
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    seconds: float = 0.0
+    attempts: int = 1
+    error: str | None = None
+
+    def flat(self) -> dict[str, Any]:
+        """Return one row for a table: the recipe's fields beside the rest, a list as its names joined by "+"."""
+        row = asdict(self)
+        recipe = {key: "+".join(value) if isinstance(value, list) else value for key, value in self.recipe.items()}  # pyright: ignore[reportUnknownArgumentType]
+        # the recipe's own `epochs` are those planned
+        recipe["epochs_planned"] = recipe.pop("epochs")
+        del row["recipe"]
+        return row | recipe
+
+
+def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Return the results, best first.
+
+    Finished trials come first, then those stopped (the later the better), then the rest. Among finished ones
+    validation accuracy decides, then validation loss; without a validation split, test accuracy does.
+    """
+
+    def key(result: TrialResult) -> tuple[float, ...]:
+        accuracy = result.val_accuracy if result.val_accuracy is not None else result.test_accuracy
+        loss = result.val_loss if result.val_loss is not None else result.test_loss
+        # A trial that was stopped later has beaten more rivals than one that was stopped earlier.
+        rung = 0 if result.status == "finished" else -result.epochs
+        known = accuracy is not None and loss is not None
+        return (STATUSES.index(result.status), rung, -(accuracy or 0.0), (loss or 0.0) if known else float("inf"))
+
+    return sorted(results, key=key)
+
+
+def varied_fields(recipes: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the recipe fields that differ between recipes, in the recipe's order, `arch` left out."""
+    first, *others = [dict(recipe) for recipe in recipes] or [{}]
+    return [name for name in first if name != "arch" and any(other.get(name) != first[name] for other in others)]
+
+
+def read_lines(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON Lines file; a last line that a kill cut short is left out.
+
+    Raises:
+        RunFolderError: A line other than the last is not JSON.
+    """
+    if not folder.exists(name):
+        return
+    lines = folder.read(name).split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise RunFolderError(f"{folder}/{name}:{number}: is damaged: {error}") from error
+
+
+def read_results(folder: Folder) -> list[TrialResult]:
+    """Return the results in a run folder, in the order the trials ended.
+
+    Raises:
+        RunFolderError: It was written by an incompatible version.
+    """
+    known = {field.name for field in fields(TrialResult)}
+    results: dict[str, TrialResult] = {}
+    for line in read_lines(folder, "trials.jsonl"):
+        if not line.keys() <= known:
+            unknown = ", ".join(sorted(line.keys() - known))
+            raise RunFolderError(f"{folder}/trials.jsonl has fields of another raytrain version: {unknown}")
+        results.pop(line["trial"], None)
+        results[line["trial"]] = TrialResult(**line)
+    return list(results.values())
+
+
+def open_run(run: str, *, out: str) -> Folder:
+    """Return the run folder that `run` means: a path, a URI, or a name under `out`.
+
+    Raises:
+        RunFolderError: There is none.
+    """
+    under_out = Folder.at(out) / run
+    if "://" not in run and under_out.exists("experiment.yaml"):
+        return under_out
+    folder = Folder.at(run)
+    if folder.exists("experiment.yaml"):
+        return folder
+    known = list_runs(out)
+    hint = f"there are {', '.join(known)}" if known else "there is no run yet"
+    raise RunFolderError(f"no run {run!r} under {out}, and no run folder of that path; {hint}")
+
+
+def list_runs(out: str) -> list[str]:
+    """Return the names of the runs under a folder or URI."""
+    folder = Folder.at(out)
+    return [name for name in folder.names() if (folder / name).exists("experiment.yaml")]

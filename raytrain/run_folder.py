@@ -1,0 +1,308 @@
+"""The run folder as it is written, by one writer: the process that drives the run.
+
+A line is appended for everything that happens and tables are derived from the lines, so a kill at any moment
+loses nothing that was reported. `progress` is what the live table shows; other threads may read it.
+"""
+
+import json
+import logging
+import tempfile
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from raytrain.asha import Decision, Rungs
+from raytrain.errors import RunFolderError
+from raytrain.experiment import Experiment, Trial
+from raytrain.results import Status, TrialResult, read_lines, read_results
+from raytrain.storage import Folder
+from raytrain.tensorboard import Scalars
+from raytrain.trial import Report
+from raytrain.yaml_source import dump_yaml, parse_value
+
+log = logging.getLogger(__name__)
+
+SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
+"""Trials that ended like this are not run again: the same recipe would end the same."""
+
+
+@dataclass
+class TrialProgress:
+    """Where a trial is now.
+
+    Attributes:
+        trial: Which.
+        parameters: Trainable parameters.
+        status: waiting or running, else how it ended.
+        epoch: Epochs done.
+        within_epoch: How far the current epoch is, in [0, 1].
+        latest: The newest row of its metrics.
+        best: The row with the highest validation accuracy.
+        seconds: Wall-clock time of its epochs.
+        attempts: How often it was started.
+        where: Host and device, once known.
+        result: Once it has ended.
+    """
+
+    trial: Trial
+    parameters: int
+    status: Status | str = "waiting"
+    epoch: int = 0
+    within_epoch: float = 0.0
+    latest: dict[str, Any] = field(default_factory=dict[str, Any])
+    best: dict[str, Any] = field(default_factory=dict[str, Any])
+    seconds: float = 0.0
+    attempts: int = 0
+    where: str = ""
+    result: TrialResult | None = None
+
+    def show(self, within_epoch: float) -> None:
+        """Say how far the current epoch is, in [0, 1]."""
+        self.within_epoch = within_epoch
+
+    def take(self, row: dict[str, Any]) -> None:
+        """Count a row of metrics in."""
+        self.epoch, self.within_epoch, self.latest = row["epoch"], 0.0, row
+        self.seconds += row["seconds"]
+        if row["val_accuracy"] is not None and row["val_accuracy"] >= self.best.get("val_accuracy", -1.0):
+            self.best = row
+
+
+class RunFolder:
+    """A run folder that is open for writing.
+
+    Attributes:
+        folder: Where it is.
+        experiment: What is run.
+        progress: Of every trial, by id, in the order in which they are to be started.
+        events: What was written to events.jsonl since it was opened.
+    """
+
+    def __init__(self, folder: Folder, experiment: Experiment, progress: dict[str, TrialProgress]) -> None:
+        self.folder = folder
+        self.experiment = experiment
+        self.progress = progress
+        self.events: list[dict[str, Any]] = []
+        self._scalars: dict[str, Scalars] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="raytrain-tb-")
+
+    @classmethod
+    def open(cls, folder: Folder, experiment: Experiment, trials: list[Trial], *, parameters: dict[str, int]) -> "RunFolder":
+        """Create the run folder, or take up the one that is there.
+
+        Args:
+            folder: Where.
+            experiment: What is run; must be what was run there before, if anything was.
+            trials: Its trials, in the order in which they are to be started.
+            parameters: Trainable parameters by trial id.
+
+        Raises:
+            RunFolderError: Another experiment was run there.
+        """
+        if folder.exists("experiment.yaml"):
+            _refuse_other_experiment(folder, experiment)
+        folder.write("experiment.yaml", dump_yaml(experiment.model_dump(mode="json")).encode())
+        run = cls(folder, experiment, {t.id: TrialProgress(t, parameters[t.id]) for t in trials})
+        results = {result.trial: result for result in read_results(folder)}
+        for trial in trials:
+            run._take_up(trial, results.get(trial.id))
+        return run
+
+    def _take_up(self, trial: Trial, result: TrialResult | None) -> None:
+        progress = self.progress[trial.id]
+        for row in read_lines(self.trial_folder(trial.id), "metrics.jsonl"):
+            progress.take(row)
+        if result:
+            progress.attempts = result.attempts
+            if result.status in SETTLED:
+                progress.status, progress.result = result.status, result
+
+    def pending(self) -> list[Trial]:
+        """Return the trials that are not settled, in order."""
+        return [progress.trial for progress in self.progress.values() if progress.status not in SETTLED]
+
+    def results(self) -> list[TrialResult]:
+        """Return a result for every trial; one that has not ended is unfinished."""
+        return [progress.result or self._result(progress, "unfinished") for progress in self.progress.values()]
+
+    def trial_folder(self, trial_id: str) -> Folder:
+        """Return the folder of a trial."""
+        return self.folder / "trials" / trial_id
+
+    def checkpoints(self, trial_id: str) -> Folder:
+        """Return the checkpoint folder of a trial: the only place that workers write to."""
+        return self.trial_folder(trial_id) / "checkpoint"
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Write an event with the time, for the record and for whoever watches."""
+        line = {"time": _now(), "event": event, **fields}
+        self.folder.append("events.jsonl", _line(line))
+        self.events.append(line)
+
+    def started(self, trial_id: str, *, where: str = "") -> None:
+        """Record that a trial was started, or started again."""
+        progress = self.progress[trial_id]
+        progress.status, progress.where = "running", where
+        progress.attempts += 1
+        self.note("started", trial=trial_id, attempt=progress.attempts, after_epoch=progress.epoch, where=where)
+
+    def reported(self, trial_id: str, report: Report) -> None:
+        """Record an epoch, and the trial's end if it was the last."""
+        progress = self.progress[trial_id]
+        row = _row(report)
+        if row["epoch"] > progress.epoch or self._differs(progress, row):
+            self.trial_folder(trial_id).append("metrics.jsonl", _line(row))
+            progress.take(row)
+            self._tensorboard(trial_id, row)
+        if report.final:
+            final = report.final
+            if report.metrics.test is None:
+                test = {"epoch": final.epoch, "test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
+                self._tensorboard(trial_id, test)
+            measured = {"best_epoch": final.epoch, "train_loss": final.train.loss, "train_accuracy": final.train.accuracy}
+            measured |= {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
+            if final.val:
+                measured |= {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy}
+            self._end(progress, "finished", device=final.device, precision=final.precision, **measured)
+
+    def rungs(self) -> Rungs | None:
+        """Return ASHA's rungs with the decisions on record, or None if the experiment has no early stopping."""
+        asha = self.experiment.asha
+        if asha is None:
+            return None
+        epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
+        rungs = Rungs(asha.first_rung(epochs), epochs, asha.reduction_factor)
+        for event in read_lines(self.folder, "events.jsonl"):
+            if event["event"] == "rung" and event["rung"] in rungs.recorded:
+                rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]
+        return rungs
+
+    def judged(self, trial_id: str, *, epoch: int, decision: Decision) -> None:
+        """Record a decision of ASHA, and the trial's end if it is stopped."""
+        self.note("rung", trial=trial_id, epoch=epoch, **asdict(decision))
+        if decision.stop:
+            self._end(self.progress[trial_id], "stopped")
+
+    def diverged(self, trial_id: str, *, epoch: int) -> None:
+        """Record that the loss of a trial was not finite in `epoch`."""
+        self._end(self.progress[trial_id], "diverged", error=f"the loss was not finite in epoch {epoch}")
+
+    def failed(self, trial_id: str, *, error: str, details: str = "") -> None:
+        """Record that a trial failed for good; `error` is one line, `details` such as a traceback go to error.txt."""
+        if details:
+            self.trial_folder(trial_id).write("error.txt", details.encode())
+        self._end(self.progress[trial_id], "failed", error=error)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for trial_id in list(self._scalars):
+            self._close_tensorboard(trial_id)
+        self._scratch.cleanup()
+
+    def _end(self, progress: TrialProgress, status: Status, **measured: Any) -> None:
+        event = {key: measured.pop(key) for key in ("device", "precision") if key in measured}
+        progress.result = self._result(progress, status, **measured)
+        progress.status = status
+        self.folder.append("trials.jsonl", _line(asdict(progress.result)))
+        self.note(status, trial=progress.trial.id, epoch=progress.epoch, **event)
+        self._close_tensorboard(progress.trial.id)
+
+    def _result(self, progress: TrialProgress, status: Status, **measured: Any) -> TrialResult:
+        best = progress.best
+        if best:
+            seen = {"best_epoch": best["epoch"], "val_loss": best["val_loss"], "val_accuracy": best["val_accuracy"]}
+            measured = seen | measured
+        return TrialResult(
+            trial=progress.trial.id,
+            status=status,
+            recipe=progress.trial.recipe.model_dump(mode="json"),
+            parameters=progress.parameters,
+            epochs=progress.epoch,
+            seconds=progress.seconds,
+            attempts=progress.attempts,
+            **measured,
+        )
+
+    def _differs(self, progress: TrialProgress, row: dict[str, Any]) -> bool:
+        """Return False if `row` is on record; else forget its epoch and later ones.
+
+        They come twice when a trial goes on from a checkpoint: as it remembers them, or trained again because its
+        last checkpoint is older than its last report.
+        """
+        folder = self.trial_folder(progress.trial.id)
+        rows = list(read_lines(folder, "metrics.jsonl"))
+        if row in rows:
+            return False
+        rows = [earlier for earlier in rows if earlier["epoch"] < row["epoch"]]
+        folder.write("metrics.jsonl", b"".join(map(_line, rows)))
+        progress.epoch, progress.latest, progress.best, progress.seconds = 0, {}, {}, 0.0
+        for row in rows:
+            progress.take(row)
+        self._close_tensorboard(progress.trial.id)
+        return True
+
+    def _tensorboard(self, trial_id: str, row: dict[str, Any]) -> None:
+        if trial_id not in self._scalars:
+            self._scalars[trial_id] = Scalars(self._tensorboard_path(trial_id), first_epoch=row["epoch"])
+        self._scalars[trial_id].add(row)
+
+    def _tensorboard_path(self, trial_id: str) -> Path:
+        # tensorboardX writes local files; for a folder in object storage they are sent when the trial ends
+        return (self.trial_folder(trial_id) / "tb").local_path or Path(self._scratch.name) / trial_id
+
+    def _close_tensorboard(self, trial_id: str) -> None:
+        scalars = self._scalars.pop(trial_id, None)
+        if scalars is None:
+            return
+        scalars.close()
+        if self.trial_folder(trial_id).local_path is None:
+            for path in self._tensorboard_path(trial_id).iterdir():
+                (self.trial_folder(trial_id) / "tb").write(path.name, path.read_bytes())
+
+
+def _refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
+    before = parse_value(folder.read("experiment.yaml").decode())
+    now = experiment.model_dump(mode="json")
+    # where a trial runs does not change what it is
+    differences = _differences({**before, "resources": None}, {**now, "resources": None})
+    if differences:
+        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+        raise RunFolderError(
+            f"{folder} holds another experiment ({shown}).\n"
+            "Choose another --name, go back to what it was, or start anew with --fresh, which deletes that run."
+        )
+
+
+def _differences(before: object, now: object, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys: list[str] = list(dict.fromkeys([*before, *now]))  # pyright: ignore[reportUnknownArgumentType]
+        return [
+            difference
+            for key in keys
+            for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        ]
+    return [] if before == now else [f"{path}: {before} there, {now} now"]
+
+
+def _row(report: Report) -> dict[str, Any]:
+    metrics = report.metrics
+    return {
+        "epoch": metrics.epoch,
+        "train_loss": metrics.train_loss,
+        "train_accuracy": metrics.train_accuracy,
+        "val_loss": metrics.val.loss if metrics.val else None,
+        "val_accuracy": metrics.val.accuracy if metrics.val else None,
+        "test_loss": metrics.test.loss if metrics.test else None,
+        "test_accuracy": metrics.test.accuracy if metrics.test else None,
+        "lr": metrics.lr,
+        "seconds": metrics.seconds,
+    }
+
+
+def _line(values: dict[str, Any]) -> bytes:
+    return json.dumps(values).encode() + b"\n"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,18 @@
+"""The experiments that come with raytrain, in a checkout and in an installed wheel alike."""
+
+from pathlib import Path
+
+from raytrain.errors import ExperimentError
+
+
+def shipped_experiment(name: str) -> Path:
+    """Return the path of a shipped experiment such as "compare".
+
+    Raises:
+        ExperimentError: This installation came without it.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "_experiments", package.parent / "experiments"):
+        if (path := folder / f"{name}.yaml").is_file():
+            return path
+    raise ExperimentError(f"the shipped experiment {name!r} is missing; reinstall raytrain, or name an experiment file")

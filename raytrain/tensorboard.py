@@ -1,0 +1,36 @@
+"""TensorBoard event files of one trial, with tags that earlier logs of such studies use."""
+
+from pathlib import Path
+from typing import Any
+
+TAGS = {
+    "Loss/Training": "train_loss",
+    "Loss/Val": "val_loss",
+    "Loss/Test": "test_loss",
+    "Accuracy/Train": "train_accuracy",
+    "Accuracy/Val": "val_accuracy",
+    "Accuracy/Test": "test_accuracy",
+    "LR": "lr",
+}
+"""Tag -> field of a row of metrics.jsonl; the step is the epoch."""
+
+
+class Scalars:
+    """An open event file."""
+
+    def __init__(self, folder: Path, *, first_epoch: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        # what an interrupted run logged at or after the epoch that is trained again is hidden
+        purge_step = first_epoch if first_epoch > 1 else None
+        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Log a row of metrics.jsonl; what it does not have is left out."""
+        for tag, field in TAGS.items():
+            if row.get(field) is not None:
+                self._writer.add_scalar(tag, row[field], row["epoch"])  # pyright: ignore[reportUnknownMemberType]
+
+    def close(self) -> None:
+        """Write what is buffered and close the file."""
+        self._writer.close()
