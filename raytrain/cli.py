@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import Context
 from typer.core import TyperGroup
 
 from raytrain import __version__
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 class _Commands(TyperGroup):
     """Ends a command with one message and its exit code where raytrain raised on purpose."""
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except RaytrainError as error:
@@ -57,10 +56,20 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a recipe field; fixes the axis if the grid has one. Repeatable.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Set a recipe field; fixes the axis if the grid has one. Repeatable.",
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="Name of the run folder.  [default: the experiment's name]")]
 Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", help="Where run folders are.")]
-Address = Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]")]
+Address = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]"),
+]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial once with each seed.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; a fraction packs several trials on one.")]
@@ -80,7 +89,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Take the options that stand before a command."""
 
@@ -143,7 +154,10 @@ def compare(
 
 @app.command()
 def tune(
-    grid: Annotated[Path, typer.Option("--grid", metavar="EXPERIMENT.yaml", show_default=False, help="The experiment with the grid.")],
+    grid: Annotated[
+        Path,
+        typer.Option("--grid", metavar="EXPERIMENT.yaml", show_default=False, help="The experiment with the grid."),
+    ],
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",
@@ -171,7 +185,9 @@ def results(
     ] = None,
     out: Out = "runs",
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.table,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
+    ] = None,
 ) -> None:
     """Print the ranked results of runs, or the names of the runs there are."""
     from raytrain.results import list_runs, open_run, read_results
@@ -241,7 +257,9 @@ def _changes(
         try:
             changes["seeds"] = [int(seed) for seed in seeds.split(",")]
         except ValueError:
-            raise ExperimentError(f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2") from None
+            raise ExperimentError(
+                f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2"
+            ) from None
     return changes
 
 
@@ -255,7 +273,14 @@ def _read(path: Path | None, assignments: list[str] | None, changes: dict[str, A
 
 
 def _run(
-    experiment: "Experiment", *, out: str, address: str | None, local: bool, fresh: bool, json: bool, quiet: bool
+    experiment: "Experiment",
+    *,
+    out: str,
+    address: str | None,
+    local: bool,
+    fresh: bool,
+    json: bool,
+    quiet: bool,
 ) -> None:
     from rich.console import Console
 
@@ -286,7 +311,10 @@ def _say_what_next(outcome: "Outcome", name: str, out: str) -> None:
     shown_out = "" if out == "runs" else f" --out {out}"
     if outcome.interrupted:
         left = sum(result.status == "unfinished" for result in outcome.results)
-        typer.echo(f"Interrupted with {left} trials unfinished. The same command goes on where this one stopped.", err=True)
+        typer.echo(
+            f"Interrupted with {left} trials unfinished. The same command goes on where this one stopped.",
+            err=True,
+        )
     elif not outcome.trained:
         typer.echo(f"All {len(outcome.results)} trials had ended before; nothing was trained.", err=True)
     for result in outcome.results:
@@ -322,7 +350,9 @@ def _write_results(rows: "list[TrialResult]", format_: Format, output: Path | No
         Format.csv: table.as_csv,
         Format.json: table.as_json,
     }
-    content = table.as_parquet([row.flat() for row in rows]) if format_ is Format.parquet else writers[format_](rows).encode()
+    content = (
+        table.as_parquet([row.flat() for row in rows]) if format_ is Format.parquet else writers[format_](rows).encode()
+    )
     if output is None:
         sys.stdout.buffer.write(content)
     else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 
 from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device

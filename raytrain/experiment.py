@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from raytrain.errors import ExperimentError
 from raytrain.recipe import Recipe
@@ -19,7 +27,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(value) if isinstance(value, list) else value
 
 
 class _Section(BaseModel):
@@ -106,7 +114,8 @@ class Experiment(_Section):
     def _safe_name(cls, value: str) -> str:
         if not NAME.fullmatch(value):
             raise ValueError(
-                f"{value[:80]!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit"
+                f"{value[:80]!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' or '-', "
+                "starting with a letter or digit"
             )
         return value
 
@@ -133,7 +142,8 @@ class Experiment(_Section):
     def _asha_can_judge(self) -> Self:
         if self.asha and self.recipe.val_size == 0 and "val_size" not in self.grid:
             raise ValueError(
-                "asha stops trials by validation accuracy, and val_size is 0; set val_size, or run without asha (--no-asha)"
+                "asha stops trials by validation accuracy, and val_size is 0; "
+                "set val_size, or run without asha (--no-asha)"
             )
         return self
 
@@ -153,9 +163,7 @@ class Experiment(_Section):
             raise ExperimentError(
                 f"the grid has {count:,} trials, more than the {MAX_TRIALS:,} allowed; remove values or axes"
             )
-        combinations = [
-            dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())
-        ]
+        combinations = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
         recipes = [
             recipe
             for recipe in map(self._recipe, combinations)
@@ -200,7 +208,7 @@ def _matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:
 
 def _equals_any(value: object, wanted: object) -> bool:
     if isinstance(value, tuple):  # `augment` is itself a list: [crop] is a value, [[crop], []] are two
-        several = isinstance(wanted, list) and any(isinstance(item, list) for item in wanted)  # pyright: ignore[reportUnknownVariableType]
+        several = isinstance(wanted, list) and any(isinstance(item, list) for item in wanted)
         options: list[Any] = wanted if several else [wanted]  # pyright: ignore[reportAssignmentType]
         return any(list(value) == list(option) for option in options if isinstance(option, list | tuple))
     if isinstance(wanted, list | tuple):

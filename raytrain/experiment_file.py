@@ -161,13 +161,20 @@ def _locate_combination(error: CombinationError, source: YamlSource, overrides: 
     return f"{where}the trial {{{shown}}}: {problem}" if shown else f"{where}{problem}"
 
 
-_EXPECTED = {"tuple_type": "a list", "model_type": "a mapping", "dict_type": "a mapping", "bool_type": "true or false"}
+_EXPECTED = {
+    "tuple_type": "a list",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "bool_type": "true or false",
+}
 
 
 def _expected(error: Mapping[str, Any]) -> str:
     if expected := _EXPECTED.get(error["type"]):
         return expected
-    return str(error["msg"]).removeprefix("Input should be ").replace("a valid ", "a ").replace("a integer", "an integer")
+    return (
+        str(error["msg"]).removeprefix("Input should be ").replace("a valid ", "a ").replace("a integer", "an integer")
+    )
 
 
 def _in_file(path: Keys, source: YamlSource) -> Keys:

@@ -24,7 +24,7 @@ def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
 
 
 def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(value) if isinstance(value, list) else value
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -138,7 +138,8 @@ class Recipe(BaseModel):
             raise ValueError("nesterov: true needs a momentum above 0; momentum is 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs:g} leaves no epoch after it; it must be below epochs: {self.epochs}"
+                f"warmup_epochs: {self.warmup_epochs:g} leaves no epoch after it; it must be below "
+                f"epochs: {self.epochs}"
             )
         if self.mix_off_epochs > self.epochs:
             raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")

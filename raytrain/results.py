@@ -56,7 +56,7 @@ class TrialResult:
     def flat(self) -> dict[str, Any]:
         """Return one row for a table: the recipe's fields beside the rest, a list as its names joined by "+"."""
         row = asdict(self)
-        recipe = {key: "+".join(value) if isinstance(value, list) else value for key, value in self.recipe.items()}  # pyright: ignore[reportUnknownArgumentType]
+        recipe = {key: "+".join(value) if isinstance(value, list) else value for key, value in self.recipe.items()}
         # the recipe's own `epochs` are those planned
         recipe["epochs_planned"] = recipe.pop("epochs")
         del row["recipe"]
@@ -76,7 +76,12 @@ def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
         # A trial that was stopped later has beaten more rivals than one that was stopped earlier.
         rung = 0 if result.status == "finished" else -result.epochs
         known = accuracy is not None and loss is not None
-        return (STATUSES.index(result.status), rung, -(accuracy or 0.0), (loss or 0.0) if known else float("inf"))
+        return (
+            STATUSES.index(result.status),
+            rung,
+            -(accuracy or 0.0),
+            (loss or 0.0) if known else float("inf"),
+        )
 
     return sorted(results, key=key)
 

@@ -4,7 +4,7 @@ import json
 import logging
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,7 +90,12 @@ def run(
     interrupted = None
     if pending:
         settled = len(trials) - len(pending)
-        log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
+        log.info(
+            "%d of %d trials to run%s",
+            len(pending),
+            len(trials),
+            f", {settled} done before" if settled else "",
+        )
         session.begin()
         try:
             with _terminable():
@@ -122,7 +127,10 @@ def _run_trials(
     from raytrain.cluster import placement, session
 
     resources = run_folder.experiment.resources
-    log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *([address] if address else []))
+    log.info(
+        "connecting to Ray at %s" if address else "starting Ray on this machine",
+        *([address] if address else []),
+    )
     with session.ray_session(address, dashboard=resources.workers > 1):
         placed = placement.place(resources, nodes=session.nodes(), trials=len(run_folder.pending()))
         log.info("%s", placed)
@@ -207,7 +215,12 @@ class _Session:
         self._manifest["seeds"] = list(experiment.seeds or [experiment.recipe.seed])
 
     def begin(self) -> None:
-        entry = {"command": command_line(), "started": _now(), "code": describe_code(), "machine": describe_machine()}
+        entry = {
+            "command": command_line(),
+            "started": _now(),
+            "code": describe_code(),
+            "machine": describe_machine(),
+        }
         self._manifest["sessions"].append(entry)
         self._write()
 
@@ -220,7 +233,7 @@ class _Session:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _terminable() -> Generator[None]:
     def terminate(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 

@@ -88,7 +88,9 @@ class RunFolder:
         self._scratch = tempfile.TemporaryDirectory(prefix="raytrain-tb-")
 
     @classmethod
-    def open(cls, folder: Folder, experiment: Experiment, trials: list[Trial], *, parameters: dict[str, int]) -> "RunFolder":
+    def open(
+        cls, folder: Folder, experiment: Experiment, trials: list[Trial], *, parameters: dict[str, int]
+    ) -> "RunFolder":
         """Create the run folder, or take up the one that is there.
 
         Args:
@@ -158,9 +160,17 @@ class RunFolder:
         if report.final:
             final = report.final
             if report.metrics.test is None:
-                test = {"epoch": final.epoch, "test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
+                test = {
+                    "epoch": final.epoch,
+                    "test_loss": final.test.loss,
+                    "test_accuracy": final.test.accuracy,
+                }
                 self._tensorboard(trial_id, test)
-            measured = {"best_epoch": final.epoch, "train_loss": final.train.loss, "train_accuracy": final.train.accuracy}
+            measured = {
+                "best_epoch": final.epoch,
+                "train_loss": final.train.loss,
+                "train_accuracy": final.train.accuracy,
+            }
             measured |= {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
             if final.val:
                 measured |= {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy}
@@ -211,7 +221,11 @@ class RunFolder:
     def _result(self, progress: TrialProgress, status: Status, **measured: Any) -> TrialResult:
         best = progress.best
         if best:
-            seen = {"best_epoch": best["epoch"], "val_loss": best["val_loss"], "val_accuracy": best["val_accuracy"]}
+            seen = {
+                "best_epoch": best["epoch"],
+                "val_loss": best["val_loss"],
+                "val_accuracy": best["val_accuracy"],
+            }
             measured = seen | measured
         return TrialResult(
             trial=progress.trial.id,
@@ -276,11 +290,11 @@ def _refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
 
 def _differences(before: object, now: object, path: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
-        keys: list[str] = list(dict.fromkeys([*before, *now]))  # pyright: ignore[reportUnknownArgumentType]
+        keys: list[str] = list(dict.fromkeys([*before, *now]))
         return [
             difference
             for key in keys
-            for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if before == now else [f"{path}: {before} there, {now} now"]
 

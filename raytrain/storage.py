@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
@@ -11,7 +12,7 @@ from raytrain.errors import PreflightError
 class Folder:
     """A folder by its path or URI (`s3://`, `gs://`, `file://`); it need not exist before it is written to."""
 
-    def __init__(self, filesystem: fs.FileSystem, path: str) -> None:
+    def __init__(self, filesystem: Any, path: str) -> None:  # a pyarrow.fs.FileSystem
         self._filesystem = filesystem
         self._path = path.rstrip("/")
         self._local = isinstance(filesystem, fs.LocalFileSystem)

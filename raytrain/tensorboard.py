@@ -29,7 +29,7 @@ class Scalars:
         """Log a row of metrics.jsonl; what it does not have is left out."""
         for tag, field in TAGS.items():
             if row.get(field) is not None:
-                self._writer.add_scalar(tag, row[field], row["epoch"])  # pyright: ignore[reportUnknownMemberType]
+                self._writer.add_scalar(tag, row[field], row["epoch"])
 
     def close(self) -> None:
         """Write what is buffered and close the file."""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -55,15 +55,11 @@ class EpochMetrics:
 class TrainState:
     """Everything that changes while a recipe trains."""
 
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, ema_decay: float, precision: str
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, ema_decay: float, precision: str) -> None:
         self.model = model
         self.optimizer = optimizer
         self.ema = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-            if ema_decay
-            else None
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True) if ema_decay else None
         )
         self.device = next(model.parameters()).device
         self.precision = precision
@@ -77,10 +73,10 @@ class TrainState:
     def create(cls, recipe: Recipe, *, num_classes: int, device: torch.device) -> "TrainState":
         """Return the state before the first epoch. The initial weights depend on the recipe's seed alone."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)  # pyright: ignore[reportUnknownMemberType]
+            torch.manual_seed(recipe.seed)
             model = models.ARCHITECTURES[recipe.arch](num_classes, width=recipe.width)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue, reportUnknownVariableType]
+        model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         optimizer = optim.OPTIMIZERS[recipe.optimizer](
             optim.parameter_groups(model, weight_decay=recipe.weight_decay),
             lr=recipe.lr,
@@ -154,9 +150,7 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
     sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, correct, images
     model.train()
-    batches = training_batches(
-        data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size
-    )
+    batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
     for images, labels in batches:
         inputs, targets = _prepare(recipe, data, images, labels, generator=augment_generator)
         if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:
@@ -176,8 +170,8 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
             logits: Tensor = model(inputs)
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
         state.optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()  # pyright: ignore[reportUnknownMemberType]
-        state.scaler.step(state.optimizer)  # pyright: ignore[reportUnknownMemberType]
+        state.scaler.scale(loss).backward()
+        state.scaler.step(state.optimizer)
         state.scaler.update()
         if state.ema:
             state.ema.update_parameters(state.model)
@@ -209,7 +203,7 @@ def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:
         on_gpu = state.device.type == "cuda"
         model = DistributedDataParallel(model, device_ids=[state.device.index] if on_gpu else None)
     if recipe.compile:
-        model = torch.compile(model)  # pyright: ignore[reportAssignmentType, reportUnknownMemberType, reportUnknownVariableType]
+        model = torch.compile(model)  # pyright: ignore[reportAssignmentType]
     return model
 
 

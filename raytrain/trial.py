@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from raytrain import checkpoint
 from raytrain.checkpoint import Checkpoint
-from raytrain.data.batches import steps_per_epoch
+from raytrain.data.batches import DeviceImages, steps_per_epoch
 from raytrain.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size
 from raytrain.recipe import Recipe
 from raytrain.storage import Folder
@@ -67,7 +67,7 @@ class Report:
 
 
 def _with_evaluations(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: Evaluation(**value) if isinstance(value, dict) else value for key, value in values.items()}  # pyright: ignore[reportUnknownArgumentType]
+    return {key: Evaluation(**value) if isinstance(value, dict) else value for key, value in values.items()}
 
 
 @dataclass
@@ -130,7 +130,7 @@ class TrialRun:
                 yield self._report(metrics)
 
     @contextmanager
-    def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> Iterator[None]:
+    def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> Generator[None]:
         """Call `publish` from another thread every so many seconds with how far the epoch is, in [0, 1].
 
         The loop itself calls nobody: its step count is read.
@@ -176,11 +176,12 @@ class TrialRun:
             model, epoch = copy.deepcopy(model), self._best.epoch
             model.load_state_dict(self._best.weights)
         data = self._data
-        train, val, test = (
-            evaluate(model, images, data=data, precision=self.state.precision) if len(images) else None
-            for images in (data.train, data.val, data.test)
-        )
+
+        def measure(images: DeviceImages) -> Evaluation:
+            return evaluate(model, images, data=data, precision=self.state.precision)
+
+        train, test = measure(data.train), measure(data.test)
+        val = measure(data.val) if len(data.val) else None
         device = self.state.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        assert train and test, "a data set has training and test images"
         return FinalMetrics(epoch, train, val, test, self.state.precision, name)

@@ -84,13 +84,13 @@ def dump_yaml(values: dict[str, Any]) -> str:
     writer.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
     writer.width = 110  # pyright: ignore[reportAttributeAccessIssue]
     out = StringIO()
-    writer.dump(values, out)  # pyright: ignore[reportUnknownMemberType]
+    writer.dump(values, out)
     return out.getvalue()
 
 
 def _parse(text: str, name: str) -> object:
     try:
-        return YAML(typ="rt", pure=True).load(text)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name

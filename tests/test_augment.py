@@ -38,9 +38,7 @@ def crop_offsets(crops, *, padding):
 @pytest.mark.parametrize("padding", [2, 4])
 def test_crop_equals_a_slow_loop_over_padded_images(dtype, padding):
     images = random_images(32, dtype=dtype)
-    found = crop_offsets(
-        random_crop(coordinates(32), padding=padding, generator=generator()), padding=padding
-    )
+    found = crop_offsets(random_crop(coordinates(32), padding=padding, generator=generator()), padding=padding)
     crops = random_crop(images, padding=padding, generator=generator())
     assert crops.dtype == dtype
     assert crops.shape == images.shape

@@ -73,9 +73,7 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     return Placement(resources.workers, cpus, gpus, min(concurrent, trials))
 
 
-def _cpus_per_worker(
-    resources: Resources, *, nodes: Sequence[Mapping[str, float]], gpus: float, trials: int
-) -> int:
+def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float]], gpus: float, trials: int) -> int:
     at_once = trials if resources.max_concurrent == "auto" else min(trials, resources.max_concurrent)
     if gpus:
         usable = [node for node in nodes if node.get("GPU", 0) >= gpus]

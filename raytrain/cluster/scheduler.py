@@ -58,12 +58,12 @@ class RecordedASHA(ASHAScheduler):
             return None
         for milestone, recorded in self._rungs():
             if result["epoch"] >= milestone and trial.trial_id not in recorded:
-                cut = self._brackets[0].cutoff(recorded)
+                cut: Any = self._brackets[0].cutoff(recorded)
                 return float(milestone), None if cut is None else float(cut)
         return None
 
     def _rungs(self) -> list[tuple[float, dict[str, float]]]:
-        return self._brackets[0]._rungs  # highest first
+        return self._brackets[0]._rungs  # pyright: ignore[reportPrivateUsage] (highest first)
 
 
 def _id(trial: TuneTrial) -> str:

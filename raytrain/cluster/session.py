@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from raytrain.errors import ClusterError
@@ -27,7 +27,7 @@ QUIET = {
 
 
 @contextmanager
-def ray_session(address: str | None, *, dashboard: bool) -> Iterator[None]:
+def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
     """Connect to Ray for as long as the context lasts.
 
     Args:
@@ -46,7 +46,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address:
         with _errors_explained(f"the Ray cluster at {address}"):
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield
         finally:
@@ -63,7 +63,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Iterator[None]:
                 dashboard_host="127.0.0.1",
                 dashboard_port=port,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 _temp_dir=scratch,
             )
         try:
@@ -73,7 +73,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _errors_explained(what: str) -> Iterator[None]:
+def _errors_explained(what: str) -> Generator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -84,9 +84,9 @@ def _errors_explained(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _own_token() -> Iterator[None]:
+def _own_token() -> Generator[None]:
     """Have Ray ask for a token that only this process and its children know, and that is on no disk."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     names = [*ours, "RAY_API_SERVER_ADDRESS"]

@@ -94,7 +94,7 @@ class _LocalWorker:
     def __call__(self) -> None:
         try:
             _train(self.job, self.splits, threads=self.threads, report=tune.report)
-        except Exception as error:  # a trial that fails is a row in the table
+        except Exception as error:  # noqa: BLE001 (a trial that fails is a row in the table)
             tune.report(_failure(error))
 
 
@@ -138,7 +138,9 @@ def _train(
             for item in run.reports(after=job.after_epoch):
                 metrics = item.metrics
                 message: dict[str, Any] = {"epoch": metrics.epoch, "report": item.as_dict()}
-                if metrics.val and not item.final:  # ASHA judges what has a val_accuracy; a finished trial is not judged
+                if (
+                    metrics.val and not item.final
+                ):  # ASHA judges what has a val_accuracy; a finished trial is not judged
                     message["val_accuracy"] = metrics.val.accuracy
                 report(message)
         except DivergenceError as error:

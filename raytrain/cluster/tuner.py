@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,9 +25,7 @@ TRIAL_RETRIES = 2
 """How often a trial is started again after its process has died."""
 
 
-def run_trials(
-    run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], *, placement: Placement
-) -> None:
+def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], *, placement: Placement) -> None:
     """Train every pending trial of `run` on the Ray cluster that this process is connected to.
 
     Args:
@@ -131,7 +129,7 @@ class _Recorder(tune.Callback):
 
 
 @contextmanager
-def _progress_shown(run: RunFolder, *, every: float = 1.0) -> Iterator[None]:
+def _progress_shown(run: RunFolder, *, every: float = 1.0) -> Generator[None]:
     """Bring how far running trials are within their epoch from the board to the run folder's progress."""
     stop = threading.Event()
 

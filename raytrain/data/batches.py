@@ -34,8 +34,8 @@ def on_device(images: LabelledImages, device: torch.device) -> DeviceImages:
         # Arrays out of Ray's object store are read-only, and nobody writes to them here.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return DeviceImages(
-            images=torch.from_numpy(images.images).to(device),  # pyright: ignore[reportUnknownMemberType]
-            labels=torch.from_numpy(images.labels).to(device),  # pyright: ignore[reportUnknownMemberType]
+            images=torch.from_numpy(images.images).to(device),
+            labels=torch.from_numpy(images.labels).to(device),
         )
 
 
@@ -131,7 +131,5 @@ def normalize(
     full = 255 if images.dtype == torch.uint8 else 1
     scale = [1 / (full * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
-    weights = torch.tensor([scale, shift], dtype=torch.float32, device=images.device)[
-        :, :, None, None
-    ]  # (2, 3, 1, 1)
+    weights = torch.tensor([scale, shift], dtype=torch.float32, device=images.device)[:, :, None, None]  # (2, 3, 1, 1)
     return torch.addcmul(weights[1], images.to(torch.float32), weights[0]).to(dtype)

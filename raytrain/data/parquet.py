@@ -52,9 +52,7 @@ def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     """
     files = {part: _files(folder, part) for part in ("train", "test")}
     if not files["test"]:
-        raise DataError(
-            f"{folder.address} holds {files['train'][0]} but no test*.parquet; add the test images"
-        )
+        raise DataError(f"{folder.address} holds {files['train'][0]} but no test*.parquet; add the test images")
 
     def build() -> ImageDataset:
         train, names = _read(folder, files["train"], names=(), image_size=image_size)
@@ -94,9 +92,7 @@ def _read(
                     labels.append(_labels(batch.column(columns[1]), _row_name(where, row), len(names)))
                     images.append(_images(batch.column(columns[0]), _row_name(where, row), image_size))
         except (OSError, arrow.ArrowException) as error:
-            raise DataError(
-                f"{where} is not a readable Parquet file ({error}); fetch or write it again"
-            ) from error
+            raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
     if not images:
         raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
     return LabelledImages(np.concatenate(images), np.concatenate(labels)), names
@@ -109,9 +105,7 @@ def _columns(schema: Any, where: str) -> tuple[str, str]:
     for what, accepted in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
         matches = [name for name in accepted if name in there]
         if not matches:
-            raise DataError(
-                f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(accepted)}"
-            )
+            raise DataError(f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(accepted)}")
         found.append(matches[0])
     image, label = found
     storage = _encoded_type(schema.field(image).type)
@@ -121,9 +115,7 @@ def _columns(schema: Any, where: str) -> tuple[str, str]:
             "or as a struct with the binary field bytes"
         )
     if not arrow.types.is_integer(schema.field(label).type):
-        raise DataError(
-            f"{where}: column {label} is {schema.field(label).type}; labels must be integers from 0"
-        )
+        raise DataError(f"{where}: column {label} is {schema.field(label).type}; labels must be integers from 0")
     return image, label
 
 
@@ -149,9 +141,7 @@ def _row_name(where: str, start: int) -> Callable[[int], str]:
 def _labels(column: Any, name: Callable[[int], str], classes: int) -> NDArray[np.int64]:
     """Return the labels as (N,) int64; `classes` is 0 where the file names none."""
     if column.null_count:
-        raise DataError(
-            f"{name(column.is_null().to_pylist().index(True))} has no label; add it or drop the row"
-        )
+        raise DataError(f"{name(column.is_null().to_pylist().index(True))} has no label; add it or drop the row")
     labels = np.asarray(column.cast(arrow.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
     allowed = (labels >= 0) & ((labels < classes) | (classes == 0))
     if not allowed.all():

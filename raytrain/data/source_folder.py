@@ -65,9 +65,7 @@ class SourceFolder:
             with self.open(name) as file:
                 content: bytes = file.read()
         except OSError as error:
-            raise DataError(
-                f"{self.locate(name)} cannot be read ({error}); check that it is there"
-            ) from error
+            raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
         return content
 
     def _names(self, kind: str) -> list[str]:
@@ -79,9 +77,7 @@ class SourceFolder:
         try:
             return self.filesystem.get_file_info(what)
         except OSError as error:
-            raise DataError(
-                f"{self.address} cannot be listed ({error}); check the address and access"
-            ) from error
+            raise DataError(f"{self.address} cannot be listed ({error}); check the address and access") from error
 
 
 def open_folder(address: str) -> SourceFolder:
@@ -91,9 +87,7 @@ def open_folder(address: str) -> SourceFolder:
         DataError: The URI is not one that pyarrow can open.
     """
     if "://" not in address:
-        return SourceFolder(
-            arrow_fs.LocalFileSystem(), Path(address).expanduser().absolute().as_posix(), address
-        )
+        return SourceFolder(arrow_fs.LocalFileSystem(), Path(address).expanduser().absolute().as_posix(), address)
     try:
         filesystem, path = arrow_fs.FileSystem.from_uri(address)
     except (OSError, ValueError) as error:

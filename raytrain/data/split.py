@@ -110,9 +110,7 @@ def _moments(counts: NDArray[np.int64]) -> tuple[float, float]:
 
 def _validation_count(train: LabelledImages, val_size: float) -> int:
     if not math.isfinite(val_size) or val_size < 0 or (val_size > 1 and val_size != int(val_size)):
-        raise DataError(
-            f"val_size is {val_size}; give 0 for none, a share below 1, or a whole number of images"
-        )
+        raise DataError(f"val_size is {val_size}; give 0 for none, a share below 1, or a whole number of images")
     count = round(val_size * len(train)) if val_size < 1 else int(val_size)
     if count >= len(train):
         raise DataError(
@@ -121,8 +119,7 @@ def _validation_count(train: LabelledImages, val_size: float) -> int:
         )
     if val_size > 0 and count == 0:
         raise DataError(
-            f"val_size {val_size} of {len(train)} training images is no image; "
-            "give a larger share, or 0 for none"
+            f"val_size {val_size} of {len(train)} training images is no image; give a larger share, or 0 for none"
         )
     return count
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -15,13 +15,19 @@ from raytrain.report.table import cell, per_cent, status
 from raytrain.results import ranked, varied_fields
 from raytrain.run_folder import RunFolder, TrialProgress
 
-STYLES = {"running": "cyan", "finished": "green", "stopped": "yellow", "diverged": "red", "failed": "bold red"}
+STYLES = {
+    "running": "cyan",
+    "finished": "green",
+    "stopped": "yellow",
+    "diverged": "red",
+    "failed": "bold red",
+}
 LINE_EVERY_S = 5.0
 """Least time between two lines about the same trial where there is no terminal."""
 
 
 @contextmanager
-def shown(run: RunFolder, console: Console) -> Iterator[None]:
+def shown(run: RunFolder, console: Console) -> Generator[None]:
     """Show `run` on `console` for as long as the context lasts."""
     if console.is_terminal:
         started = time.monotonic()
@@ -91,7 +97,7 @@ def _cells(progress: TrialProgress, varied: list[str]) -> list[RenderableType]:
 
 
 @contextmanager
-def _lines(run: RunFolder, console: Console) -> Iterator[None]:
+def _lines(run: RunFolder, console: Console) -> Generator[None]:
     stop = threading.Event()
     lines = _Lines(run)
 

@@ -76,7 +76,7 @@ def status(result: TrialResult) -> str:
 def cell(value: object) -> str:
     """Return the value of a recipe field as a table shows it."""
     if isinstance(value, list | tuple):
-        return "+".join(map(str, value)) or "none"  # pyright: ignore[reportUnknownArgumentType]
+        return "+".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

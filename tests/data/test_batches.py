@@ -46,9 +46,7 @@ def test_a_permutation_holds_every_row_once():
 
 
 def test_a_permutation_depends_on_seed_and_epoch_only():
-    orders = {
-        (seed, epoch): permutation(50, seed=seed, epoch=epoch) for seed in range(4) for epoch in range(4)
-    }
+    orders = {(seed, epoch): permutation(50, seed=seed, epoch=epoch) for seed in range(4) for epoch in range(4)}
     torch.manual_seed(1)
     assert torch.equal(orders[1, 2], permutation(50, seed=1, epoch=2))
     assert len({tuple(order.tolist()) for order in orders.values()}) == 16
@@ -58,15 +56,11 @@ def test_a_permutation_depends_on_seed_and_epoch_only():
     ("n", "batch_size", "world_size", "steps"),
     [(10, 4, 1, 2), (8, 4, 2, 2), (3, 4, 1, 1), (3, 4, 2, 1), (4, 4, 4, 1), (2, 4, 2, 1)],
 )
-def test_batches_are_as_many_as_announced_and_of_one_size(
-    n: int, batch_size: int, world_size: int, steps: int
-):
+def test_batches_are_as_many_as_announced_and_of_one_size(n: int, batch_size: int, world_size: int, steps: int):
     order = torch.arange(n)
     for rank in range(world_size):
         batches = list(
-            training_batches(
-                numbered(n), batch_size=batch_size, order=order, rank=rank, world_size=world_size
-            )
+            training_batches(numbered(n), batch_size=batch_size, order=order, rank=rank, world_size=world_size)
         )
         assert len(batches) == steps_per_epoch(n, batch_size=batch_size, world_size=world_size) == steps
         size = min(batch_size // world_size, n // world_size)

@@ -24,9 +24,7 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def write(
-    file: Path, images: list[Any], labels: list[Any], *, names: list[str] | None = None, **columns: str
-) -> None:
+def write(file: Path, images: list[Any], labels: list[Any], *, names: list[str] | None = None, **columns: str) -> None:
     image, label = columns.get("image", "img"), columns.get("label", "label")
     table = pa.table({image: images, label: labels})
     if names:

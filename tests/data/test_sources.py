@@ -44,9 +44,7 @@ class Downloader:
             time.sleep(0.02)
             there.touch()
         count = 20 if train else 10
-        channels_first = np.random.default_rng(int(train)).integers(
-            0, 256, (count, 3, 32, 32), dtype=np.uint8
-        )
+        channels_first = np.random.default_rng(int(train)).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
         classes = [f"class {label}" for label in range(10)]
         return SimpleNamespace(
             data=channels_first.transpose(0, 2, 3, 1), targets=[n % 10 for n in range(count)], classes=classes
@@ -177,9 +175,7 @@ def test_a_folder_without_data_is_told_what_it_must_hold(tmp_path: Path):
         load(str(tmp_path), image_size=32)
 
 
-@pytest.mark.parametrize(
-    ("absent", "code"), [("torch", 0), ("numpy", 1)]
-)  # numpy shows that the guard can fail
+@pytest.mark.parametrize(("absent", "code"), [("torch", 0), ("numpy", 1)])  # numpy shows that the guard can fail
 def test_importing_the_package_leaves_torch_out(absent: str, code: int):
     program = f"import sys, raytrain.data; sys.exit({absent!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == code
