@@ -98,7 +98,7 @@ def main(
 
 @app.command()
 def train(
-    experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", show_default=False)] = None,
+    experiment: Annotated[Path | None, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)] = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",
@@ -129,7 +129,7 @@ def train(
 
 @app.command()
 def compare(
-    experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", show_default=False)] = None,
+    experiment: Annotated[Path | None, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)] = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",
@@ -181,7 +181,7 @@ def tune(
 def results(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", show_default=False, help="Names, folders or URIs. None: list the runs."),
+        typer.Argument(metavar="RUN", show_default=False, help="Names, folders or URIs. None: list the runs."),
     ] = None,
     out: Out = "runs",
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.table,
@@ -356,5 +356,10 @@ def _write_results(rows: "list[TrialResult]", format_: Format, output: Path | No
     if output is None:
         sys.stdout.buffer.write(content)
     else:
-        output.write_bytes(content)
+        try:
+            output.write_bytes(content)
+        except OSError as error:
+            raise ExperimentError(
+                f"{output}: cannot be written: {error.strerror}; name a file in a folder that exists"
+            ) from error
         typer.echo(f"{len(rows)} results written to {output}", err=True)

@@ -129,6 +129,13 @@ class Experiment(_Section):
                 raise ValueError("'seed' is not a grid axis; list seeds under `seeds:`, beside grid")
         return value
 
+    @field_validator("exclude", "include")
+    @classmethod
+    def _entries_name_no_seed(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        if any("seed" in entry for entry in value):
+            raise ValueError("'seed' cannot be in an entry: every trial is run with each of `seeds:`; list seeds there")
+        return value
+
     @field_validator("seeds")
     @classmethod
     def _some_seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -177,13 +184,28 @@ class Experiment(_Section):
             raise ExperimentError(f"{self.name}: `exclude` leaves no trial of {len(combinations)}; remove an entry")
         seeded = [recipe.replace(seed=seed) for seed in seeds for recipe in recipes]
         trials = list({recipe.digest: Trial.of(recipe) for recipe in seeded}.values())
+        self._refuse_what_cannot_run(trials)
+        return trials
+
+    def _refuse_what_cannot_run(self, trials: list[Trial]) -> None:
+        workers = self.resources.workers
+        for size in dict.fromkeys(trial.recipe.batch_size for trial in trials):
+            if size % workers:
+                raise ExperimentError(
+                    f"{self.name}: batch_size {size} cannot be shared equally by {workers} workers; give a multiple "
+                    f"of {workers} such as {max(1, size // workers) * workers}, or other workers"
+                )
+        if self.asha and any(trial.recipe.val_size == 0 for trial in trials):
+            raise ExperimentError(
+                f"{self.name}: asha stops trials by validation accuracy, and val_size is 0 in some trials; "
+                "set val_size, or run without asha (--no-asha)"
+            )
         longest = max(trial.recipe.epochs for trial in trials)
         if self.asha and self.asha.first_rung(longest) > longest:
             raise ExperimentError(
                 f"{self.name}: asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
                 f"{longest}; lower it, or give a share below 1"
             )
-        return trials
 
     def _recipe(self, changes: Mapping[str, Any]) -> Recipe:
         try:

@@ -20,7 +20,7 @@ def read_experiment(
 
     Args:
         path: A YAML file.
-        overrides: Recipe fields to set; where the grid has such an axis, the axis is dropped.
+        overrides: Recipe fields to set; where the grid has such an axis, it keeps this value alone.
         changes: Other top-level keys to set, such as `name`, `seeds` or `asha`; a mapping is merged.
 
     Raises:
@@ -28,14 +28,14 @@ def read_experiment(
     """
     source = read_yaml(path)
     _refuse_unknown_keys(source)
-    return _build(source, overrides or {}, _merged({"name": path.stem, **source.values}, changes or {}))
+    return _build(source, overrides or {}, {"name": path.stem, **source.values}, changes or {})
 
 
 def default_experiment(
     name: str, *, overrides: Mapping[str, Any] | None = None, changes: Mapping[str, Any] | None = None
 ) -> Experiment:
     """Return the experiment that has one trial, the default recipe with `overrides`."""
-    return _build(YamlSource("", {}, {}), overrides or {}, _merged({"name": name}, changes or {}))
+    return _build(YamlSource("", {}, {}), overrides or {}, {"name": name}, changes or {})
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         if field not in Recipe.model_fields:
             raise ExperimentError(f"--set {assignment}: {_unknown(field, Recipe.model_fields, 'recipe field')}")
         plain_text = Recipe.model_fields[field].annotation is str
-        overrides[field] = text.strip() if plain_text else parse_value(text)
+        overrides[field] = text.strip() if plain_text else parse_value(text, name=f"--set {assignment}")
     return overrides
 
 
@@ -65,12 +65,14 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _build(source: YamlSource, overrides: Mapping[str, Any], values: dict[str, Any]) -> Experiment:
+def _build(
+    source: YamlSource, overrides: Mapping[str, Any], values: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Experiment:
     try:
-        experiment = Experiment.model_validate(_override(values, overrides))
+        experiment = Experiment.model_validate(_override(_merged(values, changes), overrides))
         experiment.trials()
     except ValidationError as error:
-        raise ExperimentError(_locate(error, source, overrides)) from None
+        raise ExperimentError(_locate(error, source, overrides, changes)) from None
     except CombinationError as error:
         raise ExperimentError(_locate_combination(error, source, overrides)) from None
     return experiment
@@ -85,7 +87,8 @@ def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
         values["recipe"] = {**recipe, **overrides}
     grid = values.get("grid")
     if isinstance(grid, dict):
-        values["grid"] = {axis: axis_values for axis, axis_values in grid.items() if axis not in overrides}
+        # an axis of one value, not none: without a grid, `include` alone would be left
+        values["grid"] = {axis: [overrides[axis]] if axis in overrides else listed for axis, listed in grid.items()}
     if isinstance(values.get("include"), list):
         values["include"] = [
             {**entry, **{field: overrides[field] for field in entry if field in overrides}}
@@ -129,18 +132,23 @@ def _unknown(key: str, names: Iterable[str], what: str) -> str:
     return f"unknown {what} {key!r}; {hint}"
 
 
-def _locate(error: ValidationError, source: YamlSource, overrides: Mapping[str, Any]) -> str:
+def _locate(
+    error: ValidationError, source: YamlSource, overrides: Mapping[str, Any], changes: Mapping[str, Any]
+) -> str:
     first, *others = error.errors(include_url=False)
-    path: Keys = _in_file(first["loc"], source)
+    loc = first["loc"]
+    path: Keys = _in_file(loc, source)
     if first["type"] == "value_error":
         problem = str(first["msg"]).removeprefix("Value error, ")
     else:
         # the members of a union, such as "auto" or a number, are reported one by one
         same = [first, *(other for other in others if other["loc"][:-1] == first["loc"][:-1] == path)]
         problem = f"given {_shown(first['input'])}; must be {' or '.join(map(_expected, same))}"
-    field = path[1] if len(path) > 1 and path[0] == "recipe" else None
+    field = loc[1] if len(loc) > 1 and loc[0] == "recipe" else None
     if field in overrides:
         return f"--set {field}={_shown(overrides[str(field)])}: {problem}"
+    if _set_by(changes, loc):  # an option said it, not the file
+        return f"{'.'.join(map(str, loc[:2]))}: {problem}"
     where = source.where(path) + ": " if source.name else ""
     named = ".".join(str(part) for part in path)
     return f"{where}{named + ': ' if named else ''}{problem}"
@@ -149,16 +157,26 @@ def _locate(error: ValidationError, source: YamlSource, overrides: Mapping[str, 
 def _locate_combination(error: CombinationError, source: YamlSource, overrides: Mapping[str, Any]) -> str:
     loc = error.cause.errors()[0]["loc"]
     field = str(loc[0]) if loc else ""
-    values = source.values.get("grid", {}).get(field, [])
-    for index, value in enumerate(values):
-        if field in error.changes and value == error.changes[field]:
-            message = _locate(error.cause, source, {})
-            problem = message.partition(f"{field}: ")[2] or message
-            return f"{source.where(('grid', field, index))}: grid.{field}: {problem}"
+    problem = _locate(error.cause, YamlSource("", {}, {}), overrides, {})
+    for index, value in enumerate(source.values.get("grid", {}).get(field, [])):
+        if field in error.changes and _same(value, error.changes[field]):
+            return f"{source.where(('grid', field, index))}: grid.{field}: {problem.removeprefix(f'{field}: ')}"
     shown = ", ".join(f"{name}: {_shown(value)}" for name, value in error.changes.items())
-    problem = _locate(error.cause, YamlSource("", {}, {}), overrides)
-    where = f"{source.where(('grid',))}: " if source.name else ""
+    section: Keys = ("grid",)
+    for index, entry in enumerate(source.values.get("include", [])):
+        if _same(entry, error.changes):
+            section = ("include", index, field)
+    where = f"{source.where(section)}: " if source.name else ""
     return f"{where}the trial {{{shown}}}: {problem}" if shown else f"{where}{problem}"
+
+
+def _set_by(changes: Mapping[str, Any], loc: tuple[str | int, ...]) -> bool:
+    top = changes.get(str(loc[0])) if loc else None
+    return (len(loc) > 1 and loc[1] in top) if isinstance(top, dict) else top is not None
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other or (type(one) is type(other) and one == other)  # nan is not equal to itself, and 1 is to True
 
 
 _EXPECTED = {
@@ -166,6 +184,7 @@ _EXPECTED = {
     "model_type": "a mapping",
     "dict_type": "a mapping",
     "bool_type": "true or false",
+    "string_too_short": "text",
 }
 
 

@@ -147,6 +147,13 @@ def open_run(run: str, *, out: str) -> Folder:
 
 
 def list_runs(out: str) -> list[str]:
-    """Return the names of the runs under a folder or URI."""
+    """Return the names of the runs under a folder or URI.
+
+    Raises:
+        RunFolderError: It cannot be listed.
+    """
     folder = Folder.at(out)
-    return [name for name in folder.names() if (folder / name).exists("experiment.yaml")]
+    try:
+        return [name for name in folder.names() if (folder / name).exists("experiment.yaml")]
+    except OSError as error:
+        raise RunFolderError(f"{folder} cannot be listed ({error}); give the folder that holds runs") from error

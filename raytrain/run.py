@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from raytrain.data import Splits, load, split
-from raytrain.errors import RunFolderError
+from raytrain.errors import PreflightError, RunFolderError
 from raytrain.experiment import Experiment, Trial
 from raytrain.provenance import command_line, describe_code, describe_machine
 from raytrain.report import table
@@ -81,12 +81,15 @@ def run(
     splits = load_splits(trials)
     trials = longest_first(trials, splits)
     folder = Folder.at(out) / experiment.name
-    if fresh:
-        _remove_run(folder)
     parameters = {trial.id: _cost(trial, splits)[1] for trial in trials}
-    run_folder = RunFolder.open(folder, experiment, trials, parameters=parameters)
+    try:
+        if fresh:
+            _remove_run(folder)
+        session = _Session(folder, experiment, splits)
+        run_folder = RunFolder.open(folder, experiment, trials, parameters=parameters)
+    except OSError as error:
+        raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
     pending = run_folder.pending()
-    session = _Session(folder, experiment, splits)
     interrupted = None
     if pending:
         settled = len(trials) - len(pending)
@@ -107,6 +110,9 @@ def run(
             run_folder.close()
             write_tables(run_folder)
             session.end()
+    else:
+        run_folder.close()
+        write_tables(run_folder)  # a kill after the last trial may have come before them
     return Outcome(folder, run_folder.results(), len(pending), interrupted)
 
 

@@ -6,6 +6,7 @@ loses nothing that was reported. `progress` is what the live table shows; other 
 
 import json
 import logging
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -65,7 +66,11 @@ class TrialProgress:
         """Count a row of metrics in."""
         self.epoch, self.within_epoch, self.latest = row["epoch"], 0.0, row
         self.seconds += row["seconds"]
-        if row["val_accuracy"] is not None and row["val_accuracy"] >= self.best.get("val_accuracy", -1.0):
+        # ties are settled as the trial settles them: by the lower loss, then the earlier epoch
+        if row["val_accuracy"] is not None and (
+            not self.best
+            or (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
+        ):
             self.best = row
 
 
@@ -85,7 +90,7 @@ class RunFolder:
         self.progress = progress
         self.events: list[dict[str, Any]] = []
         self._scalars: dict[str, Scalars] = {}
-        self._scratch = tempfile.TemporaryDirectory(prefix="raytrain-tb-")
+        self._scratch: Path | None = None
 
     @classmethod
     def open(
@@ -105,6 +110,8 @@ class RunFolder:
         if folder.exists("experiment.yaml"):
             _refuse_other_experiment(folder, experiment)
         folder.write("experiment.yaml", dump_yaml(experiment.model_dump(mode="json")).encode())
+        for name in ("trials.jsonl", "events.jsonl"):
+            _mend(folder, name)
         run = cls(folder, experiment, {t.id: TrialProgress(t, parameters[t.id]) for t in trials})
         results = {result.trial: result for result in read_results(folder)}
         for trial in trials:
@@ -113,6 +120,7 @@ class RunFolder:
 
     def _take_up(self, trial: Trial, result: TrialResult | None) -> None:
         progress = self.progress[trial.id]
+        _mend(self.trial_folder(trial.id), "metrics.jsonl")
         for row in read_lines(self.trial_folder(trial.id), "metrics.jsonl"):
             progress.take(row)
         if result:
@@ -208,7 +216,8 @@ class RunFolder:
         """Close what is open."""
         for trial_id in list(self._scalars):
             self._close_tensorboard(trial_id)
-        self._scratch.cleanup()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _end(self, progress: TrialProgress, status: Status, **measured: Any) -> None:
         event = {key: measured.pop(key) for key in ("device", "precision") if key in measured}
@@ -262,8 +271,11 @@ class RunFolder:
         self._scalars[trial_id].add(row)
 
     def _tensorboard_path(self, trial_id: str) -> Path:
+        if local := (self.trial_folder(trial_id) / "tb").local_path:
+            return local
         # tensorboardX writes local files; for a folder in object storage they are sent when the trial ends
-        return (self.trial_folder(trial_id) / "tb").local_path or Path(self._scratch.name) / trial_id
+        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="raytrain-tb-"))
+        return self._scratch / trial_id
 
     def _close_tensorboard(self, trial_id: str) -> None:
         scalars = self._scalars.pop(trial_id, None)
@@ -275,8 +287,15 @@ class RunFolder:
                 (self.trial_folder(trial_id) / "tb").write(path.name, path.read_bytes())
 
 
+def _mend(folder: Folder, name: str) -> None:
+    """Cut off a last line that a kill left half written, so that the next one is not glued to it."""
+    content = folder.read(name) if folder.exists(name) else b""
+    if not content.endswith(b"\n") and content:
+        folder.write(name, content[: content.rfind(b"\n") + 1])
+
+
 def _refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
-    before = parse_value(folder.read("experiment.yaml").decode())
+    before = parse_value(folder.read("experiment.yaml").decode(), name=f"{folder}/experiment.yaml")
     now = experiment.model_dump(mode="json")
     # where a trial runs does not change what it is
     differences = _differences({**before, "resources": None}, {**now, "resources": None})

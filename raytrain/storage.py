@@ -12,9 +12,10 @@ from raytrain.errors import PreflightError
 class Folder:
     """A folder by its path or URI (`s3://`, `gs://`, `file://`); it need not exist before it is written to."""
 
-    def __init__(self, filesystem: Any, path: str) -> None:  # a pyarrow.fs.FileSystem
+    def __init__(self, filesystem: Any, path: str, *, query: str = "") -> None:  # a pyarrow.fs.FileSystem
         self._filesystem = filesystem
         self._path = path.rstrip("/")
+        self._query = query
         self._local = isinstance(filesystem, fs.LocalFileSystem)
 
     @classmethod
@@ -29,17 +30,19 @@ class Folder:
             return cls(fs.LocalFileSystem(), str(Path(text).absolute()))
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
-        except (ValueError, OSError, NotImplementedError) as error:
+        except (ValueError, OSError, NotImplementedError, ImportError) as error:
             raise PreflightError(
                 f"{text}: cannot be opened as storage ({error}); give a folder, or a URI such as s3://bucket/runs"
             ) from error
-        return cls(filesystem, path)
+        _, mark, options = text.partition("?")
+        return cls(filesystem, path, query=mark + options)
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self._filesystem, f"{self._path}/{name}")
+        return Folder(self._filesystem, f"{self._path}/{name}", query=self._query)
 
     def __str__(self) -> str:
-        return self._path if self._local else f"{self._filesystem.type_name}://{self._path}"
+        # with the options, such as another endpoint than AWS's: a worker opens the folder by this text
+        return self._path if self._local else f"{self._filesystem.type_name}://{self._path}{self._query}"
 
     @property
     def local_path(self) -> Path | None:

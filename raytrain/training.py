@@ -73,7 +73,8 @@ class TrainState:
     def create(cls, recipe: Recipe, *, num_classes: int, device: torch.device) -> "TrainState":
         """Return the state before the first epoch. The initial weights depend on the recipe's seed alone."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+            # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
+            torch.default_generator.manual_seed(recipe.seed)
             model = models.ARCHITECTURES[recipe.arch](num_classes, width=recipe.width)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
@@ -108,7 +109,8 @@ class TrainState:
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.ema:
             self.ema.load_state_dict(saved["ema"])
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"]:  # none when it was saved in another precision: `auto` may resolve otherwise here
+            self.scaler.load_state_dict(saved["scaler"])
         self.epoch = saved["epoch"]
         self.step = saved["step"]
 
@@ -179,7 +181,21 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
         correct = (logits.detach().argmax(dim=1) == classes).sum()
         sums += torch.stack([loss.detach().double() * len(labels), correct.double(), sums.new_tensor(len(labels))])
         state.step += 1
+    _share_buffers(state)
     return reduce_sums(sums)
+
+
+def _share_buffers(state: TrainState) -> None:
+    """Give every rank the BatchNorm statistics of rank 0.
+
+    Each rank's come from its own share of the batches, and DistributedDataParallel evens them out only before the
+    next step: without this, ranks would evaluate different models, and none of them the one that rank 0 saves.
+    """
+    if not dist.is_initialized():
+        return
+    averaged = state.ema.buffers() if state.ema else ()
+    for buffer in (*state.model.buffers(), *averaged):
+        dist.broadcast(buffer, src=0)
 
 
 def _prepare(

@@ -106,6 +106,8 @@ class TrialRun:
     def reports(self, *, after: int = 0) -> Iterator[Report]:
         """Yield a report for each epoch later than `after`, training those that the checkpoint does not hold.
 
+        The last one always comes, because only it carries `final`.
+
         A checkpoint is written before an epoch is reported: after the last one always, after others as long as
         writing takes no more than `CHECKPOINT_SHARE` of the time, because epochs of a second are not worth a
         checkpoint each. Under `torch.distributed` every rank yields the same and rank 0 writes.
@@ -114,7 +116,7 @@ class TrialRun:
             DivergenceError: The loss is not finite.
         """
         for metrics in self._history:
-            if metrics.epoch > after:
+            if metrics.epoch > after or metrics.epoch == self.recipe.epochs:
                 yield self._report(metrics)
         writing = 0.0  # seconds that the last checkpoint took
         written_at = time.perf_counter()
@@ -126,7 +128,7 @@ class TrialRun:
                 self._save(metrics.epoch)
                 written_at = time.perf_counter()
                 writing = written_at - now
-            if metrics.epoch > after:
+            if metrics.epoch > after or metrics.epoch == self.recipe.epochs:
                 yield self._report(metrics)
 
     @contextmanager

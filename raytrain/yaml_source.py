@@ -15,6 +15,8 @@ Keys = tuple[str | int, ...]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_VALUES = 100_000
+"""Most keys and items after aliases are followed: a few nested aliases can stand for billions."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,17 @@ def read_yaml(path: Path) -> YamlSource:
     return YamlSource(name, values, positions)
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, *, name: str) -> Any:
     """Return `text` read as one YAML value: `5e-3` is 0.005, `[crop, flip]` a list, `resnet18` a string.
+
+    Args:
+        text: YAML.
+        name: What to call it in messages.
 
     Raises:
         ExperimentError: `text` is not a YAML value.
     """
-    return _plain(_parse(text, text), (), {}, text)
+    return _plain(_parse(text, name), (), {}, name)
 
 
 def dump_yaml(values: dict[str, Any]) -> str:
@@ -100,15 +106,18 @@ def _parse(text: str, name: str) -> object:
         raise ExperimentError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise ExperimentError(f"{name}: nested too deeply for an experiment file") from None
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, KeyError) as error:  # such as `!!int x` and `!!bool x`
         raise ExperimentError(f"{name}: a value cannot be read: {error}") from None
 
 
 def _plain(node: object, path: Keys, positions: dict[Keys, tuple[int, int]], name: str) -> Any:
+    where = YamlSource(name, {}, positions).where(path)
     if len(path) > MAX_DEPTH:
-        raise ExperimentError(f"{name}: nested more than {MAX_DEPTH} levels deep, or an alias inside itself")
+        raise ExperimentError(f"{where}: nested more than {MAX_DEPTH} levels deep, or an alias inside itself")
+    if len(positions) > MAX_VALUES:
+        raise ExperimentError(f"{where}: more than {MAX_VALUES:,} values, counting what aliases repeat; write fewer")
     if isinstance(node, CommentedMap | CommentedSeq) and _tag(node):
-        raise ExperimentError(f"{name}: the tag {_tag(node)} is not allowed; write plain values")
+        raise ExperimentError(f"{where}: the tag {_tag(node)} is not allowed; write plain values")
     if isinstance(node, CommentedMap):
         mapping: dict[str, Any] = {}
         for key, value in node.items():
@@ -131,8 +140,8 @@ def _plain(node: object, path: Keys, positions: dict[Keys, tuple[int, int]], nam
     if node is None:
         return None
     if isinstance(node, TaggedScalar):
-        raise ExperimentError(f"{name}: the tag {node.tag.value} is not allowed; write plain values")
-    raise ExperimentError(f"{name}: {node} is read as a {type(node).__name__}; put it in quotes to make it text")
+        raise ExperimentError(f"{where}: the tag {node.tag.value} is not allowed; write plain values")
+    raise ExperimentError(f"{where}: {node} is read as a {type(node).__name__}; put it in quotes to make it text")
 
 
 def _tag(node: CommentedMap | CommentedSeq) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -47,3 +48,59 @@ def cuda_is_available() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def make_splits() -> Any:
+    """Return a function that draws small Splits whose class can be learnt: it is the bright column of the image."""
+    import numpy as np
+
+    from raytrain.data import LabelledImages, Splits
+    from raytrain.data.split import channel_statistics
+
+    def images(count: int, *, size: int, classes: int, draw: np.random.Generator) -> LabelledImages:
+        labels = np.arange(count, dtype=np.int64) % classes
+        pixels = draw.integers(0, 150, (count, size, size, 3), dtype=np.uint8)
+        for row, label in enumerate(labels):
+            pixels[row, :, size * label // classes] += 100
+        return LabelledImages(images=pixels, labels=labels)
+
+    def build(*, train: int = 48, val: int = 24, test: int = 20, size: int = 8, classes: int = 4) -> Splits:
+        draw = np.random.default_rng(0)
+        parts = [images(count, size=size, classes=classes, draw=draw) for count in (train, val, test)]
+        mean, std = channel_statistics(parts[0].images)
+        names = tuple(f"class {label}" for label in range(classes))
+        return Splits(*parts, classes=names, mean=mean, std=std, fingerprint="synthetic")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_data(make_splits: Any) -> Any:
+    """Return a function that puts what `make_splits` draws on the CPU as TrainingData."""
+
+    def build(**counts: int) -> Any:
+        import torch
+
+        from raytrain.evaluation import TrainingData
+
+        return TrainingData.on(torch.device("cpu"), make_splits(**counts))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an image folder of 2 classes, dark and bright, with 20 + 5 images of 8 x 8 each; not to be changed."""
+    import numpy as np
+    from PIL import Image
+
+    root, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 5)):
+        for name, low in (("dark", 0), ("bright", 128)):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = draw.integers(low, low + 128, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index:02}.png")
+    return str(root)

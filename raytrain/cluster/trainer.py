@@ -5,6 +5,7 @@ nested trainer would start about eight more processes per trial and hold a place
 early stop. Several workers: a nested TorchTrainer, whose workers train with DistributedDataParallel.
 """
 
+import os
 import platform
 import traceback
 import uuid
@@ -131,7 +132,8 @@ def _train(
 
     def publish(within_epoch: float) -> None:
         if rank_and_world_size()[0] == 0:
-            board.put(job.trial_id, "progress", {"within_epoch": within_epoch, "where": where})
+            seen = {"within_epoch": within_epoch, "where": where, "pid": os.getpid()}
+            board.put(job.trial_id, "progress", seen)
 
     with run.watched(publish):
         try:

@@ -22,8 +22,10 @@ STYLES = {
     "diverged": "red",
     "failed": "bold red",
 }
-LINE_EVERY_S = 5.0
-"""Least time between two lines about the same trial where there is no terminal."""
+EPOCH_LINE_EVERY_S = 5.0
+"""Where there is no terminal: least time between lines about the same trial when it has done further epochs ..."""
+WITHIN_EPOCH_LINE_EVERY_S = 30.0
+"""... and when it is only further within an epoch."""
 
 
 @contextmanager
@@ -86,7 +88,7 @@ def _cells(progress: TrialProgress, varied: list[str]) -> list[RenderableType]:
     return [
         recipe.digest,
         recipe.arch,
-        *(cell(getattr(recipe, name)) for name in varied),
+        *(Text(cell(getattr(recipe, name))) for name in varied),  # a str would be read as markup
         ProgressBar(total=recipe.epochs, completed=done, width=20),
         f"{done:.1f}/{recipe.epochs}" if progress.status == "running" else f"{progress.epoch}/{recipe.epochs}",
         per_cent(progress.latest.get("train_accuracy")),
@@ -139,7 +141,8 @@ class _Lines:
             done = progress.epoch + round(progress.within_epoch, 2)
             when, before = self._written.get(trial_id, (now, float(progress.epoch)))
             self._written.setdefault(trial_id, (when, before))
-            if done > before and now - when >= LINE_EVERY_S:
+            patience = EPOCH_LINE_EVERY_S if int(done) > int(before) else WITHIN_EPOCH_LINE_EVERY_S
+            if done > before and now - when >= patience:
                 self._written[trial_id] = (now, done)
                 yield self._line(trial_id, f"epoch {done:g}/{progress.trial.recipe.epochs}")
 

@@ -11,6 +11,7 @@ from pyarrow import parquet
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from raytrain.results import TrialResult, ranked, varied_fields
 
@@ -53,7 +54,7 @@ def terminal_table(results: Sequence[TrialResult]) -> Table:
     for name in headings(results):
         table.add_column(name, justify="left" if name in LEFT else "right", overflow="fold")
     for row in rows(results):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as it is: a path may hold brackets, which are markup in a str
     return table
 
 

@@ -1,0 +1,95 @@
+"""Placement is plain arithmetic: clusters of any shape, without Ray."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raytrain.cluster.placement import COORDINATOR_CPUS, place
+from raytrain.errors import PreflightError
+from raytrain.experiment import Resources
+
+LAPTOP = [{"CPU": 2.0}]
+GPU_BOX = [{"CPU": 32.0, "GPU": 4.0}]
+CLOUD = [{"CPU": 0.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}]
+
+
+def test_as_many_trials_as_cores_run_at_once_without_a_gpu() -> None:
+    placement = place(Resources(), nodes=LAPTOP, trials=5)
+    assert (placement.concurrent, placement.cpus, placement.gpus) == (2, 1, 0)
+
+
+def test_a_single_trial_gets_every_core() -> None:
+    assert place(Resources(), nodes=[{"CPU": 8.0}], trials=1).cpus == 8
+
+
+def test_cores_are_divided_among_few_trials() -> None:
+    placement = place(Resources(), nodes=[{"CPU": 64.0}], trials=5)
+    assert (placement.concurrent, placement.cpus) == (5, 12)
+
+
+def test_each_trial_takes_a_gpu_and_its_share_of_the_cores() -> None:
+    placement = place(Resources(), nodes=GPU_BOX, trials=10)
+    assert (placement.concurrent, placement.cpus, placement.gpus) == (4, 8, 1)
+
+
+def test_a_fraction_of_a_gpu_packs_several_trials() -> None:
+    placement = place(Resources(gpus_per_worker=0.5), nodes=GPU_BOX, trials=10)
+    assert (placement.concurrent, placement.cpus) == (8, 4)
+
+
+def test_a_head_without_cpus_takes_no_trial() -> None:
+    placement = place(Resources(), nodes=CLOUD, trials=5)
+    assert (placement.concurrent, placement.cpus, placement.gpus) == (2, 8, 1)
+
+
+def test_workers_of_a_trial_may_stand_on_several_nodes() -> None:
+    placement = place(Resources(workers=2), nodes=CLOUD, trials=5)
+    assert (placement.concurrent, placement.workers) == (1, 2)
+
+
+def test_gpus_can_be_left_alone() -> None:
+    placement = place(Resources(gpus_per_worker=0), nodes=GPU_BOX, trials=32)
+    assert (placement.concurrent, placement.gpus) == (32, 0)
+
+
+def test_max_concurrent_is_kept_and_frees_cores_for_each_trial() -> None:
+    placement = place(Resources(max_concurrent=2), nodes=[{"CPU": 8.0}], trials=5)
+    assert (placement.concurrent, placement.cpus) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes"),
+    [
+        (Resources(workers=3), LAPTOP),
+        (Resources(gpus_per_worker=1), LAPTOP),
+        (Resources(cpus_per_worker=4), LAPTOP),
+        (Resources(gpus_per_worker=2), CLOUD),
+        (Resources(), []),
+    ],
+)
+def test_what_fits_nowhere_is_refused_with_need_and_have(resources: Resources, nodes: list[dict[str, float]]) -> None:
+    with pytest.raises(PreflightError, match=r"(?s)no trial fits: one needs .* there are .*\nTry ") as refusal:
+        place(resources, nodes=nodes, trials=1)
+    assert refusal.value.exit_code == 3
+
+
+@given(
+    workers=st.integers(1, 4),
+    cores=st.lists(st.integers(0, 64), min_size=1, max_size=4),
+    gpus=st.lists(st.integers(0, 8), min_size=4, max_size=4),
+    trials=st.integers(1, 50),
+)
+def test_all_concurrent_trials_fit_the_cluster_together(
+    workers: int, cores: list[int], gpus: list[int], trials: int
+) -> None:
+    nodes = [{"CPU": float(c), "GPU": float(g)} for c, g in zip(cores, gpus, strict=False)]
+    try:
+        placement = place(Resources(workers=workers), nodes=nodes, trials=trials)
+    except PreflightError:
+        return
+    assert 1 <= placement.concurrent <= trials
+    # a trial of several workers also has a coordinator, which the workers leave room for
+    coordinator = COORDINATOR_CPUS if workers > 1 else 0.0
+    needed = placement.concurrent * (workers * (placement.cpus - coordinator) + coordinator)
+    assert needed <= sum(cores)
+    assert placement.concurrent * workers * placement.gpus <= sum(gpus[: len(cores)])

@@ -1,0 +1,141 @@
+"""Tests of raytrain.report.table: the ranked table in each of its forms."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from raytrain.recipe import Recipe
+from raytrain.report import table
+from raytrain.results import TrialResult, ranked
+
+
+def result(status: str = "finished", *, recipe: dict[str, Any] | None = None, **fields: Any) -> TrialResult:
+    made = Recipe.model_validate({"epochs": 20, **(recipe or {})})
+    values = {"trial": f"readable-{made.digest}", "parameters": 11_173_962, "epochs": 20, "seconds": 12.345, **fields}
+    return TrialResult(**{"status": status, "recipe": made.model_dump(mode="json"), **values})
+
+
+RESULTS = [
+    result("stopped", recipe={"lr": 0.3}, epochs=5, val_accuracy=0.5, val_loss=1.0),
+    result(recipe={"lr": 0.1}, train_accuracy=0.99995, val_accuracy=0.875, val_loss=0.4, test_accuracy=0.8),
+    result("diverged", recipe={"lr": 5.0}, epochs=2, error="the loss was not finite in epoch 3"),
+    result("failed", recipe={"lr": 0.2}, epochs=0, error="OSError: a, b | c"),
+    result(recipe={"lr": 0.4}, train_accuracy=0.5, val_accuracy=0.9, val_loss=0.4, test_accuracy=0.7),
+    result("unfinished", recipe={"lr": 0.5}, epochs=1),
+]
+
+
+def column(name: str) -> list[str]:
+    index = table.headings(RESULTS).index(name)
+    return [row[index] for row in table.rows(RESULTS)]
+
+
+def test_rows_are_ranked_and_only_finished_trials_have_a_rank():
+    assert column("rank") == ["1", "2", "–", "–", "–", "–"]
+    assert column("lr") == ["0.4", "0.1", "0.3", "5", "0.2", "0.5"]
+
+
+def test_how_a_trial_ended_is_said_with_its_epoch():
+    assert column("status") == ["finished", "finished", "stopped at 5", "diverged at epoch 3", "failed", "unfinished"]
+    assert column("epochs") == ["20/20", "20/20", "5/20", "2/20", "0/20", "1/20"]
+
+
+def test_accuracies_are_per_cent_with_two_decimals_and_a_dash_where_there_is_none():
+    assert column("val acc. %") == ["90.00", "87.50", "50.00", "–", "–", "–"]
+    assert column("train acc. %")[:3] == ["50.00", "100.00", "–"]
+
+
+def test_parameters_are_in_millions_and_seconds_have_a_decimal():
+    assert set(column("parameters")) == {"11.17 M"}
+    assert set(column("seconds")) == {"12.3"}
+
+
+def test_a_trial_is_named_by_its_digest():
+    assert column("trial") == [r.trial.rpartition("-")[2] for r in ranked(RESULTS)]
+
+
+def test_only_fields_that_differ_have_a_column():
+    fixed = table.headings(RESULTS[:1])
+    several = [result(recipe={"seed": 1, "augment": ["crop", "flip"]}), result(recipe={"seed": 2})]
+    assert [name for name in table.headings(several) if name not in fixed] == ["augment", "seed"]
+    assert [row[3] for row in table.rows(several)] == ["crop+flip", "none"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.1, "0.1"), (1e-5, "1e-05"), (True, "True"), (3, "3"), ([], "none"), (("crop",), "crop"), ("x", "x")],
+)
+def test_a_cell_shows_a_field_shortly(value: object, shown: str):
+    assert table.cell(value) == shown
+
+
+def test_markdown_is_a_table_of_equal_rows():
+    lines = table.markdown(RESULTS).splitlines()
+    assert len(lines) == 2 + len(RESULTS)
+    assert len({line.count("|") for line in lines}) == 1
+    assert set(lines[1]) <= set("|:- ")
+
+
+def test_a_bar_in_a_cell_does_not_end_it_in_markdown():
+    several = [result(recipe={"dataset": "a|b"}), result(recipe={"dataset": "c"})]
+    assert r"| a\|b |" in table.markdown(several)
+
+
+def test_plain_text_has_every_cell_on_one_line_and_no_trailing_spaces():
+    lines = table.plain(RESULTS).splitlines()
+    for row in table.rows(RESULTS):
+        assert any(all(text in line for text in row) for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_brackets_in_a_path_are_no_markup():
+    several = [result(recipe={"dataset": "[red]a"}), result(recipe={"dataset": "[/nothing]"})]
+    assert "[red]a" in table.plain(several)
+    assert "[/nothing]" in table.plain(several)
+
+
+def test_json_and_csv_hold_the_same_ranked_rows_with_all_recipe_fields():
+    objects = json.loads(table.as_json(RESULTS))
+    rows = list(csv.DictReader(io.StringIO(table.as_csv(RESULTS))))
+    assert objects == [r.flat() for r in ranked(RESULTS)]
+    assert [{key: "" if v is None else str(v) for key, v in o.items()} for o in objects] == rows
+    assert set(Recipe.model_fields) - {"epochs"} <= rows[0].keys()
+
+
+def test_parquet_holds_the_rows_and_their_types():
+    content = table.as_parquet([r.flat() for r in RESULTS])
+    assert parquet.read_table(io.BytesIO(content)).to_pylist() == [r.flat() for r in RESULTS]
+
+
+def test_parquet_takes_counts_and_shares_in_one_column():
+    content = table.as_parquet([{"val_size": 5000}, {"val_size": 0.1}, {"val_size": None}])
+    assert parquet.read_table(io.BytesIO(content)).to_pylist() == [
+        {"val_size": 5000},
+        {"val_size": 0.1},
+        {"val_size": None},
+    ]
+
+
+def test_no_results_give_empty_tables():
+    assert json.loads(table.as_json([])) == []
+    assert table.as_csv([]).strip() == ""
+    assert parquet.read_table(io.BytesIO(table.as_parquet([]))).num_rows == 0
+    assert table.markdown([]).startswith("| rank |")
+    assert "rank" in table.plain([])
+
+
+def test_the_readme_says_how_it_was_ranked_and_with_which_command():
+    text = table.readme("lr", RESULTS, command="raytrain tune --grid lr.yaml")
+    assert text.startswith("# lr\n\n| rank |")
+    assert "Ranked by validation accuracy" in text
+    assert "Command: `raytrain tune --grid lr.yaml`" in text
+
+
+def test_the_readme_warns_where_the_test_set_ranked():
+    text = table.readme("x", [result(test_accuracy=0.9, test_loss=0.1)], command="c")
+    assert "no validation split" in text
+    assert "flatters" in text
