@@ -1,21 +1,20 @@
 """A run from start to end: data, run folder, trials on Ray or in this process, tables."""
 
-import json
 import logging
 import shlex
 import signal
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from types import FrameType
-from typing import Any
 
 from raytrain.data import Splits, load, split
-from raytrain.errors import PreflightError, RunFolderError
+from raytrain.errors import PreflightError
 from raytrain.experiment import Experiment, Trial
-from raytrain.provenance import command_line, describe_code, describe_machine
+from raytrain.manifest import Manifest
+from raytrain.provenance import command_line
 from raytrain.report import table
 from raytrain.results import TrialResult, read_lines
 from raytrain.run_folder import RunFolder
@@ -23,7 +22,8 @@ from raytrain.storage import Folder
 
 log = logging.getLogger(__name__)
 
-type_of_splits = dict[tuple[str, int, float], Splits]
+SplitsByKey = Mapping[tuple[str, int, float], Splits]
+"""Images by `Recipe.data_key`."""
 
 
 @dataclass(frozen=True)
@@ -82,71 +82,58 @@ def run(
     trials = longest_first(trials, splits)
     folder = Folder.at(out) / experiment.name
     parameters = {trial.id: _cost(trial, splits)[1] for trial in trials}
-    try:
-        if fresh:
-            _remove_run(folder)
-        session = _Session(folder, experiment, splits)
-        run_folder = RunFolder.open(folder, experiment, trials, parameters=parameters)
-    except OSError as error:
-        raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
+    data = {f"{name} at {size} px": images.fingerprint for (name, size, _), images in splits.items()}
+    with _storage_errors_explained(folder):
+        run_folder = RunFolder.open(folder, experiment, trials, parameters=parameters, fresh=fresh)
+        manifest = Manifest.open(folder, data=data, seeds=experiment.seeds or (experiment.recipe.seed,), fresh=fresh)
     pending = run_folder.pending()
+    if not pending:
+        write_tables(run_folder)  # a kill after the last trial may have come before them
+        return Outcome(folder, run_folder.results(), trained=0)
+    settled = len(trials) - len(pending)
+    log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
     interrupted = None
-    if pending:
-        settled = len(trials) - len(pending)
-        log.info(
-            "%d of %d trials to run%s",
-            len(pending),
-            len(trials),
-            f", {settled} done before" if settled else "",
-        )
-        session.begin()
+    with _place_of_work(experiment, len(pending), address=address, local=local) as run_trials:
+        # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
+        with _storage_errors_explained(folder):
+            run_folder.begin()
+            manifest.begin_session()
         try:
-            with _terminable():
-                _run_trials(run_folder, splits, address=address, local=local, shown=shown)
+            with _terminable(), shown(run_folder):
+                run_trials(run_folder, splits)
         except KeyboardInterrupt as signal_:
             interrupted = 143 if isinstance(signal_, Terminated) else 130
             run_folder.note("interrupted", exit_code=interrupted)
         finally:
             run_folder.close()
             write_tables(run_folder)
-            session.end()
-    else:
-        run_folder.close()
-        write_tables(run_folder)  # a kill after the last trial may have come before them
+            manifest.end_session()
     return Outcome(folder, run_folder.results(), len(pending), interrupted)
 
 
-def _run_trials(
-    run_folder: RunFolder,
-    splits: type_of_splits,
-    *,
-    address: str | None,
-    local: bool,
-    shown: Callable[[RunFolder], AbstractContextManager[None]],
-) -> None:
+@contextmanager
+def _place_of_work(
+    experiment: Experiment, trials: int, *, address: str | None, local: bool
+) -> Generator[Callable[[RunFolder, SplitsByKey], None]]:
+    """Give the function that trains the pending trials of a run folder: here, or on Ray once it is up."""
     if local:
         from raytrain import local as here
 
-        with shown(run_folder):
-            here.run_trials(run_folder, splits)
+        yield here.run_trials
         return
     from raytrain.cluster import placement, session
 
-    resources = run_folder.experiment.resources
-    log.info(
-        "connecting to Ray at %s" if address else "starting Ray on this machine",
-        *([address] if address else []),
-    )
+    resources = experiment.resources
+    log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
     with session.ray_session(address, dashboard=resources.workers > 1):
-        placed = placement.place(resources, nodes=session.nodes(), trials=len(run_folder.pending()))
+        placed = placement.place(resources, nodes=session.nodes(), trials=trials)
         log.info("%s", placed)
         from raytrain.cluster import tuner
 
-        with shown(run_folder):
-            tuner.run_trials(run_folder, splits, placement=placed)
+        yield partial(tuner.run_trials, placement=placed)
 
 
-def load_splits(trials: list[Trial]) -> type_of_splits:
+def load_splits(trials: list[Trial]) -> SplitsByKey:
     """Return the images that `trials` need, by `Recipe.data_key`."""
     keys = dict.fromkeys(trial.recipe.data_key for trial in trials)
     datasets = {
@@ -155,7 +142,7 @@ def load_splits(trials: list[Trial]) -> type_of_splits:
     return {key: split(datasets[key[:2]], key[2]) for key in keys}
 
 
-def longest_first(trials: list[Trial], splits: type_of_splits) -> list[Trial]:
+def longest_first(trials: list[Trial], splits: SplitsByKey) -> list[Trial]:
     """Return the trials by falling cost; trials of equal cost stay in listed order.
 
     A long trial that starts last runs alone while the other slots are empty (Graham 1969: longest processing
@@ -164,7 +151,7 @@ def longest_first(trials: list[Trial], splits: type_of_splits) -> list[Trial]:
     return sorted(trials, key=lambda trial: -_cost(trial, splits)[0])
 
 
-def _cost(trial: Trial, splits: type_of_splits) -> tuple[float, int]:
+def _cost(trial: Trial, splits: SplitsByKey) -> tuple[float, int]:
     """Return the forward FLOPs of a whole trial, and its model's number of parameters."""
     recipe, images = trial.recipe, splits[trial.recipe.data_key]
     flops, parameters = _size(recipe.arch, recipe.width, recipe.image_size, len(images.classes))
@@ -196,46 +183,12 @@ def write_tables(run_folder: RunFolder) -> None:
     folder.write("README.md", text.encode())
 
 
-def _remove_run(folder: Folder) -> None:
-    if folder.names() and not folder.exists("experiment.yaml"):
-        raise RunFolderError(f"{folder} is not a run folder, so --fresh does not delete it; choose another --name")
-    folder.remove()
-
-
-class _Session:
-    """One command's entry in manifest.json; a run that was continued has several."""
-
-    def __init__(self, folder: Folder, experiment: Experiment, splits: type_of_splits) -> None:
-        self._folder = folder
-        self._manifest: dict[str, Any] = {"sessions": []}
-        if folder.exists("manifest.json"):
-            self._manifest = json.loads(folder.read("manifest.json"))
-        data = {f"{name} at {size} px": images.fingerprint for (name, size, _), images in splits.items()}
-        before = self._manifest.setdefault("data", data)
-        for name, fingerprint in data.items():
-            if before.get(name, fingerprint) != fingerprint:
-                raise RunFolderError(
-                    f"{folder} was run on other images: {name} has changed ({before[name]} then, {fingerprint} now).\n"
-                    "Choose another --name, restore the images, or start anew with --fresh."
-                )
-        self._manifest["seeds"] = list(experiment.seeds or [experiment.recipe.seed])
-
-    def begin(self) -> None:
-        entry = {
-            "command": command_line(),
-            "started": _now(),
-            "code": describe_code(),
-            "machine": describe_machine(),
-        }
-        self._manifest["sessions"].append(entry)
-        self._write()
-
-    def end(self) -> None:
-        self._manifest["sessions"][-1]["ended"] = _now()
-        self._write()
-
-    def _write(self) -> None:
-        self._folder.write("manifest.json", json.dumps(self._manifest, indent=1).encode())
+@contextmanager
+def _storage_errors_explained(folder: Folder) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
 
 
 @contextmanager
@@ -243,12 +196,12 @@ def _terminable() -> Generator[None]:
     def terminate(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
+    if threading.current_thread() is not threading.main_thread():  # only the main thread takes signals
+        yield
+        return
+    # after ray.init, which would replace it and abort
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -5,10 +5,10 @@ loses nothing that was reported. `progress` is what the live table shows; other 
 """
 
 import json
-import logging
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,62 +16,15 @@ from typing import Any
 from raytrain.asha import Decision, Rungs
 from raytrain.errors import RunFolderError
 from raytrain.experiment import Experiment, Trial
+from raytrain.progress import TrialProgress
 from raytrain.results import Status, TrialResult, read_lines, read_results
 from raytrain.storage import Folder
 from raytrain.tensorboard import Scalars
 from raytrain.trial import Report
 from raytrain.yaml_source import dump_yaml, parse_value
 
-log = logging.getLogger(__name__)
-
 SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Trials that ended like this are not run again: the same recipe would end the same."""
-
-
-@dataclass
-class TrialProgress:
-    """Where a trial is now.
-
-    Attributes:
-        trial: Which.
-        parameters: Trainable parameters.
-        status: waiting or running, else how it ended.
-        epoch: Epochs done.
-        within_epoch: How far the current epoch is, in [0, 1].
-        latest: The newest row of its metrics.
-        best: The row with the highest validation accuracy.
-        seconds: Wall-clock time of its epochs.
-        attempts: How often it was started.
-        where: Host and device, once known.
-        result: Once it has ended.
-    """
-
-    trial: Trial
-    parameters: int
-    status: Status | str = "waiting"
-    epoch: int = 0
-    within_epoch: float = 0.0
-    latest: dict[str, Any] = field(default_factory=dict[str, Any])
-    best: dict[str, Any] = field(default_factory=dict[str, Any])
-    seconds: float = 0.0
-    attempts: int = 0
-    where: str = ""
-    result: TrialResult | None = None
-
-    def show(self, within_epoch: float) -> None:
-        """Say how far the current epoch is, in [0, 1]."""
-        self.within_epoch = within_epoch
-
-    def take(self, row: dict[str, Any]) -> None:
-        """Count a row of metrics in."""
-        self.epoch, self.within_epoch, self.latest = row["epoch"], 0.0, row
-        self.seconds += row["seconds"]
-        # ties are settled as the trial settles them: by the lower loss, then the earlier epoch
-        if row["val_accuracy"] is not None and (
-            not self.best
-            or (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
-        ):
-            self.best = row
 
 
 class RunFolder:
@@ -84,49 +37,71 @@ class RunFolder:
         events: What was written to events.jsonl since it was opened.
     """
 
-    def __init__(self, folder: Folder, experiment: Experiment, progress: dict[str, TrialProgress]) -> None:
+    def __init__(
+        self, folder: Folder, experiment: Experiment, progress: dict[str, TrialProgress], *, fresh: bool
+    ) -> None:
         self.folder = folder
         self.experiment = experiment
         self.progress = progress
         self.events: list[dict[str, Any]] = []
+        self._fresh = fresh
         self._scalars: dict[str, Scalars] = {}
         self._scratch: Path | None = None
 
     @classmethod
     def open(
-        cls, folder: Folder, experiment: Experiment, trials: list[Trial], *, parameters: dict[str, int]
+        cls,
+        folder: Folder,
+        experiment: Experiment,
+        trials: list[Trial],
+        *,
+        parameters: dict[str, int],
+        fresh: bool = False,
     ) -> "RunFolder":
-        """Create the run folder, or take up the one that is there.
+        """Return the run folder with what an earlier run has left there; nothing is written before `begin`.
 
         Args:
             folder: Where.
             experiment: What is run; must be what was run there before, if anything was.
             trials: Its trials, in the order in which they are to be started.
             parameters: Trainable parameters by trial id.
+            fresh: Leave what is there out of account, and delete it at `begin`.
 
         Raises:
-            RunFolderError: Another experiment was run there.
+            RunFolderError: Another experiment was run there, or `fresh` would delete what is no run folder.
         """
+        run = cls(folder, experiment, {t.id: TrialProgress(t, parameters[t.id]) for t in trials}, fresh=fresh)
+        if fresh:
+            if folder.names() and not folder.exists("experiment.yaml"):
+                raise RunFolderError(f"{folder} is no run folder, so --fresh does not delete it; choose another --name")
+            return run
         if folder.exists("experiment.yaml"):
             _refuse_other_experiment(folder, experiment)
-        folder.write("experiment.yaml", dump_yaml(experiment.model_dump(mode="json")).encode())
-        for name in ("trials.jsonl", "events.jsonl"):
-            _mend(folder, name)
-        run = cls(folder, experiment, {t.id: TrialProgress(t, parameters[t.id]) for t in trials})
-        results = {result.trial: result for result in read_results(folder)}
-        for trial in trials:
-            run._take_up(trial, results.get(trial.id))
+            run._take_up()
         return run
 
-    def _take_up(self, trial: Trial, result: TrialResult | None) -> None:
-        progress = self.progress[trial.id]
-        _mend(self.trial_folder(trial.id), "metrics.jsonl")
-        for row in read_lines(self.trial_folder(trial.id), "metrics.jsonl"):
-            progress.take(row)
-        if result:
-            progress.attempts = result.attempts
-            if result.status in SETTLED:
+    def _take_up(self) -> None:
+        results = {result.trial: result for result in read_results(self.folder)}
+        starts = Counter(
+            event["trial"] for event in read_lines(self.folder, "events.jsonl") if event["event"] == "started"
+        )
+        for trial_id, progress in self.progress.items():
+            for row in read_lines(self.trial_folder(trial_id), "metrics.jsonl"):
+                progress.take(row)
+            progress.attempts = starts[trial_id]
+            result = results.get(trial_id)
+            if result and result.status in SETTLED:
                 progress.status, progress.result = result.status, result
+
+    def begin(self) -> None:
+        """Make the folder ready to be written to: the experiment in full, and no line that a kill has cut short."""
+        if self._fresh:
+            self.folder.remove()
+        self.folder.write("experiment.yaml", dump_yaml(self.experiment.model_dump(mode="json")).encode())
+        for name in ("trials.jsonl", "events.jsonl"):
+            _mend(self.folder, name)
+        for trial_id in self.progress:
+            _mend(self.trial_folder(trial_id), "metrics.jsonl")
 
     def pending(self) -> list[Trial]:
         """Return the trials that are not settled, in order."""

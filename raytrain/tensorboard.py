@@ -1,5 +1,6 @@
 """TensorBoard event files of one trial, with tags that earlier logs of such studies use."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ class Scalars:
 
         # what an interrupted run logged at or after the epoch that is trained again is hidden
         purge_step = first_epoch if first_epoch > 1 else None
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        # tensorboardX names files by the second, and a second one within it would replace the first
+        suffix = f".{time.time_ns()}"
+        self._writer = SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix)
 
     def add(self, row: dict[str, Any]) -> None:
         """Log a row of metrics.jsonl; what it does not have is left out."""

@@ -25,6 +25,7 @@ class Run:
     def go(self):
         parameters = {one.id: 1 for one in self.trials}
         run = RunFolder.open(self.folder, self.experiment, self.trials, parameters=parameters)
+        run.begin()
         try:
             local.run_trials(run, self.splits)
         finally:

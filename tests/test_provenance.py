@@ -68,7 +68,7 @@ def test_without_git_there_is_no_commit(repository, monkeypatch):
 
 
 def test_a_diff_that_is_not_text_does_not_stop_a_run(repository):
-    (repository / "a.txt").write_bytes(b"caf\xe9\n")
+    (repository / "a.txt").write_bytes(b"\xff\xfe\n")
     assert provenance.describe_code()["git_commit"]
 
 

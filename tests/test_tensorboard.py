@@ -66,6 +66,12 @@ def test_zero_is_a_value(tmp_path):
     assert scalars(tmp_path) == {("Accuracy/Train", 1): 0.0}
 
 
+def test_files_opened_within_a_second_are_all_kept(tmp_path):
+    for epoch in (1, 2, 3):
+        write(tmp_path, {"epoch": epoch, "lr": 0.5}, first_epoch=epoch)
+    assert scalars(tmp_path) == {("LR", epoch): 0.5 for epoch in (1, 2, 3)}
+
+
 def test_a_resumed_trial_hides_what_was_logged_of_the_epochs_trained_again(tmp_path):
     write(tmp_path / "first", ROW)
     write(tmp_path / "resumed", {**ROW, "epoch": 3}, first_epoch=3)

@@ -11,9 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raytrain.progress import TrialProgress
 from raytrain.report.table import cell, per_cent, status
 from raytrain.results import ranked, varied_fields
-from raytrain.run_folder import RunFolder, TrialProgress
+from raytrain.run_folder import RunFolder
 
 STYLES = {
     "running": "cyan",

@@ -38,6 +38,8 @@ def open_run(tmp_path: Path) -> Callable[..., RunFolder]:
         experiment = Experiment.model_validate({"name": "tiny", "recipe": recipe, **values})
         trials = experiment.trials()
         parameters = {trial.id: 1 for trial in trials}
-        return RunFolder.open(Folder.at(tmp_path / "tiny"), experiment, trials, parameters=parameters)
+        run = RunFolder.open(Folder.at(tmp_path / "tiny"), experiment, trials, parameters=parameters)
+        run.begin()
+        return run
 
     return open_

@@ -26,6 +26,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
     trials = experiment.trials()
     parameters = dict.fromkeys((trial.id for trial in trials), 7)
     folder = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials, parameters=parameters)
+    folder.begin()
     yield folder
     folder.close()
 
