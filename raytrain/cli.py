@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,23 @@ from typer.core import TyperGroup
 
 from raytrain import __version__
 from raytrain.errors import ExperimentError, RaytrainError
+from raytrain.options import (
+    Address,
+    Format,
+    Fresh,
+    Gpus,
+    Json,
+    Local,
+    MaxConcurrent,
+    Name,
+    NoAsha,
+    Out,
+    Quiet,
+    Seeds,
+    Set,
+    Workers,
+    changes_of,
+)
 
 if TYPE_CHECKING:
     from raytrain.experiment import Experiment
@@ -46,41 +62,6 @@ data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
-class Format(StrEnum):
-    """How `results` writes."""
-
-    table = "table"
-    md = "md"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="FIELD=VALUE",
-        help="Set a recipe field; fixes the axis if the grid has one. Repeatable.",
-    ),
-]
-Name = Annotated[str | None, typer.Option(help="Name of the run folder.  [default: the experiment's name]")]
-Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", help="Where run folders are.")]
-Address = Annotated[
-    str | None,
-    typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]"),
-]
-Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial once with each seed.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
-Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; a fraction packs several trials on one.")]
-MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at one time.")]
-NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to the end.")]
-Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start anew.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
-
-
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"raytrain {__version__}")
@@ -98,7 +79,14 @@ def main(
 
 @app.command()
 def train(
-    experiment: Annotated[Path | None, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="EXPERIMENT.yaml",
+            show_default=False,
+            help="A file, or the name of a shipped one: compare, lr, quick.",
+        ),
+    ] = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",
@@ -111,7 +99,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train one recipe: that of an experiment file, or the default one, with what --set changes."""
-    changes = _changes(name, workers=workers, gpus=gpus, no_asha=True)
+    changes = changes_of(name, workers=workers, gpus=gpus, no_asha=True)
     read = _read(experiment, set_, changes)
     trials = read.trials()
     if len(trials) > 1:
@@ -129,7 +117,14 @@ def train(
 
 @app.command()
 def compare(
-    experiment: Annotated[Path | None, typer.Argument(metavar="EXPERIMENT.yaml", show_default=False)] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="EXPERIMENT.yaml",
+            show_default=False,
+            help="A file, or the name of a shipped one: compare, lr, quick.",
+        ),
+    ] = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",
@@ -147,7 +142,7 @@ def compare(
     """Compare architectures; without an experiment, the five ResNets of the shipped compare.yaml."""
     from raytrain.shipped import shipped_experiment
 
-    changes = _changes(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     read = _read(experiment or shipped_experiment("compare"), set_, changes)
     _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
 
@@ -156,7 +151,12 @@ def compare(
 def tune(
     grid: Annotated[
         Path,
-        typer.Option("--grid", metavar="EXPERIMENT.yaml", show_default=False, help="The experiment with the grid."),
+        typer.Option(
+            "--grid",
+            metavar="EXPERIMENT.yaml",
+            show_default=False,
+            help="The experiment with the grid: a file, or the name of a shipped one.",
+        ),
     ],
     set_: Set = None,
     name: Name = None,
@@ -173,7 +173,7 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Try every combination of a grid, such as learning rates and schedules."""
-    changes = _changes(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     _run(_read(grid, set_, changes), out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
 
 
@@ -238,37 +238,15 @@ def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:
     return fingerprints
 
 
-def _changes(
-    name: str | None,
-    *,
-    workers: int | None,
-    gpus: float | None,
-    seeds: str | None = None,
-    max_concurrent: int | None = None,
-    no_asha: bool = False,
-) -> dict[str, Any]:
-    """Return the top-level keys of an experiment that options set; `resources` is merged with the file's."""
-    changes: dict[str, Any] = {"name": name} if name is not None else {}
-    resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
-    changes["resources"] = {key: value for key, value in resources.items() if value is not None}
-    if no_asha:
-        changes["asha"] = None
-    if seeds is not None:
-        try:
-            changes["seeds"] = [int(seed) for seed in seeds.split(",")]
-        except ValueError:
-            raise ExperimentError(
-                f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2"
-            ) from None
-    return changes
-
-
 def _read(path: Path | None, assignments: list[str] | None, changes: dict[str, Any]) -> "Experiment":
     from raytrain.experiment_file import default_experiment, parse_overrides, read_experiment
+    from raytrain.shipped import SHIPPED, shipped_experiment
 
     overrides = parse_overrides(assignments or [])
     if path is None:
         return default_experiment("train", overrides=overrides, changes=changes)
+    if str(path) in SHIPPED and not path.is_file():
+        path = shipped_experiment(str(path))
     return read_experiment(path, overrides=overrides, changes=changes)
 
 

@@ -181,7 +181,7 @@ class Experiment(_Section):
             recipes = []
         recipes += map(self._recipe, self.include)
         if not recipes:
-            raise ExperimentError(f"{self.name}: `exclude` leaves no trial of {len(combinations)}; remove an entry")
+            raise ExperimentError(f"`exclude` leaves no trial of {len(combinations)}; remove an entry")
         seeded = [recipe.replace(seed=seed) for seed in seeds for recipe in recipes]
         trials = list({recipe.digest: Trial.of(recipe) for recipe in seeded}.values())
         self._refuse_what_cannot_run(trials)
@@ -192,18 +192,18 @@ class Experiment(_Section):
         for size in dict.fromkeys(trial.recipe.batch_size for trial in trials):
             if size % workers:
                 raise ExperimentError(
-                    f"{self.name}: batch_size {size} cannot be shared equally by {workers} workers; give a multiple "
+                    f"batch_size {size} cannot be shared equally by {workers} workers; give a multiple "
                     f"of {workers} such as {max(1, size // workers) * workers}, or other workers"
                 )
         if self.asha and any(trial.recipe.val_size == 0 for trial in trials):
             raise ExperimentError(
-                f"{self.name}: asha stops trials by validation accuracy, and val_size is 0 in some trials; "
+                "asha stops trials by validation accuracy, and val_size is 0 in some trials; "
                 "set val_size, or run without asha (--no-asha)"
             )
         longest = max(trial.recipe.epochs for trial in trials)
         if self.asha and self.asha.first_rung(longest) > longest:
             raise ExperimentError(
-                f"{self.name}: asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
+                f"asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
                 f"{longest}; lower it, or give a share below 1"
             )
 

@@ -75,6 +75,8 @@ def _build(
         raise ExperimentError(_locate(error, source, overrides, changes)) from None
     except CombinationError as error:
         raise ExperimentError(_locate_combination(error, source, overrides)) from None
+    except ExperimentError as error:
+        raise ExperimentError(f"{source.name}: {error}" if source.name else str(error)) from None
     return experiment
 
 

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from raytrain.errors import ExperimentError
 
+SHIPPED = ("compare", "lr", "quick")
+"""Names that commands take in place of a file; a file of that name goes before."""
+
 
 def shipped_experiment(name: str) -> Path:
-    """Return the path of a shipped experiment such as "compare".
+    """Return the path of one of `SHIPPED`.
 
     Raises:
         ExperimentError: This installation came without it.

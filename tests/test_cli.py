@@ -307,3 +307,14 @@ def test_verify_compares_the_fingerprint(tiny_images: str):
     other = call("data", "verify", tiny_images, "--image-size", "8", "--fingerprint", "0" * 16)
     assert other.exit_code == 9
     assert f"is {found}, not {'0' * 16}" in other.stderr
+
+
+def test_a_shipped_experiment_is_found_by_its_name_even_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quick").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["compare", "quick", "--set", "val_size=0"])
+    assert done.exit_code == 2
+    assert "quick.yaml:" in done.stderr
+    assert "asha stops trials by validation accuracy" in done.stderr

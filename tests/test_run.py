@@ -138,7 +138,7 @@ def test_fresh_is_no_error_where_there_is_no_run(tmp_path: Path, keys: dict[str,
 def test_fresh_does_not_delete_what_is_no_run_folder(tmp_path: Path, keys: dict[str, Any]):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunFolderError, match="is not a run folder, so --fresh does not delete it"):
+    with pytest.raises(RunFolderError, match="is no run folder, so --fresh does not delete it"):
         run_here(tmp_path, keys, fresh=True)
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["thesis.tex"]
 

@@ -1,0 +1,68 @@
+"""Options that several commands share, and what they change in an experiment."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from raytrain.errors import ExperimentError
+
+
+class Format(StrEnum):
+    """How `results` writes."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Set a recipe field; fixes the axis if the grid has one. Repeatable.",
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the run folder.  [default: the experiment's name]")]
+Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", help="Where run folders are.")]
+Address = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]"),
+]
+Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial once with each seed.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; a fraction packs several trials on one.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at one time.")]
+NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to the end.")]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start anew.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
+
+
+def changes_of(
+    name: str | None,
+    *,
+    workers: int | None,
+    gpus: float | None,
+    seeds: str | None = None,
+    max_concurrent: int | None = None,
+    no_asha: bool = False,
+) -> dict[str, Any]:
+    """Return the top-level keys of an experiment that options set; `resources` is merged with the file's."""
+    changes: dict[str, Any] = {"name": name} if name is not None else {}
+    resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
+    changes["resources"] = {key: value for key, value in resources.items() if value is not None}
+    if no_asha:
+        changes["asha"] = None
+    if seeds is not None:
+        try:
+            changes["seeds"] = [int(seed) for seed in seeds.split(",")]
+        except ValueError:
+            raise ExperimentError(
+                f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2"
+            ) from None
+    return changes
