@@ -141,6 +141,10 @@ class Recipe(BaseModel):
                 f"warmup_epochs: {self.warmup_epochs:g} leaves no epoch after it; it must be below "
                 f"epochs: {self.epochs}"
             )
+        if self.schedule == "onecycle" and self.warmup_epochs:
+            raise ValueError(
+                f"schedule: onecycle warms up by itself; set warmup_epochs: 0, given {self.warmup_epochs:g}"
+            )
         if self.mix_off_epochs > self.epochs:
             raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
         if self.mix != "none" and self.batch_size < 2:

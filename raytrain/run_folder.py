@@ -139,7 +139,7 @@ class RunFolder:
         if row["epoch"] > progress.epoch or self._differs(progress, row):
             self.trial_folder(trial_id).append("metrics.jsonl", _line(row))
             progress.take(row)
-            self._tensorboard(trial_id, row)
+            self._tensorboard(trial_id, row, first_epoch=row["epoch"])
         if report.final:
             final = report.final
             if report.metrics.test is None:
@@ -148,7 +148,7 @@ class RunFolder:
                     "test_loss": final.test.loss,
                     "test_accuracy": final.test.accuracy,
                 }
-                self._tensorboard(trial_id, test)
+                self._tensorboard(trial_id, test, first_epoch=progress.epoch + 1)
             measured = {
                 "best_epoch": final.epoch,
                 "train_loss": final.train.loss,
@@ -240,9 +240,9 @@ class RunFolder:
         self._close_tensorboard(progress.trial.id)
         return True
 
-    def _tensorboard(self, trial_id: str, row: dict[str, Any]) -> None:
+    def _tensorboard(self, trial_id: str, row: dict[str, Any], *, first_epoch: int) -> None:
         if trial_id not in self._scalars:
-            self._scalars[trial_id] = Scalars(self._tensorboard_path(trial_id), first_epoch=row["epoch"])
+            self._scalars[trial_id] = Scalars(self._tensorboard_path(trial_id), first_epoch=first_epoch)
         self._scalars[trial_id].add(row)
 
     def _tensorboard_path(self, trial_id: str) -> Path:

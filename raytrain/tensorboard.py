@@ -17,16 +17,14 @@ TAGS = {
 
 
 class Scalars:
-    """An open event file."""
+    """An open event file; TensorBoard hides what earlier files of the folder have from `first_epoch` on."""
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
         from tensorboardX import SummaryWriter
 
-        # what an interrupted run logged at or after the epoch that is trained again is hidden
-        purge_step = first_epoch if first_epoch > 1 else None
         # tensorboardX names files by the second, and a second one within it would replace the first
         suffix = f".{time.time_ns()}"
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix)
+        self._writer = SummaryWriter(str(folder), purge_step=first_epoch, filename_suffix=suffix)
 
     def add(self, row: dict[str, Any]) -> None:
         """Log a row of metrics.jsonl; what it does not have is left out."""

@@ -26,6 +26,10 @@ QUIET = {
 }
 
 
+KNOCK_TIMEOUT_S = 5.0
+"""How long a cluster may take to accept a connection."""
+
+
 @contextmanager
 def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
     """Connect to Ray for as long as the context lasts.
@@ -46,6 +50,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address:
         with _errors_explained(f"the Ray cluster at {address}"):
+            _knock(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield
@@ -106,6 +111,17 @@ def _own_token() -> Generator[None]:
             os.environ.pop(name, None)
         os.environ.update(before)
         reread()
+
+
+def _knock(address: str) -> None:
+    """Raise ConnectionError when nobody listens at host:port: Ray would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdigit()):
+        return  # "auto", which Ray looks up itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"nobody answers there ({error})") from error
 
 
 def nodes() -> list[dict[str, float]]:

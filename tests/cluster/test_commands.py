@@ -1,0 +1,111 @@
+"""The commands as a user runs them, through Ray, killed and continued."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from raytrain.results import read_lines, read_results
+from raytrain.storage import Folder
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+RATES = "[0.05, 0.01, 1.0e+9]"
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory, tiny_images: Path) -> Path:
+    path = tmp_path_factory.mktemp("experiment") / "grid.yaml"
+    path.write_text(
+        f"recipe: {{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 60, batch_size: 8, val_size: 0.2}}\n"
+        f"grid: {{lr: {RATES}}}\n"
+        "resources: {cpus_per_worker: 1}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    """What the experiment comes to without Ray and without a signal."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    start(experiment, out, "--local", "--quiet").communicate(timeout=120)
+    return outcomes(out)
+
+
+def start(experiment: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "raytrain", "tune", "--grid", str(experiment), "--out", str(out), *options]
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_epochs(out: Path, epochs: int) -> None:
+    """Return when the trials have reported so many epochs together."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if sum(path.read_text().count("\n") for path in out.glob("grid/trials/*/metrics.jsonl")) >= epochs:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no trial has reported in a minute")
+
+
+def outcomes(out: Path) -> list[dict[str, object]]:
+    """Return all of the results but how long they took and how often they were started."""
+    results = sorted(read_results(Folder.at(out / "grid")), key=lambda result: result.trial)
+    return [{k: v for k, v in vars(result).items() if k not in {"seconds", "attempts"}} for result in results]
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_run_that_was_ended_by_a_signal_goes_on_to_the_numbers_of_an_undisturbed_one(
+    experiment: Path,
+    undisturbed: list[dict[str, object]],
+    tmp_path: Path,
+    number: signal.Signals,
+    exit_code: int,
+) -> None:
+    first = start(experiment, tmp_path / "out")
+    wait_for_epochs(tmp_path / "out", 5)
+    first.send_signal(number)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == exit_code
+    if number != signal.SIGKILL:
+        assert "The same command goes on where this one stopped" in said
+    # one diverged, the others finish: exit code 4
+    again = start(experiment, tmp_path / "out", "--json")
+    printed, said = again.communicate(timeout=120)
+    assert again.returncode == 4, said
+    assert {row["status"] for row in json.loads(printed)} == {"finished", "diverged"}
+    for folder in (tmp_path / "out" / "grid" / "trials").iterdir():
+        epochs = [row["epoch"] for row in read_lines(Folder.at(folder), "metrics.jsonl")]
+        assert epochs == list(range(1, len(epochs) + 1))
+    assert outcomes(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.timeout(100)
+def test_what_does_not_fit_the_machine_is_refused_in_seconds_and_leaves_nothing(
+    experiment: Path, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    cores = os.cpu_count() or 1
+    refused = start(experiment, tmp_path / "out", "--workers", str(8 * cores), "--set", f"batch_size={16 * cores}")
+    printed, said = refused.communicate(timeout=90)
+    assert refused.returncode == 3
+    assert printed == ""
+    assert f"one needs {8 * cores} × (1 CPU); there are {cores} CPUs" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+    assert time.monotonic() - began < 60  # 10 to 15 s on two idle cores, nearly all of it imports and Ray's start
+
+
+def test_a_cluster_that_is_not_there_is_said_so(experiment: Path, tmp_path: Path) -> None:
+    refused = start(experiment, tmp_path / "out", "--address", "127.0.0.1:1")
+    _, said = refused.communicate(timeout=100)
+    assert refused.returncode == 6
+    assert "the Ray cluster at 127.0.0.1:1 cannot be used" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
