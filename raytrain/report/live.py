@@ -1,10 +1,10 @@
-"""A run while it runs: a live table on a terminal, plain lines elsewhere. Both only read the run's progress."""
+"""A run while it runs: a live table on a terminal. It only reads the run's progress."""
 
-import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raytrain.progress import TrialProgress
+from raytrain.report.lines import lines_shown
 from raytrain.report.table import cell, per_cent, status
 from raytrain.results import ranked, varied_fields
 from raytrain.run_folder import RunFolder
@@ -23,41 +24,35 @@ STYLES = {
     "diverged": "red",
     "failed": "bold red",
 }
-EPOCH_LINE_EVERY_S = 5.0
-"""Where there is no terminal: least time between lines about the same trial when it has done further epochs ..."""
-WITHIN_EPOCH_LINE_EVERY_S = 30.0
-"""... and when it is only further within an epoch."""
+BAR_WIDTH = 16
 
 
 @contextmanager
 def shown(run: RunFolder, console: Console) -> Generator[None]:
-    """Show `run` on `console` for as long as the context lasts."""
-    if console.is_terminal:
-        started = time.monotonic()
-        varied = varied_fields(progress.trial.recipe.model_dump() for progress in run.progress.values())
-
-        def table() -> RenderableType:
-            return live_table(run, varied=varied, rows=console.height - 6, seconds=time.monotonic() - started)
-
-        with Live(
-            get_renderable=table,
-            console=console,
-            refresh_per_second=4,
-            transient=True,
-        ):
+    """Show `run` on `console` for as long as the context lasts; in plain lines if it is no terminal."""
+    if not console.is_terminal:
+        with lines_shown(run, console):
             yield
-    else:
-        with _lines(run, console):
-            yield
+        return
+    started = time.monotonic()
+    varied = varied_fields(progress.trial.recipe.model_dump() for progress in run.progress.values())
+
+    def table() -> RenderableType:
+        seconds = time.monotonic() - started
+        return live_table(run, varied=varied, rows=console.height - 6, width=console.width, seconds=seconds)
+
+    with Live(get_renderable=table, console=console, refresh_per_second=4, transient=True):
+        yield
 
 
-def live_table(run: RunFolder, *, varied: list[str], rows: int, seconds: float) -> RenderableType:
+def live_table(run: RunFolder, *, varied: list[str], rows: int, width: int, seconds: float) -> RenderableType:
     """Return what the terminal shows now: running trials first, then ended ones by rank, then waiting ones.
 
     Args:
         run: What is shown.
         varied: Recipe fields that get a column.
         rows: Most trials to list; the rest is counted.
+        width: Characters per line; columns that matter less are left out until the others fit.
         seconds: Since the start.
     """
     everything = list(run.progress.values())
@@ -66,98 +61,74 @@ def live_table(run: RunFolder, *, varied: list[str], rows: int, seconds: float) 
     ended = [run.progress[result.trial] for result in results]
     waiting = [progress for progress in everything if progress.status == "waiting"]
     listed = [*running, *ended, *waiting]
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("trial", "architecture", *varied):
-        table.add_column(name)
-    for name in ("", "epoch", "train %", "val %", "seconds", "status"):
-        table.add_column(name, justify="right" if name in {"epoch", "train %", "val %", "seconds"} else "left")
-    for progress in listed[: max(rows, 1)]:
-        table.add_row(*_cells(progress, varied))
     more = len(listed) - max(rows, 1)
     counts = {name: sum(progress.status == name for progress in everything) for name in ("running", "waiting", *STYLES)}
     summary = " · ".join(f"{count} {name}" for name, count in counts.items() if count)
-    header = Text(f"{run.experiment.name}  {summary}  {_clock(seconds)}", style="bold")
+    header = Text(f"{run.experiment.name}  {summary}  {clock(seconds)}", style="bold")
+    table = _table(listed[: max(rows, 1)], varied, width)
     return Group(header, table, Text(f"… and {more} more", style="dim") if more > 0 else Text(""))
 
 
-def _cells(progress: TrialProgress, varied: list[str]) -> list[RenderableType]:
-    recipe = progress.trial.recipe
-    done = progress.epoch + (progress.within_epoch if progress.status == "running" else 0.0)
-    text = status(progress.result) if progress.result else progress.status
-    if progress.status == "running" and progress.attempts > 1:
-        text += f" (attempt {progress.attempts})"
-    return [
-        recipe.digest,
-        recipe.arch,
-        *(Text(cell(getattr(recipe, name))) for name in varied),  # a str would be read as markup
-        ProgressBar(total=recipe.epochs, completed=done, width=20),
-        f"{done:.1f}/{recipe.epochs}" if progress.status == "running" else f"{progress.epoch}/{recipe.epochs}",
-        per_cent(progress.latest.get("train_accuracy")),
-        per_cent(progress.latest.get("val_accuracy")),
-        f"{progress.seconds:.0f}",
-        Text(text, style=STYLES.get(progress.status, "dim")),
-    ]
+def _table(listed: list[TrialProgress], varied: list[str], width: int) -> Table:
+    columns: dict[str, Callable[[TrialProgress], str]] = {
+        "trial": lambda progress: progress.trial.recipe.digest,
+        "architecture": lambda progress: progress.trial.recipe.arch,
+        **{name: _field(name) for name in varied},
+        "progress": lambda _: " " * BAR_WIDTH,
+        "epoch": _epoch,
+        "train %": lambda progress: per_cent(progress.latest.get("train_accuracy")),
+        "val %": lambda progress: per_cent(progress.latest.get("val_accuracy")),
+        "time": lambda progress: clock(progress.seconds),
+        "left": _left,
+        "status": _status,
+    }
+    cells = {name: [text(progress) for progress in listed] for name, text in columns.items()}
+    for name in ("progress", "trial", "train %", "time", "left"):  # what is missed least goes first
+        if sum(max(map(cell_len, (heading, *texts))) + 2 for heading, texts in cells.items()) <= width:
+            break
+        del cells[name]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in cells:
+        numbers = name in {"epoch", "train %", "val %", "time", "left"}
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=True)
+    for index, progress in enumerate(listed):
+        # Text, because a str would be read as markup
+        row = {name: Text(texts[index]) for name, texts in cells.items()}
+        row["status"].stylize(STYLES.get(progress.status, "dim"))
+        table.add_row(*(_bar(progress) if name == "progress" else text for name, text in row.items()))
+    return table
 
 
-@contextmanager
-def _lines(run: RunFolder, console: Console) -> Generator[None]:
-    stop = threading.Event()
-    lines = _Lines(run)
-
-    def write() -> None:
-        while not stop.wait(0.5):
-            for line in lines.new():
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        writer.join()
-        for line in lines.new():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Lines:
-    """Which lines have been written."""
-
-    def __init__(self, run: RunFolder) -> None:
-        self._run = run
-        self._events = 0
-        self._written: dict[str, tuple[float, float]] = {}  # trial -> when, and how many epochs were done
-
-    def new(self) -> Iterator[str]:
-        """Yield a line for each event since the last call, and for each trial that has gone on."""
-        events = self._run.events[self._events :]
-        self._events += len(events)
-        for event in events:
-            if event["event"] != "rung" and "trial" in event:
-                yield self._line(event["trial"], str(event["event"]))
-        now = time.monotonic()
-        for trial_id, progress in self._run.progress.items():
-            if progress.status != "running":
-                continue
-            done = progress.epoch + round(progress.within_epoch, 2)
-            when, before = self._written.get(trial_id, (now, float(progress.epoch)))
-            self._written.setdefault(trial_id, (when, before))
-            patience = EPOCH_LINE_EVERY_S if int(done) > int(before) else WITHIN_EPOCH_LINE_EVERY_S
-            if done > before and now - when >= patience:
-                self._written[trial_id] = (now, done)
-                yield self._line(trial_id, f"epoch {done:g}/{progress.trial.recipe.epochs}")
-
-    def _line(self, trial_id: str, what: str) -> str:
-        progress = self._run.progress[trial_id]
-        accuracies = ""
-        if progress.latest:
-            seen = {name: progress.latest.get(f"{name}_accuracy") for name in ("train", "val", "test")}
-            accuracies = "  " + "  ".join(f"{name} {per_cent(v)} %" for name, v in seen.items() if v is not None)
-        if what not in {"started"} and progress.result and what == progress.result.status:
-            what = status(progress.result)
-        return f"{time.strftime('%H:%M:%S')}  {trial_id}  {what}{accuracies}"
-
-
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return hours, minutes and seconds, such as 1:02:05."""
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def _field(name: str) -> Callable[[TrialProgress], str]:
+    return lambda progress: cell(getattr(progress.trial.recipe, name))
+
+
+def _done(progress: TrialProgress) -> float:
+    return progress.epoch + (progress.within_epoch if progress.status == "running" else 0.0)
+
+
+def _epoch(progress: TrialProgress) -> str:
+    done = f"{_done(progress):.1f}" if progress.status == "running" else str(progress.epoch)
+    return f"{done}/{progress.trial.recipe.epochs}"
+
+
+def _left(progress: TrialProgress) -> str:
+    """Return how long a running trial still takes if it is not stopped, judged by its epochs so far."""
+    if progress.status != "running" or not progress.epoch:
+        return ""
+    return clock(progress.seconds / progress.epoch * (progress.trial.recipe.epochs - _done(progress)))
+
+
+def _status(progress: TrialProgress) -> str:
+    again = f" (attempt {progress.attempts})" if progress.status == "running" and progress.attempts > 1 else ""
+    return (status(progress.result) if progress.result else progress.status) + again
+
+
+def _bar(progress: TrialProgress) -> ProgressBar:
+    return ProgressBar(total=progress.trial.recipe.epochs, completed=_done(progress), width=BAR_WIDTH)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from raytrain.evaluation import Evaluation
 from raytrain.experiment import Experiment
-from raytrain.report import live
+from raytrain.report import lines, live
 from raytrain.results import varied_fields
 from raytrain.run_folder import RunFolder
 from raytrain.storage import Folder
@@ -50,10 +50,10 @@ def begin(run: RunFolder) -> tuple[str, str, str, str]:
     return finished, diverged, running, waiting
 
 
-def rendered(run: RunFolder, *, rows: int = 10) -> list[str]:
-    console = Console(file=io.StringIO(), width=160, record=True)
+def rendered(run: RunFolder, *, rows: int = 10, width: int = 160) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, record=True)
     varied = varied_fields(progress.trial.recipe.model_dump() for progress in run.progress.values())
-    console.print(live.live_table(run, varied=varied, rows=rows, seconds=3725))
+    console.print(live.live_table(run, varied=varied, rows=rows, width=width, seconds=3725))
     return console.export_text().splitlines()
 
 
@@ -68,10 +68,21 @@ def test_running_trials_come_first_then_ended_ones_by_rank_then_waiting_ones(run
     assert [line.split()[-1] for line in listed] == ["running", "finished", "1", "waiting"]
     assert "1.5/2" in listed[0]
     assert "62.50" in listed[0]
-    assert " 30 " in listed[0]
+    assert " 0:00:30 " in listed[0]
+    assert " 0:00:15 " in listed[0]  # half an epoch is left
     assert "2/2" in listed[1]
     assert "diverged at epoch 1" in listed[2]
     assert "0/2" in listed[3]
+
+
+@pytest.mark.parametrize("width", [110, 80, 60])
+def test_a_narrow_terminal_loses_columns_and_not_letters(run: RunFolder, width: int):
+    begin(run)
+    lines = rendered(run, width=width)
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert sum("diverged at epoch 1" in line for line in lines) == 1
+    assert sum("resnet18" in line for line in lines) == 4
+    assert not any("…" in line for line in lines)
 
 
 def test_the_header_counts_and_says_the_time(run: RunFolder):
@@ -145,26 +156,26 @@ def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ):
     now = 100.0
-    monkeypatch.setattr(live.time, "monotonic", lambda: now)
-    lines = live._Lines(run)
+    monkeypatch.setattr(lines.time, "monotonic", lambda: now)
+    written = lines._Lines(run)
     trial = next(iter(run.progress))
     run.started(trial)
-    assert [line.split()[2] for line in lines.new()] == ["started"]
+    assert [line.split()[2] for line in written.new()] == ["started"]
     run.progress[trial].show(0.25)
-    now += live.WITHIN_EPOCH_LINE_EVERY_S - 1
-    assert list(lines.new()) == []
+    now += lines.WITHIN_EPOCH_LINE_EVERY_S - 1
+    assert list(written.new()) == []
     now += 1
-    (line,) = lines.new()
+    (line,) = written.new()
     assert line.endswith(f"{trial}  epoch 0.25/2")
     now += 100
-    assert list(lines.new()) == []  # it stands still
+    assert list(written.new()) == []  # it stands still
     run.progress[trial].show(0.5)
-    assert len(list(lines.new())) == 1
+    assert len(list(written.new())) == 1
     run.reported(trial, report(1))
-    now += live.EPOCH_LINE_EVERY_S - 1
-    assert list(lines.new()) == []
+    now += lines.EPOCH_LINE_EVERY_S - 1
+    assert list(written.new()) == []
     now += 1
-    (line,) = lines.new()
+    (line,) = written.new()
     assert line.endswith("epoch 1/2  train 50.00 %  val 62.50 %")
 
 
