@@ -18,16 +18,12 @@ from pydantic import (
 )
 
 from raytrain.errors import ExperimentError
-from raytrain.recipe import Recipe
+from raytrain.recipe import Recipe, as_tuple
 
 MAX_TRIALS = 10_000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class _Section(BaseModel):
@@ -96,13 +92,13 @@ class Experiment(_Section):
     """Name of the run folder."""
     recipe: Recipe = Recipe()
     """What all trials share."""
-    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_as_tuple)]] = {}
+    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_tuple)]] = {}
     """Values per recipe field; their cross product is tried."""
-    exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)] = ()
+    exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
     """Combinations left out: a trial that matches every field of an entry; a list matches any of its values."""
-    include: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)] = ()
+    include: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
     """Further trials, each as changes to `recipe`."""
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_tuple)] | None = None
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple)] | None = None
     """Every trial is run once with each; absent means the recipe's own seed."""
     asha: Asha | None = None
     """Early stopping; absent means that every trial runs to the end."""

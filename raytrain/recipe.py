@@ -23,7 +23,8 @@ def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
     raise ValueError(f"unknown {what} {value!r}; {hint}choose one of {', '.join(names)}")
 
 
-def _as_tuple(value: object) -> object:
+def as_tuple(value: object) -> object:
+    """Return a list as a tuple, and anything else as it is: YAML has lists, frozen models have tuples."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -50,7 +51,7 @@ class Recipe(BaseModel):
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0)] = 0.1
     """Training images held out for validation: a count, or below 1 a share of them; 0 for none."""
-    augment: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     """Augmentations in the order they are applied, keys of `augment.AUGMENTS`."""
     mix: str = "none"
     """How pairs of images are mixed: none, or a key of `augment.MIXES`."""

@@ -5,10 +5,9 @@ It knows neither Ray nor the run folder's tables: `reports` yields, and whoever 
 
 import copy
 import dataclasses
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from raytrain import checkpoint
+from raytrain.background import repeating
 from raytrain.checkpoint import Checkpoint
 from raytrain.data.batches import DeviceImages, steps_per_epoch
 from raytrain.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size
@@ -131,27 +131,18 @@ class TrialRun:
             if metrics.epoch > after or metrics.epoch == self.recipe.epochs:
                 yield self._report(metrics)
 
-    @contextmanager
-    def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> Generator[None]:
-        """Call `publish` from another thread every so many seconds with how far the epoch is, in [0, 1].
+    def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> AbstractContextManager[None]:
+        """Return a context in which `publish` is told every so many seconds how far the epoch is, in [0, 1].
 
-        The loop itself calls nobody: its step count is read.
+        The loop itself calls nobody: its step count is read from another thread.
         """
-        stop = threading.Event()
         world_size = rank_and_world_size()[1]
         steps = steps_per_epoch(len(self._data.train), batch_size=self.recipe.batch_size, world_size=world_size)
 
-        def watch() -> None:
-            while not stop.wait(every):
-                publish(min(1.0, max(0.0, self.state.step / steps - self.state.epoch)))
+        def tell() -> None:
+            publish(min(1.0, max(0.0, self.state.step / steps - self.state.epoch)))
 
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            watcher.join()
+        return repeating(tell, every=every)
 
     def _report(self, metrics: EpochMetrics) -> Report:
         return Report(metrics, self._measure() if metrics.epoch == self.recipe.epochs else None)

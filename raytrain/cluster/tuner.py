@@ -1,15 +1,14 @@
 """Many trials under Ray Tune: in parallel, longest first, with ASHA; what happens goes into the run folder."""
 
-import logging
-import threading
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
+from raytrain.background import repeating
 from raytrain.cluster import board, guard
 from raytrain.cluster.placement import COORDINATOR_CPUS, Placement
 from raytrain.cluster.scheduler import RecordedASHA
@@ -18,8 +17,6 @@ from raytrain.data import Splits
 from raytrain.experiment import Trial
 from raytrain.run_folder import RunFolder
 from raytrain.trial import Report
-
-log = logging.getLogger(__name__)
 
 TRIAL_RETRIES = 2
 """How often a trial is started again after its process has died."""
@@ -60,7 +57,7 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], 
         ),
     )
     try:
-        with _progress_shown(run):
+        with repeating(partial(_fetch_progress, run), every=1.0):
             tuner.fit()
     finally:
         guard.release_all()
@@ -128,22 +125,9 @@ class _Recorder(tune.Callback):
         self._run.failed(_id(trial), error=lines[-1], details="\n".join(lines))
 
 
-@contextmanager
-def _progress_shown(run: RunFolder, *, every: float = 1.0) -> Generator[None]:
+def _fetch_progress(run: RunFolder) -> None:
     """Bring how far running trials are within their epoch from the board to the run folder's progress."""
-    stop = threading.Event()
-
-    def fetch() -> None:
-        while not stop.wait(every):
-            for trial_id, progress in run.progress.items():
-                if progress.status == "running" and (seen := board.get(trial_id, "progress")):
-                    progress.show(seen["within_epoch"])
-                    progress.where = seen["where"]
-
-    fetcher = threading.Thread(target=fetch, daemon=True)
-    fetcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        fetcher.join()
+    for trial_id, progress in run.progress.items():
+        if progress.status == "running" and (seen := board.get(trial_id, "progress")):
+            progress.show(seen["within_epoch"])
+            progress.where = seen["where"]

@@ -1,12 +1,12 @@
 """A run while it runs, where there is no terminal: a line for what happens, and now and then for how far it is."""
 
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
+from raytrain.background import repeating
 from raytrain.report.table import per_cent, status
 from raytrain.run_folder import RunFolder
 
@@ -19,23 +19,17 @@ WITHIN_EPOCH_LINE_EVERY_S = 30.0
 @contextmanager
 def lines_shown(run: RunFolder, console: Console) -> Generator[None]:
     """Write lines about `run` for as long as the context lasts."""
-    stop = threading.Event()
     lines = _Lines(run)
 
     def write() -> None:
-        while not stop.wait(0.5):
-            for line in lines.new():
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        writer.join()
         for line in lines.new():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        with repeating(write, every=0.5):
+            yield
+    finally:
+        write()
 
 
 class _Lines:

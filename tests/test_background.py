@@ -1,0 +1,26 @@
+"""What is called in the background is called while the context lasts, and no longer."""
+
+import threading
+import time
+
+import pytest
+
+from raytrain.background import repeating
+
+
+def test_it_is_called_again_and_again_and_no_more_afterwards() -> None:
+    calls: list[float] = []
+    with repeating(lambda: calls.append(time.monotonic()), every=0.01):
+        deadline = time.monotonic() + 5
+        while len(calls) < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+    count = len(calls)
+    time.sleep(0.05)
+    assert count == len(calls) >= 3
+
+
+def test_an_error_in_the_context_ends_the_thread_too() -> None:
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="mine"), repeating(lambda: None, every=0.01):
+        raise ValueError("mine")
+    assert threading.active_count() == before
