@@ -205,7 +205,7 @@ def test_divergence_comes_through_and_leaves_the_checkpoints_before_it(data, tmp
 
 
 def watchers():
-    return [thread for thread in threading.enumerate() if "watch" in thread.name]
+    return [thread for thread in threading.enumerate() if "loop" in thread.name]
 
 
 def test_progress_is_published_in_0_to_1_and_the_thread_ends(data, tmp_path):
