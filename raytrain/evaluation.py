@@ -63,7 +63,8 @@ def evaluate(
         batch_size: Images at a time.
     """
     rank, world_size = rank_and_world_size()
-    sums = torch.zeros(3, dtype=torch.float64, device=images.images.device)
+    sums = torch.zeros(2, dtype=torch.float64, device=images.images.device)
+    seen = 0
     was_training = model.training
     model.eval()
     for batch, labels in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
@@ -71,9 +72,10 @@ def evaluate(
             logits = model(normalize(batch, mean=data.mean, std=data.std))
         loss = F.cross_entropy(logits.float(), labels, reduction="sum")
         correct = (logits.argmax(dim=1) == labels).sum()
-        sums += torch.stack([loss.double(), correct.double(), sums.new_tensor(len(labels))])
+        sums += torch.stack([loss.double(), correct.double()])
+        seen += len(labels)
     model.train(was_training)
-    return reduce_sums(sums)
+    return reduce_sums(sums, seen)
 
 
 def rank_and_world_size() -> tuple[int, int]:
@@ -81,9 +83,15 @@ def rank_and_world_size() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def reduce_sums(sums: Tensor) -> Evaluation:
-    """Return the means that `sums` (3,) of loss, correct and images give, added up over all ranks first."""
+def reduce_sums(sums: Tensor, images: int) -> Evaluation:
+    """Return the means over all ranks' images.
+
+    Args:
+        sums: (2,) float64, this rank's summed loss and number of correct images.
+        images: How many images this rank saw.
+    """
+    total = torch.cat([sums, sums.new_tensor([images])])
     if dist.is_initialized():
-        dist.all_reduce(sums)
-    loss, correct, images = sums.tolist()
-    return Evaluation(loss / images, correct / images)
+        dist.all_reduce(total)
+    loss, correct, count = total.tolist()
+    return Evaluation(loss / count, correct / count)

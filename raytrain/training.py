@@ -150,7 +150,8 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
     mix_generator = _generator(torch.device("cpu"), recipe.seed, epoch, rank, 1)
     mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
-    sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, correct, images
+    sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss, correct
+    seen = 0
     model.train()
     batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
     for images, labels in batches:
@@ -179,10 +180,11 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
             state.ema.update_parameters(state.model)
         classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
         correct = (logits.detach().argmax(dim=1) == classes).sum()
-        sums += torch.stack([loss.detach().double() * len(labels), correct.double(), sums.new_tensor(len(labels))])
+        sums += torch.stack([loss.detach().double() * len(labels), correct.double()])
+        seen += len(labels)
         state.step += 1
     _share_buffers(state)
-    return reduce_sums(sums)
+    return reduce_sums(sums, seen)
 
 
 def _share_buffers(state: TrainState) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from raytrain.errors import ClusterError
 
-QUIET = {
+SETTINGS = {
     # Tune and Train print tables and advice of their own; raytrain shows one table
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
@@ -23,6 +23,9 @@ QUIET = {
     # interrupts are handled by who started the run
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "10",
+    # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
 }
 
 
@@ -43,7 +46,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
     Raises:
         ClusterError: There is no cluster at `address`, it refused us, or it runs other versions.
     """
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -51,7 +54,12 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
     if address:
         with _errors_explained(f"the Ray cluster at {address}"):
             _knock(address)
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
+            )
         try:
             yield
         finally:

@@ -12,7 +12,8 @@ from raytrain.background import repeating
 from raytrain.cluster import board, guard
 from raytrain.cluster.placement import COORDINATOR_CPUS, Placement
 from raytrain.cluster.scheduler import RecordedASHA
-from raytrain.cluster.trainer import TrialJob, run_trial
+from raytrain.cluster.trainer import run_trial
+from raytrain.cluster.worker import TrialJob
 from raytrain.data import Splits
 from raytrain.experiment import Trial
 from raytrain.run_folder import RunFolder

@@ -14,7 +14,7 @@ from raytrain.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-EPOCHS = 60
+EPOCHS = 40
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""What a worker process does: one trial's loop, its reports passed to Ray and its progress to the board.
+
+torch and the loop are imported in the function: Ray imports this module in processes that only coordinate.
+"""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from raytrain.cluster import board
+from raytrain.cluster.placement import Placement
+from raytrain.data import Splits
+
+SplitsRefs = dict[tuple[str, int, float], Any]
+"""References to `Splits` in the object store, by `Recipe.data_key`."""
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What a trial's processes are told; plain values, because Ray copies it.
+
+    Attributes:
+        trial_id: Which trial.
+        recipe: Every field of its recipe.
+        checkpoints: Path or URI of its checkpoint folder.
+        after_epoch: Epochs that are already on record.
+        scratch: Path or URI that Ray Train may write to.
+    """
+
+    trial_id: str
+    recipe: dict[str, Any]
+    checkpoints: str
+    after_epoch: int
+    scratch: str
+
+
+def train_trial(
+    job: TrialJob, splits: SplitsRefs, placement: Placement, *, report: Callable[[dict[str, Any]], None]
+) -> None:
+    """Train a trial in this process, alone or as one rank of several.
+
+    Args:
+        job: What to train.
+        splits: Its images are read from the node's shared memory, without a copy.
+        placement: Gives the number of threads, and whether to use a GPU.
+        report: Ray's report function: `tune.report` in a trial, `ray.train.report` in a worker of one.
+    """
+    import torch
+
+    from raytrain.devices import choose_device
+    from raytrain.errors import DivergenceError
+    from raytrain.evaluation import TrainingData, rank_and_world_size
+    from raytrain.recipe import Recipe
+    from raytrain.storage import Folder
+    from raytrain.trial import TrialRun
+
+    torch.set_num_threads(placement.cpus)
+    recipe = Recipe(**job.recipe)
+    device = choose_device() if placement.gpus else torch.device("cpu")
+    images: Splits = ray.get(splits[recipe.data_key])
+    data = TrainingData.on(device, images)
+    run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints))
+    where = f"{platform.node()} {device}"
+
+    def publish(within_epoch: float) -> None:
+        if rank_and_world_size()[0] == 0:
+            seen = {"within_epoch": within_epoch, "where": where, "pid": os.getpid()}
+            board.put(job.trial_id, "progress", seen)
+
+    with run.watched(publish):
+        try:
+            for item in run.reports(after=job.after_epoch):
+                message: dict[str, Any] = {"epoch": item.metrics.epoch, "report": item.as_dict()}
+                # ASHA judges what has a val_accuracy; a trial at its end is not judged
+                if item.metrics.val and not item.final:
+                    message["val_accuracy"] = item.metrics.val.accuracy
+                report(message)
+        except DivergenceError as error:
+            report({"diverged": error.epoch})
