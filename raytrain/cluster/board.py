@@ -1,4 +1,4 @@
-"""A board in Ray's key-value store where workers write, once a second, what the driver only shows or cleans up.
+"""A board in Ray's key-value store where workers write, once a second, what the driver only shows.
 
 It needs no process of its own, costs a worker under a millisecond, and losing it loses no result.
 """
@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from ray.experimental.internal_kv import (
-    _internal_kv_del,  # pyright: ignore[reportPrivateUsage]
     _internal_kv_get,  # pyright: ignore[reportPrivateUsage]
     _internal_kv_put,  # pyright: ignore[reportPrivateUsage]
 )
@@ -24,11 +23,6 @@ def get(trial_id: str, topic: str) -> Any:
     """Return what was last written about a trial, or None."""
     value = _internal_kv_get(_key(trial_id, topic), namespace=_NAMESPACE)
     return json.loads(value) if value else None
-
-
-def clear(trial_id: str, topic: str) -> None:
-    """Remove what was written about a trial."""
-    _internal_kv_del(_key(trial_id, topic), namespace=_NAMESPACE)
 
 
 def _key(trial_id: str, topic: str) -> bytes:

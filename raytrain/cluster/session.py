@@ -50,14 +50,14 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
         os.environ.setdefault(name, value)
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
     if address:
         with _errors_explained(f"the Ray cluster at {address}"):
             _knock(address)
             ray.init(
                 address,
                 log_to_driver=False,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,
                 runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
             )
         try:
@@ -76,7 +76,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
                 dashboard_host="127.0.0.1",
                 dashboard_port=port,
                 log_to_driver=False,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,
                 _temp_dir=scratch,
             )
         try:

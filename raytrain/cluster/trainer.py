@@ -13,9 +13,7 @@ import ray.train
 from ray import tune
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
-from ray.util import get_current_placement_group
 
-from raytrain.cluster import board
 from raytrain.cluster.placement import COORDINATOR_CPUS, Placement
 from raytrain.cluster.worker import SplitsRefs, TrialJob, train_trial
 
@@ -76,6 +74,4 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
 
 def _loop_of_a_rank(config: dict[str, Any]) -> None:
     job, placement = TrialJob(**config["job"]), Placement(**config["placement"])
-    if ray.train.get_context().get_world_rank() == 0 and (group := get_current_placement_group()):
-        board.put(job.trial_id, "placement_group", group.id.hex())
     train_trial(job, config["splits"], placement, report=ray.train.report)

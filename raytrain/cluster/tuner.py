@@ -58,7 +58,7 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], 
         ),
     )
     try:
-        with repeating(partial(_fetch_progress, run), every=1.0):
+        with guard.guarded(), repeating(partial(_fetch_progress, run), every=1.0):
             tuner.fit()
     finally:
         guard.release_all()
@@ -113,15 +113,10 @@ class _Recorder(tune.Callback):
         elif "failed" in result:
             self._run.failed(trial_id, error=result["failed"], details=result["details"])
 
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        guard.release(_id(trial))
-
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        guard.release(_id(trial))
         self._run.note("worker lost", trial=_id(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        guard.release(_id(trial))
         lines = str(trial.get_error() or "its process died").strip().splitlines()
         self._run.failed(_id(trial), error=lines[-1], details="\n".join(lines))
 
