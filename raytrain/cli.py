@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -193,7 +192,7 @@ def results(
     from raytrain.results import list_runs, open_run, read_results
 
     if runs:
-        _write_results([row for name in runs for row in read_results(open_run(name, out=out))], format_, output)
+        _write_results({name: read_results(open_run(name, out=out)) for name in runs}, format_, output)
     elif names := list_runs(out):
         typer.echo("\n".join(names))
     else:
@@ -275,9 +274,7 @@ def _run(
 
     outcome = run(experiment, out=out, address=address, local=local, fresh=fresh, shown=shown)
     if json:
-        from raytrain.report.table import as_json
-
-        typer.echo(as_json(outcome.results), nl=False)
+        _write_results({experiment.name: outcome.results}, Format.json, None)
     else:
         _print_table(outcome.results)
     if not quiet:
@@ -286,6 +283,8 @@ def _run(
 
 
 def _say_what_next(outcome: "Outcome", name: str, out: str) -> None:
+    from raytrain.report.table import how_to_read
+
     shown_out = "" if out == "runs" else f" --out {out}"
     if outcome.interrupted:
         left = sum(result.status == "unfinished" for result in outcome.results)
@@ -298,6 +297,7 @@ def _say_what_next(outcome: "Outcome", name: str, out: str) -> None:
     for result in outcome.results:
         if result.error:
             typer.echo(f"{result.trial}: {result.error}", err=True)
+    typer.echo(how_to_read(outcome.results), err=True)
     typer.echo(f"Run folder  {outcome.folder}", err=True)
     typer.echo(f"Again       raytrain results {name}{shown_out} --format md", err=True)
     typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
@@ -306,38 +306,46 @@ def _say_what_next(outcome: "Outcome", name: str, out: str) -> None:
 def _print_table(results: "list[TrialResult]") -> None:
     from rich.console import Console
 
-    from raytrain.report.table import terminal_table
+    from raytrain.report.table import plain, terminal_table
 
-    # without a terminal there is no width to keep to
     console = Console()
-    console = console if console.is_terminal else Console(width=200)
-    console.print(terminal_table(results))
+    if console.is_terminal:
+        console.print(terminal_table(results, width=console.width))
+    else:
+        typer.echo(plain(results), nl=False)
 
 
-def _write_results(rows: "list[TrialResult]", format_: Format, output: Path | None) -> None:
+def _write_results(runs: "dict[str, list[TrialResult]]", format_: Format, output: Path | None) -> None:
     from raytrain.report import table
+    from raytrain.results import ranked
 
+    several = len(runs) > 1
     if format_ is Format.table and output is None:
-        _print_table(rows)
+        for name, results in runs.items():
+            typer.echo(f"{name}:" if several else "", nl=several)
+            _print_table(results)
         return
     if format_ is Format.parquet and output is None and sys.stdout.isatty():
         raise ExperimentError("--format parquet is not text; name a file with --output, or redirect standard output")
-    writers: dict[Format, Callable[[list[TrialResult]], str]] = {
-        Format.table: table.plain,
-        Format.md: table.markdown,
-        Format.csv: table.as_csv,
-        Format.json: table.as_json,
-    }
-    content = (
-        table.as_parquet([row.flat() for row in rows]) if format_ is Format.parquet else writers[format_](rows).encode()
-    )
+    if format_ in {Format.table, Format.md}:
+        write = table.plain if format_ is Format.table else table.markdown
+        titled = (f"## {name}\n\n{write(results)}" if several else write(results) for name, results in runs.items())
+        content = "\n".join(titled).encode()
+    else:
+        rows = [
+            ({"run": name} if several else {}) | result.flat()
+            for name, results in runs.items()
+            for result in ranked(results)
+        ]
+        as_text = table.as_csv if format_ is Format.csv else table.as_json
+        content = table.as_parquet(rows) if format_ is Format.parquet else as_text(rows).encode()
     if output is None:
         sys.stdout.buffer.write(content)
-    else:
-        try:
-            output.write_bytes(content)
-        except OSError as error:
-            raise ExperimentError(
-                f"{output}: cannot be written: {error.strerror}; name a file in a folder that exists"
-            ) from error
-        typer.echo(f"{len(rows)} results written to {output}", err=True)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise ExperimentError(
+            f"{output}: cannot be written: {error.strerror}; name a file in a folder that exists"
+        ) from error
+    typer.echo(f"{sum(map(len, runs.values()))} results written to {output}", err=True)

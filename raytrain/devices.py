@@ -24,3 +24,8 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def this_machine() -> dict[str, float]:
+    """Return the "CPU" cores and "GPU"s of this machine."""
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from raytrain import __version__
@@ -14,9 +15,14 @@ MAX_DIFF_BYTES = 200_000
 
 
 def describe_code() -> dict[str, Any]:
-    """Return versions, and commit and uncommitted diff of the git repository that this process runs in, if any."""
-    commit = _git("rev-parse", "HEAD")
-    diff = _git("diff", "HEAD") if commit else None
+    """Return versions, and commit and uncommitted diff of a git repository, if there is one.
+
+    It is the one that this process runs in, else the one that raytrain itself is run from.
+    """
+    package = Path(__file__).parent
+    repository = next((place for place in (Path(), package) if _git("rev-parse", "HEAD", cwd=place)), Path())
+    commit = _git("rev-parse", "HEAD", cwd=repository)
+    diff = _git("diff", "HEAD", cwd=repository) if commit else None
     return {
         "raytrain": __version__,
         "python": platform.python_version(),
@@ -53,9 +59,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str, cwd: Path) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True, cwd=cwd)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout.strip()

@@ -11,6 +11,7 @@ from functools import cache, partial
 from types import FrameType
 
 from raytrain.data import Splits, load, split
+from raytrain.devices import this_machine
 from raytrain.errors import PreflightError
 from raytrain.experiment import Experiment, Trial
 from raytrain.manifest import Manifest
@@ -124,6 +125,8 @@ def _place_of_work(
     from raytrain.cluster import placement, session
 
     resources = experiment.resources
+    if address is None:
+        placement.place(resources, nodes=[this_machine()], trials=trials)  # refuses at once what Ray would refuse later
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
     with session.ray_session(address, dashboard=resources.workers > 1):
         placed = placement.place(resources, nodes=session.nodes(), trials=trials)

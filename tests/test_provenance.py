@@ -57,9 +57,17 @@ def test_a_long_diff_is_cut_off(repository, monkeypatch):
 
 
 @pytest.mark.usefixtures("folder")
-def test_outside_a_repository_there_is_no_commit_and_no_diff():
+def test_outside_a_repository_there_is_no_commit_and_no_diff(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     code = provenance.describe_code()
     assert (code["git_commit"], code["git_diff"]) == (None, None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_outside_a_repository_the_commit_is_that_of_raytrain_itself_if_it_runs_from_one():
+    package = Path(provenance.__file__).parent
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=package, capture_output=True, text=True, check=False)
+    assert provenance.describe_code()["git_commit"] == (done.stdout.strip() or None)
 
 
 def test_without_git_there_is_no_commit(repository, monkeypatch):

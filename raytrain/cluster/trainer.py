@@ -38,8 +38,9 @@ def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placemen
         else:
             _fit_nested(job, splits, placement)
     except Exception as error:  # noqa: BLE001 (a trial that fails is a row in the table, and retrying would not help)
-        message = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        tune.report({"failed": message, "details": traceback.format_exc()})
+        # Train puts the cause on the second line
+        lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+        tune.report({"failed": " ".join(lines[:2]), "details": traceback.format_exc()})
 
 
 def _fit_here(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from raytrain.errors import DataError
 
@@ -34,7 +34,8 @@ def decode(encoded: bytes, *, image_size: int) -> NDArray[np.uint8]:
             mode = image.mode
             rgb = image.convert("RGB")
     except Exception as error:  # a corrupt file makes Pillow raise OSError, SyntaxError, struct.error, ...
-        raise DataError(f"cannot be decoded as an image ({error}); replace or remove it") from error
+        reason = "no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(f"cannot be decoded as an image ({reason}); replace or remove it") from error
     if mode.startswith(("I", "F")):  # Pillow would clip these to white
         raise DataError(f"has Pillow mode {mode}; only images of 8 bits per channel are read: convert it")
     return fit(rgb, image_size=image_size)

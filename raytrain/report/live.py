@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raytrain.progress import TrialProgress
+from raytrain.report.columns import fitting
 from raytrain.report.lines import lines_shown
 from raytrain.report.table import cell, per_cent, status
 from raytrain.results import ranked, varied_fields
@@ -83,10 +83,7 @@ def _table(listed: list[TrialProgress], varied: list[str], width: int) -> Table:
         "status": _status,
     }
     cells = {name: [text(progress) for progress in listed] for name, text in columns.items()}
-    for name in ("progress", "trial", "train %", "time", "left"):  # what is missed least goes first
-        if sum(max(map(cell_len, (heading, *texts))) + 2 for heading, texts in cells.items()) <= width:
-            break
-        del cells[name]
+    cells = fitting(cells, width=width, dispensable=("progress", "trial", "train %", "time", "left"))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in cells:
         numbers = name in {"epoch", "train %", "val %", "time", "left"}

@@ -13,16 +13,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from raytrain.report.columns import fitting
 from raytrain.results import TrialResult, ranked, varied_fields
 
 LEFT = {"trial", "architecture", "status"}
 """Columns of text; the others are numbers and stand to the right."""
+WIDE = 1000
+"""Characters per line where there is no terminal to fit."""
 
 
 def headings(results: Sequence[TrialResult]) -> list[str]:
     """Return the columns of the ranked table: one for each recipe field that differs, between the fixed ones."""
     varied = varied_fields(result.recipe for result in results)
-    fixed = ["train acc. %", "val acc. %", "test acc. %", "seconds", "status"]
+    fixed = ["train accuracy %", "val accuracy %", "test accuracy %", "seconds", "status"]
     return ["rank", "trial", "architecture", *varied, "parameters", "epochs", *fixed]
 
 
@@ -48,20 +51,25 @@ def rows(results: Sequence[TrialResult]) -> list[list[str]]:
     return table
 
 
-def terminal_table(results: Sequence[TrialResult]) -> Table:
-    """Return the ranked table for a terminal."""
+def terminal_table(results: Sequence[TrialResult], *, width: int) -> Table:
+    """Return the ranked table for a terminal of `width` characters; on a narrow one with fewer columns."""
+    texts = rows(results)
+    names = [name.replace(" accuracy", "") for name in headings(results)]
+    columns = {name: [row[index] for row in texts] for index, name in enumerate(names)}
+    shown = fitting(columns, width=width, dispensable=("trial", "parameters", "train %", "seconds"), gap=3)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in headings(results):
-        table.add_column(name, justify="left" if name in LEFT else "right", overflow="fold")
-    for row in rows(results):
-        table.add_row(*map(Text, row))  # as it is: a path may hold brackets, which are markup in a str
+    for name in shown:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+    for index in range(len(texts)):
+        # Text, because a path may hold brackets, which are markup in a str
+        table.add_row(*(Text(cells[index]) for cells in shown.values()))
     return table
 
 
 def plain(results: Sequence[TrialResult]) -> str:
     """Return the ranked table as text, as wide as it needs."""
     out = io.StringIO()
-    Console(file=out, width=240).print(terminal_table(results))
+    Console(file=out, width=WIDE).print(terminal_table(results, width=WIDE))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -93,32 +101,36 @@ def markdown(results: Sequence[TrialResult]) -> str:
     return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines) + "\n"
 
 
+def how_to_read(results: Sequence[TrialResult]) -> str:
+    """Return what the accuracies are, and what the rows are ranked by."""
+    if any(result.val_accuracy is not None for result in results):
+        return (
+            "Accuracies are those of each trial's best epoch on the validation split, measured without augmentation; "
+            "the rows are ranked by it. The test set was read once, at the end."
+        )
+    return (
+        "There is no validation split: accuracies are those of the last epoch, and the rows are ranked by test "
+        "accuracy. Choosing by this number flatters it."
+    )
+
+
 def readme(name: str, results: Sequence[TrialResult], *, command: str) -> str:
     """Return the README.md of a run folder."""
-    selected = any(result.val_accuracy is not None for result in results)
-    how = (
-        "Ranked by validation accuracy at each trial's best epoch; the test set was read once, at the end, with the "
-        "weights of that epoch. A trial that was stopped never ranks above one that finished."
-        if selected
-        else "There is no validation split: ranked by test accuracy after the last epoch. Choosing by this number "
-        "flatters it."
-    )
-    return f"# {name}\n\n{markdown(results)}\n{how} One row is one seed.\n\nCommand: `{command}`\n"
+    return f"# {name}\n\n{markdown(results)}\n{how_to_read(results)} One row is one seed.\n\nCommand: `{command}`\n"
 
 
-def as_csv(results: Sequence[TrialResult]) -> str:
-    """Return one row per trial, ranked, with every field of its recipe."""
-    flat = [result.flat() for result in ranked(results)]
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows, such as `TrialResult.flat` gives, as CSV."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(flat[0]) if flat else [], lineterminator="\n")
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(rows)
     return out.getvalue()
 
 
-def as_json(results: Sequence[TrialResult]) -> str:
-    """Return a list of objects, ranked, with every field of the recipe."""
-    return json.dumps([result.flat() for result in ranked(results)], indent=1) + "\n"
+def as_json(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows, such as `TrialResult.flat` gives, as a JSON list."""
+    return json.dumps(list(rows), indent=1) + "\n"
 
 
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:

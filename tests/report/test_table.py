@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pyarrow import parquet
+from rich.console import Console
 
 from raytrain.recipe import Recipe
 from raytrain.report import table
@@ -45,8 +46,8 @@ def test_how_a_trial_ended_is_said_with_its_epoch():
 
 
 def test_accuracies_are_per_cent_with_two_decimals_and_a_dash_where_there_is_none():
-    assert column("val acc. %") == ["90.00", "87.50", "50.00", "–", "–", "–"]
-    assert column("train acc. %")[:3] == ["50.00", "100.00", "–"]
+    assert column("val accuracy %") == ["90.00", "87.50", "50.00", "–", "–", "–"]
+    assert column("train accuracy %")[:3] == ["50.00", "100.00", "–"]
 
 
 def test_parameters_are_in_millions_and_seconds_have_a_decimal():
@@ -99,8 +100,9 @@ def test_brackets_in_a_path_are_no_markup():
 
 
 def test_json_and_csv_hold_the_same_ranked_rows_with_all_recipe_fields():
-    objects = json.loads(table.as_json(RESULTS))
-    rows = list(csv.DictReader(io.StringIO(table.as_csv(RESULTS))))
+    flat = [result.flat() for result in ranked(RESULTS)]
+    objects = json.loads(table.as_json(flat))
+    rows = list(csv.DictReader(io.StringIO(table.as_csv(flat))))
     assert objects == [r.flat() for r in ranked(RESULTS)]
     assert [{key: "" if v is None else str(v) for key, v in o.items()} for o in objects] == rows
     assert set(Recipe.model_fields) - {"epochs"} <= rows[0].keys()
@@ -131,7 +133,7 @@ def test_no_results_give_empty_tables():
 def test_the_readme_says_how_it_was_ranked_and_with_which_command():
     text = table.readme("lr", RESULTS, command="raytrain tune --grid lr.yaml")
     assert text.startswith("# lr\n\n| rank |")
-    assert "Ranked by validation accuracy" in text
+    assert "best epoch on the validation split" in text
     assert "Command: `raytrain tune --grid lr.yaml`" in text
 
 
@@ -139,3 +141,14 @@ def test_the_readme_warns_where_the_test_set_ranked():
     text = table.readme("x", [result(test_accuracy=0.9, test_loss=0.1)], command="c")
     assert "no validation split" in text
     assert "flatters" in text
+
+
+@pytest.mark.parametrize("width", [200, 100, 80])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_cells(width: int):
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(table.terminal_table(RESULTS, width=width))
+    lines = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
+    assert all(len(line) <= width for line in lines)
+    assert len(lines) == len(RESULTS) + 2  # the heading and its rule: no cell is wrapped
+    assert "architecture" in lines[0]
+    assert "test %" in lines[0]
