@@ -37,7 +37,7 @@ lint: $(STAMP) ## the static checks alone
 	$(BIN)/typos
 
 check: lint ## everything fast: the static checks and the tests that need no Ray
-	$(BIN)/pytest -q -m "$(FAST)"
+	$(BIN)/pytest -q -n auto -m "$(FAST)"
 
 test: lint ## everything: the static checks, all tests, the coverage floor
 	$(BIN)/pytest --cov --cov-report=term
