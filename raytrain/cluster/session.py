@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from raytrain.errors import ClusterError
 
@@ -30,6 +31,12 @@ SETTINGS = {
 }
 
 
+LONGEST_TEMPORARY_FOLDER = 24
+"""Characters of its path: up to 79 come after it, and that of a socket may have 103 on macOS, 107 on Linux."""
+HEAD = "node:__internal_head__"
+"""A resource that only the head node has."""
+MOST_NODES = 1000
+"""Nodes of a type where its number is not limited."""
 KNOCK_TIMEOUT_S = 5.0
 """How long a cluster may take to accept a connection."""
 
@@ -53,7 +60,9 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
     if address:
-        with _errors_explained(f"the Ray cluster at {address}"):
+        with _errors_explained(
+            f"the Ray cluster at {address}", advice="Check the address and the token, or leave --address out."
+        ):
             _knock(address)
             ray.init(
                 address,
@@ -66,19 +75,18 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
         finally:
             ray.shutdown()
         return
-    # short, because Ray puts sockets in it and their paths may have 107 characters
-    with tempfile.TemporaryDirectory(prefix="rt-", ignore_cleanup_errors=True) as scratch, _own_token():
+    with _private_folder() as private, _own_token():
         port = _free_port()
         # Train finds the dashboard by this when another Ray cluster runs on the host
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-        with _errors_explained("Ray on this machine"):
+        with _errors_explained("Ray on this machine", advice="Free memory or disk space, or run with --local."):
             ray.init(
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
                 dashboard_port=port,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                _temp_dir=scratch,
+                _temp_dir=f"{private}/r",  # Ray opens this one to everybody
             )
         try:
             yield
@@ -86,15 +94,20 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
             ray.shutdown()
 
 
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that only its owner can enter; in /tmp where the usual place has too long a path for sockets."""
+    usual = tempfile.gettempdir()
+    place = usual if len(usual) <= LONGEST_TEMPORARY_FOLDER else "/tmp"
+    return tempfile.TemporaryDirectory(prefix="rt-", dir=place, ignore_cleanup_errors=True)
+
+
 @contextmanager
-def _errors_explained(what: str) -> Generator[None]:
+def _errors_explained(what: str, *, advice: str) -> Generator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ClusterError(
-            f"{what} cannot be used: {lines[0]}\nCheck the address and the token, or leave --address out."
-        ) from error
+        raise ClusterError(f"{what} cannot be used: {lines[0]}\n{advice}") from error
 
 
 @contextmanager
@@ -134,10 +147,22 @@ def _knock(address: str) -> None:
 
 
 def nodes() -> list[dict[str, float]]:
-    """Return the resources of each node that is up."""
-    import ray
+    """Return the resources of each node that is up, or that the cluster's autoscaler may add.
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    An autoscaling cluster may well be a head without CPUs: its workers come when trials wait for them.
+    """
+    import ray
+    from ray._private.state import state
+
+    up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    config: Any = state.get_cluster_config()  # None where there is no autoscaler
+    addable = [
+        dict(group.resources)
+        for group in (config.node_group_configs if config else ())
+        for _ in range(MOST_NODES if group.max_count < 0 else min(group.max_count, MOST_NODES))
+    ]
+    # the workers that are up are among those that it may have
+    return [node for node in up if HEAD in node] + addable if addable else up
 
 
 def _free_port() -> int:
