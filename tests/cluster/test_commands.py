@@ -79,6 +79,7 @@ def test_a_run_that_was_ended_by_a_signal_goes_on_to_the_numbers_of_an_undisturb
     again = start(experiment, tmp_path / "out", "--json")
     printed, said = again.communicate(timeout=120)
     assert again.returncode == 4, said
+    assert not [line for line in said.splitlines() if line.startswith(("[", "("))], "Ray's own log lines show"
     assert {row["status"] for row in json.loads(printed)} == {"finished", "diverged"}
     for folder in (tmp_path / "out" / "grid" / "trials").iterdir():
         epochs = [row["epoch"] for row in read_lines(Folder.at(folder), "metrics.jsonl")]
