@@ -119,7 +119,8 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "own tag on a list": ("grid: {lr: !foo [1]}", r":1:8: the tag !foo is not allowed"),
     "undefined alias": ("recipe: *nowhere\n", r":1:9: not valid YAML: found undefined alias 'nowhere'"),
     "nested 30 deep": ("a: " + "[" * 30 + "]" * 30, r":1:\d+: nested more than 20 levels"),
-    "nested 400 deep": ("a: " + "[" * 400 + "]" * 400, r": nested"),
+    # the parser runs into Python's recursion limit, which other code may have raised: then our own limit speaks
+    "nested 400 deep": ("a: " + "[" * 400 + "]" * 400, r"(:1:\d+)?: nested"),
     "a billion values": (alias_bomb(), r":1:\d+: more than 100,000 values"),
     "binary": (bytes(range(256)), r": is not UTF-8 text"),
     "latin-1": (b"name: \xe9", r": is not UTF-8 text"),
