@@ -31,8 +31,6 @@ from raytrain.options import (
 
 if TYPE_CHECKING:
     from raytrain.experiment import Experiment
-    from raytrain.results import TrialResult
-    from raytrain.run import Outcome
     from raytrain.run_folder import RunFolder
 
 
@@ -192,7 +190,9 @@ def results(
     from raytrain.results import list_runs, open_run, read_results
 
     if runs:
-        _write_results({name: read_results(open_run(name, out=out)) for name in runs}, format_, output)
+        from raytrain.output import write_results
+
+        write_results({name: read_results(open_run(name, out=out)) for name in runs}, format_, output)
     elif names := list_runs(out):
         typer.echo("\n".join(names))
     else:
@@ -261,6 +261,7 @@ def _run(
 ) -> None:
     from rich.console import Console
 
+    from raytrain.output import print_table, say_what_next, write_results
     from raytrain.report import live
     from raytrain.run import run
 
@@ -274,78 +275,9 @@ def _run(
 
     outcome = run(experiment, out=out, address=address, local=local, fresh=fresh, shown=shown)
     if json:
-        _write_results({experiment.name: outcome.results}, Format.json, None)
+        write_results({experiment.name: outcome.results}, Format.json, None)
     else:
-        _print_table(outcome.results)
+        print_table(outcome.results)
     if not quiet:
-        _say_what_next(outcome, experiment.name, out)
+        say_what_next(outcome, experiment.name, out)
     raise typer.Exit(outcome.exit_code)
-
-
-def _say_what_next(outcome: "Outcome", name: str, out: str) -> None:
-    from raytrain.report.table import how_to_read
-
-    shown_out = "" if out == "runs" else f" --out {out}"
-    if outcome.interrupted:
-        left = sum(result.status == "unfinished" for result in outcome.results)
-        typer.echo(
-            f"Interrupted with {left} trials unfinished. The same command goes on where this one stopped.",
-            err=True,
-        )
-    elif not outcome.trained:
-        typer.echo(f"All {len(outcome.results)} trials had ended before; nothing was trained.", err=True)
-    for result in outcome.results:
-        if result.error:
-            typer.echo(f"{result.trial}: {result.error}", err=True)
-    typer.echo(how_to_read(outcome.results), err=True)
-    typer.echo(f"Run folder  {outcome.folder}", err=True)
-    typer.echo(f"Again       raytrain results {name}{shown_out} --format md", err=True)
-    typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
-
-
-def _print_table(results: "list[TrialResult]") -> None:
-    from rich.console import Console
-
-    from raytrain.report.table import plain, terminal_table
-
-    console = Console()
-    if console.is_terminal:
-        console.print(terminal_table(results, width=console.width))
-    else:
-        typer.echo(plain(results), nl=False)
-
-
-def _write_results(runs: "dict[str, list[TrialResult]]", format_: Format, output: Path | None) -> None:
-    from raytrain.report import table
-    from raytrain.results import ranked
-
-    several = len(runs) > 1
-    if format_ is Format.table and output is None:
-        for name, results in runs.items():
-            typer.echo(f"{name}:" if several else "", nl=several)
-            _print_table(results)
-        return
-    if format_ is Format.parquet and output is None and sys.stdout.isatty():
-        raise ExperimentError("--format parquet is not text; name a file with --output, or redirect standard output")
-    if format_ in {Format.table, Format.md}:
-        write = table.plain if format_ is Format.table else table.markdown
-        titled = (f"## {name}\n\n{write(results)}" if several else write(results) for name, results in runs.items())
-        content = "\n".join(titled).encode()
-    else:
-        rows = [
-            ({"run": name} if several else {}) | result.flat()
-            for name, results in runs.items()
-            for result in ranked(results)
-        ]
-        as_text = table.as_csv if format_ is Format.csv else table.as_json
-        content = table.as_parquet(rows) if format_ is Format.parquet else as_text(rows).encode()
-    if output is None:
-        sys.stdout.buffer.write(content)
-        return
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise ExperimentError(
-            f"{output}: cannot be written: {error.strerror}; name a file in a folder that exists"
-        ) from error
-    typer.echo(f"{sum(map(len, runs.values()))} results written to {output}", err=True)

@@ -21,7 +21,6 @@ class TrialProgress:
         best: The row with the highest validation accuracy.
         seconds: Wall-clock time of its epochs.
         attempts: How often it was started.
-        where: Host and device, once known.
         result: Once it has ended.
     """
 
@@ -34,7 +33,6 @@ class TrialProgress:
     best: dict[str, Any] = field(default_factory=dict[str, Any])
     seconds: float = 0.0
     attempts: int = 0
-    where: str = ""
     result: TrialResult | None = None
 
     def show(self, within_epoch: float) -> None:

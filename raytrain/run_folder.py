@@ -128,7 +128,7 @@ class RunFolder:
     def started(self, trial_id: str, *, where: str = "") -> None:
         """Record that a trial was started, or started again."""
         progress = self.progress[trial_id]
-        progress.status, progress.where = "running", where
+        progress.status = "running"
         progress.attempts += 1
         self.note("started", trial=trial_id, attempt=progress.attempts, after_epoch=progress.epoch, where=where)
 

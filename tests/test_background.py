@@ -24,3 +24,19 @@ def test_an_error_in_the_context_ends_the_thread_too() -> None:
     with pytest.raises(ValueError, match="mine"), repeating(lambda: None, every=0.01):
         raise ValueError("mine")
     assert threading.active_count() == before
+
+
+def test_an_error_in_what_is_called_does_not_end_the_calls(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[int] = []
+
+    def fail_once() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("the store is away")
+
+    with repeating(fail_once, every=0.01):
+        deadline = time.monotonic() + 5
+        while len(calls) < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert len(calls) >= 3
+    assert "the store is away" in caplog.text

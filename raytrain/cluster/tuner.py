@@ -47,7 +47,7 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], 
             max_concurrent_trials=placement.concurrent,
             # a process that starts anew costs seconds of imports; nested workers die with their trial's process
             reuse_actors=placement.workers == 1,
-            trial_dirname_creator=_dirname,
+            trial_dirname_creator=_id,
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -83,10 +83,6 @@ def _resources(placement: Placement) -> dict[str, float]:
 
 def _id(trial: TuneTrial) -> str:
     return trial.config["job"]["trial_id"]
-
-
-def _dirname(trial: TuneTrial) -> str:
-    return _id(trial)
 
 
 class _Recorder(tune.Callback):
@@ -126,4 +122,3 @@ def _fetch_progress(run: RunFolder) -> None:
     for trial_id, progress in run.progress.items():
         if progress.status == "running" and (seen := board.get(trial_id, "progress")):
             progress.show(seen["within_epoch"])
-            progress.where = seen["where"]

@@ -4,7 +4,6 @@ torch and the loop are imported in the function: Ray imports this module in proc
 """
 
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -64,12 +63,10 @@ def train_trial(
     images: Splits = ray.get(splits[recipe.data_key])
     data = TrainingData.on(device, images)
     run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints))
-    where = f"{platform.node()} {device}"
 
     def publish(within_epoch: float) -> None:
         if rank_and_world_size()[0] == 0:
-            seen = {"within_epoch": within_epoch, "where": where, "pid": os.getpid()}
-            board.put(job.trial_id, "progress", seen)
+            board.put(job.trial_id, "progress", {"within_epoch": within_epoch, "pid": os.getpid()})
 
     with run.watched(publish):
         try:

@@ -88,10 +88,9 @@ def test_a_run_that_was_ended_by_a_signal_goes_on_to_the_numbers_of_an_undisturb
 
 
 @pytest.mark.timeout(100)
-def test_what_does_not_fit_the_machine_is_refused_in_seconds_and_leaves_nothing(
+def test_what_does_not_fit_the_machine_is_refused_before_ray_starts_and_leaves_nothing(
     experiment: Path, tmp_path: Path
 ) -> None:
-    began = time.monotonic()
     cores = os.cpu_count() or 1
     refused = start(experiment, tmp_path / "out", "--workers", str(8 * cores), "--set", f"batch_size={16 * cores}")
     printed, said = refused.communicate(timeout=90)
@@ -100,7 +99,7 @@ def test_what_does_not_fit_the_machine_is_refused_in_seconds_and_leaves_nothing(
     assert f"one needs {8 * cores} × (1 CPU); there are {cores} CPUs" in said
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
-    assert time.monotonic() - began < 60  # 10 to 15 s on two idle cores, nearly all of it imports and Ray's start
+    assert "starting Ray" not in said
 
 
 def test_a_cluster_that_is_not_there_is_said_so(experiment: Path, tmp_path: Path) -> None:
