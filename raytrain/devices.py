@@ -13,6 +13,21 @@ def choose_device() -> torch.device:
     return torch.device("cpu")
 
 
+def prepare(device: torch.device, *, threads: int | None = None) -> None:
+    """Set this process up to train on `device`.
+
+    Args:
+        device: Of the training.
+        threads: On the CPU, for what PyTorch computes there; None leaves PyTorch's own choice, all cores.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = (
+            True  # one shape of batch for the whole run: try the kernels once, keep the best
+        )
+
+
 def choose_precision(precision: str, device: torch.device) -> str:
     """Return `precision`, with auto resolved to what `device` computes fast in: bf16, fp16 or fp32."""
     if precision != "auto":

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
 from raytrain.devices import AUTOCAST
+from raytrain.metrics import Evaluation
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,16 @@ class TrainingData:
     std: tuple[float, float, float]
     num_classes: int
 
+    @property
+    def device(self) -> torch.device:
+        """Where batches come up."""
+        return self.train.device
+
     @classmethod
     def on(cls, device: torch.device, splits: Splits) -> "TrainingData":
         """Return `splits` on `device`: shared memory on a CPU, one copy on a GPU (154 MB for CIFAR-10)."""
         train, val, test = (on_device(images, device) for images in (splits.train, splits.val, splits.test))
         return cls(train, val, test, splits.mean, splits.std, len(splits.classes))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean cross-entropy per image in nats, and accuracy as a fraction in [0, 1]."""
-
-    loss: float
-    accuracy: float
 
 
 @torch.inference_mode()
@@ -63,7 +61,7 @@ def evaluate(
         batch_size: Images at a time.
     """
     rank, world_size = rank_and_world_size()
-    sums = torch.zeros(2, dtype=torch.float64, device=images.images.device)
+    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
     seen = 0
     was_training = model.training
     model.eval()

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from raytrain.asha import Rungs
 from raytrain.data import Splits
-from raytrain.devices import choose_device
+from raytrain.devices import choose_device, prepare
 from raytrain.errors import DivergenceError
 from raytrain.evaluation import TrainingData
 from raytrain.experiment import Trial
+from raytrain.metrics import Report
 from raytrain.run_folder import RunFolder
-from raytrain.trial import Report, TrialRun
+from raytrain.trial import TrialRun
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) 
 
 def _run_trial(run: RunFolder, trial: Trial, splits: Splits, rungs: Rungs | None) -> None:
     device = choose_device()
+    prepare(device)
     run.started(trial.id, where=f"{platform.node()} {device}")
     progress = run.progress[trial.id]
     try:

@@ -13,7 +13,7 @@ class TrialProgress:
 
     Attributes:
         trial: Which.
-        parameters: Trainable parameters.
+        parameters: Trainable parameters, known from the start of the run on.
         status: waiting or running, else how it ended.
         epoch: Epochs done.
         within_epoch: How far the current epoch is, in [0, 1].
@@ -25,7 +25,7 @@ class TrialProgress:
     """
 
     trial: Trial
-    parameters: int
+    parameters: int = 0
     status: Status | str = "waiting"
     epoch: int = 0
     within_epoch: float = 0.0

@@ -62,7 +62,10 @@ class Recipe(BaseModel):
     mix_off_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs at the end of training that are not mixed."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
+    """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567), in batches
+    that are not mixed: mixed targets are soft already."""
+    zero_init_residual: bool = False
+    """Start every residual block as its shortcut: the weight of its last BatchNorm is 0 (Goyal et al. 2017)."""
     optimizer: str = "sgd"
     """A key of `optim.OPTIMIZERS`."""
     lr: Annotated[float, Field(gt=0)] = 0.1

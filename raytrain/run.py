@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from types import FrameType
 
+from raytrain.costs import ModelSize, model_size
 from raytrain.data import Splits, load, split
-from raytrain.devices import this_machine
 from raytrain.errors import PreflightError
-from raytrain.experiment import Experiment, Trial
+from raytrain.experiment import Experiment, Resources, Trial
 from raytrain.manifest import Manifest
 from raytrain.provenance import command_line
 from raytrain.report import table
@@ -80,12 +80,10 @@ def run(
     """
     trials = experiment.trials()
     splits = load_splits(trials)
-    trials = longest_first(trials, splits)
     folder = Folder.at(out) / experiment.name
-    parameters = {trial.id: _cost(trial, splits)[1] for trial in trials}
     data = {f"{name} at {size} px": images.fingerprint for (name, size, _), images in splits.items()}
     with _storage_errors_explained(folder):
-        run_folder = RunFolder.open(folder, experiment, trials, parameters=parameters, fresh=fresh)
+        run_folder = RunFolder.open(folder, experiment, trials, fresh=fresh)
         manifest = Manifest.open(folder, data=data, seeds=experiment.seeds or (experiment.recipe.seed,), fresh=fresh)
     pending = run_folder.pending()
     if not pending:
@@ -94,10 +92,11 @@ def run(
     settled = len(trials) - len(pending)
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
     interrupted = None
-    with _place_of_work(experiment, len(pending), address=address, local=local) as run_trials:
+    sizes = partial(_model_sizes, pending, splits)
+    with _place_of_work(experiment, len(pending), address=address, local=local, meanwhile=sizes) as run_trials:
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with _storage_errors_explained(folder):
-            run_folder.begin()
+            run_folder.begin({trial_id: size.parameters for trial_id, size in sizes().items()})
             manifest.begin_session()
         try:
             with _terminable(), shown(run_folder):
@@ -114,7 +113,7 @@ def run(
 
 @contextmanager
 def _place_of_work(
-    experiment: Experiment, trials: int, *, address: str | None, local: bool
+    experiment: Experiment, trials: int, *, address: str | None, local: bool, meanwhile: Callable[[], object]
 ) -> Generator[Callable[[RunFolder, SplitsByKey], None]]:
     """Give the function that trains the pending trials of a run folder: here, or on Ray once it is up."""
     if local:
@@ -125,10 +124,13 @@ def _place_of_work(
     from raytrain.cluster import placement, session
 
     resources = experiment.resources
-    if address is None:
-        placement.place(resources, nodes=[this_machine()], trials=trials)  # refuses at once what Ray would refuse later
+    if address is None and resources != Resources():
+        # refuses at once what Ray would refuse later; what asks for nothing fits everywhere
+        from raytrain.devices import this_machine
+
+        placement.place(resources, nodes=[this_machine()], trials=trials)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
-    with session.ray_session(address, dashboard=resources.workers > 1):
+    with session.ray_session(address, dashboard=resources.workers > 1, meanwhile=meanwhile):
         placed = placement.place(resources, nodes=session.nodes(), trials=trials)
         log.info("%s", placed)
         from raytrain.cluster import tuner
@@ -145,31 +147,8 @@ def load_splits(trials: list[Trial]) -> SplitsByKey:
     return {key: split(datasets[key[:2]], key[2]) for key in keys}
 
 
-def longest_first(trials: list[Trial], splits: SplitsByKey) -> list[Trial]:
-    """Return the trials by falling cost; trials of equal cost stay in listed order.
-
-    A long trial that starts last runs alone while the other slots are empty (Graham 1969: longest processing
-    time first). Under ASHA the first to arrive at a rung always goes on, so list the best guess first.
-    """
-    return sorted(trials, key=lambda trial: -_cost(trial, splits)[0])
-
-
-def _cost(trial: Trial, splits: SplitsByKey) -> tuple[float, int]:
-    """Return the forward FLOPs of a whole trial, and its model's number of parameters."""
-    recipe, images = trial.recipe, splits[trial.recipe.data_key]
-    flops, parameters = _size(recipe.arch, recipe.width, recipe.image_size, len(images.classes))
-    return float(flops) * len(images.train) * recipe.epochs, parameters
-
-
-@cache
-def _size(arch: str, width: int, image_size: int, num_classes: int) -> tuple[int, int]:
-    import torch
-
-    from raytrain.models import ARCHITECTURES, forward_flops, parameter_count
-
-    with torch.device("meta"):
-        model = ARCHITECTURES[arch](num_classes, width=width)
-    return forward_flops(model, image_size), parameter_count(model)
+def _model_sizes(trials: list[Trial], splits: SplitsByKey) -> dict[str, ModelSize]:
+    return {trial.id: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials}
 
 
 def write_tables(run_folder: RunFolder) -> None:

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,11 @@ from typing import Any
 from raytrain.asha import Decision, Rungs
 from raytrain.errors import RunFolderError
 from raytrain.experiment import Experiment, Trial
+from raytrain.metrics import Report
 from raytrain.progress import TrialProgress
 from raytrain.results import Status, TrialResult, read_lines, read_results
 from raytrain.storage import Folder
 from raytrain.tensorboard import Scalars
-from raytrain.trial import Report
 from raytrain.yaml_source import dump_yaml, parse_value
 
 SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
@@ -33,7 +34,7 @@ class RunFolder:
     Attributes:
         folder: Where it is.
         experiment: What is run.
-        progress: Of every trial, by id, in the order in which they are to be started.
+        progress: Of every trial, by id, in the order in which the experiment lists them.
         events: What was written to events.jsonl since it was opened.
     """
 
@@ -55,7 +56,6 @@ class RunFolder:
         experiment: Experiment,
         trials: list[Trial],
         *,
-        parameters: dict[str, int],
         fresh: bool = False,
     ) -> "RunFolder":
         """Return the run folder with what an earlier run has left there; nothing is written before `begin`.
@@ -63,14 +63,13 @@ class RunFolder:
         Args:
             folder: Where.
             experiment: What is run; must be what was run there before, if anything was.
-            trials: Its trials, in the order in which they are to be started.
-            parameters: Trainable parameters by trial id.
+            trials: Its trials.
             fresh: Leave what is there out of account, and delete it at `begin`.
 
         Raises:
             RunFolderError: Another experiment was run there, or `fresh` would delete what is no run folder.
         """
-        run = cls(folder, experiment, {t.id: TrialProgress(t, parameters[t.id]) for t in trials}, fresh=fresh)
+        run = cls(folder, experiment, {trial.id: TrialProgress(trial) for trial in trials}, fresh=fresh)
         if fresh:
             if folder.names() and not folder.exists("experiment.yaml"):
                 raise RunFolderError(f"{folder} is no run folder, so --fresh does not delete it; choose another --name")
@@ -93,8 +92,14 @@ class RunFolder:
             if result and result.status in SETTLED:
                 progress.status, progress.result = result.status, result
 
-    def begin(self) -> None:
-        """Make the folder ready to be written to: the experiment in full, and no line that a kill has cut short."""
+    def begin(self, parameters: Mapping[str, int]) -> None:
+        """Make the folder ready to be written to: the experiment in full, and no line that a kill has cut short.
+
+        Args:
+            parameters: Trainable parameters of each pending trial, by id.
+        """
+        for trial_id, count in parameters.items():
+            self.progress[trial_id].parameters = count
         if self._fresh:
             self.folder.remove()
         self.folder.write("experiment.yaml", dump_yaml(self.experiment.model_dump(mode="json")).encode())
@@ -106,6 +111,11 @@ class RunFolder:
     def pending(self) -> list[Trial]:
         """Return the trials that are not settled, in order."""
         return [progress.trial for progress in self.progress.values() if progress.status not in SETTLED]
+
+    def epochs_left(self, trial_id: str) -> int:
+        """Return how many epochs of a trial are not on record."""
+        progress = self.progress[trial_id]
+        return progress.trial.recipe.epochs - progress.epoch
 
     def results(self) -> list[TrialResult]:
         """Return a result for every trial; one that has not ended is unfinished."""

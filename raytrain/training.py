@@ -10,7 +10,6 @@ bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there 
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,31 +24,9 @@ from raytrain import augment, models, optim
 from raytrain.data.batches import DeviceImages, normalize, permutation, steps_per_epoch, training_batches
 from raytrain.devices import AUTOCAST, choose_precision
 from raytrain.errors import DivergenceError
-from raytrain.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size, reduce_sums
+from raytrain.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
+from raytrain.metrics import EpochMetrics, Evaluation
 from raytrain.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch came to.
-
-    Attributes:
-        epoch: Epochs done, counted from 1.
-        train_loss: Mean over the epoch's batches while the weights moved, on augmented and mixed images.
-        train_accuracy: Running, as `train_loss`; of a mixed image the larger part counts. In [0, 1].
-        val: On the validation split after the epoch, or None without one.
-        test: On the test set after the epoch, or None unless the recipe tracks it.
-        lr: Learning rate of the epoch's last step.
-        seconds: Wall-clock time of training and evaluation.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val: Evaluation | None
-    test: Evaluation | None
-    lr: float
-    seconds: float
 
 
 class TrainState:
@@ -76,6 +53,8 @@ class TrainState:
             # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
             torch.default_generator.manual_seed(recipe.seed)
             model = models.ARCHITECTURES[recipe.arch](num_classes, width=recipe.width)
+        if recipe.zero_init_residual:
+            models.zero_init_residual(model)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         optimizer = optim.OPTIMIZERS[recipe.optimizer](
@@ -142,25 +121,13 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
 
 
 def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: TrainingData) -> Evaluation:
-    rank, world_size = rank_and_world_size()
-    epoch, device = state.epoch, state.device
+    world_size = rank_and_world_size()[1]
     steps = steps_per_epoch(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
-    order = permutation(len(data.train), seed=recipe.seed, epoch=epoch).to(device)
-    augment_generator = _generator(device, recipe.seed, epoch, rank, 0)
-    mix_generator = _generator(torch.device("cpu"), recipe.seed, epoch, rank, 1)
-    mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
-    sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss, correct
+    sums = torch.zeros(2, dtype=torch.float64, device=state.device)  # loss, correct
     seen = 0
     model.train()
-    batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
-    for images, labels in batches:
-        inputs, targets = _prepare(recipe, data, images, labels, generator=augment_generator)
-        if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:
-            mix = augment.MIXES[recipe.mix]
-            inputs, targets = mix(
-                inputs, labels, num_classes=data.num_classes, alpha=recipe.mix_alpha, generator=mix_generator
-            )
+    for inputs, targets in training_inputs(recipe, data, epoch=state.epoch):
         factor = optim.learning_rate_factor(
             state.step,
             total_steps=recipe.epochs * steps,
@@ -171,7 +138,8 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
             group["lr"] = recipe.lr * factor
         with _autocast(state):
             logits: Tensor = model(inputs)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+        smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
         state.scaler.step(state.optimizer)
@@ -180,11 +148,42 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
             state.ema.update_parameters(state.model)
         classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
         correct = (logits.detach().argmax(dim=1) == classes).sum()
-        sums += torch.stack([loss.detach().double() * len(labels), correct.double()])
-        seen += len(labels)
+        sums += torch.stack([loss.detach().double() * len(targets), correct.double()])
+        seen += len(targets)
         state.step += 1
     _share_buffers(state)
     return reduce_sums(sums, seen)
+
+
+def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield this rank's share of an epoch's batches: shuffled, augmented, normalised, mixed.
+
+    Args:
+        recipe: Says how.
+        data: Its training split.
+        epoch: Counted from 0; with the seed and the rank it decides every random number.
+
+    Yields:
+        (B, 3, H, W) float32 images, and their targets: (B,) int64 labels, or (B, classes) float32 once mixed.
+    """
+    rank, world_size = rank_and_world_size()
+    device = data.device
+    order = permutation(len(data.train), seed=recipe.seed, epoch=epoch)
+    augment_generator = _generator(device, recipe.seed, epoch, rank, 0)
+    mix_generator = _generator(torch.device("cpu"), recipe.seed, epoch, rank, 1)
+    mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
+    batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
+    for images, labels in batches:
+        for name in recipe.augment:
+            images = augment.AUGMENTS[name](images, generator=augment_generator)
+        inputs = normalize(images, mean=data.mean, std=data.std)
+        if not recipe.channels_last:
+            inputs = inputs.contiguous()
+        if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:
+            mix = augment.MIXES[recipe.mix]
+            yield mix(inputs, labels, num_classes=data.num_classes, alpha=recipe.mix_alpha, generator=mix_generator)
+        else:
+            yield inputs, labels
 
 
 def _share_buffers(state: TrainState) -> None:
@@ -198,17 +197,6 @@ def _share_buffers(state: TrainState) -> None:
     averaged = state.ema.buffers() if state.ema else ()
     for buffer in (*state.model.buffers(), *averaged):
         dist.broadcast(buffer, src=0)
-
-
-def _prepare(
-    recipe: Recipe, data: TrainingData, images: Tensor, labels: Tensor, *, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    for name in recipe.augment:
-        images = augment.AUGMENTS[name](images, generator=generator)
-    inputs = normalize(images, mean=data.mean, std=data.std)
-    if not recipe.channels_last:
-        inputs = inputs.contiguous()
-    return inputs, labels
 
 
 def _evaluate_split(state: TrainState, data: TrainingData, images: DeviceImages) -> Evaluation:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -18,56 +17,14 @@ from raytrain import checkpoint
 from raytrain.background import repeating
 from raytrain.checkpoint import Checkpoint
 from raytrain.data.batches import DeviceImages, steps_per_epoch
-from raytrain.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size
+from raytrain.evaluation import TrainingData, evaluate, rank_and_world_size
+from raytrain.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.recipe import Recipe
 from raytrain.storage import Folder
-from raytrain.training import EpochMetrics, TrainState, train
+from raytrain.training import TrainState, train
 
 CHECKPOINT_SHARE = 0.05
 """Most of the training time that writing checkpoints may take."""
-
-
-@dataclass(frozen=True)
-class FinalMetrics:
-    """Measured once, after the last epoch, with the weights of `epoch`.
-
-    Attributes:
-        epoch: The epoch whose weights were taken: the best on the validation split, or the last without one.
-        train: On the training split, not augmented.
-        val: On the validation split, or None without one.
-        test: On the test set.
-        precision: Arithmetic that was used: fp32, bf16 or fp16.
-        device: Where, such as "cpu" or a GPU's name.
-    """
-
-    epoch: int
-    train: Evaluation
-    val: Evaluation | None
-    test: Evaluation
-    precision: str
-    device: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a trial tells after each epoch; `final` comes with the last one only."""
-
-    metrics: EpochMetrics
-    final: FinalMetrics | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain dicts, numbers and strings, nested as the fields are."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the report that `as_dict` made `values` of."""
-        metrics, final = _with_evaluations(values["metrics"]), values["final"]
-        return cls(EpochMetrics(**metrics), FinalMetrics(**_with_evaluations(final)) if final else None)
-
-
-def _with_evaluations(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: Evaluation(**value) if isinstance(value, dict) else value for key, value in values.items()}
 
 
 @dataclass
@@ -101,7 +58,7 @@ class TrialRun:
         if saved := checkpoint.load(checkpoints, device=device):
             self.state.load_state_dict(saved.state)
             self._best = _Best(**saved.best) if saved.best else None
-            self._history = [EpochMetrics(**_with_evaluations(metrics)) for metrics in saved.history]
+            self._history = [EpochMetrics.from_dict(metrics) for metrics in saved.history]
 
     def reports(self, *, after: int = 0) -> Iterator[Report]:
         """Yield a report for each epoch later than `after`, training those that the checkpoint does not hold.

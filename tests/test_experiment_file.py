@@ -83,7 +83,10 @@ LOCATED = [
     # out of range
     ("recipe: {lr: -1}", "x.yaml:1:10: recipe.lr: given -1; must be greater than 0"),
     ("recipe: {lr: .inf}", "x.yaml:1:10: recipe.lr: given inf; must be a finite number"),
-    ("recipe: {arch: resnet19}", "x.yaml:1:10: recipe.arch: unknown architecture 'resnet19'; did you mean 'resnet18'?"),
+    (
+        "recipe: {arch: resnet188}",
+        "x.yaml:1:10: recipe.arch: unknown architecture 'resnet188'; did you mean 'resnet18'?",
+    ),
     ("recipe: {augment: [crop, flap]}", "x.yaml:1:10: recipe.augment: unknown augmentation 'flap'; did you mean"),
     (
         "recipe: {precision: fp8}",
@@ -151,7 +154,7 @@ def test_the_last_of_two_assignments_counts():
         ("lr=", "--set lr=None: given None; must be a number"),
         ("lr=abc", "--set lr='abc': given 'abc'; must be a number"),
         ("lr=-1", "--set lr=-1: given -1; must be greater than 0"),
-        ("arch=resnet19", "--set arch='resnet19': unknown architecture 'resnet19'; did you mean 'resnet18'?"),
+        ("arch=resnet188", "--set arch='resnet188': unknown architecture 'resnet188'; did you mean 'resnet18'?"),
         ("augment=crop", "--set augment='crop': given 'crop'; must be a list"),
         ("epochs=0", "--set epochs=0: given 0; must be greater than or equal to 1"),
     ],

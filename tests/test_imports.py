@@ -42,6 +42,18 @@ def test_the_ray_guard_sees_ray_when_training_is_followed_by_it() -> None:
     assert loaded_by("import raytrain.training, ray", among=("torch", "ray")) == {"torch", "ray"}
 
 
+CHECK = """
+from raytrain.experiment_file import read_experiment
+from raytrain.shipped import shipped_experiment
+from raytrain import run
+assert len(read_experiment(shipped_experiment("lr")).trials()) == 28
+"""
+
+
+def test_an_experiment_is_checked_without_torch_and_ray() -> None:
+    assert loaded_by(CHECK, among=("torch", "ray")) == set()
+
+
 def test_help_leaves_torch_and_ray_unloaded() -> None:
     assert loaded_by(HELP, among=("torch", "ray")) == set()
 

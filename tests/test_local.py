@@ -23,9 +23,8 @@ class Run:
         self.splits = {one.recipe.data_key: splits for one in self.trials}
 
     def go(self):
-        parameters = {one.id: 1 for one in self.trials}
-        run = RunFolder.open(self.folder, self.experiment, self.trials, parameters=parameters)
-        run.begin()
+        run = RunFolder.open(self.folder, self.experiment, self.trials)
+        run.begin({one.id: 1 for one in self.trials})
         try:
             local.run_trials(run, self.splits)
         finally:

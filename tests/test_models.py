@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from raytrain.models import ARCHITECTURES, forward_flops, parameter_count
+from raytrain.models import ARCHITECTURES, forward_flops, parameter_count, zero_init_residual
+from raytrain.resnet import BasicBlock, Bottleneck
 
 DEPTHS = {
     "resnet18": (2, 2, 2, 2),
@@ -15,8 +16,15 @@ DEPTHS = {
     "resnet101": (3, 4, 23, 3),
     "resnet152": (3, 8, 36, 3),
 }
-MILLIONS = {"resnet18": 11.17, "resnet34": 21.28, "resnet50": 23.52, "resnet101": 42.51, "resnet152": 58.16}
-GFLOP = {"resnet18": 1.11, "resnet34": 2.32, "resnet50": 2.60, "resnet101": 5.02, "resnet152": 7.44}
+MILLIONS = {
+    "resnet18": 11.17,
+    "resnet34": 21.28,
+    "resnet50": 23.52,
+    "resnet101": 42.51,
+    "resnet152": 58.16,
+    "resnet9": 6.57,
+}
+GFLOP = {"resnet18": 1.11, "resnet34": 2.32, "resnet50": 2.60, "resnet101": 5.02, "resnet152": 7.44, "resnet9": 0.76}
 
 
 def basic_block_parameters(depths, *, width, num_classes):
@@ -42,6 +50,14 @@ def bottleneck_parameters(depths, *, width, num_classes):
     return total + (32 * width + 1) * num_classes
 
 
+def resnet9_parameters(*, width, num_classes):
+    """Count the parameters of ResNet-9 on paper."""
+    w = width
+    convolutions = 3 * w + w * 2 * w + 2 * (2 * w) ** 2 + 2 * w * 4 * w + 4 * w * 8 * w + 2 * (8 * w) ** 2
+    norms = w + 3 * 2 * w + 4 * w + 3 * 8 * w
+    return 9 * convolutions + 2 * norms + (8 * w + 1) * num_classes
+
+
 def on_meta(name, **options):
     with torch.device("meta"):
         return ARCHITECTURES[name](**options)
@@ -55,8 +71,11 @@ def test_an_architecture_is_named_after_its_function(name):
 @pytest.mark.parametrize(("width", "num_classes"), [(8, 10), (64, 10), (64, 100)])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_parameter_count_is_that_of_the_closed_form(name, width, num_classes):
-    count = basic_block_parameters if name in ("resnet18", "resnet34") else bottleneck_parameters
-    expected = count(DEPTHS[name], width=width, num_classes=num_classes)
+    if name == "resnet9":
+        expected = resnet9_parameters(width=width, num_classes=num_classes)
+    else:
+        count = basic_block_parameters if name in ("resnet18", "resnet34") else bottleneck_parameters
+        expected = count(DEPTHS[name], width=width, num_classes=num_classes)
     assert parameter_count(on_meta(name, num_classes=num_classes, width=width)) == expected
 
 
@@ -100,6 +119,34 @@ def test_every_parameter_gets_a_gradient(name):
     zero = [key for key, parameter in model.named_parameters() if not parameter.grad.abs().sum() > 0]
     assert without == []
     assert zero == []
+
+
+def test_the_stages_of_resnet9_halve_the_map_three_times():
+    model = on_meta("resnet9", width=8)
+    features = model.stem(torch.empty(1, 3, 32, 32, device="meta"))
+    shapes = [tuple(features.shape[1:])]
+    for stage in model.stages:
+        features = stage(features)
+        shapes.append(tuple(features.shape[1:]))
+    assert shapes == [(8, 32, 32), (16, 16, 16), (16, 16, 16), (32, 8, 8), (64, 4, 4), (64, 4, 4)]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_with_zero_initialised_residuals_a_block_is_its_shortcut(name):
+    torch.manual_seed(0)
+    model = ARCHITECTURES[name](width=4)
+    zero_init_residual(model)
+    blocks = [module for module in model.modules() if isinstance(module, BasicBlock | Bottleneck)]
+    assert blocks
+    for block in blocks:
+        x = torch.randn(2, block.conv1.in_channels, 8, 8)
+        assert torch.equal(block(x), block.shortcut(x).relu())
+
+
+def test_zero_init_leaves_a_model_without_residual_blocks_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    zero_init_residual(model)
+    assert (model[1].weight == 1).all()
 
 
 def test_convolutions_start_from_the_normal_distribution_by_fan_out():

@@ -22,7 +22,7 @@ from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
 from raytrain.experiment import Experiment
 from raytrain.results import TrialResult, read_results
-from raytrain.run import Outcome, longest_first, run
+from raytrain.run import Outcome, run
 from raytrain.run_folder import RunFolder
 
 
@@ -198,20 +198,6 @@ def test_a_failed_trial_leaves_its_traceback_and_is_tried_again(
     assert "Traceback" in (tmp_path / "x" / "trials" / result.trial / "error.txt").read_text()
     again = run_here(tmp_path, {**keys, "grid": {}})
     assert [(r.status, r.attempts) for r in again.results] == [("finished", 2)]
-
-
-def test_the_longest_trial_is_the_first(keys: dict[str, Any]):
-    from raytrain.run import load_splits
-
-    trials = Experiment.model_validate({**keys, "grid": {"arch": ["resnet18", "resnet152", "resnet50"]}}).trials()
-    trials += Experiment.model_validate({**keys, "grid": {"epochs": [1000]}}).trials()
-    ordered = longest_first(trials, load_splits(trials))
-    assert [(t.recipe.arch, t.recipe.epochs) for t in ordered] == [
-        ("resnet18", 1000),
-        ("resnet152", 2),
-        ("resnet50", 2),
-        ("resnet18", 2),
-    ]
 
 
 def test_asha_stops_a_trial_that_is_behind(tmp_path: Path, keys: dict[str, Any]):

@@ -38,9 +38,8 @@ def open_folder(tmp_path: Path, opened: list[RunFolder]) -> Any:
     def open_(**keys: Any) -> RunFolder:
         experiment = Experiment.model_validate({**KEYS, **keys})
         trials = experiment.trials()
-        parameters = {trial.id: 7 for trial in trials}
-        run = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials, parameters=parameters)
-        run.begin()
+        run = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials)
+        run.begin({trial.id: 7 for trial in trials})
         opened.append(run)
         return run
 
@@ -312,8 +311,8 @@ def test_a_run_outside_the_local_disk_gets_its_event_files_at_the_end(tmp_path: 
     remote = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     experiment = Experiment.model_validate(KEYS)
     trials = experiment.trials()
-    run = RunFolder.open(Folder(remote, "run"), experiment, trials, parameters=dict.fromkeys((t.id for t in trials), 7))
-    run.begin()
+    run = RunFolder.open(Folder(remote, "run"), experiment, trials)
+    run.begin({trial.id: 7 for trial in trials})
     opened.append(run)
     for trial in run.progress:
         train(run, trial)

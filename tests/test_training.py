@@ -17,8 +17,9 @@ from raytrain.checkpoint import Checkpoint
 from raytrain.data.batches import permutation
 from raytrain.errors import DivergenceError
 from raytrain.evaluation import evaluate
-from raytrain.models import ARCHITECTURES, BasicBlock, ResNet
+from raytrain.models import ARCHITECTURES
 from raytrain.recipe import Recipe
+from raytrain.resnet import BasicBlock, ResNet
 from raytrain.storage import Folder
 from raytrain.training import TrainState, train
 
@@ -187,6 +188,23 @@ def test_the_slow_loop_tells_another_recipe_apart(changes, make_data):
     changed = recipe.replace(**changes)
     history = list(train(changed, new_state(changed, data), data))
     assert history[-1].train_loss != pytest.approx(expected[-1][0], rel=1e-5)
+
+
+def test_labels_of_mixed_batches_are_not_smoothed_once_more(make_data):
+    data = make_data()
+    losses = []
+    for smoothing in (0.0, 0.2):
+        recipe = recipe_of(epochs=1, mix="mixup", mix_prob=1.0, label_smoothing=smoothing)
+        losses.append(next(train(recipe, new_state(recipe, data), data)).train_loss)
+    assert losses[0] == losses[1]
+
+
+def test_a_recipe_can_start_its_residual_blocks_at_zero(make_data):
+    for recipe in (recipe_of(zero_init_residual=False), recipe_of(zero_init_residual=True)):
+        model = new_state(recipe, make_data()).model
+        weights = [block.last_norm.weight for block in model.modules() if isinstance(block, BasicBlock)]
+        assert weights
+        assert all((weight == (0 if recipe.zero_init_residual else 1)).all() for weight in weights)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

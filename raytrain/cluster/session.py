@@ -5,7 +5,8 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,7 +42,9 @@ KNOCK_TIMEOUT_S = 5.0
 
 
 @contextmanager
-def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
+def ray_session(
+    address: str | None, *, dashboard: bool, meanwhile: Callable[[], object] = lambda: None
+) -> Generator[None]:
     """Connect to Ray for as long as the context lasts.
 
     Args:
@@ -49,6 +52,8 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
             token that only this process and its children know, and ends it afterwards.
         dashboard: Whether a Ray that is started here gets its dashboard, which Ray Train's own clean-up of
             trials with several workers asks.
+        meanwhile: Called in another thread while Ray starts: nearly all of those 4 s are waiting. Its error is
+            raised when Ray is up.
 
     Raises:
         ClusterError: There is no cluster at `address`, it refused us, or it runs other versions.
@@ -63,6 +68,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
             f"the Ray cluster at {address}", advice="Check the address and the token, or leave --address out."
         ):
             _knock(address)
+            doing = _Thread(meanwhile)
             ray.init(
                 address,
                 log_to_driver=False,
@@ -70,6 +76,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
                 runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
             )
         try:
+            doing.result()
             yield
         finally:
             ray.shutdown()
@@ -78,6 +85,7 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
         port = _free_port()
         # Train finds the dashboard by this when another Ray cluster runs on the host
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        doing = _Thread(meanwhile)
         with _errors_explained("Ray on this machine", advice="Free memory or disk space, or run with --local."):
             ray.init(
                 include_dashboard=dashboard,
@@ -88,9 +96,31 @@ def ray_session(address: str | None, *, dashboard: bool) -> Generator[None]:
                 _temp_dir=f"{private}/r",  # Ray opens this one to everybody
             )
         try:
+            doing.result()
             yield
         finally:
             ray.shutdown()
+
+
+class _Thread:
+    """A call in another thread, which does not keep the process alive."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 (raised again where it is waited for)
+            self._error = error
+
+    def result(self) -> None:
+        """Wait for the end of the call, and raise what it raised."""
+        self._thread.join()
+        if self._error:
+            raise self._error
 
 
 def _private_folder() -> tempfile.TemporaryDirectory[str]:

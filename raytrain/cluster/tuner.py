@@ -1,12 +1,15 @@
 """Many trials under Ray Tune: in parallel, longest first, with ASHA; what happens goes into the run folder."""
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
 
 from raytrain.background import repeating
 from raytrain.cluster import board, guard
@@ -14,10 +17,11 @@ from raytrain.cluster.placement import COORDINATOR_CPUS, Placement
 from raytrain.cluster.scheduler import RecordedASHA
 from raytrain.cluster.trainer import run_trial
 from raytrain.cluster.worker import TrialJob
+from raytrain.costs import Costs, Kind, LongestFirst, kind_of, model_size
 from raytrain.data import Splits
 from raytrain.experiment import Trial
+from raytrain.metrics import Report
 from raytrain.run_folder import RunFolder
-from raytrain.trial import Report
 
 TRIAL_RETRIES = 2
 """How often a trial is started again after its process has died."""
@@ -34,15 +38,19 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], 
     rungs = run.rungs()
     scheduler = RecordedASHA(rungs) if rungs else None
     scratch = run.folder / ".ray"
-    jobs = [_job(run, trial, str(scratch)) for trial in run.pending()]
+    pending = run.pending()
+    warm_up(placement, trials=len(pending))
+    costs = run_costs(run, splits)
+    queue = LongestFirst(((trial, run.epochs_left(trial.id)) for trial in pending), costs)
     trainable = tune.with_parameters(
         run_trial, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, _resources(placement)),
-        # one axis over whole recipes, in our order: the grid was expanded where its errors have a file and a line
-        param_space={"job": tune.grid_search([vars(job) for job in jobs])},
+        # whole recipes, in our order: the grid was expanded where its errors have a file and a line
         tune_config=tune.TuneConfig(
+            search_alg=_Queue(queue, partial(_job, run, scratch=str(scratch))),
+            num_samples=len(pending),
             scheduler=scheduler,
             max_concurrent_trials=placement.concurrent,
             # a process that starts anew costs seconds of imports; nested workers die with their trial's process
@@ -52,7 +60,7 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], 
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(scratch),
-            callbacks=[_Recorder(run, scheduler)],
+            callbacks=[_Recorder(run, scheduler, costs)],
             failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
             verbose=0,
         ),
@@ -65,7 +73,29 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], 
         scratch.remove()
 
 
-def _job(run: RunFolder, trial: Trial, scratch: str) -> TrialJob:
+class _Queue(Searcher):
+    """What Tune asks for the next trial when a slot is free."""
+
+    def __init__(self, queue: LongestFirst, job: Callable[[Trial], TrialJob]) -> None:
+        super().__init__()
+        self._queue = queue
+        self._job = job
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        trial = self._queue.next()
+        return {"job": vars(self._job(trial))} if trial else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()  # Tune moves it about; a run goes on from its run folder
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError
+
+
+def _job(run: RunFolder, trial: Trial, *, scratch: str) -> TrialJob:
     return TrialJob(
         trial_id=trial.id,
         recipe=trial.recipe.model_dump(),
@@ -73,6 +103,37 @@ def _job(run: RunFolder, trial: Trial, scratch: str) -> TrialJob:
         after_epoch=run.progress[trial.id].epoch,
         scratch=scratch,
     )
+
+
+def run_costs(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) -> Costs:
+    """Return what the trials of a run are expected to cost, by what its earlier sessions took."""
+    flops: dict[Kind, float] = {}
+    for progress in run.progress.values():
+        recipe = progress.trial.recipe
+        if recipe.data_key in splits:
+            images = splits[recipe.data_key]
+            flops[kind_of(recipe)] = float(len(images.train)) * model_size(recipe, len(images.classes)).forward_flops
+    costs = Costs(flops)
+    for progress in run.progress.values():
+        if (kind := kind_of(progress.trial.recipe)) in flops:
+            costs.took(kind, progress.seconds, epochs=progress.epoch)
+    return costs
+
+
+def warm_up(placement: Placement, *, trials: int) -> None:
+    """Have as many worker processes as will train import what they need, while this one gets ready itself.
+
+    Ray gives an idle process to the next trial, so those of the first trials come with PyTorch in them.
+    """
+    if placement.workers == 1:
+        for _ in range(min(placement.concurrent, trials)):
+            _import_loop.options(num_cpus=placement.cpus, num_gpus=placement.gpus).remote()
+
+
+@ray.remote
+def _import_loop() -> None:
+    importlib.import_module("raytrain.cluster.trainer")
+    importlib.import_module("raytrain.trial")
 
 
 def _resources(placement: Placement) -> dict[str, float]:
@@ -88,9 +149,10 @@ def _id(trial: TuneTrial) -> str:
 class _Recorder(tune.Callback):
     """Tells the run folder what Tune reports, in this process."""
 
-    def __init__(self, run: RunFolder, scheduler: RecordedASHA | None) -> None:
+    def __init__(self, run: RunFolder, scheduler: RecordedASHA | None, costs: Costs) -> None:
         self._run = run
         self._scheduler = scheduler
+        self._costs = costs
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._run.started(_id(trial))
@@ -101,7 +163,9 @@ class _Recorder(tune.Callback):
         trial_id = _id(trial)
         decision = self._scheduler.take_decision(trial_id) if self._scheduler else None
         if "report" in result:
-            self._run.reported(trial_id, Report.from_dict(result["report"]))
+            report = Report.from_dict(result["report"])
+            self._run.reported(trial_id, report)
+            self._costs.took(kind_of(self._run.progress[trial_id].trial.recipe), report.metrics.seconds)
             if decision:
                 self._run.judged(trial_id, epoch=result["epoch"], decision=decision)
         elif "diverged" in result:

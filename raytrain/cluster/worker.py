@@ -50,16 +50,16 @@ def train_trial(
     """
     import torch
 
-    from raytrain.devices import choose_device
+    from raytrain.devices import choose_device, prepare
     from raytrain.errors import DivergenceError
     from raytrain.evaluation import TrainingData, rank_and_world_size
     from raytrain.recipe import Recipe
     from raytrain.storage import Folder
     from raytrain.trial import TrialRun
 
-    torch.set_num_threads(placement.cpus)
     recipe = Recipe(**job.recipe)
     device = choose_device() if placement.gpus else torch.device("cpu")
+    prepare(device, threads=placement.cpus)
     images: Splits = ray.get(splits[recipe.data_key])
     data = TrainingData.on(device, images)
     run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints))

@@ -37,9 +37,8 @@ def open_run(tmp_path: Path) -> Callable[..., RunFolder]:
         recipe |= values.pop("recipe", {})  # type: ignore[operator]
         experiment = Experiment.model_validate({"name": "tiny", "recipe": recipe, **values})
         trials = experiment.trials()
-        parameters = {trial.id: 1 for trial in trials}
-        run = RunFolder.open(Folder.at(tmp_path / "tiny"), experiment, trials, parameters=parameters)
-        run.begin()
+        run = RunFolder.open(Folder.at(tmp_path / "tiny"), experiment, trials)
+        run.begin({trial.id: 1 for trial in trials})
         return run
 
     return open_

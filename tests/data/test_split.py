@@ -5,7 +5,7 @@ import pytest
 
 from raytrain.data import ImageDataset, LabelledImages, split
 from raytrain.data.images import image_dataset
-from raytrain.data.split import channel_statistics
+from raytrain.data.split import channel_statistics, stratified
 from raytrain.errors import DataError
 
 
@@ -39,6 +39,32 @@ def test_both_parts_together_are_the_source_in_its_order():
     assert val == sorted(val)
     assert sorted(train + val) == list(range(80))
     np.testing.assert_array_equal(parts.train.labels, source.train.labels[train])
+
+
+def test_shares_that_are_no_whole_numbers_add_up_to_the_count():
+    # of 10 in 97: 5.15, 3.09 and 1.75 images; the third lost most to rounding
+    parts = split(dataset([50, 30, 17]), 10)
+    assert np.bincount(parts.val.labels).tolist() == [5, 3, 2]
+
+
+@pytest.mark.parametrize("sizes", [[40, 40], [50, 30, 17], [200, 3, 60, 12]])
+def test_the_share_of_a_class_is_as_scikit_learn_has_it_to_one_image(sizes: list[int]):
+    from sklearn.model_selection import train_test_split
+
+    labels = dataset(sizes).train.labels
+    _, theirs = train_test_split(labels, test_size=20, stratify=labels, random_state=0)
+    ours = split(dataset(sizes), 20).val.labels
+    classes = len(sizes)
+    assert len(ours) == len(theirs) == 20
+    assert np.abs(np.bincount(ours, minlength=classes) - np.bincount(theirs, minlength=classes)).max() <= 1
+
+
+def test_images_are_set_aside_at_random():
+    labels = np.repeat(np.arange(2), 1000)
+    _, aside = stratified(labels, 200, classes=("a", "b"))
+    # the mean of 200 uniform rows of 2000 is 999.5, with a deviation of 577/sqrt(200) = 41
+    assert abs(aside.mean() - 999.5) < 4 * 41
+    assert (np.diff(aside) > 1).any()
 
 
 def test_the_split_is_the_same_every_time():

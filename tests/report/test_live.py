@@ -24,9 +24,8 @@ RATES = [0.1, 0.2, 0.3, 0.4]
 def run(tmp_path: Path) -> Iterator[RunFolder]:
     experiment = Experiment.model_validate({"name": "lr", "recipe": {"epochs": 2}, "grid": {"lr": RATES}})
     trials = experiment.trials()
-    parameters = dict.fromkeys((trial.id for trial in trials), 7)
-    folder = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials, parameters=parameters)
-    folder.begin()
+    folder = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials)
+    folder.begin({trial.id: 7 for trial in trials})
     yield folder
     folder.close()
 
@@ -117,9 +116,7 @@ def test_a_name_with_brackets_is_no_markup(tmp_path: Path):
         {"name": "x", "grid": {"dataset": ["[red]a", "[/nothing]"]}, "recipe": {"epochs": 2}}
     )
     trials = experiment.trials()
-    folder = RunFolder.open(
-        Folder.at(tmp_path / "run"), experiment, trials, parameters={trial.id: 1 for trial in trials}
-    )
+    folder = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials)
     text = "\n".join(rendered(folder))
     folder.close()
     assert "[red]a" in text

@@ -1,0 +1,86 @@
+"""What training, evaluation and a trial tell: plain numbers, read and written without PyTorch."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy per image in nats, and accuracy as a fraction in [0, 1]."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch came to.
+
+    Attributes:
+        epoch: Epochs done, counted from 1.
+        train_loss: Mean over the epoch's batches while the weights moved, on augmented and mixed images.
+        train_accuracy: Running, as `train_loss`; of a mixed image the larger part counts. In [0, 1].
+        val: On the validation split after the epoch, or None without one.
+        test: On the test set after the epoch, or None unless the recipe tracks it.
+        lr: Learning rate of the epoch's last step.
+        seconds: Wall-clock time of training and evaluation.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val: Evaluation | None
+    test: Evaluation | None
+    lr: float
+    seconds: float
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the metrics that `dataclasses.asdict` made `values` of."""
+        return cls(**_with_evaluations(values))
+
+
+@dataclass(frozen=True)
+class FinalMetrics:
+    """Measured once, after the last epoch, with the weights of `epoch`.
+
+    Attributes:
+        epoch: The epoch whose weights were taken: the best on the validation split, or the last without one.
+        train: On the training split, not augmented.
+        val: On the validation split, or None without one.
+        test: On the test set.
+        precision: Arithmetic that was used: fp32, bf16 or fp16.
+        device: Where, such as "cpu" or a GPU's name.
+    """
+
+    epoch: int
+    train: Evaluation
+    val: Evaluation | None
+    test: Evaluation
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial tells after each epoch; `final` comes with the last one only."""
+
+    metrics: EpochMetrics
+    final: FinalMetrics | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain dicts, numbers and strings, nested as the fields are."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the report that `as_dict` made `values` of."""
+        final = values["final"]
+        return cls(
+            EpochMetrics.from_dict(values["metrics"]), FinalMetrics(**_with_evaluations(final)) if final else None
+        )
+
+
+def _with_evaluations(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: Evaluation(**value) if isinstance(value, dict) else value for key, value in values.items()}
