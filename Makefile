@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 FAST := not ray and not slow and not gpu and not cluster
+DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-ray wheel lock clean
+.PHONY: help venv demo lint check test test-ray bench wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,15 @@ test: lint ## everything: the static checks, all tests, the coverage floor
 
 test-ray: $(STAMP) ## only the tests that start Ray
 	$(BIN)/pytest -m "ray or cluster"
+
+bench: $(STAMP) ## measure the loop, the input, the framework and the sweep against others; `make bench DATA=PATH` for images at PATH
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
+	$(BIN)/python benchmarks/epoch.py --data $(DATA)
+	$(BIN)/python benchmarks/input_pipeline.py --data $(DATA)
+	$(BIN)/python benchmarks/framework.py
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/makespan.py
+	$(BIN)/python benchmarks/record.py --table
 
 wheel: $(STAMP) ## build dist/raytrain-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

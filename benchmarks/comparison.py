@@ -8,12 +8,18 @@ import argparse
 import datetime
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from raytrain.data import DATASETS, ImageDataset, LabelledImages, load
+from raytrain.data.images import image_dataset
+from raytrain.errors import PreflightError
 from raytrain.provenance import command_line, describe_code, describe_machine
 
 RECORDS = Path(__file__).parent.parent / "experiments" / "records"
@@ -79,11 +85,13 @@ class Record:
     Attributes:
         name: Of the script, without its suffix.
         rows: Comparisons.
+        targets: What was aimed at without something else to compare with.
         details: Whatever else was measured, as JSON values.
     """
 
     name: str
     rows: list[Comparison] = field(default_factory=list[Comparison])
+    targets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     details: dict[str, Any] = field(default_factory=dict[str, Any])
     _started: float = field(default_factory=time.perf_counter)
 
@@ -91,6 +99,11 @@ class Record:
         """Keep a comparison and print it."""
         self.rows.append(row)
         print(row, flush=True)
+
+    def target(self, what: str, measured: float, target: str, *, met: bool) -> None:
+        """Keep what was measured beside what was aimed at, and print it."""
+        self.targets.append({"what": what, "measured": measured, "target": target, "met": met})
+        print(f"{what}: {measured:.4g}, target {target}: {'met' if met else 'MISSED'}", flush=True)
 
     def write(self, path: Path | None = None) -> Path:
         """Write the record, with the date, command, versions and machine, and return its path."""
@@ -106,7 +119,9 @@ class Record:
         }
         rows = [{**asdict(row), "ratio": row.ratio, "ratios": row.ratios} for row in self.rows]
         path = path or RECORDS / f"bench-{self.name}.json"
-        path.write_text(json.dumps({**about, "rows": rows, "details": self.details}, indent=1) + "\n")
+        path.write_text(
+            json.dumps({**about, "rows": rows, "targets": self.targets, "details": self.details}, indent=1) + "\n"
+        )
         print(f"written: {path}", flush=True)
         return path
 
@@ -128,6 +143,25 @@ def seconds_of(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def real_or_random(name: str) -> tuple[ImageDataset, str]:
+    """Return a data set and what to call it in the record.
+
+    Where CIFAR-10 can neither be found nor downloaded, random images of its shape take its place: no loop that is timed
+    here depends on what an image shows.
+    """
+    try:
+        return load(name, image_size=32), name if name in DATASETS else Path(name).name
+    except PreflightError as error:
+        print(f"{error}\nGoing on with random images.", file=sys.stderr)
+    generator = np.random.default_rng(0)
+
+    def some(count: int) -> LabelledImages:
+        pixels = generator.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        return LabelledImages(pixels, generator.integers(0, 10, count))
+
+    return image_dataset(some(50_000), some(10_000), classes=tuple(map(str, range(10)))), "random images"
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

@@ -17,14 +17,14 @@ import time
 from collections.abc import Iterator
 
 import torch
-from comparison import Comparison, Record, arguments, interleaved
+from comparison import Comparison, Record, arguments, interleaved, real_or_random
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from raytrain.data import LabelledImages, load, split
+from raytrain.data import ImageDataset, LabelledImages, split
 from raytrain.data.batches import DeviceImages
 from raytrain.evaluation import TrainingData
 from raytrain.models import ARCHITECTURES
@@ -52,11 +52,10 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 class StudentLoop:
     """The student's loop."""
 
-    def __init__(self, arch: str, train: LabelledImages, test: LabelledImages, *, mean: list[float], std: list[float]):
+    def __init__(self, arch: str, *, mean: tuple[float, ...], std: tuple[float, ...], lr: float = 0.05) -> None:
         self.mean_std = transforms.Normalize(mean, std)
-        self.train, self.test = train, test
         self.model = ARCHITECTURES[arch](10)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=0.9)
         self.loss = nn.CrossEntropyLoss()
         self.mix = v2.RandomChoice([v2.CutMix(num_classes=10), v2.MixUp(num_classes=10)])
         self.seconds: dict[str, float] = {"steps and input": 0.0, "evaluation": 0.0}
@@ -104,13 +103,11 @@ def part(images: LabelledImages | DeviceImages, start: int, end: int) -> "Labell
     return dataclasses.replace(images, images=images.images[start:end], labels=images.labels[start:end])
 
 
-def compare(arch: str, record: Record, *, dataset: str, images: int, pairs: int) -> None:
-    splits = split(load(dataset, image_size=32), 5000)
+def compare(arch: str, record: Record, *, dataset: ImageDataset, images: int, pairs: int) -> None:
+    splits = split(dataset, 5000)
     size = images // pairs
-    student = StudentLoop(arch, splits.train, splits.test, mean=list(splits.mean), std=list(splits.std))
-    recipe = Recipe(
-        arch=arch, dataset=dataset, epochs=10_000, augment=("crop", "flip", "jitter"), mix="cutmix_or_mixup", lr=0.05
-    )
+    student = StudentLoop(arch, mean=splits.mean, std=splits.std)
+    recipe = Recipe(arch=arch, epochs=10_000, augment=("crop", "flip", "jitter"), mix="cutmix_or_mixup", lr=0.05)
     data = TrainingData.on(CPU, splits)
     state = TrainState.create(recipe, num_classes=10, device=CPU)
     slices: dict[str, Iterator[int]] = {side: iter(range(-1, pairs)) for side in ("ours", "theirs")}
@@ -170,8 +167,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     record = Record("epoch")
+    dataset, record.details["data"] = real_or_random(options.data)
     for arch in options.archs:
-        compare(arch, record, dataset=options.data, images=options.images, pairs=options.pairs)
+        compare(arch, record, dataset=dataset, images=options.images, pairs=options.pairs)
     record.write(options.output)
 
 

@@ -23,7 +23,7 @@ from raytrain.recipe import Recipe
 from raytrain.storage import Folder
 from raytrain.training import TrainState, train
 
-CHECKPOINT_SHARE = 0.05
+CHECKPOINT_SHARE = 0.02
 """Most of the training time that writing checkpoints may take."""
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raytrain.devices import AUTOCAST, choose_device, choose_precision
+from raytrain.devices import AUTOCAST, choose_device, choose_precision, prepare
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -23,6 +23,23 @@ def test_each_local_rank_takes_its_own_gpu_of_those_it_can_see(monkeypatch, loca
     if local_rank is not None:
         monkeypatch.setenv("LOCAL_RANK", local_rank)
     assert choose_device() == torch.device("cuda", index)
+
+
+def test_a_process_gets_the_threads_it_was_given_and_keeps_its_own_otherwise():
+    before = torch.get_num_threads()
+    prepare(CPU, threads=before + 1)
+    assert torch.get_num_threads() == before + 1
+    prepare(CPU)
+    assert torch.get_num_threads() == before + 1
+    prepare(CPU, threads=before)
+
+
+def test_only_on_a_gpu_are_convolution_kernels_tried_out(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    prepare(CPU)
+    assert not torch.backends.cudnn.benchmark
+    prepare(GPU)
+    assert torch.backends.cudnn.benchmark
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])

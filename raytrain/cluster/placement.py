@@ -32,7 +32,12 @@ class Placement:
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
         each = f"{self.cpus} CPU{'s' if self.cpus != 1 else ''}{gpus}"
-        return f"{self.concurrent} at a time, each on " + (f"{self.workers} × {each}" if self.workers > 1 else each)
+        shared = "; trials share GPUs, so their seconds are not those of a GPU alone" if 0 < self.gpus < 1 else ""
+        return (
+            f"{self.concurrent} at a time, each on "
+            + (f"{self.workers} × {each}" if self.workers > 1 else each)
+            + shared
+        )
 
 
 def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials: int) -> Placement:

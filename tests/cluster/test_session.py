@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,24 @@ def test_a_run_uses_the_cluster_at_an_address(cluster: str, tmp_path: Path, tiny
     assert done.returncode == 0, done.stderr
     assert "2 at a time, each on 1 CPU" in done.stderr
     assert {result.status for result in read_results(Folder.at(tmp_path / "out" / "grid"))} == {"finished"}
+
+
+def test_what_is_done_while_ray_starts_is_done_when_it_is_up() -> None:
+    done = []
+    with ray_session(None, dashboard=False, meanwhile=lambda: done.append(threading.current_thread())):
+        assert done
+        assert done != [threading.main_thread()]
+
+
+def test_an_error_while_ray_starts_is_raised_and_ray_is_gone() -> None:
+    import ray
+
+    def fail() -> None:
+        raise RuntimeError("no model of that kind")
+
+    with pytest.raises(RuntimeError, match="no model of that kind"), ray_session(None, dashboard=False, meanwhile=fail):
+        pass
+    assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])

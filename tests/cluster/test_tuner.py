@@ -1,5 +1,6 @@
 """Trials through Ray Tune and TorchTrainer, end as they do without Ray, or as they must when something goes wrong."""
 
+import dataclasses
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from raytrain import local
 from raytrain.cluster import board, tuner
 from raytrain.cluster.placement import Placement
 from raytrain.cluster.session import nodes, ray_session
-from raytrain.data import Splits
+from raytrain.data import LabelledImages, Splits
 from raytrain.results import TrialResult, read_lines
 from raytrain.run_folder import RunFolder
 
@@ -57,8 +58,10 @@ def test_trials_give_bit_for_bit_the_numbers_of_a_run_without_ray(
 
 def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., RunFolder], splits: SplitsByKey) -> None:
     run = open_run(grid={"lr": [1e9, 0.05]}, include=[{"lr": 0.03, "dataset": "cifar10"}])
-    broken = {**splits, ("cifar10", 16, 0.1): None}
-    tuner.run_trials(run, broken, placement=ONE_WORKER)  # type: ignore[arg-type]
+    (good,) = splits.values()
+    grey = LabelledImages(good.train.images[..., :1], good.train.labels)
+    broken = {**splits, ("cifar10", 16, 0.1): dataclasses.replace(good, train=grey)}
+    tuner.run_trials(run, broken, placement=ONE_WORKER)
     results = by_lr(run)
     assert results[1e9].status == "diverged"
     assert results[1e9].error == "the loss was not finite in epoch 1"
@@ -67,6 +70,44 @@ def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., Ru
     assert "Traceback" in run.trial_folder(results[0.03].trial).read("error.txt").decode()
     assert results[0.03].error
     assert "Traceback" not in results[0.03].error
+
+
+def test_the_next_trial_is_the_one_that_is_expected_to_take_longest(
+    open_run: Callable[..., RunFolder], splits: SplitsByKey
+) -> None:
+    # twenty epochs of the smallest network are more than two of any other
+    run = open_run(grid={"arch": ["resnet18", "resnet50", "resnet34"]}, include=[{"epochs": 20}])
+    tuner.run_trials(run, splits, placement=Placement(workers=1, cpus=1, gpus=0.0, concurrent=1))
+    started = [event["trial"] for event in run.events if event["event"] == "started"]
+    recipes = [run.progress[trial].trial.recipe for trial in started]
+    assert (recipes[0].arch, recipes[0].epochs) == ("resnet18", 20)
+    assert [recipe.arch for recipe in recipes[1:]] == ["resnet50", "resnet34", "resnet18"]
+
+
+def test_the_first_trial_takes_a_process_that_has_imported_pytorch(
+    open_run: Callable[..., RunFolder], splits: SplitsByKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed = []
+    monkeypatch.setattr(tuner, "_import_loop", recorder(warmed))
+    run = open_run(grid={"lr": [0.05, 0.01, 0.02]})
+    tuner.run_trials(run, splits, placement=ONE_WORKER)
+    assert warmed == [{"num_cpus": 1, "num_gpus": 0.0}] * 2  # as many as run at a time
+
+
+def recorder(calls: list[dict[str, object]]) -> object:
+    """Return what stands in for a remote function and records with which resources it was called."""
+
+    class Recorder:
+        @staticmethod
+        def options(**options: object) -> "Recorder":
+            calls.append(options)
+            return Recorder()
+
+        @staticmethod
+        def remote() -> None:
+            pass
+
+    return Recorder()
 
 
 def test_asha_stops_what_does_not_learn_and_its_process_takes_the_next_trial(

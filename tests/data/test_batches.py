@@ -41,6 +41,31 @@ def test_read_only_arrays_are_taken_without_a_warning():
         on_device(LabelledImages(images, labels), CPU)
 
 
+@pytest.mark.parametrize("free", [10_000, 100])
+def test_images_stay_on_the_host_when_a_gpu_has_no_room_for_them(monkeypatch: pytest.MonkeyPatch, free: int):
+    gpu, moved = torch.device("cuda", 0), []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10_000))
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: moved.append(device) or tensor)
+    data = on_device(LabelledImages(np.zeros((2, 4, 5, 3), dtype=np.uint8), np.zeros(2, dtype=np.int64)), gpu)
+    assert data.device == gpu
+    assert moved == ([gpu, gpu] if free == 10_000 else [])  # 120 bytes are more than a quarter of 100
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_from_the_host_are_those_from_the_gpu(monkeypatch: pytest.MonkeyPatch):
+    gpu, source = torch.device("cuda", 0), numbered(64)
+    images = LabelledImages(source.images.numpy(), source.labels.numpy())
+    resident = on_device(images, gpu)
+    monkeypatch.setattr("raytrain.data.batches.RESIDENT_SHARE", 0.0)
+    on_host = on_device(images, gpu)
+    assert (resident.images.device, on_host.images.device) == (gpu, CPU)
+    order = permutation(64, seed=0, epoch=0)
+    batches = [list(training_batches(data, batch_size=16, order=order)) for data in (resident, on_host)]
+    for here, there in zip(*batches, strict=True):
+        assert all(torch.equal(one, other) and other.device == gpu for one, other in zip(here, there, strict=True))
+
+
 def test_a_permutation_holds_every_row_once():
     assert permutation(100, seed=0, epoch=0).sort().values.tolist() == list(range(100))
 
