@@ -102,7 +102,7 @@ class Record:
 
     def target(self, what: str, measured: float, target: str, *, met: bool) -> None:
         """Keep what was measured beside what was aimed at, and print it."""
-        self.targets.append({"what": what, "measured": measured, "target": target, "met": met})
+        self.targets.append({"what": what, "measured": float(measured), "target": target, "met": bool(met)})
         print(f"{what}: {measured:.4g}, target {target}: {'met' if met else 'MISSED'}", flush=True)
 
     def write(self, path: Path | None = None) -> Path:

@@ -1,5 +1,6 @@
 """A run from start to end: data, run folder, trials on Ray or in this process, tables."""
 
+import importlib
 import logging
 import shlex
 import signal
@@ -123,6 +124,10 @@ def _place_of_work(
         return
     from raytrain.cluster import placement, session
 
+    def prepare() -> None:
+        meanwhile()
+        importlib.import_module("raytrain.cluster.tuner")  # brings Ray Tune and Train, over a second of imports
+
     resources = experiment.resources
     if address is None and resources != Resources():
         # refuses at once what Ray would refuse later; what asks for nothing fits everywhere
@@ -130,7 +135,7 @@ def _place_of_work(
 
         placement.place(resources, nodes=[this_machine()], trials=trials)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
-    with session.ray_session(address, dashboard=resources.workers > 1, meanwhile=meanwhile):
+    with session.ray_session(address, dashboard=resources.workers > 1, meanwhile=prepare):
         placed = placement.place(resources, nodes=session.nodes(), trials=trials)
         log.info("%s", placed)
         from raytrain.cluster import tuner

@@ -25,6 +25,8 @@ SETTINGS = {
     # interrupts are handled by who started the run
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "10",
+    # Ray starts a process per core in advance and then none of them is taken: the first trial came 0.7 s later
+    "RAY_prestart_worker_first_driver": "0",
     # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
@@ -43,7 +45,10 @@ KNOCK_TIMEOUT_S = 5.0
 
 @contextmanager
 def ray_session(
-    address: str | None, *, dashboard: bool, meanwhile: Callable[[], object] = lambda: None
+    address: str | None,
+    *,
+    dashboard: bool,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> Generator[None]:
     """Connect to Ray for as long as the context lasts.
 

@@ -1,6 +1,5 @@
 """Many trials under Ray Tune: in parallel, longest first, with ASHA; what happens goes into the run folder."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,23 +26,29 @@ TRIAL_RETRIES = 2
 """How often a trial is started again after its process has died."""
 
 
-def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits], *, placement: Placement) -> None:
+def run_trials(
+    run: RunFolder,
+    splits: Mapping[tuple[str, int, float], Splits],
+    *,
+    placement: Placement,
+    train: Callable[..., None] = run_trial,
+) -> None:
     """Train every pending trial of `run` on the Ray cluster that this process is connected to.
 
     Args:
         run: Says what to train, and is told what happens.
         splits: Images by `Recipe.data_key`.
         placement: What each trial gets, and how many run at a time.
+        train: Trains one trial; a stand-in measures what the scheduling alone costs.
     """
     rungs = run.rungs()
     scheduler = RecordedASHA(rungs) if rungs else None
     scratch = run.folder / ".ray"
     pending = run.pending()
-    warm_up(placement, trials=len(pending))
     costs = run_costs(run, splits)
     queue = LongestFirst(((trial, run.epochs_left(trial.id)) for trial in pending), costs)
     trainable = tune.with_parameters(
-        run_trial, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
+        train, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, _resources(placement)),
@@ -118,22 +123,6 @@ def run_costs(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) -
         if (kind := kind_of(progress.trial.recipe)) in flops:
             costs.took(kind, progress.seconds, epochs=progress.epoch)
     return costs
-
-
-def warm_up(placement: Placement, *, trials: int) -> None:
-    """Have as many worker processes as will train import what they need, while this one gets ready itself.
-
-    Ray gives an idle process to the next trial, so those of the first trials come with PyTorch in them.
-    """
-    if placement.workers == 1:
-        for _ in range(min(placement.concurrent, trials)):
-            _import_loop.options(num_cpus=placement.cpus, num_gpus=placement.gpus).remote()
-
-
-@ray.remote
-def _import_loop() -> None:
-    importlib.import_module("raytrain.cluster.trainer")
-    importlib.import_module("raytrain.trial")
 
 
 def _resources(placement: Placement) -> dict[str, float]:

@@ -84,32 +84,6 @@ def test_the_next_trial_is_the_one_that_is_expected_to_take_longest(
     assert [recipe.arch for recipe in recipes[1:]] == ["resnet50", "resnet34", "resnet18"]
 
 
-def test_the_first_trial_takes_a_process_that_has_imported_pytorch(
-    open_run: Callable[..., RunFolder], splits: SplitsByKey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    warmed = []
-    monkeypatch.setattr(tuner, "_import_loop", recorder(warmed))
-    run = open_run(grid={"lr": [0.05, 0.01, 0.02]})
-    tuner.run_trials(run, splits, placement=ONE_WORKER)
-    assert warmed == [{"num_cpus": 1, "num_gpus": 0.0}] * 2  # as many as run at a time
-
-
-def recorder(calls: list[dict[str, object]]) -> object:
-    """Return what stands in for a remote function and records with which resources it was called."""
-
-    class Recorder:
-        @staticmethod
-        def options(**options: object) -> "Recorder":
-            calls.append(options)
-            return Recorder()
-
-        @staticmethod
-        def remote() -> None:
-            pass
-
-    return Recorder()
-
-
 def test_asha_stops_what_does_not_learn_and_its_process_takes_the_next_trial(
     open_run: Callable[..., RunFolder], splits: SplitsByKey
 ) -> None:

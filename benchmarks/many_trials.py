@@ -1,0 +1,147 @@
+"""A thousand simulated trials through the real runner: what grows with their number?
+
+python benchmarks/many_trials.py --trials 1000
+
+A trial sleeps instead of training, and reports an invented learning curve; everything else is real: Ray Tune, ASHA's
+rule, the run folder, the live table. Time per trial and memory of the driver are taken as the sweep goes on; the cost
+of drawing the live table and of reading the folder back at its end.
+"""
+
+import io
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from comparison import Record, arguments, seconds_of
+from ray import tune
+from rich.console import Console
+
+from raytrain.cluster.placement import Placement
+from raytrain.cluster.session import ray_session
+from raytrain.cluster.tuner import run_trials
+from raytrain.experiment import Experiment
+from raytrain.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.report.live import live_table
+from raytrain.results import read_lines, read_results
+from raytrain.run import load_splits, write_tables
+from raytrain.run_folder import RunFolder
+from raytrain.storage import Folder
+
+FLAT = 1.2
+"""The last tenth of the trials may cost so many times as much as the first."""
+
+
+def sleeping(config: dict[str, Any], *, splits: Any, placement: Placement) -> None:
+    """Report a learning curve of the trial's own instead of training it."""
+    del splits, placement
+    job = config["job"]
+    epochs = job["recipe"]["epochs"]
+    generator = np.random.default_rng(job["recipe"]["seed"])
+    best, rate = generator.uniform(0.5, 0.95), generator.uniform(0.5, 2.0)
+    for epoch in range(1, epochs + 1):
+        time.sleep(0.01)
+        accuracy = best * (1 - np.exp(-rate * epoch)) + generator.normal(0, 0.005)
+        seen = Evaluation(float(1 - accuracy), float(accuracy))
+        metrics = EpochMetrics(epoch, seen.loss, seen.accuracy, seen, None, 0.1, 0.01)
+        final = FinalMetrics(epoch, seen, seen, seen, "fp32", "none") if epoch == epochs else None
+        message = {"epoch": epoch, "report": Report(metrics, final).as_dict()}
+        tune.report(message if final else {**message, "val_accuracy": seen.accuracy})
+
+
+def resident_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--concurrent", type=int, default=2)
+    options = parser.parse_args()
+    experiment = Experiment.model_validate(
+        {
+            "name": "many",
+            "recipe": {"dataset": "digits", "epochs": 4},
+            "seeds": list(range(options.trials)),
+            "asha": {"grace_period": 1, "reduction_factor": 3},
+        }
+    )
+    record = Record("many_trials")
+    trials = experiment.trials()
+    tenth = len(trials) // 10
+    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, ray_session(None, dashboard=False):
+        run = RunFolder.open(Folder.at(out) / "many", experiment, trials)
+        run.begin({trial.id: 1 for trial in trials})
+        memory: list[tuple[int, float]] = []
+        drawn: list[float] = []
+        screen = Console(file=io.StringIO(), force_terminal=True, width=120, height=40)
+        stop = threading.Event()
+
+        def draw() -> None:
+            screen.print(live_table(run, varied=["seed"], rows=34, width=120, seconds=0.0))
+
+        def watch() -> None:
+            while not stop.wait(1.0):
+                ended = sum(progress.result is not None for progress in run.progress.values())
+                memory.append((ended, resident_megabytes()))
+                drawn.append(seconds_of(draw))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        placement = Placement(workers=1, cpus=1, gpus=0.0, concurrent=options.concurrent)
+        took = seconds_of(lambda: run_trials(run, load_splits(trials), placement=placement, train=sleeping))
+        stop.set()
+        watcher.join()
+        run.close()
+        written = seconds_of(lambda: write_tables(run))
+        folder = run.folder
+        ended = [
+            event["time"] for event in read_lines(folder, "events.jsonl") if event["event"] in ("finished", "stopped")
+        ]
+        assert len(ended) == len(trials), "every trial ended"
+        read = seconds_of(lambda: read_results(folder))
+        again = seconds_of(lambda: RunFolder.open(folder, experiment, trials))
+        size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file())
+    at = [np.datetime64(time.removesuffix("+00:00")).astype("datetime64[ms]").astype(float) / 1000 for time in ended]
+    # the first trials wait for processes that import PyTorch
+    first, last = (at[2 * tenth] - at[tenth]) / tenth, (at[-1] - at[-tenth - 1]) / tenth
+    grown = [megabytes for done, megabytes in memory if done > tenth]
+    record.target(
+        f"time per trial, last tenth of {len(trials):,} over the second",
+        last / first,
+        f"≤ {FLAT}",
+        met=last <= FLAT * first,
+    )
+    record.target(
+        "driver memory at the end over that after a tenth",
+        grown[-1] / grown[0],
+        f"≤ {FLAT}",
+        met=grown[-1] <= FLAT * grown[0],
+    )
+    slowest = statistics.median(drawn[-10:])
+    record.target("s to draw the live table at the end", slowest, "≤ 0.1", met=slowest <= 0.1)
+    record.target("s to read the results back", read, "≤ 2", met=read <= 2)
+    record.details = {
+        "trials": len(trials),
+        "seconds": took,
+        "seconds per trial, second tenth": first,
+        "seconds per trial, last tenth": last,
+        "driver memory, MB, by trials ended": memory[:: max(1, len(memory) // 50)],
+        "seconds to draw the live table, first ten and last ten": [statistics.median(drawn[:10]), slowest],
+        "seconds to write the tables": written,
+        "seconds to open the run again": again,
+        "bytes of the run folder per trial": size / len(trials),
+    }
+    for name, value in record.details.items():
+        if "memory" not in name:
+            print(f"{name}: {value}")
+    record.write(options.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
