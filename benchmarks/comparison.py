@@ -145,14 +145,15 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def real_or_random(name: str) -> tuple[ImageDataset, str]:
-    """Return a data set and what to call it in the record.
+def real_or_random(name: str | None) -> tuple[ImageDataset, str]:
+    """Return a data set and what to call it in the record; without a name, random images of CIFAR-10's shape.
 
     Where CIFAR-10 can neither be found nor downloaded, random images of its shape take its place: no loop that is timed
     here depends on what an image shows.
     """
     try:
-        return load(name, image_size=32), name if name in DATASETS else Path(name).name
+        if name:
+            return load(name, image_size=32), name if name in DATASETS else Path(name).name
     except PreflightError as error:
         print(f"{error}\nGoing on with random images.", file=sys.stderr)
     generator = np.random.default_rng(0)
