@@ -4,7 +4,7 @@ from pathlib import Path
 
 from raytrain.errors import ExperimentError
 
-SHIPPED = ("compare", "lr", "quick")
+SHIPPED = ("best", "compare", "fast", "lr", "quick")
 """Names that commands take in place of a file; a file of that name goes before."""
 
 

@@ -131,7 +131,7 @@ class TrialRun:
             return evaluate(model, images, data=data, precision=self.state.precision)
 
         train, test = measure(data.train), measure(data.test)
-        val = measure(data.val) if len(data.val) else None
+        val = Evaluation(self._best.loss, self._best.accuracy) if self._best else None  # these weights' own
         device = self.state.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         return FinalMetrics(epoch, train, val, test, self.state.precision, name)

@@ -1,0 +1,87 @@
+"""Tests of benchmarks/: what is compared is compared the right way round, and shown as it was measured."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def comparison(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import comparison
+
+    return comparison
+
+
+@pytest.fixture
+def record(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import record
+
+    return record
+
+
+def test_fewer_seconds_are_better_and_more_images_per_second_too(comparison: ModuleType):
+    seconds = comparison.Comparison("x", "y", "s", [1.0, 2.0, 1.0], [3.0, 4.0, 8.0])
+    images = comparison.Comparison("x", "y", "images/s", [30.0, 20.0, 80.0], [10.0, 10.0, 10.0])
+    assert seconds.ratios == [3.0, 2.0, 8.0]
+    assert images.ratios == [3.0, 2.0, 8.0]
+    assert seconds.ratio == images.ratio == 3.0
+
+
+@pytest.mark.parametrize(("ours", "met"), [(1.09, True), (1.11, False)])
+def test_a_bound_on_the_cost_is_met_below_it_only(comparison: ModuleType, ours: float, met: bool):
+    row = comparison.Comparison("x", "y", "s", [ours], [1.0]).aiming(cost_at_most=1.1)
+    assert row.met is met
+    assert ("MISSED" in str(row)) is not met
+
+
+@pytest.mark.parametrize(("theirs", "met"), [(3.1, True), (2.9, False)])
+def test_a_gain_is_met_above_it_only(comparison: ModuleType, theirs: float, met: bool):
+    assert comparison.Comparison("x", "y", "s", [1.0], [theirs]).aiming(at_least=3.0).met is met
+
+
+def test_who_goes_first_changes_from_pair_to_pair(comparison: ModuleType):
+    order: list[str] = []
+    ours, theirs = comparison.interleaved(
+        lambda: order.append("ours") or 1.0, lambda: order.append("theirs") or 2.0, pairs=3
+    )
+    assert order == ["ours", "theirs", "theirs", "ours", "ours", "theirs"]
+    assert (ours, theirs) == ([1.0] * 3, [2.0] * 3)
+
+
+def test_without_a_name_there_are_random_images_of_the_shape_of_cifar(comparison: ModuleType):
+    dataset, called = comparison.real_or_random(None)
+    assert called == "random images"
+    assert dataset.train.images.shape == (50_000, 32, 32, 3)
+    assert len(dataset.test) == 10_000
+
+
+def test_a_record_says_what_was_measured_where_and_the_table_shows_it(
+    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = comparison.Record("some")
+    kept.add(comparison.Comparison("an epoch", "the other loop", "s", [1.0, 2.0], [4.0, 4.0]).aiming(at_least=5.0))
+    kept.target("makespan over the bound", 1.05, "≤ 1.1", met=True)
+    path = kept.write(tmp_path / "bench-some.json")
+    written = json.loads(path.read_text())
+    assert written["rows"][0]["ratios"] == [4.0, 2.0]
+    assert written["machine"]["cores"] >= 1
+    assert "host" not in written["machine"]
+    assert "git_diff" not in written["code"]
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    table = record.benchmarks(["some"])
+    assert "| an epoch | 1.5 s | the other loop: 4 s | 3.00 (2.00–4.00, 2 pairs) | ≥ 5 ×, missed |" in table
+    assert "| makespan over the bound | 1.05 | | | ≤ 1.1 |" in table
+    assert f"torch {written['code']['packages']['torch']}" in table
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+def test_every_script_says_how_it_is_run(script: str):
+    text = (BENCHMARKS / script).read_text()
+    if script != "comparison.py":
+        assert f"python benchmarks/{script}" in text.split('"""')[1]
