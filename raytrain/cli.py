@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from raytrain import __version__
+from raytrain.cluster_cli import add_commands
 from raytrain.errors import ExperimentError, RaytrainError
 from raytrain.options import (
     Address,
@@ -27,6 +28,7 @@ from raytrain.options import (
     Set,
     Workers,
     changes_of,
+    experiment_of,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+add_commands(app)
 data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -81,7 +84,7 @@ def train(
         typer.Argument(
             metavar="EXPERIMENT.yaml",
             show_default=False,
-            help="A file, or the name of a shipped one: compare, lr, quick.",
+            help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
         ),
     ] = None,
     set_: Set = None,
@@ -97,7 +100,7 @@ def train(
 ) -> None:
     """Train one recipe: that of an experiment file, or the default one, with what --set changes."""
     changes = changes_of(name, workers=workers, gpus=gpus, no_asha=True)
-    read = _read(experiment, set_, changes)
+    read = experiment_of(experiment, set_, changes)
     trials = read.trials()
     if len(trials) > 1:
         from raytrain.results import varied_fields
@@ -119,7 +122,7 @@ def compare(
         typer.Argument(
             metavar="EXPERIMENT.yaml",
             show_default=False,
-            help="A file, or the name of a shipped one: compare, lr, quick.",
+            help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
         ),
     ] = None,
     set_: Set = None,
@@ -140,7 +143,7 @@ def compare(
     from raytrain.shipped import shipped_experiment
 
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
-    read = _read(experiment or shipped_experiment("compare"), set_, changes)
+    read = experiment_of(experiment or shipped_experiment("compare"), set_, changes)
     _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
 
 
@@ -171,7 +174,7 @@ def tune(
 ) -> None:
     """Try every combination of a grid, such as learning rates and schedules."""
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
-    _run(_read(grid, set_, changes), out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
+    _run(experiment_of(grid, set_, changes), out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
 
 
 @app.command()
@@ -235,18 +238,6 @@ def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:
             f"{image_size} in {len(images.classes)} classes, fingerprint {images.fingerprint}"
         )
     return fingerprints
-
-
-def _read(path: Path | None, assignments: list[str] | None, changes: dict[str, Any]) -> "Experiment":
-    from raytrain.experiment_file import default_experiment, parse_overrides, read_experiment
-    from raytrain.shipped import SHIPPED, shipped_experiment
-
-    overrides = parse_overrides(assignments or [])
-    if path is None:
-        return default_experiment("train", overrides=overrides, changes=changes)
-    if str(path) in SHIPPED and not path.is_file():
-        path = shipped_experiment(str(path))
-    return read_experiment(path, overrides=overrides, changes=changes)
 
 
 def _run(

@@ -31,6 +31,12 @@ class RunFolderError(RaytrainError):
     exit_code: ClassVar[int] = 2
 
 
+class JobError(RaytrainError):
+    """A job on a cluster is not there, its name is taken, or it left nothing to fetch."""
+
+    exit_code: ClassVar[int] = 2
+
+
 class PreflightError(RaytrainError):
     """The run cannot be scheduled, stored or fed, and nothing was started."""
 

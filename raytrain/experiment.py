@@ -63,6 +63,10 @@ class Resources(_Section):
     """CPU cores per worker, which is also its number of threads. auto: all cores, divided among the trials."""
     max_concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Most trials at one time. auto: as many as fit."""
+    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """The GPU that each worker must have, as Ray calls it: T4, L4, A10G, A100, H100, ..."""
+    custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """Resources of the cluster's own, such as `bigmem: 1`, that each worker takes from its node."""
 
 
 @dataclass(frozen=True)

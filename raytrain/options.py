@@ -1,11 +1,15 @@
 """Options that several commands share, and what they change in an experiment."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raytrain.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from raytrain.experiment import Experiment
 
 
 class Format(StrEnum):
@@ -27,7 +31,7 @@ Set = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the run folder.  [default: the experiment's name]")]
-Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", help="Where run folders are.")]
+Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Where run folders are.")]
 Address = Annotated[
     str | None,
     typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]"),
@@ -66,3 +70,25 @@ def changes_of(
                 f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2"
             ) from None
     return changes
+
+
+def experiment_of(path: Path | None, assignments: list[str] | None, changes: dict[str, Any]) -> "Experiment":
+    """Return the experiment that a command is about.
+
+    Args:
+        path: A file, or the name of a shipped experiment; None is the default recipe.
+        assignments: Those of `--set`.
+        changes: As `changes_of` returns them.
+
+    Raises:
+        ExperimentError: It is invalid.
+    """
+    from raytrain.experiment_file import default_experiment, parse_overrides, read_experiment
+    from raytrain.shipped import SHIPPED, shipped_experiment
+
+    overrides = parse_overrides(assignments or [])
+    if path is None:
+        return default_experiment("train", overrides=overrides, changes=changes)
+    if str(path) in SHIPPED and not path.is_file():
+        path = shipped_experiment(str(path))
+    return read_experiment(path, overrides=overrides, changes=changes)

@@ -1,5 +1,6 @@
 """Where a result comes from: the command, the code, the versions and the machine."""
 
+import json
 import os
 import platform
 import subprocess
@@ -12,17 +13,22 @@ from raytrain import __version__
 
 PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyarrow")
 MAX_DIFF_BYTES = 200_000
+PACKED = "_code.json"
+"""File in the package that says where the code comes from, where it was sent to a cluster without its repository."""
 
 
 def describe_code() -> dict[str, Any]:
     """Return versions, and commit and uncommitted diff of a git repository, if there is one.
 
-    It is the one that this process runs in, else the one that raytrain itself is run from.
+    It is the one that this process runs in, else the one that raytrain itself is run from; on a cluster, the one that
+    the job was submitted from.
     """
     package = Path(__file__).parent
+    packed = package / PACKED
+    sent = json.loads(packed.read_text()) if packed.is_file() else None
     repository = next((place for place in (Path(), package) if _git("rev-parse", "HEAD", cwd=place)), Path())
-    commit = _git("rev-parse", "HEAD", cwd=repository)
-    diff = _git("diff", "HEAD", cwd=repository) if commit else None
+    commit = sent["git_commit"] if sent else _git("rev-parse", "HEAD", cwd=repository)
+    diff = sent["git_diff"] if sent else _git("diff", "HEAD", cwd=repository) if commit else None
     return {
         "raytrain": __version__,
         "python": platform.python_version(),
@@ -49,7 +55,8 @@ def describe_machine() -> dict[str, Any]:
 
 def command_line() -> list[str]:
     """Return the command that this process was started with, its program by name."""
-    return [os.path.basename(sys.argv[0]), *sys.argv[1:]]  # noqa: PTH119 (argv[0] need not be a path)
+    program = os.path.basename(sys.argv[0])  # noqa: PTH119 (argv[0] need not be a path)
+    return ["raytrain" if program == "__main__.py" else program, *sys.argv[1:]]
 
 
 def _version(package: str) -> str | None:

@@ -94,7 +94,8 @@ def run(
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
     interrupted = None
     sizes = partial(_model_sizes, pending, splits)
-    with _place_of_work(experiment, len(pending), address=address, local=local, meanwhile=sizes) as run_trials:
+    place = _place_of_work(experiment, len(pending), folder, address=address, local=local, meanwhile=sizes)
+    with place as run_trials:
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with _storage_errors_explained(folder):
             run_folder.begin({trial_id: size.parameters for trial_id, size in sizes().items()})
@@ -114,7 +115,13 @@ def run(
 
 @contextmanager
 def _place_of_work(
-    experiment: Experiment, trials: int, *, address: str | None, local: bool, meanwhile: Callable[[], object]
+    experiment: Experiment,
+    trials: int,
+    folder: Folder,
+    *,
+    address: str | None,
+    local: bool,
+    meanwhile: Callable[[], object],
 ) -> Generator[Callable[[RunFolder, SplitsByKey], None]]:
     """Give the function that trains the pending trials of a run folder: here, or on Ray once it is up."""
     if local:
@@ -133,11 +140,16 @@ def _place_of_work(
         # refuses at once what Ray would refuse later; what asks for nothing fits everywhere
         from raytrain.devices import this_machine
 
-        placement.place(resources, nodes=[this_machine()], trials=trials)
+        kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
+        placement.place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
     with session.ray_session(address, dashboard=resources.workers > 1, meanwhile=prepare):
         placed = placement.place(resources, nodes=session.nodes(), trials=trials)
         log.info("%s", placed)
+        if address:
+            from raytrain.cluster.storage_probe import check_storage
+
+            check_storage(folder, more_nodes=session.may_grow())
         from raytrain.cluster import tuner
 
         yield partial(tuner.run_trials, placement=placed)

@@ -2,11 +2,25 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyarrow import fs
 
 from raytrain.errors import PreflightError
+
+
+class StoredFile(NamedTuple):
+    """A file in a folder.
+
+    Attributes:
+        name: Its path relative to the folder.
+        size: Bytes.
+        modified: Nanoseconds since 1970; 0 where the storage does not say.
+    """
+
+    name: str
+    size: int
+    modified: int
 
 
 class Folder:
@@ -43,6 +57,11 @@ class Folder:
     def __str__(self) -> str:
         # with the options, such as another endpoint than AWS's: a worker opens the folder by this text
         return self._path if self._local else f"{self._filesystem.type_name}://{self._path}{self._query}"
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self._path.rpartition("/")[2]
 
     @property
     def local_path(self) -> Path | None:
@@ -86,6 +105,15 @@ class Folder:
         """Return the names of the files and folders inside, sorted; none if the folder does not exist."""
         selector = fs.FileSelector(self._path, allow_not_found=True)
         return sorted(info.base_name for info in self._filesystem.get_file_info(selector))
+
+    def files(self) -> list[StoredFile]:
+        """Return every file inside, at any depth; none if the folder does not exist."""
+        selector = fs.FileSelector(self._path, recursive=True, allow_not_found=True)
+        return [
+            StoredFile(info.path[len(self._path) + 1 :], info.size, info.mtime_ns or 0)
+            for info in self._filesystem.get_file_info(selector)
+            if info.type == fs.FileType.File
+        ]
 
     def delete(self, name: str) -> None:
         """Remove the file `name`."""

@@ -4,13 +4,15 @@ Plain arithmetic on what Ray says about its nodes; imports no Ray, so it is test
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raytrain.errors import PreflightError
 from raytrain.experiment import Resources
 
 COORDINATOR_CPUS = 0.01
 """CPUs of the process that drives a trial of several workers. Ray refuses a trial that asks for none."""
+A_LITTLE = 0.001
+"""What a worker takes of a resource that only says what kind a node is, of which Ray gives each node 1."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,19 @@ class Placement:
         cpus: Cores, and so threads, per worker.
         gpus: GPUs per worker; may be a fraction.
         concurrent: Trials at one time.
+        custom: Other resources per worker, by Ray's names for them.
     """
 
     workers: int
     cpus: int
     gpus: float
     concurrent: int
+    custom: dict[str, float] = field(default_factory=dict[str, float])
+
+    def per_worker(self, *, cpus: float | None = None) -> dict[str, float]:
+        """Return what Ray is asked for a worker, with other CPUs than its own if given."""
+        gpus = {"GPU": self.gpus} if self.gpus else {}
+        return {"CPU": self.cpus if cpus is None else cpus, **gpus, **self.custom}
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
@@ -50,32 +59,42 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
 
     Args:
         resources: As the experiment says, `auto` where it leaves it to us.
-        nodes: "CPU" and "GPU" of each node that is up.
+        nodes: Resources of each node that is up, by Ray's names: "CPU", "GPU", "accelerator_type:L4", ...
         trials: How many are to be run.
 
     Raises:
         PreflightError: Not even one trial fits.
     """
+    custom = {name: float(amount) for name, amount in resources.custom.items()}
+    if resources.accelerator_type:
+        custom[f"accelerator_type:{resources.accelerator_type}"] = A_LITTLE
     cpus_total = sum(node.get("CPU", 0) for node in nodes)
     gpus_total = sum(node.get("GPU", 0) for node in nodes)
+    there = nodes
+    nodes = [node for node in nodes if all(node.get(name, 0) >= amount for name, amount in custom.items())]
     gpus = resources.gpus_per_worker
     if gpus == "auto":
-        gpus = 1.0 if gpus_total else 0.0
+        gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) or resources.accelerator_type else 0.0
     cpus = resources.cpus_per_worker
     if cpus == "auto":
         cpus = _cpus_per_worker(resources, nodes=nodes, gpus=gpus, trials=trials)
-    slots = sum(_slots(node, cpus=cpus, gpus=gpus) for node in nodes)
+    wanted = {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **custom}
+    slots = sum(min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes)
     concurrent = slots // resources.workers
     if concurrent < 1:
-        need = f"{resources.workers} × ({cpus} CPU{f', {gpus:g} GPU' if gpus else ''})"
+        kinds = "".join(
+            f", {name}" if amount == A_LITTLE else f", {amount:g} {name}" for name, amount in custom.items()
+        )
+        need = f"{resources.workers} × ({cpus} CPU{f', {gpus:g} GPU' if gpus else ''}{kinds})"
+        having = f", of which {len(nodes)} with {kinds[2:]}" if custom else ""
         raise PreflightError(
             f"no trial fits: one needs {need}; there are {cpus_total:g} CPUs and {gpus_total:g} GPUs on "
-            f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}.\n"
+            f"{len(there)} node{'s' if len(there) != 1 else ''}{having}.\n"
             "Try fewer --workers, smaller `resources:` in the experiment, or a larger cluster."
         )
     if resources.max_concurrent != "auto":
         concurrent = min(concurrent, resources.max_concurrent)
-    return Placement(resources.workers, cpus, gpus, min(concurrent, trials))
+    return Placement(resources.workers, cpus, gpus, min(concurrent, trials), custom)
 
 
 def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float]], gpus: float, trials: int) -> int:
@@ -89,8 +108,3 @@ def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float
         wanted = min(at_once * resources.workers, cores)
         shares = [min(node["CPU"], cores // wanted) for node in usable] if wanted else []
     return max(1, int(min(shares, default=1)))
-
-
-def _slots(node: Mapping[str, float], *, cpus: int, gpus: float) -> int:
-    by_cpus = int(node.get("CPU", 0) // cpus)
-    return min(by_cpus, int(node.get("GPU", 0) // gpus)) if gpus else by_cpus

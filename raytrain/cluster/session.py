@@ -186,17 +186,30 @@ def nodes() -> list[dict[str, float]]:
     An autoscaling cluster may well be a head without CPUs: its workers come when trials wait for them.
     """
     import ray
-    from ray._private.state import state
 
     up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    addable = _addable()
+    # the workers that are up are among those that it may have
+    return [node for node in up if HEAD in node] + addable if addable else up
+
+
+def may_grow() -> bool:
+    """Return whether an autoscaler may add nodes to those that are up."""
+    import ray
+
+    workers = sum(HEAD not in node["Resources"] for node in ray.nodes() if node["Alive"])
+    return len(_addable()) > workers
+
+
+def _addable() -> list[dict[str, float]]:
+    from ray._private.state import state
+
     config: Any = state.get_cluster_config()  # None where there is no autoscaler
-    addable = [
+    return [
         dict(group.resources)
         for group in (config.node_group_configs if config else ())
         for _ in range(MOST_NODES if group.max_count < 0 else min(group.max_count, MOST_NODES))
     ]
-    # the workers that are up are among those that it may have
-    return [node for node in up if HEAD in node] + addable if addable else up
 
 
 def _free_port() -> int:

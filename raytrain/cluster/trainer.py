@@ -52,12 +52,13 @@ def _fit_here(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
 
 
 def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
-    worker = {"CPU": placement.cpus - COORDINATOR_CPUS} | ({"GPU": placement.gpus} if placement.gpus else {})
     TorchTrainer(
         _loop_of_a_rank,
         train_loop_config={"job": vars(job), "splits": splits, "placement": vars(placement)},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=placement.workers, use_gpu=placement.gpus > 0, resources_per_worker=worker
+            num_workers=placement.workers,
+            use_gpu=placement.gpus > 0,
+            resources_per_worker=placement.per_worker(cpus=placement.cpus - COORDINATOR_CPUS),
         ),
         # NCCL takes whole GPUs only
         torch_config=TorchConfig(backend="nccl" if placement.gpus >= 1 else "gloo"),

@@ -1,5 +1,6 @@
 """Many trials under Ray Tune: in parallel, longest first, with ASHA; what happens goes into the run folder."""
 
+import platform
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -128,7 +129,7 @@ def run_costs(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) -
 def _resources(placement: Placement) -> dict[str, float]:
     if placement.workers > 1:
         return {"CPU": COORDINATOR_CPUS}
-    return {"CPU": placement.cpus} | ({"GPU": placement.gpus} if placement.gpus else {})
+    return placement.per_worker()
 
 
 def _id(trial: TuneTrial) -> str:
@@ -142,8 +143,10 @@ class _Recorder(tune.Callback):
         self._run = run
         self._scheduler = scheduler
         self._costs = costs
+        self._hosts: dict[str, list[str]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self._hosts[_id(trial)] = [platform.node()]
         self._run.started(_id(trial))
 
     def on_trial_result(
@@ -151,6 +154,9 @@ class _Recorder(tune.Callback):
     ) -> None:
         trial_id = _id(trial)
         decision = self._scheduler.take_decision(trial_id) if self._scheduler else None
+        if result.get("hosts", self._hosts[trial_id]) != self._hosts[trial_id]:
+            self._hosts[trial_id] = result["hosts"]
+            self._run.note("elsewhere", trial=trial_id, hosts=result["hosts"])
         if "report" in result:
             report = Report.from_dict(result["report"])
             self._run.reported(trial_id, report)

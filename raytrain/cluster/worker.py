@@ -4,6 +4,7 @@ torch and the loop are imported in the function: Ray imports this module in proc
 """
 
 import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -68,13 +69,25 @@ def train_trial(
         if rank_and_world_size()[0] == 0:
             board.put(job.trial_id, "progress", {"within_epoch": within_epoch, "pid": os.getpid()})
 
+    hosts = _hosts()
     with run.watched(publish):
         try:
             for item in run.reports(after=job.after_epoch):
-                message: dict[str, Any] = {"epoch": item.metrics.epoch, "report": item.as_dict()}
+                message: dict[str, Any] = {"epoch": item.metrics.epoch, "report": item.as_dict(), "hosts": hosts}
                 # ASHA judges what has a val_accuracy; a trial at its end is not judged
                 if item.metrics.val and not item.final:
                     message["val_accuracy"] = item.metrics.val.accuracy
                 report(message)
         except DivergenceError as error:
             report({"diverged": error.epoch})
+
+
+def _hosts() -> list[str]:
+    """Return the names of the hosts that train this trial together, each once."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return [platform.node()]
+    names = [""] * dist.get_world_size()
+    dist.all_gather_object(names, platform.node())
+    return sorted(set(names))

@@ -46,7 +46,8 @@ class _Lines:
         self._events += len(events)
         for event in events:
             if event["event"] != "rung" and "trial" in event:
-                yield self._line(event["trial"], str(event["event"]))
+                what = f"on {', '.join(event['hosts'])}" if event["event"] == "elsewhere" else str(event["event"])
+                yield self._line(event["trial"], what)
         now = time.monotonic()
         for trial_id, progress in self._run.progress.items():
             if progress.status != "running":

@@ -93,3 +93,23 @@ def test_all_concurrent_trials_fit_the_cluster_together(
     needed = placement.concurrent * (workers * (placement.cpus - coordinator) + coordinator)
     assert needed <= sum(cores)
     assert placement.concurrent * workers * placement.gpus <= sum(gpus[: len(cores)])
+
+
+MIXED = [{"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0, "accelerator_type:L4": 1.0}, {"CPU": 8.0, "GPU": 1.0, "bigmem": 2.0}]
+
+
+def test_a_kind_of_gpu_confines_trials_to_the_nodes_that_have_it() -> None:
+    placement = place(Resources(accelerator_type="L4"), nodes=MIXED, trials=5)
+    assert (placement.concurrent, placement.cpus, placement.gpus) == (2, 4, 1)
+    assert placement.per_worker() == {"CPU": 4, "GPU": 1, "accelerator_type:L4": 0.001}
+
+
+def test_custom_resources_are_taken_from_the_node() -> None:
+    placement = place(Resources(gpus_per_worker=0, custom={"bigmem": 1}), nodes=MIXED, trials=5)
+    assert (placement.concurrent, placement.cpus) == (2, 1)
+    assert placement.per_worker() == {"CPU": 1, "bigmem": 1}
+
+
+def test_a_gpu_that_no_node_has_is_refused_by_name() -> None:
+    with pytest.raises(PreflightError, match=r"1 GPU, accelerator_type:H100\).*3 nodes, of which 0 with"):
+        place(Resources(accelerator_type="H100"), nodes=MIXED, trials=1)

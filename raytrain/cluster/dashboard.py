@@ -1,0 +1,95 @@
+"""The dashboard of a Ray cluster: where it is, and whether it would take a job from us."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+from raytrain.errors import ClusterError
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+KNOCK_TIMEOUT_S = 5.0
+"""How long a dashboard may take to say which version it runs."""
+REFUSED = (
+    "the Ray dashboard at {address} refused our token.\n"
+    "Give the cluster's: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token."
+)
+
+
+def find(address: str | None, *, insecure: bool) -> str:
+    """Return the URL of the dashboard at `address`, once it has answered.
+
+    Args:
+        address: URL, or host:port; None takes RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or the usual one on this machine.
+        insecure: Talk to another host even without a token.
+
+    Raises:
+        ClusterError: Nobody answers there, the token is missing or wrong, or another version runs there.
+    """
+    given = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+    url = (given if "://" in given else f"http://{given}").rstrip("/")
+    _use_token_if_there_is_one()
+    _check(url, insecure=insecure)
+    return url
+
+
+def _use_token_if_there_is_one() -> None:
+    """Have Ray send the user's token; it does so only when asked to, before its import."""
+    there = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if there or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _check(address: str, *, insecure: bool) -> None:
+    """Raise ClusterError unless a dashboard of our version of Ray answers at `address` and takes our token."""
+    import ray
+    from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
+
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ClusterError(f"{address}: give the URL of a Ray dashboard, such as {DEFAULT_ADDRESS}")
+    headers = get_auth_headers_if_auth_enabled({})
+    if not headers and not insecure and not _is_loopback(parts.hostname):
+        raise ClusterError(
+            f"{address} is another host, and there is no token: whoever reaches that dashboard runs code there.\n"
+            "Set RAY_AUTH_TOKEN, or tunnel to it with `ray dashboard cluster.yaml`, or say --insecure."
+        )
+    try:
+        request = urllib.request.Request(f"{address}/api/version", headers=headers)
+        with urllib.request.urlopen(request, timeout=KNOCK_TIMEOUT_S) as answer:
+            version = str(cast("dict[str, object]", json.load(answer))["ray_version"])
+    except urllib.error.HTTPError as error:
+        if error.code in {401, 403}:
+            raise ClusterError(REFUSED.format(address=address)) from error
+        raise ClusterError(f"{address} answers, but not as a Ray dashboard ({error})") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ClusterError(f"{address} answers, but not as a Ray dashboard") from error
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise ClusterError(
+            f"no Ray dashboard answers at {address} ({reason}).\n"
+            "Start the cluster, tunnel to it with `ray dashboard cluster.yaml`, or give its --address."
+        ) from error
+    if version.split(".")[:2] != ray.__version__.split(".")[:2]:
+        raise ClusterError(
+            f"Ray {version} runs at {address} and {ray.__version__} here; install that one here, or ours there"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host == "::1"
+
+
+@contextmanager
+def no_address_in_environment() -> Generator[None]:
+    """Keep Ray from reading the address from the environment: there it goes before the argument."""
+    before = {name: os.environ.pop(name) for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)

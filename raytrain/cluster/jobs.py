@@ -1,0 +1,271 @@
+"""Commands that run on a cluster as Ray Jobs: submit, follow, list and stop them, and fetch what they wrote."""
+
+import asyncio
+import base64
+import binascii
+import logging
+import os
+import shlex
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raytrain.cluster import dashboard
+from raytrain.errors import ClusterError, JobError
+from raytrain.packing import Package
+from raytrain.run_archive import BEGIN, END, STORED
+
+RETRY_S = 1.0
+"""Between two looks at a job, and after a lost connection."""
+LOST_S = 300.0
+"""How long a connection to the cluster may be lost before we give up on it."""
+STOP_S = 30.0
+"""What a stopped job has to save its trials before it is killed; Ray's own default is 3 s."""
+TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
+RUNS_THERE = '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"'
+"""Where run folders are, for the head's shell, when a command does not say: the nodes' storage, or the head's disk."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a cluster says about a job.
+
+    Attributes:
+        id: What it is called there.
+        status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        command: The raytrain command, or the whole entry point of a job that is not ours.
+        run: Name of its run folder, or None.
+        message: What the cluster says about the status.
+        started: Seconds since 1970, or None.
+        seconds: From its start to its end, or until now.
+        exit_code: Of the command, or None before it ended, or when it never ran.
+    """
+
+    id: str
+    status: str
+    command: str
+    run: str | None
+    message: str
+    started: float | None
+    seconds: float | None
+    exit_code: int | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its status is a last one."""
+        return self.status in TERMINAL
+
+    @property
+    def end_code(self) -> int:
+        """Exit code of a command that waited for it: the job's own; 7 if it was stopped, 6 if it never ran."""
+        if self.status == "SUCCEEDED":
+            return 0
+        if self.status == "STOPPED":
+            return 7
+        if self.exit_code is None:
+            return ClusterError.exit_code
+        return self.exit_code if self.exit_code > 0 else 128 - self.exit_code  # -9: killed by signal 9
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the attributes by name."""
+        return asdict(self)
+
+
+class Jobs:
+    """The jobs of one cluster, over its dashboard's Jobs API."""
+
+    def __init__(self, address: str | None, *, insecure: bool = False) -> None:
+        """Connect.
+
+        Args:
+            address: URL of the dashboard, such as http://127.0.0.1:8265; None takes RAY_API_SERVER_ADDRESS,
+                RAY_ADDRESS, or that one.
+            insecure: Talk to another host even without a token.
+
+        Raises:
+            ClusterError: Nobody answers there, the token is missing or wrong, or another version runs there.
+        """
+        self.address = dashboard.find(address, insecure=insecure)
+        from ray.job_submission import JobSubmissionClient
+
+        for noisy in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        with self._explained(), dashboard.no_address_in_environment():
+            self._client = JobSubmissionClient(self.address)
+
+    def submit(
+        self, arguments: Sequence[str], package: Package, *, job: str, run: str, out: str | None, install: Sequence[str]
+    ) -> None:
+        """Start `raytrain ARGUMENTS` on the cluster.
+
+        Args:
+            arguments: Of the command, as they read in the package.
+            package: What the command takes along.
+            job: What the job is to be called.
+            run: Name of the run folder.
+            out: Folder or URI of runs that the arguments name; None has the head keep them in its home directory.
+            install: Requirements to install beside what the nodes have.
+
+        Raises:
+            JobError: There is a job of that name.
+            ClusterError: The cluster did not take it.
+        """
+        if any(other.id == job for other in self.all()):
+            raise JobError(f"there is a job {job!r} already; choose another --name")
+        environment: dict[str, Any] = {
+            "working_dir": str(package.folder),
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_S:.0f}"},
+        }
+        if install:
+            environment["uv"] = {"packages": list(install)}
+        self._start(
+            "exec python -m raytrain " + shlex.join(arguments) + ("" if out else f" --out {RUNS_THERE}"),
+            environment,
+            job=job,
+            about={"command": shlex.join(["raytrain", *arguments]), "run": run},
+        )
+
+    def get(self, job: str) -> Job:
+        """Return a job by its name.
+
+        Raises:
+            JobError: There is none of that name.
+        """
+        for one in (jobs := self.all()):
+            if one.id == job:
+                return one
+        names = ", ".join(one.id for one in jobs[:5]) or "none"
+        raise JobError(f"there is no job {job!r} at {self.address}; the latest there: {names}")
+
+    def all(self) -> list[Job]:
+        """Return all jobs that were submitted, the latest first."""
+        with self._explained():
+            details = [one for one in self._client.list_jobs() if one.submission_id]
+        return [_job(one) for one in sorted(details, key=lambda one: -(one.start_time or 0))]
+
+    def log(self, job: str) -> str:
+        """Return what a job has printed so far."""
+        self.get(job)
+        with self._explained():
+            return self._client.get_job_logs(job)
+
+    def follow(self, job: str, show: Callable[[str], object]) -> Job:
+        """Show what a job prints until it ends, over lost connections too.
+
+        Args:
+            job: Its name.
+            show: Takes pieces of the log, each once.
+
+        Returns:
+            The job, ended.
+
+        Raises:
+            ClusterError: The connection was lost for longer than `LOST_S`.
+        """
+        shown = 0
+
+        async def tail() -> None:
+            nonlocal shown
+            seen = 0
+            async for piece in self._client.tail_job_logs(job):
+                seen += len(piece)
+                if seen > shown:  # a new connection starts at the beginning of the log
+                    show(piece[max(0, len(piece) - (seen - shown)) :])
+                    shown = seen
+
+        lost_since: float | None = None
+        while True:
+            try:
+                asyncio.run(tail())
+                found = self.get(job)
+            except (ClusterError, RuntimeError, OSError) as error:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > LOST_S:
+                    raise ClusterError(f"{self.address} has not answered for {LOST_S:.0f} s ({error})") from error
+            else:
+                lost_since = None
+                if found.ended:
+                    return found
+            time.sleep(RETRY_S)
+
+    def stop(self, job: str) -> Job:
+        """Ask a job to save and end, and wait for it.
+
+        Returns:
+            The job; not ended if the cluster is still preparing its environment, after which it stops.
+        """
+        if self.get(job).ended:
+            return self.get(job)
+        with self._explained():
+            self._client.stop_job(job)
+        deadline = time.monotonic() + STOP_S + 10
+        while not (found := self.get(job)).ended and time.monotonic() < deadline:
+            time.sleep(RETRY_S)
+        return found
+
+    def fetch(self, job: str, *, timeout_s: float = 300.0) -> bytes | str:
+        """Return the run folder that a job left on the head's disk, as a tar.gz archive, or its URI in shared storage.
+
+        Raises:
+            JobError: It wrote none.
+            ClusterError: The archive did not arrive whole.
+        """
+        owner = self.get(job)
+        with self._explained():
+            environment = {"working_dir": (self._client.get_job_info(job).runtime_env or {})["working_dir"]}
+        fetching = f"{job}-fetch-{os.urandom(3).hex()}"
+        self._start(f"exec python -m raytrain.run_archive {RUNS_THERE}/{owner.run}", environment, job=fetching)
+        deadline = time.monotonic() + timeout_s
+        while not (found := self.get(fetching)).ended:
+            if time.monotonic() > deadline:
+                self.stop(fetching)
+                raise ClusterError(f"the run folder of {job} did not arrive within {timeout_s:.0f} s")
+            time.sleep(RETRY_S / 2)
+        text = self.log(fetching)
+        with self._explained():
+            self._client.delete_job(fetching)
+        if found.status != "SUCCEEDED":
+            raise JobError(f"the job {job} left no run folder on the cluster")
+        if STORED in text:
+            return text.partition(STORED)[2].splitlines()[0]
+        try:
+            return base64.b64decode(text.partition(BEGIN)[2].partition(END)[0])
+        except binascii.Error as error:
+            raise ClusterError(f"the run folder of {job} did not arrive whole; try again") from error
+
+    def _start(
+        self, entrypoint: str, environment: dict[str, Any], *, job: str, about: dict[str, str] | None = None
+    ) -> None:
+        with self._explained():
+            self._client.submit_job(
+                entrypoint=entrypoint, runtime_env=environment, submission_id=job, metadata=about or {}
+            )
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError as error:
+            raise ClusterError(dashboard.REFUSED.format(address=self.address)) from error
+        except (RuntimeError, OSError) as error:  # requests' own errors are OSErrors
+            raise ClusterError(f"the Ray dashboard at {self.address}: {str(error).splitlines()[0]}") from error
+
+
+def _job(details: Any) -> Job:
+    about = details.metadata or {}
+    started = details.start_time / 1000 if details.start_time else None
+    ended = details.end_time / 1000 if details.end_time else time.time()
+    return Job(
+        id=details.submission_id,
+        status=str(details.status.value),
+        command=about.get("command", details.entrypoint),
+        run=about.get("run"),
+        message=details.message or "",
+        started=started,
+        seconds=max(0.0, ended - started) if started else None,
+        exit_code=details.driver_exit_code,
+    )

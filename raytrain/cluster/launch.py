@@ -1,0 +1,118 @@
+"""`ray up` and `ray down` with a check before and the clock running."""
+
+import copy
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from raytrain.cluster_file import ClusterFile, Finding, findings
+from raytrain.errors import ClusterError, ExperimentError
+
+TOKEN = Path.home() / ".ray" / "auth_token"
+"""Where Ray looks for the token, here and on the nodes."""
+
+
+def check(file: ClusterFile) -> None:
+    """Check a cluster file by our rules, then by Ray's own validation; nothing leaves this machine.
+
+    Raises:
+        ExperimentError: Something is wrong with it; all of our findings, or Ray's first, with their places.
+    """
+    if found := findings(file) or list(_rays(file)):
+        raise ExperimentError("\n".join(map(str, found)))
+
+
+def _rays(file: ClusterFile) -> list[Finding]:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    try:
+        validate_config(prepare_config(copy.deepcopy(file.values)))
+    except Exception as error:  # noqa: BLE001 (Ray raises anything from KeyError to jsonschema's)
+        # jsonschema's errors say where
+        place = tuple(getattr(error, "absolute_path", ()))
+        message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        return [Finding(file.source.where(place), f"Ray refuses it: {str(message).splitlines()[0]}")]
+    return []
+
+
+def up(file: ClusterFile, path: Path) -> None:
+    """Start the cluster, or bring it to what the file says.
+
+    Raises:
+        ClusterError: `ray up` failed; what it printed says why.
+    """
+    make_token()
+    _ray("up", "--yes", "--no-config-cache", str(path), provider=file.provider)
+    state = _read_state()
+    state.setdefault(file.name, time.time())
+    _write_state(state)
+
+
+def down(file: ClusterFile, path: Path) -> float | None:
+    """End the cluster.
+
+    Returns:
+        Seconds since its start, or None if it was not started from here.
+
+    Raises:
+        ClusterError: `ray down` failed; what it printed says why.
+    """
+    _ray("down", "--yes", str(path), provider=file.provider)
+    state = _read_state()
+    started = state.pop(file.name, None)
+    _write_state(state)
+    return None if started is None else time.time() - started
+
+
+def status(file: ClusterFile, path: Path) -> None:
+    """Print what the head says about its nodes.
+
+    Raises:
+        ClusterError: The head does not answer.
+    """
+    _ray("exec", str(path), "RAY_AUTH_MODE=token ray status", provider=file.provider)
+
+
+def make_token() -> None:
+    """Write a token that only this user can read, unless there is one."""
+    TOKEN.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        handle = os.open(TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        TOKEN.chmod(0o600)  # Ray leaves it readable by all
+        return
+    with os.fdopen(handle, "w") as stream:
+        stream.write(secrets.token_hex(32))
+
+
+def _ray(*arguments: str, provider: str) -> None:
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    if provider == "local":
+        environment.setdefault("RAY_UP_enable_autoscaler_v2", "0")  # the other one starts only one worker
+    done = subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *arguments], env=environment, check=False)
+    if done.returncode:
+        raise ClusterError(f"`ray {' '.join(arguments)}` ended with {done.returncode}; what it printed says why")
+
+
+def _state_file() -> Path:
+    return Path(platformdirs.user_state_dir("raytrain")) / "clusters.json"
+
+
+def _read_state() -> dict[str, Any]:
+    try:
+        return json.loads(_state_file().read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_state(state: dict[str, Any]) -> None:
+    path = _state_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(state))

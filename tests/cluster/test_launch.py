@@ -1,0 +1,106 @@
+"""`raytrain cluster`: what it runs, what it says, and what it refuses; Ray's commands themselves are stood in for."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from raytrain.cli import app
+from raytrain.cluster import launch
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+LOCAL = """\
+cluster_name: ours
+provider: {type: local, head_ip: 192.168.0.10, worker_ips: []}
+auth: {ssh_user: me}
+file_mounts: {~/.ray/auth_token: ~/.ray/auth_token}
+head_start_ray_commands: ["RAY_AUTH_MODE=token ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml"]
+worker_start_ray_commands: ["RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379"]
+"""
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Commands of Ray's that were run, in a home and with a state of its own."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        assert options["env"]["RAY_AUTH_MODE"] == "token"
+        assert command[:3] == [sys.executable, "-m", "ray.scripts.scripts"]
+        commands.append(command[3:])
+        return subprocess.CompletedProcess(command, 1 if "broken" in str(command) else 0)
+
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    monkeypatch.setattr(launch, "TOKEN", tmp_path / ".ray" / "auth_token")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return commands
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "ours.yaml"
+    path.write_text(LOCAL)
+    return path
+
+
+def raytrain(*words: object, answer: str | None = None) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words], input=answer)
+
+
+def test_the_template_says_what_is_to_be_filled_in_and_nothing_is_started(ran: list[list[str]]) -> None:
+    for command in (("check",), ("up", "--yes")):
+        done = raytrain("cluster", *command, ROOT / "cluster.yaml")
+        assert done.exit_code == 2
+        assert "ami-REPLACE-ME' is to be replaced" in done.stderr
+    assert ran == []
+
+
+def test_what_our_rules_do_not_know_ray_refuses_with_the_place(file: Path) -> None:
+    file.write_text(LOCAL + "idle_timeout_minute: 5\n")
+    done = raytrain("cluster", "check", file)
+    assert done.exit_code == 2
+    assert "Ray refuses it" in done.stderr
+    assert "idle_timeout_minute" in done.stderr
+    assert f"{file}:" in done.stderr
+
+
+def test_up_makes_a_token_that_only_its_owner_reads_and_down_says_how_long_it_ran(
+    ran: list[list[str]], file: Path, tmp_path: Path
+) -> None:
+    assert raytrain("cluster", "up", file, answer="n\n").exit_code == 0
+    assert ran == []
+    done = raytrain("cluster", "up", "--yes", file)
+    assert done.exit_code == 0, done.stderr
+    assert ran == [["up", "--yes", "--no-config-cache", str(file)]]
+    token = tmp_path / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o077 == 0
+    assert len(token.read_text()) == 64
+    before = token.read_text()
+    assert raytrain("cluster", "up", "--yes", file).exit_code == 0
+    assert token.read_text() == before
+    done = raytrain("cluster", "down", file)
+    assert ran[-1] == ["down", "--yes", str(file)]
+    assert "the cluster is down after 0:00:0" in done.stderr
+    assert "it was not started from here" in raytrain("cluster", "down", file).stderr
+
+
+def test_a_failure_of_rays_is_one_line_and_no_traceback(ran: list[list[str]], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(LOCAL)
+    done = raytrain("cluster", "up", "--yes", broken)
+    assert done.exit_code == 6
+    assert "ended with 1; what it printed says why" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert raytrain("cluster", "status", broken).exit_code == 6
+    assert ran[-1][0] == "exec"
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    done = raytrain("cluster", "check", tmp_path / "nowhere.yaml")
+    assert done.exit_code == 2
+    assert "no such file" in done.stderr
