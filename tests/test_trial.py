@@ -139,7 +139,9 @@ def test_the_final_metrics_are_of_the_weights_of_the_best_epoch(data, tmp_path, 
         *_, report = trial_run(data, tmp_path / "killed").reports()
     final = report.final
     assert final.epoch == best
-    for name, split in (("train", data.train), ("val", data.val), ("test", data.test)):
+    accuracy, loss = validation[best - 1]
+    assert final.val == Evaluation(loss, accuracy)  # measured after that epoch, and not again
+    for name, split in (("train", data.train), ("test", data.test)):
         assert getattr(final, name) == evaluate(models[best], split, data=data, precision="fp32")
         if best != 4:
             assert getattr(final, name) != evaluate(models[4], split, data=data, precision="fp32")
