@@ -9,7 +9,6 @@ the final weights too) are left out.
 
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 import torch
 from comparison import Comparison, Record, arguments, interleaved
 
+from raytrain.background import repeating
 from raytrain.data import load, split
 from raytrain.evaluation import TrainingData
 from raytrain.experiment import Experiment
@@ -47,20 +47,13 @@ def through_ray(recipe: Recipe) -> float:
     @contextmanager
     def watched(run_folder: RunFolder) -> Generator[None]:
         (progress,) = run_folder.progress.values()
-        stop = threading.Event()
 
         def watch() -> None:
-            while not stop.wait(POLL_SECONDS):
-                if progress.epoch > len(ended_at):
-                    ended_at.append(time.perf_counter())
+            if progress.epoch > len(ended_at):
+                ended_at.append(time.perf_counter())
 
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
+        with repeating(watch, every=POLL_SECONDS):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out:
         outcome = run(Experiment(name="framework", recipe=recipe), out=out, shown=watched)

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import logging
 import os
 import shlex
@@ -105,7 +104,8 @@ class Jobs:
             package: What the command takes along.
             job: What the job is to be called.
             run: Name of the run folder.
-            out: Folder or URI of runs that the arguments name; None has the head keep them in its home directory.
+            out: Folder or URI of runs that the arguments name; None leaves it to RAYTRAIN_OUT of the nodes, else the
+                home directory of the head.
             install: Requirements to install beside what the nodes have.
 
         Raises:
@@ -214,7 +214,8 @@ class Jobs:
         """
         owner = self.get(job)
         with self._explained():
-            environment = {"working_dir": (self._client.get_job_info(job).runtime_env or {})["working_dir"]}
+            asked = self._client.get_job_info(job).runtime_env or {}  # the same code, and what it installed
+            environment = {name: asked[name] for name in ("working_dir", "uv") if name in asked}
         fetching = f"{job}-fetch-{os.urandom(3).hex()}"
         self._start(f"exec python -m raytrain.run_archive {RUNS_THERE}/{owner.run}", environment, job=fetching)
         deadline = time.monotonic() + timeout_s
@@ -230,10 +231,10 @@ class Jobs:
             raise JobError(f"the job {job} left no run folder on the cluster")
         if STORED in text:
             return text.partition(STORED)[2].splitlines()[0]
-        try:
-            return base64.b64decode(text.partition(BEGIN)[2].partition(END)[0])
-        except binascii.Error as error:
-            raise ClusterError(f"the run folder of {job} did not arrive whole; try again") from error
+        archive, whole, _ = text.partition(BEGIN)[2].partition(END)
+        if not whole:
+            raise ClusterError(f"the run folder of {job} did not arrive whole; try again")
+        return base64.b64decode(archive)
 
     def _start(
         self, entrypoint: str, environment: dict[str, Any], *, job: str, about: dict[str, str] | None = None
