@@ -9,10 +9,10 @@ DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-ray bench wheel lock clean
+.PHONY: help venv demo lint check test test-ray test-cluster host-tools bench wheel lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## create .venv and install raytrain with its tools (again only when pyproject.toml or constraints.txt changed)
 
@@ -45,6 +45,13 @@ test: lint ## everything: the static checks, all tests, the coverage floor
 
 test-ray: $(STAMP) ## only the tests that start Ray
 	$(BIN)/pytest -m "ray or cluster"
+
+test-cluster: $(STAMP) host-tools ## clusters of several nodes: three hosts on this machine over ssh, S3 and AWS by moto (as root)
+	$(BIN)/pytest -n 2 --dist loadfile -m cluster
+
+host-tools: ## install what the hosts are made of, where it is missing: openssh-server, rsync, iproute2 of Debian
+	@{ test -x /usr/sbin/sshd && command -v rsync ip unshare > /dev/null; } || { \
+	  apt-get update -q && apt-get install -qy --no-install-recommends openssh-server rsync iproute2 util-linux; }
 
 bench: $(STAMP) ## measure the loop, the input, the framework and the sweep against others; `make bench DATA=PATH` for images at PATH
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"

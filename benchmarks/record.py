@@ -7,6 +7,7 @@ python benchmarks/record.py --table           # print that of the benchmarks, to
 Records of benchmarks are written by the benchmarks themselves.
 """
 
+import base64
 import json
 import re
 import statistics
@@ -14,8 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from raytrain.predictions import Predictions
+from raytrain.ranking import rank
 from raytrain.report.table import markdown
-from raytrain.results import TrialResult, read_results
+from raytrain.results import TrialResult, read_all_predictions, read_results
 from raytrain.storage import Folder
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +33,12 @@ def keep(run: str) -> Path:
     manifest = json.loads(folder.read("manifest.json"))
     for session in manifest["sessions"]:
         del session["code"]["git_diff"], session["machine"]["host"]
-    record = {**manifest, "results": [vars(result) for result in read_results(folder)]}
+    results = read_results(folder)
+    predictions = {
+        trial: base64.b64encode(seen.to_bytes()).decode()
+        for trial, seen in read_all_predictions(folder, results).items()
+    }
+    record = {**manifest, "results": [vars(result) for result in results], "predictions": predictions}
     path = RECORDS / f"{Path(run).name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
@@ -40,10 +48,13 @@ def keep(run: str) -> Path:
 def shown(record: dict[str, Any]) -> str:
     """Return a record as README.md shows it: the ranked table, and where its numbers come from."""
     results = [TrialResult(**values) for values in record["results"]]
+    predictions = {
+        trial: Predictions.from_bytes(base64.b64decode(text)) for trial, text in record.get("predictions", {}).items()
+    }
     session = record["sessions"][0]
     seeds = len(record["seeds"])
     return (
-        f"{markdown(results)}\n"
+        f"{markdown(rank(results, predictions))}\n"
         f"`{' '.join(session['command'])}`, {session['started'][:10]}, {seeds} seed{'s' if seeds > 1 else ''}, on "
         f"{where(session)}.\n"
     )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytrain import __version__
-from raytrain.cluster_cli import add_commands
+from raytrain import __version__, cluster_cli, results_cli
 from raytrain.errors import ExperimentError, RaytrainError
 from raytrain.options import (
     Address,
@@ -57,7 +56,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-add_commands(app)
+for commands in (results_cli, cluster_cli):
+    commands.add_commands(app)
 data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -177,31 +177,6 @@ def tune(
     _run(experiment_of(grid, set_, changes), out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
 
 
-@app.command()
-def results(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="RUN", show_default=False, help="Names, folders or URIs. None: list the runs."),
-    ] = None,
-    out: Out = "runs",
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.table,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
-    ] = None,
-) -> None:
-    """Print the ranked results of runs, or the names of the runs there are."""
-    from raytrain.results import list_runs, open_run, read_results
-
-    if runs:
-        from raytrain.output import write_results
-
-        write_results({name: read_results(open_run(name, out=out)) for name in runs}, format_, output)
-    elif names := list_runs(out):
-        typer.echo("\n".join(names))
-    else:
-        typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
-
-
 @data_app.command()
 def fetch(
     datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs.")],
@@ -254,6 +229,7 @@ def _run(
 
     from raytrain.output import print_table, say_what_next, write_results
     from raytrain.report import live
+    from raytrain.results import read_all_predictions
     from raytrain.run import run
 
     # results go to standard output, everything else to standard error
@@ -265,10 +241,13 @@ def _run(
         return live.shown(run_folder, console)
 
     outcome = run(experiment, out=out, address=address, local=local, fresh=fresh, shown=shown)
+    from raytrain.ranking import rank  # after the run: it brings SciPy, for which no trial should wait
+
+    ranking = rank(outcome.results, read_all_predictions(outcome.folder, outcome.results))
     if json:
-        write_results({experiment.name: outcome.results}, Format.json, None)
+        write_results(ranking, Format.json, None)
     else:
-        print_table(outcome.results)
+        print_table(ranking)
     if not quiet:
-        say_what_next(outcome, experiment.name, out)
+        say_what_next(outcome, ranking, name=experiment.name, out=out)
     raise typer.Exit(outcome.exit_code)

@@ -1,5 +1,6 @@
-"""Loss and accuracy of a model on a split, and the splits as they lie on a device."""
+"""Loss, accuracy and predictions of a model on a split, and the splits as they lie on a device."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
 from raytrain.devices import AUTOCAST
 from raytrain.metrics import Evaluation
+from raytrain.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,69 @@ def evaluate(
         precision: fp32, bf16 or fp16.
         batch_size: Images at a time.
     """
-    rank, world_size = rank_and_world_size()
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
     seen = 0
+    for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
+        sums += _loss_and_correct(logits, labels)
+        seen += len(labels)
+    return reduce_sums(sums, seen)
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int = 1000
+) -> tuple[Evaluation, Predictions]:
+    """Return what `evaluate` does, and what the network says about each image.
+
+    Under `torch.distributed` every rank returns all predictions, in the order of the images.
+
+    Args:
+        model: As for `evaluate`, like the others.
+        images: One of the splits of `data`.
+        data: Gives the mean and std to normalise by.
+        precision: fp32, bf16 or fp16.
+        batch_size: Images at a time.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
+    seen: list[Tensor] = []  # (B, 3) float64 each: label, predicted class, probability
+    for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
+        sums += _loss_and_correct(logits, labels)
+        probabilities = logits.double().softmax(dim=1).max(dim=1).values
+        predicted = logits.argmax(dim=1)  # of the logits, as accuracy counts: probabilities may round to a tie
+        seen.append(torch.stack([labels.double(), predicted.double(), probabilities], dim=1).cpu())
+    mine = torch.cat(seen) if seen else torch.empty(0, 3, dtype=torch.float64)
+    rows = _of_all_ranks(mine).numpy()
+    predictions = Predictions(rows[:, 0].astype("int64"), rows[:, 1].astype("int64"), rows[:, 2].astype("float32"))
+    return reduce_sums(sums, len(mine)), predictions
+
+
+def _outputs(
+    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (B, classes) logits and (B,) labels for this rank's share of the images, with the model in eval mode."""
+    rank, world_size = rank_and_world_size()
     was_training = model.training
     model.eval()
     for batch, labels in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
         with torch.autocast(batch.device.type, dtype=AUTOCAST[precision], enabled=precision != "fp32"):
             logits = model(normalize(batch, mean=data.mean, std=data.std))
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-        correct = (logits.argmax(dim=1) == labels).sum()
-        sums += torch.stack([loss.double(), correct.double()])
-        seen += len(labels)
+        yield logits, labels
     model.train(was_training)
-    return reduce_sums(sums, seen)
+
+
+def _loss_and_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+    correct = (logits.argmax(dim=1) == labels).sum()
+    return torch.stack([loss.double(), correct.double()])
+
+
+def _of_all_ranks(rows: Tensor) -> Tensor:
+    """Return the rows of all ranks, those of rank 0 first."""
+    if not dist.is_initialized():
+        return rows
+    parts: list[Tensor] = [rows] * dist.get_world_size()
+    dist.all_gather_object(parts, rows)
+    return torch.cat(parts)
 
 
 def rank_and_world_size() -> tuple[int, int]:

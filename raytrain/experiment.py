@@ -21,6 +21,7 @@ from raytrain.errors import ExperimentError
 from raytrain.recipe import Recipe, as_tuple
 
 MAX_TRIALS = 10_000
+MAX_WORKERS = 4096
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -39,6 +40,8 @@ class Asha(_Section):
     """First rung, the paper's r: no trial is stopped earlier. Epochs, or below 1 a share of them."""
     reduction_factor: Annotated[int | float, Field(gt=1)] = 3
     """The paper's eta: at each rung about 1 in eta goes on; rungs are eta times further apart each."""
+    rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
+    """Stopped trials, the best ones, that run to their end after the others: what stopping missed is then measured."""
 
     @field_validator("grace_period")
     @classmethod
@@ -52,11 +55,39 @@ class Asha(_Section):
         return math.ceil(self.grace_period * epochs) if self.grace_period < 1 else int(self.grace_period)
 
 
+def _range(value: object) -> object:
+    """Refuse a list of workers that is no range; anything else is pydantic's to judge."""
+    if isinstance(value, list | tuple):
+        bounds: list[Any] = list(value)
+        whole = len(bounds) == 2 and all(type(bound) is int for bound in bounds)
+        if not whole or not 1 <= bounds[0] <= bounds[1] <= MAX_WORKERS:
+            raise ValueError(
+                f"{bounds} is no range of workers; give the fewest and the most of 1 to {MAX_WORKERS}, such as [1, 4]"
+            )
+    return as_tuple(value)
+
+
+class Confirm(_Section):
+    """The best configurations of a search are trained again with fresh seeds, without early stopping, and ranked.
+
+    The best of many is flattered by having been chosen: its validation accuracy, and with few test images its test
+    accuracy too, are higher than it deserves. Fresh seeds are not.
+    """
+
+    top: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 3
+    """How many configurations, by mean validation accuracy."""
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (1, 2, 3)
+    """Each is trained once with each; none of them may be a seed of the search."""
+    train_on: Literal["train", "all"] = "train"
+    """all: on the validation images too; accuracies are then those of the last epoch."""
+
+
 class Resources(_Section):
     """What one trial runs on. `auto` is derived from the machine or cluster that is there."""
 
-    workers: Annotated[int, Field(ge=1, le=4096)] = 1
-    """Processes that train one trial together, each on its share of every batch."""
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Annotated[tuple[int, int], BeforeValidator(_range)] = 1
+    """Processes that train one trial together, each on its share of every batch. [1, 4] is elastic: as many of these
+    as the cluster has room for, and when nodes come or go the trial goes on from its checkpoint with more or fewer."""
     gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
     """GPUs per worker; a fraction packs several trials on one GPU. auto: 1 where there are GPUs, else 0."""
     cpus_per_worker: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
@@ -67,6 +98,16 @@ class Resources(_Section):
     """The GPU that each worker must have, as Ray calls it: T4, L4, A10G, A100, H100, ..."""
     custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     """Resources of the cluster's own, such as `bigmem: 1`, that each worker takes from its node."""
+
+    @property
+    def fewest_workers(self) -> int:
+        """The number of workers that a trial does not run without."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """The number of workers that a trial never exceeds."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 @dataclass(frozen=True)
@@ -106,6 +147,8 @@ class Experiment(_Section):
     """Every trial is run once with each; absent means the recipe's own seed."""
     asha: Asha | None = None
     """Early stopping; absent means that every trial runs to the end."""
+    confirm: Confirm | None = None
+    """The best configurations are trained again with fresh seeds after the search; absent means that they are not."""
     resources: Resources = Resources()
     """What one trial runs on."""
 
@@ -154,6 +197,22 @@ class Experiment(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _confirm_is_fresh(self) -> Self:
+        if not self.confirm:
+            return self
+        searched = self.seeds or (self.recipe.seed,)
+        if used := sorted(set(self.confirm.seeds) & set(searched)):
+            raise ValueError(
+                f"confirm.seeds has {used[0]}, which the search uses too; give seeds that chose nothing, such as "
+                f"{[max((*searched, *self.confirm.seeds)) + 1 + n for n in range(len(self.confirm.seeds))]}"
+            )
+        if self.recipe.val_size == 0 and "val_size" not in self.grid:
+            raise ValueError(
+                "confirm chooses by validation accuracy, and val_size is 0; set val_size, or remove confirm"
+            )
+        return self
+
     def replace(self, **changes: Any) -> "Experiment":
         """Return this experiment with `changes`, validated as a new one is."""
         return Experiment.model_validate({**self.model_dump(), **changes})
@@ -188,13 +247,13 @@ class Experiment(_Section):
         return trials
 
     def _refuse_what_cannot_run(self, trials: list[Trial]) -> None:
-        workers = self.resources.workers
-        for size in dict.fromkeys(trial.recipe.batch_size for trial in trials):
-            if size % workers:
-                raise ExperimentError(
-                    f"batch_size {size} cannot be shared equally by {workers} workers; give a multiple "
-                    f"of {workers} such as {max(1, size // workers) * workers}, or other workers"
-                )
+        workers = self.resources.most_workers
+        smallest = min(trial.recipe.batch_size for trial in trials)
+        if smallest < workers:
+            raise ExperimentError(
+                f"batch_size {smallest} is less than one image for each of {workers} workers; "
+                f"give at least {workers}, or fewer workers"
+            )
         if self.asha and any(trial.recipe.val_size == 0 for trial in trials):
             raise ExperimentError(
                 "asha stops trials by validation accuracy, and val_size is 0 in some trials; "

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,33 @@ from raytrain.storage import Folder
 _NAME = "manifest.json"
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What the networks of a run were shown: enough to use one of them without the training images.
+
+    Attributes:
+        dataset: As in the recipe, with the next two.
+        image_size: Height and width in pixels.
+        val_size: Count or share of training images held out.
+        classes: Names of the classes, in the order of the labels.
+        mean: Per channel, by which images were normalised, on the scale [0, 1].
+        std: As `mean`.
+        train: Images to train on, with the next two.
+        val: Images to select by.
+        test: Images to report on.
+    """
+
+    dataset: str
+    image_size: int
+    val_size: float
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: int
+    val: int
+    test: int
+
+
 class Manifest:
     """The manifest of a run folder, written when a session begins and when it ends."""
 
@@ -20,19 +48,33 @@ class Manifest:
         self._content = content
 
     @classmethod
-    def open(cls, folder: Folder, *, data: Mapping[str, str], seeds: Sequence[int], fresh: bool) -> "Manifest":
+    def open(
+        cls,
+        folder: Folder,
+        *,
+        data: Mapping[str, str],
+        inputs: Sequence["Inputs"],
+        seeds: Sequence[int],
+        fresh: bool,
+    ) -> "Manifest":
         """Return the manifest of `folder` as it is, or a new one.
 
         Args:
             folder: The run folder.
             data: Fingerprints of the images that are to be used, by what they are called.
+            inputs: What networks are shown.
             seeds: Those that the experiment names.
             fresh: Leave what is there out of account.
 
         Raises:
             RunFolderError: The run used other images before, or its manifest is damaged.
         """
-        content: dict[str, Any] = {"data": dict(data), "seeds": list(seeds), "sessions": []}
+        content: dict[str, Any] = {
+            "data": dict(data),
+            "inputs": [asdict(one) for one in inputs],
+            "seeds": list(seeds),
+            "sessions": [],
+        }
         if fresh or not folder.exists(_NAME):
             return cls(folder, content)
         try:
@@ -66,6 +108,34 @@ class Manifest:
 
     def _write(self) -> None:
         self._folder.write(_NAME, json.dumps(self._content, indent=1).encode())
+
+
+def read_manifest(folder: Folder) -> dict[str, Any]:
+    """Return the manifest of a run folder.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged.
+    """
+    try:
+        return json.loads(folder.read(_NAME))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{folder}/{_NAME} cannot be read: {error}") from error
+
+
+def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
+    """Return what the networks of a recipe were shown.
+
+    Raises:
+        RunFolderError: The manifest does not say; it is of an older version.
+    """
+    wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
+    for one in manifest.get("inputs", ()):
+        if {name: one[name] for name in wanted} == wanted:
+            lists: dict[str, Any] = {name: tuple(one[name]) for name in ("classes", "mean", "std")}
+            return Inputs(**{**one, **lists})
+    raise RunFolderError(
+        f"the manifest has no entry for {wanted}: the run is of an older raytrain; run its command again with --fresh"
+    )
 
 
 def _now() -> str:

@@ -52,6 +52,7 @@ class FinalMetrics:
         test: On the test set.
         precision: Arithmetic that was used: fp32, bf16 or fp16.
         device: Where, such as "cpu" or a GPU's name.
+        predictions: What the network says about each test image: the content of predictions.npz in base64.
     """
 
     epoch: int
@@ -60,6 +61,7 @@ class FinalMetrics:
     test: Evaluation
     precision: str
     device: str
+    predictions: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What commands print: results to standard output, everything else to standard error."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,13 @@ from rich.console import Console
 from raytrain.errors import ExperimentError
 from raytrain.options import Format
 from raytrain.report import table
-from raytrain.results import TrialResult, ranked
 
 if TYPE_CHECKING:
+    from raytrain.ranking import Ranking
     from raytrain.run import Outcome  # imports torch, and `raytrain results` needs none
 
 
-def say_what_next(outcome: "Outcome", name: str, out: str) -> None:
+def say_what_next(outcome: "Outcome", ranking: "Ranking", *, name: str, out: str) -> None:
     """Say how the run ended, where everything is and what to run next."""
     shown_out = "" if out == "runs" else f" --out {out}"
     if outcome.interrupted:
@@ -30,43 +31,30 @@ def say_what_next(outcome: "Outcome", name: str, out: str) -> None:
     for result in outcome.results:
         if result.error:
             typer.echo(f"{result.trial}: {result.error}", err=True)
-    typer.echo(table.how_to_read(outcome.results), err=True)
+    typer.echo(table.how_to_read(ranking), err=True)
     typer.echo(f"Run folder  {outcome.folder}", err=True)
     typer.echo(f"Again       raytrain results {name}{shown_out} --format md", err=True)
     typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
 
 
-def print_table(results: list[TrialResult]) -> None:
-    """Print the ranked table, fitted to the terminal if there is one."""
+def print_table(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> None:
+    """Print the ranked table, fitted to the terminal if there is one; `chosen` columns only, if any."""
     console = Console()
     if console.is_terminal:
-        console.print(table.terminal_table(results, width=console.width))
+        console.print(table.terminal_table(ranking, width=console.width, chosen=chosen))
     else:
-        typer.echo(table.plain(results), nl=False)
+        typer.echo(table.plain(ranking, chosen=chosen), nl=False)
 
 
-def write_results(runs: dict[str, list[TrialResult]], format_: Format, output: Path | None) -> None:
-    """Write the results of runs, by their names, to a file or to standard output."""
-    several = len(runs) > 1
+def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, chosen: Sequence[str] = ()) -> None:
+    """Write a ranking to a file or to standard output, with the `chosen` columns of the table only, if any."""
     if format_ is Format.table and output is None:
-        for name, results in runs.items():
-            typer.echo(f"{name}:" if several else "", nl=several)
-            print_table(results)
+        print_table(ranking, chosen=chosen)
+        typer.echo(table.how_to_read(ranking), err=True)
         return
     if format_ is Format.parquet and output is None and sys.stdout.isatty():
         raise ExperimentError("--format parquet is not text; name a file with --output, or redirect standard output")
-    if format_ in {Format.table, Format.md}:
-        write = table.plain if format_ is Format.table else table.markdown
-        titled = (f"## {name}\n\n{write(results)}" if several else write(results) for name, results in runs.items())
-        content = "\n".join(titled).encode()
-    else:
-        rows = [
-            ({"run": name} if several else {}) | result.flat()
-            for name, results in runs.items()
-            for result in ranked(results)
-        ]
-        as_text = table.as_csv if format_ is Format.csv else table.as_json
-        content = table.as_parquet(rows) if format_ is Format.parquet else as_text(rows).encode()
+    content = _written(ranking, format_, chosen)
     if output is None:
         sys.stdout.buffer.write(content)
         return
@@ -76,4 +64,19 @@ def write_results(runs: dict[str, list[TrialResult]], format_: Format, output: P
         raise ExperimentError(
             f"{output}: cannot be written: {error.strerror}; name a file in a folder that exists"
         ) from error
-    typer.echo(f"{sum(map(len, runs.values()))} results written to {output}", err=True)
+    typer.echo(f"{sum(one.seeds for one in ranking.standings)} results written to {output}", err=True)
+
+
+def _written(ranking: "Ranking", format_: Format, chosen: Sequence[str]) -> bytes:
+    if format_ is Format.table:
+        return table.plain(ranking, chosen=chosen).encode()
+    if format_ is Format.md:
+        return table.markdown(ranking, chosen=chosen).encode()
+    rows = table.flat_rows(ranking)
+    if unknown := [name for name in chosen if rows and name not in rows[0]]:
+        raise ExperimentError(f"there is no column {unknown[0]!r}; choose among {', '.join(rows[0])}")
+    if chosen:
+        rows = [{name: row[name] for name in chosen} for row in rows]
+    if format_ is Format.parquet:
+        return table.as_parquet(rows)
+    return (table.as_csv(rows) if format_ is Format.csv else table.as_json(rows)).encode()

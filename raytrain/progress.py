@@ -1,10 +1,13 @@
 """Where each trial of a run is now: what the run folder keeps in memory and the live table shows."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from raytrain.experiment import Trial
 from raytrain.results import Status, TrialResult
+
+Stage = Literal["search", "rescue", "confirm"]
+"""What a trial is run for: the experiment itself; the regret of early stopping; the best again with fresh seeds."""
 
 
 @dataclass
@@ -22,6 +25,7 @@ class TrialProgress:
         seconds: Wall-clock time of its epochs.
         attempts: How often it was started.
         result: Once it has ended.
+        stage: What it is run for.
     """
 
     trial: Trial
@@ -34,6 +38,7 @@ class TrialProgress:
     seconds: float = 0.0
     attempts: int = 0
     result: TrialResult | None = None
+    stage: Stage = "search"
 
     def show(self, within_epoch: float) -> None:
         """Say how far the current epoch is, in [0, 1]."""

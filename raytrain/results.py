@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from raytrain.errors import RunFolderError
+from raytrain.predictions import FILE, Predictions
 from raytrain.storage import Folder
 
 Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
+
+Phase = Literal["search", "confirm"]
 
 STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed", "unfinished")
 """How a trial can have ended, best first: this is also the order in which they rank."""
@@ -35,6 +38,7 @@ class TrialResult:
         seconds: Wall-clock time of its epochs.
         attempts: How often it was started, in all.
         error: Why it diverged or failed.
+        phase: search; or confirm, when a configuration that the search chose was trained again with fresh seeds.
     """
 
     trial: str
@@ -52,6 +56,7 @@ class TrialResult:
     seconds: float = 0.0
     attempts: int = 1
     error: str | None = None
+    phase: Phase = "search"
 
     def flat(self) -> dict[str, Any]:
         """Return one row for a table: the recipe's fields beside the rest, a list as its names joined by "+"."""
@@ -84,6 +89,16 @@ def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
         )
 
     return sorted(results, key=key)
+
+
+def configurations(results: Iterable[TrialResult]) -> list[list[TrialResult]]:
+    """Return the results in groups of one recipe whatever its seed, one status and one phase, in order."""
+    groups: dict[str, list[TrialResult]] = {}
+    for result in results:
+        recipe = {name: value for name, value in result.recipe.items() if name != "seed"}
+        run = result.trial.rpartition("/")[0]  # of another run, where several are compared
+        groups.setdefault(json.dumps([run, recipe, result.status, result.phase], sort_keys=True), []).append(result)
+    return list(groups.values())
 
 
 def varied_fields(recipes: Iterable[dict[str, Any]]) -> list[str]:
@@ -127,6 +142,18 @@ def read_results(folder: Folder) -> list[TrialResult]:
         results.pop(line["trial"], None)
         results[line["trial"]] = TrialResult(**line)
     return list(results.values())
+
+
+def read_predictions(folder: Folder, trial: str) -> Predictions | None:
+    """Return what a trial's network says about each test image; None for a trial that did not finish."""
+    there = folder / "trials" / trial
+    return Predictions.from_bytes(there.read(FILE)) if there.exists(FILE) else None
+
+
+def read_all_predictions(folder: Folder, results: Iterable[TrialResult]) -> dict[str, Predictions]:
+    """Return the predictions of the finished trials, by trial, as far as they are there."""
+    read = {result.trial: read_predictions(folder, result.trial) for result in results if result.status == "finished"}
+    return {trial: found for trial, found in read.items() if found is not None}
 
 
 def open_run(run: str, *, out: str) -> Folder:

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 
+from raytrain import stages
 from raytrain.costs import ModelSize, model_size
 from raytrain.data import Splits, load, split
 from raytrain.errors import PreflightError
 from raytrain.experiment import Experiment, Resources, Trial
-from raytrain.manifest import Manifest
+from raytrain.manifest import Inputs, Manifest
 from raytrain.provenance import command_line
 from raytrain.report import table
-from raytrain.results import TrialResult, read_lines
+from raytrain.results import TrialResult, read_all_predictions, read_lines
 from raytrain.run_folder import RunFolder
 from raytrain.storage import Folder
 
@@ -80,17 +81,19 @@ def run(
         RaytrainError: The run cannot start, for one of the reasons in `errors`.
     """
     trials = experiment.trials()
-    splits = load_splits(trials)
+    splits = load_splits(trials, unsplit_too=experiment.confirm is not None and experiment.confirm.train_on == "all")
     folder = Folder.at(out) / experiment.name
     data = {f"{name} at {size} px": images.fingerprint for (name, size, _), images in splits.items()}
     with _storage_errors_explained(folder):
         run_folder = RunFolder.open(folder, experiment, trials, fresh=fresh)
-        manifest = Manifest.open(folder, data=data, seeds=experiment.seeds or (experiment.recipe.seed,), fresh=fresh)
-    pending = run_folder.pending()
-    if not pending:
+        seeds = experiment.seeds or (experiment.recipe.seed,)
+        inputs = [_inputs(key, images) for key, images in splits.items()]
+        manifest = Manifest.open(folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh)
+    if not run_folder.pending() and not stages.advance(run_folder):
         write_tables(run_folder)  # a kill after the last trial may have come before them
         return Outcome(folder, run_folder.results(), trained=0)
-    settled = len(trials) - len(pending)
+    pending = run_folder.pending()
+    settled = len(trials) - len(pending) if run_folder.stage == "search" else 0
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
     interrupted = None
     sizes = partial(_model_sizes, pending, splits)
@@ -103,6 +106,8 @@ def run(
         try:
             with _terminable(), shown(run_folder):
                 run_trials(run_folder, splits)
+                while stages.advance(run_folder):
+                    run_trials(run_folder, splits)
         except KeyboardInterrupt as signal_:
             interrupted = 143 if isinstance(signal_, Terminated) else 130
             run_folder.note("interrupted", exit_code=interrupted)
@@ -143,7 +148,7 @@ def _place_of_work(
         kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
         placement.place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
-    with session.ray_session(address, dashboard=resources.workers > 1, meanwhile=prepare):
+    with session.ray_session(address, dashboard=resources.most_workers > 1, meanwhile=prepare):
         placed = placement.place(resources, nodes=session.nodes(), trials=trials)
         log.info("%s", placed)
         if address:
@@ -155,13 +160,20 @@ def _place_of_work(
         yield partial(tuner.run_trials, placement=placed)
 
 
-def load_splits(trials: list[Trial]) -> SplitsByKey:
-    """Return the images that `trials` need, by `Recipe.data_key`."""
+def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:
+    """Return the images that `trials` need, by `Recipe.data_key`, and as they are without validation split if asked."""
     keys = dict.fromkeys(trial.recipe.data_key for trial in trials)
+    if unsplit_too:
+        keys |= dict.fromkeys((*key[:2], 0) for key in keys)
     datasets = {
         (dataset, size): load(dataset, image_size=size) for dataset, size in dict.fromkeys(key[:2] for key in keys)
     }
     return {key: split(datasets[key[:2]], key[2]) for key in keys}
+
+
+def _inputs(key: tuple[str, int, float], images: Splits) -> Inputs:
+    counts = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
+    return Inputs(*key, images.classes, images.mean, images.std, **counts)
 
 
 def _model_sizes(trials: list[Trial], splits: SplitsByKey) -> dict[str, ModelSize]:
@@ -170,15 +182,18 @@ def _model_sizes(trials: list[Trial], splits: SplitsByKey) -> dict[str, ModelSiz
 
 def write_tables(run_folder: RunFolder) -> None:
     """Derive the run folder's tables from its lines."""
+    from raytrain.ranking import rank  # brings SciPy, for which no trial should wait
+
     folder, results = run_folder.folder, run_folder.results()
-    folder.write("trials.parquet", table.as_parquet([result.flat() for result in results]))
+    ranking = rank(results, read_all_predictions(folder, results))
+    folder.write("trials.parquet", table.as_parquet(table.flat_rows(ranking)))
     epochs = [
         {"trial": trial_id, **row}
         for trial_id in run_folder.progress
         for row in read_lines(run_folder.trial_folder(trial_id), "metrics.jsonl")
     ]
     folder.write("metrics.parquet", table.as_parquet(epochs))
-    text = table.readme(run_folder.experiment.name, results, command=shlex.join(command_line()))
+    text = table.readme(run_folder.experiment.name, ranking, command=shlex.join(command_line()))
     folder.write("README.md", text.encode())
 
 

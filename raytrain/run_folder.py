@@ -4,25 +4,28 @@ A line is appended for everything that happens and tables are derived from the l
 loses nothing that was reported. `progress` is what the live table shows; other threads may read it.
 """
 
+import base64
 import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from raytrain import predictions
 from raytrain.asha import Decision, Rungs
 from raytrain.errors import RunFolderError
 from raytrain.experiment import Experiment, Trial
+from raytrain.experiment_change import refuse_other_experiment
 from raytrain.metrics import Report
-from raytrain.progress import TrialProgress
+from raytrain.progress import Stage, TrialProgress
 from raytrain.results import Status, TrialResult, read_lines, read_results
 from raytrain.storage import Folder
 from raytrain.tensorboard import Scalars
-from raytrain.yaml_source import dump_yaml, parse_value
+from raytrain.yaml_source import dump_yaml
 
 SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Trials that ended like this are not run again: the same recipe would end the same."""
@@ -36,6 +39,7 @@ class RunFolder:
         experiment: What is run.
         progress: Of every trial, by id, in the order in which the experiment lists them.
         events: What was written to events.jsonl since it was opened.
+        stage: Which trials are run now; `stages` goes from one to the next.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class RunFolder:
         self.experiment = experiment
         self.progress = progress
         self.events: list[dict[str, Any]] = []
+        self.stage: Stage = "search"
+        self._rescued: set[str] = set()
         self._fresh = fresh
         self._scalars: dict[str, Scalars] = {}
         self._scratch: Path | None = None
@@ -75,22 +81,43 @@ class RunFolder:
                 raise RunFolderError(f"{folder} is no run folder, so --fresh does not delete it; choose another --name")
             return run
         if folder.exists("experiment.yaml"):
-            _refuse_other_experiment(folder, experiment)
-            run._take_up()
+            refuse_other_experiment(folder, experiment)
+            run._take_up(run.progress.values())
         return run
 
-    def _take_up(self) -> None:
+    def _take_up(self, trials: Iterable[TrialProgress]) -> None:
         results = {result.trial: result for result in read_results(self.folder)}
-        starts = Counter(
-            event["trial"] for event in read_lines(self.folder, "events.jsonl") if event["event"] == "started"
-        )
-        for trial_id, progress in self.progress.items():
+        events = list(read_lines(self.folder, "events.jsonl"))
+        starts = Counter(event["trial"] for event in events if event["event"] == "started")
+        self._rescued = {event["trial"] for event in events if event["event"] == "rescued"}
+        for progress in trials:
+            trial_id = progress.trial.id
             for row in read_lines(self.trial_folder(trial_id), "metrics.jsonl"):
                 progress.take(row)
             progress.attempts = starts[trial_id]
+            if trial_id in self._rescued:
+                progress.stage = "rescue"
             result = results.get(trial_id)
-            if result and result.status in SETTLED:
+            if result and result.status in SETTLED and not (result.status == "stopped" and trial_id in self._rescued):
                 progress.status, progress.result = result.status, result
+
+    def add(self, trials: Mapping[Trial, int], *, stage: Stage) -> None:
+        """Add trials that were chosen by the results of others, with what an earlier session has of them.
+
+        Args:
+            trials: Each with its number of trainable parameters.
+            stage: In which they are run.
+        """
+        added = {
+            trial.id: TrialProgress(trial, parameters=parameters, stage=stage) for trial, parameters in trials.items()
+        }
+        self._take_up(added.values())
+        self.progress = {**self.progress, **added}  # a new dict: others may be reading the old one
+
+    def rescue(self, trial_id: str) -> None:
+        """Have a trial that was stopped run to its end."""
+        progress = self.progress[trial_id]
+        progress.stage, progress.status, progress.result = "rescue", "waiting", None
 
     def begin(self, parameters: Mapping[str, int]) -> None:
         """Make the folder ready to be written to: the experiment in full, and no line that a kill has cut short.
@@ -109,8 +136,12 @@ class RunFolder:
             _mend(self.trial_folder(trial_id), "metrics.jsonl")
 
     def pending(self) -> list[Trial]:
-        """Return the trials that are not settled, in order."""
-        return [progress.trial for progress in self.progress.values() if progress.status not in SETTLED]
+        """Return the trials of this stage that are not settled, in order."""
+        return [
+            progress.trial
+            for progress in self.progress.values()
+            if progress.status not in SETTLED and progress.stage == self.stage
+        ]
 
     def epochs_left(self, trial_id: str) -> int:
         """Return how many epochs of a trial are not on record."""
@@ -140,6 +171,9 @@ class RunFolder:
         progress = self.progress[trial_id]
         progress.status = "running"
         progress.attempts += 1
+        if progress.stage == "rescue" and trial_id not in self._rescued:
+            self._rescued.add(trial_id)
+            self.note("rescued", trial=trial_id, stopped_at=progress.epoch)
         self.note("started", trial=trial_id, attempt=progress.attempts, after_epoch=progress.epoch, where=where)
 
     def reported(self, trial_id: str, report: Report) -> None:
@@ -165,14 +199,16 @@ class RunFolder:
                 "train_accuracy": final.train.accuracy,
             }
             measured |= {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
+            if final.predictions:
+                self.trial_folder(trial_id).write(predictions.FILE, base64.b64decode(final.predictions))
             if final.val:
                 measured |= {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy}
             self._end(progress, "finished", device=final.device, precision=final.precision, **measured)
 
     def rungs(self) -> Rungs | None:
-        """Return ASHA's rungs with the decisions on record, or None if the experiment has no early stopping."""
+        """Return ASHA's rungs with the decisions on record, or None where no trial is stopped early."""
         asha = self.experiment.asha
-        if asha is None:
+        if asha is None or self.stage != "search":
             return None
         epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
         rungs = Rungs(asha.first_rung(epochs), epochs, asha.reduction_factor)
@@ -229,6 +265,7 @@ class RunFolder:
             epochs=progress.epoch,
             seconds=progress.seconds,
             attempts=progress.attempts,
+            phase="confirm" if progress.stage == "confirm" else "search",
             **measured,
         )
 
@@ -277,30 +314,6 @@ def _mend(folder: Folder, name: str) -> None:
     content = folder.read(name) if folder.exists(name) else b""
     if not content.endswith(b"\n") and content:
         folder.write(name, content[: content.rfind(b"\n") + 1])
-
-
-def _refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
-    before = parse_value(folder.read("experiment.yaml").decode(), name=f"{folder}/experiment.yaml")
-    now = experiment.model_dump(mode="json")
-    # where a trial runs does not change what it is
-    differences = _differences({**before, "resources": None}, {**now, "resources": None})
-    if differences:
-        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
-        raise RunFolderError(
-            f"{folder} holds another experiment ({shown}).\n"
-            "Choose another --name, go back to what it was, or start anew with --fresh, which deletes that run."
-        )
-
-
-def _differences(before: object, now: object, path: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys: list[str] = list(dict.fromkeys([*before, *now]))
-        return [
-            difference
-            for key in keys
-            for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if before == now else [f"{path}: {before} there, {now} now"]
 
 
 def _row(report: Report) -> dict[str, Any]:

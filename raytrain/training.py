@@ -21,7 +21,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raytrain import augment, models, optim
-from raytrain.data.batches import DeviceImages, normalize, permutation, steps_per_epoch, training_batches
+from raytrain.data.batches import (
+    DeviceImages,
+    images_per_step,
+    normalize,
+    permutation,
+    steps_per_epoch,
+    training_batches,
+)
 from raytrain.devices import AUTOCAST, choose_precision
 from raytrain.errors import DivergenceError
 from raytrain.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
@@ -98,7 +105,7 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
     """Train from where `state` is to the recipe's last epoch, and yield after each epoch.
 
     Under an initialised `torch.distributed` every rank runs this on the whole data: each takes its share of
-    every batch (`recipe.batch_size` is the global size), gradients are averaged by DistributedDataParallel, and
+    every batch (`recipe.batch_size` is the global size), gradients are averaged over its images, and
     losses and counts are summed over ranks, so all ranks yield the same numbers. BatchNorm normalises by the
     rank's own share of the batch.
 
@@ -123,6 +130,7 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
 def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: TrainingData) -> Evaluation:
     world_size = rank_and_world_size()[1]
     steps = steps_per_epoch(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
+    together = images_per_step(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
     sums = torch.zeros(2, dtype=torch.float64, device=state.device)  # loss, correct
     seen = 0
@@ -141,7 +149,9 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
         smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
         state.optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()
+        # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
+        share = len(targets) * world_size / together
+        state.scaler.scale(loss * share).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
         if state.ema:

@@ -3,6 +3,7 @@
 It knows neither Ray nor the run folder's tables: `reports` yields, and whoever runs the trial passes them on.
 """
 
+import base64
 import copy
 import dataclasses
 import time
@@ -16,8 +17,8 @@ from torch import Tensor
 from raytrain import checkpoint
 from raytrain.background import repeating
 from raytrain.checkpoint import Checkpoint
-from raytrain.data.batches import DeviceImages, steps_per_epoch
-from raytrain.evaluation import TrainingData, evaluate, rank_and_world_size
+from raytrain.data.batches import steps_per_epoch
+from raytrain.evaluation import TrainingData, evaluate, predict, rank_and_world_size
 from raytrain.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.recipe import Recipe
 from raytrain.storage import Folder
@@ -127,11 +128,10 @@ class TrialRun:
             model.load_state_dict(self._best.weights)
         data = self._data
 
-        def measure(images: DeviceImages) -> Evaluation:
-            return evaluate(model, images, data=data, precision=self.state.precision)
-
-        train, test = measure(data.train), measure(data.test)
+        train = evaluate(model, data.train, data=data, precision=self.state.precision)
+        test, predictions = predict(model, data.test, data=data, precision=self.state.precision)
         val = Evaluation(self._best.loss, self._best.accuracy) if self._best else None  # these weights' own
         device = self.state.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        return FinalMetrics(epoch, train, val, test, self.state.precision, name)
+        kept = base64.b64encode(predictions.to_bytes()).decode()
+        return FinalMetrics(epoch, train, val, test, self.state.precision, name, kept)

@@ -75,9 +75,15 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "asha from after the end": ("asha: {grace_period: 99}", "grace_period is 99 epochs and no trial has more than 10"),
     "no workers": ("resources: {workers: 0}", "must be greater than or equal to 1"),
     "a batch that workers cannot share": (
-        "recipe: {batch_size: 100}\nresources: {workers: 3}",
-        "batch_size 100 cannot be shared equally by 3 workers; give a multiple of 3 such as 99",
+        "recipe: {batch_size: 2}\nresources: {workers: 3}",
+        "batch_size 2 is less than one image for each of 3 workers; give at least 3, or fewer workers",
     ),
+    "a range of workers that goes down": (
+        "resources: {workers: [4, 1]}",
+        "[4, 1] is no range of workers; give the fewest",
+    ),
+    "three numbers of workers": ("resources: {workers: [1, 2, 3]}", "[1, 2, 3] is no range of workers"),
+    "a range of workers from none": ("resources: {workers: [0, 2]}", "[0, 2] is no range of workers"),
     "an unknown data set": ("recipe: {dataset: cifar1O}", "did you mean 'cifar10'?"),
     "too much validation": ("recipe: {val_size: 5000, image_size: 8}", "leaves nothing to train on"),
     "too little validation": ("recipe: {val_size: 3, image_size: 8}", "cannot be stratified over 10 classes"),
@@ -113,8 +119,8 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
     "a negative seed": (["tune", "--grid", "g.yaml", "--seeds", "-1"], "seeds.0: given -1"),
     "too many workers": (["train", "--workers", "5000"], "resources.workers: given 5000"),
     "workers that share no batch": (
-        ["train", "--workers", "7"],
-        "batch_size 128 cannot be shared equally by 7 workers",
+        ["train", "--workers", "700"],
+        "batch_size 128 is less than one image for each of 700 workers",
     ),
     "infinite GPUs": (["train", "--gpus", "inf"], "resources.gpus_per_worker: given inf"),
     "several trials": (["train", "g.yaml"], "train runs one trial and g.yaml has 2, which differ in lr"),

@@ -164,7 +164,7 @@ def test_json_is_all_that_stands_on_stdout(grid: str):
     rows = json.loads(result.stdout)
     assert [row["status"] for row in rows] == ["finished", "finished"]
     assert {row["trial"] for row in rows} == {r.trial for r in read_results(Folder.at("runs/x"))}
-    assert rows[0]["val_accuracy"] >= rows[1]["val_accuracy"]
+    assert rows[0]["test_accuracy"] >= rows[1]["test_accuracy"]
 
 
 def test_quiet_prints_only_the_results(grid: str):
@@ -275,6 +275,25 @@ def test_results_of_several_runs_are_ranked_together(grid: str):
     call("train", grid, "--set", "lr=0.3", "--local", "-q", "--name", "y")
     rows = json.loads(call("results", "x", "y", "-f", "json").stdout)
     assert sorted(row["lr"] for row in rows) == [0.01, 0.02, 0.3]
+    table = call("results", "x", "y", "--sort", "lr", "--columns", "run,lr,seconds").stdout.split("\n")
+    assert [line.split()[:2] for line in table[3:6]] == [["x", "0.01"], ["x", "0.02"], ["y", "0.3"]]
+    assert len(json.loads(call("results", "x", "y", "--json", "--top", "1").stdout)) == 1
+
+
+def test_a_claim_that_does_not_hold_ends_with_9(finished: str):
+    assert call("results", finished, "--assert", "test_accuracy >= 0", "--assert", "finished == 2").exit_code == 0
+    result = call("results", finished, "--assert", "test_accuracy >= 0", "--assert", "finished > 2")
+    assert result.exit_code == 9
+    assert "raytrain: does not hold: finished > 2: finished is 2" in result.stderr
+    assert call("results", finished, "--assert", "finished").exit_code == 2
+
+
+def test_only_asked_for_columns_are_written(finished: str):
+    rows = json.loads(call("results", finished, "--json", "--columns", "lr,test_accuracy").stdout)
+    assert [list(row) for row in rows] == [["lr", "test_accuracy"]] * 2
+    refused = call("results", finished, "-f", "csv", "--columns", "lr,speed")
+    assert refused.exit_code == 2
+    assert "there is no column 'speed'" in refused.stderr
 
 
 @pytest.mark.usefixtures("finished")

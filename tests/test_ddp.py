@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    width=2, image_size=8, batch_size=16, lr=0.01, precision="fp32", epochs=3, ema_decay=0.5, track_test=True
+    width=2, image_size=8, batch_size=15, lr=0.01, precision="fp32", epochs=3, ema_decay=0.5, track_test=True
 )
 
 
@@ -56,7 +56,7 @@ def differing(one, other):
 
 
 def step_on_two_shares(model, optimizer, shares, data):
-    """Take a step on the mean of the two shares' gradients; BatchNorm normalises each share by itself."""
+    """Take a step on the mean over the images of both shares; BatchNorm normalises each share by itself."""
     optimizer.zero_grad()
     losses = []
     kept = copy.deepcopy(model.state_dict())
@@ -64,8 +64,9 @@ def step_on_two_shares(model, optimizer, shares, data):
         images = data.train.images[shares[rank]].permute(0, 3, 1, 2)
         logits = model(normalize(images, mean=data.mean, std=data.std))
         loss = F.cross_entropy(logits, data.train.labels[shares[rank]])
-        (loss / 2).backward()
-        losses.append(loss.item())
+        weight = len(shares[rank]) / sum(map(len, shares))  # 8 images and 7
+        (loss * weight).backward()
+        losses.append(loss.item() * weight)
         if rank == 1:  # the running statistics that stay are rank 0's
             model.load_state_dict(kept)
     optimizer.step()
@@ -92,13 +93,13 @@ def test_two_ranks_equal_one_slow_loop_over_the_two_shares(ranks, splits):
         order = permutation(len(data.train), seed=RECIPE.seed, epoch=epoch)
         losses = []
         for step in range(3):
-            rows = order[16 * step : 16 * step + 16]
+            rows = order[15 * step : 15 * step + 15]
             progress = torch.tensor((3 * epoch + step) / 9, dtype=torch.float64)
             for group in optimizer.param_groups:
                 group["lr"] = float(RECIPE.lr * (1 + torch.cos(torch.pi * progress)) / 2)
             losses += step_on_two_shares(model, optimizer, [rows[0::2], rows[1::2]], data)
         reported = ranks[0]["reports"][epoch]["metrics"]["train_loss"]
-        assert reported == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+        assert reported == pytest.approx(sum(losses) / 3, rel=1e-5)
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(ranks[0]["state"]["model"][name], tensor, rtol=1e-3, atol=1e-5)
 
@@ -116,7 +117,7 @@ def test_metrics_are_those_of_the_weights_that_rank_0_saves(ranks, splits):
 
 def test_running_accuracy_counts_the_images_of_both_ranks(ranks):
     for report in ranks[0]["reports"]:
-        correct = report["metrics"]["train_accuracy"] * 48
+        correct = report["metrics"]["train_accuracy"] * 45
         assert correct == pytest.approx(round(correct), abs=1e-9)
 
 

@@ -165,6 +165,7 @@ def test_an_id_is_the_same_in_another_process_and_experiment():
         ({"resources": {"workers": 0}}, "greater than or equal to 1"),
         ({"resources": {"workers": 5000}}, "less than or equal to 4096"),
         ({"resources": {"workers": True}}, "integer"),
+        ({"resources": {"workers": [True, 2]}}, "no range of workers"),
         ({"resources": {"gpus_per_worker": -1}}, "greater than or equal to 0"),
         ({"resources": {"gpus_per_worker": math.inf}}, "finite"),
         ({"resources": {"cpus_per_worker": 0}}, "greater than or equal to 1"),
@@ -194,11 +195,10 @@ def test_a_plain_name_is_taken(name: str):
         ({"asha": {}, "grid": {"val_size": [0.1, 0]}}, "val_size is 0 in some trials"),
         ({"asha": {}, "include": [{"val_size": 0}]}, "val_size is 0 in some trials"),
         (
-            {"recipe": {"batch_size": 10}, "resources": {"workers": 4}},
-            "batch_size 10 cannot be shared equally by 4 workers; give a multiple of 4 such as 8,",
+            {"recipe": {"batch_size": 3}, "resources": {"workers": 4}},
+            "batch_size 3 is less than one image for each of 4 workers; give at least 4,",
         ),
-        ({"grid": {"batch_size": [8, 9]}, "resources": {"workers": 2}}, "batch_size 9 cannot be shared"),
-        ({"recipe": {"batch_size": 3}, "resources": {"workers": 4}}, "a multiple of 4 such as 4,"),
+        ({"grid": {"batch_size": [8, 2]}, "resources": {"workers": [1, 3]}}, "batch_size 2 is less than one image"),
     ],
 )
 def test_trials_that_cannot_be_run_are_refused(keys: dict[str, Any], message: str):

@@ -21,7 +21,8 @@ from raytrain import __version__
 from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
 from raytrain.experiment import Experiment
-from raytrain.results import TrialResult, read_results
+from raytrain.manifest import inputs_of
+from raytrain.results import TrialResult, read_predictions, read_results
 from raytrain.run import Outcome, run
 from raytrain.run_folder import RunFolder
 
@@ -61,7 +62,12 @@ def test_a_run_leaves_tables_that_say_what_its_lines_say(tmp_path: Path, keys: d
     assert {r.trial: r for r in results} == {r.trial: r for r in outcome.results}
     assert {r.status for r in results} == {"finished"}
     rows = {row["trial"]: row for row in table(folder / "trials.parquet")}
-    assert rows == {r.trial: r.flat() for r in results}
+    for result in results:
+        assert rows[result.trial].items() >= result.flat().items()
+        predictions = read_predictions(outcome.folder, result.trial)
+        assert predictions is not None
+        assert predictions.accuracy == result.test_accuracy
+        assert rows[result.trial]["test_accuracy_low"] < predictions.accuracy < rows[result.trial]["test_accuracy_high"]
     epochs = table(folder / "metrics.parquet")
     assert sorted((row["trial"], row["epoch"]) for row in epochs) == sorted(
         (r.trial, e) for r in results for e in (1, 2)
@@ -99,6 +105,11 @@ def test_the_manifest_says_what_ran_where_on_what(
     assert session["machine"]["memory_bytes"] > 2**28
     assert manifest["data"] == {f"{tiny_images} at 8 px": load(tiny_images, image_size=8).fingerprint}
     assert manifest["seeds"] == [3, 4]
+    inputs = inputs_of(manifest, keys["recipe"])
+    assert (inputs.classes, inputs.train, inputs.val, inputs.test) == (("bright", "dark"), 32, 8, 10)
+    assert all(0 < value < 1 for value in (*inputs.mean, *inputs.std))
+    with pytest.raises(RunFolderError, match="the run is of an older raytrain"):
+        inputs_of({}, keys["recipe"])
     assert "`raytrain tune --grid 'a b.yaml'`" in (tmp_path / "x" / "README.md").read_text()
 
 

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from raytrain.results import TrialResult, read_results
 from raytrain.storage import Folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")

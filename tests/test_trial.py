@@ -12,7 +12,7 @@ import torch
 
 from raytrain import checkpoint, training, trial
 from raytrain.errors import DivergenceError
-from raytrain.evaluation import Evaluation, evaluate
+from raytrain.evaluation import Evaluation, evaluate, predict
 from raytrain.recipe import Recipe
 from raytrain.storage import Folder
 from raytrain.trial import Report, TrialRun
@@ -179,12 +179,16 @@ def test_without_a_validation_split_the_last_epoch_is_measured(make_data, tmp_pa
 def test_the_test_set_is_read_once(data, tmp_path, monkeypatch):
     evaluated = []
 
-    def counting(model, images, **arguments):
-        evaluated.append(images is data.test)
-        return evaluate(model, images, **arguments)
+    def counting(measure):
+        def counted(model, images, **arguments):
+            evaluated.append(images is data.test)
+            return measure(model, images, **arguments)
 
-    monkeypatch.setattr(training, "evaluate", counting)
-    monkeypatch.setattr(trial, "evaluate", counting)
+        return counted
+
+    monkeypatch.setattr(training, "evaluate", counting(evaluate))
+    monkeypatch.setattr(trial, "evaluate", counting(evaluate))
+    monkeypatch.setattr(trial, "predict", counting(predict))
     list(trial_run(data, tmp_path).reports())
     assert sum(evaluated) == 1
 

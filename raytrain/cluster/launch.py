@@ -1,12 +1,15 @@
 """`ray up` and `ray down` with a check before and the clock running."""
 
+import contextlib
 import copy
 import json
+import logging
 import os
 import secrets
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,10 @@ import platformdirs
 from raytrain.cluster_file import ClusterFile, Finding, findings
 from raytrain.errors import ClusterError, ExperimentError
 
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 20
+"""How long `ray stop` may take on a worker."""
 TOKEN = Path.home() / ".ray" / "auth_token"
 """Where Ray looks for the token, here and on the nodes."""
 
@@ -65,6 +72,8 @@ def down(file: ClusterFile, path: Path) -> float | None:
         ClusterError: `ray down` failed; what it printed says why.
     """
     _ray("down", "--yes", str(path), provider=file.provider)
+    if file.provider == "local":
+        _stop_workers(file)
     state = _read_state()
     started = state.pop(file.name, None)
     _write_state(state)
@@ -90,6 +99,37 @@ def make_token() -> None:
         return
     with os.fdopen(handle, "w") as stream:
         stream.write(secrets.token_hex(32))
+
+
+def _stop_workers(file: ClusterFile) -> None:
+    """Run `ray stop` on each worker over ssh: of machines that stay, `ray down` stops the head only.
+
+    One that does not answer is left to itself: its Ray ends when it has missed the head for a minute.
+    """
+    from ray.autoscaler._private.commands import _bootstrap_config  # pyright: ignore[reportPrivateUsage]
+    from ray.autoscaler._private.providers import _get_node_provider  # pyright: ignore[reportPrivateUsage]
+
+    with contextlib.redirect_stdout(sys.stderr):
+        config = _bootstrap_config(copy.deepcopy(file.values), no_config_cache=True)
+        provider = _get_node_provider(config["provider"], config["cluster_name"])
+
+    def stop(address: str) -> None:
+        runner = provider.get_command_runner(
+            "",
+            address,
+            config["auth"],
+            config["cluster_name"],
+            subprocess,
+            use_internal_ip=False,
+            docker_config=config.get("docker"),
+        )
+        try:
+            runner.run("ray stop", timeout=STOP_TIMEOUT_S)
+        except Exception:  # noqa: BLE001 (Ray's runners raise what ssh and docker give them)
+            log.warning("the worker %s could not be reached; its Ray ends by itself within about a minute", address)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(stop, file.values["provider"].get("worker_ips", ())))
 
 
 def _ray(*arguments: str, provider: str) -> None:

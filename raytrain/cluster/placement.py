@@ -20,11 +20,12 @@ class Placement:
     """How trials are laid on a cluster.
 
     Attributes:
-        workers: Processes per trial.
+        workers: Processes per trial; the most, if it is elastic.
         cpus: Cores, and so threads, per worker.
         gpus: GPUs per worker; may be a fraction.
         concurrent: Trials at one time.
         custom: Other resources per worker, by Ray's names for them.
+        fewest: Processes that an elastic trial can do with; None for one that needs all of them.
     """
 
     workers: int
@@ -32,6 +33,7 @@ class Placement:
     gpus: float
     concurrent: int
     custom: dict[str, float] = field(default_factory=dict[str, float])
+    fewest: int | None = None
 
     def per_worker(self, *, cpus: float | None = None) -> dict[str, float]:
         """Return what Ray is asked for a worker, with other CPUs than its own if given."""
@@ -42,11 +44,9 @@ class Placement:
         gpus = f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
         each = f"{self.cpus} CPU{'s' if self.cpus != 1 else ''}{gpus}"
         shared = "; trials share GPUs, so their seconds are not those of a GPU alone" if 0 < self.gpus < 1 else ""
-        return (
-            f"{self.concurrent} at a time, each on "
-            + (f"{self.workers} × {each}" if self.workers > 1 else each)
-            + shared
-        )
+        least = "" if self.fewest is None else f"{self.fewest} to "
+        many = f"{least}{self.workers} × " if self.workers > 1 else ""
+        return f"{self.concurrent} at a time, each on {many}{each}{shared}"
 
 
 def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials: int) -> Placement:
@@ -80,12 +80,13 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
         cpus = _cpus_per_worker(resources, nodes=nodes, gpus=gpus, trials=trials)
     wanted = {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **custom}
     slots = sum(min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes)
-    concurrent = slots // resources.workers
-    if concurrent < 1:
+    # elastic trials share what there is by turns: one at a time may grow to its most, or two would starve each other
+    concurrent = max(1, slots // resources.most_workers)
+    if slots < resources.fewest_workers:
         kinds = "".join(
             f", {name}" if amount == A_LITTLE else f", {amount:g} {name}" for name, amount in custom.items()
         )
-        need = f"{resources.workers} × ({cpus} CPU{f', {gpus:g} GPU' if gpus else ''}{kinds})"
+        need = f"{resources.fewest_workers} × ({cpus} CPU{f', {gpus:g} GPU' if gpus else ''}{kinds})"
         having = f", of which {len(nodes)} with {kinds[2:]}" if custom else ""
         raise PreflightError(
             f"no trial fits: one needs {need}; there are {cpus_total:g} CPUs and {gpus_total:g} GPUs on "
@@ -94,7 +95,9 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
         )
     if resources.max_concurrent != "auto":
         concurrent = min(concurrent, resources.max_concurrent)
-    return Placement(resources.workers, cpus, gpus, min(concurrent, trials), custom)
+    elastic = resources.fewest_workers < resources.most_workers
+    fewest = resources.fewest_workers if elastic else None
+    return Placement(resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest)
 
 
 def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float]], gpus: float, trials: int) -> int:
@@ -105,6 +108,6 @@ def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float
     else:
         usable = [node for node in nodes if node.get("CPU", 0) >= 1]
         cores = sum(node["CPU"] for node in usable)
-        wanted = min(at_once * resources.workers, cores)
+        wanted = min(at_once * resources.most_workers, cores)
         shares = [min(node["CPU"], cores // wanted) for node in usable] if wanted else []
     return max(1, int(min(shares, default=1)))

@@ -21,6 +21,8 @@ WORKER_RETRIES = 2
 """How often the workers of a trial are started again after one has died."""
 CONTROLLER_RETRIES = 5
 """How often Train may fail to place or start the workers; its own default is for ever."""
+RESIZE_INTERVAL_S = 10.0
+"""How often an elastic trial looks whether the cluster has room for more workers."""
 
 
 def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placement) -> None:
@@ -56,7 +58,8 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
         _loop_of_a_rank,
         train_loop_config={"job": vars(job), "splits": splits, "placement": vars(placement)},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=placement.workers,
+            num_workers=placement.workers if placement.fewest is None else (placement.fewest, placement.workers),
+            elastic_resize_monitor_interval_s=RESIZE_INTERVAL_S,
             use_gpu=placement.gpus > 0,
             resources_per_worker=placement.per_worker(cpus=placement.cpus - COORDINATOR_CPUS),
         ),

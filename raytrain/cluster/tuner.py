@@ -66,7 +66,7 @@ def run_trials(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(scratch),
-            callbacks=[_Recorder(run, scheduler, costs)],
+            callbacks=[_Recorder(run, scheduler, costs, workers=placement.workers)],
             failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
             verbose=0,
         ),
@@ -139,14 +139,17 @@ def _id(trial: TuneTrial) -> str:
 class _Recorder(tune.Callback):
     """Tells the run folder what Tune reports, in this process."""
 
-    def __init__(self, run: RunFolder, scheduler: RecordedASHA | None, costs: Costs) -> None:
+    def __init__(self, run: RunFolder, scheduler: RecordedASHA | None, costs: Costs, *, workers: int) -> None:
         self._run = run
         self._scheduler = scheduler
         self._costs = costs
+        self._asked = workers
+        self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         self._hosts[_id(trial)] = [platform.node()]
+        self._workers[_id(trial)] = self._asked
         self._run.started(_id(trial))
 
     def on_trial_result(
@@ -157,6 +160,9 @@ class _Recorder(tune.Callback):
         if result.get("hosts", self._hosts[trial_id]) != self._hosts[trial_id]:
             self._hosts[trial_id] = result["hosts"]
             self._run.note("elsewhere", trial=trial_id, hosts=result["hosts"])
+        if result.get("workers", self._workers[trial_id]) != self._workers[trial_id]:
+            self._workers[trial_id] = result["workers"]
+            self._run.note("resized", trial=trial_id, workers=result["workers"])
         if "report" in result:
             report = Report.from_dict(result["report"])
             self._run.reported(trial_id, report)

@@ -70,10 +70,12 @@ def train_trial(
             board.put(job.trial_id, "progress", {"within_epoch": within_epoch, "pid": os.getpid()})
 
     hosts = _hosts()
+    workers = rank_and_world_size()[1]
     with run.watched(publish):
         try:
             for item in run.reports(after=job.after_epoch):
-                message: dict[str, Any] = {"epoch": item.metrics.epoch, "report": item.as_dict(), "hosts": hosts}
+                message: dict[str, Any] = {"epoch": item.metrics.epoch, "report": item.as_dict()}
+                message |= {"hosts": hosts, "workers": workers}
                 # ASHA judges what has a val_accuracy; a trial at its end is not judged
                 if item.metrics.val and not item.final:
                     message["val_accuracy"] = item.metrics.val.accuracy

@@ -81,6 +81,11 @@ def steps_per_epoch(n: int, *, batch_size: int, world_size: int = 1) -> int:
     return max(1, n // batch_size)
 
 
+def images_per_step(n: int, *, batch_size: int, world_size: int = 1) -> int:
+    """Return how many images all ranks together take in each step of an epoch of `n` images."""
+    return min(batch_size, n - n % world_size)
+
+
 def training_batches(
     data: DeviceImages, *, batch_size: int, order: Tensor, rank: int = 0, world_size: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -88,7 +93,7 @@ def training_batches(
 
     Args:
         data: All training images, on every rank.
-        batch_size: Images per step over all ranks, a multiple of `world_size`.
+        batch_size: Images per step over all ranks; what does not divide by them goes to the first ones.
         order: (n,) int64, rows of `data`; batch k is `order[k * batch_size:(k + 1) * batch_size]`.
         rank: Takes every `world_size`-th image of a batch, from this one on.
         world_size: How many ranks share a batch.
@@ -101,7 +106,7 @@ def training_batches(
     """
     n = len(order)
     steps = steps_per_epoch(n, batch_size=batch_size, world_size=world_size)
-    size = min(batch_size, n - n % world_size)
+    size = images_per_step(n, batch_size=batch_size, world_size=world_size)
     order = order.to(data.images.device)
     for step in range(steps):
         rows = order[step * size : (step + 1) * size][rank::world_size]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
@@ -46,8 +47,7 @@ class _Lines:
         self._events += len(events)
         for event in events:
             if event["event"] != "rung" and "trial" in event:
-                what = f"on {', '.join(event['hosts'])}" if event["event"] == "elsewhere" else str(event["event"])
-                yield self._line(event["trial"], what)
+                yield self._line(event["trial"], _what(event))
         now = time.monotonic()
         for trial_id, progress in self._run.progress.items():
             if progress.status != "running":
@@ -69,3 +69,11 @@ class _Lines:
         if what not in {"started"} and progress.result and what == progress.result.status:
             what = status(progress.result)
         return f"{time.strftime('%H:%M:%S')}  {trial_id}  {what}{accuracies}"
+
+
+def _what(event: dict[str, Any]) -> str:
+    if event["event"] == "elsewhere":
+        return f"on {', '.join(event['hosts'])}"
+    if event["event"] == "resized":
+        return f"with {event['workers']} worker{'s' if event['workers'] != 1 else ''}"
+    return str(event["event"])

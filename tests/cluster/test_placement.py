@@ -95,6 +95,15 @@ def test_all_concurrent_trials_fit_the_cluster_together(
     assert placement.concurrent * workers * placement.gpus <= sum(gpus[: len(cores)])
 
 
+def test_an_elastic_trial_runs_on_what_there_is() -> None:
+    placement = place(Resources(workers=(1, 4)), nodes=CLOUD, trials=5)
+    assert (placement.concurrent, placement.workers, placement.fewest) == (1, 4, 1)
+    assert str(placement) == "1 at a time, each on 1 to 4 × 8 CPUs and 1 GPU"
+    assert place(Resources(workers=(1, 2)), nodes=[*CLOUD, *CLOUD], trials=5).concurrent == 2
+    with pytest.raises(PreflightError, match="one needs 3 × "):
+        place(Resources(workers=(3, 4)), nodes=CLOUD, trials=1)
+
+
 MIXED = [{"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0, "accelerator_type:L4": 1.0}, {"CPU": 8.0, "GPU": 1.0, "bigmem": 2.0}]
 
 

@@ -9,9 +9,11 @@ import pytest
 from pyarrow import parquet
 from rich.console import Console
 
+from raytrain.errors import ExperimentError
+from raytrain.ranking import Ranking, rank
 from raytrain.recipe import Recipe
 from raytrain.report import table
-from raytrain.results import TrialResult, ranked
+from raytrain.results import TrialResult
 
 
 def result(status: str = "finished", *, recipe: dict[str, Any] | None = None, **fields: Any) -> TrialResult:
@@ -30,14 +32,21 @@ RESULTS = [
 ]
 
 
+RANKING = rank(RESULTS, {})
+
+
+def ranking(*results: TrialResult) -> Ranking:
+    return rank(results, {})
+
+
 def column(name: str) -> list[str]:
-    index = table.headings(RESULTS).index(name)
-    return [row[index] for row in table.rows(RESULTS)]
+    index = table.headings(RANKING).index(name)
+    return [row[index] for row in table.rows(RANKING)]
 
 
-def test_rows_are_ranked_and_only_finished_trials_have_a_rank():
-    assert column("rank") == ["1", "2", "–", "–", "–", "–"]
-    assert column("lr") == ["0.4", "0.1", "0.3", "5", "0.2", "0.5"]
+def test_rows_are_ranked_by_test_accuracy_and_only_finished_trials_have_a_rank():
+    assert column("rank") == ["1", "1=", "–", "–", "–", "–"]  # without predictions nothing tells the two apart
+    assert column("lr") == ["0.1", "0.4", "0.3", "5", "0.2", "0.5"]
 
 
 def test_how_a_trial_ended_is_said_with_its_epoch():
@@ -46,8 +55,8 @@ def test_how_a_trial_ended_is_said_with_its_epoch():
 
 
 def test_accuracies_are_per_cent_with_two_decimals_and_a_dash_where_there_is_none():
-    assert column("val accuracy %") == ["90.00", "87.50", "50.00", "–", "–", "–"]
-    assert column("train accuracy %")[:3] == ["50.00", "100.00", "–"]
+    assert column("val accuracy %") == ["87.50", "90.00", "50.00", "–", "–", "–"]
+    assert column("train accuracy %")[:3] == ["100.00", "50.00", "–"]
 
 
 def test_parameters_are_in_millions_and_seconds_have_a_decimal():
@@ -56,14 +65,41 @@ def test_parameters_are_in_millions_and_seconds_have_a_decimal():
 
 
 def test_a_trial_is_named_by_its_digest():
-    assert column("trial") == [r.trial.rpartition("-")[2] for r in ranked(RESULTS)]
+    assert column("trial") == [one.results[0].trial.rpartition("-")[2] for one in RANKING.standings]
 
 
 def test_only_fields_that_differ_have_a_column():
-    fixed = table.headings(RESULTS[:1])
-    several = [result(recipe={"seed": 1, "augment": ["crop", "flip"]}), result(recipe={"seed": 2})]
-    assert [name for name in table.headings(several) if name not in fixed] == ["augment", "seed"]
+    fixed = table.headings(ranking(RESULTS[0]))
+    several = ranking(result(recipe={"augment": ["crop", "flip"]}, test_accuracy=0.9), result(test_accuracy=0.8))
+    assert [name for name in table.headings(several) if name not in fixed] == ["augment"]
     assert [row[3] for row in table.rows(several)] == ["crop+flip", "none"]
+
+
+def test_seeds_of_a_configuration_are_one_row_with_their_means_and_their_interval():
+    seeds = [result(recipe={"seed": n}, test_accuracy=0.8 + n / 100, train_accuracy=0.9, seconds=n) for n in range(3)]
+    several = ranking(*seeds)
+    (row,) = table.rows(several)
+    cells = dict(zip(table.headings(several), row, strict=True))
+    assert "seed" not in cells
+    assert (cells["seeds"], cells["test accuracy %"], cells["seconds"]) == ("3", "81.00", "1.0")
+    assert cells["95 % interval"] == "78.52 to 83.48"  # 81 ± 4.3027 / sqrt(3)
+    assert cells["trial"].endswith(" +2")
+
+
+def test_trials_of_several_runs_are_named_with_their_run():
+    several = ranking(result(trial="one/a-1", test_accuracy=0.9), result(trial="two/a-1", test_accuracy=0.8))
+    assert table.headings(several)[1] == "run"
+    assert [row[1] for row in table.rows(several)] == ["one", "two"]
+
+
+def test_chosen_columns_are_shown_whatever_the_width():
+    console = Console(file=io.StringIO(), width=20, record=True)
+    console.print(table.terminal_table(RANKING, width=20, chosen=["lr", "test"]))
+    assert console.export_text().split()[:3] == ["lr", "test", "%"]
+    assert table.markdown(RANKING, chosen=["rank", "test"]).startswith("| rank | test accuracy % |\n| --: | --: |\n")
+    for write in (table.plain, table.markdown):
+        with pytest.raises(ExperimentError, match="there is no column 'tset'; choose among rank, trial, architecture"):
+            write(RANKING, chosen=["tset"])
 
 
 @pytest.mark.parametrize(
@@ -75,35 +111,36 @@ def test_a_cell_shows_a_field_shortly(value: object, shown: str):
 
 
 def test_markdown_is_a_table_of_equal_rows():
-    lines = table.markdown(RESULTS).splitlines()
+    lines = table.markdown(RANKING).splitlines()
     assert len(lines) == 2 + len(RESULTS)
     assert len({line.count("|") for line in lines}) == 1
     assert set(lines[1]) <= set("|:- ")
 
 
 def test_a_bar_in_a_cell_does_not_end_it_in_markdown():
-    several = [result(recipe={"dataset": "a|b"}), result(recipe={"dataset": "c"})]
+    several = ranking(result(recipe={"dataset": "a|b"}), result(recipe={"dataset": "c"}))
     assert r"| a\|b |" in table.markdown(several)
 
 
 def test_plain_text_has_every_cell_on_one_line_and_no_trailing_spaces():
-    lines = table.plain(RESULTS).splitlines()
-    for row in table.rows(RESULTS):
+    lines = table.plain(RANKING).splitlines()
+    for row in table.rows(RANKING):
         assert any(all(text in line for text in row) for line in lines)
     assert all(line == line.rstrip() for line in lines)
 
 
 def test_brackets_in_a_path_are_no_markup():
-    several = [result(recipe={"dataset": "[red]a"}), result(recipe={"dataset": "[/nothing]"})]
+    several = ranking(result(recipe={"dataset": "[red]a"}), result(recipe={"dataset": "[/nothing]"}))
     assert "[red]a" in table.plain(several)
     assert "[/nothing]" in table.plain(several)
 
 
 def test_json_and_csv_hold_the_same_ranked_rows_with_all_recipe_fields():
-    flat = [result.flat() for result in ranked(RESULTS)]
+    flat = table.flat_rows(RANKING)
     objects = json.loads(table.as_json(flat))
     rows = list(csv.DictReader(io.StringIO(table.as_csv(flat))))
-    assert objects == [r.flat() for r in ranked(RESULTS)]
+    assert objects == flat
+    assert [row["trial"] for row in flat] == [one.results[0].trial for one in RANKING.standings]
     assert [{key: "" if v is None else str(v) for key, v in o.items()} for o in objects] == rows
     assert set(Recipe.model_fields) - {"epochs"} <= rows[0].keys()
 
@@ -126,19 +163,19 @@ def test_no_results_give_empty_tables():
     assert json.loads(table.as_json([])) == []
     assert table.as_csv([]).strip() == ""
     assert parquet.read_table(io.BytesIO(table.as_parquet([]))).num_rows == 0
-    assert table.markdown([]).startswith("| rank |")
-    assert "rank" in table.plain([])
+    assert table.markdown(ranking()).startswith("| rank |")
+    assert "rank" in table.plain(ranking())
 
 
 def test_the_readme_says_how_it_was_ranked_and_with_which_command():
-    text = table.readme("lr", RESULTS, command="raytrain tune --grid lr.yaml")
+    text = table.readme("lr", RANKING, command="raytrain tune --grid lr.yaml")
     assert text.startswith("# lr\n\n| rank |")
     assert "best epoch on the validation split" in text
     assert "Command: `raytrain tune --grid lr.yaml`" in text
 
 
 def test_the_readme_warns_where_the_test_set_ranked():
-    text = table.readme("x", [result(test_accuracy=0.9, test_loss=0.1)], command="c")
+    text = table.readme("x", ranking(result(test_accuracy=0.9, test_loss=0.1)), command="c")
     assert "no validation split" in text
     assert "flatters" in text
 
@@ -146,7 +183,7 @@ def test_the_readme_warns_where_the_test_set_ranked():
 @pytest.mark.parametrize("width", [200, 100, 80])
 def test_a_narrow_terminal_gets_fewer_columns_and_whole_cells(width: int):
     console = Console(file=io.StringIO(), width=width, record=True)
-    console.print(table.terminal_table(RESULTS, width=width))
+    console.print(table.terminal_table(RANKING, width=width))
     lines = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
     assert all(len(line) <= width for line in lines)
     assert len(lines) == len(RESULTS) + 2  # the heading and its rule: no cell is wrapped

@@ -1,0 +1,113 @@
+"""What a trained network says about each test image: kept for every finished trial, 20 KB for CIFAR-10.
+
+From them come, without the images and without a network: which classes are confused, which images every trial misses,
+tests on pairs of trials, and what the trials know together.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.errors import RunFolderError
+
+FILE = "predictions.npz"
+"""Name of the file in a trial's folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The class that a network gives each test image, in the order of the test set.
+
+    Attributes:
+        labels: (N,) int64, the true classes.
+        predicted: (N,) int64, the most probable classes.
+        probabilities: (N,) float32, how probable each of them is, in [0, 1].
+    """
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """(N,) Whether each image is told right."""
+        return self.predicted == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that are told right, in [0, 1]."""
+        return float(self.correct.mean())
+
+    def to_bytes(self) -> bytes:
+        """Return the content of an npz file: classes in as few bits as they need, probabilities to 3 digits."""
+        classes = np.min_scalar_type(int(max(self.labels.max(initial=0), self.predicted.max(initial=0))))
+        stream = io.BytesIO()
+        np.savez_compressed(
+            stream,
+            labels=self.labels.astype(classes),
+            predicted=self.predicted.astype(classes),
+            probabilities=self.probabilities.astype(np.float16),
+        )
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Predictions":
+        """Return the predictions that `to_bytes` wrote.
+
+        Raises:
+            RunFolderError: The content is something else, or damaged.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return cls(
+                    arrays["labels"].astype(np.int64),
+                    arrays["predicted"].astype(np.int64),
+                    arrays["probabilities"].astype(np.float32),
+                )
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise RunFolderError(f"{FILE} is damaged: {error}") from error
+
+
+def confusion(predictions: Predictions, *, classes: int) -> NDArray[np.int64]:
+    """Return how often each class (row) is taken for each (column), (classes, classes)."""
+    counts = np.bincount(predictions.labels * classes + predictions.predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes)
+
+
+def class_accuracies(predictions: Predictions, *, classes: int) -> NDArray[np.float64]:
+    """Return the share of each class's images that are told right, (classes,); NaN for a class without images."""
+    table = confusion(predictions, classes=classes)
+    totals = table.sum(axis=1)
+    return np.divide(table.diagonal(), totals, out=np.full(classes, np.nan), where=totals > 0)
+
+
+def missed_by_all(trials: Sequence[Predictions]) -> NDArray[np.int64]:
+    """Return the rows of the test images that no trial tells right.
+
+    Raises:
+        ValueError: There is no trial.
+    """
+    if not trials:
+        raise ValueError("no trial has predictions")
+    return np.flatnonzero(~np.any([one.correct for one in trials], axis=0))
+
+
+def ensemble_accuracy(trials: Sequence[Predictions], *, classes: int) -> float:
+    """Return the accuracy of the trials together: each votes for its class, with its probability as the weight.
+
+    Only the most probable class of each is on record, so this is a weighted vote and not the mean of the softmaxes.
+
+    Raises:
+        ValueError: There is no trial.
+    """
+    if not trials:
+        raise ValueError("no trial has predictions")
+    labels = trials[0].labels
+    votes = np.zeros((len(labels), classes))
+    for one in trials:
+        np.add.at(votes, (np.arange(len(labels)), one.predicted), one.probabilities)
+    return float((votes.argmax(axis=1) == labels).mean())
