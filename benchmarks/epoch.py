@@ -6,7 +6,7 @@ The student's loop, in our words: images as PIL, augmented one by one in a DataL
 fp32 and NCHW, CutMix or MixUp on the CPU, `.item()` at every step; after the epoch the augmented training set and the
 test set are gone through once more. Ours: what `raytrain.training.train` does, with its validation.
 
-Both loops take turns on slices of 512 images, so that a pair lies within a minute or so: the machine's speed drifts
+Both loops take turns on slices of 384 images, so that a pair lies within a minute or so: the machine's speed drifts
 over longer times. Each network takes 5 turns. Data-set proportions are
 CIFAR-10's: one test image to five training images for the student, one validation image to nine training images for us.
 """
@@ -161,7 +161,7 @@ def our_shares(recipe: Recipe, state: TrainState, data: TrainingData, size: int)
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--data", default="cifar10", help="a data set's name or path")
-    parser.add_argument("--images", type=int, default=512, help="training images per turn")
+    parser.add_argument("--images", type=int, default=384, help="training images per turn")
     parser.add_argument("--archs", nargs="+", default=list(ARCHS), choices=list(ARCHITECTURES))
     options = parser.parse_args()
     torch.manual_seed(0)

@@ -64,7 +64,7 @@ def through_ray(recipe: Recipe) -> float:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--width", type=int, default=24, help="channels of the first stage: how long an epoch is")
     options = parser.parse_args()
     recipe = Recipe(arch="resnet18", width=options.width, dataset="digits", epochs=options.epochs, augment=("crop",))

@@ -4,6 +4,7 @@ The tests stand in the order of a cluster's life and share one.
 """
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import pytest
 
 from raytrain.results import read_results
 from raytrain.storage import Folder
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
 MISSING = [
@@ -121,6 +125,7 @@ def laptop() -> Iterator[Laptop]:
 
 @pytest.mark.timeout(300)
 def test_the_cluster_comes_up_and_trains_on_several_hosts(laptop: Laptop) -> None:
+    began = datetime.now(UTC)
     up = laptop.raytrain("cluster", "up", "--yes", str(laptop.file))
     assert up.returncode == 0, up.stdout + up.stderr
     wait_until(lambda: "\n 3 local" in laptop.hosts.ssh(0, "RAY_AUTH_MODE=token ray status").stdout, seconds=90)
@@ -128,6 +133,8 @@ def test_the_cluster_comes_up_and_trains_on_several_hosts(laptop: Laptop) -> Non
     assert done.returncode == 0, done.stderr
     assert "3 at a time, each on 1 CPU" in done.stderr
     assert laptop.hosts_of("grid") & {"h1", "h2"}
+    first = next(event for event in laptop.events("grid") if event["event"] == "elsewhere")  # comes with an epoch
+    log.info("from `cluster up` to the first epoch: %s", datetime.fromisoformat(first["time"]) - began)
     results = read_results(Folder.at(laptop.folder / "runs" / "grid"))
     assert [result.status for result in results] == ["finished"] * 3
 
