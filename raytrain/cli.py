@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytrain import __version__, cluster_cli, results_cli
+from raytrain import __version__, audit_cli, baseline_cli, cluster_cli, report_cli, results_cli
 from raytrain.errors import ExperimentError, RaytrainError
 from raytrain.options import (
     Address,
@@ -56,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (results_cli, cluster_cli):
+for commands in (results_cli, report_cli, audit_cli, baseline_cli, cluster_cli):
     commands.add_commands(app)
 data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -227,7 +227,7 @@ def _run(
 ) -> None:
     from rich.console import Console
 
-    from raytrain.output import print_table, say_what_next, write_results
+    from raytrain.output import print_table, say_what_next, write_report, write_results
     from raytrain.report import live
     from raytrain.results import read_all_predictions
     from raytrain.run import run
@@ -248,6 +248,8 @@ def _run(
         write_results(ranking, Format.json, None)
     else:
         print_table(ranking)
+    if not outcome.interrupted:
+        write_report(outcome)
     if not quiet:
         say_what_next(outcome, ranking, name=experiment.name, out=out)
     raise typer.Exit(outcome.exit_code)

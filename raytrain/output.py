@@ -1,5 +1,6 @@
 """What commands print: results to standard output, everything else to standard error."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,25 @@ from rich.console import Console
 
 from raytrain.errors import ExperimentError
 from raytrain.options import Format
-from raytrain.report import table
+from raytrain.report import REPORT, table
 
 if TYPE_CHECKING:
     from raytrain.ranking import Ranking
     from raytrain.run import Outcome  # imports torch, and `raytrain results` needs none
+
+log = logging.getLogger(__name__)
+
+
+def write_report(outcome: "Outcome") -> None:
+    """Write the report of a run that has ended; what goes wrong there is said and takes nothing from the run."""
+    if not outcome.trained and outcome.folder.exists(REPORT):
+        return
+    try:
+        from raytrain.report import page  # Plotly and matplotlib, for which no trial should wait
+
+        page.write_report(outcome.folder)
+    except Exception as error:  # the results are written and printed
+        log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
 def say_what_next(outcome: "Outcome", ranking: "Ranking", *, name: str, out: str) -> None:
@@ -33,6 +48,8 @@ def say_what_next(outcome: "Outcome", ranking: "Ranking", *, name: str, out: str
             typer.echo(f"{result.trial}: {result.error}", err=True)
     typer.echo(table.how_to_read(ranking), err=True)
     typer.echo(f"Run folder  {outcome.folder}", err=True)
+    if outcome.folder.exists(REPORT):
+        typer.echo(f"Report      {outcome.folder}/{REPORT}", err=True)
     typer.echo(f"Again       raytrain results {name}{shown_out} --format md", err=True)
     typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
 

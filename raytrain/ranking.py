@@ -10,6 +10,7 @@ from math import sqrt
 from statistics import fmean, median, variance
 from typing import Any
 
+from raytrain.baselines import BaselineRow
 from raytrain.errors import ExperimentError
 from raytrain.predictions import Predictions
 from raytrain.results import Status, TrialResult, configurations, ranked, read_all_predictions, read_results
@@ -76,11 +77,13 @@ class Ranking:
         standings: Finished ones by test accuracy, then those that were stopped, then the rest.
         sentences: How the intervals and ranks came about, and what this design can resolve.
         chosen: The configuration that validation accuracy chooses; its test accuracy is not flattered by the choice.
+        beside: Curves from elsewhere that are shown below, without a rank.
     """
 
     standings: list[Standing]
     sentences: list[str] = field(default_factory=list[str])
     chosen: Standing | None = None
+    beside: Sequence[BaselineRow] = ()
 
 
 def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> Ranking:
@@ -108,6 +111,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     rest = configurations(result for result in results if result not in contest)
     unranked = [_standing(group, rank=DASH, predictions=predictions) for group in rest]
     sentences = list(_sentences(standings, predictions, searched=len(rest) if confirmed else 0))
+    sentences += _survivors(groups, rest)
     return Ranking(standings + unranked, sentences, _chosen(standings))
 
 
@@ -168,7 +172,8 @@ def _standing(
     val = [result.val_accuracy for result in group if result.val_accuracy is not None]
     interval = None
     if len(test) > 1:
-        interval = mean_interval(test)
+        whole = mean_interval(test)
+        interval = Interval(max(0.0, whole.low), min(1.0, whole.high))  # no accuracy lies beyond
     elif test and (seen := predictions.get(group[0].trial)):
         interval = wilson(int(seen.correct.sum()), len(seen.labels))
     return Standing(rank, group, fmean(test) if test else None, fmean(val) if val else None, interval, p_value)
@@ -214,14 +219,31 @@ def _sentences(
         yield f"Intervals: 95 %, Student's t over {counts} seeds. Tests: Welch's, corrected for all pairs by Holm."
         yield from _resolution_of_seeds(several)
     elif any(standing.interval for standing in standings):
+        with_one = "Where there is one seed, another" if several else "One seed of each: another seed"
+        over_seeds = ", of those with several seeds Student's t over the seeds" if several else ""
+        tests = "between two of several seeds Welch's, else " if several else ""
         yield (
-            "Intervals: 95 %, Wilson's on the test images. Tests: McNemar's on the same images, corrected for all "
-            "pairs by Holm. One seed of each: another seed may well reverse what these call certain."
+            f"Intervals: 95 %, Wilson's on the test images{over_seeds}. Tests: {tests}McNemar's on the same images, "
+            f"corrected for all pairs by Holm. {with_one} may well reverse what these call certain."
         )
         yield from _resolution_of_images(standings, predictions)
     shared = sum(standing.rank == "1" or standing.rank == "1=" for standing in standings)
     if shared > 1:
         yield f"The first {shared} cannot be told apart: they share rank 1."
+
+
+def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> Iterator[str]:
+    """Yield how many configurations are ranked by those of their seeds that were not stopped."""
+
+    def recipe(group: Sequence[TrialResult]) -> dict[str, Any]:
+        return {name: value for name, value in group[0].recipe.items() if name != "seed"}
+
+    stopped = [recipe(group) for group in rest if group[0].status == "stopped"]
+    if flattered := sum(recipe(group) in stopped for group in finished):
+        yield (
+            f"Of {flattered} ranked configurations some seeds were stopped early: their means are over the seeds that "
+            "were let through, which flatters them. --no-asha compares seeds fairly."
+        )
 
 
 def _resolution_of_seeds(standings: Sequence[Standing]) -> Iterator[str]:

@@ -39,6 +39,10 @@ def results(
             show_default=False,
         ),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME_OR_CSV", help="Rows to show below, such as student.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print the ranked results of runs, or the names of the runs there are. Several runs are ranked together."""
@@ -51,6 +55,8 @@ def results(
             typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
         return
     from raytrain.assertion import broken
+    from raytrain.baselines import open_baseline
+    from raytrain.comparison import beside
     from raytrain.output import write_results
     from raytrain.ranking import arranged, rank_runs
 
@@ -58,6 +64,8 @@ def results(
     failures = [failure for claim in assert_ or [] if (failure := broken(claim, ranking))]
     chosen = [name.strip() for name in columns.split(",")] if columns else []
     shown = arranged(ranking, by=sort, most=top)
+    if baseline:
+        shown = beside(shown, open_baseline(baseline))
     write_results(shown, Format.json if json else format_, output, chosen=chosen)
     for failure in failures:
         typer.echo(f"raytrain: does not hold: {failure}", err=True)

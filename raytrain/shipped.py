@@ -14,8 +14,17 @@ def shipped_experiment(name: str) -> Path:
     Raises:
         ExperimentError: This installation came without it.
     """
+    return shipped_file(f"{name}.yaml")
+
+
+def shipped_file(name: str) -> Path:
+    """Return the path of a file that comes with raytrain, by its path in experiments/.
+
+    Raises:
+        ExperimentError: This installation came without it.
+    """
     package = Path(__file__).parent
     for folder in (package / "_experiments", package.parent / "experiments"):
-        if (path := folder / f"{name}.yaml").is_file():
+        if (path := folder / name).is_file():
             return path
-    raise ExperimentError(f"the shipped experiment {name!r} is missing; reinstall raytrain, or name an experiment file")
+    raise ExperimentError(f"{name}, which comes with raytrain, is missing; reinstall raytrain, or name another file")

@@ -149,3 +149,29 @@ def test_rows_can_be_ordered_and_cut_while_ranks_stay() -> None:
 def test_nothing_is_said_of_no_results() -> None:
     assert rank([], {}) == Ranking([], [], None)
     assert arranged(rank([], {}), by="anything").standings == []
+
+
+def test_an_interval_ends_where_accuracies_do() -> None:
+    results = [result(f"a{seed}", seed=seed, test_accuracy=acc) for seed, acc in enumerate((0.99, 0.9))]
+    (standing,) = rank(results, {}).standings
+    assert standing.interval is not None
+    assert (standing.interval.low, standing.interval.high) == (pytest.approx(0.945 - 12.7062 * 0.045, abs=1e-4), 1.0)
+
+
+def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
+    finished = [result("a0", test_accuracy=0.9), result("b0", lr=0.2, test_accuracy=0.8)]
+    stopped = result("a1", seed=1, status="stopped", epochs=4)
+    assert any(
+        "Of 1 ranked configurations some seeds were stopped" in s for s in rank([*finished, stopped], {}).sentences
+    )
+    other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
+    assert not any("were stopped" in s for s in rank([*finished, other], {}).sentences)
+
+
+def test_one_seed_of_some_and_several_of_others_are_told_apart_by_their_own_tests() -> None:
+    predictions = {"a": right_on((0, 1800)), "b": right_on((0, 1700)), "c": right_on((0, 1600))}
+    rows = [("a", 0.1, 0), ("b", 0.2, 0), ("c", 0.2, 1)]
+    results = [result(name, lr=lr, seed=seed, test_accuracy=predictions[name].accuracy) for name, lr, seed in rows]
+    said = " ".join(rank(results, predictions).sentences)
+    assert "Student's t over the seeds" in said
+    assert "Where there is one seed, another may well reverse" in said

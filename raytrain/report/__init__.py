@@ -1,1 +1,4 @@
-"""A run as people read it: the ranked table, and the live one while it runs."""
+"""What a run looks like: in the terminal while it runs, as a table, as pictures, and as one HTML file."""
+
+REPORT = "report.html"
+"""Name of that file in the run folder."""

@@ -1,8 +1,44 @@
-"""Columns that fit the width of a terminal."""
+"""Columns of text, as a table for a terminal, as plain text and as Markdown."""
 
-from collections.abc import Iterable
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from rich import box
 from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 1000
+"""Characters per line where there is no terminal to fit."""
+
+Columns = Mapping[str, Sequence[str]]
+"""Cells by heading, as many in each."""
+
+
+def as_table(columns: Columns, *, left: Collection[str]) -> Table:
+    """Return columns as Rich shows them: those of `left` are text, the others numbers, which stand to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    for row in zip(*columns.values(), strict=True):
+        # Text, because a path may hold brackets, which are markup in a str
+        table.add_row(*map(Text, row))
+    return table
+
+
+def as_text(columns: Columns, *, left: Collection[str]) -> str:
+    """Return columns as lines of text, as wide as they need."""
+    out = io.StringIO()
+    Console(file=out, width=WIDE).print(as_table(columns, left=left))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def as_markdown(columns: Columns, *, left: Collection[str]) -> str:
+    """Return columns as a Markdown table."""
+    rules = [":--" if name in left else "--:" for name in columns]
+    lines = [list(columns), rules, *map(list, zip(*columns.values(), strict=True))]
+    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines) + "\n"
 
 
 def fitting(

@@ -1,17 +1,13 @@
 """The jobs of a cluster as a table."""
 
-import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from raytrain.report.columns import as_text
 from raytrain.report.live import clock
-from raytrain.report.table import WIDE
+
+HEADINGS = ("job", "status", "exit", "started", "time", "command")
 
 
 def job_table(jobs: Sequence[dict[str, Any]]) -> str:
@@ -20,14 +16,13 @@ def job_table(jobs: Sequence[dict[str, Any]]) -> str:
     Args:
         jobs: Attributes of `raytrain.cluster.jobs.Job` by name.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("job", "status", "exit", "started", "time", "command"):
-        table.add_column(name, no_wrap=True)
-    for job in jobs:
-        code = "" if job["exit_code"] is None else str(job["exit_code"])
-        started = f"{datetime.fromtimestamp(job['started'], UTC).astimezone():%Y-%m-%d %H:%M}" if job["started"] else ""
-        seconds = clock(job["seconds"]) if job["seconds"] is not None else ""
-        table.add_row(*map(Text, (job["id"], job["status"], code, started, seconds, job["command"])))
-    out = io.StringIO()
-    Console(file=out, width=WIDE).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    rows = [_row(job) for job in jobs]
+    columns = {heading: [row[place] for row in rows] for place, heading in enumerate(HEADINGS)}
+    return as_text(columns, left=HEADINGS)
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    code = "" if job["exit_code"] is None else str(job["exit_code"])
+    started = f"{datetime.fromtimestamp(job['started'], UTC).astimezone():%Y-%m-%d %H:%M}" if job["started"] else ""
+    seconds = clock(job["seconds"]) if job["seconds"] is not None else ""
+    return job["id"], job["status"], code, started, seconds, job["command"]

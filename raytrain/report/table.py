@@ -4,28 +4,26 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import parquet
-from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from raytrain.errors import ExperimentError
-from raytrain.report.columns import fitting
+from raytrain.report.columns import as_markdown, as_table, as_text, fitting
 from raytrain.results import TrialResult, varied_fields
 
 if TYPE_CHECKING:
+    from raytrain.baselines import BaselineRow
     from raytrain.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
 
 LEFT = {"run", "trial", "architecture", "status"}
 """Columns of text; the others are numbers and stand to the right."""
-WIDE = 1000
-"""Characters per line where there is no terminal to fit."""
+DASH = "–"
+SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % interval")
+"""Columns that go, in this order, where there is no room for all."""
 
 
 def headings(ranking: "Ranking") -> list[str]:
@@ -45,7 +43,7 @@ def _columns(ranking: "Ranking") -> dict[str, list[str]]:
     several_runs = len({run_of(result) for result in first}) > 1
     several_seeds = any(standing.seeds > 1 for standing in standings)
     varied = [name for name in varied_fields(result.recipe for result in first) if name != "seed"]
-    return {
+    columns = {
         "rank": [standing.rank for standing in standings],
         **({"run": [run_of(result) for result in first]} if several_runs else {}),
         "trial": [trial_name(standing) for standing in standings],
@@ -60,6 +58,19 @@ def _columns(ranking: "Ranking") -> dict[str, list[str]]:
         "95 % interval": [interval(standing) for standing in standings],
         "seconds": [f"{_mean(standing, 'seconds'):.1f}" for standing in standings],
         "status": [status(result) for result in first],
+    }
+    beside = [_baseline_cells(row) for row in ranking.beside]
+    return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}
+
+
+def _baseline_cells(row: "BaselineRow") -> dict[str, str]:
+    return {
+        "trial": row.name,
+        "architecture": row.arch or DASH,
+        "epochs": f"{row.epoch}/{row.epochs}",
+        "train accuracy %": per_cent(row.train_accuracy),
+        "test accuracy %": per_cent(row.test_accuracy),
+        "status": f"baseline at {row.epoch}",
     }
 
 
@@ -82,7 +93,7 @@ def trial_name(standing: "Standing") -> str:
 def interval(standing: "Standing") -> str:
     """Return the interval of a test accuracy in per cent."""
     if standing.interval is None:
-        return "–"
+        return DASH
     return f"{100 * standing.interval.low:.2f} to {100 * standing.interval.high:.2f}"
 
 
@@ -97,19 +108,37 @@ def terminal_table(ranking: "Ranking", *, width: int, chosen: Sequence[str] = ()
     Raises:
         ExperimentError: There is no such column.
     """
-    columns = {name.replace(" accuracy", ""): cells for name, cells in _columns(ranking).items()}
-    if chosen:
-        shown = {name: columns[name] for name in map(partial(_column, columns), chosen)}
-    else:
-        dispensable = ("trial", "parameters", "train %", "seconds", "epochs", "95 % interval")
-        shown = fitting(columns, width=width, dispensable=dispensable, gap=3)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in shown:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
-    for index in range(len(ranking.standings)):
-        # Text, because a path may hold brackets, which are markup in a str
-        table.add_row(*(Text(cells[index]) for cells in shown.values()))
-    return table
+    columns = _shortened(_chosen(ranking, chosen))
+    if not chosen:
+        columns = fitting(columns, width=width, dispensable=[_short(name) for name in SPARE], gap=3)
+    return as_table(columns, left=LEFT)
+
+
+def plain(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
+    """Return the ranked table as text, as wide as it needs."""
+    return as_text(_shortened(_chosen(ranking, chosen)), left=LEFT)
+
+
+def markdown(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
+    """Return the ranked table in Markdown, with the `chosen` columns only, if any.
+
+    Raises:
+        ExperimentError: There is no such column.
+    """
+    return as_markdown(_chosen(ranking, chosen), left=LEFT)
+
+
+def _chosen(ranking: "Ranking", chosen: Sequence[str]) -> dict[str, list[str]]:
+    columns = _columns(ranking)
+    return {name: columns[name] for name in (_column(columns, one) for one in chosen)} if chosen else columns
+
+
+def _shortened(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {_short(name): cells for name, cells in columns.items()}
+
+
+def _short(heading: str) -> str:
+    return heading.replace(" accuracy", "")
 
 
 def _column(columns: Iterable[str], wanted: str) -> str:
@@ -119,13 +148,6 @@ def _column(columns: Iterable[str], wanted: str) -> str:
     if wanted not in by_word:
         raise ExperimentError(f"there is no column {wanted!r}; choose among {', '.join(names)}")
     return by_word[wanted]
-
-
-def plain(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
-    """Return the ranked table as text, as wide as it needs."""
-    out = io.StringIO()
-    Console(file=out, width=WIDE).print(terminal_table(ranking, width=WIDE, chosen=chosen))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def status(result: TrialResult) -> str:
@@ -146,25 +168,16 @@ def cell(value: object) -> str:
 
 def per_cent(accuracy: float | None) -> str:
     """Return a fraction as per cent with two decimals; a dash for None."""
-    return "–" if accuracy is None else f"{100 * accuracy:.2f}"
-
-
-def markdown(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
-    """Return the ranked table in Markdown, with the `chosen` columns only, if any.
-
-    Raises:
-        ExperimentError: There is no such column.
-    """
-    columns = _columns(ranking)
-    if chosen:
-        columns = {name: columns[name] for name in map(partial(_column, columns), chosen)}
-    rules = [":--" if name in LEFT else "--:" for name in columns]
-    lines = [list(columns), rules, *map(list, zip(*columns.values(), strict=True))]
-    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines) + "\n"
+    return DASH if accuracy is None else f"{100 * accuracy:.2f}"
 
 
 def how_to_read(ranking: "Ranking") -> str:
-    """Return what the accuracies are, what the rows are ranked by, and how sure that is."""
+    """Return what `reading` does as one text."""
+    return " ".join(reading(ranking))
+
+
+def reading(ranking: "Ranking") -> list[str]:
+    """Return in sentences what the accuracies are, what the rows are ranked by, and how sure that is."""
     validated = any(standing.val_accuracy is not None for standing in ranking.standings)
     what = (
         "Accuracies are those of each trial's best epoch on the validation split, measured without augmentation. The "
@@ -174,7 +187,7 @@ def how_to_read(ranking: "Ranking") -> str:
         else "There is no validation split: accuracies are those of the last epoch, and configurations are ranked by "
         "test accuracy. Choosing by this number flatters it."
     )
-    return " ".join([what, *ranking.sentences, *_choice(ranking)])
+    return [what, *ranking.sentences, *_choice(ranking)]
 
 
 def _choice(ranking: "Ranking") -> Iterator[str]:
@@ -193,7 +206,7 @@ def readme(name: str, ranking: "Ranking", *, command: str) -> str:
 
 def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
     """Return a row for each trial, best configuration first: what `TrialResult.flat` gives, and how it stands."""
-    return [
+    rows = [
         {
             "rank": standing.rank,
             **result.flat(),
@@ -206,6 +219,21 @@ def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
         for standing in ranking.standings
         for result in standing.results
     ]
+    names = list(rows[0]) if rows else []
+    return rows + [dict.fromkeys(names) | _baseline_values(row) for row in ranking.beside]
+
+
+def _baseline_values(row: "BaselineRow") -> dict[str, Any]:
+    return {
+        "rank": DASH,
+        "trial": row.name,
+        "status": "baseline",
+        "arch": row.arch,
+        "epochs": row.epoch,
+        "epochs_planned": row.epochs,
+        "train_accuracy": row.train_accuracy,
+        "test_accuracy": row.test_accuracy,
+    }
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:

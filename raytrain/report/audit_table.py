@@ -1,0 +1,93 @@
+"""What early stopping did to a run, in tables and sentences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from raytrain.audit import Audit, Replay
+from raytrain.report.table import DASH, per_cent
+
+LEFT = {"trial", "kept", "after all"}
+MOST_NAMED = 6
+"""Trials that are named in a cell; of more, their number is."""
+
+
+def summary(audit: Audit) -> list[str]:
+    """Return in sentences what stopping saved, and what is known of its cost."""
+    return list(_sentences(audit))
+
+
+def _sentences(audit: Audit) -> Iterator[str]:
+    if not audit.stops:
+        yield "No trial was stopped early."
+    else:
+        epochs = f"{audit.epochs_saved:,} of {audit.epochs:,} epochs ({_share(audit.epochs_saved, audit.epochs)})"
+        seconds = f"{audit.seconds_saved:,.0f} of {audit.seconds:,.0f} seconds"
+        yield (
+            f"ASHA stopped {len(audit.stops)} trials and saved {epochs}, an estimated {seconds} "
+            f"({_share(audit.seconds_saved, audit.seconds)}) of training."
+        )
+    rescued = sum(stop.rescued for stop in audit.stops)
+    if audit.regret is not None:
+        found = f"the best of them ended {100 * audit.regret:.2f} points above" if audit.regret else "none ended above"
+        yield f"{rescued} stopped trials were run to the end: {found} the best that was let through (validation)."
+    elif audit.stops:
+        yield "What stopping missed was not measured; `asha: {rescue: 2}` runs the best two stopped trials to the end."
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else DASH
+
+
+def rung_columns(audit: Audit) -> dict[str, list[str]]:
+    """Return a row for each rung."""
+    return {
+        "rung": [f"{rung.epoch:g}" for rung in audit.rungs],
+        "judged": [str(rung.judged) for rung in audit.rungs],
+        "stopped": [str(rung.stopped) for rung in audit.rungs],
+        "tau": [DASH if rung.tau is None else f"{rung.tau:.2f}" for rung in audit.rungs],
+        "of trials": [str(rung.compared) for rung in audit.rungs],
+    }
+
+
+def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+    """Return a row for each trial that was stopped, named by `labels`, if there are any."""
+    return {
+        "trial": [(labels or {}).get(stop.trial, stop.trial) for stop in audit.stops],
+        "rung": [f"{stop.rung:g}" for stop in audit.stops],
+        "accuracy %": [per_cent(stop.accuracy) for stop in audit.stops],
+        "cut %": [per_cent(stop.cut) for stop in audit.stops],
+        "margin": [f"{100 * stop.margin:.2f}" for stop in audit.stops],
+        "epochs spared": [str(stop.epochs_left) for stop in audit.stops],
+        "seconds spared": [f"{stop.seconds_left:.1f}" for stop in audit.stops],
+        "after all": [_after_all(stop.rescued, stop.final) for stop in audit.stops],
+    }
+
+
+def replay_columns(replays: Sequence[Replay], labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+    """Return a row for each setting; those that would have done the same with one grace period are one row."""
+    rows: list[tuple[Replay, list[str]]] = []
+    for one in replays:
+        before = rows[-1][0] if rows else None
+        if before and (before.grace_period, before.kept, before.stopped) == (one.grace_period, one.kept, one.stopped):
+            rows[-1][1].append(f"{one.reduction_factor:g}")
+        else:
+            rows.append((one, [f"{one.reduction_factor:g}"]))
+    return {
+        "grace period": [str(one.grace_period) for one, _ in rows],
+        "reduction factor": [", ".join(factors) for _, factors in rows],
+        "kept": [_named(one.kept, labels or {}) for one, _ in rows],
+        "regret": [f"{100 * one.regret:.2f}" for one, _ in rows],
+        "epochs saved": [f"{one.epochs_saved:.0%}" for one, _ in rows],
+        "seconds saved": [f"{one.seconds_saved:.0%}" for one, _ in rows],
+    }
+
+
+def _after_all(rescued: bool, final: float | None) -> str:  # noqa: FBT001
+    if final is not None:
+        return f"run to the end: {per_cent(final)} %"
+    return "run on, not to the end" if rescued else ""
+
+
+def _named(trials: Sequence[str], labels: Mapping[str, str]) -> str:
+    if len(trials) > MOST_NAMED:
+        return f"{len(trials)} trials, {labels.get(trials[0], trials[0])} the best"
+    return ", ".join(labels.get(trial, trial) for trial in trials)

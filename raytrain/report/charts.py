@@ -1,0 +1,246 @@
+"""Charts of a run as Plotly figures: plain dicts, in Plotly's JSON schema, so that nothing here imports Plotly.
+
+Names are escaped, because Plotly reads some HTML in them. Colours of text and axes are left to the page, which is light
+or dark.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from raytrain.baselines import Baseline, BaselineCurve
+from raytrain.ranking import Standing
+from raytrain.report.legend import GREY, Entry
+from raytrain.report.record import RunRecord
+
+Figure = dict[str, Any]
+
+POINTS = 200
+"""Most points of a curve; a screen shows no more."""
+
+LOGARITHMIC = 100.0
+"""A loss that varies by more than this factor is shown on a logarithmic axis: one bad start would flatten the rest."""
+
+
+def curves(
+    record: RunRecord, entries: Sequence[Entry], field: str, *, title: str, baseline: Baseline | None = None
+) -> Figure | None:
+    """Return the learning curves of all trials, or None when no trial has that field.
+
+    Args:
+        record: The run.
+        entries: Of its configurations, in order.
+        field: A column of metrics.jsonl; of `*_accuracy` per cent is shown.
+        title: Of the vertical axis.
+        baseline: Curves to put beside them, as far as the run's own reach.
+    """
+    traces: list[Figure] = []
+    stopped: list[tuple[float, float, str]] = []
+    for standing, entry in zip(record.ranking.standings, entries, strict=True):
+        first = True
+        for result in standing.results:
+            points = [(row["epoch"], _shown(field, row.get(field))) for row in record.epochs.get(result.trial, ())]
+            known = thinned([(epoch, value) for epoch, value in points if value is not None])
+            if not known:
+                continue
+            seed = f", seed {result.recipe['seed']}" if standing.seeds > 1 else ""
+            traces.append(_curve(known, entry, seed=seed, named=first and entry.coloured))
+            first = False
+            if result.status == "stopped":
+                stopped.append((*known[-1], entry.colour))
+    if not traces:
+        return None
+    if stopped:
+        traces.append(_ends(stopped))
+    if baseline:
+        longest = max(trace["x"][-1] for trace in traces)
+        traces += _baseline_curves(baseline, field, most=longest)
+    layout = _layout("epoch", title)
+    if field.endswith("loss") and _spread([value for trace in traces for value in trace["y"]]) > LOGARITHMIC:
+        layout["yaxis"] |= {"type": "log"}
+    return {"data": traces, "layout": layout}
+
+
+def cost_chart(
+    standings: Sequence[Standing], entries: Sequence[Entry], costs: Sequence[float], *, title: str
+) -> Figure | None:
+    """Return test accuracy against a cost, with the Pareto front; None when fewer than two costs differ.
+
+    Args:
+        standings: All configurations; those without a test accuracy are left out.
+        entries: Of each.
+        costs: Of each, such as parameters; above 0.
+        title: Of the horizontal axis, with the unit.
+    """
+    shown = [
+        (cost, 100 * standing.test_accuracy, standing, entry)
+        for standing, entry, cost in zip(standings, entries, costs, strict=True)
+        if standing.test_accuracy is not None and cost > 0
+    ]
+    if len({cost for cost, *_ in shown}) < 2:
+        return None
+    front = pareto([(cost, accuracy) for cost, accuracy, *_ in shown])
+    names = [html.escape(entry.label) for *_, entry in shown]
+    middle = median(cost for cost, *_ in shown)
+    points: Figure = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": [cost for cost, *_ in shown],
+        "y": [round(accuracy, 3) for _, accuracy, *_ in shown],
+        # only those of the front, or names would lie on names; towards the middle, or they would leave the chart
+        "text": [name if one[:2] in front else "" for name, one in zip(names, shown, strict=True)],
+        "textposition": ["top right" if cost < middle else "top left" for cost, *_ in shown],
+        "customdata": names,
+        "marker": {"size": 10, "color": [entry.colour for *_, entry in shown]},
+        "error_y": _error_bars([(accuracy, standing) for _, accuracy, standing, _ in shown]),
+        "hovertemplate": "%{customdata}<br>%{x:.4g}<br>%{y:.2f} %<extra></extra>",
+        "showlegend": False,
+        "cliponaxis": False,
+    }
+    line: Figure = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [cost for cost, _ in front],
+        "y": [round(accuracy, 3) for _, accuracy in front],
+        "line": {"shape": "hv", "dash": "dot", "width": 1.5, "color": GREY},
+        "name": "Pareto front",
+        "hoverinfo": "skip",
+    }
+    layout = _layout(title, "test accuracy %")
+    if max(points["x"]) > 5 * min(points["x"]):
+        layout["xaxis"] |= {"type": "log", "dtick": 1, "minor": {"ticks": "outside"}}
+    return {"data": [line, points], "layout": layout}
+
+
+def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (cost, quality) that none of lower or equal cost surpasses, the cheapest first."""
+    front: list[tuple[float, float]] = []
+    for cost, quality in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or quality > front[-1][1]:
+            front.append((cost, quality))
+    return front
+
+
+def thinned(points: Sequence[tuple[float, float]], *, most: int = POINTS) -> list[tuple[float, float]]:
+    """Return at most `most` of the points, evenly spaced, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    step = (len(points) - 1) / (most - 1)
+    return [points[round(place * step)] for place in range(most)]
+
+
+def _curve(points: Sequence[tuple[float, float]], entry: Entry, *, seed: str, named: bool) -> Figure:
+    label = html.escape(entry.label)
+    return {
+        "type": "scatter",
+        "mode": "lines" if len(points) > 1 else "markers",
+        "x": [epoch for epoch, _ in points],
+        "y": [value for _, value in points],
+        "name": label,
+        "legendgroup": label,
+        "showlegend": named,
+        "opacity": 1 if entry.coloured else 0.4,
+        "line": {"color": entry.colour, "dash": entry.dash, "width": 2 if entry.coloured else 1},
+        "hovertemplate": f"{label}{seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+    }
+
+
+def _ends(stopped: Sequence[tuple[float, float, str]]) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [epoch for epoch, _, _ in stopped],
+        "y": [value for _, value, _ in stopped],
+        "name": "stopped by ASHA",
+        "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": [colour for *_, colour in stopped]}},
+        "hoverinfo": "skip",
+    }
+
+
+def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Figure]:
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [epoch for epoch, _ in points],
+            "y": [value for _, value in points],
+            "name": html.escape(f"{baseline.name}: {curve.name}"),
+            "line": {"color": GREY, "width": 1.5, "dash": ("dash", "dot", "dashdot", "longdash")[place % 4]},
+            "hovertemplate": html.escape(f"{baseline.name}: {curve.name}") + "<br>epoch %{x}: %{y:.4g}<extra></extra>",
+        }
+        for place, curve in enumerate(baseline.curves)
+        if (points := _baseline_points(curve, field, most=most))
+    ]
+
+
+def _baseline_points(curve: BaselineCurve, field: str, *, most: float) -> list[tuple[float, float]]:
+    values: Sequence[float | None] = getattr(curve, field, ())
+    known = [(epoch, _shown(field, value)) for epoch, value in zip(curve.epochs, values, strict=False) if epoch <= most]
+    return thinned([(epoch, value) for epoch, value in known if value is not None])
+
+
+def _error_bars(rows: Sequence[tuple[float, Standing]]) -> Figure:
+    def distance(accuracy: float, bound: float | None) -> float:
+        return 0.0 if bound is None else round(abs(100 * bound - accuracy), 3)
+
+    bounds = [(accuracy, standing.interval) for accuracy, standing in rows]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [distance(accuracy, interval.high if interval else None) for accuracy, interval in bounds],
+        "arrayminus": [distance(accuracy, interval.low if interval else None) for accuracy, interval in bounds],
+        "thickness": 1,
+        "width": 4,
+        "color": GREY,
+    }
+
+
+def _shown(field: str, value: float | None) -> float | None:
+    """Return a value in the unit of its axis, to as many digits as anyone sees; None for none and for no number."""
+    if value is None or not math.isfinite(value):
+        return None
+    if field.endswith("accuracy"):
+        return round(100 * value, 3)
+    return float(f"{value:.5g}")
+
+
+def _spread(values: Sequence[float]) -> float:
+    positive = [value for value in values if value > 0]
+    return max(positive) / min(positive) if positive else 1.0
+
+
+def _layout(x: str, y: str) -> dict[str, Any]:
+    return {
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "xaxis": {"title": {"text": x}, "automargin": True},
+        "yaxis": {"title": {"text": y}, "automargin": True},
+        "hovermode": "closest",
+    }
+
+
+def figures(
+    record: RunRecord, entries: Sequence[Entry], baseline: Baseline | None
+) -> Mapping[str, Mapping[str, Figure]]:
+    """Return every chart that the run has data for: its variants by title, by the name of the chart."""
+    splits = {"validation": "val", "training": "train", "test": "test"}
+    standings = record.ranking.standings
+    parameters = [standing.results[0].parameters / 1e6 for standing in standings]
+    seconds = [sum(result.seconds for result in standing.results) / standing.seeds for standing in standings]
+    charts = {
+        kind: {
+            title: curves(record, entries, f"{split}_{kind}", title=f"{title} {unit}", baseline=baseline)
+            for title, split in splits.items()
+        }
+        for kind, unit in (("accuracy", "accuracy %"), ("loss", "loss in nats"))
+    }
+    if rate := curves(record, entries, "lr", title="learning rate"):
+        rate["layout"]["showlegend"] = False  # the same as of the curves above
+    charts["rate"] = {"learning rate": rate}
+    charts["cost"] = {
+        "parameters": cost_chart(standings, entries, parameters, title="parameters in millions"),
+        "training time": cost_chart(standings, entries, seconds, title="training seconds"),
+    }
+    kept = {name: {title: figure for title, figure in some.items() if figure} for name, some in charts.items()}
+    return {name: some for name, some in kept.items() if some}

@@ -1,0 +1,100 @@
+"""A grid's two main axes against each other: test accuracy for every pair of values."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from raytrain.report.table import cell, status
+from raytrain.results import TrialResult, varied_fields
+
+PREFERRED = ("lr", "schedule", "optimizer", "arch")
+"""Axes that are taken before others, where they vary."""
+MOST_VALUES = 40
+"""An axis with more is no axis to look at."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A pair of values.
+
+    Attributes:
+        accuracy: Mean test accuracy of its finished trials, a fraction in [0, 1]; None if none finished.
+        trials: How many finished.
+        share: Where the accuracy lies between the lowest (0) and the highest (1) of the map.
+        text: What became of its trials where none finished; "" where there was none.
+    """
+
+    accuracy: float | None
+    trials: int
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Accuracies by two recipe fields.
+
+    Attributes:
+        row_field: The field down the side, with the next.
+        column_field: The field along the top.
+        rows: Values of `row_field` as text, with the next.
+        columns: Values of `column_field`.
+        cells: By row and column.
+        averaged: Other fields that vary, over which each cell is the mean.
+    """
+
+    row_field: str
+    column_field: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    cells: Sequence[Sequence[Cell]]
+    averaged: Sequence[str]
+
+
+def heat_map(results: Sequence[TrialResult]) -> HeatMap | None:
+    """Return the map of a search, or None when fewer than two fields vary."""
+    searched = [result for result in results if result.phase == "search"]
+    recipes = [result.recipe for result in searched]
+    varied = [name for name in varied_fields(recipes) if name != "seed"]
+    if len({recipe["arch"] for recipe in recipes}) > 1:
+        varied.append("arch")
+    axes = sorted(varied, key=lambda name: PREFERRED.index(name) if name in PREFERRED else len(PREFERRED))
+    if len(axes) < 2:
+        return None
+    row_field, column_field = axes[:2]
+    rows, columns = _values(recipes, row_field), _values(recipes, column_field)
+    if max(len(rows), len(columns)) > MOST_VALUES:
+        return None
+    groups = [[_there(searched, {row_field: row, column_field: column}) for column in columns] for row in rows]
+    known = [mean for line in groups for group in line if (mean := _mean(group)) is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    cells = [[_cell(group, low=low, high=high) for group in line] for line in groups]
+    row_names, column_names = ([cell(value) for value in values] for values in (rows, columns))
+    return HeatMap(row_field, column_field, row_names, column_names, cells, axes[2:])
+
+
+def _values(recipes: Iterable[dict[str, Any]], name: str) -> list[Any]:
+    """Return the values of a field in their order: by size, or by the alphabet."""
+    values: list[Any] = []  # not a set: a value may be a list
+    for recipe in recipes:
+        if recipe[name] not in values:
+            values.append(recipe[name])
+    return sorted(values, key=lambda value: (0, value, "") if isinstance(value, int | float) else (1, 0, cell(value)))
+
+
+def _there(results: Iterable[TrialResult], wanted: dict[str, Any]) -> list[TrialResult]:
+    return [result for result in results if all(result.recipe[name] == value for name, value in wanted.items())]
+
+
+def _mean(group: Iterable[TrialResult]) -> float | None:
+    finished = [result.test_accuracy for result in group if result.test_accuracy is not None]
+    return fmean(finished) if finished else None
+
+
+def _cell(group: Sequence[TrialResult], *, low: float, high: float) -> Cell:
+    mean = _mean(group)
+    if mean is None:
+        return Cell(None, 0, 0.0, ", ".join(dict.fromkeys(status(result) for result in group)))
+    finished = sum(result.test_accuracy is not None for result in group)
+    return Cell(mean, finished, (mean - low) / (high - low) if high > low else 1.0, "")

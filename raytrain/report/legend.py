@@ -1,0 +1,76 @@
+"""How configurations are called and coloured, the same in every chart and picture of a run."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raytrain.ranking import Ranking, Standing
+from raytrain.report.table import cell
+from raytrain.results import varied_fields
+
+COLOURS = ("#3b82c4", "#e07b39", "#2f9e6e", "#c9518f", "#8a6fd1", "#b8922b", "#37a3b5", "#d15050")
+"""Told apart on white and on black, and in this order by most who see colours differently."""
+GREY = "#8b8f98"
+DASHES = ("solid", "dash", "dot")
+"""The second eight configurations are dashed, the third dotted."""
+MOST_COLOURED = len(COLOURS) * 2
+"""Configurations, best first, that have a colour; more than that nobody tells apart."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a configuration is shown.
+
+    Attributes:
+        label: What tells it apart from the others.
+        colour: As in CSS.
+        dash: One of `DASHES`.
+        coloured: False for one of many that all are grey and not in the legend.
+    """
+
+    label: str
+    colour: str
+    dash: str
+    coloured: bool
+
+
+def legend(ranking: Ranking) -> list[Entry]:
+    """Return an entry for each of the ranking's configurations, in its order."""
+    labels = _labels(ranking.standings)
+    return [
+        Entry(label, COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS)], coloured=True)
+        if place < MOST_COLOURED
+        else Entry(label, GREY, DASHES[0], coloured=False)
+        for place, label in enumerate(labels)
+    ]
+
+
+def _labels(standings: Sequence[Standing]) -> list[str]:
+    recipes = [standing.results[0].recipe for standing in standings]
+    varied = [name for name in varied_fields(recipes) if name not in {"seed", "val_size"}]
+    several_archs = len({recipe["arch"] for recipe in recipes}) > 1
+    labels = [_label(recipe, varied, with_arch=several_archs or not varied) for recipe in recipes]
+    return list(_told_apart(labels, standings))
+
+
+def _label(recipe: Mapping[str, Any], varied: Sequence[str], *, with_arch: bool) -> str:
+    parts = [str(recipe["arch"])] if with_arch else []
+    for name in varied:
+        value = recipe[name]
+        # "cosine" says what it is, 0.1 does not
+        parts.append(cell(value) if isinstance(value, str) else f"{name} {cell(value)}")
+    return ", ".join(parts)
+
+
+def _told_apart(labels: Sequence[str], standings: Sequence[Standing]) -> Iterator[str]:
+    """Yield the labels; of a configuration that stands there again, with what became of the others of its seeds."""
+    counts, seen = Counter(labels), set[str]()
+    for label, standing in zip(labels, standings, strict=True):
+        first = standing.results[0]
+        which = "confirmed" if first.phase == "confirm" else first.status
+        name = label if counts[label] == 1 or which == "finished" else f"{label} ({which})"
+        if name in seen:
+            name = f"{label} ({first.trial.rpartition('-')[2]})"
+        seen.add(name)
+        yield name

@@ -1,0 +1,236 @@
+"""report.html: one file that shows a whole run, without a network, and without scripts but for its moving charts."""
+
+import base64
+import gzip
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain import __version__
+from raytrain.audit import audit
+from raytrain.baselines import Baseline
+from raytrain.data import load
+from raytrain.errors import RaytrainError, RunFolderError
+from raytrain.manifest import inputs_of
+from raytrain.ranking import Ranking, Standing
+from raytrain.report import REPORT, audit_table, table, timeline
+from raytrain.report.charts import figures
+from raytrain.report.heat_map import heat_map
+from raytrain.report.legend import Entry, legend
+from raytrain.report.mistakes import Mistakes, mistakes
+from raytrain.report.pictures import pictures, static_curves
+from raytrain.report.record import RunRecord, read_record
+from raytrain.storage import Folder
+
+STOPS = 30
+"""Stopped trials that are listed."""
+_PARTS = Path(__file__).parent / "page"
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """Where an interval is drawn in its cell: shares of the width, in [0, 1]."""
+
+    low: float
+    mean: float
+    high: float
+
+
+def write_report(folder: Folder, *, baseline: Baseline | None = None) -> None:
+    """Write report.html and plots/*.png into a run folder.
+
+    Raises:
+        RunFolderError: The run folder cannot be read or written.
+    """
+    record = read_record(folder)
+    page = render(record, baseline=baseline).encode()
+    images = pictures(record, legend(record.ranking), baseline)
+    try:
+        folder.write(REPORT, page)
+        for name, content in images.items():
+            (folder / "plots").write(f"{name}.png", content)
+    except OSError as error:
+        raise RunFolderError(f"{folder}/{REPORT} cannot be written ({error}); name a file with --output") from error
+
+
+def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
+    """Return the page as HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    entries = legend(record.ranking)
+    by_trial = {
+        result.trial: entry
+        for standing, entry in zip(record.ranking.standings, entries, strict=True)
+        for result in standing.results
+    }
+    labels = {trial: entry.label for trial, entry in by_trial.items()}
+    charts: dict[str, Mapping[str, Any]] = dict(figures(record, entries, baseline))
+    ran = timeline.timeline(record.events)
+    if ran.spans:
+        charts["timeline"] = {"timeline": timeline.figure(ran, by_trial)}
+    environment = Environment(
+        loader=FileSystemLoader(_PARTS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # charts show their first variant first
+    filters: dict[str, Any] = environment.filters
+    filters |= {"per_cent": table.per_cent, "duration": duration, "transposed": _transposed}
+    return environment.get_template("page.html").render(
+        record=record,
+        verdict=verdict(record.ranking, entries),
+        facts=dict(_facts(record, ran)),
+        headings=table.headings(record.ranking),
+        left=table.LEFT,
+        spare=table.SPARE[:-1],
+        rows=list(zip(table.rows(record.ranking), _swatches(record.ranking, entries), strict=False)),
+        whiskers=_whiskers(record.ranking.standings),
+        reading=table.reading(record.ranking),
+        charts=charts,
+        static=static_curves(record, entries, baseline),
+        heat=heat_map(record.results),
+        ran=ran,
+        asha=_asha(record, labels),
+        labels=labels,
+        mistakes=_mistakes(record),
+        provenance=dict(_provenance(record)),
+        command=_command(record),
+        version=__version__,
+        plotly=_plotly(),
+    )
+
+
+def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
+    """Return one sentence on who leads, and whether that is certain."""
+    finished = [standing for standing in ranking.standings if standing.status == "finished"]
+    if not finished or finished[0].test_accuracy is None:
+        return "No trial has finished."
+    leader, accuracy = entries[0].label, f"{table.per_cent(finished[0].test_accuracy)} %"
+    shared = sum(standing.rank in {"1", "1="} for standing in finished)
+    if len(finished) == 1:
+        return f"{leader} reaches {accuracy} on the test set."
+    if shared > 1:
+        others = f"{shared - 1} other{'s' if shared > 2 else ''}"
+        return f"{leader} reaches {accuracy} on the test set, and {others} cannot be told apart from it."
+    return f"{leader} leads with {accuracy} on the test set, ahead of all others."
+
+
+def duration(seconds: float) -> str:
+    """Return a time as its two largest units, such as "3 min 5 s"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    return list(zip(*columns, strict=True))
+
+
+def _facts(record: RunRecord, ran: timeline.Timeline) -> Iterator[tuple[str, str]]:
+    """Give what stands at the top: the data, the trials, the time and the machine."""
+    results = record.results
+    if results:
+        yield "Data set", ", ".join(sorted({str(result.recipe["dataset"]) for result in results}))
+    counts = {status: sum(result.status == status for result in results) for status in {r.status for r in results}}
+    yield "Trials", ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none has ended"
+    if ran.spans:
+        yield "Took", f"{duration(ran.seconds)} on {ran.slots} slot{'s' if ran.slots > 1 else ''}"
+    if sessions := record.manifest.get("sessions"):
+        machine = sessions[-1]["machine"]
+        yield "Machine", ", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['processor']}, no GPU"
+        yield "Started", _day(sessions[0]["started"])
+
+
+def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Give what the manifest says of the code, the data and the machine."""
+    if sessions := record.manifest.get("sessions"):
+        code, machine = sessions[-1]["code"], sessions[-1]["machine"]
+        versions = {"raytrain": code["raytrain"], "Python": code["python"], **code["packages"]}
+        yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+        if code["git_commit"]:
+            changed = ", with uncommitted changes (in manifest.json)" if code["git_diff"] else ""
+            yield "Commit", code["git_commit"] + changed
+        memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
+        yield "Machine", f"{machine['processor']}, {machine['cores']} cores, {memory}, {machine['system']}"
+        yield "Sessions", "; ".join(f"{_day(one['started'])} to {_day(one.get('ended'))}" for one in sessions)
+    for name, fingerprint in record.manifest.get("data", {}).items():
+        yield "Data", f"{name}, fingerprint {fingerprint}"
+    yield "Seeds", ", ".join(map(str, record.manifest.get("seeds", ())))
+
+
+def _day(moment: str | None) -> str:
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M UTC}" if moment else "killed"
+
+
+def _command(record: RunRecord) -> str:
+    sessions = record.manifest.get("sessions")
+    return shlex.join(sessions[0]["command"]) if sessions else ""
+
+
+def _swatches(ranking: Ranking, entries: Sequence[Entry]) -> list[tuple[Standing, Entry]]:
+    return list(zip(ranking.standings, entries, strict=True))
+
+
+def _whiskers(standings: Sequence[Standing]) -> dict[int, Whisker]:
+    """Return where each interval is drawn, by the place of its row, on a scale that holds them all."""
+    known = [(place, one.interval, one.test_accuracy or 0.0) for place, one in enumerate(standings) if one.interval]
+    if not known:
+        return {}
+    low, high = min(interval.low for _, interval, _ in known), max(interval.high for _, interval, _ in known)
+    width = (high - low) or 1.0
+
+    def share(value: float) -> float:
+        return round(min(1.0, max(0.0, (value - low) / width)), 4)
+
+    return {place: Whisker(share(one.low), share(mean), share(one.high)) for place, one, mean in known}
+
+
+def _asha(record: RunRecord, labels: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what is shown of early stopping, or None where there was none."""
+    if not any(event["event"] == "rung" for event in record.events):
+        return None
+    audited = audit(record.results, record.epochs, record.events)
+    return {
+        "summary": audit_table.summary(audited),
+        "rungs": audit_table.rung_columns(audited),
+        "stops": audit_table.stop_columns(replace(audited, stops=audited.stops[:STOPS]), labels),
+        "stopped": len(audited.stops),
+        "shown": STOPS,
+        "left": audit_table.LEFT,
+    }
+
+
+def _mistakes(record: RunRecord) -> Mistakes | None:
+    leader = record.leader
+    if leader is None or leader.trial not in record.predictions:
+        return None
+    inputs = inputs_of(record.manifest, leader.recipe)
+    images = _test_images(inputs.dataset, inputs.image_size, count=len(record.predictions[leader.trial].labels))
+    return mistakes(leader.trial, record.predictions, classes=inputs.classes, images=images)
+
+
+def _test_images(dataset: str, image_size: int, *, count: int) -> NDArray[np.uint8] | None:
+    """Return the test images, or None where the data set is not at hand: a run may be looked at anywhere."""
+    try:
+        found = load(dataset, image_size=image_size).test.images
+    except RaytrainError:
+        return None
+    return found if len(found) == count else None
+
+
+def _plotly() -> str:
+    """Return Plotly's JavaScript, compressed: 1.4 MB in place of 4.6; the page unpacks it."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

@@ -1,0 +1,120 @@
+"use strict";
+
+const root = document.documentElement;
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const drawn = new Map(); // the element of a plot -> its figure
+
+/** Unpack and run Plotly, which the page carries compressed. */
+async function loadPlotly() {
+  const packed = atob(document.getElementById("plotly").textContent);
+  const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);
+}
+
+const NARROW = 700; // pixels: a legend beside the curves would leave them no room
+const NAMED = 12; // most names below a narrow chart
+
+/** The figure's layout in the colours of the page, with its legend where there is room for it. */
+function fitted(plot, { data, layout }) {
+  const names = layout.showlegend === false ? 0 : data.filter((trace) => trace.name && trace.showlegend !== false).length;
+  const below = plot.clientWidth < NARROW;
+  const legend = below ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { orientation: "v" };
+  const height = layout.height || (below && names <= NAMED ? 330 + 20 * names : 380);
+  return { showlegend: names > 1 && !(below && names > NAMED), legend, ...inColours(layout), height };
+}
+
+function inColours(layout) {
+  const style = getComputedStyle(root);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const axis = { gridcolor: colour("--rule"), linecolor: colour("--rule"), zerolinecolor: colour("--rule") };
+  return {
+    ...layout,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: style.fontFamily, size: 12, color: colour("--ink") },
+    hoverlabel: { font: { family: style.fontFamily } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--ink") },
+    xaxis: { ...axis, ...layout.xaxis },
+    yaxis: { ...axis, ...layout.yaxis },
+    shapes: (layout.shapes || []).map((shape) => ({ ...shape, line: { ...shape.line, color: colour("--ink") } })),
+  };
+}
+
+const buttons = [["zoom2d", "pan2d", "resetScale2d", "toImage"]];
+
+/** Buttons of Plotly's own, where there is a pointer to hover with and room beside the bars of a timeline. */
+function options(plot, { layout }) {
+  const displayModeBar = plot.clientWidth >= NARROW && !layout.height ? "hover" : false;
+  return { responsive: true, displaylogo: false, modeBarButtons: buttons, displayModeBar };
+}
+
+function draw(plot, figure) {
+  drawn.set(plot, figure);
+  return Plotly.react(plot, figure.data, fitted(plot, figure), options(plot, figure));
+}
+
+/** Draw a chart, with a button for each of its variants. */
+function show(chart) {
+  const variants = Object.entries(figures[chart.dataset.chart]);
+  const plot = chart.querySelector(".plot");
+  const group = chart.querySelector(".switch");
+  if (drawn.has(plot)) return;
+  const buttons = variants.length < 2 ? [] : variants.map(([title, figure]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = title;
+    button.addEventListener("click", () => {
+      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+      draw(plot, figure);
+    });
+    return button;
+  });
+  group.replaceChildren(...buttons);
+  buttons[0]?.setAttribute("aria-pressed", "true");
+  for (const other of buttons.slice(1)) other.setAttribute("aria-pressed", "false");
+  draw(plot, variants[0][1]);
+}
+
+/** Let a click on a heading sort the table by it; rows without a value stay below. */
+function makeSortable(table) {
+  const body = table.tBodies[0];
+  const listed = [...body.rows];
+  const number = (text) => (/^-?\d/.test(text) ? parseFloat(text) : NaN);
+  [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => {
+      const down = heading.getAttribute("aria-sort") === "ascending";
+      for (const other of heading.parentNode.cells) other.removeAttribute("aria-sort");
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const text = (row) => row.cells[column].textContent.trim();
+      const unknown = (row) => text(row) === "–" || text(row) === "";
+      const numeric = listed.every((row) => unknown(row) || !Number.isNaN(number(text(row))));
+      const compare = (a, b) => (numeric ? number(text(a)) - number(text(b)) : text(a).localeCompare(text(b)));
+      const known = listed.filter((row) => !unknown(row)).sort((a, b) => (down ? compare(b, a) : compare(a, b)));
+      body.append(...known, ...listed.filter(unknown));
+    });
+  });
+}
+
+document.querySelectorAll("table.ranking").forEach(makeSortable);
+
+loadPlotly().then(() => {
+  root.classList.add("scripts");
+  document.getElementById("curves").classList.add("drawn-curves");
+  const charts = [...document.querySelectorAll(".chart")];
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) show(entry.target);
+  }, { rootMargin: "600px" });
+  charts.forEach((chart) => near.observe(chart));
+  const again = () => drawn.forEach((figure, plot) => draw(plot, figure));
+  dark.addEventListener("change", again);
+  addEventListener("beforeprint", () => { charts.forEach(show); again(); });
+  addEventListener("afterprint", again);
+}).catch((error) => console.warn("the interactive charts cannot be drawn:", error)); // the static ones stay

@@ -1,0 +1,132 @@
+"""The report in a real browser, from a file and without a network: skipped where there is no Chromium."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytrain.report.page import write_report
+
+selenium = pytest.importorskip("selenium.webdriver")
+CHROMIUM = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver; `make browser-tools`"),
+]
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(make_run: Any, tmp_path: Path) -> Iterator[Open]:
+    """Return a function that opens the report of a made-up grid in a window of some width."""
+    browsers: list[Any] = []
+    folder = make_run(
+        grid={"lr": [0.1, 0.2, 0.3], "schedule": ["cosine", "constant"]},
+        ends={1: "stopped", 2: "diverged"},
+        asha={},
+        track_test=True,
+    )
+    write_report(folder)
+
+    def open_(*, width: int = 1280, scripts: bool = True) -> Any:
+        options = selenium.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for argument in (
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={width},900",
+            f"--user-data-dir={tmp_path}/browser-{len(browsers)}",
+        ):  # fmt: skip
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        if not scripts:
+            options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+        browser = selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
+        browsers.append(browser)
+        if width < 500:  # a window cannot be made so small, a phone can
+            metrics = {"width": width, "height": 900, "deviceScaleFactor": 2, "mobile": True}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get(f"file://{folder}/report.html")
+        return browser
+
+    yield open_
+    for browser in browsers:
+        browser.quit()
+
+
+def until(browser: Any, condition: Callable[[], Any]) -> Any:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    return WebDriverWait(browser, 20).until(lambda _: condition())
+
+
+def find(browser: Any, selector: str) -> list[Any]:
+    return browser.find_elements("css selector", selector)
+
+
+def test_a_click_on_a_legend_entry_hides_its_curve(open_page: Open) -> None:
+    browser = open_page()
+    entries = until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
+
+    def visible() -> int:
+        script = (
+            "return document.querySelector('[data-chart=accuracy] .plot').data.filter(t => t.visible !== 'legendonly')"
+        )
+        return len(browser.execute_script(script))
+
+    before = visible()
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", entries[0])
+    selenium.ActionChains(browser).move_to_element(entries[0]).click().perform()
+    until(browser, lambda: visible() == before - 1)
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_click_on_a_heading_sorts_the_table_and_keeps_unknown_values_below(open_page: Open) -> None:
+    browser = open_page()
+
+    def column(heading: str) -> list[str]:
+        names = [th.text.rstrip(" ↑↓") for th in find(browser, "table.ranking thead th")]
+        cells = [row.find_elements("css selector", "td") for row in find(browser, "table.ranking tbody tr")]
+        return [row[names.index(heading)].text for row in cells]
+
+    button = next(b for b in find(browser, "table.ranking thead button") if b.text.startswith("lr"))
+    for ascending in (True, False):
+        button.click()
+        rates = [float(text) for text in column("lr")]
+        assert rates == sorted(rates, reverse=not ascending)
+    button = next(b for b in find(browser, "table.ranking thead button") if b.text.startswith("test accuracy"))
+    button.click()
+    accuracies = column("test accuracy %")
+    assert accuracies[-2:] == ["–", "–"]
+    known = [float(text) for text in accuracies[:-2]]
+    assert known == sorted(known)
+
+
+def test_a_button_shows_another_split(open_page: Open) -> None:
+    browser = open_page()
+    until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
+    button = next(b for b in find(browser, '[data-chart="accuracy"] .switch button') if b.text == "test")
+    button.click()
+    title = "return document.querySelector('[data-chart=accuracy] .plot').layout.yaxis.title.text"
+    until(browser, lambda: browser.execute_script(title) == "test accuracy %")
+    assert button.get_attribute("aria-pressed") == "true"
+
+
+def test_a_phone_scrolls_tables_and_not_the_page(open_page: Open) -> None:
+    browser = open_page(width=390)
+    until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    assert width <= 390
+
+
+def test_without_scripts_the_table_and_static_curves_stay(open_page: Open) -> None:
+    browser = open_page(scripts=False)
+    assert len(find(browser, "table.ranking tbody tr")) == 6
+    (svg,) = find(browser, ".static svg")
+    assert svg.is_displayed()
+    assert svg.size["width"] > 300
+    assert not any(chart.is_displayed() for chart in find(browser, ".chart"))

@@ -1,0 +1,75 @@
+"""Tests of raytrain.report.charts: figures that Plotly takes, with the numbers of the run."""
+
+from typing import Any
+
+import pytest
+
+from raytrain.baselines import Baseline, BaselineCurve
+from raytrain.report.charts import curves, figures, pareto, thinned
+from raytrain.report.legend import legend
+from raytrain.report.record import read_record
+from raytrain.report.timeline import figure, timeline
+
+
+def test_every_figure_is_one_that_plotly_takes(make_run: Any) -> None:
+    graph_objects = pytest.importorskip("plotly.graph_objects")
+    ends = {1: "stopped", 2: "diverged", 3: "failed"}
+    folder = make_run(grid={"arch": ["resnet18", "resnet34"], "lr": [0.1, 0.2, 0.3]}, ends=ends, asha={})
+    record = read_record(folder)
+    entries = legend(record.ranking)
+    shown = figures(record, entries, None)
+    assert set(shown) == {"accuracy", "loss", "rate", "cost"}
+    assert set(shown["accuracy"]) == {"validation", "training"}  # the test set was not tracked
+    for variants in shown.values():
+        for one in variants.values():
+            graph_objects.Figure(one)  # raises on a key that Plotly does not know
+    graph_objects.Figure(figure(timeline(record.events), {}))
+
+
+def test_a_curve_has_the_epochs_of_the_log_in_per_cent(make_run: Any) -> None:
+    record = read_record(make_run(track_test=True))
+    drawn = curves(record, legend(record.ranking), "test_accuracy", title="")
+    assert drawn is not None
+    (trace,) = drawn["data"]
+    (rows,) = record.epochs.values()
+    assert trace["x"] == list(range(1, 9))
+    assert trace["y"] == pytest.approx([100 * row["test_accuracy"] for row in rows], abs=1e-3)
+
+
+def test_a_stopped_trial_ends_in_a_cross(make_run: Any) -> None:
+    record = read_record(make_run(grid={"lr": [0.1, 0.2]}, ends={1: "stopped"}, asha={}))
+    drawn = curves(record, legend(record.ranking), "val_loss", title="")
+    assert drawn is not None
+    cross = drawn["data"][-1]
+    assert (cross["name"], cross["x"]) == ("stopped by ASHA", [4])
+
+
+def test_a_baseline_reaches_as_far_as_the_run(make_run: Any) -> None:
+    record = read_record(make_run(track_test=True))
+    epochs = tuple(range(1, 21))
+    values = tuple(0.5 for _ in epochs)
+    curve = BaselineCurve("old<er>", None, epochs, tuple(map(float, epochs)), values, values, values, values)
+    drawn = curves(record, legend(record.ranking), "test_accuracy", title="", baseline=Baseline("study", (curve,)))
+    assert drawn is not None
+    assert drawn["data"][-1]["name"] == "study: old&lt;er&gt;"
+    assert drawn["data"][-1]["x"] == list(range(1, 9))
+    assert set(drawn["data"][-1]["y"]) == {50.0}
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
+    points = [(float(epoch), 2.0 * epoch) for epoch in range(1, 1001)]
+    kept = thinned(points, most=200)
+    assert len(kept) == 200
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert set(kept) < set(points)
+    assert thinned(points[:50]) == points[:50]
+
+
+def test_the_pareto_front_holds_what_nothing_cheaper_beats() -> None:
+    points = [(1, 90), (2, 85), (2, 95), (3, 95), (4, 99), (4, 90)]
+    expected = [
+        point
+        for point in points
+        if not any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)
+    ]
+    assert pareto(points) == expected == [(1, 90), (2, 95), (4, 99)]

@@ -1,0 +1,44 @@
+"""Tests of raytrain.report.mistakes: what the winner takes for what."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from raytrain.predictions import Predictions
+from raytrain.report.mistakes import mistakes
+
+
+def told(*predicted: int, sure: float = 0.9) -> Predictions:
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    return Predictions(labels, np.array(predicted), np.linspace(sure, 0.5, 6, dtype=np.float32))
+
+
+def test_errors_are_counted_named_and_ordered_by_confidence() -> None:
+    predictions = {"a": told(0, 1, 1, 1, 0, 0), "b": told(0, 1, 1, 1, 2, 2)}
+    images = np.arange(6 * 8 * 8 * 3, dtype=np.int64).reshape(6, 8, 8, 3).astype(np.uint8)
+    found = mistakes("a", predictions, classes=["cat", "dog", "owl"], images=images)
+    assert (found.wrong, found.images, found.missed_by_all) == (3, 6, 1)
+    assert found.matrix == [[1, 1, 0], [0, 2, 0], [2, 0, 0]]
+    assert list(found.accuracies) == [0.5, 1.0, 0.0]
+    assert list(found.pairs) == [("owl", "cat", 2), ("cat", "dog", 1)]
+    assert [(one.label, one.predicted, one.missed_by_all) for one in found.sheet] == [
+        ("cat", "dog", True),
+        ("owl", "cat", False),
+        ("owl", "cat", False),
+    ]
+    head, _, content = found.sheet[0].image.partition(",")
+    assert head == "data:image/png;base64"
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+    assert (shown == images[1]).all()
+
+
+def test_many_classes_show_their_commonest_confusions_and_no_matrix() -> None:
+    labels = np.arange(100)
+    one = Predictions(labels, np.where(labels < 3, 99, labels), np.ones(100, dtype=np.float32))
+    found = mistakes("a", {"a": one}, classes=[f"class {label}" for label in labels], images=None)
+    assert found.matrix == []
+    assert list(found.pairs) == [(f"class {label}", "class 99", 1) for label in range(3)]
+    assert found.ensemble is None
+    assert {shown.image for shown in found.sheet} == {""}

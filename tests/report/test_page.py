@@ -1,0 +1,129 @@
+"""Tests of raytrain.report.page: one file, complete without scripts, with nothing unescaped and nothing fetched."""
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from raytrain.ranking import Ranking, Standing
+from raytrain.report.legend import Entry
+from raytrain.report.page import duration, render, verdict, write_report
+from raytrain.report.record import read_record
+from raytrain.results import TrialResult
+from raytrain.storage import Folder
+
+pytestmark = pytest.mark.slow  # matplotlib, and Plotly's 4.6 MB of JavaScript to compress
+
+
+class _Page(HTMLParser):
+    """The page's elements, the text outside of scripts, and what a browser would fetch."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "use", "path"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.fetched: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == [], "every element is closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in {"script", "style"}:
+            self.text += data
+
+
+def page_of(folder: Folder) -> tuple[str, _Page]:
+    text = render(read_record(folder))
+    return text, _Page(text)
+
+
+def test_the_page_shows_every_part_of_a_run_and_fetches_nothing(make_run: Any) -> None:
+    ends = {1: "stopped", 2: "diverged", 3: "failed"}
+    grid = {"lr": [0.1, 0.2, 0.3], "schedule": ["cosine", "constant"]}
+    text, page = page_of(make_run(grid=grid, ends=ends, asha={}))
+    for section in ("ranking", "curves", "cost", "grid", "timeline", "asha", "mistakes", "reproduce"):
+        assert f'<section id="{section}"' in text
+    assert all(link.startswith(("data:", "#")) for link in page.fetched)
+    assert "@import" not in text
+    assert "url(http" not in text
+    for words in ("stopped at 4", "diverged at epoch 3", "95 % interval", "lr × schedule", "share rank"):
+        assert words in page.text
+
+
+def test_names_and_messages_are_escaped(make_run: Any) -> None:
+    hostile = '</script><img src=x onerror="alert(1)">'
+    folder = make_run(grid={"dataset": ["digits", hostile]}, ends={1: "failed"})
+    text, page = page_of(folder)
+    assert "<img src=x" not in text
+    assert "<i>nine</i>" not in text
+    assert "<b>no</b> memory" not in text
+    for words in (hostile, "<i>nine</i>", "<b>no</b> memory & no luck"):
+        assert words in page.text
+    figures = re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)
+    assert figures
+    assert hostile not in json.dumps(json.loads(figures[1])), "Plotly reads HTML in names, so they are escaped"
+
+
+@pytest.mark.parametrize("trials", [1, 200])
+def test_one_trial_and_two_hundred_make_a_page(make_run: Any, trials: int) -> None:
+    rates = [round(0.001 * step, 4) for step in range(1, trials + 1)]
+    text, page = page_of(make_run(grid={"lr": rates}, recipe={"epochs": 8}))
+    assert page.text.count("finished") >= trials
+    assert len(text) < 5_000_000
+
+
+def test_a_run_in_which_nothing_finished_still_has_its_page(make_run: Any) -> None:
+    _, page = page_of(make_run(grid={"lr": [0.1, 0.2]}, ends={0: "diverged", 1: "failed"}))
+    assert "No trial has finished." in page.text
+    assert "What the winner gets wrong" not in page.text
+
+
+def test_the_files_of_a_report_lie_in_the_run_folder(make_run: Any) -> None:
+    folder = make_run()
+    write_report(folder)
+    assert folder.exists("report.html")
+    names = ["Accuracy_Test.png", "Accuracy_Train.png", "Loss_Test.png", "Loss_Train.png"]
+    assert (folder / "plots").names() == names
+    first = folder.read("report.html")
+    write_report(folder)
+    assert folder.read("report.html") == first, "the same run makes the same page"
+
+
+def test_the_verdict_says_whether_the_lead_is_certain() -> None:
+    entries = [Entry(name, "", "solid", coloured=True) for name in ("resnet34", "resnet18", "resnet50")]
+
+    def said(*ranks: str) -> str:
+        result = TrialResult("a", "finished", {}, parameters=1, epochs=1)
+        standings = [Standing(rank, [result], test_accuracy=0.9 - 0.1 * place) for place, rank in enumerate(ranks)]
+        return verdict(Ranking(standings), entries)
+
+    assert said("1") == "resnet34 reaches 90.00 % on the test set."
+    assert said("1", "2", "2=") == "resnet34 leads with 90.00 % on the test set, ahead of all others."
+    assert said("1", "1=", "3") == "resnet34 reaches 90.00 % on the test set, and 1 other cannot be told apart from it."
+    assert "and 2 others cannot" in said("1", "1=", "1=")
+    assert verdict(Ranking([]), []) == "No trial has finished."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.25, "4.2 s"), (61, "1 min 1 s"), (3600 * 5 + 125, "5 h 2 min"), (59.99, "1 min 0 s")]
+)
+def test_a_duration_has_two_units(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

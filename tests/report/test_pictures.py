@@ -1,0 +1,48 @@
+"""Tests of raytrain.report.pictures: the four files, and the curves of a page without scripts."""
+
+import io
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raytrain.report.legend import legend
+from raytrain.report.pictures import PICTURES, pictures, static_curves
+from raytrain.report.record import read_record
+
+pytestmark = pytest.mark.slow  # matplotlib takes a second to import
+
+
+def colours(png: bytes) -> set[tuple[int, ...]]:
+    return {tuple(pixel) for pixel in np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3).tolist()}
+
+
+@pytest.mark.parametrize("track_test", [True, False])
+def test_each_picture_has_a_line_or_point_of_every_configuration(make_run: Any, track_test: bool) -> None:
+    record = read_record(make_run(grid={"lr": [0.1, 0.2, 0.3]}, ends={1: "stopped"}, asha={}, track_test=track_test))
+    entries = legend(record.ranking)
+    drawn = pictures(record, entries)
+    assert set(drawn) == set(PICTURES) == {"Accuracy_Test", "Accuracy_Train", "Loss_Test", "Loss_Train"}
+    for png in drawn.values():
+        there = colours(png)
+        for entry in entries:
+            assert tuple(bytes.fromhex(entry.colour[1:])) in there
+
+
+def test_a_run_without_an_epoch_still_makes_pictures(make_run: Any) -> None:
+    record = read_record(make_run())
+    empty = type(record)(record.name, "", {}, type(record.ranking)([]), {}, {}, [])
+    assert {Image.open(io.BytesIO(png)).format for png in pictures(empty, []).values()} == {"PNG"}
+
+
+def test_static_curves_are_well_formed_and_take_the_colour_of_the_text(make_run: Any) -> None:
+    record = read_record(make_run(grid={"dataset": ["digits", "$a_b$/ünï<c>日本"]}))
+    svg = static_curves(record, legend(record.ranking))
+    tree = ElementTree.fromstring(svg)
+    assert tree.tag.endswith("svg")
+    text = "".join(tree.itertext())
+    assert "$a_b$/ünï<c>日本" in text
+    assert "currentColor" in svg
+    assert svg == static_curves(record, legend(record.ranking))
