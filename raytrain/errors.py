@@ -31,6 +31,12 @@ class RunFolderError(RaytrainError):
     exit_code: ClassVar[int] = 2
 
 
+class ModelError(RaytrainError):
+    """A file of weights or its description is missing, damaged, or of something else."""
+
+    exit_code: ClassVar[int] = 2
+
+
 class JobError(RaytrainError):
     """A job on a cluster is not there, its name is taken, or it left nothing to fetch."""
 

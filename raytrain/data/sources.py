@@ -84,7 +84,16 @@ def _digits(image_size: int) -> ImageDataset:
     )
 
 
+CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+"""Where torchvision keeps them in its root."""
 DATASETS: dict[str, Source] = {"cifar10": cifar10, "cifar100": cifar100, "digits": digits}
+
+
+def is_here(dataset: str) -> bool:
+    """Return whether a data set can be loaded without a network, as far as that can be told without reading it."""
+    if dataset in CIFAR_FOLDERS:
+        return (data_home() / CIFAR_FOLDERS[dataset]).is_dir()
+    return dataset in DATASETS or "://" not in dataset
 
 
 def load(dataset: str, *, image_size: int) -> ImageDataset:

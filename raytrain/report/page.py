@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raytrain import __version__
 from raytrain.audit import audit
 from raytrain.baselines import Baseline
-from raytrain.data import load
+from raytrain.data import is_here, load
 from raytrain.errors import RaytrainError, RunFolderError
 from raytrain.manifest import inputs_of
 from raytrain.ranking import Ranking, Standing
@@ -216,17 +216,18 @@ def _mistakes(record: RunRecord) -> Mistakes | None:
     if leader is None or leader.trial not in record.predictions:
         return None
     inputs = inputs_of(record.manifest, leader.recipe)
-    images = _test_images(inputs.dataset, inputs.image_size, count=len(record.predictions[leader.trial].labels))
+    expected = record.manifest["data"].get(f"{inputs.dataset} at {inputs.image_size} px")
+    images = _test_images(inputs.dataset, inputs.image_size, fingerprint=expected)
     return mistakes(leader.trial, record.predictions, classes=inputs.classes, images=images)
 
 
-def _test_images(dataset: str, image_size: int, *, count: int) -> NDArray[np.uint8] | None:
-    """Return the test images, or None where the data set is not at hand: a run may be looked at anywhere."""
+def _test_images(dataset: str, image_size: int, *, fingerprint: str | None) -> NDArray[np.uint8] | None:
+    """Return the test images, or None where they are not on this machine: a run may be looked at anywhere."""
     try:
-        found = load(dataset, image_size=image_size).test.images
+        found = load(dataset, image_size=image_size) if is_here(dataset) else None
     except RaytrainError:
         return None
-    return found if len(found) == count else None
+    return found.test.images if found and found.fingerprint == fingerprint else None
 
 
 def _plotly() -> str:

@@ -1,0 +1,200 @@
+"""A trained model as two files: its weights, and a JSON file that says what they are.
+
+    model.pth           the state_dict, or model.safetensors
+    model.json          recipe, classes, normalisation, epoch, accuracies, SHA-256 of the weights
+
+With the JSON the weights can be used where neither the run nor the training images are. A .safetensors file carries
+it in its metadata, too, and may stand alone.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytrain.errors import ExperimentError, ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+"""Raised when an older raytrain could not read the JSON any more."""
+SUFFIXES = (".pth", ".safetensors")
+_KEY = "raytrain"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a file of weights is.
+
+    Attributes:
+        run: Name of the run folder it comes from.
+        trial: Id of the trial in it.
+        which: best: the weights that the run's table judges; or last: those after the last epoch.
+        epoch: After which the weights were so.
+        recipe: Every field of the recipe.
+        classes: Names, in the order of the network's outputs.
+        mean: Per channel, by which images on the scale [0, 1] are normalised.
+        std: As `mean`.
+        precision: Arithmetic in which it was measured: fp32, bf16 or fp16.
+        val_accuracy: Of these weights, a fraction in [0, 1]; None if they were not measured.
+        test_accuracy: As `val_accuracy`, on the test set.
+        fingerprint: Of the data set it was trained and tested on.
+        versions: Of raytrain and torch.
+    """
+
+    run: str
+    trial: str
+    which: str
+    epoch: int
+    recipe: dict[str, Any]
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    precision: str
+    val_accuracy: float | None
+    test_accuracy: float | None
+    fingerprint: str | None
+    versions: dict[str, str]
+
+
+def write_model(path: Path, description: ModelDescription, weights: Mapping[str, "Tensor"], *, force: bool) -> None:
+    """Write the weights to `path` and the description beside them.
+
+    Args:
+        path: Ends in .pth or .safetensors.
+        description: What they are.
+        weights: A state_dict on the CPU.
+        force: Whether files that are there may be replaced.
+
+    Raises:
+        ExperimentError: The suffix is another one, a file is there, or the folder is not.
+    """
+    check_suffix(path)
+    described = path.with_suffix(".json")
+    if taken := [str(one) for one in (path, described) if one.exists() and not force]:
+        raise ExperimentError(f"{' and '.join(taken)} would be replaced; name another --output, or add --force")
+    values = {"format": FORMAT, **asdict(description)}
+    content = _safetensors(weights, values) if path.suffix == ".safetensors" else _pickled(weights)
+    said = {**values, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+    try:
+        # the weights first: a description never speaks of weights that are not there
+        _replace(path, content)
+        _replace(described, json.dumps(said, indent=1).encode() + b"\n")
+    except OSError as error:
+        raise ExperimentError(
+            f"{path}: cannot be written: {error.strerror}; name a file in a folder that exists"
+        ) from error
+
+
+def check_suffix(path: Path) -> None:
+    """Raise ExperimentError unless the file's name says how weights are stored in it."""
+    if path.suffix not in SUFFIXES:
+        raise ExperimentError(f"{path}: ends in {path.suffix or 'no suffix'}; name it .pth or .safetensors")
+
+
+def read_model(path: Path) -> tuple[ModelDescription, dict[str, "Tensor"]]:
+    """Return what `write_model` wrote.
+
+    Raises:
+        ModelError: A file is missing or damaged, they do not belong together, or a newer raytrain wrote them.
+    """
+    if path.suffix == ".json":
+        raise ModelError(f"{path}: describes a model; name the file of its weights, .pth or .safetensors, beside it")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be read: {error.strerror}; write one with: raytrain export RUN -o model.pth"
+        ) from error
+    described = path.with_suffix(".json")
+    if described.exists():
+        values = _json(described.read_bytes(), str(described))
+        if values.pop("sha256", None) != hashlib.sha256(content).hexdigest():
+            raise ModelError(f"{described}: describes other weights than {path.name}; export both again")
+        values.pop("weights", None)
+    elif path.suffix == ".safetensors":
+        values = _metadata(path)
+    else:
+        raise ModelError(f"{described}: is missing; it says what {path.name} is, and was written beside it")
+    return _description(values, str(described)), _tensors(path, content)
+
+
+def _description(values: dict[str, Any], where: str) -> ModelDescription:
+    if values.pop("format", None) != FORMAT:
+        raise ModelError(f"{where}: is of another format than {FORMAT}; read it with the raytrain that wrote it")
+    known = {field.name for field in fields(ModelDescription)}
+    if values.keys() != known:
+        differing = ", ".join(sorted(values.keys() ^ known))
+        raise ModelError(f"{where}: is damaged: these fields are missing or unknown: {differing}")
+    lists: dict[str, Any] = {name: tuple(values[name]) for name in ("classes", "mean", "std")}
+    return ModelDescription(**{**values, **lists})
+
+
+def _json(content: bytes | str, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise ModelError(f"{where}: is damaged: {error}; export the model again") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{where}: describes no model; export it again")
+    return values
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            said: dict[str, str] = opened.metadata() or {}
+    except SafetensorError as error:
+        raise ModelError(f"{path}: is damaged, or no safetensors file: {error}") from error
+    if _KEY not in said:
+        raise ModelError(
+            f"{path}: was not written by raytrain, and there is no {path.with_suffix('.json').name} beside it"
+        )
+    return _json(said[_KEY], str(path))
+
+
+def _tensors(path: Path, content: bytes) -> dict[str, "Tensor"]:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load(content)
+        except SafetensorError as error:
+            raise ModelError(f"{path}: is damaged, or no safetensors file: {error}") from error
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: is damaged, or no file of weights: {reason}") from error
+
+
+def _pickled(weights: Mapping[str, "Tensor"]) -> bytes:
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(dict(weights), stream)
+    return stream.getvalue()
+
+
+def _safetensors(weights: Mapping[str, "Tensor"], values: Mapping[str, Any]) -> bytes:
+    from safetensors.torch import save
+
+    return save(dict(weights), metadata={_KEY: json.dumps(values)})
+
+
+def _replace(path: Path, content: bytes) -> None:
+    written = path.with_name(f"{path.name}.{os.getpid()}.part")
+    written.write_bytes(content)
+    written.replace(path)
