@@ -9,7 +9,7 @@ DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-ray test-cluster host-tools bench wheel lock clean
+.PHONY: help venv demo lint check test test-ray test-cluster host-tools browser-tools bench wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ test-cluster: $(STAMP) host-tools ## clusters of several nodes: three hosts on t
 host-tools: ## install what the hosts are made of, where it is missing: openssh-server, rsync, iproute2 of Debian
 	@{ test -x /usr/sbin/sshd && command -v rsync ip unshare > /dev/null; } || { \
 	  apt-get update -q && apt-get install -qy --no-install-recommends openssh-server rsync iproute2 util-linux; }
+
+browser-tools: ## install Debian's chromium and its driver, where they are missing: the report's tests look at it there
+	@command -v chromium chromedriver > /dev/null || { \
+	  apt-get update -q && apt-get install -qy --no-install-recommends chromium chromium-driver; }
 
 bench: $(STAMP) ## measure the loop, the input, the framework and the sweep against others; `make bench DATA=PATH` for images at PATH
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"

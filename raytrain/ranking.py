@@ -222,6 +222,9 @@ def _sentences(
         with_one = "Where there is one seed, another" if several else "One seed of each: another seed"
         over_seeds = ", of those with several seeds Student's t over the seeds" if several else ""
         tests = "between two of several seeds Welch's, else " if several else ""
+        if len(standings) == 1:
+            yield "Interval: 95 %, Wilson's on the test images. One seed: another may well leave it."
+            return
         yield (
             f"Intervals: 95 %, Wilson's on the test images{over_seeds}. Tests: {tests}McNemar's on the same images, "
             f"corrected for all pairs by Holm. {with_one} may well reverse what these call certain."

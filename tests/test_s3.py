@@ -52,6 +52,12 @@ def run(command: list[str], *, timeout: float = 120) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
+def asked(*words: str) -> str:
+    done = run([sys.executable, "-m", "raytrain", *words])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.timeout(200)
 def test_a_run_that_was_killed_goes_on_from_what_is_in_the_bucket(
     bucket: str, command: Callable[..., list[str]], tmp_path: Path
@@ -90,5 +96,12 @@ def test_workers_write_to_the_bucket_and_a_laptop_pulls_it(
     assert list((tmp_path / "lr" / "trials" / result.trial / "checkpoint").iterdir())
     again = run(pull)
     assert "lr: 0 files brought" in again.stdout
-    shown = run([sys.executable, "-m", "raytrain", "results", bucket.format("runs/lr"), "--format", "csv"])
-    assert shown.stdout.count("\n") == 2
+    # what a laptop asks of the bucket, with no cluster up
+    assert asked("results", bucket.format("runs/lr"), "--format", "csv").count("\n") == 2
+    assert (tmp_path / "lr" / "report.html").read_bytes().startswith(b"<!doctype html>")
+    page = tmp_path / "page.html"
+    assert asked("report", bucket.format("runs/lr"), "--output", str(page)) == f"{page}\n"
+    assert asked("report", bucket.format("runs/lr")).endswith("/report.html\n")
+    assert "No trial was stopped early." in asked("audit", bucket.format("runs/lr"))
+    model = tmp_path / "model.pth"
+    assert asked("export", bucket.format("runs/lr"), "-o", str(model)) == f"{model}\n"

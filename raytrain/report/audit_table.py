@@ -21,16 +21,17 @@ def _sentences(audit: Audit) -> Iterator[str]:
     else:
         epochs = f"{audit.epochs_saved:,} of {audit.epochs:,} epochs ({_share(audit.epochs_saved, audit.epochs)})"
         seconds = f"{audit.seconds_saved:,.0f} of {audit.seconds:,.0f} seconds"
+        trials = "1 trial" if len(audit.stops) == 1 else f"{len(audit.stops)} trials"
         yield (
-            f"ASHA stopped {len(audit.stops)} trials and saved {epochs}, an estimated {seconds} "
+            f"ASHA stopped {trials} and saved {epochs}, an estimated {seconds} "
             f"({_share(audit.seconds_saved, audit.seconds)}) of training."
         )
     rescued = sum(stop.rescued for stop in audit.stops)
     if audit.regret is not None:
         found = f"the best of them ended {100 * audit.regret:.2f} points above" if audit.regret else "none ended above"
-        yield f"{rescued} stopped trials were run to the end: {found} the best that was let through (validation)."
+        yield f"{rescued} of the stopped trials ran on to the end: {found} the best that was let through (validation)."
     elif audit.stops:
-        yield "What stopping missed was not measured; `asha: {rescue: 2}` runs the best two stopped trials to the end."
+        yield "What stopping missed was not measured: asha: {rescue: 2} would run the best two of them to the end."
 
 
 def _share(part: float, whole: float) -> str:
@@ -50,7 +51,7 @@ def rung_columns(audit: Audit) -> dict[str, list[str]]:
 
 def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
     """Return a row for each trial that was stopped, named by `labels`, if there are any."""
-    return {
+    columns = {
         "trial": [(labels or {}).get(stop.trial, stop.trial) for stop in audit.stops],
         "rung": [f"{stop.rung:g}" for stop in audit.stops],
         "accuracy %": [per_cent(stop.accuracy) for stop in audit.stops],
@@ -60,6 +61,7 @@ def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[
         "seconds spared": [f"{stop.seconds_left:.1f}" for stop in audit.stops],
         "after all": [_after_all(stop.rescued, stop.final) for stop in audit.stops],
     }
+    return {heading: cells for heading, cells in columns.items() if any(cells) or heading == "trial"}
 
 
 def replay_columns(replays: Sequence[Replay], labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:

@@ -20,6 +20,7 @@ Figure = dict[str, Any]
 POINTS = 200
 """Most points of a curve; a screen shows no more."""
 
+BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 LOGARITHMIC = 100.0
 """A loss that varies by more than this factor is shown on a logarithmic axis: one bad start would flatten the rest."""
 
@@ -160,19 +161,26 @@ def _ends(stopped: Sequence[tuple[float, float, str]]) -> Figure:
 
 
 def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Figure]:
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [epoch for epoch, _ in points],
-            "y": [value for _, value in points],
-            "name": html.escape(f"{baseline.name}: {curve.name}"),
-            "line": {"color": GREY, "width": 1.5, "dash": ("dash", "dot", "dashdot", "longdash")[place % 4]},
-            "hovertemplate": html.escape(f"{baseline.name}: {curve.name}") + "<br>epoch %{x}: %{y:.4g}<extra></extra>",
-        }
-        for place, curve in enumerate(baseline.curves)
-        if (points := _baseline_points(curve, field, most=most))
-    ]
+    # logs from elsewhere seldom have a validation split: their test set stands beside it, and says so
+    of, note = (field.replace("val_", "test_"), " (test)") if field.startswith("val_") else (field, "")
+    traces: list[Figure] = []
+    for place, curve in enumerate(baseline.curves):
+        points = _baseline_points(curve, of, most=most)
+        if not points:
+            continue
+        name = html.escape(f"{baseline.name}: {curve.name}{note}")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [epoch for epoch, _ in points],
+                "y": [value for _, value in points],
+                "name": name,
+                "line": {"color": GREY, "width": 1.5, "dash": BASELINE_DASHES[place % len(BASELINE_DASHES)]},
+                "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+            }
+        )
+    return traces
 
 
 def _baseline_points(curve: BaselineCurve, field: str, *, most: float) -> list[tuple[float, float]]:

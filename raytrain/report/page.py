@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from raytrain import __version__
 from raytrain.audit import audit
 from raytrain.baselines import Baseline
+from raytrain.comparison import beside
 from raytrain.data import is_here, load
 from raytrain.errors import RaytrainError, RunFolderError
 from raytrain.manifest import inputs_of
@@ -34,12 +35,20 @@ _PARTS = Path(__file__).parent / "page"
 
 
 @dataclass(frozen=True)
-class Whisker:
-    """Where an interval is drawn in its cell: shares of the width, in [0, 1]."""
+class Row:
+    """A row of the ranked table.
 
-    low: float
-    mean: float
-    high: float
+    Attributes:
+        cells: As text.
+        status: How its trials ended, or "baseline".
+        colour: As in the charts; "" for a baseline.
+        whisker: Where its interval and mean are drawn: low, mean and high, shares of the width; None without one.
+    """
+
+    cells: Sequence[str]
+    status: str
+    colour: str
+    whisker: tuple[float, float, float] | None
 
 
 def write_report(folder: Folder, *, baseline: Baseline | None = None) -> None:
@@ -64,12 +73,18 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     entries = legend(record.ranking)
+    ranking = beside(record.ranking, baseline) if baseline else record.ranking
     by_trial = {
         result.trial: entry
         for standing, entry in zip(record.ranking.standings, entries, strict=True)
         for result in standing.results
     }
-    labels = {trial: entry.label for trial, entry in by_trial.items()}
+    several = {result.trial for one in record.ranking.standings if one.seeds > 1 for result in one.results}
+    labels = {
+        result.trial: by_trial[result.trial].label
+        + (f", seed {result.recipe['seed']}" if result.trial in several else "")
+        for result in record.results
+    }
     charts: dict[str, Mapping[str, Any]] = dict(figures(record, entries, baseline))
     ran = timeline.timeline(record.events)
     if ran.spans:
@@ -88,12 +103,11 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
         record=record,
         verdict=verdict(record.ranking, entries),
         facts=dict(_facts(record, ran)),
-        headings=table.headings(record.ranking),
+        headings=table.headings(ranking),
         left=table.LEFT,
         spare=table.SPARE[:-1],
-        rows=list(zip(table.rows(record.ranking), _swatches(record.ranking, entries), strict=False)),
-        whiskers=_whiskers(record.ranking.standings),
-        reading=table.reading(record.ranking),
+        rows=_rows(ranking, entries),
+        reading=table.reading(ranking),
         charts=charts,
         static=static_curves(record, entries, baseline),
         heat=heat_map(record.results),
@@ -178,22 +192,29 @@ def _command(record: RunRecord) -> str:
     return shlex.join(sessions[0]["command"]) if sessions else ""
 
 
-def _swatches(ranking: Ranking, entries: Sequence[Entry]) -> list[tuple[Standing, Entry]]:
-    return list(zip(ranking.standings, entries, strict=True))
+def _rows(ranking: Ranking, entries: Sequence[Entry]) -> list[Row]:
+    cells = table.rows(ranking)
+    whiskers = _whiskers(ranking.standings)
+    ours = [
+        Row(row, standing.status, entry.colour, whisker)
+        for row, standing, entry, whisker in zip(cells, ranking.standings, entries, whiskers, strict=False)
+    ]
+    return ours + [Row(row, "baseline", "", None) for row in cells[len(ours) :]]
 
 
-def _whiskers(standings: Sequence[Standing]) -> dict[int, Whisker]:
-    """Return where each interval is drawn, by the place of its row, on a scale that holds them all."""
-    known = [(place, one.interval, one.test_accuracy or 0.0) for place, one in enumerate(standings) if one.interval]
-    if not known:
-        return {}
-    low, high = min(interval.low for _, interval, _ in known), max(interval.high for _, interval, _ in known)
-    width = (high - low) or 1.0
+def _whiskers(standings: Sequence[Standing]) -> list[tuple[float, float, float] | None]:
+    """Return where each interval and its mean are drawn, on a scale that holds them all."""
+    known = [one.interval for one in standings if one.interval]
+    low = min((interval.low for interval in known), default=0.0)
+    width = max((interval.high for interval in known), default=1.0) - low or 1.0
 
     def share(value: float) -> float:
         return round(min(1.0, max(0.0, (value - low) / width)), 4)
 
-    return {place: Whisker(share(one.low), share(mean), share(one.high)) for place, one, mean in known}
+    return [
+        (share(one.interval.low), share(one.test_accuracy or 0.0), share(one.interval.high)) if one.interval else None
+        for one in standings
+    ]
 
 
 def _asha(record: RunRecord, labels: Mapping[str, str]) -> dict[str, Any] | None:

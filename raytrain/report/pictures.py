@@ -66,7 +66,7 @@ def _png(record: RunRecord, entries: Sequence[Entry], name: str, baseline: Basel
         _draw(axes, record, entries, field if tracked else f"val_{kind}", baseline if tracked else None)
         if not tracked:
             _draw_tests(axes, record, entries, field)
-        title = name.replace("_", ": ").lower() + ("" if tracked else " (points; lines: validation)")
+        title = field.replace("_", " ") + ("" if tracked else " (points) and validation (lines)")
         axes.set_title(f"{record.name}: {title}", parse_math=False)
         _style(axes, unit, "black")
         _legend(figure, columns=3, ink="black")
@@ -84,6 +84,8 @@ def _figure(width: float, height: float) -> Figure:
 
 def _draw(axes: Axes, record: RunRecord, entries: Sequence[Entry], field: str, baseline: Baseline | None) -> None:
     figure = curves(record, entries, field, title="", baseline=baseline)
+    if figure and figure["layout"]["yaxis"].get("type") == "log":
+        axes.set_yscale("log")
     for trace in figure["data"] if figure else ():
         if "lines" not in trace["mode"] and "line" in trace.get("marker", {}):
             axes.scatter(trace["x"], trace["y"], marker="x", c=trace["marker"]["line"]["color"], zorder=3)

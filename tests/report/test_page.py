@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raytrain.baselines import open_baseline
 from raytrain.ranking import Ranking, Standing
 from raytrain.report.legend import Entry
 from raytrain.report.page import duration, render, verdict, write_report
@@ -80,6 +81,14 @@ def test_names_and_messages_are_escaped(make_run: Any) -> None:
     figures = re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)
     assert figures
     assert hostile not in json.dumps(json.loads(figures[1])), "Plotly reads HTML in names, so they are escaped"
+
+
+def test_a_baseline_stands_in_the_table_and_in_the_curves(make_run: Any) -> None:
+    page = render(read_record(make_run(grid={"lr": [0.1, 0.2]})), baseline=open_baseline("student"))
+    read = _Page(page)
+    assert "student/train3" in read.text
+    assert "baseline at 8" in read.text
+    assert "student: train3 (test)" in page
 
 
 @pytest.mark.parametrize("trials", [1, 200])
