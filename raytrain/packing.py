@@ -11,7 +11,7 @@ from pathspec import GitIgnoreSpec
 
 from raytrain.errors import PreflightError
 from raytrain.provenance import PACKED, describe_code
-from raytrain.shipped import SHIPPED, shipped_experiment
+from raytrain.shipped import SHIPPED_FILES, shipped_file
 
 MAX_BYTES = 500 * 2**20
 """Ray's dashboard takes packages below 512 MiB."""
@@ -35,9 +35,9 @@ class Package:
     def add_raytrain(self) -> None:
         """Add this very version of raytrain, its shipped experiments, and where the code comes from."""
         package = Path(__file__).parent
-        self._copy(package, "raytrain", only=(".py", ".typed", ".yaml"))
-        for name in SHIPPED:
-            self._add(shipped_experiment(name), f"raytrain/_experiments/{name}.yaml")
+        self._copy(package, "raytrain", only=(".py", ".typed", ".yaml", ".html", ".css", ".js"))
+        for name in SHIPPED_FILES:
+            self._add(shipped_file(name), f"raytrain/_experiments/{name}")
         code = self.folder / "raytrain" / PACKED
         code.write_text(json.dumps(describe_code()))
         self.sizes[f"raytrain/{PACKED}"] = code.stat().st_size

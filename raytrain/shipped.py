@@ -6,6 +6,8 @@ from raytrain.errors import ExperimentError
 
 SHIPPED = ("best", "compare", "fast", "lr", "quick")
 """Names that commands take in place of a file; a file of that name goes before."""
+SHIPPED_FILES = (*(f"{name}.yaml" for name in SHIPPED), "student/curves.csv", "student/claims.csv")
+"""What the package needs of experiments/, by its path there."""
 
 
 def shipped_experiment(name: str) -> Path:

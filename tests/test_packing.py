@@ -46,6 +46,19 @@ def test_the_package_runs_where_raytrain_is_not_installed(package: Package, here
     assert done.returncode == 2
 
 
+def test_all_of_raytrain_travels_and_nothing_else(package: Package) -> None:
+    package.add_raytrain()
+    root = Path(packing.__file__).parent
+    ours = {path.relative_to(root.parent).as_posix() for path in root.rglob("*") if path.is_file()}
+    made = ("raytrain/_experiments/", "raytrain/_code.json")
+    assert {name for name in package.sizes if not name.startswith(made)} == {n for n in ours if "__pycache__" not in n}
+    assert {
+        "raytrain/report/page/page.html",
+        "raytrain/_experiments/quick.yaml",
+        "raytrain/_experiments/student/curves.csv",
+    } <= set(package.sizes)
+
+
 def test_the_package_says_which_commit_it_is_of(package: Package) -> None:
     package.add_raytrain()
     sent = json.loads((package.folder / "raytrain" / "_code.json").read_text())

@@ -117,6 +117,7 @@ def test_a_job_is_followed_and_its_run_folder_comes_home(
     (result,) = read_results(Folder.at(tmp_path / "runs" / "one"))
     assert result.status == "finished"
     assert (tmp_path / "runs/one/trials" / result.trial / "metrics.jsonl").read_text().count("\n") == 2
+    assert (tmp_path / "runs/one/report.html").read_text().startswith("<!doctype html>")
     manifest = json.loads((tmp_path / "runs/one/manifest.json").read_text())
     assert manifest["sessions"]
     (job,) = (job for job in json.loads(raytrain("jobs", "--json").stdout) if job["id"] == "first")
