@@ -23,7 +23,7 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Replace a baseline of that name.")] = False,
 ) -> None:
     """Read TensorBoard logs: Loss/Training, Loss/Test, Accuracy/Train, Accuracy/Test, a curve for each folder."""
-    from raytrain.baselines import import_events
+    from raytrain.baseline_import import import_events
 
     baseline = import_events(folder, name, force=force)
     typer.echo(f"{name}: {len(baseline.curves)} curves; raytrain baseline show {name}")

@@ -16,9 +16,7 @@ from statistics import fmean, stdev
 import platformdirs
 
 from raytrain.errors import DataError, ExperimentError
-from raytrain.event_files import PATTERN, read_scalars
 from raytrain.shipped import shipped_file
-from raytrain.tensorboard import TAGS
 
 STUDENT = "student"
 """The built-in baseline: the logs of the study that raytrain grew out of."""
@@ -26,7 +24,7 @@ MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 COLUMNS = ("experiment", "epoch", "elapsed_s", *MEASURES)
 LAST = 20
 """Epochs at the end over which a curve's accuracy is averaged."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ARCH = re.compile(r"resnet\d+")
 
 
@@ -147,7 +145,7 @@ def open_baseline(baseline: str) -> Baseline:
         curves = read_curves(shipped_file("student/curves.csv"))
         return Baseline(STUDENT, tuple(_with_claims(curves, shipped_file("student/claims.csv"))))
     imported = baselines_home() / f"{baseline}.csv"
-    if _NAME.fullmatch(baseline) and imported.is_file():
+    if NAME.fullmatch(baseline) and imported.is_file():
         return Baseline(baseline, tuple(read_curves(imported)))
     if (path := Path(baseline)).is_file():
         return Baseline(path.stem, tuple(read_curves(path)))
@@ -178,46 +176,7 @@ def read_curves(path: Path) -> list[BaselineCurve]:
         if epoch in curves[name]:
             raise DataError(f"{path}:{line}: epoch {epoch} of {name} comes twice; keep one of the lines")
         curves[name][epoch] = values
-    return [_curve(name, by_epoch) for name, by_epoch in curves.items()]
-
-
-def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
-    """Keep the curves of TensorBoard logs as a baseline: each folder with event files under `folder` is one.
-
-    Tags are those that raytrain writes, too: Loss/Training, Loss/Test, Accuracy/Train, Accuracy/Test. Accuracies of
-    a log in which one is above 1 are taken for per cent; steps that begin with 0 are counted from 1.
-
-    Args:
-        folder: Where the event files are, at any depth.
-        name: Of the baseline.
-        force: Whether it may take the place of one that is there.
-
-    Raises:
-        ExperimentError: The name is not possible, or taken.
-        DataError: There are no event files, none has such a tag, or one is damaged.
-    """
-    if not _NAME.fullmatch(name) or name == STUDENT:
-        raise ExperimentError(
-            f"--name {name}: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, and not "
-            f"{STUDENT!r}, which is built in"
-        )
-    target = baselines_home() / f"{name}.csv"
-    if target.exists() and not force:
-        raise ExperimentError(f"there is a baseline {name!r}; choose another --name, or replace it with --force")
-    logs: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob(PATTERN)):
-        within = path.parent.relative_to(folder).as_posix()
-        logs[folder.resolve().name if within == "." else within].append(path)
-    if not logs:
-        raise DataError(f"{folder}: there is no TensorBoard event file in it ({PATTERN}); name the folder of the logs")
-    read = {curve: _logged(paths) for curve, paths in logs.items()}
-    curves = [_curve(curve, by_epoch) for curve, by_epoch in read.items() if by_epoch]
-    if not curves:
-        wanted = [tag for tag, field in TAGS.items() if field in MEASURES]
-        raise DataError(f"{folder}: none of its event files has a tag of {', '.join(wanted)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(as_csv(curves), encoding="utf-8")
-    return Baseline(name, tuple(curves))
+    return [curve_of(name, by_epoch) for name, by_epoch in curves.items()]
 
 
 def as_csv(curves: Iterable[BaselineCurve]) -> str:
@@ -250,7 +209,8 @@ def _parsed(row: Mapping[str, str | None], where: str) -> tuple[str, int, dict[s
     return row["experiment"], int(epoch), values
 
 
-def _curve(name: str, by_epoch: Mapping[int, Mapping[str, float | None]]) -> BaselineCurve:
+def curve_of(name: str, by_epoch: Mapping[int, Mapping[str, float | None]]) -> BaselineCurve:
+    """Return the curve of measures, and elapsed_s, by epoch."""
     epochs = sorted(by_epoch)
     found = _ARCH.search(name)
 
@@ -278,25 +238,3 @@ def _with_claims(curves: Iterable[BaselineCurve], path: Path) -> Iterable[Baseli
             float(claim[column]) if claim[column] else None for column in ("test_accuracy", "elsewhere", "hours")
         )
         yield replace(curve, arch=claim["arch"], claimed=claimed, claimed_elsewhere=elsewhere, claimed_hours=hours)
-
-
-def _logged(paths: Iterable[Path]) -> dict[int, dict[str, float | None]]:
-    """Return what the event files of one run say, by epoch; of two values for a step the later one counts."""
-    scalars = sorted((one for path in paths for one in read_scalars(path)), key=lambda one: one.wall_time)
-    ours = [(TAGS[one.tag], one) for one in scalars if TAGS.get(one.tag) in MEASURES]
-    if not ours:
-        return {}
-    start = ours[0][1].wall_time
-    counted_from = min(one.step for _, one in ours)
-    by_epoch: dict[int, dict[str, float | None]] = defaultdict(dict)
-    for measure, one in ours:
-        values = by_epoch[one.step + (1 if counted_from == 0 else 0)]
-        values[measure] = one.value
-        values["elapsed_s"] = round(one.wall_time - start, 3)
-    for measure in ("train_accuracy", "test_accuracy"):
-        known = [value for values in by_epoch.values() if (value := values.get(measure)) is not None]
-        if known and max(known) > 1:
-            for values in by_epoch.values():
-                if (value := values.get(measure)) is not None:
-                    values[measure] = value / 100
-    return by_epoch

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from tensorboardX import SummaryWriter
 
-from raytrain.baselines import Baseline, as_csv, import_events, list_baselines, open_baseline, read_curves
+from raytrain.baseline_import import import_events
+from raytrain.baselines import Baseline, as_csv, list_baselines, open_baseline, read_curves
 from raytrain.errors import DataError, ExperimentError
 from raytrain.tensorboard import Scalars
 
