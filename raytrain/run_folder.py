@@ -6,13 +6,10 @@ loses nothing that was reported. `progress` is what the live table shows; other 
 
 import base64
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from raytrain import predictions
@@ -24,7 +21,7 @@ from raytrain.metrics import Report
 from raytrain.progress import Stage, TrialProgress
 from raytrain.results import Status, TrialResult, read_lines, read_results
 from raytrain.storage import Folder
-from raytrain.tensorboard import Scalars
+from raytrain.tensorboard import RunScalars
 from raytrain.yaml_source import dump_yaml
 
 SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
@@ -52,8 +49,7 @@ class RunFolder:
         self.stage: Stage = "search"
         self._rescued: set[str] = set()
         self._fresh = fresh
-        self._scalars: dict[str, Scalars] = {}
-        self._scratch: Path | None = None
+        self._scalars = RunScalars()
 
     @classmethod
     def open(
@@ -235,10 +231,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Close what is open."""
-        for trial_id in list(self._scalars):
-            self._close_tensorboard(trial_id)
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scalars.close_all()
 
     def _end(self, progress: TrialProgress, status: Status, **measured: Any) -> None:
         event = {key: measured.pop(key) for key in ("device", "precision") if key in measured}
@@ -246,7 +239,7 @@ class RunFolder:
         progress.status = status
         self.folder.append("trials.jsonl", _line(asdict(progress.result)))
         self.note(status, trial=progress.trial.id, epoch=progress.epoch, **event)
-        self._close_tensorboard(progress.trial.id)
+        self._scalars.close(progress.trial.id)
 
     def _result(self, progress: TrialProgress, status: Status, **measured: Any) -> TrialResult:
         best = progress.best
@@ -284,29 +277,11 @@ class RunFolder:
         progress.epoch, progress.latest, progress.best, progress.seconds = 0, {}, {}, 0.0
         for row in rows:
             progress.take(row)
-        self._close_tensorboard(progress.trial.id)
+        self._scalars.close(progress.trial.id)
         return True
 
     def _tensorboard(self, trial_id: str, row: dict[str, Any], *, first_epoch: int) -> None:
-        if trial_id not in self._scalars:
-            self._scalars[trial_id] = Scalars(self._tensorboard_path(trial_id), first_epoch=first_epoch)
-        self._scalars[trial_id].add(row)
-
-    def _tensorboard_path(self, trial_id: str) -> Path:
-        if local := (self.trial_folder(trial_id) / "tb").local_path:
-            return local
-        # tensorboardX writes local files; for a folder in object storage they are sent when the trial ends
-        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="raytrain-tb-"))
-        return self._scratch / trial_id
-
-    def _close_tensorboard(self, trial_id: str) -> None:
-        scalars = self._scalars.pop(trial_id, None)
-        if scalars is None:
-            return
-        scalars.close()
-        if self.trial_folder(trial_id).local_path is None:
-            for path in self._tensorboard_path(trial_id).iterdir():
-                (self.trial_folder(trial_id) / "tb").write(path.name, path.read_bytes())
+        self._scalars.add(trial_id, row, folder=self.trial_folder(trial_id) / "tb", first_epoch=first_epoch)
 
 
 def _mend(folder: Folder, name: str) -> None:
