@@ -20,8 +20,8 @@ from comparison import Comparison, Record, arguments, interleaved
 from raytrain.cluster import tuner
 from raytrain.costs import Costs, LongestFirst, kind_of, model_size
 from raytrain.experiment import Experiment, Trial
+from raytrain.json_lines import read_lines
 from raytrain.recipe import Recipe
-from raytrain.results import read_lines
 from raytrain.run import run
 
 ARCHS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]

@@ -25,9 +25,10 @@ from raytrain.cluster.placement import Placement
 from raytrain.cluster.session import ray_session
 from raytrain.cluster.tuner import run_trials
 from raytrain.experiment import Experiment
+from raytrain.json_lines import read_lines
 from raytrain.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.report.live import live_table
-from raytrain.results import read_lines, read_results
+from raytrain.results import read_results
 from raytrain.run import load_splits, write_tables
 from raytrain.run_folder import RunFolder
 from raytrain.storage import Folder

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from raytrain import __version__
 from raytrain.errors import RunFolderError
+from raytrain.json_lines import read_lines
 from raytrain.manifest import inputs_of, read_manifest
 from raytrain.model_file import ModelDescription
 from raytrain.ranking import rank
-from raytrain.results import TrialResult, open_run, read_all_predictions, read_lines, read_results
+from raytrain.results import TrialResult, open_run, read_all_predictions, read_results
 from raytrain.storage import Folder
 
 if TYPE_CHECKING:

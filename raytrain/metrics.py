@@ -35,6 +35,20 @@ class EpochMetrics:
     lr: float
     seconds: float
 
+    def row(self) -> dict[str, Any]:
+        """Return a row of metrics.jsonl: numbers, and None for what was not measured."""
+        return {
+            "epoch": self.epoch,
+            "train_loss": self.train_loss,
+            "train_accuracy": self.train_accuracy,
+            "val_loss": self.val.loss if self.val else None,
+            "val_accuracy": self.val.accuracy if self.val else None,
+            "test_loss": self.test.loss if self.test else None,
+            "test_accuracy": self.test.accuracy if self.test else None,
+            "lr": self.lr,
+            "seconds": self.seconds,
+        }
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the metrics that `dataclasses.asdict` made `values` of."""

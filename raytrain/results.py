@@ -1,11 +1,12 @@
 """Trial results, their ranking, and a run folder read back; see `run_folder` for what writes it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from raytrain.errors import RunFolderError
+from raytrain.json_lines import read_lines
 from raytrain.predictions import FILE, Predictions
 from raytrain.storage import Folder
 
@@ -105,26 +106,6 @@ def varied_fields(recipes: Iterable[dict[str, Any]]) -> list[str]:
     """Return the recipe fields that differ between recipes, in the recipe's order, `arch` left out."""
     first, *others = [dict(recipe) for recipe in recipes] or [{}]
     return [name for name in first if name != "arch" and any(other.get(name) != first[name] for other in others)]
-
-
-def read_lines(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON Lines file; a last line that a kill cut short is left out.
-
-    Raises:
-        RunFolderError: A line other than the last is not JSON.
-    """
-    if not folder.exists(name):
-        return
-    lines = folder.read(name).split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                return
-            raise RunFolderError(f"{folder}/{name}:{number}: is damaged: {error}") from error
 
 
 def read_results(folder: Folder) -> list[TrialResult]:

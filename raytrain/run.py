@@ -16,10 +16,11 @@ from raytrain.costs import ModelSize, model_size
 from raytrain.data import Splits, load, split
 from raytrain.errors import PreflightError
 from raytrain.experiment import Experiment, Resources, Trial
+from raytrain.json_lines import read_lines
 from raytrain.manifest import Inputs, Manifest
 from raytrain.provenance import command_line
 from raytrain.report import table
-from raytrain.results import TrialResult, read_all_predictions, read_lines
+from raytrain.results import TrialResult, read_all_predictions
 from raytrain.run_folder import RunFolder
 from raytrain.storage import Folder
 

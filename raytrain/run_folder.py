@@ -5,7 +5,6 @@ loses nothing that was reported. `progress` is what the live table shows; other 
 """
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -17,9 +16,10 @@ from raytrain.asha import Decision, Rungs
 from raytrain.errors import RunFolderError
 from raytrain.experiment import Experiment, Trial
 from raytrain.experiment_change import refuse_other_experiment
+from raytrain.json_lines import as_line, mend, read_lines
 from raytrain.metrics import Report
 from raytrain.progress import Stage, TrialProgress
-from raytrain.results import Status, TrialResult, read_lines, read_results
+from raytrain.results import Status, TrialResult, read_results
 from raytrain.storage import Folder
 from raytrain.tensorboard import RunScalars
 from raytrain.yaml_source import dump_yaml
@@ -127,9 +127,9 @@ class RunFolder:
             self.folder.remove()
         self.folder.write("experiment.yaml", dump_yaml(self.experiment.model_dump(mode="json")).encode())
         for name in ("trials.jsonl", "events.jsonl"):
-            _mend(self.folder, name)
+            mend(self.folder, name)
         for trial_id in self.progress:
-            _mend(self.trial_folder(trial_id), "metrics.jsonl")
+            mend(self.trial_folder(trial_id), "metrics.jsonl")
 
     def pending(self) -> list[Trial]:
         """Return the trials of this stage that are not settled, in order."""
@@ -159,7 +159,7 @@ class RunFolder:
     def note(self, event: str, **fields: Any) -> None:
         """Write an event with the time, for the record and for whoever watches."""
         line = {"time": _now(), "event": event, **fields}
-        self.folder.append("events.jsonl", _line(line))
+        self.folder.append("events.jsonl", as_line(line))
         self.events.append(line)
 
     def started(self, trial_id: str, *, where: str = "") -> None:
@@ -175,9 +175,9 @@ class RunFolder:
     def reported(self, trial_id: str, report: Report) -> None:
         """Record an epoch, and the trial's end if it was the last."""
         progress = self.progress[trial_id]
-        row = _row(report)
+        row = report.metrics.row()
         if row["epoch"] > progress.epoch or self._differs(progress, row):
-            self.trial_folder(trial_id).append("metrics.jsonl", _line(row))
+            self.trial_folder(trial_id).append("metrics.jsonl", as_line(row))
             progress.take(row)
             self._tensorboard(trial_id, row, first_epoch=row["epoch"])
         if report.final:
@@ -237,7 +237,7 @@ class RunFolder:
         event = {key: measured.pop(key) for key in ("device", "precision") if key in measured}
         progress.result = self._result(progress, status, **measured)
         progress.status = status
-        self.folder.append("trials.jsonl", _line(asdict(progress.result)))
+        self.folder.append("trials.jsonl", as_line(asdict(progress.result)))
         self.note(status, trial=progress.trial.id, epoch=progress.epoch, **event)
         self._scalars.close(progress.trial.id)
 
@@ -273,7 +273,7 @@ class RunFolder:
         if row in rows:
             return False
         rows = [earlier for earlier in rows if earlier["epoch"] < row["epoch"]]
-        folder.write("metrics.jsonl", b"".join(map(_line, rows)))
+        folder.write("metrics.jsonl", b"".join(map(as_line, rows)))
         progress.epoch, progress.latest, progress.best, progress.seconds = 0, {}, {}, 0.0
         for row in rows:
             progress.take(row)
@@ -282,32 +282,6 @@ class RunFolder:
 
     def _tensorboard(self, trial_id: str, row: dict[str, Any], *, first_epoch: int) -> None:
         self._scalars.add(trial_id, row, folder=self.trial_folder(trial_id) / "tb", first_epoch=first_epoch)
-
-
-def _mend(folder: Folder, name: str) -> None:
-    """Cut off a last line that a kill left half written, so that the next one is not glued to it."""
-    content = folder.read(name) if folder.exists(name) else b""
-    if not content.endswith(b"\n") and content:
-        folder.write(name, content[: content.rfind(b"\n") + 1])
-
-
-def _row(report: Report) -> dict[str, Any]:
-    metrics = report.metrics
-    return {
-        "epoch": metrics.epoch,
-        "train_loss": metrics.train_loss,
-        "train_accuracy": metrics.train_accuracy,
-        "val_loss": metrics.val.loss if metrics.val else None,
-        "val_accuracy": metrics.val.accuracy if metrics.val else None,
-        "test_loss": metrics.test.loss if metrics.test else None,
-        "test_accuracy": metrics.test.accuracy if metrics.test else None,
-        "lr": metrics.lr,
-        "seconds": metrics.seconds,
-    }
-
-
-def _line(values: dict[str, Any]) -> bytes:
-    return json.dumps(values).encode() + b"\n"
 
 
 def _now() -> str:

@@ -4,9 +4,10 @@ import pytest
 
 from raytrain import local, trial
 from raytrain.experiment import Asha, Experiment
+from raytrain.json_lines import read_lines
 from raytrain.models import ARCHITECTURES
 from raytrain.recipe import Recipe
-from raytrain.results import read_lines, read_results
+from raytrain.results import read_results
 from raytrain.run_folder import RunFolder
 from raytrain.storage import Folder
 

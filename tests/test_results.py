@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from raytrain.errors import RunFolderError
-from raytrain.results import TrialResult, list_runs, open_run, ranked, read_lines, read_results, varied_fields
+from raytrain.json_lines import read_lines
+from raytrain.results import TrialResult, list_runs, open_run, ranked, read_results, varied_fields
 from raytrain.storage import Folder
 
 

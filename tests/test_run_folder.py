@@ -14,7 +14,8 @@ from raytrain.asha import Decision
 from raytrain.errors import RunFolderError
 from raytrain.evaluation import Evaluation
 from raytrain.experiment import Experiment
-from raytrain.results import read_lines, read_results
+from raytrain.json_lines import read_lines
+from raytrain.results import read_results
 from raytrain.run_folder import RunFolder
 from raytrain.storage import Folder
 from raytrain.training import EpochMetrics

@@ -8,7 +8,8 @@ import pytest
 from raytrain import stages
 from raytrain.errors import ExperimentError
 from raytrain.experiment import Experiment
-from raytrain.results import TrialResult, read_lines, read_results
+from raytrain.json_lines import read_lines
+from raytrain.results import TrialResult, read_results
 from raytrain.run import Outcome, run
 from raytrain.run_folder import RunFolder
 

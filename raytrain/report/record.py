@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytrain.errors import RunFolderError
+from raytrain.json_lines import read_lines
 from raytrain.manifest import read_manifest
 from raytrain.predictions import Predictions
 from raytrain.ranking import Ranking, rank
-from raytrain.results import TrialResult, read_all_predictions, read_lines, read_results
+from raytrain.results import TrialResult, read_all_predictions, read_results
 from raytrain.storage import Folder
 
 

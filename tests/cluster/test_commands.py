@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from raytrain.results import read_lines, read_results
+from raytrain.json_lines import read_lines
+from raytrain.results import read_results
 from raytrain.storage import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -12,7 +12,7 @@ from raytrain.cluster import tuner
 from raytrain.cluster.placement import Placement
 from raytrain.cluster.session import ray_session
 from raytrain.data import Splits
-from raytrain.results import read_lines
+from raytrain.json_lines import read_lines
 from raytrain.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]

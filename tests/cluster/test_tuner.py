@@ -15,7 +15,8 @@ from raytrain.cluster import board, tuner
 from raytrain.cluster.placement import Placement
 from raytrain.cluster.session import nodes, ray_session
 from raytrain.data import LabelledImages, Splits
-from raytrain.results import TrialResult, read_lines
+from raytrain.json_lines import read_lines
+from raytrain.results import TrialResult
 from raytrain.run_folder import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
