@@ -35,7 +35,7 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
         raise ExperimentError(f"there is a baseline {name!r}; choose another --name, or replace it with --force")
     logs: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob(PATTERN)):
-        within = path.parent.relative_to(folder).as_posix()
+        within = path.parent.relative_to(folder).as_posix().removesuffix("/tb")  # raytrain's own are in TRIAL/tb
         logs[folder.resolve().name if within == "." else within].append(path)
     if not logs:
         raise DataError(f"{folder}: there is no TensorBoard event file in it ({PATTERN}); name the folder of the logs")

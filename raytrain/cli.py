@@ -177,6 +177,33 @@ def tune(
     _run(experiment_of(grid, set_, changes), out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
 
 
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Its name, folder or URI.")],
+    failed_only: Annotated[bool, typer.Option("--failed-only", help="Only trials that failed.")] = False,
+    out: Out = "runs",
+    address: Address = None,
+    local: Local = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run where it stopped, as the command that started it would."""
+    from raytrain.experiment_file import read_run
+    from raytrain.results import open_run
+
+    folder = open_run(run, out=out)
+    _run(
+        read_run(folder),
+        out=folder.parent,
+        address=address,
+        local=local,
+        fresh=False,
+        json=json,
+        quiet=quiet,
+        failed_only=failed_only,
+    )
+
+
 @data_app.command()
 def fetch(
     datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs.")],
@@ -224,6 +251,7 @@ def _run(
     fresh: bool,
     json: bool,
     quiet: bool,
+    failed_only: bool = False,
 ) -> None:
     from rich.console import Console
 
@@ -240,7 +268,7 @@ def _run(
     def shown(run_folder: "RunFolder") -> AbstractContextManager[None]:
         return live.shown(run_folder, console)
 
-    outcome = run(experiment, out=out, address=address, local=local, fresh=fresh, shown=shown)
+    outcome = run(experiment, out=out, address=address, local=local, fresh=fresh, failed_only=failed_only, shown=shown)
     from raytrain.ranking import rank  # after the run: it brings SciPy, for which no trial should wait
 
     ranking = rank(outcome.results, read_all_predictions(outcome.folder, outcome.results))

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.experiment import Asha, CombinationError, Experiment, Resources
 from raytrain.recipe import Recipe
+from raytrain.storage import Folder
 from raytrain.yaml_source import Keys, YamlSource, parse_value, read_yaml
 
 
@@ -29,6 +30,23 @@ def read_experiment(
     source = read_yaml(path)
     _refuse_unknown_keys(source)
     return _build(source, overrides or {}, {"name": path.stem, **source.values}, changes or {})
+
+
+def read_run(folder: Folder) -> Experiment:
+    """Return the experiment that was run in a run folder.
+
+    Raises:
+        RunFolderError: It cannot be read, is of another version, or the folder has been renamed.
+    """
+    where = f"{folder}/experiment.yaml"
+    try:
+        experiment = Experiment.model_validate(parse_value(folder.read("experiment.yaml").decode(), name=where))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunFolderError(f"{where}: cannot be read, or is of another raytrain version: {reason}") from error
+    if experiment.name != folder.name:
+        raise RunFolderError(f"{folder} is the run {experiment.name!r}, renamed; name it {experiment.name} to go on")
+    return experiment
 
 
 def default_experiment(

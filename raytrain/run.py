@@ -22,6 +22,7 @@ from raytrain.provenance import command_line
 from raytrain.report import table
 from raytrain.results import TrialResult, read_all_predictions
 from raytrain.run_folder import RunFolder
+from raytrain.run_lock import refuse_locked, run_locked
 from raytrain.storage import Folder
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def run(
     address: str | None = None,
     local: bool = False,
     fresh: bool = False,
+    failed_only: bool = False,
     shown: Callable[[RunFolder], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> Outcome:
     """Run `experiment`, or what is left of it, and write its tables.
@@ -76,6 +78,7 @@ def run(
         address: Of a Ray cluster; None starts one on this machine.
         local: Run in this process, without Ray.
         fresh: Delete what an earlier run of that name left.
+        failed_only: Of an earlier run, run what failed and nothing else.
         shown: Shows the run folder while trials run.
 
     Raises:
@@ -86,7 +89,8 @@ def run(
     folder = Folder.at(out) / experiment.name
     data = {f"{name} at {size} px": images.fingerprint for (name, size, _), images in splits.items()}
     with _storage_errors_explained(folder):
-        run_folder = RunFolder.open(folder, experiment, trials, fresh=fresh)
+        refuse_locked(folder)
+        run_folder = RunFolder.open(folder, experiment, trials, fresh=fresh, failed_only=failed_only)
         seeds = experiment.seeds or (experiment.recipe.seed,)
         inputs = [_inputs(key, images) for key, images in splits.items()]
         manifest = Manifest.open(folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh)
@@ -99,7 +103,7 @@ def run(
     interrupted = None
     sizes = partial(_model_sizes, pending, splits)
     place = _place_of_work(experiment, len(pending), folder, address=address, local=local, meanwhile=sizes)
-    with place as run_trials:
+    with place as run_trials, run_locked(folder):
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with _storage_errors_explained(folder):
             run_folder.begin({trial_id: size.parameters for trial_id, size in sizes().items()})

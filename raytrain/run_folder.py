@@ -48,6 +48,7 @@ class RunFolder:
         self.events: list[dict[str, Any]] = []
         self.stage: Stage = "search"
         self._rescued: set[str] = set()
+        self._only: set[str] | None = None
         self._fresh = fresh
         self._scalars = RunScalars()
 
@@ -59,6 +60,7 @@ class RunFolder:
         trials: list[Trial],
         *,
         fresh: bool = False,
+        failed_only: bool = False,
     ) -> "RunFolder":
         """Return the run folder with what an earlier run has left there; nothing is written before `begin`.
 
@@ -67,6 +69,7 @@ class RunFolder:
             experiment: What is run; must be what was run there before, if anything was.
             trials: Its trials.
             fresh: Leave what is there out of account, and delete it at `begin`.
+            failed_only: Only trials that failed are pending.
 
         Raises:
             RunFolderError: Another experiment was run there, or `fresh` would delete what is no run folder.
@@ -79,6 +82,8 @@ class RunFolder:
         if folder.exists("experiment.yaml"):
             refuse_other_experiment(folder, experiment)
             run._take_up(run.progress.values())
+            if failed_only:
+                run._only = {result.trial for result in read_results(folder) if result.status == "failed"}
         return run
 
     def _take_up(self, trials: Iterable[TrialProgress]) -> None:
@@ -136,7 +141,9 @@ class RunFolder:
         return [
             progress.trial
             for progress in self.progress.values()
-            if progress.status not in SETTLED and progress.stage == self.stage
+            if progress.status not in SETTLED
+            and progress.stage == self.stage
+            and (self._only is None or progress.trial.id in self._only)
         ]
 
     def epochs_left(self, trial_id: str) -> int:

@@ -1,12 +1,35 @@
 """Folders on a local disk or in object storage, through one small interface."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pyarrow import fs
 
 from raytrain.errors import PreflightError
+
+_CREDENTIALS = re.compile(
+    r"://[^/?\s]*@"  # user:password@
+    r"|://[^?\s]*:[^?\s]*@"  # a password with a slash in it
+    r"|[?&][^=&\s]*(?:key|secret|token|passw|credential|sig)[^=&\s]*=",
+    re.IGNORECASE,
+)
+
+
+def refuse_credentials(location: str) -> None:
+    """Refuse a URI with credentials in it: a run writes its command down, and processes are listed with theirs.
+
+    Raises:
+        PreflightError: There are some. The message does not repeat them.
+    """
+    if _CREDENTIALS.search(location):
+        scheme = location.partition("://")[0]
+        raise PreflightError(
+            f"a {scheme}:// URI has credentials in it, which would be written into logs and manifests.\n"
+            "Leave them out, and set them in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "GOOGLE_APPLICATION_CREDENTIALS)."
+        )
 
 
 class StoredFile(NamedTuple):
@@ -40,6 +63,7 @@ class Folder:
             PreflightError: The URI has a scheme that pyarrow cannot open here, or is malformed.
         """
         text = str(location)
+        refuse_credentials(text)
         if "://" not in text:
             return cls(fs.LocalFileSystem(), str(Path(text).absolute()))
         try:
@@ -62,6 +86,11 @@ class Folder:
     def name(self) -> str:
         """The last part of its path."""
         return self._path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> str:
+        """The folder that it is in, as `at` takes it."""
+        return str(Folder(self._filesystem, self._path.rpartition("/")[0], query=self._query))
 
     @property
     def local_path(self) -> Path | None:

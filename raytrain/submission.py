@@ -17,7 +17,7 @@ from raytrain.options import changes_of, experiment_of
 from raytrain.packing import Package, with_path
 from raytrain.pull import pull
 from raytrain.run_archive import unpack
-from raytrain.storage import Folder
+from raytrain.storage import Folder, refuse_credentials
 
 if TYPE_CHECKING:
     from raytrain.cluster.jobs import Job, Jobs
@@ -92,6 +92,8 @@ def submission_of(
     if not words or words[0] not in COMMANDS:
         given = words[0] if words else "nothing"
         raise ExperimentError(f"{given!r} cannot be submitted; give one of: {', '.join(COMMANDS)}")
+    for word in words:
+        refuse_credentials(word)  # the cluster lists its jobs with their commands
     options, given = _parsed(context, words)
     for option in ("local", "address"):
         if option in given:

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from typer.testing import CliRunner
 
 from raytrain import __version__
+from raytrain.cli import app
 from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
 from raytrain.experiment import Experiment
@@ -25,6 +27,8 @@ from raytrain.manifest import inputs_of
 from raytrain.results import TrialResult, read_predictions, read_results
 from raytrain.run import Outcome, run
 from raytrain.run_folder import RunFolder
+from raytrain.run_lock import run_locked
+from raytrain.storage import Folder
 
 
 @pytest.fixture
@@ -35,6 +39,11 @@ def keys(tiny_images: str) -> dict[str, Any]:
 
 def run_here(out: Path, keys: dict[str, Any], **options: Any) -> Outcome:
     return run(Experiment.model_validate(keys), out=str(out), local=True, **options)
+
+
+def no_space(*_: Any, **__: Any) -> None:
+    """Stand in for a trial that cannot be set up."""
+    raise OSError("no\nspace")
 
 
 def table(path: Path) -> list[dict[str, Any]]:
@@ -195,14 +204,8 @@ def test_a_diverged_trial_is_a_row_and_not_the_end(tmp_path: Path, keys: dict[st
 def test_a_failed_trial_leaves_its_traceback_and_is_tried_again(
     tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    from raytrain import local
-
-    class Broken:
-        def __init__(self, *_: Any, **__: Any) -> None:
-            raise OSError("no\nspace")
-
     with monkeypatch.context() as patch:
-        patch.setattr(local, "TrialRun", Broken)
+        patch.setattr("raytrain.local.TrialRun", no_space)
         outcome = run_here(tmp_path, {**keys, "grid": {}})
     (result,) = outcome.results
     assert (result.status, result.error, outcome.exit_code) == ("failed", "OSError: no", 5)
@@ -306,3 +309,41 @@ def test_a_signal_saves_ends_with_its_code_and_the_same_command_goes_on(
     (row,) = table(tmp_path / "x" / "trials.parquet")
     assert row["status"] == "unfinished"
     assert row["epochs"] >= 1
+
+
+# ---------------------------------------------------------------- resumed by name, one command at a time
+
+
+def test_resume_goes_on_with_what_the_folder_says(tmp_path: Path, keys: dict[str, Any]):
+    interrupted = run_here(tmp_path, keys, shown=interrupt_after_two_epochs)
+    assert interrupted.interrupted == 130
+    ended = CliRunner().invoke(app, ["resume", "x", "--out", str(tmp_path), "--local", "--quiet"])
+    assert ended.exit_code == 0, ended.output
+    assert [result.status for result in read_results(interrupted.folder)] == ["finished"] * 2
+
+
+def test_failed_only_leaves_the_others_alone(tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("raytrain.local.TrialRun", no_space)
+        run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}})
+    outcome = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, failed_only=True)
+    assert (outcome.trained, outcome.exit_code) == (1, 0)
+    again = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, failed_only=True)
+    assert again.trained == 0
+
+
+def test_a_run_of_another_version_or_name_is_not_resumed(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, keys)
+    (tmp_path / "x").rename(tmp_path / "y")
+    ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
+    assert (ended.exit_code, "name it x to go on" in ended.stderr) == (2, True)
+    (tmp_path / "y" / "experiment.yaml").write_text("name: y\nnew: 1\n")
+    ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
+    assert (ended.exit_code, "of another raytrain version" in ended.stderr) == (2, True)
+
+
+def test_the_second_command_on_a_run_folder_is_refused(tmp_path: Path, keys: dict[str, Any]):
+    with run_locked(Folder.at(tmp_path / "x")), pytest.raises(RunFolderError, match=f"by process {os.getpid()} on"):
+        run_here(tmp_path, keys)
+    assert list(tmp_path.iterdir()) == []
+    assert run_here(tmp_path, keys).exit_code == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from raytrain.errors import PreflightError
-from raytrain.storage import Folder
+from raytrain.storage import Folder, refuse_credentials
 
 PLACES = {
     "path": lambda tmp_path: Folder.at(tmp_path / "runs"),
@@ -137,3 +137,27 @@ def test_appends_concatenate_anywhere(contents, tmp_path_factory):
         for content in contents:
             folder.append("a", content)
         assert folder.read("a") == b"".join(contents)
+
+
+CANARY = "canary-7c1f"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"s3://AKIA:{CANARY}@bucket/runs",
+        f"s3://AKIA:a/{CANARY}+b@bucket/runs",
+        f"s3://{CANARY}@bucket/runs",
+        f"gs://bucket/runs?access_token={CANARY}",
+        f"s3://bucket/runs?region=x&secret_key={CANARY}",
+    ],
+)
+def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(PreflightError, match="has credentials in it") as refused:
+        Folder.at(uri)
+    assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a@b", "s3://bucket/x?endpoint_override=127.0.0.1:80&region=y", "/a:b@c"])
+def test_what_only_looks_like_credentials_is_none(uri: str) -> None:
+    refuse_credentials(uri)

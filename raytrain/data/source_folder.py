@@ -10,6 +10,7 @@ from typing import Any
 from pyarrow import fs
 
 from raytrain.errors import DataError
+from raytrain.storage import refuse_credentials
 
 arrow_fs: Any = fs  # pyarrow ships no types
 
@@ -86,6 +87,7 @@ def open_folder(address: str) -> SourceFolder:
     Raises:
         DataError: The URI is not one that pyarrow can open.
     """
+    refuse_credentials(address)
     if "://" not in address:
         return SourceFolder(arrow_fs.LocalFileSystem(), Path(address).expanduser().absolute().as_posix(), address)
     try:
