@@ -48,7 +48,7 @@ def say_what_next(outcome: "Outcome", ranking: "Ranking", *, name: str, out: str
             typer.echo(f"{result.trial}: {result.error}", err=True)
     typer.echo(table.how_to_read(ranking), err=True)
     typer.echo(f"Run folder  {outcome.folder}", err=True)
-    if outcome.folder.exists(REPORT):
+    if outcome.folder.exists(REPORT) and not outcome.interrupted:
         typer.echo(f"Report      {outcome.folder}/{REPORT}", err=True)
     typer.echo(f"Again       raytrain results {name}{shown_out} --format md", err=True)
     typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)

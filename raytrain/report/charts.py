@@ -19,6 +19,8 @@ Figure = dict[str, Any]
 
 POINTS = 200
 """Most points of a curve; a screen shows no more."""
+GREY_POINTS = 50
+"""Most points of one among many grey curves."""
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 LOGARITHMIC = 100.0
@@ -43,7 +45,8 @@ def curves(
         first = True
         for result in standing.results:
             points = [(row["epoch"], _shown(field, row.get(field))) for row in record.epochs.get(result.trial, ())]
-            known = thinned([(epoch, value) for epoch, value in points if value is not None])
+            most = POINTS if entry.coloured else GREY_POINTS
+            known = thinned([(epoch, value) for epoch, value in points if value is not None], most=most)
             if not known:
                 continue
             seed = f", seed {result.recipe['seed']}" if standing.seeds > 1 else ""
