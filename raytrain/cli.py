@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from raytrain import __version__, audit_cli, baseline_cli, cluster_cli, model_cli, report_cli, results_cli
+from raytrain import __version__, audit_cli, baseline_cli, cluster_cli, doctor_cli, model_cli, report_cli, results_cli
 from raytrain.errors import ExperimentError, RaytrainError
 from raytrain.options import (
     Address,
@@ -56,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (results_cli, report_cli, audit_cli, baseline_cli, model_cli, cluster_cli):
+for commands in (results_cli, report_cli, audit_cli, baseline_cli, model_cli, cluster_cli, doctor_cli):
     commands.add_commands(app)
 data_app = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")

@@ -44,3 +44,19 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 def this_machine() -> dict[str, float]:
     """Return the "CPU" cores and "GPU"s of this machine."""
     return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+
+
+def try_device() -> str:
+    """Compute something on this process's device and return what it is, such as "NVIDIA L4, bf16".
+
+    Raises:
+        RuntimeError: It cannot compute: a GPU that is listed may have a driver that is too old for this PyTorch.
+    """
+    device = choose_device()
+    precision = choose_precision("auto", device)
+    with torch.autocast(device.type, dtype=AUTOCAST[precision], enabled=precision != "fp32"):
+        product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
+    if product.float().sum().item() != 64**3:
+        raise RuntimeError(f"{device} computes a product of ones wrong")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores, no GPU"
+    return f"{name}, {precision}"

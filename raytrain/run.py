@@ -14,6 +14,7 @@ from types import FrameType
 from raytrain import stages
 from raytrain.costs import ModelSize, model_size
 from raytrain.data import Splits, load, split
+from raytrain.disk_space import refuse_full_disk
 from raytrain.errors import PreflightError
 from raytrain.experiment import Experiment, Resources, Trial
 from raytrain.json_lines import read_lines
@@ -104,6 +105,7 @@ def run(
     sizes = partial(_model_sizes, pending, splits)
     place = _place_of_work(experiment, len(pending), folder, address=address, local=local, meanwhile=sizes)
     with place as run_trials, run_locked(folder):
+        refuse_full_disk(folder, [(trial.recipe, sizes()[trial.id].parameters) for trial in pending])
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with _storage_errors_explained(folder):
             run_folder.begin({trial_id: size.parameters for trial_id, size in sizes().items()})
