@@ -24,6 +24,7 @@ from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
 from raytrain.experiment import Experiment
 from raytrain.manifest import inputs_of
+from raytrain.report.page import write_report
 from raytrain.results import TrialResult, read_predictions, read_results
 from raytrain.run import Outcome, run
 from raytrain.run_folder import RunFolder
@@ -347,3 +348,16 @@ def test_the_second_command_on_a_run_folder_is_refused(tmp_path: Path, keys: dic
         run_here(tmp_path, keys)
     assert list(tmp_path.iterdir()) == []
     assert run_here(tmp_path, keys).exit_code == 0
+
+
+@pytest.mark.slow
+def test_no_secret_of_the_environment_is_in_any_file(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    canary = "canary-5d0e77"
+    for name in ("AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN", "WANDB_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, canary)
+    write_report(run_here(tmp_path, keys).folder)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"manifest.json", "report.html", "events.jsonl"} <= {path.name for path in files}
+    assert [path for path in files if canary.encode() in path.read_bytes()] == []
