@@ -56,6 +56,7 @@ def curves(
                 stopped.append((*known[-1], entry.colour))
     if not traces:
         return None
+    traces.sort(key=lambda trace: trace["opacity"])  # the many grey ones lie below the others
     if stopped:
         traces.append(_ends(stopped))
     if baseline:
