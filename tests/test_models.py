@@ -1,6 +1,8 @@
 """Tests of raytrain.models against closed forms."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -169,6 +171,25 @@ def test_batch_norm_starts_with_weight_one_and_bias_zero():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_forward_pass_of_a_32x32_image_costs_the_documented_flops(name):
     assert round(forward_flops(on_meta(name), 32) / 1e9, 2) == GFLOP[name]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("size", [8, 24])
+def test_flops_are_those_that_pytorch_counts(name, size):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        on_meta(name, width=4).eval()(torch.empty(1, 3, size, size, device="meta"))
+    assert forward_flops(on_meta(name, width=4), size) == counter.get_total_flops()
+
+
+@pytest.mark.slow
+def test_the_size_of_a_model_is_known_without_pytorchs_compiler():
+    code = (
+        "import sys; from raytrain.costs import model_size; from raytrain.recipe import Recipe; "
+        "model_size(Recipe(), 10); assert 'torch' in sys.modules; assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_flops_of_one_convolution_are_two_per_multiply_add():
