@@ -95,10 +95,17 @@ class BaselineCurve:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Curves under one name."""
+    """Curves under one name.
+
+    Attributes:
+        name: What it is called.
+        curves: A log each.
+        dataset: What they are of; None where nothing says so.
+    """
 
     name: str
     curves: tuple[BaselineCurve, ...]
+    dataset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ def open_baseline(baseline: str) -> Baseline:
     """
     if baseline == STUDENT:
         curves = read_curves(shipped_file("student/curves.csv"))
-        return Baseline(STUDENT, tuple(_with_claims(curves, shipped_file("student/claims.csv"))))
+        return Baseline(STUDENT, tuple(_with_claims(curves, shipped_file("student/claims.csv"))), dataset="cifar10")
     imported = baselines_home() / f"{baseline}.csv"
     if NAME.fullmatch(baseline) and imported.is_file():
         return Baseline(baseline, tuple(read_curves(imported)))

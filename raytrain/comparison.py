@@ -22,9 +22,16 @@ def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
         at = max(found[0] for found in (tested, trained) if found)
         name, train, test = f"{baseline.name}/{curve.name}", trained and trained[1], tested and tested[1]
         rows.append(BaselineRow(name, curve.arch, at, len(curve.epochs), train, test))
+    others = {str(result.recipe["dataset"]) for result in results} - {baseline.dataset}
+    elsewhere = (
+        f" They are of {baseline.dataset}, the run's of {', '.join(sorted(others))}: accuracies on different images do "
+        "not compare."
+        if baseline.dataset and others
+        else ""
+    )
     said = (
         f"The rows of {baseline.name} are from its logs at epoch {epoch}, or at their end: the test accuracy of that "
         "epoch, and the training accuracy as it was logged. They are not ranked: it was another protocol, and there "
-        "are no seeds to judge by."
+        f"are no seeds to judge by.{elsewhere}"
     )
     return replace(ranking, beside=rows, sentences=[*ranking.sentences, said])

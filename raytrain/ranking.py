@@ -90,15 +90,17 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     """Return the ranking of results.
 
     Trials that were stopped early are never averaged with finished ones of the same configuration. Once a run has
-    confirmed its best configurations on fresh seeds, those trials alone are ranked; the search comes below, unranked.
+    confirmed its best configurations on fresh seeds, of that run those trials alone are ranked; its search comes below,
+    unranked.
 
     Args:
         results: Of all trials.
         predictions: By trial, of as many finished trials as there are.
     """
     results = ranked(results)
-    confirmed = [result for result in results if result.phase == "confirm" and result.status == "finished"]
-    contest = confirmed or [result for result in results if result.status == "finished"]
+    finished = [result for result in results if result.status == "finished"]
+    confirmed = {_run_of(result) for result in finished if result.phase == "confirm"}
+    contest = [result for result in finished if result.phase == "confirm" or _run_of(result) not in confirmed]
     groups = configurations(contest)
     groups.sort(key=lambda group: (-_mean(group, "test_accuracy"), -_mean(group, "val_accuracy")))
     tested = groups[:MOST_TESTED]
@@ -110,7 +112,8 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     ]
     rest = configurations(result for result in results if result not in contest)
     unranked = [_standing(group, rank=DASH, predictions=predictions) for group in rest]
-    sentences = list(_sentences(standings, predictions, searched=len(rest) if confirmed else 0))
+    searched = sum(_run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest)
+    sentences = list(_sentences(standings, predictions, searched=searched))
     sentences += _survivors(groups, rest)
     return Ranking(standings + unranked, sentences, _chosen(standings))
 
@@ -179,6 +182,10 @@ def _standing(
     return Standing(rank, group, fmean(test) if test else None, fmean(val) if val else None, interval, p_value)
 
 
+def _run_of(result: TrialResult) -> str:
+    return result.trial.rpartition("/")[0]  # where several are compared; else ""
+
+
 def _mean(group: Sequence[TrialResult], name: str) -> float:
     return fmean(getattr(result, name) or 0.0 for result in group)
 
@@ -230,6 +237,8 @@ def _sentences(
             f"corrected for all pairs by Holm. {with_one} may well reverse what these call certain."
         )
         yield from _resolution_of_images(standings, predictions)
+    if len(data := {str(standing.results[0].recipe["dataset"]) for standing in standings}) > 1:
+        yield f"The test images are of {len(data)} data sets: accuracies on different images do not compare."
     shared = sum(standing.rank == "1" or standing.rank == "1=" for standing in standings)
     if shared > 1:
         yield f"The first {shared} cannot be told apart: they share rank 1."
@@ -243,9 +252,10 @@ def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequenc
 
     stopped = [recipe(group) for group in rest if group[0].status == "stopped"]
     if flattered := sum(recipe(group) in stopped for group in finished):
+        which = "configuration" if flattered == 1 else "configurations"
         yield (
-            f"Of {flattered} ranked configurations some seeds were stopped early: their means are over the seeds that "
-            "were let through, which flatters them. --no-asha compares seeds fairly."
+            f"Of {flattered} ranked {which} some seeds were stopped early, and only those that were let through count, "
+            "which flatters. --no-asha compares seeds fairly."
         )
 
 

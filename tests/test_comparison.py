@@ -1,5 +1,7 @@
 """Tests of raytrain.comparison: a baseline's rows at the epoch that the run reached."""
 
+from dataclasses import replace
+
 from raytrain.baselines import Baseline, BaselineCurve
 from raytrain.comparison import beside
 from raytrain.ranking import rank
@@ -15,7 +17,7 @@ STUDY = Baseline("study", (LONG, SHORT))
 
 
 def ran(name: str, epochs: int, status: str = "finished") -> TrialResult:
-    recipe = Recipe(epochs=epochs, lr=0.1 * epochs).model_dump(mode="json")
+    recipe = Recipe(epochs=epochs, lr=0.1 * epochs, dataset="digits").model_dump(mode="json")
     return TrialResult(name, status, recipe, 10, epochs, test_accuracy=0.9)  # type: ignore[arg-type]
 
 
@@ -31,6 +33,15 @@ def test_rows_are_at_equal_epochs_or_at_the_end_of_a_shorter_curve() -> None:
     assert (cells[2]["architecture"], cells[3]["architecture"], cells[2]["lr"]) == ("resnet34", "–", "–")
     assert "study/long" in markdown(ranking)
     assert any("at epoch 3" in sentence and "not ranked" in sentence for sentence in ranking.sentences)
+
+
+def test_curves_of_another_data_set_are_named_as_such() -> None:
+    def said(dataset: str | None) -> str:
+        return " ".join(beside(rank([ran("a", 3)], {}), replace(STUDY, dataset=dataset)).sentences)
+
+    assert "They are of cifar100, the run's of digits" in said("cifar100")
+    assert "They are of" not in said("digits")
+    assert "They are of" not in said(None)
 
 
 def test_files_have_the_rows_too_with_every_column() -> None:

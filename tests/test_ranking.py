@@ -1,5 +1,6 @@
 """Tests of raytrain.ranking: who shares a rank, what is averaged, and what is said about it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,23 @@ def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
     assert any("fresh seeds" in sentence for sentence in ranking.sentences)
 
 
+def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
+    again = [result(f"x/a{seed}", seed=seed, test_accuracy=0.9 + seed / 1000, phase="confirm") for seed in (1, 2)]
+    results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
+    ranking = rank(results, {})
+    assert ranks(ranking) == [("1", "x/a1"), ("1=", "y/b"), ("–", "x/a")]
+    assert any("the 1 of the search are" in sentence for sentence in ranking.sentences)
+
+
+def test_several_data_sets_are_named_as_what_does_not_compare() -> None:
+    def on(dataset: str) -> TrialResult:
+        made = result(dataset, test_accuracy=0.9)
+        return replace(made, recipe={**made.recipe, "dataset": dataset})
+
+    assert any("of 2 data sets" in sentence for sentence in rank([on("cifar10"), on("digits")], {}).sentences)
+    assert not any("data sets" in sentence for sentence in rank([on("cifar10")], {}).sentences)
+
+
 def test_the_same_trial_of_two_runs_is_two_rows() -> None:
     both = [result("x/t", test_accuracy=0.9), result("y/t", test_accuracy=0.8)]
     assert [standing.seeds for standing in rank(both, {}).standings] == [1, 1]
@@ -162,7 +180,7 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
     finished = [result("a0", test_accuracy=0.9), result("b0", lr=0.2, test_accuracy=0.8)]
     stopped = result("a1", seed=1, status="stopped", epochs=4)
     assert any(
-        "Of 1 ranked configurations some seeds were stopped" in s for s in rank([*finished, stopped], {}).sentences
+        "Of 1 ranked configuration some seeds were stopped" in s for s in rank([*finished, stopped], {}).sentences
     )
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
     assert not any("were stopped" in s for s in rank([*finished, other], {}).sentences)

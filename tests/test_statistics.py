@@ -141,6 +141,12 @@ def test_welch_is_the_t_test_with_welchs_degrees_of_freedom() -> None:
     assert welch([0.5, 0.5], [0.6, 0.6]) == 0.0
 
 
+def test_seeds_that_agree_to_the_image_are_compared_without_a_warning() -> None:
+    agreeing, spread = [0.98, 0.98, 0.98], [0.97, 0.975, 0.98]
+    # Welch's with one variance of 0 is the test of the other's mean against a constant
+    assert welch(agreeing, spread) == pytest.approx(stats.ttest_1samp(spread, 0.98).pvalue)
+
+
 def test_holm_is_that_of_the_textbook() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []

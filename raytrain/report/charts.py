@@ -23,8 +23,14 @@ GREY_POINTS = 50
 """Most points of one among many grey curves."""
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
+BASELINE_COLOURS = (GREY, "#b08d6e")
+"""The second four curves of a baseline have the dashes of the first four in another colour."""
 LOGARITHMIC = 100.0
 """A loss that varies by more than this factor is shown on a logarithmic axis: one bad start would flatten the rest."""
+FEW_DECADES = 1e4
+"""A logarithmic axis over a smaller factor has ticks at 1, 2 and 5; over more, where there is room for them."""
+FEW_EPOCHS = 10
+"""So many epochs have a tick each; of fewer, halves would be named."""
 
 
 def curves(
@@ -63,8 +69,11 @@ def curves(
         longest = max(trace["x"][-1] for trace in traces)
         traces += _baseline_curves(baseline, field, most=longest)
     layout = _layout("epoch", title)
-    if field.endswith("loss") and _spread([value for trace in traces for value in trace["y"]]) > LOGARITHMIC:
-        layout["yaxis"] |= {"type": "log"}
+    spread = _spread([value for trace in traces for value in trace["y"]])
+    if field.endswith("loss") and spread > LOGARITHMIC:
+        layout["yaxis"] |= _logarithmic(spread)
+    if max(trace["x"][-1] for trace in traces) <= FEW_EPOCHS:
+        layout["xaxis"] |= {"dtick": 1}
     return {"data": traces, "layout": layout}
 
 
@@ -114,8 +123,8 @@ def cost_chart(
         "hoverinfo": "skip",
     }
     layout = _layout(title, "test accuracy %")
-    if max(points["x"]) > 5 * min(points["x"]):
-        layout["xaxis"] |= {"type": "log", "dtick": 1, "minor": {"ticks": "outside"}}
+    if (spread := _spread(points["x"])) > 5:
+        layout["xaxis"] |= _logarithmic(spread)
     return {"data": [line, points], "layout": layout}
 
 
@@ -180,7 +189,11 @@ def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Fig
                 "x": [epoch for epoch, _ in points],
                 "y": [value for _, value in points],
                 "name": name,
-                "line": {"color": GREY, "width": 1.5, "dash": BASELINE_DASHES[place % len(BASELINE_DASHES)]},
+                "line": {
+                    "color": BASELINE_COLOURS[place // len(BASELINE_DASHES) % len(BASELINE_COLOURS)],
+                    "width": 1.5,
+                    "dash": BASELINE_DASHES[place % len(BASELINE_DASHES)],
+                },
                 "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
             }
         )
@@ -223,9 +236,14 @@ def _spread(values: Sequence[float]) -> float:
     return max(positive) / min(positive) if positive else 1.0
 
 
+def _logarithmic(spread: float) -> Figure:
+    # with a format every tick has its whole number; else those between powers of ten have a single small digit
+    return {"type": "log", "tickformat": ".3~g", **({"dtick": "D2"} if spread < FEW_DECADES else {})}
+
+
 def _layout(x: str, y: str) -> dict[str, Any]:
     return {
-        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
         "xaxis": {"title": {"text": x}, "automargin": True},
         "yaxis": {"title": {"text": y}, "automargin": True},
         "hovermode": "closest",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from raytrain.report.table import cell, status
-from raytrain.results import TrialResult, varied_fields
+from raytrain.report.table import cell, outcome
+from raytrain.results import STATUSES, TrialResult, varied_fields
 
 PREFERRED = ("lr", "schedule", "optimizer", "arch")
 """Axes that are taken before others, where they vary."""
@@ -95,6 +95,7 @@ def _mean(group: Iterable[TrialResult]) -> float | None:
 def _cell(group: Sequence[TrialResult], *, low: float, high: float) -> Cell:
     mean = _mean(group)
     if mean is None:
-        return Cell(None, 0, 0.0, ", ".join(dict.fromkeys(status(result) for result in group)))
+        alike = [[result for result in group if result.status == status] for status in STATUSES]
+        return Cell(None, 0, 0.0, ", ".join(outcome(results) for results in alike if results))
     finished = sum(result.test_accuracy is not None for result in group)
     return Cell(mean, finished, (mean - low) / (high - low) if high > low else 1.0, "")

@@ -74,6 +74,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
 
     entries = legend(record.ranking)
     ranking = beside(record.ranking, baseline) if baseline else record.ranking
+    columns = table.cells_by_heading(ranking)
     by_trial = {
         result.trial: entry
         for standing, entry in zip(record.ranking.standings, entries, strict=True)
@@ -103,9 +104,9 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
         record=record,
         verdict=verdict(record.ranking, entries),
         facts=dict(_facts(record, ran)),
-        headings=table.headings(ranking),
-        left=table.LEFT,
-        spare=table.SPARE[:-1],
+        headings=list(columns),
+        left={"rank", *table.left_of(columns)},
+        spare=_spare(columns),
         rows=_rows(ranking, entries),
         reading=table.reading(ranking),
         charts=charts,
@@ -180,7 +181,8 @@ def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "Sessions", "; ".join(f"{_day(one['started'])} to {_day(one.get('ended'))}" for one in sessions)
     for name, fingerprint in record.manifest.get("data", {}).items():
         yield "Data", f"{name}, fingerprint {fingerprint}"
-    yield "Seeds", ", ".join(map(str, record.manifest.get("seeds", ())))
+    seeds = {*record.manifest.get("seeds", ()), *(result.recipe["seed"] for result in record.results)}
+    yield "Seeds", ", ".join(map(str, sorted(seeds)))
 
 
 def _day(moment: str | None) -> str:
@@ -200,6 +202,12 @@ def _rows(ranking: Ranking, entries: Sequence[Entry]) -> list[Row]:
         for row, standing, entry, whisker in zip(cells, ranking.standings, entries, whiskers, strict=False)
     ]
     return ours + [Row(row, "baseline", "", None) for row in cells[len(ours) :]]
+
+
+def _spare(columns: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the columns that a phone leaves out, so that accuracies stand beside what tells the rows apart."""
+    alike = {"architecture"} if len(set(columns["architecture"])) == 1 and len(columns["rank"]) > 1 else set[str]()
+    return {*table.SPARE[:-1], "seeds"} | alike
 
 
 def _whiskers(standings: Sequence[Standing]) -> list[tuple[float, float, float] | None]:

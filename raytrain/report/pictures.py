@@ -88,7 +88,8 @@ def _draw(axes: Axes, record: RunRecord, entries: Sequence[Entry], field: str, b
         axes.set_yscale("log")
     for trace in figure["data"] if figure else ():
         if "lines" not in trace["mode"] and "line" in trace.get("marker", {}):
-            axes.scatter(trace["x"], trace["y"], marker="x", c=trace["marker"]["line"]["color"], zorder=3)
+            colours = trace["marker"]["line"]["color"]
+            axes.scatter(trace["x"], trace["y"], marker="x", c=colours, zorder=3, label=trace["name"])
             continue
         line: Mapping[str, Any] = trace["line"]
         axes.plot(
@@ -123,8 +124,11 @@ def _plain(name: str) -> str:
 
 
 def _style(axes: Axes, unit: str, ink: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_xlabel("epoch", color=ink)
     axes.set_ylabel(unit, color=ink)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=True, alpha=0.25)
     axes.tick_params(colors=ink)
     for name, spine in axes.spines.items():

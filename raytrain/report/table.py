@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from raytrain.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
 
 LEFT = {"run", "trial", "architecture", "status"}
-"""Columns of text; the others are numbers and stand to the right."""
+"""Columns of text. Others are numbers, which stand to the right, unless words are in them; see `left_of`."""
 DASH = "–"
 SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % interval")
 """Columns that go, in this order, where there is no room for all."""
@@ -28,15 +28,15 @@ SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % i
 
 def headings(ranking: "Ranking") -> list[str]:
     """Return the columns of the ranked table: one for each recipe field that differs, between the fixed ones."""
-    return list(_columns(ranking))
+    return list(cells_by_heading(ranking))
 
 
 def rows(ranking: "Ranking") -> list[list[str]]:
     """Return the ranked table's cells as text, a row for each configuration, best first."""
-    return [list(row) for row in zip(*_columns(ranking).values(), strict=True)]
+    return [list(row) for row in zip(*cells_by_heading(ranking).values(), strict=True)]
 
 
-def _columns(ranking: "Ranking") -> dict[str, list[str]]:
+def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
     """Return the cells by heading. What differs between the seeds of a configuration is shown as their mean."""
     standings = ranking.standings
     first = [standing.results[0] for standing in standings]
@@ -51,13 +51,13 @@ def _columns(ranking: "Ranking") -> dict[str, list[str]]:
         **{name: [cell(result.recipe[name]) for result in first] for name in varied},
         **({"seeds": [str(standing.seeds) for standing in standings]} if several_seeds else {}),
         "parameters": [f"{result.parameters / 1e6:.2f} M" for result in first],
-        "epochs": [f"{result.epochs}/{result.recipe['epochs']}" for result in first],
+        "epochs": [f"{_epochs(one.results)}/{one.results[0].recipe['epochs']}" for one in standings],
         "train accuracy %": [per_cent(_mean(standing, "train_accuracy")) for standing in standings],
         "val accuracy %": [per_cent(standing.val_accuracy) for standing in standings],
         "test accuracy %": [per_cent(standing.test_accuracy) for standing in standings],
         "95 % interval": [interval(standing) for standing in standings],
         "seconds": [f"{_mean(standing, 'seconds'):.1f}" for standing in standings],
-        "status": [status(result) for result in first],
+        "status": [outcome(standing.results) for standing in standings],
     }
     beside = [_baseline_cells(row) for row in ranking.beside]
     return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}
@@ -111,12 +111,13 @@ def terminal_table(ranking: "Ranking", *, width: int, chosen: Sequence[str] = ()
     columns = _shortened(_chosen(ranking, chosen))
     if not chosen:
         columns = fitting(columns, width=width, dispensable=[_short(name) for name in SPARE], gap=3)
-    return as_table(columns, left=LEFT)
+    return as_table(columns, left=left_of(columns))
 
 
 def plain(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
     """Return the ranked table as text, as wide as it needs."""
-    return as_text(_shortened(_chosen(ranking, chosen)), left=LEFT)
+    columns = _shortened(_chosen(ranking, chosen))
+    return as_text(columns, left=left_of(columns))
 
 
 def markdown(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
@@ -125,11 +126,22 @@ def markdown(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
     Raises:
         ExperimentError: There is no such column.
     """
-    return as_markdown(_chosen(ranking, chosen), left=LEFT)
+    columns = _chosen(ranking, chosen)
+    return as_markdown(columns, left=left_of(columns))
+
+
+def left_of(columns: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the columns that stand to the left: `LEFT`, and recipe fields whose values are words, such as cosine."""
+
+    def worded(cells: Sequence[str]) -> bool:
+        known = [text for text in cells if text != DASH]
+        return bool(known) and not any(text.lstrip("-")[:1].isdigit() for text in known)
+
+    return LEFT | {name for name, cells in columns.items() if worded(cells)}
 
 
 def _chosen(ranking: "Ranking", chosen: Sequence[str]) -> dict[str, list[str]]:
-    columns = _columns(ranking)
+    columns = cells_by_heading(ranking)
     return {name: columns[name] for name in (_column(columns, one) for one in chosen)} if chosen else columns
 
 
@@ -156,7 +168,21 @@ def status(result: TrialResult) -> str:
         return f"stopped at {result.epochs}"
     if result.status == "diverged":
         return f"diverged at epoch {result.epochs + 1}"
+    if result.status == "failed" and result.attempts > 1:
+        return f"failed after {result.attempts} starts"
     return result.status
+
+
+def outcome(results: Sequence[TrialResult]) -> str:
+    """Return how the seeds of a configuration, all of one status, ended, in words."""
+    if results[0].status == "stopped":
+        return f"stopped at {_epochs(results)}"
+    return status(max(results, key=lambda result: result.epochs))
+
+
+def _epochs(results: Sequence[TrialResult]) -> str:
+    fewest, most = min(result.epochs for result in results), max(result.epochs for result in results)
+    return f"{most}" if fewest == most else f"{fewest}–{most}"
 
 
 def cell(value: object) -> str:
@@ -178,7 +204,8 @@ def how_to_read(ranking: "Ranking") -> str:
 
 def reading(ranking: "Ranking") -> list[str]:
     """Return in sentences what the accuracies are, what the rows are ranked by, and how sure that is."""
-    validated = any(standing.val_accuracy is not None for standing in ranking.standings)
+    with_split = {one.val_accuracy is not None for one in ranking.standings if one.test_accuracy is not None}
+    validated = any(one.val_accuracy is not None for one in ranking.standings)
     what = (
         "Accuracies are those of each trial's best epoch on the validation split, measured without augmentation. The "
         "test set was read once, at the end; configurations are ranked by it, and those that it cannot tell apart "
@@ -187,15 +214,19 @@ def reading(ranking: "Ranking") -> list[str]:
         else "There is no validation split: accuracies are those of the last epoch, and configurations are ranked by "
         "test accuracy. Choosing by this number flatters it."
     )
+    if len(with_split) > 1:
+        what += " Rows without a validation accuracy trained on those images, too, and are of the last epoch."
     return [what, *ranking.sentences, *_choice(ranking)]
 
 
 def _choice(ranking: "Ranking") -> Iterator[str]:
     chosen = ranking.chosen
     if chosen and sum(standing.test_accuracy is not None for standing in ranking.standings) > 1:
+        which, accuracy = chosen.results[0].trial, per_cent(chosen.test_accuracy)
+        seeds = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
         yield (
-            f"Validation accuracy chooses {chosen.results[0].trial}: {per_cent(chosen.test_accuracy)} % on the test "
-            "set, a figure that the choice does not flatter."
+            f"Validation accuracy chooses {which}: {accuracy} % on the test set{seeds}, a figure that the choice does "
+            "not flatter."
         )
 
 

@@ -111,7 +111,7 @@ def figure(shown: Timeline, entries: Mapping[str, Entry]) -> dict[str, Any]:
             "height": 96 + 34 * shown.slots,
             "margin": {"l": 64, "r": 16, "t": 8, "b": 44},
             "xaxis": {"title": {"text": "seconds"}, "rangemode": "tozero"},
-            "yaxis": {"autorange": "reversed", "automargin": True, "fixedrange": True},
+            "yaxis": {"autorange": "reversed", "automargin": True, "fixedrange": True, "showgrid": False},
             "barmode": "overlay",
             "bargap": 0.15,
             "uniformtext": {"mode": "hide", "minsize": 9},

@@ -123,6 +123,28 @@ def test_a_phone_scrolls_tables_and_not_the_page(open_page: Open) -> None:
     assert width <= 390
 
 
+def test_charts_fit_the_paper_and_go_back_to_the_window(open_page: Open) -> None:
+    browser = open_page()
+    until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
+
+    def widths() -> list[float]:
+        script = (
+            "return [...document.querySelectorAll('.plot .main-svg')].map(svg => svg.getBoundingClientRect().width)"
+        )
+        return browser.execute_script(script)
+
+    before = widths()
+    assert max(before) > 1000
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    until(browser, lambda: len(widths()) > len(before))  # those further down, too
+    until(browser, lambda: max(widths()) <= 690)
+    charts = "return Object.fromEntries([...document.querySelectorAll('.plot')].map(p => [p.parentNode.dataset.chart, p.layout.yaxis.range]))"  # noqa: E501
+    low, high = browser.execute_script(charts)["cost"]
+    assert 40 < low < high < 110
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    until(browser, lambda: max(widths()) > 1000)
+
+
 def test_without_scripts_the_table_and_static_curves_stay(open_page: Open) -> None:
     browser = open_page(scripts=False)
     assert len(find(browser, "table.ranking tbody tr")) == 6

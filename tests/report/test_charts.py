@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raytrain.baselines import Baseline, BaselineCurve
+from raytrain.baselines import Baseline, BaselineCurve, open_baseline
 from raytrain.report.charts import curves, figures, pareto, thinned
 from raytrain.report.legend import legend
 from raytrain.report.record import read_record
@@ -54,6 +54,24 @@ def test_a_baseline_reaches_as_far_as_the_run(make_run: Any) -> None:
     assert drawn["data"][-1]["name"] == "study: old&lt;er&gt;"
     assert drawn["data"][-1]["x"] == list(range(1, 9))
     assert set(drawn["data"][-1]["y"]) == {50.0}
+
+
+def test_no_two_curves_of_the_student_look_alike(make_run: Any) -> None:
+    record = read_record(make_run())
+    drawn = curves(record, legend(record.ranking), "val_accuracy", title="", baseline=open_baseline("student"))
+    assert drawn is not None
+    looks = [(trace["line"]["color"], trace["line"]["dash"]) for trace in drawn["data"] if "student" in trace["name"]]
+    assert len(looks) == len(set(looks)) == 8
+
+
+def test_few_epochs_have_a_tick_each(make_run: Any) -> None:
+    axes: list[dict[str, Any]] = []
+    for epochs in (4, 20):
+        record = read_record(make_run(f"of-{epochs}", recipe={"epochs": epochs}))
+        drawn = curves(record, legend(record.ranking), "val_accuracy", title="")
+        assert drawn is not None
+        axes.append(drawn["layout"]["xaxis"])
+    assert [axis.get("dtick") for axis in axes] == [1, None]
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:

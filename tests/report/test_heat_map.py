@@ -33,6 +33,13 @@ def test_a_cell_without_a_finished_trial_says_what_became_of_it(make_run: Any) -
     assert texts == {"diverged at epoch 3", ""}
 
 
+def test_seeds_that_were_stopped_are_one_text(make_run: Any) -> None:
+    grid = {"lr": [0.1, 0.2], "schedule": ["cosine", "constant"]}
+    heat = heat_map(read_record(make_run(grid=grid, seeds=[0, 1], asha={}, ends={0: "stopped", 4: "failed"})).results)
+    assert heat is not None
+    assert {cell.text for line in heat.cells for cell in line if cell.accuracy is None} == {"stopped at 4, failed"}
+
+
 def test_one_axis_makes_no_map(make_run: Any) -> None:
     assert heat_map(read_record(make_run(grid={"lr": [0.1, 0.2]}, seeds=[0, 1])).results) is None
     assert heat_map([]) is None

@@ -86,6 +86,29 @@ def test_seeds_of_a_configuration_are_one_row_with_their_means_and_their_interva
     assert cells["trial"].endswith(" +2")
 
 
+def test_seeds_that_were_stopped_at_different_epochs_say_so():
+    seeds = [result("stopped", recipe={"seed": n}, epochs=epochs, val_accuracy=0.5) for n, epochs in enumerate((5, 9))]
+    several = ranking(*seeds)
+    (row,) = table.rows(several)
+    cells = dict(zip(table.headings(several), row, strict=True))
+    assert (cells["epochs"], cells["status"]) == ("5–9/20", "stopped at 5–9")
+
+
+def test_words_stand_to_the_left_and_numbers_to_the_right():
+    recipes = [{"lr": lr, "schedule": schedule} for lr, schedule in ((0.1, "cosine"), (1e-5, "constant"))]
+    several = ranking(*(result(recipe=recipe, test_accuracy=0.9) for recipe in recipes))
+    assert (
+        table.markdown(several, chosen=["rank", "lr", "schedule", "val"]).splitlines()[1] == "| --: | --: | :-- | --: |"
+    )
+
+
+def test_rows_that_trained_on_the_validation_images_are_told_from_the_others():
+    with_split = result(recipe={"lr": 0.1}, val_accuracy=0.9, val_loss=0.1, test_accuracy=0.9)
+    without = result(recipe={"lr": 0.1, "val_size": 0}, test_accuracy=0.9)
+    assert "Rows without a validation accuracy" in table.how_to_read(ranking(with_split, without))
+    assert "Rows without a validation accuracy" not in table.how_to_read(ranking(with_split))
+
+
 def test_trials_of_several_runs_are_named_with_their_run():
     several = ranking(result(trial="one/a-1", test_accuracy=0.9), result(trial="two/a-1", test_accuracy=0.8))
     assert table.headings(several)[1] == "run"
@@ -189,3 +212,9 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_cells(width: int):
     assert len(lines) == len(RESULTS) + 2  # the heading and its rule: no cell is wrapped
     assert "architecture" in lines[0]
     assert "test %" in lines[0]
+
+
+def test_a_trial_that_was_given_up_says_how_often_it_was_started():
+    assert table.status(result("failed", attempts=3)) == "failed after 3 starts"
+    assert table.status(result("failed", attempts=1)) == "failed"
+    assert table.status(result("finished", attempts=3)) == "finished"  # the table is that of an undisturbed run

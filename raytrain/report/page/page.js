@@ -23,8 +23,18 @@ function fitted(plot, { data, layout }) {
   const names = layout.showlegend === false ? 0 : data.filter((trace) => trace.name && trace.showlegend !== false).length;
   const below = plot.clientWidth < NARROW;
   const legend = below ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { orientation: "v" };
-  const height = layout.height || (below && names <= NAMED ? 330 + 20 * names : 380);
-  return { showlegend: names > 1 && !(below && names > NAMED), legend, ...inColours(layout), height };
+  const height = layout.height || (below ? (names <= NAMED ? 330 + 20 * names : 380) : Math.min(Math.max(380, 100 + 20 * names), 620));
+  const width = root.classList.contains("printing") ? { width: plot.clientWidth } : {};
+  return { showlegend: names > 1 && !(below && names > NAMED), legend, ...inColours(layout), ...width, height };
+}
+
+/** The traces, with text on bars that can be read: pale bars show the page behind them. */
+function readable(data) {
+  const ink = getComputedStyle(root).getPropertyValue("--ink").trim();
+  return data.map((trace) => {
+    if (trace.type !== "bar") return trace;
+    return { ...trace, insidetextfont: { color: trace.marker.opacity.map((opacity) => (opacity < 1 ? ink : "#14171b")) } };
+  });
 }
 
 function inColours(layout) {
@@ -54,7 +64,7 @@ function options(plot, { layout }) {
 
 function draw(plot, figure) {
   drawn.set(plot, figure);
-  return Plotly.react(plot, figure.data, fitted(plot, figure), options(plot, figure));
+  return Plotly.react(plot, readable(figure.data), fitted(plot, figure), options(plot, figure));
 }
 
 /** Draw a chart, with a button for each of its variants. */
@@ -115,6 +125,6 @@ loadPlotly().then(() => {
   charts.forEach((chart) => near.observe(chart));
   const again = () => drawn.forEach((figure, plot) => draw(plot, figure));
   dark.addEventListener("change", again);
-  addEventListener("beforeprint", () => { charts.forEach(show); again(); });
-  addEventListener("afterprint", again);
+  addEventListener("beforeprint", () => { root.classList.add("printing"); again(); charts.forEach(show); });
+  addEventListener("afterprint", () => { root.classList.remove("printing"); again(); });
 }).catch((error) => console.warn("the interactive charts cannot be drawn:", error)); // the static ones stay
