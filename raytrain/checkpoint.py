@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from raytrain.errors import StorageError
 from raytrain.storage import Folder
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,17 @@ def save(folder: Folder, saved: Checkpoint) -> None:
 
 
 def load(folder: Folder, *, device: torch.device) -> Checkpoint | None:
-    """Return the newest checkpoint in `folder` whose files are whole, or None when there is none."""
+    """Return the newest checkpoint in `folder` whose files are whole, or None when there is none.
+
+    Raises:
+        StorageError: The storage does not answer; whether there is a checkpoint is then not known.
+    """
     for name in _manifests(folder).values():
         try:
             manifest = _manifest(folder, name)
             contents = {kind: _verified(folder, *file) for kind, file in manifest["files"].items()}
+        except StorageError:
+            raise
         except (OSError, ValueError) as error:
             log.warning("%s/%s cannot be used, going back to the one before: %s", folder, name, error)
             continue

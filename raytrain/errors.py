@@ -49,10 +49,23 @@ class PreflightError(RaytrainError):
     exit_code: ClassVar[int] = 3
 
 
+class StorageError(RaytrainError, OSError):
+    """A run cannot be written any longer: its disk is full, or its storage does not answer.
+
+    An OSError too: who asks whether a place can be written handles both alike.
+    """
+
+    exit_code: ClassVar[int] = 3
+
+
 class ClusterError(RaytrainError):
     """The Ray cluster is unreachable, refused us, or runs other versions."""
 
     exit_code: ClassVar[int] = 6
+
+
+class RayLostError(ClusterError):
+    """Ray has gone while trials ran. Whoever asks it for anything more, as its own exit handlers do, waits in vain."""
 
 
 class DivergenceError(RaytrainError):

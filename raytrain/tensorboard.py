@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from raytrain.errors import StorageError
 from raytrain.storage import Folder
 
 TAGS = {
@@ -37,8 +38,15 @@ class Scalars:
                 self._writer.add_scalar(tag, row[field], row["epoch"])
 
     def close(self) -> None:
-        """Write what is buffered and close the file."""
-        self._writer.close()
+        """Write what is buffered and close the file.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise StorageError(f"TensorBoard's event file cannot be written: {error}") from error
 
 
 class RunScalars:

@@ -1,0 +1,64 @@
+"""Trying again while storage over a network is away for a while."""
+
+import errno
+import logging
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import tenacity
+
+log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
+
+LONGEST_WAIT_S = 15.0
+"""Between two tries; the first waits are 0.5 s, 1 s, 2 s, ..."""
+_PASSING = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ESTALE", "EAGAIN", "EINTR", "EPIPE", "ETIMEDOUT", "EREMOTEIO"),
+        *("ECONNRESET", "ECONNREFUSED", "ECONNABORTED"),
+        *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET"),
+    )
+    if hasattr(errno, name)
+}
+_PASSING_WORDS = re.compile(
+    r"NETWORK_CONNECTION|REQUEST_TIMEOUT|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING|INTERNAL_FAILURE|curlCode"
+    r"|timed? ?out|connection (?:refused|reset)|HTTP (?:response code|status) (?:429|50\d)",
+    re.IGNORECASE,
+)
+"""What pyarrow says of object storage that does not answer: those errors have no number."""
+
+
+def persistently(act: Callable[[], Found], *, patience_s: float, what: str) -> Found:
+    """Return what `act` does; while its errors are passing ones, try again until the patience is used up.
+
+    Args:
+        act: Does something that may be done twice.
+        patience_s: Seconds from the first try on; 0 tries once.
+        what: What is acted on, for the warning.
+
+    Raises:
+        OSError: The last try's, or at once one that will not pass.
+    """
+
+    def say(state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome:
+            why = (str(state.outcome.exception()).splitlines() or ["no reason given"])[0]
+            log.warning("%s does not answer, trying for %.0f s: %s", what, patience_s, why)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(passes),
+        stop=tenacity.stop_after_delay(patience_s),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=LONGEST_WAIT_S),
+        before_sleep=say,
+        reraise=True,
+    )(act)
+
+
+def passes(error: BaseException) -> bool:
+    """Return whether an error is one that storage over a network has for a while."""
+    if not isinstance(error, OSError) or isinstance(error, FileNotFoundError):
+        return False
+    return error.errno in _PASSING if error.errno else bool(_PASSING_WORDS.search(str(error)))
