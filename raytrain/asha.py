@@ -5,6 +5,7 @@ paused or promoted, and a trial is judged by what has been recorded at its rung 
 always goes on. Runs without Ray use it; with Ray, Tune decides, and a test holds the two together.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,3 +71,10 @@ class Rungs:
             others[trial] = accuracy
             return Decision(rung, accuracy, cut, stop=cut is not None and accuracy < cut)
         return None
+
+    def due(self, trial: str, *, epoch: int) -> int | None:
+        """Return the first epoch up to `epoch` at which `trial` should have been judged and was not, or None."""
+        judged = [rung for rung, accuracies in self.recorded.items() if trial in accuracies]
+        # who was judged at a higher rung is not judged at a lower one any more
+        missed = [rung for rung in self.recorded if max(judged, default=0) < rung <= epoch]
+        return math.ceil(min(missed)) if missed else None

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
+LAST_CALL_S = 5.0
+"""How long the end of the context waits for a call that has begun: one that hangs must not keep the process alive."""
+
 
 @contextmanager
 def repeating(act: Callable[[], None], *, every: float) -> Generator[None]:
@@ -29,4 +32,4 @@ def repeating(act: Callable[[], None], *, every: float) -> Generator[None]:
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(LAST_CALL_S)

@@ -1,16 +1,19 @@
 """The `raytrain` command. It reads options, calls one function and prints; torch and Ray are imported in commands."""
 
 import logging
+import os
 import sys
+import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from raytrain import __version__, audit_cli, baseline_cli, cluster_cli, doctor_cli, model_cli, report_cli, results_cli
-from raytrain.errors import ExperimentError, RaytrainError
+from raytrain.errors import ExperimentError, RayLostError, RaytrainError
+from raytrain.interruption import exit_code
 from raytrain.options import (
     Address,
     Format,
@@ -25,6 +28,7 @@ from raytrain.options import (
     Quiet,
     Seeds,
     Set,
+    TrialTimeout,
     Workers,
     changes_of,
     experiment_of,
@@ -41,12 +45,15 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except RayLostError as error:
+            typer.echo(f"raytrain: {error}", err=True)
+            _leave(error.exit_code)
         except RaytrainError as error:
             typer.echo(f"raytrain: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             typer.echo("raytrain: interrupted", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(exit_code(interrupt)) from None
 
 
 app = typer.Typer(
@@ -95,6 +102,7 @@ def train(
     gpus: Gpus = None,
     local: Local = False,
     fresh: Fresh = False,
+    trial_timeout: TrialTimeout = 1800,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -112,7 +120,7 @@ def train(
             f"train runs one trial and {experiment} has {len(trials)}, which differ in {varied}.\n"
             "Fix those with --set, or run them all with: raytrain compare"
         )
-    _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
+    _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet, trial_timeout=trial_timeout)
 
 
 @app.command()
@@ -136,6 +144,7 @@ def compare(
     no_asha: NoAsha = False,
     local: Local = False,
     fresh: Fresh = False,
+    trial_timeout: TrialTimeout = 1800,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -144,7 +153,7 @@ def compare(
 
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     read = experiment_of(experiment or shipped_experiment("compare"), set_, changes)
-    _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
+    _run(read, out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet, trial_timeout=trial_timeout)
 
 
 @app.command()
@@ -169,12 +178,22 @@ def tune(
     no_asha: NoAsha = False,
     local: Local = False,
     fresh: Fresh = False,
+    trial_timeout: TrialTimeout = 1800,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Try every combination of a grid, such as learning rates and schedules."""
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
-    _run(experiment_of(grid, set_, changes), out=out, address=address, local=local, fresh=fresh, json=json, quiet=quiet)
+    _run(
+        experiment_of(grid, set_, changes),
+        out=out,
+        address=address,
+        local=local,
+        fresh=fresh,
+        json=json,
+        quiet=quiet,
+        trial_timeout=trial_timeout,
+    )
 
 
 @app.command()
@@ -184,6 +203,7 @@ def resume(
     out: Out = "runs",
     address: Address = None,
     local: Local = False,
+    trial_timeout: TrialTimeout = 1800,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -200,6 +220,7 @@ def resume(
         fresh=False,
         json=json,
         quiet=quiet,
+        trial_timeout=trial_timeout,
         failed_only=failed_only,
     )
 
@@ -251,6 +272,7 @@ def _run(
     fresh: bool,
     json: bool,
     quiet: bool,
+    trial_timeout: float,
     failed_only: bool = False,
 ) -> None:
     from rich.console import Console
@@ -264,11 +286,22 @@ def _run(
     console = Console(stderr=True, quiet=quiet)
     logging.basicConfig(level=logging.WARNING, format="raytrain: %(message)s", stream=sys.stderr)
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
+    # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
+    threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)
 
     def shown(run_folder: "RunFolder") -> AbstractContextManager[None]:
         return live.shown(run_folder, console)
 
-    outcome = run(experiment, out=out, address=address, local=local, fresh=fresh, failed_only=failed_only, shown=shown)
+    outcome = run(
+        experiment,
+        out=out,
+        address=address,
+        local=local,
+        fresh=fresh,
+        failed_only=failed_only,
+        trial_timeout_s=trial_timeout,
+        shown=shown,
+    )
     from raytrain.ranking import rank  # after the run: it brings SciPy, for which no trial should wait
 
     ranking = rank(outcome.results, read_all_predictions(outcome.folder, outcome.results))
@@ -280,4 +313,13 @@ def _run(
         write_report(outcome)
     if not quiet:
         say_what_next(outcome, ranking, name=experiment.name, out=out)
+    if outcome.ray_lost:
+        _leave(outcome.exit_code)
     raise typer.Exit(outcome.exit_code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: Ray's exit handlers would ask a Ray that is gone, and wait."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from raytrain.asha import Rungs
 from raytrain.data import Splits
 from raytrain.devices import choose_device, prepare
-from raytrain.errors import DivergenceError
+from raytrain.errors import DivergenceError, StorageError
 from raytrain.evaluation import TrainingData
 from raytrain.experiment import Trial
+from raytrain.failures import described
 from raytrain.metrics import Report
 from raytrain.run_folder import RunFolder
 from raytrain.trial import TrialRun
@@ -41,16 +42,17 @@ def _run_trial(run: RunFolder, trial: Trial, splits: Splits, rungs: Rungs | None
         data = TrainingData.on(device, splits)
         trial_run = TrialRun(trial.recipe, data=data, device=device, checkpoints=run.checkpoints(trial.id))
         with trial_run.watched(progress.show):
-            for report in trial_run.reports(after=progress.epoch):
+            for report in trial_run.reports(after=run.heard(trial.id, rungs)):
                 run.reported(trial.id, report)
                 if rungs and not report.final and not _goes_on(run, trial, report, rungs):
                     break
     except DivergenceError as error:
         run.diverged(trial.id, epoch=error.epoch)
+    except StorageError:
+        raise
     except Exception as error:  # one bad trial never loses the others
         log.debug("trial %s failed", trial.id, exc_info=True)
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        run.failed(trial.id, error=message, details=traceback.format_exc())
+        run.failed(trial.id, error=described(error), details=traceback.format_exc())
 
 
 def _goes_on(run: RunFolder, trial: Trial, report: Report, rungs: Rungs) -> bool:

@@ -43,6 +43,14 @@ MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at o
 NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to the end.")]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start anew.")]
+TrialTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help="How long a trial may show no progress before its process is taken to hang and started again.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
 

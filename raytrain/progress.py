@@ -9,6 +9,9 @@ from raytrain.results import Status, TrialResult
 Stage = Literal["search", "rescue", "confirm"]
 """What a trial is run for: the experiment itself; the regret of early stopping; the best again with fresh seeds."""
 
+TRIAL_TIMEOUT_S = 1800.0
+"""How long a trial may show no progress, not even a step, before its process is taken to hang."""
+
 
 @dataclass
 class TrialProgress:

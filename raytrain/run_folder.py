@@ -15,7 +15,8 @@ from raytrain import predictions
 from raytrain.asha import Decision, Rungs
 from raytrain.errors import RunFolderError
 from raytrain.experiment import Experiment, Trial
-from raytrain.experiment_change import refuse_other_experiment
+from raytrain.experiment_change import epochs_before, refuse_other_experiment
+from raytrain.extension import adopt_shorter
 from raytrain.json_lines import as_line, mend, read_lines
 from raytrain.metrics import Report
 from raytrain.progress import Stage, TrialProgress
@@ -90,6 +91,7 @@ class RunFolder:
         results = {result.trial: result for result in read_results(self.folder)}
         events = list(read_lines(self.folder, "events.jsonl"))
         starts = Counter(event["trial"] for event in events if event["event"] == "started")
+        stops = {event["trial"] for event in events if event["event"] == "rung" and event["stop"]}
         self._rescued = {event["trial"] for event in events if event["event"] == "rescued"}
         for progress in trials:
             trial_id = progress.trial.id
@@ -101,6 +103,8 @@ class RunFolder:
             result = results.get(trial_id)
             if result and result.status in SETTLED and not (result.status == "stopped" and trial_id in self._rescued):
                 progress.status, progress.result = result.status, result
+            elif trial_id in stops - self._rescued:  # a kill came between ASHA's word and the trial's last line
+                progress.status = "stopped"
 
     def add(self, trials: Mapping[Trial, int], *, stage: Stage) -> None:
         """Add trials that were chosen by the results of others, with what an earlier session has of them.
@@ -130,11 +134,34 @@ class RunFolder:
             self.progress[trial_id].parameters = count
         if self._fresh:
             self.folder.remove()
+        before = epochs_before(self.folder)
+        if before is not None and before < self.experiment.recipe.epochs:
+            adopt_shorter(self.pending(), self.folder, epochs_before=before)
         self.folder.write("experiment.yaml", dump_yaml(self.experiment.model_dump(mode="json")).encode())
         for name in ("trials.jsonl", "events.jsonl"):
             mend(self.folder, name)
         for trial_id in self.progress:
             mend(self.trial_folder(trial_id), "metrics.jsonl")
+
+    def unwritten(self) -> list[Trial]:
+        """Return the trials that ASHA has stopped and whose end a kill has kept from being written."""
+        return [progress.trial for progress in self.progress.values() if self._is_unwritten(progress)]
+
+    def settle(self, parameters: Mapping[str, int]) -> None:
+        """Write the end of the unwritten trials.
+
+        Args:
+            parameters: Trainable parameters of each, by id.
+        """
+        for name in ("trials.jsonl", "events.jsonl"):
+            mend(self.folder, name)
+        for trial in self.unwritten():
+            progress = self.progress[trial.id]
+            progress.parameters = parameters[trial.id]
+            self._end(progress, "stopped")
+
+    def _is_unwritten(self, progress: TrialProgress) -> bool:
+        return progress.status == "stopped" and progress.result is None
 
     def pending(self) -> list[Trial]:
         """Return the trials of this stage that are not settled, in order."""
@@ -150,6 +177,15 @@ class RunFolder:
         """Return how many epochs of a trial are not on record."""
         progress = self.progress[trial_id]
         return progress.trial.recipe.epochs - progress.epoch
+
+    def heard(self, trial_id: str, rungs: Rungs | None) -> int:
+        """Return how many epochs of a trial need not be reported again.
+
+        They are those on record, up to one that ASHA has not judged because a kill came between.
+        """
+        epoch = self.progress[trial_id].epoch
+        due = rungs.due(trial_id, epoch=epoch) if rungs else None
+        return epoch if due is None else due - 1
 
     def results(self) -> list[TrialResult]:
         """Return a result for every trial; one that has not ended is unfinished."""

@@ -109,3 +109,28 @@ def test_decisions_equal_a_recomputation_from_the_curves_in_any_order(curves, fa
             before.append(accuracy)
         if epoch == len(curves[trial]) or (decision and decision.stop):
             del reached[trial]
+
+
+def test_an_epoch_is_due_until_its_trial_has_been_judged_there():
+    rungs = Rungs(2, 20, 3)
+    assert rungs.due("a", epoch=1) is None
+    assert rungs.due("a", epoch=2) == 2
+    assert rungs.due("a", epoch=7) == 2
+    rungs.judge("a", epoch=2, accuracy=0.5)
+    assert rungs.due("a", epoch=5) is None
+    assert rungs.due("a", epoch=6) == 6
+    rungs.judge("a", epoch=7, accuracy=0.5)
+    assert rungs.due("a", epoch=17) is None
+
+
+def test_who_was_judged_at_a_higher_rung_is_not_due_at_a_lower_one():
+    rungs = Rungs(2, 20, 3)
+    rungs.judge("a", epoch=6, accuracy=0.5)
+    assert rungs.due("a", epoch=9) is None
+
+
+def test_a_rung_between_two_epochs_is_due_at_the_later_one():
+    assert Rungs(3, 20, 2.5).due("a", epoch=7) == 3
+    rungs = Rungs(3, 20, 2.5)
+    rungs.judge("a", epoch=3, accuracy=0.5)
+    assert rungs.due("a", epoch=8) == 8  # the rung at 7.5

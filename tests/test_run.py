@@ -24,6 +24,7 @@ from raytrain.cli import app
 from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
 from raytrain.experiment import Experiment
+from raytrain.json_lines import read_lines
 from raytrain.manifest import inputs_of
 from raytrain.report.page import write_report
 from raytrain.results import TrialResult, read_predictions, read_results
@@ -210,7 +211,7 @@ def test_a_failed_trial_leaves_its_traceback_and_is_tried_again(
         patch.setattr("raytrain.local.TrialRun", no_space)
         outcome = run_here(tmp_path, {**keys, "grid": {}})
     (result,) = outcome.results
-    assert (result.status, result.error, outcome.exit_code) == ("failed", "OSError: no", 5)
+    assert (result.status, result.error, outcome.exit_code) == ("failed", "OSError: no space", 5)
     assert "Traceback" in (tmp_path / "x" / "trials" / result.trial / "error.txt").read_text()
     again = run_here(tmp_path, {**keys, "grid": {}})
     assert [(r.status, r.attempts) for r in again.results] == [("finished", 2)]
@@ -342,6 +343,45 @@ def test_a_run_of_another_version_or_name_is_not_resumed(tmp_path: Path, keys: d
     (tmp_path / "y" / "experiment.yaml").write_text("name: y\nnew: 1\n")
     ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
     assert (ended.exit_code, "of another raytrain version" in ended.stderr) == (2, True)
+
+
+def by_recipe(outcome: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    numbers = [{k: v for k, v in vars(one).items() if k not in {"seconds", "attempts"}} for one in outcome.results]
+    return {(one["recipe"]["lr"], one["recipe"]["seed"]): one for one in numbers}
+
+
+def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_the_same(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    keys["recipe"] |= {"schedule": "constant", "epochs": 2}
+    run_here(tmp_path / "longer", keys)
+    keys["recipe"]["epochs"] = 5
+    with caplog.at_level("INFO", "raytrain"):
+        longer = run_here(tmp_path / "longer", keys)
+    assert "2 trials go on from their 2 epochs" in caplog.text
+    assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
+    for result in longer.results:
+        rows = list(read_lines(longer.folder / "trials" / result.trial, "metrics.jsonl"))
+        assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+
+
+def test_more_epochs_of_a_falling_learning_rate_are_another_course_and_trained_from_the_start(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    keys["recipe"] |= {"schedule": "cosine", "epochs": 2}
+    run_here(tmp_path / "longer", keys)
+    keys["recipe"]["epochs"] = 3
+    with caplog.at_level("INFO", "raytrain"):
+        longer = run_here(tmp_path / "longer", keys)
+    assert "2 trials are trained from the start" in caplog.text
+    assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
+
+
+def test_more_seeds_run_only_the_new_ones(tmp_path: Path, keys: dict[str, Any]):
+    first = run_here(tmp_path, keys)
+    more = run_here(tmp_path, {**keys, "seeds": [0, 5]})
+    assert (more.trained, len(more.results)) == (2, 4)
+    assert by_recipe(first).items() <= by_recipe(more).items()
 
 
 def test_the_second_command_on_a_run_folder_is_refused(tmp_path: Path, keys: dict[str, Any]):

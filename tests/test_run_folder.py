@@ -4,6 +4,7 @@ import itertools
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -211,23 +212,23 @@ def test_without_asha_there_are_no_rungs(open_folder: Any):
 def test_another_experiment_is_refused_with_the_difference(open_folder: Any):
     open_folder()
     with pytest.raises(RunFolderError) as caught:
-        open_folder(recipe={"epochs": 4}, seeds=[0, 1])
+        open_folder(recipe={"epochs": 2}, seeds=[1, 2])
     message = str(caught.value)
-    for part in ("recipe.epochs: 3 there, 4 now", "seeds: None there, [0, 1] now", "--name", "--fresh"):
+    for part in ("recipe.epochs: 3 there, 2 now", "seeds: None there, [1, 2] now", "--name", "--fresh"):
         assert part in message
 
 
 def test_many_differences_are_counted(open_folder: Any):
     open_folder()
     with pytest.raises(RunFolderError, match="; and 2 more"):
-        open_folder(recipe={"epochs": 4, "lr": 0.5, "momentum": 0.5, "batch_size": 4, "width": 2})
+        open_folder(recipe={"epochs": 2, "lr": 0.5, "momentum": 0.5, "batch_size": 4, "width": 2})
 
 
 def test_a_refused_experiment_changes_nothing(open_folder: Any):
     run = open_folder()
     before = run.folder.read("experiment.yaml")
     with pytest.raises(RunFolderError):
-        open_folder(recipe={"epochs": 4})
+        open_folder(recipe={"epochs": 2})
     assert run.folder.read("experiment.yaml") == before
 
 
@@ -235,6 +236,50 @@ def test_other_resources_are_no_other_experiment(open_folder: Any):
     open_folder()
     run = open_folder(resources={"workers": 2, "gpus_per_worker": 0.5})
     assert b"workers: 2" in run.folder.read("experiment.yaml")
+
+
+def test_more_epochs_are_no_other_experiment_unless_the_grid_has_them(open_folder: Any):
+    open_folder()
+    assert {trial.recipe.epochs for trial in open_folder(recipe={"epochs": 9}).pending()} == {9}
+    with pytest.raises(RunFolderError, match=r"grid\.epochs"):
+        open_folder(grid={"epochs": [9, 10]})
+
+
+def test_more_seeds_leave_what_has_ended_as_it_is(open_folder: Any):
+    run = open_folder(grid={})
+    (trial,) = run.progress
+    train(run, trial)
+    again = open_folder(grid={}, seeds=[0, 7])
+    assert [pending.recipe.seed for pending in again.pending()] == [7]
+    with pytest.raises(RunFolderError, match="holds another experiment"):
+        open_folder(grid={}, seeds=[7])
+
+
+def test_a_stop_that_a_kill_kept_from_being_written_is_written_when_the_folder_is_opened_again(open_folder: Any):
+    asha = {"grace_period": 1, "reduction_factor": 3}
+    run = open_folder(asha=asha)
+    trial = next(iter(run.progress))
+    run.reported(trial, Report(metrics(1)))
+    run.note("rung", trial=trial, epoch=1, **asdict(Decision(1.0, 0.1, 0.2, stop=True)))
+    again = open_folder(asha=asha)
+    assert [one.id for one in again.unwritten()] == [trial]
+    assert trial not in [one.id for one in again.pending()]
+    again.settle({trial: 17})
+    (result,) = read_results(again.folder)
+    assert (result.trial, result.status, result.epochs, result.parameters) == (trial, "stopped", 1, 17)
+    assert open_folder(asha=asha).unwritten() == []
+
+
+def test_an_epoch_that_asha_has_not_judged_is_reported_again(open_folder: Any):
+    asha = {"grace_period": 1, "reduction_factor": 3}
+    run = open_folder(asha=asha)
+    trial = next(iter(run.progress))
+    for epoch in (1, 2):
+        run.reported(trial, Report(metrics(epoch)))
+    assert run.heard(trial, run.rungs()) == 0
+    run.judged(trial, epoch=1, decision=Decision(1.0, 0.6, None, stop=False))
+    assert run.heard(trial, run.rungs()) == 2
+    assert run.heard(trial, None) == 2
 
 
 # ---------------------------------------------------------------- damage

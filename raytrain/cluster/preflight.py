@@ -10,14 +10,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytrain import __version__
 from raytrain.cluster import placement, session
+from raytrain.cluster.placement import Placement
 from raytrain.cluster.storage_probe import check_storage
 from raytrain.doctor import Check, checked
-from raytrain.errors import RaytrainError
+from raytrain.errors import ClusterError, PreflightError, RaytrainError
 from raytrain.experiment import Resources
 from raytrain.storage import Folder
 
 TIMEOUT_S = 30.0
 """What the nodes have to start a process and answer."""
+BUSY = f"no answer within {TIMEOUT_S:.0f} s"
 
 
 def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
@@ -41,13 +43,38 @@ def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
         yield Check(where, ok=False, found=said, advice=advice)
 
 
-def check_nodes() -> Iterator[Check]:
-    """Yield a check for each node that is up: its device, and the versions that differ from those here."""
+def refuse_unfit_nodes(placed: Placement, folder: Folder, *, address: str | None) -> None:
+    """Refuse a cluster whose nodes run other versions, cannot use their GPUs, or do not share the run folder.
+
+    Args:
+        placed: What trials get.
+        folder: The run folder.
+        address: Of the cluster; None when Ray was started here, whose versions and disk are this process's own.
+
+    Raises:
+        ClusterError: A node runs other versions.
+        PreflightError: A GPU cannot be used, or the folder is not shared.
+    """
+    for check in check_nodes(gpus=placed.gpus > 0):
+        if not check.ok and check.found != BUSY:  # a GPU that another job has is waited for
+            raise (PreflightError if check.name.startswith("the GPU") else ClusterError)(
+                f"{check.name}: {check.found}.\n{check.advice}"
+            )
+    if address:
+        check_storage(folder, more_nodes=session.may_grow())
+
+
+def check_nodes(*, gpus: bool = True) -> Iterator[Check]:
+    """Yield a check for each node that is up: its device, and the versions that differ from those here.
+
+    Args:
+        gpus: Whether to try the GPU of nodes that have some.
+    """
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     asked = {
         _report.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-            num_gpus=1 if node["Resources"].get("GPU", 0) >= 1 else 0,
+            num_gpus=1 if gpus and node["Resources"].get("GPU", 0) >= 1 else 0,
         ).remote(): node
         for node_id, node in nodes.items()
     }
@@ -58,7 +85,7 @@ def check_nodes() -> Iterator[Check]:
             yield judged(name, ray.get(answer), here=versions())
         else:
             advice = "Its GPUs may be taken by another job: `ray status` says so."
-            yield Check(name, ok=False, found=f"no answer within {TIMEOUT_S:.0f} s", advice=advice)
+            yield Check(name, ok=False, found=BUSY, advice=advice)
 
 
 def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
@@ -70,7 +97,12 @@ def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
         here: The versions of this process.
     """
     if said["problem"]:
-        return Check(name, ok=False, found=said["problem"], advice="Install a PyTorch that fits the node's driver.")
+        return Check(
+            f"the GPU of {name}",
+            ok=False,
+            found=said["problem"],
+            advice="Install a PyTorch that fits the node's driver.",
+        )
     differing = {what: there for what, there in said["versions"].items() if there != here[what]}
     if differing:
         found = ", ".join(f"{what} {there} there and {here[what]} here" for what, there in differing.items())

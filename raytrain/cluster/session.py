@@ -4,13 +4,19 @@ import logging
 import os
 import secrets
 import socket
-import tempfile
+import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from raytrain.cluster import leftovers
 from raytrain.errors import ClusterError
+
+if TYPE_CHECKING:
+    from raytrain.cluster.lifeline import Lifeline
 
 SETTINGS = {
     # Tune and Train print tables and advice of their own; raytrain shows one table
@@ -33,8 +39,6 @@ SETTINGS = {
 }
 
 
-LONGEST_TEMPORARY_FOLDER = 24
-"""Characters of its path: up to 79 come after it, and that of a socket may have 103 on macOS, 107 on Linux."""
 HEAD = "node:__internal_head__"
 """A resource that only the head node has."""
 MOST_NODES = 1000
@@ -43,13 +47,31 @@ KNOCK_TIMEOUT_S = 5.0
 """How long a cluster may take to accept a connection."""
 
 
+@dataclass(frozen=True)
+class Session:
+    """A connection to Ray.
+
+    Attributes:
+        private: Folder of a Ray that was started here, or None.
+        lifeline: Looks after it.
+    """
+
+    private: Path | None
+    lifeline: "Lifeline"
+
+    def abandon(self) -> None:
+        """End at once what was started here."""
+        if self.private:
+            leftovers.end_processes(self.private)
+
+
 @contextmanager
 def ray_session(
     address: str | None,
     *,
     dashboard: bool,
     meanwhile: Callable[[], object] = lambda: None,
-) -> Generator[None]:
+) -> Generator[Session]:
     """Connect to Ray for as long as the context lasts.
 
     Args:
@@ -67,6 +89,8 @@ def ray_session(
         os.environ.setdefault(name, value)
     import ray
 
+    from raytrain.cluster.lifeline import Lifeline
+
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
     if address:
         with _errors_explained(
@@ -80,16 +104,15 @@ def ray_session(
                 logging_level=logging.CRITICAL,
                 runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
             )
-        try:
+        with _shut_down(session := Session(None, Lifeline())):
             doing.result()
-            yield
-        finally:
-            ray.shutdown()
+            yield session
         return
-    with _private_folder() as private, _own_token():
-        port = _free_port()
-        # Train finds the dashboard by this when another Ray cluster runs on the host
-        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    leftovers.reap()
+    port = _free_port()
+    # Train finds the dashboard by this when another Ray cluster runs on the host
+    found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
+    with leftovers.private_folder() as private, _own_token(), _loopback_only(), _environment(found_at):
         doing = _Thread(meanwhile)
         with _errors_explained("Ray on this machine", advice="Free memory or disk space, or run with --local."):
             ray.init(
@@ -100,11 +123,24 @@ def ray_session(
                 logging_level=logging.CRITICAL,
                 _temp_dir=f"{private}/r",  # Ray opens this one to everybody
             )
-        try:
+        with _shut_down(session := Session(private, Lifeline())):
             doing.result()
+            yield session
+
+
+@contextmanager
+def _shut_down(session: Session) -> Generator[None]:
+    """Look after Ray, and leave it; one that is gone is not asked to shut down, for that would wait for it."""
+    import ray
+
+    try:
+        with session.lifeline.watched():
             yield
-        finally:
+    finally:
+        if session.lifeline.why_lost() is None:
             ray.shutdown()
+        else:
+            session.abandon()
 
 
 class _Thread:
@@ -128,11 +164,33 @@ class _Thread:
             raise self._error
 
 
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that only its owner can enter; in /tmp where the usual place has too long a path for sockets."""
-    usual = tempfile.gettempdir()
-    place = usual if len(usual) <= LONGEST_TEMPORARY_FOLDER else "/tmp"
-    return tempfile.TemporaryDirectory(prefix="rt-", dir=place, ignore_cleanup_errors=True)
+@contextmanager
+def _loopback_only() -> Generator[None]:
+    """Have a Ray that is started here listen on 127.0.0.1 and nowhere else, as Ray does by itself on macOS."""
+    from ray._private import ray_constants
+
+    changes = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    if sys.platform == "linux":
+        changes["GLOO_SOCKET_IFNAME"] = "lo"  # workers of one trial, too
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    with _environment(changes):
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        try:
+            yield
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Generator[None]:
+    before = {name: os.environ[name] for name in changes if name in os.environ}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name in changes:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextmanager
@@ -149,23 +207,16 @@ def _own_token() -> Generator[None]:
     """Have Ray ask for a token that only this process and its children know, and that is on no disk."""
     from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 
-    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    names = [*ours, "RAY_API_SERVER_ADDRESS"]
-    before = {name: os.environ[name] for name in names if name in os.environ}
-
     def reread() -> None:
         # Ray remembers both from its import on
         Config.initialize("")
         AuthenticationTokenLoader.instance().reset_cache()
 
-    os.environ.update(ours)
-    reread()
     try:
-        yield
+        with _environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}):
+            reread()
+            yield
     finally:
-        for name in names:
-            os.environ.pop(name, None)
-        os.environ.update(before)
         reread()
 
 

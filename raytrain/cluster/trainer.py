@@ -11,11 +11,13 @@ from typing import Any
 
 import ray.train
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raytrain.cluster.placement import COORDINATOR_CPUS, Placement
 from raytrain.cluster.worker import SplitsRefs, TrialJob, train_trial
+from raytrain.failures import described
 
 WORKER_RETRIES = 2
 """How often the workers of a trial are started again after one has died."""
@@ -39,10 +41,10 @@ def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placemen
             _fit_here(job, splits, placement)
         else:
             _fit_nested(job, splits, placement)
+    except RayActorError:  # the nested trainer's own process died: that is no fault of the recipe, so Tune tries again
+        raise
     except Exception as error:  # noqa: BLE001 (a trial that fails is a row in the table, and retrying would not help)
-        # Train puts the cause on the second line
-        lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
-        tune.report({"failed": " ".join(lines[:2]), "details": traceback.format_exc()})
+        tune.report({"failed": described(error), "details": traceback.format_exc()})
 
 
 def _fit_here(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:

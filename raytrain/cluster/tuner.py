@@ -1,6 +1,6 @@
 """Many trials under Ray Tune: in parallel, longest first, with ASHA; what happens goes into the run folder."""
 
-import platform
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,19 +8,22 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
+from raytrain.asha import Rungs
 from raytrain.background import repeating
-from raytrain.cluster import board, guard
+from raytrain.cluster import deaths, guard
 from raytrain.cluster.placement import COORDINATOR_CPUS, Placement
+from raytrain.cluster.recorder import Recorder, id_of
 from raytrain.cluster.scheduler import RecordedASHA
+from raytrain.cluster.silence import Silence
 from raytrain.cluster.trainer import run_trial
 from raytrain.cluster.worker import TrialJob
 from raytrain.costs import Costs, Kind, LongestFirst, kind_of, model_size
 from raytrain.data import Splits
+from raytrain.errors import StorageError
 from raytrain.experiment import Trial
-from raytrain.metrics import Report
+from raytrain.progress import TRIAL_TIMEOUT_S
 from raytrain.run_folder import RunFolder
 
 TRIAL_RETRIES = 2
@@ -33,6 +36,7 @@ def run_trials(
     *,
     placement: Placement,
     train: Callable[..., None] = run_trial,
+    trial_timeout_s: float = TRIAL_TIMEOUT_S,
 ) -> None:
     """Train every pending trial of `run` on the Ray cluster that this process is connected to.
 
@@ -41,12 +45,18 @@ def run_trials(
         splits: Images by `Recipe.data_key`.
         placement: What each trial gets, and how many run at a time.
         train: Trains one trial; a stand-in measures what the scheduling alone costs.
+        trial_timeout_s: How long a trial may stand still before its process is ended and it is started again.
+
+    Raises:
+        StorageError: The run folder, or a checkpoint, cannot be written any longer; the trials are then unfinished.
     """
     rungs = run.rungs()
     scheduler = RecordedASHA(rungs) if rungs else None
     scratch = run.folder / ".ray"
     pending = run.pending()
     costs = run_costs(run, splits)
+    silence = Silence(timeout_s=trial_timeout_s)
+    recorder = Recorder(run, scheduler, costs, silence, workers=placement.workers)
     queue = LongestFirst(((trial, run.epochs_left(trial.id)) for trial in pending), costs)
     trainable = tune.with_parameters(
         train, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
@@ -55,28 +65,34 @@ def run_trials(
         tune.with_resources(trainable, _resources(placement)),
         # whole recipes, in our order: the grid was expanded where its errors have a file and a line
         tune_config=tune.TuneConfig(
-            search_alg=_Queue(queue, partial(_job, run, scratch=str(scratch))),
+            search_alg=_Queue(queue, partial(_job, run, rungs, scratch=str(scratch))),
             num_samples=len(pending),
             scheduler=scheduler,
             max_concurrent_trials=placement.concurrent,
             # a process that starts anew costs seconds of imports; nested workers die with their trial's process
             reuse_actors=placement.workers == 1,
-            trial_dirname_creator=_id,
+            trial_dirname_creator=id_of,
         ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(scratch),
-            callbacks=[_Recorder(run, scheduler, costs, workers=placement.workers)],
+            callbacks=[recorder],
+            stop=recorder.stop,
             failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
             verbose=0,
         ),
     )
     try:
-        with guard.guarded(), repeating(partial(_fetch_progress, run), every=1.0):
+        with guard.guarded(), deaths.known_to_tune(), repeating(partial(silence.look, run), every=1.0):
             tuner.fit()
+        guard.release_all()  # after an error or a signal they go with the job
+    except OSError as error:  # Tune writes there, too
+        recorder.problem = recorder.problem or StorageError(f"{scratch}: cannot be written: {error}")
     finally:
-        guard.release_all()
-        scratch.remove()
+        with contextlib.suppress(OSError):
+            scratch.remove()
+    if recorder.problem:
+        raise recorder.problem
 
 
 class _Queue(Searcher):
@@ -101,12 +117,12 @@ class _Queue(Searcher):
         raise NotImplementedError
 
 
-def _job(run: RunFolder, trial: Trial, *, scratch: str) -> TrialJob:
+def _job(run: RunFolder, rungs: Rungs | None, trial: Trial, *, scratch: str) -> TrialJob:
     return TrialJob(
         trial_id=trial.id,
         recipe=trial.recipe.model_dump(),
         checkpoints=str(run.checkpoints(trial.id)),
-        after_epoch=run.progress[trial.id].epoch,
+        after_epoch=run.heard(trial.id, rungs),
         scratch=scratch,
     )
 
@@ -130,60 +146,3 @@ def _resources(placement: Placement) -> dict[str, float]:
     if placement.workers > 1:
         return {"CPU": COORDINATOR_CPUS}
     return placement.per_worker()
-
-
-def _id(trial: TuneTrial) -> str:
-    return trial.config["job"]["trial_id"]
-
-
-class _Recorder(tune.Callback):
-    """Tells the run folder what Tune reports, in this process."""
-
-    def __init__(self, run: RunFolder, scheduler: RecordedASHA | None, costs: Costs, *, workers: int) -> None:
-        self._run = run
-        self._scheduler = scheduler
-        self._costs = costs
-        self._asked = workers
-        self._workers: dict[str, int] = {}
-        self._hosts: dict[str, list[str]] = {}
-
-    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self._hosts[_id(trial)] = [platform.node()]
-        self._workers[_id(trial)] = self._asked
-        self._run.started(_id(trial))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
-    ) -> None:
-        trial_id = _id(trial)
-        decision = self._scheduler.take_decision(trial_id) if self._scheduler else None
-        if result.get("hosts", self._hosts[trial_id]) != self._hosts[trial_id]:
-            self._hosts[trial_id] = result["hosts"]
-            self._run.note("elsewhere", trial=trial_id, hosts=result["hosts"])
-        if result.get("workers", self._workers[trial_id]) != self._workers[trial_id]:
-            self._workers[trial_id] = result["workers"]
-            self._run.note("resized", trial=trial_id, workers=result["workers"])
-        if "report" in result:
-            report = Report.from_dict(result["report"])
-            self._run.reported(trial_id, report)
-            self._costs.took(kind_of(self._run.progress[trial_id].trial.recipe), report.metrics.seconds)
-            if decision:
-                self._run.judged(trial_id, epoch=result["epoch"], decision=decision)
-        elif "diverged" in result:
-            self._run.diverged(trial_id, epoch=result["diverged"])
-        elif "failed" in result:
-            self._run.failed(trial_id, error=result["failed"], details=result["details"])
-
-    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self._run.note("worker lost", trial=_id(trial))
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        lines = str(trial.get_error() or "its process died").strip().splitlines()
-        self._run.failed(_id(trial), error=lines[-1], details="\n".join(lines))
-
-
-def _fetch_progress(run: RunFolder) -> None:
-    """Bring how far running trials are within their epoch from the board to the run folder's progress."""
-    for trial_id, progress in run.progress.items():
-        if progress.status == "running" and (seen := board.get(trial_id, "progress")):
-            progress.show(seen["within_epoch"])

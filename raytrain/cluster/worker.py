@@ -52,23 +52,28 @@ def train_trial(
     import torch
 
     from raytrain.devices import choose_device, prepare
-    from raytrain.errors import DivergenceError
+    from raytrain.errors import DivergenceError, StorageError
     from raytrain.evaluation import TrainingData, rank_and_world_size
     from raytrain.recipe import Recipe
     from raytrain.storage import Folder
     from raytrain.trial import TrialRun
 
+    def publish(within_epoch: float) -> None:
+        if rank_and_world_size()[0] == 0:
+            board.put(job.trial_id, "progress", {"within_epoch": within_epoch, "pid": os.getpid(), "node": node})
+
+    node = ray.get_runtime_context().get_node_id()
+    publish(0.0)  # from here on silence is noticed
     recipe = Recipe(**job.recipe)
     device = choose_device() if placement.gpus else torch.device("cpu")
     prepare(device, threads=placement.cpus)
     images: Splits = ray.get(splits[recipe.data_key])
     data = TrainingData.on(device, images)
-    run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints))
-
-    def publish(within_epoch: float) -> None:
-        if rank_and_world_size()[0] == 0:
-            board.put(job.trial_id, "progress", {"within_epoch": within_epoch, "pid": os.getpid()})
-
+    try:
+        run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints).patient())
+    except StorageError as error:
+        report({"storage": str(error)})
+        return
     hosts = _hosts()
     workers = rank_and_world_size()[1]
     with run.watched(publish):
@@ -82,6 +87,8 @@ def train_trial(
                 report(message)
         except DivergenceError as error:
             report({"diverged": error.epoch})
+        except StorageError as error:
+            report({"storage": str(error)})
 
 
 def _hosts() -> list[str]:

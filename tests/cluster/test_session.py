@@ -1,5 +1,6 @@
 """Where Ray comes from: started for us alone, or a cluster that is there."""
 
+import ipaddress
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from raytrain.cluster.session import nodes, ray_session
@@ -93,6 +95,21 @@ def test_a_ray_of_our_own_asks_for_a_token_and_leaves_nothing(monkeypatch: pytes
         assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
     assert set(Path("/tmp").glob("rt-*")) == before
     assert os.environ["RAY_AUTH_TOKEN"] == "that of another cluster"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_a_ray_of_our_own_is_reached_from_this_machine_only(*, dashboard: bool) -> None:
+    with ray_session(None, dashboard=dashboard):
+        this = psutil.Process()
+        found = [
+            (process.name(), ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:")))
+            for process in (this, *this.children(recursive=True))
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    assert {"gcs_server", "raylet"} <= {name for name, _ in found}
+    assert [one for one in found if not one[1].is_loopback] == []
 
 
 @pytest.mark.slow

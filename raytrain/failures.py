@@ -1,0 +1,40 @@
+"""Why a trial failed, in one line, with what to do about it where we know."""
+
+import re
+
+OUT_OF_MEMORY = "out of memory"
+"""What the one line begins with when memory was short."""
+ADVICE = "try a smaller batch_size or width, fewer trials at one time (--max-concurrent), or a larger machine"
+_SAID_IN_PROCESS = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_alloc|Unable to allocate")
+_SAID_BY_RAY = re.compile(r"low on memory|memory usage threshold|OutOfMemory")
+_KILLED = re.compile(r"SIGKILL|connection error code|exit code -?9\b|unexpected(?:ly)? ", re.IGNORECASE)
+
+
+def described(error: BaseException) -> str:
+    """Return what an error means for a trial, in one line."""
+    name = type(error).__name__
+    # Train puts the cause on the second line
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
+    said = _shortened(" ".join([f"{name}:", *lines]))
+    if isinstance(error, MemoryError) or "OutOfMemory" in name or _SAID_IN_PROCESS.search(str(error)):
+        return f"{OUT_OF_MEMORY}: {ADVICE} ({said})"
+    return said
+
+
+def described_death(said: str) -> str:
+    """Return what it means that a trial's process died.
+
+    Args:
+        said: What Ray tells of it.
+    """
+    if _SAID_BY_RAY.search(said):
+        return f"{OUT_OF_MEMORY}: its process was ended because the machine ran low on memory; {ADVICE}"
+    if _KILLED.search(said) or not said.strip():
+        return (
+            "its process died, killed from outside or by the system; the kernel's log (dmesg) says if memory was short"
+        )
+    return _shortened(said.strip().splitlines()[-1])
+
+
+def _shortened(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

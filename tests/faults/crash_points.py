@@ -1,0 +1,150 @@
+"""Kill a run at every moment at which it writes, continue it, and print what differs from an undisturbed one.
+
+python tests/faults/crash_points.py IMAGES OUT [--every N] [--without NAME]
+
+Runs are forked from this process, which has imported everything, so that each takes a fraction of a second. A kill
+comes before a write, or in the middle of it: half of the bytes are on the disk. `--without` takes away one of the
+things that a continued run relies on, to see that its lack shows.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo  # imported by the first optimizer, and here once for all forks
+
+import raytrain.local
+import raytrain.ranking  # noqa: F401 (imported once, before the forks)
+from raytrain import run_folder, trial
+from raytrain.experiment import Experiment
+from raytrain.json_lines import read_lines
+from raytrain.results import read_results
+from raytrain.run import run
+from raytrain.storage import Folder
+
+NOT_NUMBERS = {"seconds", "attempts"}
+
+
+def experiment_on(images: str) -> Experiment:
+    recipe = {"dataset": images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 3}
+    grid = {"lr": (0.05, 1e-9)}
+    return Experiment.model_validate({"name": "x", "recipe": recipe, "grid": grid, "asha": {"grace_period": 2}})
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Do something in a copy of this process; return its exit code, negative for a signal."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def kill_at(point: int, *, half: bool) -> None:
+    """Have this process killed when it writes for the `point`-th time, counted from 0."""
+    count = 0
+    write, append = Folder.write, Folder.append
+
+    def killing(original: Callable[..., None], suffix: str) -> Callable[..., None]:
+        def wrapped(self: Folder, name: str, content: bytes) -> None:
+            nonlocal count
+            if count == point:
+                if half and self.local_path:
+                    self.local_path.mkdir(parents=True, exist_ok=True)
+                    with (self.local_path / f"{name}{suffix}").open("ab") as stream:
+                        stream.write(content[: len(content) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+            original(self, name, content)
+
+        return wrapped
+
+    Folder.write = killing(write, f".{os.getpid()}.part")
+    Folder.append = killing(append, "")
+
+
+def numbers(out: Path) -> dict[str, Any]:
+    """Return what a run came to, without how long it took."""
+    folder = Folder.at(out / "x")
+    results = sorted(read_results(folder), key=lambda result: result.trial)
+    epochs = {
+        result.trial: [
+            {name: value for name, value in row.items() if name != "seconds"}
+            for row in read_lines(folder / "trials" / result.trial, "metrics.jsonl")
+        ]
+        for result in results
+    }
+    table = re.sub(r"\| +[\d.]+ \|( \w[^|]*\|)$", r"|\1", folder.read("README.md").decode(), flags=re.MULTILINE)
+    rungs = sorted(
+        (event["trial"], event["rung"], event["accuracy"], event["cut"], event["stop"])
+        for event in read_lines(folder, "events.jsonl")
+        if event["event"] == "rung"
+    )
+    kept = [{name: value for name, value in vars(result).items() if name not in NOT_NUMBERS} for result in results]
+    return {"results": kept, "epochs": epochs, "table": table.partition("\nCommand")[0], "rungs": rungs}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("images")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="try every n-th moment only")
+    parser.add_argument("--without", choices=["heard", "mend"])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    trial.CHECKPOINT_SHARE = float("inf")  # a checkpoint after every epoch, however short
+    experiment = experiment_on(options.images)
+    if options.without == "heard":
+        run_folder.RunFolder.heard = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
+    if options.without == "mend":
+        run_folder.mend = lambda _folder, _name: None
+
+    def whole(out: Path) -> int:
+        return forked(lambda: run(experiment, out=str(out), local=True))
+
+    def killed(out: Path, point: int, *, half: bool) -> int:
+        def work() -> None:
+            kill_at(point, half=half)
+            run(experiment, out=str(out), local=True)
+
+        return forked(work)
+
+    assert whole(options.out / "undisturbed") == 0
+    expected = numbers(options.out / "undisturbed")
+    differing: list[str] = []
+    kills = 0
+    for half in (False, True):
+        point = 0
+        while True:
+            out = options.out / f"{point}{'-half' if half else ''}"
+            if killed(out, point, half=half) != -signal.SIGKILL:
+                break  # the run has ended before it wrote so often
+            kills += 1
+            code = whole(out)
+            try:
+                found = numbers(out) if code == 0 else {"exit code": code}
+            except Exception as error:  # noqa: BLE001 (damage is what is looked for)
+                found = {"error": str(error)}
+            differing += [
+                f"killed {'in the middle of' if half else 'before'} write {point}: {name}"
+                for name in expected
+                if found.get(name) != expected[name]
+            ]
+            point += options.every
+    json.dump({"kills": kills, "differing": differing}, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Processes that die, hang or take too much memory while trials run: Ray's own, and those that train."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+
+Start = Callable[..., Any]  # of a Command, as conftest.py has it
+Undisturbed = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.mark.parametrize("name", ["raylet/raylet", "gcs_server"])
+def test_without_ray_a_run_ends_in_seconds_with_its_tables_and_goes_on(
+    start: Start, undisturbed: Undisturbed, name: str
+) -> None:
+    command = start(epochs=60)
+    command.wait_until(lambda: command.epochs() >= 3)
+    (process,) = [one for one in command.rays(name) if "log-monitor" not in " ".join(one.cmdline())]
+    process.kill()
+    assert command.end(seconds=45) == 6, command.stderr
+    assert f"Ray is gone: its {name.split('/')[0]} has died" in command.stderr
+    assert "The same command goes on where this one stopped" in command.stderr
+    assert "Traceback" not in command.stderr
+    assert (command.folder / "README.md").exists()
+    again = start(epochs=60)
+    assert again.end() == 0, again.stderr
+    assert again.numbers() == undisturbed(epochs=60)
+    assert again.contiguous()
+
+
+@pytest.mark.parametrize("whose", ["TrainWorker", "TrainController"])
+def test_a_trial_of_two_workers_survives_the_death_of_a_worker_and_of_its_controller(start: Start, whose: str) -> None:
+    command = start("--workers", "2", lr=(0.05,), epochs=40)
+    command.wait_until(lambda: command.epochs() >= 3)
+    command.rays(whose)[-1].kill()
+    assert command.end(seconds=120) == 0, command.stderr
+    (result,) = command.results()
+    assert (result.status, result.epochs) == ("finished", 40)
+    assert command.contiguous()
+
+
+def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
+    start: Start, undisturbed: Undisturbed
+) -> None:
+    command = start("--trial-timeout", "5", lr=(0.05,), epochs=300)
+    command.wait_until(lambda: command.epochs() >= 3)
+    (worker,) = command.rays("ray::ImplicitFunc")
+    worker.send_signal(signal.SIGSTOP)
+    assert command.end() == 0, command.stderr
+    assert "shows no progress for 5 s" in command.stderr
+    (hung,) = command.events("hung")
+    (result,) = command.results()
+    assert (hung["trial"], result.attempts) == (result.trial, 2)
+    assert command.contiguous()
+    assert command.numbers() == undisturbed(lr=(0.05,), epochs=300)
+
+
+def test_a_trial_that_is_too_large_says_what_to_change_and_the_others_finish(start: Start) -> None:
+    memory = psutil.virtual_memory()
+    limit = (memory.total - memory.available + 3 * 2**30) / memory.total  # Ray ends processes from there on
+    command = start(
+        "--max-concurrent",
+        "1",
+        lr=(0.05,),
+        dataset="digits",
+        image_size=32,
+        val_size=0.1,
+        epochs=1,
+        include=[{"width": 160, "batch_size": 1024}],
+        environment={"RAY_memory_usage_threshold": f"{limit:.3f}", "RAY_memory_monitor_refresh_ms": "50"},
+    )
+    assert command.end(seconds=200) == 4, command.stderr
+    large, small = sorted(command.results(), key=lambda result: -result.recipe["width"])
+    assert small.status == "finished"
+    assert large.status == "failed"
+    assert large.error.startswith("out of memory: ")
+    assert "try a smaller batch_size" in large.error
+    assert large.attempts == 3
+    assert large.error in command.stderr
+
+
+def test_a_process_that_is_killed_again_and_again_is_given_up_and_the_others_finish(start: Start) -> None:
+    command = start("--max-concurrent", "1", lr=(0.05, 0.01), epochs=400)
+    for attempt in (1, 2, 3):
+        command.wait_until(lambda attempt=attempt: len(command.events("started")) >= attempt)
+        (worker,) = command.wait_until(lambda: command.rays("ray::ImplicitFunc"))
+        os.kill(worker.pid, signal.SIGKILL)
+        command.wait_until(lambda worker=worker: not worker.is_running())
+    assert command.end() == 4, command.stderr
+    failed, finished = sorted(command.results(), key=lambda result: result.status)
+    assert (failed.status, failed.attempts, finished.status) == ("failed", 3, "finished")
+    assert "its process died" in failed.error
+    assert "it was started 3 times" in failed.error

@@ -1,0 +1,111 @@
+"""Ctrl-C, SIGTERM and SIGKILL, and that nothing of ours lives on."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
+
+GONE_S = 20.0
+Start = Callable[..., Any]  # of a Command, as conftest.py has it
+
+
+def folders() -> set[Path]:
+    return set(Path("/tmp").glob("rt-*")) | set(Path(os.environ.get("TMPDIR", "/tmp")).glob("rt-*"))
+
+
+def alive(processes: list[psutil.Process]) -> list[str]:
+    return [f"{one.pid} {one.name()}" for one in processes if one.is_running() and one.status() != "zombie"]
+
+
+def gone(processes: list[psutil.Process]) -> list[str]:
+    """Wait for the end of processes; return those that are still there after `GONE_S`."""
+    deadline = time.monotonic() + GONE_S
+    while (left := alive(processes)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
+
+
+def children(command: Any) -> list[psutil.Process]:
+    return psutil.Process(command.process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_whole_group_saves_and_leaves_nothing_behind(
+    start: Start, number: signal.Signals, code: int
+) -> None:
+    before = folders()
+    command = start(group=True, epochs=2000)  # as a terminal, or SLURM, sends it: to Ray's processes too
+    command.wait_until(lambda: command.epochs() >= 3)
+    processes = children(command)
+    os.killpg(command.process.pid, number)
+    assert command.end() == code, command.stderr
+    assert "The same command goes on where this one stopped" in command.stderr
+    assert "Traceback" not in command.stderr
+    assert (command.folder / "README.md").exists()
+    assert command.events()[-1]["event"] == "interrupted"
+    assert gone(processes) == []
+    assert folders() <= before
+
+
+def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
+    command = start(epochs=2000)
+    command.wait_until(lambda: command.epochs() >= 3)
+    processes = children(command)
+    command.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    command.process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert command.end() == 130, command.stderr
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in command.stderr
+    assert gone(processes) == []
+
+
+def test_what_outlives_a_killed_driver_is_ended_by_the_next_start_and_nothing_else_is(start: Start) -> None:
+    before = folders()
+    command = start(epochs=2000)
+    command.wait_until(lambda: command.epochs() >= 3)
+    (abandoned,) = folders() - before
+    os.utime(abandoned, (0, 0))  # as after a while
+    processes = children(command)
+    command.process.kill()
+    command.process.wait()
+    bystander = subprocess.Popen(["sleep", "60"])
+    again = start(epochs=2000)
+    again.wait_until(lambda: again.epochs() >= 4)
+    assert alive(processes) == []
+    assert not abandoned.exists()
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+    again.process.send_signal(signal.SIGINT)
+    assert again.end() == 130
+    assert folders() <= before
+
+
+def test_a_run_that_is_killed_before_its_first_epoch_or_between_trials_goes_on(
+    start: Start, undisturbed: Callable[..., list[dict[str, object]]]
+) -> None:
+    expected = undisturbed(lr=(0.05, 0.01, 0.02))
+    first = start("--max-concurrent", "1", lr=(0.05, 0.01, 0.02))
+    first.wait_until(lambda: first.folder.exists() and first.events("started"))
+    first.process.kill()
+    first.process.wait()
+    second = start("--max-concurrent", "1", lr=(0.05, 0.01, 0.02))
+    second.wait_until(lambda: second.events("finished"))
+    second.process.kill()
+    second.process.wait()
+    (finished,) = second.results()
+    third = start("--max-concurrent", "1", lr=(0.05, 0.01, 0.02))
+    assert third.end() == 0, third.stderr
+    assert third.numbers() == expected
+    assert third.contiguous()
+    assert [event["trial"] for event in third.events("finished")].count(finished.trial) == 1
