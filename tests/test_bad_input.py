@@ -1,5 +1,6 @@
 """Whatever is wrong with what a user gives: one short message, the right exit code, and nothing is written."""
 
+import json
 import shutil
 from pathlib import Path
 from urllib.error import URLError
@@ -84,6 +85,39 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     ),
     "three numbers of workers": ("resources: {workers: [1, 2, 3]}", "[1, 2, 3] is no range of workers"),
     "a range of workers from none": ("resources: {workers: [0, 2]}", "[0, 2] is no range of workers"),
+    "2 MB of nesting": ("recipe: " + "[" * 2**20 + "]" * 2**20, "x.yaml"),
+    "a million aliases": (
+        "a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nrecipe: *c",
+        "unknown key 'a'",
+    ),
+    "not a number": ("recipe: {lr: .nan}", "must be a finite number"),
+    "minus infinity": ("recipe: {lr: -.inf}", "recipe.lr: given -inf"),
+    "a number too large for a float": ("recipe: {lr: 1e400}", "recipe.lr: given inf"),
+    "a number too long": ("recipe: {epochs: 1" + "0" * 5000 + "}", "x.yaml"),
+    "no epochs": ("recipe: {epochs: 0}", "recipe.epochs: given 0"),
+    "a share of an epoch": ("recipe: {epochs: 1.5}", "recipe.epochs: given 1.5"),
+    "true for a number": ("recipe: {epochs: true}", "recipe.epochs: given True"),
+    "a date for a number": ("recipe: {lr: 2026-01-01}", "2026-01-01 is read as a date; put it in quotes"),
+    "ten million trials": (
+        f"grid: {{lr: {[0.1] * 100}, momentum: {[0.5] * 100}, weight_decay: {[0.1] * 1000}}}",
+        "the grid has 10,000,000 trials, more than the 10,000 allowed",
+    ),
+    "a name from the root": ("name: /abs", "'/abs' cannot name a run"),
+    "a name of dots": ("name: ..", "'..' cannot name a run"),
+    "a name with a space": ("name: my run", "'my run' cannot name a run"),
+    "a name with quotes": ('name: "it\'s"', "cannot name a run"),
+    "a name that is not ASCII": ("name: größe", "'größe' cannot name a run"),
+    "a name that is too long": (f"name: {'a' * 65}", "cannot name a run"),
+    "a name that is a number": ("name: 7", "name: given 7"),
+    "a nothing for a section": ("recipe: ~", "recipe: given None"),
+    "a list for a section": ("grid: [lr]", "grid: given ['lr']"),
+    "a mapping for a value": ("recipe: {lr: {a: 1}}", "recipe.lr: given {'a': 1}"),
+    "an augmentation that is not": ("recipe: {augment: [crop, spin]}", "spin"),
+    "a path as a key": ("../../x: 1", "unknown key '../../x'"),
+    "two documents": ("name: a\n---\nname: b", "x.yaml"),
+    "a negative share": ("recipe: {val_size: -0.1}", "recipe.val_size: given -0.1"),
+    "a reduction by one": ("asha: {reduction_factor: 1}", "asha.reduction_factor: given 1"),
+    "confirmed by its own seeds": ("seeds: [1]\nconfirm: {seeds: [1]}", "which the search uses too"),
     "an unknown data set": ("recipe: {dataset: cifar1O}", "did you mean 'cifar10'?"),
     "too much validation": ("recipe: {val_size: 5000, image_size: 8}", "leaves nothing to train on"),
     "too little validation": ("recipe: {val_size: 3, image_size: 8}", "cannot be stratified over 10 classes"),
@@ -227,6 +261,48 @@ def test_a_file_that_is_no_parquet_is_named(place: Path):
 def images(place: Path, tiny_images: str) -> Path:
     shutil.copytree(tiny_images, place / "data")
     return place / "data"
+
+
+def test_a_truncated_image_is_named_by_its_path(images: Path):
+    whole = (images / "train" / "dark" / "03.png").read_bytes()
+    (images / "train" / "dark" / "03.png").write_bytes(whole[: len(whole) // 2])
+    assert "data/train/dark/03.png cannot be decoded as an image" in message(train_on("data"), code=2)
+
+
+def test_one_class_is_nothing_to_tell_apart(images: Path):
+    for part in ("train", "test"):
+        shutil.rmtree(images / part / "dark")
+    assert "'data' has 1 class: there is nothing to tell apart" in message(train_on("data"), code=2)
+
+
+def test_three_images_are_too_few(images: Path):
+    for kept, folder in ((2, "dark"), (1, "bright")):
+        for file in sorted((images / "train" / folder).iterdir())[kept:]:
+            file.unlink()
+    assert message(train_on("data"), code=2)
+
+
+def test_a_loop_of_links_is_no_data_set(images: Path):
+    shutil.rmtree(images / "train")
+    (images / "train").symlink_to(images / "train")
+    assert "data" in message(train_on("data"), code=2)
+
+
+def test_a_link_from_a_class_to_its_parent_is_not_followed_for_ever(images: Path):
+    (images / "train" / "dark" / "up").symlink_to(images / "train")
+    message(train_on("data", "val_size=40"), code=2)
+
+
+def test_a_label_that_no_class_name_goes_with_is_named(place: Path):
+    (place / "data").mkdir()
+    names = {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}}
+    schema = pa.schema(
+        {"img": pa.binary(), "label": pa.int64()}, metadata={"huggingface": json.dumps({"info": names}).encode()}
+    )
+    for part in ("train", "test"):
+        columns = {"img": [encoded()] * 3, "label": [0, 1, 7]}
+        parquet.write_table(pa.table(columns, schema=schema), place / "data" / f"{part}.parquet")
+    assert "7" in message(train_on("data"), code=2)
 
 
 def test_a_corrupt_image_is_named_by_its_path(images: Path):

@@ -193,10 +193,10 @@ def test_diverged_trials_are_reported_and_decide_the_exit_code(grid: str, place:
 
 def test_another_experiment_under_a_name_ends_with_2(grid: str):
     call("tune", "--grid", grid, "--local", "-q")
-    result = call("tune", "--grid", grid, "--local", "--set", "epochs=2")
+    result = call("tune", "--grid", grid, "--local", "--set", "momentum=0.5")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("raytrain: ")
-    assert "recipe.epochs: 1 there, 2 now" in result.stderr
+    assert "recipe.momentum: 0.9 there, 0.5 now" in result.stderr
 
 
 @pytest.mark.slow
