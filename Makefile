@@ -9,7 +9,7 @@ DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-ray test-cluster host-tools browser-tools bench wheel lock clean
+.PHONY: help venv demo lint check test test-ray test-cluster test-faults host-tools browser-tools bench wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,13 +41,18 @@ check: lint ## everything fast: the static checks and the tests that need no Ray
 	$(BIN)/pytest -q -n auto -m "$(FAST)"
 
 test: lint ## everything: the static checks, all tests, the coverage floor
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest -q -n auto -m "$(FAST)" --cov --cov-report= --cov-fail-under=0
+	$(BIN)/pytest -n 2 --dist loadfile -m cluster --cov --cov-append --cov-report= --cov-fail-under=0
+	$(BIN)/pytest -m "not cluster and (ray or slow or gpu)" --cov --cov-append --cov-report=term
 
 test-ray: $(STAMP) ## only the tests that start Ray
 	$(BIN)/pytest -m "ray or cluster"
 
 test-cluster: $(STAMP) host-tools ## clusters of several nodes: three hosts on this machine over ssh, S3 and AWS by moto (as root)
 	$(BIN)/pytest -n 2 --dist loadfile -m cluster
+
+test-faults: $(STAMP) ## runs that are killed, starved, cut off and filled up, and go on (as root: one mounts a small disk)
+	$(BIN)/pytest tests/faults
 
 host-tools: ## install what the hosts are made of, where it is missing: openssh-server, rsync, iproute2 of Debian
 	@{ test -x /usr/sbin/sshd && command -v rsync ip unshare > /dev/null; } || { \
