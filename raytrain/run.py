@@ -303,4 +303,5 @@ def _storage_errors_explained(folder: Folder) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
+        reason = str(error).splitlines()[0]
+        raise PreflightError(f"{folder} cannot be written ({reason}); choose another --out") from error
