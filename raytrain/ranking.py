@@ -13,7 +13,7 @@ from typing import Any
 from raytrain.baselines import BaselineRow
 from raytrain.errors import ExperimentError
 from raytrain.predictions import Predictions
-from raytrain.results import Status, TrialResult, configurations, ranked, read_all_predictions, read_results
+from raytrain.results import Status, TrialResult, configurations, ranked, read_all_predictions, read_results, run_of
 from raytrain.statistics import (
     ALPHA,
     MOST_SEEDS,
@@ -99,8 +99,8 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     """
     results = ranked(results)
     finished = [result for result in results if result.status == "finished"]
-    confirmed = {_run_of(result) for result in finished if result.phase == "confirm"}
-    contest = [result for result in finished if result.phase == "confirm" or _run_of(result) not in confirmed]
+    confirmed = {run_of(result) for result in finished if result.phase == "confirm"}
+    contest = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
     groups = configurations(contest)
     groups.sort(key=lambda group: (-_mean(group, "test_accuracy"), -_mean(group, "val_accuracy")))
     tested = groups[:MOST_TESTED]
@@ -112,7 +112,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     ]
     rest = configurations(result for result in results if result not in contest)
     unranked = [_standing(group, rank=DASH, predictions=predictions) for group in rest]
-    searched = sum(_run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest)
+    searched = sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest)
     sentences = list(_sentences(standings, predictions, searched=searched))
     sentences += _survivors(groups, rest)
     return Ranking(standings + unranked, sentences, _chosen(standings))
@@ -180,10 +180,6 @@ def _standing(
     elif test and (seen := predictions.get(group[0].trial)):
         interval = wilson(int(seen.correct.sum()), len(seen.labels))
     return Standing(rank, group, fmean(test) if test else None, fmean(val) if val else None, interval, p_value)
-
-
-def _run_of(result: TrialResult) -> str:
-    return result.trial.rpartition("/")[0]  # where several are compared; else ""
 
 
 def _mean(group: Sequence[TrialResult], name: str) -> float:

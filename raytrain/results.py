@@ -92,13 +92,19 @@ def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
     return sorted(results, key=key)
 
 
+def run_of(result: TrialResult) -> str:
+    """Return the run of a trial that stands beside those of other runs, "" where there is one run."""
+    return result.trial.rpartition("/")[0]
+
+
 def configurations(results: Iterable[TrialResult]) -> list[list[TrialResult]]:
     """Return the results in groups of one recipe whatever its seed, one status and one phase, in order."""
     groups: dict[str, list[TrialResult]] = {}
     for result in results:
         recipe = {name: value for name, value in result.recipe.items() if name != "seed"}
-        run = result.trial.rpartition("/")[0]  # of another run, where several are compared
-        groups.setdefault(json.dumps([run, recipe, result.status, result.phase], sort_keys=True), []).append(result)
+        groups.setdefault(json.dumps([run_of(result), recipe, result.status, result.phase], sort_keys=True), []).append(
+            result
+        )
     return list(groups.values())
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from raytrain.errors import ExperimentError
 from raytrain.report.columns import as_markdown, as_table, as_text, fitting
-from raytrain.results import TrialResult, varied_fields
+from raytrain.results import TrialResult, run_of, varied_fields
 
 if TYPE_CHECKING:
     from raytrain.baselines import BaselineRow
@@ -77,11 +77,6 @@ def _baseline_cells(row: "BaselineRow") -> dict[str, str]:
 def _mean(standing: "Standing", name: str) -> float | None:
     known = [value for result in standing.results if (value := getattr(result, name)) is not None]
     return fmean(known) if known else None
-
-
-def run_of(result: TrialResult) -> str:
-    """Return the run of a trial that is shown beside those of other runs, "" where there is one run."""
-    return result.trial.rpartition("/")[0]
 
 
 def trial_name(standing: "Standing") -> str:
