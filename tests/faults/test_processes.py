@@ -18,7 +18,7 @@ Undisturbed = Callable[..., list[dict[str, Any]]]
 def test_without_ray_a_run_ends_in_seconds_with_its_tables_and_goes_on(
     start: Start, undisturbed: Undisturbed, name: str
 ) -> None:
-    command = start(epochs=60)
+    command = start(lr=(0.05,), epochs=60)
     command.wait_until(lambda: command.epochs() >= 3)
     (process,) = [one for one in command.rays(name) if "log-monitor" not in " ".join(one.cmdline())]
     process.kill()
@@ -27,27 +27,27 @@ def test_without_ray_a_run_ends_in_seconds_with_its_tables_and_goes_on(
     assert "The same command goes on where this one stopped" in command.stderr
     assert "Traceback" not in command.stderr
     assert (command.folder / "README.md").exists()
-    again = start(epochs=60)
+    again = start("--local", lr=(0.05,), epochs=60)
     assert again.end() == 0, again.stderr
-    assert again.numbers() == undisturbed(epochs=60)
+    assert again.numbers() == undisturbed(lr=(0.05,), epochs=60)
     assert again.contiguous()
 
 
 @pytest.mark.parametrize("whose", ["TrainWorker", "TrainController"])
 def test_a_trial_of_two_workers_survives_the_death_of_a_worker_and_of_its_controller(start: Start, whose: str) -> None:
-    command = start("--workers", "2", lr=(0.05,), epochs=40)
+    command = start("--workers", "2", lr=(0.05,), epochs=12)
     command.wait_until(lambda: command.epochs() >= 3)
     command.rays(whose)[-1].kill()
     assert command.end(seconds=120) == 0, command.stderr
     (result,) = command.results()
-    assert (result.status, result.epochs) == ("finished", 40)
+    assert (result.status, result.epochs) == ("finished", 12)
     assert command.contiguous()
 
 
 def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
     start: Start, undisturbed: Undisturbed
 ) -> None:
-    command = start("--trial-timeout", "5", lr=(0.05,), epochs=300)
+    command = start("--trial-timeout", "5", lr=(0.05,), epochs=100)
     command.wait_until(lambda: command.epochs() >= 3)
     (worker,) = command.rays("ray::ImplicitFunc")
     worker.send_signal(signal.SIGSTOP)
@@ -57,7 +57,7 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
     (result,) = command.results()
     assert (hung["trial"], result.attempts) == (result.trial, 2)
     assert command.contiguous()
-    assert command.numbers() == undisturbed(lr=(0.05,), epochs=300)
+    assert command.numbers() == undisturbed(lr=(0.05,), epochs=100)
 
 
 def test_a_trial_that_is_too_large_says_what_to_change_and_the_others_finish(start: Start) -> None:
@@ -85,7 +85,7 @@ def test_a_trial_that_is_too_large_says_what_to_change_and_the_others_finish(sta
 
 
 def test_a_process_that_is_killed_again_and_again_is_given_up_and_the_others_finish(start: Start) -> None:
-    command = start("--max-concurrent", "1", lr=(0.05, 0.01), epochs=400)
+    command = start("--max-concurrent", "1", lr=(0.05, 0.01), epochs=60)
     for attempt in (1, 2, 3):
         command.wait_until(lambda attempt=attempt: len(command.events("started")) >= attempt)
         (worker,) = command.wait_until(lambda: command.rays("ray::ImplicitFunc"))

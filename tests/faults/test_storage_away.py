@@ -51,7 +51,7 @@ def fill(place: Path) -> Path:
 def test_a_full_disk_ends_the_run_at_once_and_with_space_it_goes_on(
     start: Start, undisturbed: Undisturbed, small_disk: Path, where: list[str]
 ) -> None:
-    command = start(*where, out=small_disk, epochs=150)
+    command = start(*where, out=small_disk, epochs=60)
     command.wait_until(lambda: command.epochs() >= 3)
     filler = fill(small_disk)
     assert command.end(seconds=60) == 3, command.stderr
@@ -60,9 +60,9 @@ def test_a_full_disk_ends_the_run_at_once_and_with_space_it_goes_on(
     assert "Traceback" not in command.stderr
     assert list(small_disk.rglob("*.part")) == []
     filler.unlink()
-    again = start(*where, out=small_disk, epochs=150)
+    again = start(*where, out=small_disk, epochs=60)
     assert again.end() == 0, again.stderr
-    assert again.numbers() == undisturbed(epochs=150)
+    assert again.numbers() == undisturbed(epochs=60)
     assert again.contiguous()
 
 
