@@ -45,6 +45,14 @@ class Interruption:
     def __init__(self) -> None:
         self.at_once: Callable[[], object] = lambda: None
         self._caught = False
+        self._raised: KeyboardInterrupt | None = None
+
+    def meant(self, caught: KeyboardInterrupt) -> KeyboardInterrupt:
+        """Return what was raised where `caught` has been caught: within Ray a signal becomes a plain KeyboardInterrupt.
+
+        Its Cython swallows what a handler raises while it waits, and raises one of its own.
+        """
+        return self._raised or caught
 
     @contextmanager
     def handled(self) -> Generator[None]:
@@ -56,6 +64,8 @@ class Interruption:
         self.install()
         try:
             yield
+        except KeyboardInterrupt as caught:
+            raise self.meant(caught) from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -73,8 +83,10 @@ class Interruption:
             self.at_once()
             os._exit(exit_code(interrupt))
         self._caught = True
+        self._raised = interrupt
         raise interrupt
 
     def _wake(self, _number: int, _frame: FrameType | None) -> None:
         if not self._caught:
-            raise Woken
+            self._raised = Woken()
+            raise self._raised

@@ -155,7 +155,7 @@ def _run(
             manifest.begin_session()
         try:
             with shown(run_folder):
-                interrupted = _train(run_folder, place, splits)
+                interrupted = _train(run_folder, place, splits, interruption)
         except StorageError:
             run_folder.folder = folder.patient(0)  # perhaps there is room for the tables; nobody waits for it any more
             with contextlib.suppress(StorageError):
@@ -169,7 +169,7 @@ def _run(
     return Outcome(folder, run_folder.results(), len(pending), interrupted, ray_lost=lost)
 
 
-def _train(run_folder: RunFolder, place: Place, splits: SplitsByKey) -> int | None:
+def _train(run_folder: RunFolder, place: Place, splits: SplitsByKey, interruption: Interruption) -> int | None:
     """Run stage after stage; return the exit code of the signal that ended it early, or None."""
     try:
         place.run_trials(run_folder, splits)
@@ -179,11 +179,12 @@ def _train(run_folder: RunFolder, place: Place, splits: SplitsByKey) -> int | No
         if lost := _ray_lost(run_folder, place):
             raise lost from None
         raise
-    except Woken:
-        lost = _ray_lost(run_folder, place)
-        assert lost, "only its loss wakes the main thread"
-        raise lost from None
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt as caught:
+        interrupt = interruption.meant(caught)
+        if isinstance(interrupt, Woken):
+            lost = _ray_lost(run_folder, place)
+            assert lost, "only its loss wakes the main thread"
+            raise lost from None
         log.info("interrupted: writing what there is; once more ends at once")
         run_folder.note("interrupted", exit_code=exit_code(interrupt))
         return exit_code(interrupt)

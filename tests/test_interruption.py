@@ -66,6 +66,23 @@ def wake_and_wait() -> None:
     time.sleep(0.1)
 
 
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGUSR2, Woken)])
+def test_what_arrived_is_known_although_a_library_raises_a_plain_one_in_its_stead(
+    number: signal.Signals, kind: type[KeyboardInterrupt]
+) -> None:
+    interruption = Interruption()
+
+    def wait_in_ray() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray's check_status does
+
+    with pytest.raises(kind), interruption.handled():
+        wait_in_ray()
+    assert isinstance(interruption.meant(KeyboardInterrupt()), kind)
+
+
 def test_handlers_are_put_back_and_other_threads_have_none() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     errors: list[Exception] = []

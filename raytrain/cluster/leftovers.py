@@ -24,8 +24,10 @@ LONGEST_PLACE = 24
 """Characters of a temporary folder: up to 79 come after it, and a socket's path may have 103 on macOS, 107 on Linux."""
 BEING_MADE_S = 10.0
 """A folder this young may not have its lock yet."""
-GRACE_S = 2.0
-"""What a process has to end by itself before it is killed."""
+ROUNDS = 3
+"""How often processes are looked for: one that dies may have just started another."""
+GONE_S = 2.0
+"""What killed processes may take to be gone."""
 
 
 @contextmanager
@@ -51,19 +53,24 @@ def reap() -> list[Path]:
 
 
 def end_processes(folder: Path) -> list[int]:
-    """End each process of a Ray that has its files in `folder`; return their ids.
+    """Kill each process of a Ray that has its files in `folder`; return their ids.
+
+    Not by SIGTERM: they do not hear it (`session`).
 
     Args:
-        folder: Of a Ray whose driver is gone, or is ending at once.
+        folder: Of a Ray whose driver is gone, or needs it no longer.
     """
-    found = [process for process in psutil.process_iter() if _belongs(process, folder)]
-    for process in found:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    for process in psutil.wait_procs(found, timeout=GRACE_S)[1]:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    return [process.pid for process in found]
+    killed: list[int] = []
+    for _ in range(ROUNDS):
+        found = [process for process in psutil.process_iter() if _belongs(process, folder)]
+        if not found:
+            break
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=GONE_S)
+        killed += [process.pid for process in found]
+    return killed
 
 
 def _places() -> list[Path]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -114,7 +115,8 @@ def ray_session(
     found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
     with leftovers.private_folder() as private, _own_token(), _loopback_only(), _environment(found_at):
         doing = _Thread(meanwhile)
-        with _errors_explained("Ray on this machine", advice="Free memory or disk space, or run with --local."):
+        advice = "Free memory or disk space, or run with --local."
+        with _errors_explained("Ray on this machine", advice=advice), _deaf_to_sigterm():
             ray.init(
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
@@ -138,9 +140,9 @@ def _shut_down(session: Session) -> Generator[None]:
             yield
     finally:
         if session.lifeline.why_lost() is None:
+            _end_without_asking()
             ray.shutdown()
-        else:
-            session.abandon()
+        session.abandon()
 
 
 class _Thread:
@@ -162,6 +164,33 @@ class _Thread:
         self._thread.join()
         if self._error:
             raise self._error
+
+
+@contextmanager
+def _deaf_to_sigterm() -> Generator[None]:
+    """Have the processes that start meanwhile block SIGTERM, as Ray has them block SIGINT.
+
+    SLURM and systemd send it to every process of a job. A raylet that ends by it takes the driver along: what the
+    driver has put into the object store is lost, and its search for it in a store that is gone calls `_Exit(1)`.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_without_asking() -> None:
+    """Have `ray.shutdown` kill the processes that it started; it would give each a second to answer SIGTERM."""
+    from ray._private import worker as ray_worker
+
+    node: Any = ray_worker._global_node  # pyright: ignore[reportPrivateUsage]
+    if node:  # none where the cluster is another's
+        kill = node.kill_all_processes
+        node.kill_all_processes = lambda **options: kill(**options | {"allow_graceful": False})
 
 
 @contextmanager

@@ -129,7 +129,8 @@ def test_the_cluster_comes_up_and_trains_on_several_hosts(laptop: Laptop) -> Non
     up = laptop.raytrain("cluster", "up", "--yes", str(laptop.file))
     assert up.returncode == 0, up.stdout + up.stderr
     wait_until(lambda: "\n 3 local" in laptop.hosts.ssh(0, "RAY_AUTH_MODE=token ray status").stdout, seconds=90)
-    done = laptop.raytrain("submit", "--", "tune", "--grid", "grid.yaml")
+    # long enough that no host has trained all three before the others have started a worker
+    done = laptop.raytrain("submit", "--", "tune", "--grid", "grid.yaml", "--set", "epochs=40")
     assert done.returncode == 0, done.stderr
     assert "3 at a time, each on 1 CPU" in done.stderr
     assert laptop.hosts_of("grid") & {"h1", "h2"}

@@ -1,13 +1,14 @@
 """Kill a run at every moment at which it writes, continue it, and print what differs from an undisturbed one.
 
-python tests/faults/crash_points.py IMAGES OUT [--every N] [--without NAME]
+python tests/faults/crash_points.py IMAGES OUT [--half] [--every N] [--without NAME]
 
 Runs are forked from this process, which has imported everything, so that each takes a fraction of a second. A kill
-comes before a write, or in the middle of it: half of the bytes are on the disk. `--without` takes away one of the
-things that a continued run relies on, to see that its lack shows.
+comes before a write, or with `--half` in the middle of it: half of the bytes are on the disk. `--without` takes away
+one of the things that a continued run relies on, to see that its lack shows.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -99,6 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("images")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--half", action="store_true", help="kill in the middle of a write")
     parser.add_argument("--every", type=int, default=1, help="try every n-th moment only")
     parser.add_argument("--without", choices=["heard", "mend"])
     options = parser.parse_args()
@@ -113,35 +115,29 @@ def main() -> int:
     def whole(out: Path) -> int:
         return forked(lambda: run(experiment, out=str(out), local=True))
 
-    def killed(out: Path, point: int, *, half: bool) -> int:
+    def killed(out: Path, point: int) -> int:
         def work() -> None:
-            kill_at(point, half=half)
+            kill_at(point, half=options.half)
             run(experiment, out=str(out), local=True)
 
         return forked(work)
 
     assert whole(options.out / "undisturbed") == 0
     expected = numbers(options.out / "undisturbed")
+    when = "in the middle of" if options.half else "before"
     differing: list[str] = []
     kills = 0
-    for half in (False, True):
-        point = 0
-        while True:
-            out = options.out / f"{point}{'-half' if half else ''}"
-            if killed(out, point, half=half) != -signal.SIGKILL:
-                break  # the run has ended before it wrote so often
-            kills += 1
-            code = whole(out)
-            try:
-                found = numbers(out) if code == 0 else {"exit code": code}
-            except Exception as error:  # noqa: BLE001 (damage is what is looked for)
-                found = {"error": str(error)}
-            differing += [
-                f"killed {'in the middle of' if half else 'before'} write {point}: {name}"
-                for name in expected
-                if found.get(name) != expected[name]
-            ]
-            point += options.every
+    for point in itertools.count(0, options.every):
+        out = options.out / str(point)
+        if killed(out, point) != -signal.SIGKILL:
+            break  # the run has ended before it wrote so often
+        kills += 1
+        code = whole(out)
+        try:
+            found = numbers(out) if code == 0 else {"exit code": code}
+        except Exception as error:  # noqa: BLE001 (damage is what is looked for)
+            found = {"error": str(error)}
+        differing += [f"killed {when} write {point}: {name}" for name in expected if found.get(name) != expected[name]]
     json.dump({"kills": kills, "differing": differing}, sys.stdout)
     return 0
 
