@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 FAST := not ray and not slow and not gpu and not cluster
+COV := --cov --cov-report=
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
@@ -41,9 +42,10 @@ check: lint ## everything fast: the static checks and the tests that need no Ray
 	$(BIN)/pytest -q -n auto -m "$(FAST)"
 
 test: lint ## everything: the static checks, all tests, the coverage floor
-	$(BIN)/pytest -q -n auto -m "$(FAST)" --cov --cov-report= --cov-fail-under=0
-	$(BIN)/pytest -n 2 --dist loadfile -m cluster --cov --cov-append --cov-report= --cov-fail-under=0
-	$(BIN)/pytest -m "not cluster and (ray or slow or gpu)" --cov --cov-append --cov-report=term
+	$(BIN)/pytest -q -n auto -m "not ray and not gpu and not cluster" --ignore tests/faults $(COV) --cov-fail-under=0
+	$(BIN)/pytest -n 2 --dist loadfile -m cluster --cov-append $(COV) --cov-fail-under=0
+	$(BIN)/pytest -m "not cluster and (ray or gpu)" --ignore tests/faults --cov-append $(COV) --cov-fail-under=0
+	$(BIN)/pytest tests/faults --cov-append $(COV)term
 
 test-ray: $(STAMP) ## only the tests that start Ray
 	$(BIN)/pytest -m "ray or cluster"

@@ -204,7 +204,7 @@ def down(file: ClusterPath) -> None:
     from raytrain.cluster import launch
     from raytrain.cluster_file import read_cluster_file
     from raytrain.prices import describe, node_prices
-    from raytrain.report.live import clock
+    from raytrain.report.times import clock
 
     cluster = read_cluster_file(file)
     seconds = launch.down(cluster, file)

@@ -16,7 +16,7 @@ from raytrain.recipe import Recipe
 Kind = tuple[object, ...]
 """What epochs of equal length have in common."""
 
-_DECIDE_THE_TIME = (
+DECIDE_THE_TIME = (
     "arch",
     "width",
     "dataset",
@@ -30,7 +30,9 @@ _DECIDE_THE_TIME = (
     "channels_last",
     "compile",
     "track_test",
+    "ema_decay",
 )
+"""Fields of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> Mod
 
 def kind_of(recipe: Recipe) -> Kind:
     """Return what `recipe` has in common with those whose epochs take as long."""
-    return tuple(getattr(recipe, field) for field in _DECIDE_THE_TIME)
+    return tuple(getattr(recipe, field) for field in DECIDE_THE_TIME)
 
 
 class Costs:

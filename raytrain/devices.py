@@ -28,6 +28,11 @@ def prepare(device: torch.device, *, threads: int | None = None) -> None:
         )
 
 
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or what kind of GPU it is."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def choose_precision(precision: str, device: torch.device) -> str:
     """Return `precision`, with auto resolved to what `device` computes fast in: bf16, fp16 or fp32."""
     if precision != "auto":

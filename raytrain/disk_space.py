@@ -23,6 +23,11 @@ def checkpoint_bytes(recipe: Recipe, *, parameters: int) -> int:
     return copies * parameters * BYTES
 
 
+def checkpoints_bytes(trials: Iterable[tuple[Recipe, int]]) -> int:
+    """Return what the checkpoints of trials need at most: a recipe and its number of parameters for each."""
+    return sum((KEPT + 1) * checkpoint_bytes(recipe, parameters=count) for recipe, count in trials)
+
+
 def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> None:
     """Refuse a run whose checkpoints would fill the disk.
 
@@ -36,7 +41,7 @@ def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> No
     place = folder.local_path
     if place is None:
         return
-    need = sum((KEPT + 1) * checkpoint_bytes(recipe, parameters=count) for recipe, count in trials)
+    need = checkpoints_bytes(trials)
     have = free_bytes(place)
     if need > have:
         raise PreflightError(

@@ -1,20 +1,26 @@
-"""Ctrl-C and SIGTERM: the first ends a run in good order, the second at once."""
+"""Ctrl-C, SIGTERM and a time limit: the first of them ends a run in good order, a second signal at once."""
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
 TERMINATED = 143
+OUT_OF_TIME = 8
 _WAKE = signal.SIGUSR2
 """Sent by a thread of this process to the main thread, which nothing but a signal wakes up. SIGUSR1 is Tune's."""
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived; it ends a run as Ctrl-C does."""
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The run has lasted as long as it may; it ends as by Ctrl-C."""
 
 
 class Woken(KeyboardInterrupt):
@@ -29,6 +35,8 @@ def wake_main_thread() -> None:
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """Return the exit code of a command that `interrupt` has ended."""
+    if isinstance(interrupt, OutOfTime):
+        return OUT_OF_TIME
     return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
 
 
@@ -42,9 +50,16 @@ class Interruption:
         at_once: What must not be left undone even then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit_s: float | None = None) -> None:
+        """Start the clock.
+
+        Args:
+            limit_s: After how long `limited` work is interrupted; None never does it.
+        """
+        self._deadline = None if limit_s is None else time.monotonic() + limit_s
         self.at_once: Callable[[], object] = lambda: None
         self._caught = False
+        self._out_of_time = False
         self._raised: KeyboardInterrupt | None = None
 
     def meant(self, caught: KeyboardInterrupt) -> KeyboardInterrupt:
@@ -70,6 +85,20 @@ class Interruption:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def limited(self) -> Generator[None]:
+        """Raise OutOfTime in the main thread when the limit is reached while the context lasts."""
+        if self._deadline is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, self._alarm)
+        signal.setitimer(signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 0.001))
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
     def install(self) -> None:
         """Handle the signals, again after somebody else has taken them: `ray.init` answers SIGTERM by an abort."""
         if threading.current_thread() is threading.main_thread():
@@ -83,10 +112,18 @@ class Interruption:
             self.at_once()
             os._exit(exit_code(interrupt))
         self._caught = True
+        if self._out_of_time:  # the run is ending already, in good order
+            return
         self._raised = interrupt
         raise interrupt
 
-    def _wake(self, _number: int, _frame: FrameType | None) -> None:
+    def _alarm(self, _number: int, _frame: FrameType | None) -> None:
         if not self._caught:
+            self._out_of_time = True
+            self._raised = OutOfTime()
+            raise self._raised
+
+    def _wake(self, _number: int, _frame: FrameType | None) -> None:
+        if not (self._caught or self._out_of_time):
             self._raised = Woken()
             raise self._raised

@@ -3,7 +3,7 @@
 import logging
 import platform
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from raytrain.asha import Rungs
 from raytrain.data import Splits
@@ -13,6 +13,8 @@ from raytrain.evaluation import TrainingData
 from raytrain.experiment import Trial
 from raytrain.failures import described
 from raytrain.metrics import Report
+from raytrain.pace import Pace, few, measure_pace, unmeasurable
+from raytrain.recipe import Recipe
 from raytrain.run_folder import RunFolder
 from raytrain.trial import TrialRun
 
@@ -31,6 +33,22 @@ def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) 
     rungs = run.rungs()
     for trial in run.pending():
         _run_trial(run, trial, splits[trial.recipe.data_key], rungs)
+
+
+def measure(recipes: Sequence[Recipe], splits: Mapping[tuple[str, int, float], Splits]) -> list[Pace]:
+    """Return the pace of each of some recipes in this process.
+
+    Raises:
+        PreflightError: One cannot be trained.
+    """
+    return [_measured(recipe, splits[recipe.data_key]) for recipe in recipes]
+
+
+def _measured(recipe: Recipe, splits: Splits) -> Pace:
+    try:
+        return measure_pace(recipe, few(splits), device=choose_device(), images=len(splits.train))
+    except Exception as error:  # whatever a recipe may fail with
+        raise unmeasurable(recipe, error) from error
 
 
 def _run_trial(run: RunFolder, trial: Trial, splits: Splits, rungs: Rungs | None) -> None:

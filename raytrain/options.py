@@ -1,5 +1,6 @@
 """Options that several commands share, and what they change in an experiment."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,6 +50,29 @@ TrialTimeout = Annotated[
         metavar="SECONDS",
         min=1,
         help="How long a trial may show no progress before its process is taken to hang and started again.",
+    ),
+]
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time such as 90m, 8h or 1.5d; a bare number is seconds.
+
+    Raises:
+        ExperimentError: It is no time.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if not found or float(found[1]) == 0:
+        raise ExperimentError(f"--time-limit: {text!r} is no time; give a number and s, m, h or d, such as 90m or 8h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        parser=seconds_of,
+        metavar="TIME",
+        show_default=False,
+        help="End in good order after this long, such as 90m or 8h, with exit code 8; the same command goes on.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]

@@ -1,15 +1,17 @@
 """What commands print: results to standard output, everything else to standard error."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
 
 from raytrain.errors import ExperimentError
+from raytrain.interruption import OUT_OF_TIME
 from raytrain.options import Format
 from raytrain.report import REPORT, table
 
@@ -37,8 +39,9 @@ def say_what_next(outcome: "Outcome", ranking: "Ranking", *, name: str, out: str
     shown_out = "" if out == "runs" else f" --out {out}"
     if outcome.interrupted:
         left = sum(result.status == "unfinished" for result in outcome.results)
+        why = "Out of time" if outcome.interrupted == OUT_OF_TIME else "Interrupted"
         typer.echo(
-            f"Interrupted with {left} trials unfinished. The same command goes on where this one stopped.",
+            f"{why} with {left} trials unfinished. The same command goes on where this one stopped.",
             err=True,
         )
     elif not outcome.trained:
@@ -97,3 +100,10 @@ def _written(ranking: "Ranking", format_: Format, chosen: Sequence[str]) -> byte
     if format_ is Format.parquet:
         return table.as_parquet(rows)
     return (table.as_csv(rows) if format_ is Format.csv else table.as_json(rows)).encode()
+
+
+def leave(code: int) -> NoReturn:
+    """End at once: Ray's exit handlers would ask a Ray that is gone, and wait."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

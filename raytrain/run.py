@@ -1,10 +1,9 @@
 """A run from start to end: data, run folder, trials on Ray or in this process, tables."""
 
 import contextlib
-import importlib
 import logging
 import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -14,10 +13,11 @@ from raytrain.costs import model_size
 from raytrain.data import Splits, load, split
 from raytrain.disk_space import refuse_full_disk
 from raytrain.errors import DataError, PreflightError, RayLostError, StorageError
-from raytrain.experiment import Experiment, Resources, Trial
-from raytrain.interruption import Interruption, Woken, exit_code
+from raytrain.experiment import Experiment, Trial
+from raytrain.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.json_lines import read_lines
 from raytrain.manifest import Inputs, Manifest
+from raytrain.place import Place, SplitsByKey, Work, place_of_work
 from raytrain.progress import TRIAL_TIMEOUT_S
 from raytrain.provenance import command_line
 from raytrain.report import table
@@ -28,9 +28,6 @@ from raytrain.storage import Folder
 
 log = logging.getLogger(__name__)
 
-SplitsByKey = Mapping[tuple[str, int, float], Splits]
-"""Images by `Recipe.data_key`."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -40,7 +37,7 @@ class Outcome:
         folder: The run folder.
         results: Of every trial; those that did not end are unfinished.
         trained: Trials that this command started; 0 when all had been settled before.
-        interrupted: Exit code of the signal that ended it early, or None.
+        interrupted: Exit code of what ended it early, a signal or its time limit, or None.
         ray_lost: Whether Ray has gone with it, and must not be asked for anything more.
     """
 
@@ -52,26 +49,11 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 when every trial finished or was stopped early, 4 or 5 when some or all did not, 130 or 143."""
+        """0 when every trial finished or was stopped early, 4 or 5 when some or all did not, 130, 143 or 8."""
         if self.interrupted:
             return self.interrupted
         bad = sum(result.status not in {"finished", "stopped"} for result in self.results)
         return 0 if not bad else 5 if bad == len(self.results) else 4
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where trials run.
-
-    Attributes:
-        run_trials: Trains the pending trials of a run folder.
-        why_lost: Says why nothing runs there any longer, or None.
-        abandon: Ends at once what was started for it.
-    """
-
-    run_trials: Callable[[RunFolder, SplitsByKey], None]
-    why_lost: Callable[[], str | None] = lambda: None
-    abandon: Callable[[], object] = lambda: None
 
 
 def run(
@@ -83,6 +65,7 @@ def run(
     fresh: bool = False,
     failed_only: bool = False,
     trial_timeout_s: float = TRIAL_TIMEOUT_S,
+    time_limit_s: float | None = None,
     shown: Callable[[RunFolder], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> Outcome:
     """Run `experiment`, or what is left of it, and write its tables.
@@ -95,19 +78,18 @@ def run(
         fresh: Delete what an earlier run of that name left.
         failed_only: Of an earlier run, run what failed and nothing else.
         trial_timeout_s: How long a trial on Ray may show no progress before its process is ended and started again.
+        time_limit_s: After how long the run ends as by Ctrl-C, to be gone on with; None lets it take its time.
         shown: Shows the run folder while trials run.
 
     Raises:
         RaytrainError: The run cannot start, for one of the reasons in `errors`.
     """
-    interruption = Interruption()
+    interruption = Interruption(limit_s=time_limit_s)
     with interruption.handled():
         return _run(
             experiment,
             Folder.at(out) / experiment.name,
-            lambda work: _place_of_work(
-                experiment, work, address=address, local=local, trial_timeout_s=trial_timeout_s
-            ),
+            lambda work: place_of_work(experiment, work, address=address, local=local, trial_timeout_s=trial_timeout_s),
             interruption,
             fresh=fresh,
             failed_only=failed_only,
@@ -118,7 +100,7 @@ def run(
 def _run(
     experiment: Experiment,
     folder: Folder,
-    place_of: Callable[["_Work"], AbstractContextManager[Place]],
+    place_of: Callable[[Work], AbstractContextManager[Place]],
     interruption: Interruption,
     *,
     fresh: bool,
@@ -128,7 +110,7 @@ def _run(
     trials = experiment.trials()
     splits = load_splits(trials, unsplit_too=experiment.confirm is not None and experiment.confirm.train_on == "all")
     data = {f"{name} at {size} px": images.fingerprint for (name, size, _), images in splits.items()}
-    with _storage_errors_explained(folder):
+    with storage_errors_explained(folder):
         refuse_locked(folder)
         folder.names()  # without patience: what cannot be reached now is refused now
         folder = folder.patient()
@@ -145,12 +127,12 @@ def _run(
     settled = len(trials) - len(pending) if run_folder.stage == "search" else 0
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
     parameters = cache(partial(_parameters, pending, splits))
-    with place_of(_Work(folder, len(pending), meanwhile=parameters)) as place, run_locked(folder):
+    with place_of(Work(folder, len(pending), meanwhile=parameters)) as place, run_locked(folder):
         interruption.at_once = place.abandon
         interruption.install()  # `ray.init` has taken SIGTERM for itself
         refuse_full_disk(folder, [(trial.recipe, parameters()[trial.id]) for trial in pending])
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
-        with _storage_errors_explained(folder):
+        with storage_errors_explained(folder):
             run_folder.begin(parameters())
             manifest.begin_session()
         try:
@@ -170,11 +152,12 @@ def _run(
 
 
 def _train(run_folder: RunFolder, place: Place, splits: SplitsByKey, interruption: Interruption) -> int | None:
-    """Run stage after stage; return the exit code of the signal that ended it early, or None."""
+    """Run stage after stage; return the exit code of what ended it early, a signal or its time limit, or None."""
     try:
-        place.run_trials(run_folder, splits)
-        while stages.advance(run_folder):
+        with interruption.limited():
             place.run_trials(run_folder, splits)
+            while stages.advance(run_folder):
+                place.run_trials(run_folder, splits)
     except Exception:
         if lost := _ray_lost(run_folder, place):
             raise lost from None
@@ -185,7 +168,8 @@ def _train(run_folder: RunFolder, place: Place, splits: SplitsByKey, interruptio
             lost = _ray_lost(run_folder, place)
             assert lost, "only its loss wakes the main thread"
             raise lost from None
-        log.info("interrupted: writing what there is; once more ends at once")
+        more = "the time is over" if isinstance(interrupt, OutOfTime) else "interrupted; once more ends at once"
+        log.info("%s: writing what there is", more)
         run_folder.note("interrupted", exit_code=exit_code(interrupt))
         return exit_code(interrupt)
     return None
@@ -204,58 +188,6 @@ def _end(run_folder: RunFolder, manifest: Manifest) -> None:
     run_folder.close()
     write_tables(run_folder)
     manifest.end_session()
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a place has to know of the work before it starts.
-
-    Attributes:
-        folder: The run folder.
-        trials: How many are to be run.
-        meanwhile: To be called while Ray starts.
-    """
-
-    folder: Folder
-    trials: int
-    meanwhile: Callable[[], object]
-
-
-@contextmanager
-def _place_of_work(
-    experiment: Experiment, work: _Work, *, address: str | None, local: bool, trial_timeout_s: float
-) -> Generator[Place]:
-    """Give the place in which trials run: this process, or Ray once it is up and sure to take them."""
-    if local:
-        from raytrain import local as here
-
-        yield Place(here.run_trials)
-        return
-    from raytrain.cluster import placement, session
-
-    def prepare() -> None:
-        work.meanwhile()
-        importlib.import_module("raytrain.cluster.tuner")  # brings Ray Tune and Train, over a second of imports
-
-    resources = experiment.resources
-    if address is None and resources != Resources():
-        # refuses at once what Ray would refuse later; what asks for nothing fits everywhere
-        from raytrain.devices import this_machine
-
-        kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
-        placement.place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=work.trials)
-    log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
-    with session.ray_session(address, dashboard=resources.most_workers > 1, meanwhile=prepare) as ray_:
-        placed = placement.place(resources, nodes=session.nodes(), trials=work.trials)
-        log.info("%s", placed)
-        if address or placed.gpus:
-            from raytrain.cluster import preflight
-
-            preflight.refuse_unfit_nodes(placed, work.folder, address=address)
-        from raytrain.cluster import tuner
-
-        run_trials = partial(tuner.run_trials, placement=placed, trial_timeout_s=trial_timeout_s)
-        yield Place(run_trials, ray_.lifeline.why_lost, ray_.abandon)
 
 
 def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:
@@ -300,7 +232,8 @@ def write_tables(run_folder: RunFolder) -> None:
 
 
 @contextmanager
-def _storage_errors_explained(folder: Folder) -> Generator[None]:
+def storage_errors_explained(folder: Folder) -> Generator[None]:
+    """Raise PreflightError where a run folder cannot be read or written."""
     try:
         yield
     except OSError as error:

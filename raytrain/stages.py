@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from raytrain.experiment import Trial
+from raytrain.experiment import Confirm, Trial
 from raytrain.progress import Stage
 from raytrain.recipe import Recipe
 from raytrain.results import TrialResult, configurations, ranked
@@ -50,15 +50,20 @@ def _confirm(run: RunFolder) -> None:
         return
     finished = [result for result in _results(run) if result.status == "finished" and result.val_accuracy is not None]
     groups = sorted(configurations(finished), key=_quality, reverse=True)
-    changes = {"val_size": 0} if confirm.train_on == "all" else {}
     chosen = {
-        Trial.of(Recipe(**group[0].recipe).replace(seed=seed, **changes)): group[0].parameters
+        trial: group[0].parameters
         for group in groups[: confirm.top]
-        for seed in confirm.seeds
+        for trial in confirming(Recipe(**group[0].recipe), confirm)
     }
     run.add(chosen, stage="confirm")
     if run.pending():
         log.info("the best %d configurations are trained again, with fresh seeds", len(groups[: confirm.top]))
+
+
+def confirming(recipe: Recipe, confirm: Confirm) -> list[Trial]:
+    """Return the trials that train a recipe of the search again."""
+    changes = {"val_size": 0} if confirm.train_on == "all" else {}
+    return [Trial.of(recipe.replace(seed=seed, **changes)) for seed in confirm.seeds]
 
 
 STAGES: dict[Stage, Callable[[RunFolder], None]] = {"search": _search, "rescue": _rescue, "confirm": _confirm}

@@ -18,6 +18,7 @@ from raytrain import checkpoint
 from raytrain.background import repeating
 from raytrain.checkpoint import Checkpoint
 from raytrain.data.batches import steps_per_epoch
+from raytrain.devices import device_name
 from raytrain.evaluation import TrainingData, evaluate, predict, rank_and_world_size
 from raytrain.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.recipe import Recipe
@@ -131,7 +132,6 @@ class TrialRun:
         train = evaluate(model, data.train, data=data, precision=self.state.precision)
         test, predictions = predict(model, data.test, data=data, precision=self.state.precision)
         val = Evaluation(self._best.loss, self._best.accuracy) if self._best else None  # these weights' own
-        device = self.state.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        name = device_name(self.state.device)
         kept = base64.b64encode(predictions.to_bytes()).decode()
         return FinalMetrics(epoch, train, val, test, self.state.precision, name, kept)

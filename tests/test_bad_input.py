@@ -146,6 +146,8 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
     "an empty name": (["train", "--name", ""], "'' cannot name a run"),
     "a name with a slash": (["train", "--name", "a/b"], "'a/b' cannot name a run"),
     "a name that ends a line": (["train", "--name", "a\nb"], "cannot name a run"),
+    "no time": (["tune", "--grid", "g.yaml", "--time-limit", "soon"], "'soon' is no time"),
+    "a time of nothing": (["tune", "--grid", "g.yaml", "--time-limit", "0h"], "'0h' is no time"),
     "seeds that are words": (["tune", "--grid", "g.yaml", "--seeds", "a,b"], "give whole numbers and commas"),
     "no seeds": (["tune", "--grid", "g.yaml", "--seeds", ""], "give whole numbers and commas"),
     "a seed missing": (["tune", "--grid", "g.yaml", "--seeds", "1,,2"], "give whole numbers and commas"),

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from raytrain.interruption import Interruption, Terminated, Woken, exit_code, wake_main_thread
+from raytrain.interruption import Interruption, OutOfTime, Terminated, Woken, exit_code, wake_main_thread
 
 SCRIPT = """
 import os, signal, sys
@@ -41,6 +41,41 @@ def test_the_first_signal_is_an_exception_and_the_second_the_end() -> None:
 
 def test_exit_codes_are_those_of_a_shell() -> None:
     assert (exit_code(KeyboardInterrupt()), exit_code(Terminated())) == (130, 143)
+    assert exit_code(OutOfTime()) == 8
+
+
+LIMITED = """
+import signal, time
+from raytrain.interruption import Interruption
+interruption = Interruption(limit_s={limit})
+with interruption.handled():
+    try:
+        with interruption.limited():
+            time.sleep(0.3)
+            print("done", flush=True)
+    except KeyboardInterrupt as interrupt:
+        print(type(interrupt).__name__, flush=True)
+    time.sleep(0.5)  # what comes after it is not interrupted
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "said"),
+    [
+        (0.1, 0, ["OutOfTime"]),  # it is ending: a first Ctrl-C changes nothing
+        (0.5, 0, ["done", "interrupted"]),
+        (None, 0, ["done", "interrupted"]),
+    ],
+)
+def test_a_time_limit_interrupts_once_and_only_what_it_is_for(limit: float | None, code: int, said: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(limit=limit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (code, said)
 
 
 def test_the_main_thread_is_woken_unless_it_is_being_interrupted() -> None:

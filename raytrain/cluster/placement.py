@@ -26,6 +26,7 @@ class Placement:
         concurrent: Trials at one time.
         custom: Other resources per worker, by Ray's names for them.
         fewest: Processes that an elastic trial can do with; None for one that needs all of them.
+        room: Processes that an elastic trial has room for on the nodes as they are; None for one that needs all.
     """
 
     workers: int
@@ -34,6 +35,12 @@ class Placement:
     concurrent: int
     custom: dict[str, float] = field(default_factory=dict[str, float])
     fewest: int | None = None
+    room: int | None = None
+
+    @property
+    def likely_workers(self) -> int:
+        """Processes that a trial will have on the nodes as they are."""
+        return self.workers if self.room is None else min(self.workers, self.room)
 
     def per_worker(self, *, cpus: float | None = None) -> dict[str, float]:
         """Return what Ray is asked for a worker, with other CPUs than its own if given."""
@@ -97,7 +104,8 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
         concurrent = min(concurrent, resources.max_concurrent)
     elastic = resources.fewest_workers < resources.most_workers
     fewest = resources.fewest_workers if elastic else None
-    return Placement(resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest)
+    room = slots if elastic else None
+    return Placement(resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest, room)
 
 
 def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float]], gpus: float, trials: int) -> int:

@@ -176,10 +176,13 @@ def _deaf_to_sigterm() -> Generator[None]:
     if sys.platform == "win32":
         yield
         return
+    handler = signal.getsignal(signal.SIGTERM)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
     finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # `ray.init` answers it by an exit code of its own
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

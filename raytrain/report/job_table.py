@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raytrain.report.columns import as_text
-from raytrain.report.live import clock
+from raytrain.report.times import clock
 
 HEADINGS = ("job", "status", "exit", "started", "time", "command")
 

@@ -14,6 +14,7 @@ from raytrain.progress import TrialProgress
 from raytrain.report.columns import fitting
 from raytrain.report.lines import lines_shown
 from raytrain.report.table import cell, per_cent, status
+from raytrain.report.times import clock
 from raytrain.results import ranked, varied_fields
 from raytrain.run_folder import RunFolder
 
@@ -94,12 +95,6 @@ def _table(listed: list[TrialProgress], varied: list[str], width: int) -> Table:
         row["status"].stylize(STYLES.get(progress.status, "dim"))
         table.add_row(*(_bar(progress) if name == "progress" else text for name, text in row.items()))
     return table
-
-
-def clock(seconds: float) -> str:
-    """Return hours, minutes and seconds, such as 1:02:05."""
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 def _field(name: str) -> Callable[[TrialProgress], str]:

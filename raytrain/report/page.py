@@ -27,6 +27,7 @@ from raytrain.report.legend import Entry, legend
 from raytrain.report.mistakes import Mistakes, mistakes
 from raytrain.report.pictures import pictures, static_curves
 from raytrain.report.record import RunRecord, read_record
+from raytrain.report.times import duration
 from raytrain.storage import Folder
 
 STOPS = 30
@@ -136,16 +137,6 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
         others = f"{shared - 1} other{'s' if shared > 2 else ''}"
         return f"{leader} reaches {accuracy} on the test set, and {others} cannot be told apart from it."
     return f"{leader} leads with {accuracy} on the test set, ahead of all others."
-
-
-def duration(seconds: float) -> str:
-    """Return a time as its two largest units, such as "3 min 5 s"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:

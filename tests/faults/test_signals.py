@@ -69,6 +69,23 @@ def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
     assert gone(processes) == []
 
 
+def test_a_run_that_is_out_of_time_saves_and_the_same_command_goes_on(start: Start) -> None:
+    command = start("--time-limit", "15s", lr=(0.05,), epochs=20000)
+    command.wait_until(lambda: command.epochs() >= 1)
+    processes = children(command)
+    assert command.end() == 8, command.stderr
+    assert "the time is over: writing what there is" in command.stderr
+    assert "Out of time with 1 trials unfinished. The same command goes on" in command.stderr
+    assert (command.folder / "README.md").exists()
+    assert command.events()[-1]["exit_code"] == 8
+    assert gone(processes) == []
+    before = command.epochs()
+    again = start("--local", "--time-limit", "8s", lr=(0.05,), epochs=20000)
+    assert again.end() == 8, again.stderr
+    assert again.epochs() > before
+    assert again.contiguous()
+
+
 def test_what_outlives_a_killed_driver_is_ended_by_the_next_start_and_nothing_else_is(start: Start) -> None:
     before = folders()
     command = start(epochs=2000)

@@ -10,8 +10,9 @@ import pytest
 from raytrain.baselines import open_baseline
 from raytrain.ranking import Ranking, Standing
 from raytrain.report.legend import Entry
-from raytrain.report.page import duration, render, verdict, write_report
+from raytrain.report.page import render, verdict, write_report
 from raytrain.report.record import read_record
+from raytrain.report.times import duration
 from raytrain.results import TrialResult
 from raytrain.storage import Folder
 

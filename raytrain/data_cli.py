@@ -1,0 +1,49 @@
+"""`raytrain data`: data sets, fetched and checked."""
+
+from typing import Annotated
+
+import typer
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the group `data` to the application."""
+    group = typer.Typer(help="Fetch and check data sets.", no_args_is_help=True)
+    group.command()(fetch)
+    group.command()(verify)
+    app.add_typer(group, name="data")
+
+
+def fetch(
+    datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs.")],
+    image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
+) -> None:
+    """Download data sets, or decode those of a folder, so that runs find them ready."""
+    _describe_datasets(datasets, image_size)
+
+
+def verify(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name, folder or URI.")],
+    image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="What the data must be, as a manifest.json says.", show_default=False)
+    ] = None,
+) -> None:
+    """Read every image of a data set, and compare its fingerprint with the one that is expected."""
+    (found,) = _describe_datasets([dataset], image_size)
+    if fingerprint and found != fingerprint:
+        typer.echo(f"raytrain: the fingerprint of {dataset} is {found}, not {fingerprint}", err=True)
+        raise typer.Exit(9)
+
+
+def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:
+    from raytrain.data import load
+
+    fingerprints: list[str] = []
+    for name in datasets:
+        images = load(name, image_size=image_size)
+        fingerprints.append(images.fingerprint)
+        typer.echo(
+            f"{name}: {len(images.train):,} training and {len(images.test):,} test images of {image_size} × "
+            f"{image_size} in {len(images.classes)} classes, fingerprint {images.fingerprint}"
+        )
+    return fingerprints
