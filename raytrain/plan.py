@@ -199,11 +199,15 @@ class _Layout:
 
 
 def _may_train(run: RunFolder, pending: Mapping[Trial, int]) -> list[Trial]:
-    """Return the trials that are pending, and one of each kind that later stages may choose."""
-    confirm = run.experiment.confirm
+    """Return the trials that are pending, and those that later stages may choose."""
+    asha, confirm = run.experiment.asha, run.experiment.confirm
     searched = [progress.trial for progress in run.progress.values() if progress.stage != "confirm"]
-    again = [confirming(trial.recipe, confirm)[0] for trial in searched] if confirm else []
-    return [*pending, *(searched if run.stage != "confirm" else ()), *(again if run.stage != "confirm" else ())]
+    later = list(pending)
+    if asha and asha.rescue and run.stage == "search":
+        later += searched
+    if confirm and run.stage != "confirm":
+        later += [confirming(trial.recipe, confirm)[0] for trial in searched]  # its seed does not matter
+    return later
 
 
 def _simulated(run: RunFolder, pending: Mapping[Trial, int], layout: _Layout, rungs: Rungs | None) -> list[Sweep]:

@@ -9,6 +9,9 @@ from raytrain.report.table import cell
 from raytrain.report.times import duration
 from raytrain.results import varied_fields
 
+ENOUGH = 20
+"""Simulated sweeps of which nine in ten can be said."""
+
 
 def plan_text(plan: Plan, *, price: float | None = None) -> str:
     """Return a plan as a table of its trials and a line for everything else.
@@ -50,7 +53,8 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
         cost = Range(hours.low * price, hours.median * price, hours.high * price)
         yield "Price", f"${cost.median:,.2f}{_between(cost, '${:,.2f}'.format)} at ${price:g} per {unit} hour"
     yield "Checkpoints", f"{plan.checkpoint_bytes / 2**30:.2f} GiB at most{_free(plan)}"
-    how = f"; {plan.sweeps} simulated sweeps, nine in ten within the range" if plan.sweeps > 1 else ""
+    how = f"; {plan.sweeps} simulated sweeps" if plan.sweeps > 1 else ""
+    how += ", nine in ten within the range" if plan.sweeps >= ENOUGH else ""
     yield "How", f"a few batches of each kind were trained ({plan.device}){how}"
 
 
