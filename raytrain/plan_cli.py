@@ -34,7 +34,7 @@ def plan(
         typer.Argument(
             metavar="EXPERIMENT.yaml",
             show_default=False,
-            help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
+            help="A file, or the name of a shipped one: best, compare, fast, lr, quick. Without it: the default recipe.",
         ),
     ] = None,
     set_: Set = None,
@@ -55,7 +55,10 @@ def plan(
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Say what a run will take, by training a few batches of each kind of trial; runs nothing and writes nothing."""
+    """Say what compare or tune will take, by training a few batches of each kind of trial; writes no run folder.
+
+    It may download data, and have nodes of an autoscaling cluster start. For train, add --no-asha.
+    """
     import sys
     from json import dumps
 
