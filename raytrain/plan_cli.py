@@ -34,7 +34,7 @@ def plan(
         typer.Argument(
             metavar="EXPERIMENT.yaml",
             show_default=False,
-            help="A file, or the name of a shipped one: best, compare, fast, lr, quick. Without it: the default recipe.",
+            help="A file, or the name of a shipped one: best, compare, fast, lr, quick. None: the default recipe.",
         ),
     ] = None,
     set_: Set = None,
