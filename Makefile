@@ -44,8 +44,8 @@ check: lint ## everything fast: the static checks and the tests that need no Ray
 test: lint ## everything: the static checks, all tests, the coverage floor
 	$(BIN)/pytest -q -n auto -m "not ray and not gpu and not cluster" --ignore tests/faults $(COV) --cov-fail-under=0
 	$(BIN)/pytest -n 2 --dist loadfile -m cluster --cov-append $(COV) --cov-fail-under=0
-	$(BIN)/pytest -m "not cluster and (ray or gpu)" --ignore tests/faults --cov-append $(COV) --cov-fail-under=0
-	$(BIN)/pytest tests/faults --cov-append $(COV)term
+	$(BIN)/pytest -m "not cluster and (ray or gpu)" --ignore tests/faults --cov-append $(COV)term
+	$(BIN)/pytest tests/faults
 
 test-ray: $(STAMP) ## only the tests that start Ray
 	$(BIN)/pytest -m "ray or cluster"

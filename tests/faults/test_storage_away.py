@@ -133,7 +133,7 @@ def test_storage_that_is_away_for_30_s_is_waited_for(
     start: Start, undisturbed: Undisturbed, bucket: tuple[str, Door]
 ) -> None:
     uri, door = bucket
-    command = start("--local", out=uri, epochs=30)
+    command = start("--local", out=uri, epochs=12)
     command.wait_until(lambda: "started" in command.stderr)
     door.shut()
     command.wait_until(lambda: "does not answer" in command.stderr)
@@ -148,7 +148,7 @@ def test_storage_that_is_away_for_30_s_is_waited_for(
         text=True,
         check=True,
     )
-    accuracies = [one["test_accuracy"] for one in undisturbed(epochs=30)]
+    accuracies = [one["test_accuracy"] for one in undisturbed(epochs=12)]
     for accuracy in accuracies:
         assert f'"test_accuracy": {accuracy}' in results.stdout
 
@@ -159,14 +159,14 @@ def test_storage_that_stays_away_ends_the_run_which_goes_on_when_it_is_back(
     uri, door = bucket
     impatient = tmp_path / "sitecustomize.py"  # two minutes are too long for a test
     impatient.write_text("import raytrain.storage\nraytrain.storage.PATIENCE_S = 4.0\n")
-    command = start("--local", out=uri, epochs=30, environment={"PYTHONPATH": str(tmp_path)})
+    command = start("--local", out=uri, epochs=12, environment={"PYTHONPATH": str(tmp_path)})
     command.wait_until(lambda: "started" in command.stderr)
     door.shut()
     assert command.end(seconds=60) == 3, command.stderr
     assert "the storage does not answer for 4 s" in command.stderr
     assert "Traceback" not in command.stderr
     door.open()
-    again = start("--local", out=uri, epochs=30)
+    again = start("--local", out=uri, epochs=12)
     assert again.end(seconds=120) == 0, again.stderr
 
 
