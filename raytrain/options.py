@@ -23,6 +23,14 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="EXPERIMENT.yaml",
+        show_default=False,
+        help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,13 +1,13 @@
 """`raytrain plan`: what a run will take, before it starts."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from raytrain.options import (
     Address,
+    ExperimentFile,
     Gpus,
     Json,
     Local,
@@ -29,14 +29,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def plan(
-    experiment: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="EXPERIMENT.yaml",
-            show_default=False,
-            help="A file, or the name of a shipped one: best, compare, fast, lr, quick. None: the default recipe.",
-        ),
-    ] = None,
+    experiment: ExperimentFile = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",

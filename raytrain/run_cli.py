@@ -12,6 +12,7 @@ import typer
 from raytrain.errors import ExperimentError
 from raytrain.options import (
     Address,
+    ExperimentFile,
     Format,
     Fresh,
     Gpus,
@@ -43,14 +44,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def train(
-    experiment: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="EXPERIMENT.yaml",
-            show_default=False,
-            help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
-        ),
-    ] = None,
+    experiment: ExperimentFile = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",
@@ -92,14 +86,7 @@ def train(
 
 
 def compare(
-    experiment: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="EXPERIMENT.yaml",
-            show_default=False,
-            help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
-        ),
-    ] = None,
+    experiment: ExperimentFile = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",

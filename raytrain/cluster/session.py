@@ -2,18 +2,15 @@
 
 import logging
 import os
-import secrets
-import signal
 import socket
-import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytrain.cluster import leftovers
+from raytrain.cluster import leftovers, seclusion
 from raytrain.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -113,10 +110,15 @@ def ray_session(
     port = _free_port()
     # Train finds the dashboard by this when another Ray cluster runs on the host
     found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
-    with leftovers.private_folder() as private, _own_token(), _loopback_only(), _environment(found_at):
+    with (
+        leftovers.private_folder() as private,
+        seclusion.own_token(),
+        seclusion.loopback_only(),
+        seclusion.environment(found_at),
+    ):
         doing = _Thread(meanwhile)
         advice = "Free memory or disk space, or run with --local."
-        with _errors_explained("Ray on this machine", advice=advice), _deaf_to_sigterm():
+        with _errors_explained("Ray on this machine", advice=advice), seclusion.deaf_to_sigterm():
             ray.init(
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
@@ -166,26 +168,6 @@ class _Thread:
             raise self._error
 
 
-@contextmanager
-def _deaf_to_sigterm() -> Generator[None]:
-    """Have the processes that start meanwhile block SIGTERM, as Ray has them block SIGINT.
-
-    SLURM and systemd send it to every process of a job. A raylet that ends by it takes the driver along: what the
-    driver has put into the object store is lost, and its search for it in a store that is gone calls `_Exit(1)`.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    handler = signal.getsignal(signal.SIGTERM)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # `ray.init` answers it by an exit code of its own
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _end_without_asking() -> None:
     """Have `ray.shutdown` kill the processes that it started; it would give each a second to answer SIGTERM."""
     from ray._private import worker as ray_worker
@@ -197,59 +179,12 @@ def _end_without_asking() -> None:
 
 
 @contextmanager
-def _loopback_only() -> Generator[None]:
-    """Have a Ray that is started here listen on 127.0.0.1 and nowhere else, as Ray does by itself on macOS."""
-    from ray._private import ray_constants
-
-    changes = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
-    if sys.platform == "linux":
-        changes["GLOO_SOCKET_IFNAME"] = "lo"  # workers of one trial, too
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    with _environment(changes):
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        try:
-            yield
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@contextmanager
-def _environment(changes: Mapping[str, str]) -> Generator[None]:
-    before = {name: os.environ[name] for name in changes if name in os.environ}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name in changes:
-            os.environ.pop(name, None)
-        os.environ.update(before)
-
-
-@contextmanager
 def _errors_explained(what: str, *, advice: str) -> Generator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ClusterError(f"{what} cannot be used: {lines[0]}\n{advice}") from error
-
-
-@contextmanager
-def _own_token() -> Generator[None]:
-    """Have Ray ask for a token that only this process and its children know, and that is on no disk."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
-
-    def reread() -> None:
-        # Ray remembers both from its import on
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
-
-    try:
-        with _environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}):
-            reread()
-            yield
-    finally:
-        reread()
 
 
 def _knock(address: str) -> None:
