@@ -135,13 +135,23 @@ def start(tmp_path: Path, tiny_images: str) -> Iterator[Callable[..., Command]]:
                 command.process.kill()
 
 
+@pytest.fixture(scope="session")
+def known() -> dict[str, list[dict[str, Any]]]:
+    """What experiments came to undisturbed: several tests hurt the same one."""
+    return {}
+
+
 @pytest.fixture
-def undisturbed(start: Callable[..., Command], tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+def undisturbed(
+    start: Callable[..., Command], tmp_path: Path, known: dict[str, list[dict[str, Any]]]
+) -> Callable[..., list[dict[str, Any]]]:
     """Return a function that says what the same experiment comes to in one process, with nothing going wrong."""
 
     def numbers(**fields: object) -> list[dict[str, Any]]:
-        whole = start("--local", "--quiet", out=tmp_path / "undisturbed", **fields)
-        assert whole.end() == 0, whole.stderr
-        return whole.numbers()
+        if repr(fields) not in known:
+            whole = start("--local", "--quiet", out=tmp_path / "undisturbed", **fields)
+            assert whole.end() == 0, whole.stderr
+            known[repr(fields)] = whole.numbers()
+        return known[repr(fields)]
 
     return numbers

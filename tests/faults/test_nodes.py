@@ -34,8 +34,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_trial_whose_node_dies_goes_on_at_another_to_the_same_numbers(
     cluster: Any, start: Start, undisturbed: Callable[..., list[dict[str, Any]]]
 ) -> None:
-    expected = undisturbed(epochs=200)
-    command = start("--address", cluster.address, epochs=200)
+    expected = undisturbed(epochs=120)
+    command = start("--address", cluster.address, epochs=120)
     command.wait_until(lambda: command.epochs() >= 4)
     cluster.remove_node(cluster.ours[0], allow_graceful=False)
     assert command.end(seconds=120) == 0, command.stderr

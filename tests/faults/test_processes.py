@@ -47,7 +47,7 @@ def test_a_trial_of_two_workers_survives_the_death_of_a_worker_and_of_its_contro
 def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
     start: Start, undisturbed: Undisturbed
 ) -> None:
-    command = start("--trial-timeout", "5", lr=(0.05,), epochs=100)
+    command = start("--trial-timeout", "5", lr=(0.05,), epochs=60)
     command.wait_until(lambda: command.epochs() >= 3)
     (worker,) = command.rays("ray::ImplicitFunc")
     worker.send_signal(signal.SIGSTOP)
@@ -57,7 +57,7 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
     (result,) = command.results()
     assert (hung["trial"], result.attempts) == (result.trial, 2)
     assert command.contiguous()
-    assert command.numbers() == undisturbed(lr=(0.05,), epochs=100)
+    assert command.numbers() == undisturbed(lr=(0.05,), epochs=60)
 
 
 def test_a_trial_that_is_too_large_says_what_to_change_and_the_others_finish(start: Start) -> None:

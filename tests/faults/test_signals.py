@@ -122,7 +122,7 @@ def test_a_run_that_is_killed_before_its_first_epoch_or_between_trials_goes_on(
     second.process.kill()
     second.process.wait()
     (finished,) = second.results()
-    third = start("--max-concurrent", "1", lr=(0.05, 0.01, 0.02))
+    third = start("--local", lr=(0.05, 0.01, 0.02))
     assert third.end() == 0, third.stderr
     assert third.numbers() == expected
     assert third.contiguous()
