@@ -4,7 +4,7 @@ python benchmarks/epoch.py --data PATH
 
 The student's loop, in our words: images as PIL, augmented one by one in a DataLoader with two workers, batches of 128,
 fp32 and NCHW, CutMix or MixUp on the CPU, `.item()` at every step; after the epoch the augmented training set and the
-test set are gone through once more. Ours: what `raytrain.training.train` does, with its validation.
+test set are gone through once more. Ours: what `raytrain.training.loop.train` does, with its validation.
 
 Both loops take turns on slices of 384 images, so that a pair lies within a minute or so: the machine's speed drifts
 over longer times. Each network takes 5 turns. Data-set proportions are
@@ -26,10 +26,10 @@ from torchvision.transforms import v2
 
 from raytrain.data import ImageDataset, LabelledImages, split
 from raytrain.data.batches import DeviceImages
-from raytrain.evaluation import TrainingData
-from raytrain.models import ARCHITECTURES
-from raytrain.recipe import Recipe
-from raytrain.training import TrainState, train
+from raytrain.models.architectures import ARCHITECTURES
+from raytrain.training.evaluation import TrainingData
+from raytrain.training.loop import TrainState, train
+from raytrain.training.recipe import Recipe
 
 TARGETS = {"resnet18": 3.0, "resnet50": 4.0}
 ARCHS = ("resnet18", "resnet50")
@@ -142,8 +142,8 @@ def compare(arch: str, record: Record, *, dataset: ImageDataset, size: int, pair
 
 def our_shares(recipe: Recipe, state: TrainState, data: TrainingData, size: int) -> dict[str, float]:
     """Return which part of an epoch goes into input, steps and evaluation."""
-    from raytrain.evaluation import evaluate
-    from raytrain.training import training_inputs
+    from raytrain.training.evaluation import evaluate
+    from raytrain.training.loop import training_inputs
 
     some = dataclasses.replace(data, train=part(data.train, 0, size), val=part(data.val, 0, 0))
     started = time.perf_counter()

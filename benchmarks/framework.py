@@ -18,12 +18,12 @@ from comparison import Comparison, Record, arguments, interleaved
 
 from raytrain.background import repeating
 from raytrain.data import load, split
-from raytrain.evaluation import TrainingData
-from raytrain.experiment import Experiment
-from raytrain.recipe import Recipe
-from raytrain.run import run
-from raytrain.run_folder import RunFolder
-from raytrain.training import TrainState, train
+from raytrain.execution.run import run
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.folder import RunFolder
+from raytrain.training.evaluation import TrainingData
+from raytrain.training.loop import TrainState, train
+from raytrain.training.recipe import Recipe
 
 POLL_SECONDS = 0.005
 

@@ -16,11 +16,11 @@ import torch
 from comparison import Record, arguments, real_or_random
 
 from raytrain.data import split
-from raytrain.devices import choose_precision, prepare
-from raytrain.evaluation import TrainingData
-from raytrain.models import ARCHITECTURES
-from raytrain.recipe import Recipe
-from raytrain.training import TrainState, train, training_inputs
+from raytrain.models.architectures import ARCHITECTURES
+from raytrain.training.devices import choose_precision, prepare
+from raytrain.training.evaluation import TrainingData
+from raytrain.training.loop import TrainState, train, training_inputs
+from raytrain.training.recipe import Recipe
 
 
 def synchronized(device: torch.device) -> float:

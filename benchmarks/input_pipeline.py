@@ -20,9 +20,9 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from raytrain.data import LabelledImages, split
-from raytrain.evaluation import TrainingData
-from raytrain.recipe import Recipe
-from raytrain.training import training_inputs
+from raytrain.training.evaluation import TrainingData
+from raytrain.training.loop import training_inputs
+from raytrain.training.recipe import Recipe
 
 BATCH = 128
 JITTER = (0.4, 0.4, 0.4)

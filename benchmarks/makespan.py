@@ -2,9 +2,10 @@
 
 python benchmarks/makespan.py
 
-Simulated: the student's hours on 2, 3 and 4 slots, in the order that `raytrain.costs` gives. Real: five small networks
-through the runner on one core each, in the two orders in turn; 3 and 4 slots are real too, with trials that sleep in
-proportion to their operations (two cores cannot train four networks at a time without changing what is measured).
+Simulated: the student's hours on 2, 3 and 4 slots, in the order that `experiment.order` gives. Real: five small
+networks through the runner on one core each, in the two orders in turn; 3 and 4 slots are real too, with trials that
+sleep in proportion to their operations (two cores cannot train four networks at a time without changing what is
+measured).
 The lower bound of a schedule is max(longest trial, sum of all trials / slots), of the trials as they were measured.
 """
 
@@ -17,12 +18,12 @@ from unittest import mock
 
 from comparison import Comparison, Record, arguments, interleaved
 
-from raytrain.cluster import tuner
-from raytrain.costs import Costs, LongestFirst, kind_of, model_size
-from raytrain.experiment import Experiment, Trial
-from raytrain.json_lines import read_lines
-from raytrain.recipe import Recipe
-from raytrain.run import run
+from raytrain.execution.run import run
+from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.order import Costs, LongestFirst, kind_of, model_size
+from raytrain.ray_backend import tuner
+from raytrain.storage.json_lines import read_lines
+from raytrain.training.recipe import Recipe
 
 ARCHS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 STUDENT_HOURS = {"resnet18": 3.1, "resnet34": 8.9, "resnet50": 18.7, "resnet101": 28.1, "resnet152": 38.9}

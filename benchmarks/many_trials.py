@@ -21,17 +21,17 @@ from comparison import Record, arguments, seconds_of
 from ray import tune
 from rich.console import Console
 
-from raytrain.cluster.placement import Placement
-from raytrain.cluster.session import ray_session
-from raytrain.cluster.tuner import run_trials
-from raytrain.experiment import Experiment
-from raytrain.json_lines import read_lines
-from raytrain.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
-from raytrain.report.live import live_table
-from raytrain.results import read_results
-from raytrain.run import load_splits, write_tables
-from raytrain.run_folder import RunFolder
-from raytrain.storage import Folder
+from raytrain.cli.live import live_table
+from raytrain.execution.run import load_splits, write_tables
+from raytrain.experiment.experiment import Experiment
+from raytrain.ray_backend.placement import Placement
+from raytrain.ray_backend.session import ray_session
+from raytrain.ray_backend.tuner import run_trials
+from raytrain.runs.folder import RunFolder
+from raytrain.runs.results import read_results
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
+from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 
 FLAT = 1.2
 """The last tenth of the trials may cost so many times as much as the first."""

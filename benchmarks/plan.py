@@ -15,8 +15,8 @@ from pathlib import Path
 
 from comparison import Record, arguments
 
-from raytrain.json_lines import read_lines
-from raytrain.storage import Folder
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
 
 RUNS = {
     "five networks to their end": ["quick", "--no-asha", "--set", "epochs=4"],

@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from raytrain.predictions import Predictions
-from raytrain.ranking import rank
+from raytrain.analysis.ranking import rank
 from raytrain.report.table import markdown
-from raytrain.results import TrialResult, read_all_predictions, read_results
-from raytrain.storage import Folder
+from raytrain.runs.results import TrialResult, read_all_predictions, read_results
+from raytrain.storage.folder import Folder
+from raytrain.training.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "experiments" / "records"

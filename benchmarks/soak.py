@@ -23,9 +23,9 @@ from typing import Any
 import psutil
 from comparison import Record, arguments
 
-from raytrain.json_lines import read_lines
-from raytrain.results import TrialResult, read_results
-from raytrain.storage import Folder
+from raytrain.runs.results import TrialResult, read_results
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
 
 TRIALS_PER_MINUTE = 4
 """On two cores, with the kills: what makes the sweep about as long as was asked for."""

@@ -26,15 +26,15 @@ from ray import tune
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raytrain.cluster.placement import COORDINATOR_CPUS, Placement
-from raytrain.cluster.session import ray_session
-from raytrain.cluster.tuner import run_trials
-from raytrain.costs import model_size
-from raytrain.experiment import Experiment
-from raytrain.recipe import Recipe
-from raytrain.run import load_splits, write_tables
-from raytrain.run_folder import RunFolder
-from raytrain.storage import Folder
+from raytrain.execution.run import load_splits, write_tables
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.order import model_size
+from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
+from raytrain.ray_backend.session import ray_session
+from raytrain.ray_backend.tuner import run_trials
+from raytrain.runs.folder import RunFolder
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 CONCURRENT = 2
 FIRST_EPOCH_SECONDS = 10.0
@@ -49,8 +49,8 @@ def loop(recipe: Recipe, splits: Any, report: Any) -> None:
     """Train a recipe and report each epoch; at the end measure, as ours does, training and test images once."""
     import torch
 
-    from raytrain.evaluation import TrainingData, evaluate
-    from raytrain.training import TrainState, train
+    from raytrain.training.evaluation import TrainingData, evaluate
+    from raytrain.training.loop import TrainState, train
 
     torch.set_num_threads(1)
     device = torch.device("cpu")

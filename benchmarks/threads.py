@@ -3,7 +3,7 @@
 python benchmarks/threads.py
 
 The same work both times: a ResNet-18 for two epochs, twice, in processes of their own. What it shows is the rule of
-`raytrain.cluster.placement`: as many trials at a time as there are cores, and several threads only when there are fewer
+`ray_backend.placement`: as many trials at a time as there are cores, and several threads only when there are fewer
 trials than cores. A third measurement has one process of two threads beside a busy one of one thread: more threads than
 cores.
 """
@@ -20,9 +20,9 @@ import sys, time, torch
 from raytrain.data.images import LabelledImages
 import numpy as np
 from raytrain.data.batches import on_device
-from raytrain.evaluation import TrainingData
-from raytrain.recipe import Recipe
-from raytrain.training import TrainState, train
+from raytrain.training.evaluation import TrainingData
+from raytrain.training.recipe import Recipe
+from raytrain.training.loop import TrainState, train
 threads, images, epochs, width = map(int, sys.argv[1:])
 torch.set_num_threads(threads)
 generator, device = np.random.default_rng(0), torch.device("cpu")

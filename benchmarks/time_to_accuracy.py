@@ -19,10 +19,10 @@ from comparison import Record, arguments
 from epoch import CPU, StudentLoop, part
 
 from raytrain.data import load, split
-from raytrain.devices import choose_precision
-from raytrain.evaluation import TrainingData, evaluate
-from raytrain.recipe import Recipe
-from raytrain.training import TrainState, train
+from raytrain.training.devices import choose_precision
+from raytrain.training.evaluation import TrainingData, evaluate
+from raytrain.training.loop import TrainState, train
+from raytrain.training.recipe import Recipe
 
 SLICES = 25
 """Of an epoch."""

@@ -1,5 +1,5 @@
 """`python -m raytrain` is the `raytrain` command."""
 
-from raytrain.cli import app
+from raytrain.cli.app import app
 
 app(prog_name="raytrain")

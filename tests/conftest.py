@@ -82,7 +82,7 @@ def make_data(make_splits: Any) -> Any:
     def build(**counts: int) -> Any:
         import torch
 
-        from raytrain.evaluation import TrainingData
+        from raytrain.training.evaluation import TrainingData
 
         return TrainingData.on(torch.device("cpu"), make_splits(**counts))
 

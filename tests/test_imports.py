@@ -10,7 +10,7 @@ import pytest
 
 HELP = """
 import sys
-from raytrain.cli import app
+from raytrain.cli.app import app
 try:
     app(["--help"], prog_name="raytrain")
 except SystemExit as stop:
@@ -33,19 +33,19 @@ def test_the_package_itself_loads_nothing_heavy(module: str) -> None:
     assert loaded_by(f"import {module}", among=heavy) == set()
 
 
-@pytest.mark.parametrize("module", ["raytrain.training", "raytrain.local"])
+@pytest.mark.parametrize("module", ["raytrain.training.loop", "raytrain.execution.local"])
 def test_training_leaves_ray_unloaded(module: str) -> None:
     assert loaded_by(f"import {module}", among=("torch", "ray")) == {"torch"}
 
 
 def test_the_ray_guard_sees_ray_when_training_is_followed_by_it() -> None:
-    assert loaded_by("import raytrain.training, ray", among=("torch", "ray")) == {"torch", "ray"}
+    assert loaded_by("import raytrain.training.loop, ray", among=("torch", "ray")) == {"torch", "ray"}
 
 
 CHECK = """
-from raytrain.experiment_file import read_experiment
-from raytrain.shipped import shipped_experiment
-from raytrain import run
+from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.shipped import shipped_experiment
+from raytrain.execution import run
 assert len(read_experiment(shipped_experiment("lr")).trials()) == 28
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from raytrain.cli import app
+from raytrain.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/LOG.md"]

@@ -1,1 +1,1 @@
-"""Everything that imports Ray: connect, place, launch one trial, schedule many."""
+"""Ray clusters and the jobs that run on them: check, start, submit, follow and fetch."""

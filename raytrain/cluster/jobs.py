@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from raytrain.cluster import dashboard
+from raytrain.cluster.package import Package
+from raytrain.cluster.transfer import BEGIN, END, STORED
 from raytrain.errors import ClusterError, JobError
-from raytrain.packing import Package
-from raytrain.run_archive import BEGIN, END, STORED
 
 RETRY_S = 1.0
 """Between two looks at a job, and after a lost connection."""
@@ -217,7 +217,7 @@ class Jobs:
             asked = self._client.get_job_info(job).runtime_env or {}  # the same code, and what it installed
             environment = {name: asked[name] for name in ("working_dir", "uv") if name in asked}
         fetching = f"{job}-fetch-{os.urandom(3).hex()}"
-        self._start(f"exec python -m raytrain.run_archive {RUNS_THERE}/{owner.run}", environment, job=fetching)
+        self._start(f"exec python -m raytrain.cluster.transfer {RUNS_THERE}/{owner.run}", environment, job=fetching)
         deadline = time.monotonic() + timeout_s
         while not (found := self.get(fetching)).ended:
             if time.monotonic() > deadline:

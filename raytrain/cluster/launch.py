@@ -15,7 +15,7 @@ from typing import Any
 
 import platformdirs
 
-from raytrain.cluster_file import ClusterFile, Finding, findings
+from raytrain.cluster.file import ClusterFile, Finding, findings
 from raytrain.errors import ClusterError, ExperimentError
 
 log = logging.getLogger(__name__)

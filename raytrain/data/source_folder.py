@@ -10,7 +10,7 @@ from typing import Any
 from pyarrow import fs
 
 from raytrain.errors import DataError
-from raytrain.storage import refuse_credentials
+from raytrain.storage.folder import refuse_credentials
 
 arrow_fs: Any = fs  # pyarrow ships no types
 

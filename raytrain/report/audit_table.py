@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from raytrain.audit import Audit, Replay
+from raytrain.analysis.audit import Audit, Replay
 from raytrain.report.table import DASH, per_cent
 
 LEFT = {"trial", "kept", "after all"}

@@ -1,6 +1,6 @@
 """A baseline as a table: what its logs say beside what its author claims."""
 
-from raytrain.baselines import LAST, Baseline, BaselineCurve
+from raytrain.analysis.baselines import LAST, Baseline, BaselineCurve
 from raytrain.report.table import DASH, per_cent
 
 LEFT = {"curve", "architecture"}

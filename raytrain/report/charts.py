@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from raytrain.baselines import Baseline, BaselineCurve
-from raytrain.ranking import Standing
+from raytrain.analysis.baselines import Baseline, BaselineCurve
+from raytrain.analysis.ranking import Standing
+from raytrain.analysis.record import RunRecord
 from raytrain.report.legend import GREY, Entry
-from raytrain.report.record import RunRecord
 
 Figure = dict[str, Any]
 

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from raytrain.report.table import cell, outcome
-from raytrain.results import STATUSES, TrialResult, varied_fields
+from raytrain.runs.results import STATUSES, TrialResult, varied_fields
 
 PREFERRED = ("lr", "schedule", "optimizer", "arch")
 """Axes that are taken before others, where they vary."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raytrain.ranking import Ranking, Standing
+from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.report.table import cell
-from raytrain.results import varied_fields
+from raytrain.runs.results import varied_fields
 
 COLOURS = ("#3b82c4", "#e07b39", "#2f9e6e", "#c9518f", "#8a6fd1", "#b8922b", "#37a3b5", "#d15050")
 """Told apart on white and on black, and in this order by most who see colours differently."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from raytrain.predictions import Predictions, class_accuracies, confusion, ensemble_accuracy, missed_by_all
+from raytrain.training.predictions import Predictions, class_accuracies, confusion, ensemble_accuracy, missed_by_all
 
 SHEET = 40
 """Images on the sheet, the most confident mistakes first."""

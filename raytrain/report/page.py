@@ -13,26 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain import __version__
-from raytrain.audit import audit
-from raytrain.baselines import Baseline
-from raytrain.comparison import beside
+from raytrain.analysis.audit import audit
+from raytrain.analysis.baselines import Baseline
+from raytrain.analysis.comparison import beside
+from raytrain.analysis.ranking import Ranking, Standing
+from raytrain.analysis.record import RunRecord, read_record
 from raytrain.data import is_here, load
 from raytrain.errors import RaytrainError, RunFolderError
-from raytrain.manifest import inputs_of
-from raytrain.ranking import Ranking, Standing
 from raytrain.report import REPORT, audit_table, table, timeline
 from raytrain.report.charts import figures
 from raytrain.report.heat_map import heat_map
 from raytrain.report.legend import Entry, legend
 from raytrain.report.mistakes import Mistakes, mistakes
 from raytrain.report.pictures import pictures, static_curves
-from raytrain.report.record import RunRecord, read_record
 from raytrain.report.times import duration
-from raytrain.storage import Folder
+from raytrain.runs.manifest import inputs_of
+from raytrain.storage.folder import Folder
 
 STOPS = 30
 """Stopped trials that are listed."""
-_PARTS = Path(__file__).parent / "page"
+_PARTS = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from raytrain.baselines import Baseline
+from raytrain.analysis.baselines import Baseline
+from raytrain.analysis.record import RunRecord
 from raytrain.report.charts import curves
 from raytrain.report.legend import Entry
-from raytrain.report.record import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

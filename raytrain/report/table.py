@@ -13,11 +13,11 @@ from rich.table import Table
 
 from raytrain.errors import ExperimentError
 from raytrain.report.columns import as_markdown, as_table, as_text, fitting
-from raytrain.results import TrialResult, run_of, varied_fields
+from raytrain.runs.results import TrialResult, run_of, varied_fields
 
 if TYPE_CHECKING:
-    from raytrain.baselines import BaselineRow
-    from raytrain.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
+    from raytrain.analysis.baselines import BaselineRow
+    from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
 
 LEFT = {"run", "trial", "architecture", "status"}
 """Columns of text. Others are numbers, which stand to the right, unless words are in them; see `left_of`."""

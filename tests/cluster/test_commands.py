@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from raytrain.json_lines import read_lines
-from raytrain.results import read_results
-from raytrain.storage import Folder
+from raytrain.runs.results import read_results
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

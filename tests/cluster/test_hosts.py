@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from raytrain.results import read_results
-from raytrain.storage import Folder
+from raytrain.runs.results import read_results
+from raytrain.storage.folder import Folder
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from raytrain.cli import app
+from raytrain.cli.app import app
 from raytrain.cluster import launch
 
 pytestmark = pytest.mark.ray

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from raytrain.json_lines import read_lines
-from raytrain.results import TrialResult, read_results
-from raytrain.storage import Folder
+from raytrain.runs.results import TrialResult, read_results
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
 
 PATIENCE_S = 90.0
 

@@ -21,14 +21,13 @@ from typing import Any
 import torch
 import torch._dynamo  # imported by the first optimizer, and here once for all forks
 
-import raytrain.local
-import raytrain.ranking  # noqa: F401 (imported once, before the forks)
-from raytrain import run_folder, trial
-from raytrain.experiment import Experiment
-from raytrain.json_lines import read_lines
-from raytrain.results import read_results
-from raytrain.run import run
-from raytrain.storage import Folder
+from raytrain.execution.run import run
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs import folder
+from raytrain.runs.results import read_results
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
+from raytrain.training import trial
 
 NOT_NUMBERS = {"seconds", "attempts"}
 
@@ -108,9 +107,9 @@ def main() -> int:
     trial.CHECKPOINT_SHARE = float("inf")  # a checkpoint after every epoch, however short
     experiment = experiment_on(options.images)
     if options.without == "heard":
-        run_folder.RunFolder.heard = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
+        folder.RunFolder.heard = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
     if options.without == "mend":
-        run_folder.mend = lambda _folder, _name: None
+        folder.mend = lambda _folder, _name: None
 
     def whole(out: Path) -> int:
         return forked(lambda: run(experiment, out=str(out), local=True))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from raytrain.cluster import preflight
-from raytrain.cluster.placement import Placement
-from raytrain.cluster.session import ray_session
-from raytrain.doctor import Check
 from raytrain.errors import ClusterError, PreflightError
-from raytrain.storage import Folder
+from raytrain.ray_backend import preflight
+from raytrain.ray_backend.placement import Placement
+from raytrain.ray_backend.session import ray_session
+from raytrain.storage.folder import Folder
+from raytrain.training.doctor import Check
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 

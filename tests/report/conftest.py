@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raytrain.asha import Decision
-from raytrain.experiment import Experiment
-from raytrain.manifest import Inputs, Manifest
-from raytrain.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
-from raytrain.predictions import Predictions
-from raytrain.run_folder import RunFolder
-from raytrain.storage import Folder
+from raytrain.experiment.asha import Decision
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.folder import RunFolder
+from raytrain.runs.manifest import Inputs, Manifest
+from raytrain.storage.folder import Folder
+from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.training.predictions import Predictions
 
 IMAGES = 360
 CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "<i>nine</i>")

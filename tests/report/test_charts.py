@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from raytrain.baselines import Baseline, BaselineCurve, open_baseline
+from raytrain.analysis.baselines import Baseline, BaselineCurve, open_baseline
+from raytrain.analysis.record import read_record
 from raytrain.report.charts import curves, figures, pareto, thinned
 from raytrain.report.legend import legend
-from raytrain.report.record import read_record
 from raytrain.report.timeline import figure, timeline
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from raytrain.analysis.record import read_record
 from raytrain.report.heat_map import heat_map
-from raytrain.report.record import read_record
 
 
 def test_the_learning_rate_stands_against_the_schedule_and_the_rest_is_averaged(make_run: Any) -> None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from raytrain.analysis.record import read_record
 from raytrain.report.legend import COLOURS, GREY, MOST_COLOURED, legend
-from raytrain.report.record import read_record
 
 
 def test_a_label_says_what_differs_and_nothing_else(make_run: Any) -> None:

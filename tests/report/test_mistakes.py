@@ -6,8 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from raytrain.predictions import Predictions
 from raytrain.report.mistakes import mistakes
+from raytrain.training.predictions import Predictions
 
 
 def told(*predicted: int, sure: float = 0.9) -> Predictions:

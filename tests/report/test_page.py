@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from raytrain.baselines import open_baseline
-from raytrain.ranking import Ranking, Standing
+from raytrain.analysis.baselines import open_baseline
+from raytrain.analysis.ranking import Ranking, Standing
+from raytrain.analysis.record import read_record
 from raytrain.report.legend import Entry
 from raytrain.report.page import render, verdict, write_report
-from raytrain.report.record import read_record
 from raytrain.report.times import duration
-from raytrain.results import TrialResult
-from raytrain.storage import Folder
+from raytrain.runs.results import TrialResult
+from raytrain.storage.folder import Folder
 
 pytestmark = pytest.mark.slow  # matplotlib, and Plotly's 4.6 MB of JavaScript to compress
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raytrain.analysis.record import read_record
 from raytrain.report.legend import legend
 from raytrain.report.pictures import PICTURES, pictures, static_curves
-from raytrain.report.record import read_record
 
 pytestmark = pytest.mark.slow  # matplotlib takes a second to import
 

@@ -9,11 +9,11 @@ import pytest
 from pyarrow import parquet
 from rich.console import Console
 
+from raytrain.analysis.ranking import Ranking, rank
 from raytrain.errors import ExperimentError
-from raytrain.ranking import Ranking, rank
-from raytrain.recipe import Recipe
 from raytrain.report import table
-from raytrain.results import TrialResult
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
 
 
 def result(status: str = "finished", *, recipe: dict[str, Any] | None = None, **fields: Any) -> TrialResult:

@@ -1,0 +1,283 @@
+"""What early stopping saved and what it may have cost, from a run's own record or from curves that are complete.
+
+A replay shows complete curves to the stopping rule of `experiment.asha`, in the order in which trials would have
+reached each rung. One seed each is an illustration of that rule, not a law about it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from raytrain.experiment.asha import Decision, Rungs
+from raytrain.runs.results import TrialResult
+
+GRACE_PERIODS = (1, 2, 5, 10, 20, 25, 50, 100)
+"""First rungs that are replayed, as far as they lie below the number of epochs."""
+REDUCTION_FACTORS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one trial went through.
+
+    Attributes:
+        accuracies: After each epoch, a fraction in [0, 1].
+        seconds: Wall clock at the end of each epoch, since the trial's start; not falling.
+    """
+
+    accuracies: Sequence[float]
+    seconds: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if not self.accuracies or len(self.accuracies) != len(self.seconds):
+            raise ValueError(f"{len(self.accuracies)} accuracies and {len(self.seconds)} times make no curve")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What one setting of ASHA would have done.
+
+    Attributes:
+        grace_period: Epoch of the first rung.
+        reduction_factor: ASHA's eta.
+        kept: Trials that would have run to the end, best first.
+        stopped: The others, with the epoch, in the order in which they would have been stopped.
+        regret: How much better than the best that was kept a stopped trial ended, a fraction; 0 if none did.
+        epochs_saved: Share of all epochs that would not have been run.
+        seconds_saved: Share of all seconds.
+    """
+
+    grace_period: int
+    reduction_factor: float
+    kept: Sequence[str]
+    stopped: Mapping[str, int]
+    regret: float
+    epochs_saved: float
+    seconds_saved: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A trial that was stopped in a run.
+
+    Attributes:
+        trial: Which.
+        epoch: After which.
+        rung: Where it was judged.
+        accuracy: What it had, on the validation split.
+        cut: What it needed.
+        epochs_left: Epochs that it was spared.
+        seconds_left: What they would have taken at its own seconds per epoch: an estimate.
+        rescued: Whether it was run to its end afterwards, and so was not spared them.
+        final: Validation accuracy of its last epoch, if it was.
+    """
+
+    trial: str
+    epoch: int
+    rung: float
+    accuracy: float
+    cut: float
+    epochs_left: int
+    seconds_left: float
+    rescued: bool
+    final: float | None
+
+    @property
+    def margin(self) -> float:
+        """By how much it missed the cut, a fraction."""
+        return self.cut - self.accuracy
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What happened at one rung.
+
+    Attributes:
+        epoch: Where it is.
+        judged: Trials that came to it.
+        stopped: Trials that ended there.
+        tau: Kendall's tau of the order there with the order after the last epoch; None for fewer than three trials.
+        compared: Trials that tau is of: those that ran to the end.
+    """
+
+    epoch: float
+    judged: int
+    stopped: int
+    tau: float | None
+    compared: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What ASHA did to a run, or would have done.
+
+    Attributes:
+        stops: In the order in which they came.
+        rungs: From the first on.
+        epochs: Epochs that the search would have run without ASHA.
+        seconds: Seconds that it would have taken on one slot: an estimate.
+        regret: How much better than the best that was let through a rescued trial ended, in validation accuracy, a
+            fraction; None when no stopped trial was run to its end.
+        complete: Trials that a replay can be made of: those that ran to the end.
+        replays: What other settings would have done to those.
+    """
+
+    stops: Sequence[Stop]
+    rungs: Sequence[Rung]
+    epochs: int
+    seconds: float
+    regret: float | None
+    complete: int
+    replays: Sequence[Replay]
+
+    @property
+    def epochs_saved(self) -> int:
+        """Epochs that stopped trials were spared, those of rescued ones left out."""
+        return sum(stop.epochs_left for stop in self.stops if not stop.rescued)
+
+    @property
+    def seconds_saved(self) -> float:
+        """As `epochs_saved`, in seconds: an estimate."""
+        return sum(stop.seconds_left for stop in self.stops if not stop.rescued)
+
+
+def audit(
+    results: Iterable[TrialResult],
+    epochs: Mapping[str, Sequence[Mapping[str, Any]]],
+    events: Sequence[Mapping[str, Any]],
+) -> Audit:
+    """Return the audit of a run.
+
+    Args:
+        results: Of its trials; those that confirmed a choice are left out.
+        epochs: Rows of metrics.jsonl by trial.
+        events: Rows of events.jsonl.
+    """
+    searched = {result.trial: result for result in results if result.phase == "search"}
+    rescued = {event["trial"] for event in events if event["event"] == "rescued"}
+    complete = {
+        trial: curve
+        for trial, result in searched.items()
+        if result.status == "finished" and (curve := _curve(epochs.get(trial, ()))) is not None
+    }
+    judged = [event for event in events if event["event"] == "rung" and event["trial"] in searched]
+    stops = [
+        _stop(event, searched[event["trial"]], epochs.get(event["trial"], ()), rescued, complete)
+        for event in judged
+        if event["stop"]
+    ]
+    planned = [result.recipe["epochs"] for result in searched.values()]
+    unspared = {stop.trial for stop in stops if not stop.rescued}
+    seconds = sum(r.seconds for r in searched.values()) + sum(s.seconds_left for s in stops if s.trial in unspared)
+    let_through = [curve.accuracies[-1] for trial, curve in complete.items() if trial not in rescued]
+    ends = [stop.final for stop in stops if stop.final is not None]
+    rungs = [
+        _rung(epoch, [event for event in judged if event["rung"] == epoch], complete)
+        for epoch in sorted({event["rung"] for event in judged})
+    ]
+    return Audit(
+        stops,
+        rungs,
+        epochs=sum(planned),
+        seconds=seconds,
+        regret=max(0.0, max(ends) - max(let_through)) if ends and let_through else None,
+        complete=len(complete),
+        replays=replays(complete),
+    )
+
+
+def replays(curves: Mapping[str, Curve]) -> list[Replay]:
+    """Return what every setting of `GRACE_PERIODS` and `REDUCTION_FACTORS` would have done; none for one curve."""
+    if len(curves) < 2:
+        return []
+    longest = max(len(curve.accuracies) for curve in curves.values())
+    return [
+        replay(curves, grace_period=grace, reduction_factor=factor)
+        for grace in GRACE_PERIODS
+        for factor in REDUCTION_FACTORS
+        if grace < longest
+    ]
+
+
+def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: float) -> Replay:
+    """Return what ASHA would have done, had all trials started at once.
+
+    Args:
+        curves: Complete ones, by trial.
+        grace_period: Epoch of the first rung, at least 1.
+        reduction_factor: Above 1: at each rung about one in so many goes on.
+    """
+    rungs = Rungs(grace_period, max(len(curve.accuracies) for curve in curves.values()), reduction_factor)
+    stopped: dict[str, int] = {}
+    for _, epoch, name in sorted(_arrivals(curves)):
+        if name in stopped or epoch == len(curves[name].accuracies):
+            continue
+        decision: Decision | None = rungs.judge(name, epoch=epoch, accuracy=curves[name].accuracies[epoch - 1])
+        if decision and decision.stop:
+            stopped[name] = epoch
+    final = {name: curve.accuracies[-1] for name, curve in curves.items()}
+    kept = sorted((name for name in curves if name not in stopped), key=lambda name: -final[name])
+    epochs, seconds = _totals((curve, len(curve.accuracies)) for curve in curves.values())
+    ran_epochs, ran_seconds = _totals((c, stopped.get(name, len(c.accuracies))) for name, c in curves.items())
+    return Replay(
+        grace_period,
+        reduction_factor,
+        kept,
+        stopped,
+        regret=max(final.values()) - final[kept[0]],  # the first to reach a rung always goes on, so one is kept
+        epochs_saved=1 - ran_epochs / epochs,
+        seconds_saved=1 - ran_seconds / seconds if seconds else 0.0,
+    )
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return Kendall's tau-b of two orders of the same trials: 1 the same, -1 reversed; None where all are equal."""
+    from scipy import stats
+
+    found: Any = stats.kendalltau(first, second)
+    tau = float(found.statistic)
+    return None if math.isnan(tau) else tau
+
+
+def _curve(rows: Sequence[Mapping[str, Any]]) -> Curve | None:
+    accuracies = [row["val_accuracy"] if row["val_accuracy"] is not None else row["test_accuracy"] for row in rows]
+    if not rows or None in accuracies:
+        return None
+    return Curve(accuracies, list(accumulate(row["seconds"] for row in rows)))
+
+
+def _stop(
+    event: Mapping[str, Any],
+    result: TrialResult,
+    rows: Sequence[Mapping[str, Any]],
+    rescued: set[str],
+    complete: Mapping[str, Curve],
+) -> Stop:
+    trial, epoch = event["trial"], event["epoch"]
+    took = [row["seconds"] for row in rows[:epoch]]
+    left = result.recipe["epochs"] - epoch
+    final = complete[trial].accuracies[-1] if trial in rescued and trial in complete else None
+    seconds = left * sum(took) / len(took) if took else 0.0
+    return Stop(trial, epoch, event["rung"], event["accuracy"], event["cut"], left, seconds, trial in rescued, final)
+
+
+def _rung(epoch: float, judged: Sequence[Mapping[str, Any]], complete: Mapping[str, Curve]) -> Rung:
+    known = [event for event in judged if event["trial"] in complete]
+    both = [(event["accuracy"], complete[event["trial"]].accuracies[-1]) for event in known]
+    there, last = [pair[0] for pair in both], [pair[1] for pair in both]
+    tau = rank_correlation(there, last) if len(both) > 2 else None
+    return Rung(epoch, len(judged), sum(event["stop"] for event in judged), tau, len(both))
+
+
+def _arrivals(curves: Mapping[str, Curve]) -> Iterable[tuple[float, int, str]]:
+    """Give when each trial ends each epoch."""
+    for name, curve in curves.items():
+        for epoch, seconds in enumerate(curve.seconds, start=1):
+            yield seconds, epoch, name
+
+
+def _totals(curves: Iterable[tuple[Curve, int]]) -> tuple[int, float]:
+    parts = [(epochs, curve.seconds[epochs - 1]) for curve, epochs in curves]
+    return sum(epochs for epochs, _ in parts), sum(seconds for _, seconds in parts)

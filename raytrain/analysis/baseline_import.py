@@ -1,0 +1,71 @@
+"""Baselines made of TensorBoard logs."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from raytrain.analysis.baselines import MEASURES, NAME, STUDENT, Baseline, as_csv, baselines_home, curve_of
+from raytrain.analysis.event_files import PATTERN, read_scalars
+from raytrain.errors import DataError, ExperimentError
+from raytrain.runs.tensorboard import TAGS
+
+
+def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
+    """Keep the curves of TensorBoard logs as a baseline: each folder with event files under `folder` is one.
+
+    Tags are those that raytrain writes, too: Loss/Training, Loss/Test, Accuracy/Train, Accuracy/Test. Accuracies of
+    a log in which one is above 1 are taken for per cent; steps that begin with 0 are counted from 1.
+
+    Args:
+        folder: Where the event files are, at any depth.
+        name: Of the baseline.
+        force: Whether it may take the place of one that is there.
+
+    Raises:
+        ExperimentError: The name is not possible, or taken.
+        DataError: There are no event files, none has such a tag, or one is damaged.
+    """
+    if not NAME.fullmatch(name) or name == STUDENT:
+        raise ExperimentError(
+            f"--name {name}: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, and not "
+            f"{STUDENT!r}, which is built in"
+        )
+    target = baselines_home() / f"{name}.csv"
+    if target.exists() and not force:
+        raise ExperimentError(f"there is a baseline {name!r}; choose another --name, or replace it with --force")
+    logs: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob(PATTERN)):
+        within = path.parent.relative_to(folder).as_posix().removesuffix("/tb")  # raytrain's own are in TRIAL/tb
+        logs[folder.resolve().name if within == "." else within].append(path)
+    if not logs:
+        raise DataError(f"{folder}: there is no TensorBoard event file in it ({PATTERN}); name the folder of the logs")
+    read = {curve: _logged(paths) for curve, paths in logs.items()}
+    curves = [curve_of(curve, by_epoch) for curve, by_epoch in read.items() if by_epoch]
+    if not curves:
+        wanted = [tag for tag, field in TAGS.items() if field in MEASURES]
+        raise DataError(f"{folder}: none of its event files has a tag of {', '.join(wanted)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(as_csv(curves), encoding="utf-8")
+    return Baseline(name, tuple(curves))
+
+
+def _logged(paths: Iterable[Path]) -> dict[int, dict[str, float | None]]:
+    """Return what the event files of one run say, by epoch; of two values for a step the later one counts."""
+    scalars = sorted((one for path in paths for one in read_scalars(path)), key=lambda one: one.wall_time)
+    ours = [(TAGS[one.tag], one) for one in scalars if TAGS.get(one.tag) in MEASURES]
+    if not ours:
+        return {}
+    start = ours[0][1].wall_time
+    counted_from = min(one.step for _, one in ours)
+    by_epoch: dict[int, dict[str, float | None]] = defaultdict(dict)
+    for measure, one in ours:
+        values = by_epoch[one.step + (1 if counted_from == 0 else 0)]
+        values[measure] = one.value
+        values["elapsed_s"] = round(one.wall_time - start, 3)
+    for measure in ("train_accuracy", "test_accuracy"):
+        known = [value for values in by_epoch.values() if (value := values.get(measure)) is not None]
+        if known and max(known) > 1:
+            for values in by_epoch.values():
+                if (value := values.get(measure)) is not None:
+                    values[measure] = value / 100
+    return by_epoch

@@ -1,0 +1,59 @@
+"""The `raytrain` command. Commands read options, call one function and print; torch and Ray are imported in them."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from raytrain import __version__
+from raytrain.cli import analysis, baseline, cluster, data, doctor, model, plan, report, results, run
+from raytrain.errors import RayLostError, RaytrainError
+from raytrain.execution.interruption import exit_code
+
+
+class _Commands(TyperGroup):
+    """Ends a command with one message and its exit code where raytrain raised on purpose."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RayLostError as error:
+            from raytrain.cli.output import leave
+
+            typer.echo(f"raytrain: {error}", err=True)
+            leave(error.exit_code)
+        except RaytrainError as error:
+            typer.echo(f"raytrain: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt as interrupt:
+            typer.echo("raytrain: interrupted", err=True)
+            raise typer.Exit(exit_code(interrupt)) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Train, compare and tune image classifiers, on one laptop or a Ray cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for commands in (
+    *(run, plan, results, report, analysis, baseline),
+    *(model, cluster, doctor, data),
+):
+    commands.add_commands(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"raytrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""

@@ -1,0 +1,48 @@
+"""`raytrain doctor`: whether trials can run here, or on a cluster."""
+
+from typing import Annotated
+
+import typer
+
+from raytrain.cli.options import Address, Json, Local, Out
+from raytrain.errors import PreflightError
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `doctor` to the application."""
+    app.command()(doctor)
+
+
+def doctor(
+    out: Out = "runs",
+    dataset: Annotated[str, typer.Option(help="A name, folder or URI.")] = "digits",
+    address: Address = None,
+    local: Local = False,
+    json: Json = False,
+) -> None:
+    """Check what trials need: versions, device, storage, disk, data and Ray; say what to do about what is missing."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from raytrain.training.doctor import Check, check_machine
+
+    checks: list[Check] = []
+
+    def show(check: Check) -> None:
+        checks.append(check)
+        if not json:
+            typer.echo(f"{'✓' if check.ok else '✗'} {check.name}: {check.found}")
+            if check.advice and not check.ok:
+                typer.echo(f"  {check.advice}")
+
+    for check in check_machine(out=out, dataset=dataset):
+        show(check)
+    if not local:
+        from raytrain.ray_backend.preflight import check_ray
+
+        for check in check_ray(address=address, out=out):
+            show(check)
+    if json:
+        typer.echo(dumps([asdict(check) for check in checks]))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(PreflightError.exit_code)

@@ -1,0 +1,150 @@
+"""`raytrain export`, `evaluate` and `predict`: a trained model out of its run, and at work."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raytrain.cli.options import Json, Out
+
+if TYPE_CHECKING:
+    from raytrain.inference.model import Model
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="What export wrote: .pth or .safetensors.")]
+
+
+class Which(StrEnum):
+    """Which weights of a trial are exported."""
+
+    best = "best"
+    last = "last"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `export`, `evaluate` and `predict` to the application."""
+    for command in (export, evaluate, predict):
+        app.command()(command)
+
+
+def export(
+    trial: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN[/TRIAL]",
+            show_default=False,
+            help="A run's name, folder or URI, for the trial that validation chooses; or one of its trials.",
+        ),
+    ],
+    out: Out = "runs",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="model.pth or model.safetensors.  [default: RUN-TRIAL.pth]"),
+    ] = None,
+    which: Annotated[Which, typer.Option(help="Weights of the best validation epoch, or of the last.")] = Which.best,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Write a trial's weights, and a JSON file with its recipe, classes and normalisation."""
+    from raytrain.inference.export import export_trial, find_trial
+    from raytrain.inference.model_file import check_suffix, write_model
+
+    if output:
+        check_suffix(output)
+    folder, result, why = find_trial(trial, out=out)
+    typer.echo(f"{result.trial}: {why}", err=True)
+    description, weights = export_trial(folder, result, which=which.value)
+    path = output or Path(f"{folder.name}-{result.trial.rpartition('-')[2]}.pth")
+    write_model(path, description, weights, force=force)
+    typer.echo(f"{path}")
+    known = "" if description.test_accuracy is None else f", {100 * description.test_accuracy:.2f} % on the test set"
+    typer.echo(f"weights of epoch {description.epoch}{known}; described in {path.with_suffix('.json')}", err=True)
+
+
+def evaluate(
+    model: ModelFile,
+    dataset: Annotated[
+        str | None, typer.Option(help="Another one than the model was trained on.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure a model on the test images of its data set, or of another one with the same classes."""
+    from json import dumps
+
+    from raytrain.data import load
+    from raytrain.inference.model import evaluate_on
+    from raytrain.report.columns import as_text
+    from raytrain.report.table import per_cent
+    from raytrain.training.predictions import class_accuracies
+
+    opened = _open(model)
+    description = opened.description
+    name = dataset or description.recipe["dataset"]
+    images = load(name, image_size=description.recipe["image_size"])
+    measured, predictions = evaluate_on(opened, images, name=name)
+    by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
+    if json:
+        values: dict[str, Any] = {"dataset": name, "images": len(images.test), "precision": description.precision}
+        values |= {"test_loss": measured.loss, "test_accuracy": measured.accuracy}
+        known = {label: share for label, share in zip(description.classes, by_class, strict=True) if share == share}
+        typer.echo(dumps({**values, "classes": known}))
+    else:
+        typer.echo(
+            f"test accuracy {per_cent(measured.accuracy)} %, loss {measured.loss:.4f} on {len(images.test):,} images "
+            f"of {name}, in {description.precision}"
+        )
+        shares = [per_cent(share) if share == share else "–" for share in by_class]
+        typer.echo(as_text({"class": description.classes, "accuracy %": shares}, left={"class"}), nl=False)
+    before = description.test_accuracy
+    if before is not None and images.fingerprint == description.fingerprint and before != measured.accuracy:
+        typer.echo(
+            f"raytrain: its run measured {per_cent(before)} %; another device or number of threads rounds otherwise",
+            err=True,
+        )
+
+
+def predict(
+    model: ModelFile,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of images.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
+    json: Json = False,
+) -> None:
+    """Name the most probable classes of images."""
+    from json import dumps
+
+    import numpy as np
+
+    from raytrain.errors import DataError
+    from raytrain.inference.model import image_files, probabilities, read_image
+    from raytrain.report.columns import as_text
+
+    opened = _open(model)
+    classes, size = opened.description.classes, opened.description.recipe["image_size"]
+    read: dict[Path, Any] = {}
+    failures: list[str] = []
+    for path in image_files(images):
+        try:
+            read[path] = read_image(path, image_size=size)
+        except DataError as error:  # the other images are named all the same
+            failures.append(str(error))
+    shares = probabilities(opened, np.stack(list(read.values()))) if read else np.empty((0, len(classes)))
+    order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+    named = [[(classes[label], float(row[label])) for label in best] for row, best in zip(shares, order, strict=True)]
+    if json:
+        said = [[{"class": label, "probability": share} for label, share in found] for found in named]
+        typer.echo(dumps([{"image": str(path), "classes": one} for path, one in zip(read, said, strict=True)]))
+    elif named:
+        cells = [[f"{label} {100 * share:.1f} %" for label, share in found] for found in named]
+        columns = {f"{place + 1}": [row[place] for row in cells] for place in range(len(cells[0]))}
+        typer.echo(as_text({"image": list(map(str, read)), **columns}, left={"image", *columns}), nl=False)
+    for failure in failures:
+        typer.echo(f"raytrain: {failure}", err=True)
+    if failures:
+        raise typer.Exit(DataError.exit_code)
+
+
+def _open(path: Path) -> "Model":
+    from raytrain.inference.model import build
+    from raytrain.inference.model_file import read_model
+    from raytrain.training.devices import choose_device
+
+    return build(*read_model(path), device=choose_device())

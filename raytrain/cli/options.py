@@ -1,0 +1,134 @@
+"""Options that several commands share, and what they change in an experiment."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raytrain.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from raytrain.experiment.experiment import Experiment
+
+
+class Format(StrEnum):
+    """How `results` writes."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="EXPERIMENT.yaml",
+        show_default=False,
+        help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Set a recipe field; fixes the axis if the grid has one. Repeatable.",
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the run folder.  [default: the experiment's name]")]
+Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Where run folders are.")]
+Address = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]"),
+]
+Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial once with each seed.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; a fraction packs several trials on one.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at one time.")]
+NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to the end.")]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start anew.")]
+TrialTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help="How long a trial may show no progress before its process is taken to hang and started again.",
+    ),
+]
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a time such as 90m, 8h or 1.5d; a bare number is seconds.
+
+    Raises:
+        ExperimentError: It is no time.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if not found or float(found[1]) == 0:
+        raise ExperimentError(f"--time-limit: {text!r} is no time; give a number and s, m, h or d, such as 90m or 8h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        parser=seconds_of,
+        metavar="TIME",
+        show_default=False,
+        help="End in good order after this long, such as 90m or 8h, with exit code 8; the same command goes on.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
+
+
+def changes_of(
+    name: str | None,
+    *,
+    workers: int | None,
+    gpus: float | None,
+    seeds: str | None = None,
+    max_concurrent: int | None = None,
+    no_asha: bool = False,
+) -> dict[str, Any]:
+    """Return the top-level keys of an experiment that options set; `resources` is merged with the file's."""
+    changes: dict[str, Any] = {"name": name} if name is not None else {}
+    resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
+    changes["resources"] = {key: value for key, value in resources.items() if value is not None}
+    if no_asha:
+        changes["asha"] = None
+    if seeds is not None:
+        try:
+            changes["seeds"] = [int(seed) for seed in seeds.split(",")]
+        except ValueError:
+            raise ExperimentError(
+                f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2"
+            ) from None
+    return changes
+
+
+def experiment_of(path: Path | None, assignments: list[str] | None, changes: dict[str, Any]) -> "Experiment":
+    """Return the experiment that a command is about.
+
+    Args:
+        path: A file, or the name of a shipped experiment; None is the default recipe.
+        assignments: Those of `--set`.
+        changes: As `changes_of` returns them.
+
+    Raises:
+        ExperimentError: It is invalid.
+    """
+    from raytrain.experiment.reading import default_experiment, parse_overrides, read_experiment
+    from raytrain.experiment.shipped import SHIPPED, shipped_experiment
+
+    overrides = parse_overrides(assignments or [])
+    if path is None:
+        return default_experiment("train", overrides=overrides, changes=changes)
+    if str(path) in SHIPPED and not path.is_file():
+        path = shipped_experiment(str(path))
+    return read_experiment(path, overrides=overrides, changes=changes)

@@ -1,0 +1,69 @@
+"""`raytrain plan`: what a run will take, before it starts."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from raytrain.cli.options import (
+    Address,
+    ExperimentFile,
+    Gpus,
+    Json,
+    Local,
+    MaxConcurrent,
+    Name,
+    NoAsha,
+    Out,
+    Seeds,
+    Set,
+    Workers,
+    changes_of,
+    experiment_of,
+)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `plan` to the application."""
+    app.command()(plan)
+
+
+def plan(
+    experiment: ExperimentFile = None,
+    set_: Set = None,
+    name: Name = None,
+    out: Out = "runs",
+    address: Address = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    gpus: Gpus = None,
+    max_concurrent: MaxConcurrent = None,
+    no_asha: NoAsha = False,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="DOLLARS", show_default=False, help="Of an hour of a GPU, or of a core where there is none."
+        ),
+    ] = None,
+    local: Local = False,
+    json: Json = False,
+) -> None:
+    """Say what compare or tune will take, by training a few batches of each kind of trial; writes no run folder.
+
+    It may download data, and have nodes of an autoscaling cluster start. For train, add --no-asha.
+    """
+    import sys
+    from json import dumps
+
+    from raytrain.cli.plan_text import plan_text
+    from raytrain.execution.plan import make_plan
+
+    logging.basicConfig(level=logging.WARNING, format="raytrain: %(message)s", stream=sys.stderr)
+    changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    made = make_plan(experiment_of(experiment, set_, changes), out=out, address=address, local=local)
+    if made is None:
+        typer.echo(dumps({"trials": 0}) if json else "All trials have ended; the run would train nothing.")
+    elif json:
+        typer.echo(dumps(made.as_dict(price=price)))
+    else:
+        typer.echo(plan_text(made, price=price), nl=False)

@@ -1,0 +1,73 @@
+"""`raytrain results`: what came of runs, without a cluster and without training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raytrain.cli.options import Format, Json, Out
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `results` to the application."""
+    app.command()(results)
+
+
+def results(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", show_default=False, help="Names, folders or URIs. None: list the runs."),
+    ] = None,
+    out: Out = "runs",
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.table,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Order by a recipe field or a measure.", show_default=False)
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.", show_default=False)] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Only these columns.", show_default=False)
+    ] = None,
+    assert_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--assert",
+            metavar="'NAME >= NUMBER'",
+            help="End with 9 unless this holds, such as 'test_accuracy >= 0.9'. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME_OR_CSV", help="Rows to show below, such as student.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the ranked results of runs, or the names of the runs there are. Several runs are ranked together."""
+    from raytrain.runs.results import list_runs, open_run
+
+    if not runs:
+        if names := list_runs(out):
+            typer.echo("\n".join(names))
+        else:
+            typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
+        return
+    from raytrain.analysis.assertion import broken
+    from raytrain.analysis.baselines import open_baseline
+    from raytrain.analysis.comparison import beside
+    from raytrain.analysis.ranking import arranged, rank_runs
+    from raytrain.cli.output import write_results
+
+    ranking = rank_runs({name: open_run(name, out=out) for name in runs})
+    failures = [failure for claim in assert_ or [] if (failure := broken(claim, ranking))]
+    chosen = [name.strip() for name in columns.split(",")] if columns else []
+    shown = arranged(ranking, by=sort, most=top)
+    if baseline:
+        shown = beside(shown, open_baseline(baseline))
+    write_results(shown, Format.json if json else format_, output, chosen=chosen)
+    for failure in failures:
+        typer.echo(f"raytrain: does not hold: {failure}", err=True)
+    if failures:
+        raise typer.Exit(9)

@@ -1,0 +1,115 @@
+"""What a command takes along to a cluster: its experiment file, files of the user's, and raytrain itself."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from raytrain.errors import PreflightError
+from raytrain.experiment.shipped import SHIPPED_FILES, shipped_file
+from raytrain.runs.provenance import PACKED, describe_code
+
+MAX_BYTES = 500 * 2**20
+"""Ray's dashboard takes packages below 512 MiB."""
+IGNORE_FILES = (".gitignore", ".rayignore")
+LARGEST = 5
+"""Files that are named when a package is too large."""
+
+
+@dataclass
+class Package:
+    """A folder in which a command runs on a cluster as it does here.
+
+    Attributes:
+        folder: Where it is put together; the working directory of the command over there.
+        sizes: Bytes of each file in it, by its path relative to `folder`.
+    """
+
+    folder: Path
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def add_raytrain(self) -> None:
+        """Add this very version of raytrain, its shipped experiments, and where the code comes from."""
+        package = Path(str(files("raytrain")))
+        self._copy(package, "raytrain", only=(".py", ".typed", ".yaml", ".html", ".css", ".js"))
+        for name in SHIPPED_FILES:
+            self._add(shipped_file(name), f"raytrain/_experiments/{name}")
+        code = self.folder / "raytrain" / PACKED
+        code.write_text(json.dumps(describe_code()))
+        self.sizes[f"raytrain/{PACKED}"] = code.stat().st_size
+
+    def add(self, path: Path) -> None:
+        """Add a file or a folder, less what its .gitignore and .rayignore leave out, under `name_there`.
+
+        Raises:
+            PreflightError: It is not there.
+        """
+        if path.is_dir():
+            self._copy(path, name_there(path))
+        elif path.is_file():
+            self._add(path, name_there(path))
+        else:
+            raise PreflightError(f"{path}: there is no such file or folder to send; check the path")
+
+    def check_size(self) -> None:
+        """Refuse what a cluster would refuse.
+
+        Raises:
+            PreflightError: It is too large; the largest files are named.
+        """
+        total = sum(self.sizes.values())
+        if total > MAX_BYTES:
+            largest = sorted(self.sizes.items(), key=lambda item: -item[1])[:LARGEST]
+            raise PreflightError(
+                f"{total / 2**20:.0f} MiB are too much to send with a job (at most {MAX_BYTES / 2**20:.0f}): "
+                + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in largest)
+                + ".\nPut data where the cluster can read it (s3://, a shared file system) and name that, "
+                "or leave files out with a .rayignore."
+            )
+
+    def __str__(self) -> str:
+        return f"{len(self.sizes)} files, {sum(self.sizes.values()) / 2**20:.1f} MiB"
+
+    def _copy(self, source: Path, there: str, *, only: tuple[str, ...] = ()) -> None:
+        for path in _kept(source):
+            if not only or path.suffix in only:
+                self._add(source / path, f"{there}/{path.as_posix()}")
+
+    def _add(self, source: Path, there: str) -> None:
+        target = self.folder / there
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        self.sizes[there] = target.stat().st_size
+
+
+def _kept(folder: Path) -> Iterator[Path]:
+    """Give the files in `folder`, relative to it, that its ignore files leave."""
+    ignored = GitIgnoreSpec.from_lines(["__pycache__/", ".git/", *_lines(folder / name for name in IGNORE_FILES)])
+    for parent, folders, names in os.walk(folder):
+        here = Path(parent).relative_to(folder)
+        folders[:] = sorted(name for name in folders if not ignored.match_file(f"{(here / name).as_posix()}/"))
+        yield from (here / name for name in sorted(names) if not ignored.match_file((here / name).as_posix()))
+
+
+def _lines(files: Iterable[Path]) -> Iterator[str]:
+    for file in files:
+        if file.is_file():
+            yield from file.read_text(encoding="utf-8").splitlines()
+
+
+def name_there(path: Path) -> str:
+    """Return what a path is called in a package: the same if it is relative and inside the current directory."""
+    inside = not path.is_absolute() and ".." not in path.parts
+    return path.as_posix() if inside else path.name
+
+
+def with_path(arguments: Sequence[str], path: Path) -> list[str]:
+    """Return `arguments` with `path` as it is called in a package, as a word of its own or after an option's `=`."""
+    here, there = str(path), name_there(path)
+    renamed = {here: there, f"--grid={here}": f"--grid={there}"}
+    return [renamed.get(word, word) for word in arguments]

@@ -1,0 +1,123 @@
+"""A command on its way to a cluster and its run folder on the way back."""
+
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raytrain.cluster.package import Package, with_path
+from raytrain.cluster.pull import pull
+from raytrain.cluster.transfer import unpack
+from raytrain.errors import JobError, RaytrainError
+from raytrain.storage.folder import Folder
+
+if TYPE_CHECKING:
+    from raytrain.cluster.jobs import Job, Jobs
+    from raytrain.experiment.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A command that is to run on a cluster.
+
+    Attributes:
+        arguments: Its words, without `raytrain`.
+        experiment: What it runs.
+        file: The experiment file it names, or None.
+        send: Files and folders that it takes along.
+        out: Where it says that run folders are to be; None leaves it to the head.
+        job: What the job is called.
+        install: Requirements that the nodes have to install first.
+    """
+
+    arguments: tuple[str, ...]
+    experiment: "Experiment"
+    file: Path | None
+    send: tuple[Path, ...]
+    out: str | None
+    job: str
+    install: tuple[str, ...]
+
+    @contextmanager
+    def package(self) -> Generator[Package]:
+        """Give the folder in which the command runs over there, for as long as the context lasts.
+
+        Raises:
+            PreflightError: It is too large, or something to send is not there.
+        """
+        with tempfile.TemporaryDirectory(prefix="raytrain-") as folder:
+            package = Package(Path(folder))
+            package.add_raytrain()
+            for path in [*self.send, *([self.file] if self.file else [])]:
+                package.add(path)
+            package.check_size()
+            yield package
+
+    def submit(self, jobs: "Jobs", package: Package) -> None:
+        """Start it."""
+        words = self.arguments if self.file is None else with_path(self.arguments, self.file)
+        jobs.submit(words, package, job=self.job, run=self.experiment.name, out=self.out, install=self.install)
+
+
+def follow_home(jobs: "Jobs", submission: Submission, job: "Job", *, out: str, say: Callable[[str], object]) -> None:
+    """Say how a job ended, and bring its run folder home if the head kept it."""
+    if job.exit_code is None and job.status == "FAILED":
+        say(f"the job {job.id} did not run: {job.message.strip()}")
+    if submission.out:
+        say(f"the run folder is {submission.out}/{submission.experiment.name}")
+        return
+    try:
+        folder = fetch(jobs, job.id, out=out)
+    except JobError as error:
+        say(str(error))
+    except RaytrainError as error:
+        say(f"{error}\nTry again with: raytrain pull {job.id}")
+    else:
+        say(f"the run folder came home to {folder}")
+
+
+def fetch(jobs: "Jobs", job: str, *, out: str) -> Path:
+    """Bring the run folder of a job to the folder `out`, from the head's disk or the storage that the nodes share.
+
+    Raises:
+        JobError: The job left none, or another run is in the way.
+        ClusterError: It did not arrive.
+    """
+    run = jobs.get(job).run
+    if not run:
+        raise JobError(f"{job} is no job of raytrain's")
+    folder = Path(out) / run
+    fetched = jobs.fetch(job)
+    if isinstance(fetched, bytes):
+        unpack(fetched, folder)
+        return folder
+    try:
+        pull(Folder.at(fetched), folder)
+    except OSError as error:
+        raise JobError(f"the run folder is {fetched}, which cannot be read from here ({error})") from error
+    return folder
+
+
+def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tuple[Path, dict[str, Any]]:
+    """Bring a run folder here.
+
+    Args:
+        run: Its URI or path, or the name of the job that wrote it.
+        out: Folder of runs to bring it to.
+        address: Of the cluster's dashboard, for a job.
+        insecure: As for `Jobs`.
+
+    Returns:
+        Where it is, and files, bytes ("size") and files that were here already ("unchanged").
+    """
+    if "://" in run or "/" in run:
+        source = Folder.at(run)
+        target = Path(out) / source.name
+        return target, asdict(pull(source, target))
+    from raytrain.cluster.jobs import Jobs
+
+    folder = fetch(Jobs(address, insecure=insecure), run, out=out)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return folder, {"files": len(files), "size": sum(path.stat().st_size for path in files), "unchanged": 0}

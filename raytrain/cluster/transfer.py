@@ -1,0 +1,73 @@
+"""A run folder as one archive: packed on the cluster, unpacked at home.
+
+`python -m raytrain.cluster.transfer FOLDER` is what packs it.
+"""
+
+import base64
+import io
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+from raytrain.errors import JobError
+from raytrain.storage.folder import Folder
+
+BEGIN = "-----BEGIN RUN FOLDER-----\n"
+END = "-----END RUN FOLDER-----"
+MAX_BYTES = 256 * 2**20
+"""Above it, checkpoints stay on the cluster: the archive travels through the job's log."""
+STORED = "The run folder is in shared storage: "
+LINE = 2**16
+"""Characters of base64 per line of that log."""
+
+
+def pack(folder: Path) -> bytes:
+    """Return `folder` as a tar.gz archive; without its checkpoints if it has more than `MAX_BYTES`."""
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    def chosen(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        parts = Path(member.name).parts
+        if ".ray" in parts or ("checkpoint" in parts and total > MAX_BYTES):
+            return None
+        return member
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.add(folder, arcname=".", filter=chosen)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, folder: Path) -> None:
+    """Write an archive of `pack` to `folder`, over what an earlier state of the same run left there.
+
+    Raises:
+        JobError: Another run is there.
+    """
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+        experiment = archive.extractfile("./experiment.yaml")
+        there = Folder.at(folder)
+        if there.exists("experiment.yaml") and experiment and there.read("experiment.yaml") != experiment.read():
+            raise JobError(f"{folder} holds another run; move it away, or choose another --out")
+        arriving = folder.with_name(f".{folder.name}.arriving")
+        shutil.rmtree(arriving, ignore_errors=True)
+        archive.extractall(arriving, filter="data")
+    shutil.copytree(arriving, folder, dirs_exist_ok=True)
+    shutil.rmtree(arriving)
+
+
+def main() -> None:
+    """Print the archive of the folder that the command line names, as text; of one in object storage, where it is."""
+    named = Folder.at(sys.argv[1])
+    if not named.exists("experiment.yaml"):
+        raise SystemExit(f"{named}: there is no run folder")
+    if (folder := named.local_path) is None:
+        sys.stdout.write(f"{STORED}{named}\n")
+        return
+    text = base64.b64encode(pack(folder)).decode()
+    lines = (text[start : start + LINE] + "\n" for start in range(0, len(text), LINE))
+    sys.stdout.writelines([BEGIN, *lines, END + "\n"])
+
+
+if __name__ == "__main__":
+    main()

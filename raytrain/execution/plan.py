@@ -1,0 +1,278 @@
+"""What a run will take, known before it starts: trials, time, GPU or CPU hours, and room for its checkpoints."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from raytrain.execution import stages
+from raytrain.execution.backend import Work, place_of_work
+from raytrain.execution.interruption import Interruption
+from raytrain.execution.run import load_splits, storage_errors_explained
+from raytrain.execution.stages import confirming
+from raytrain.experiment.asha import Rungs
+from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.order import Kind, kind_of, model_size
+from raytrain.experiment.simulation import Lengths, Sweep, best, sweep
+from raytrain.runs.disk_space import checkpoints_bytes
+from raytrain.runs.folder import RunFolder
+from raytrain.storage.folder import Folder, free_bytes
+
+DRAWS = 200
+"""Simulated sweeps where lots decide something."""
+JUDGEMENTS = 40_000
+"""With more trials fewer sweeps are simulated: about as many trials in all."""
+SHARE = 0.9
+"""Of the simulated sweeps, between the low and the high end of a range."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What is expected.
+
+    Attributes:
+        low: One in twenty simulated sweeps came to less.
+        median: Half of them did.
+        high: One in twenty came to more.
+    """
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Range":
+        """Return the range of simulated values."""
+        low, median, high = np.quantile(values, [(1 - SHARE) / 2, 0.5, (1 + SHARE) / 2])
+        return cls(float(low), float(median), float(high))
+
+
+@dataclass(frozen=True)
+class KindPlan:
+    """Trials that take equally long.
+
+    Attributes:
+        recipe: Of one of them.
+        parameters: Trainable numbers of the model.
+        trials: How many.
+        epochs: That each of them has left.
+        epoch_s: Seconds of an epoch.
+        trial_s: Seconds of one of them, run to its end.
+    """
+
+    recipe: dict[str, Any]
+    parameters: int
+    trials: int
+    epochs: int
+    epoch_s: float
+    trial_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take.
+
+    Attributes:
+        name: Of the run.
+        trials: To be run by the next command; what `asha.rescue` and `confirm` add later is in the times only.
+        settled: Trials that an earlier run has settled.
+        placement: What each trial gets and how many run at a time, in words.
+        cpus: Of a slot.
+        gpus: Of a slot.
+        device: On which it was measured.
+        kinds: The trials, the longest first.
+        rungs: Epochs at which ASHA judges.
+        stopped: Trials that ASHA stops.
+        seconds: From the first start to the last end.
+        seconds_unstopped: The same, as the median, with every trial of the search run to its end.
+        slot_hours: Hours in which slots are busy, all of them together.
+        checkpoint_bytes: What checkpoints need at most.
+        free_bytes: What is free there; None for object storage.
+        sweeps: How many were simulated.
+    """
+
+    name: str
+    trials: int
+    settled: int
+    placement: str
+    cpus: int
+    gpus: float
+    device: str
+    kinds: list[KindPlan]
+    rungs: list[float]
+    stopped: Range
+    seconds: Range
+    seconds_unstopped: float
+    slot_hours: Range
+    checkpoint_bytes: int
+    free_bytes: int | None
+    sweeps: int
+
+    def as_dict(self, *, price: float | None = None) -> dict[str, Any]:
+        """Return everything, with the hours of GPUs and cores, and their price if one is given."""
+        per_slot = {"gpu_hours": self.gpus, "cpu_hours": self.cpus}
+        if price is not None:
+            per_slot["dollars"] = price * (self.gpus or self.cpus)
+        hours = asdict(self.slot_hours).items()
+        return asdict(self) | {name: {end: n * each for end, n in hours} for name, each in per_slot.items()}
+
+    def device_hours(self) -> Range:
+        """Return the hours of GPUs, or of cores where there is no GPU."""
+        each = self.gpus or self.cpus
+        return Range(self.slot_hours.low * each, self.slot_hours.median * each, self.slot_hours.high * each)
+
+
+def make_plan(experiment: Experiment, *, out: str, address: str | None = None, local: bool = False) -> Plan | None:
+    """Return what `experiment`, or what is left of it, will take; None when nothing is left.
+
+    A few batches of each kind of trial are trained where trials will run, as many at a time as trials will be.
+
+    Args:
+        experiment: What would be run.
+        out: Folder or URI in which the run folder is, or would be.
+        address: Of a Ray cluster; None starts one on this machine.
+        local: Measure in this process, for runs without Ray.
+
+    Raises:
+        RaytrainError: The run could not start, or one of its trials cannot be trained at all.
+    """
+    trials = experiment.trials()
+    confirm = experiment.confirm
+    splits = load_splits(trials, unsplit_too=confirm is not None and confirm.train_on == "all")
+    folder = Folder.at(out) / experiment.name
+    with storage_errors_explained(folder):
+        folder.names()
+        run = RunFolder.open(folder, experiment, trials)
+        if not run.pending() and not stages.advance(run):
+            return None
+    pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
+    recipes = {kind_of(trial.recipe): trial.recipe for trial in _may_train(run, pending)}
+    interruption = Interruption()
+    with (
+        interruption.handled(),
+        place_of_work(experiment, Work(folder, len(pending)), address=address, local=local) as place,
+    ):
+        interruption.install()
+        paces = dict(zip(recipes, place.measure(list(recipes.values()), splits), strict=True))
+    lengths = Lengths(
+        {kind: pace.epoch_s(recipes[kind], splits[recipes[kind].data_key]) for kind, pace in paces.items()},
+        {kind: pace.end_s(splits[recipes[kind].data_key]) for kind, pace in paces.items()},
+    )
+    rungs = run.rungs()
+    layout = _Layout(lengths, place.concurrent, longest_first=place.longest_first)
+    sweeps = _simulated(run, pending, layout, rungs)
+    parameters = {
+        trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
+    }
+    return Plan(
+        name=experiment.name,
+        trials=len(pending),
+        settled=len(run.progress) - len(pending),
+        placement=place.words,
+        cpus=place.cpus,
+        gpus=place.gpus,
+        device=next(iter(paces.values())).device,
+        kinds=_kinds(pending, parameters, lengths),
+        rungs=sorted(rungs.recorded) if rungs else [],
+        stopped=Range.of([len(one.stopped) for one in sweeps]),
+        seconds=Range.of([one.seconds for one in sweeps]),
+        seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, layout, None)]).median,
+        slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
+        checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in parameters.items()),
+        free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
+        sweeps=len(sweeps),
+    )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How trials are laid on slots."""
+
+    lengths: Lengths
+    slots: int
+    longest_first: bool
+
+    def sweep(self, trials: Mapping[Trial, int], **judging: Any) -> Sweep:
+        return sweep(trials, self.lengths, slots=self.slots, longest_first=self.longest_first, **judging)
+
+
+def _may_train(run: RunFolder, pending: Mapping[Trial, int]) -> list[Trial]:
+    """Return the trials that are pending, and those that later stages may choose."""
+    asha, confirm = run.experiment.asha, run.experiment.confirm
+    searched = [progress.trial for progress in run.progress.values() if progress.stage != "confirm"]
+    later = list(pending)
+    if asha and asha.rescue and run.stage == "search":
+        later += searched
+    if confirm and run.stage != "confirm":
+        later += [confirming(trial.recipe, confirm)[0] for trial in searched]  # its seed does not matter
+    return later
+
+
+def _simulated(run: RunFolder, pending: Mapping[Trial, int], layout: _Layout, rungs: Rungs | None) -> list[Sweep]:
+    """Return simulated sweeps; one where nothing is left to chance."""
+    chance = rungs or (run.experiment.confirm and run.stage != "confirm")
+    draws = max(1, min(DRAWS, JUDGEMENTS // len(run.progress))) if chance else 1
+    draw = np.random.default_rng(0)
+    everything = [progress.trial for progress in run.progress.values()]
+    return [
+        _all_stages(
+            run, pending, layout, rungs, dict(zip(everything, draw.random(len(everything)).tolist(), strict=True))
+        )
+        for _ in range(draws)
+    ]
+
+
+def _all_stages(
+    run: RunFolder,
+    pending: Mapping[Trial, int],
+    layout: _Layout,
+    rungs: Rungs | None,
+    quality: Mapping[Trial, float],
+) -> Sweep:
+    """Return a sweep with what follows it: stopped trials that are rescued, the best that are trained again."""
+    asha, confirm = run.experiment.asha, run.experiment.confirm
+    total = layout.sweep(pending, rungs=rungs, quality=quality)
+    before = {progress.trial: progress for progress in run.progress.values() if progress.stage != "confirm"}
+    stopped = {trial: progress.epoch for trial, progress in before.items() if progress.status == "stopped"}
+    finished = [trial for trial, progress in before.items() if progress.status == "finished"]
+    if asha and run.stage == "search":
+        stopped |= total.stopped
+        rescued = best(list(stopped), quality, count=asha.rescue)
+        _add(total, layout.sweep({trial: stopped[trial] for trial in rescued}))
+    if confirm and run.stage != "confirm":
+        chosen = best(_one_seed_each([*finished, *total.finished]), quality, count=confirm.top)
+        _add(total, layout.sweep({again: 0 for trial in chosen for again in confirming(trial.recipe, confirm)}))
+    return total
+
+
+def _add(total: Sweep, stage: Sweep) -> None:
+    total.seconds += stage.seconds
+    total.busy_s += stage.busy_s
+    total.finished += stage.finished
+
+
+def _one_seed_each(trials: Sequence[Trial]) -> list[Trial]:
+    return list({trial.recipe.replace(seed=0): trial for trial in trials}.values())
+
+
+def _kinds(pending: Mapping[Trial, int], parameters: Mapping[Trial, int], lengths: Lengths) -> list[KindPlan]:
+    counts: Counter[tuple[Kind, int]] = Counter()
+    examples: dict[tuple[Kind, int], Trial] = {}
+    for trial, epoch in pending.items():
+        key = (kind_of(trial.recipe), trial.recipe.epochs - epoch)
+        counts[key] += 1
+        examples[key] = trial
+    kinds = [
+        KindPlan(
+            recipe=trial.recipe.model_dump(mode="json"),
+            parameters=parameters[trial],
+            trials=counts[kind, epochs],
+            epochs=epochs,
+            epoch_s=lengths.epoch_s[kind],
+            trial_s=lengths.seconds(trial, after=trial.recipe.epochs - epochs, to=trial.recipe.epochs),
+        )
+        for (kind, epochs), trial in examples.items()
+    ]
+    return sorted(kinds, key=lambda kind: -kind.trial_s)

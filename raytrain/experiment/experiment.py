@@ -1,0 +1,297 @@
+"""Experiment: a recipe, what varies, and how to run it; `trials()` are the complete recipes."""
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from raytrain.errors import ExperimentError
+from raytrain.training.recipe import Recipe, as_tuple
+
+MAX_TRIALS = 10_000
+MAX_WORKERS = 4096
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Asha(_Section):
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), in its stopping form."""
+
+    grace_period: Annotated[int | float, Field(gt=0)] = 0.25
+    """First rung, the paper's r: no trial is stopped earlier. Epochs, or below 1 a share of them."""
+    reduction_factor: Annotated[int | float, Field(gt=1)] = 3
+    """The paper's eta: at each rung about 1 in eta goes on; rungs are eta times further apart each."""
+    rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
+    """Stopped trials, the best ones, that run to their end after the others: what stopping missed is then measured."""
+
+    @field_validator("grace_period")
+    @classmethod
+    def _whole_epochs(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError(f"{value:g} epochs is not a whole number; give whole epochs, or a share below 1")
+        return value
+
+    def first_rung(self, epochs: int) -> int:
+        """Return the epoch of the first rung for trials of `epochs` epochs."""
+        return math.ceil(self.grace_period * epochs) if self.grace_period < 1 else int(self.grace_period)
+
+
+def _range(value: object) -> object:
+    """Refuse a list of workers that is no range; anything else is pydantic's to judge."""
+    if isinstance(value, list | tuple):
+        bounds: list[Any] = list(value)
+        whole = len(bounds) == 2 and all(type(bound) is int for bound in bounds)
+        if not whole or not 1 <= bounds[0] <= bounds[1] <= MAX_WORKERS:
+            raise ValueError(
+                f"{bounds} is no range of workers; give the fewest and the most of 1 to {MAX_WORKERS}, such as [1, 4]"
+            )
+    return as_tuple(value)
+
+
+class Confirm(_Section):
+    """The best configurations of a search are trained again with fresh seeds, without early stopping, and ranked.
+
+    The best of many is flattered by having been chosen: its validation accuracy, and with few test images its test
+    accuracy too, are higher than it deserves. Fresh seeds are not.
+    """
+
+    top: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 3
+    """How many configurations, by mean validation accuracy."""
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (1, 2, 3)
+    """Each is trained once with each; none of them may be a seed of the search."""
+    train_on: Literal["train", "all"] = "train"
+    """all: on the validation images too; accuracies are then those of the last epoch."""
+
+
+class Resources(_Section):
+    """What one trial runs on. `auto` is derived from the machine or cluster that is there."""
+
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Annotated[tuple[int, int], BeforeValidator(_range)] = 1
+    """Processes that train one trial together, each on its share of every batch. [1, 4] is elastic: as many of these
+    as the cluster has room for, and when nodes come or go the trial goes on from its checkpoint with more or fewer."""
+    gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    """GPUs per worker; a fraction packs several trials on one GPU. auto: 1 where there are GPUs, else 0."""
+    cpus_per_worker: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """CPU cores per worker, which is also its number of threads. auto: all cores, divided among the trials."""
+    max_concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Most trials at one time. auto: as many as fit."""
+    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """The GPU that each worker must have, as Ray calls it: T4, L4, A10G, A100, H100, ..."""
+    custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """Resources of the cluster's own, such as `bigmem: 1`, that each worker takes from its node."""
+
+    @property
+    def fewest_workers(self) -> int:
+        """The number of workers that a trial does not run without."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """The number of workers that a trial never exceeds."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One complete recipe to train.
+
+    Attributes:
+        id: Readable, and ending in the recipe's digest; also the name of the trial's folder.
+        recipe: What to train.
+    """
+
+    id: str
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Trial":
+        """Return the trial of `recipe`; the same recipe has the same id in every experiment."""
+        lr = f"{recipe.lr:g}".replace("+", "")
+        parts = (recipe.arch, recipe.optimizer, f"lr{lr}", recipe.schedule, f"s{recipe.seed}", recipe.digest)
+        return cls("-".join(parts), recipe)
+
+
+class Experiment(_Section):
+    """What a YAML file under `experiments/` says, with every default filled in."""
+
+    name: str
+    """Name of the run folder."""
+    recipe: Recipe = Recipe()
+    """What all trials share."""
+    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_tuple)]] = {}
+    """Values per recipe field; their cross product is tried."""
+    exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
+    """Combinations left out: a trial that matches every field of an entry; a list matches any of its values."""
+    include: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
+    """Further trials, each as changes to `recipe`."""
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple)] | None = None
+    """Every trial is run once with each; absent means the recipe's own seed."""
+    asha: Asha | None = None
+    """Early stopping; absent means that every trial runs to the end."""
+    confirm: Confirm | None = None
+    """The best configurations are trained again with fresh seeds after the search; absent means that they are not."""
+    resources: Resources = Resources()
+    """What one trial runs on."""
+
+    @field_validator("name")
+    @classmethod
+    def _safe_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(
+                f"{value[:80]!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' or '-', "
+                "starting with a letter or digit"
+            )
+        return value
+
+    @field_validator("grid")
+    @classmethod
+    def _axes_have_values(cls, value: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for axis, values in value.items():
+            if not values:
+                raise ValueError(f"the axis {axis!r} is empty; give it at least one value, or remove it")
+            if axis == "seed":
+                raise ValueError("'seed' is not a grid axis; list seeds under `seeds:`, beside grid")
+        return value
+
+    @field_validator("exclude", "include")
+    @classmethod
+    def _entries_name_no_seed(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        if any("seed" in entry for entry in value):
+            raise ValueError("'seed' cannot be in an entry: every trial is run with each of `seeds:`; list seeds there")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError(f"{list(value)} names a seed twice; list each seed once")
+        if value == ():
+            raise ValueError("the list is empty; give at least one seed, or remove it")
+        return value
+
+    @model_validator(mode="after")
+    def _asha_can_judge(self) -> Self:
+        if self.asha and self.recipe.val_size == 0 and "val_size" not in self.grid:
+            raise ValueError(
+                "asha stops trials by validation accuracy, and val_size is 0; "
+                "set val_size, or run without asha (--no-asha)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _confirm_is_fresh(self) -> Self:
+        if not self.confirm:
+            return self
+        searched = self.seeds or (self.recipe.seed,)
+        if used := sorted(set(self.confirm.seeds) & set(searched)):
+            raise ValueError(
+                f"confirm.seeds has {used[0]}, which the search uses too; give seeds that chose nothing, such as "
+                f"{[max((*searched, *self.confirm.seeds)) + 1 + n for n in range(len(self.confirm.seeds))]}"
+            )
+        if self.recipe.val_size == 0 and "val_size" not in self.grid:
+            raise ValueError(
+                "confirm chooses by validation accuracy, and val_size is 0; set val_size, or remove confirm"
+            )
+        return self
+
+    def replace(self, **changes: Any) -> "Experiment":
+        """Return this experiment with `changes`, validated as a new one is."""
+        return Experiment.model_validate({**self.model_dump(), **changes})
+
+    def trials(self) -> list[Trial]:
+        """Return the trials in listed order, each recipe once.
+
+        Raises:
+            ExperimentError: A combination is invalid, nothing is left, or there are more than `MAX_TRIALS`.
+        """
+        seeds = self.seeds or (self.recipe.seed,)
+        count = (math.prod(len(values) for values in self.grid.values()) + len(self.include)) * len(seeds)
+        if count > MAX_TRIALS:
+            raise ExperimentError(
+                f"the grid has {count:,} trials, more than the {MAX_TRIALS:,} allowed; remove values or axes"
+            )
+        combinations = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        recipes = [
+            recipe
+            for recipe in map(self._recipe, combinations)
+            if not any(_matches(recipe, entry) for entry in self.exclude)
+        ]
+        # With no grid the product is the recipe itself: `include` alone then means the listed trials alone.
+        if self.include and not self.grid:
+            recipes = []
+        recipes += map(self._recipe, self.include)
+        if not recipes:
+            raise ExperimentError(f"`exclude` leaves no trial of {len(combinations)}; remove an entry")
+        seeded = [recipe.replace(seed=seed) for seed in seeds for recipe in recipes]
+        trials = list({recipe.digest: Trial.of(recipe) for recipe in seeded}.values())
+        self._refuse_what_cannot_run(trials)
+        return trials
+
+    def _refuse_what_cannot_run(self, trials: list[Trial]) -> None:
+        workers = self.resources.most_workers
+        smallest = min(trial.recipe.batch_size for trial in trials)
+        if smallest < workers:
+            raise ExperimentError(
+                f"batch_size {smallest} is less than one image for each of {workers} workers; "
+                f"give at least {workers}, or fewer workers"
+            )
+        if self.asha and any(trial.recipe.val_size == 0 for trial in trials):
+            raise ExperimentError(
+                "asha stops trials by validation accuracy, and val_size is 0 in some trials; "
+                "set val_size, or run without asha (--no-asha)"
+            )
+        longest = max(trial.recipe.epochs for trial in trials)
+        if self.asha and self.asha.first_rung(longest) > longest:
+            raise ExperimentError(
+                f"asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
+                f"{longest}; lower it, or give a share below 1"
+            )
+
+    def _recipe(self, changes: Mapping[str, Any]) -> Recipe:
+        try:
+            return self.recipe.replace(**changes)
+        except ValidationError as error:
+            raise CombinationError(dict(changes), error) from error
+
+
+class CombinationError(ExperimentError):
+    """A combination of the grid, or an entry of `include`, is no valid recipe."""
+
+    def __init__(self, changes: dict[str, Any], cause: ValidationError) -> None:
+        self.changes = changes
+        self.cause = cause
+        first = cause.errors()[0]
+        super().__init__(f"{changes}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip())
+
+
+def _matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:
+    return all(_equals_any(getattr(recipe, field), wanted) for field, wanted in entry.items())
+
+
+def _equals_any(value: object, wanted: object) -> bool:
+    if isinstance(value, tuple):  # `augment` is itself a list: [crop] is a value, [[crop], []] are two
+        several = isinstance(wanted, list) and any(isinstance(item, list) for item in wanted)
+        options: list[Any] = wanted if several else [wanted]  # pyright: ignore[reportAssignmentType]
+        return any(list(value) == list(option) for option in options if isinstance(option, list | tuple))
+    if isinstance(wanted, list | tuple):
+        return value in wanted
+    return value == wanted

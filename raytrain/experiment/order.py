@@ -1,0 +1,130 @@
+"""What trials will cost, and in which order they start: the longest first.
+
+Before anything has run a trial's time is taken to be in proportion to its floating-point operations; from the first
+epoch on, to what epochs like its own took.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from statistics import median
+
+from raytrain.experiment.experiment import Trial
+from raytrain.training.recipe import Recipe
+
+Kind = tuple[object, ...]
+"""What epochs of equal length have in common."""
+
+DECIDE_THE_TIME = (
+    "arch",
+    "width",
+    "dataset",
+    "image_size",
+    "val_size",
+    "augment",
+    "mix",
+    "batch_size",
+    "optimizer",
+    "precision",
+    "channels_last",
+    "compile",
+    "track_test",
+    "ema_decay",
+)
+"""Fields of a recipe."""
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What a model is to compute.
+
+    Attributes:
+        parameters: Trainable numbers.
+        forward_flops: Floating-point operations of the forward pass of one image.
+    """
+
+    parameters: int
+    forward_flops: int
+
+
+def model_size(recipe: Recipe, num_classes: int) -> ModelSize:
+    """Return the size of a recipe's model, without building its weights."""
+    return _model_size(recipe.arch, recipe.width, recipe.image_size, num_classes)
+
+
+@cache
+def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> ModelSize:
+    import torch
+
+    from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
+
+    with torch.device("meta"):
+        model = ARCHITECTURES[arch](num_classes, width=width)
+    return ModelSize(parameter_count(model), forward_flops(model, image_size))
+
+
+def kind_of(recipe: Recipe) -> Kind:
+    """Return what `recipe` has in common with those whose epochs take as long."""
+    return tuple(getattr(recipe, field) for field in DECIDE_THE_TIME)
+
+
+class Costs:
+    """Expected seconds of an epoch, by kind of trial.
+
+    Args:
+        flops: Of an epoch, by kind: known before anything has run.
+    """
+
+    def __init__(self, flops: Mapping[Kind, float]) -> None:
+        self._flops = dict(flops)
+        self._seconds: dict[Kind, float] = {}
+        self._epochs: dict[Kind, int] = {}
+
+    def took(self, kind: Kind, seconds: float, *, epochs: int = 1) -> None:
+        """Learn how long epochs of a kind took."""
+        self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
+        self._epochs[kind] = self._epochs.get(kind, 0) + epochs
+
+    def epoch_seconds(self, kind: Kind) -> float:
+        """Return what an epoch takes: as measured, else by its operations at the speed of the other kinds.
+
+        While nothing has been measured the speed is taken to be one operation per second: the order is right, the
+        number is not.
+        """
+        if self._epochs.get(kind):
+            return self._seconds[kind] / self._epochs[kind]
+        speeds = [
+            self._seconds[known] / epochs / self._flops[known] for known, epochs in self._epochs.items() if epochs
+        ]
+        return self._flops[kind] * (median(speeds) if speeds else 1.0)
+
+
+class LongestFirst:
+    """The trials that wait, handed out by falling expected time; trials of equal cost in listed order.
+
+    A long trial that starts last runs alone while the other slots are empty (Graham 1969: longest processing time
+    first). Under ASHA the first to arrive at a rung always goes on, so list the best guess first.
+
+    Args:
+        trials: Each with the epochs that it has left.
+        costs: Asked anew for each trial that is handed out, so what was measured meanwhile counts.
+    """
+
+    def __init__(self, trials: Iterable[tuple[Trial, int]], costs: Costs) -> None:
+        self._costs = costs
+        # few kinds, many trials: choosing looks at one entry per kind and length
+        self._waiting: dict[tuple[Kind, int], deque[Trial]] = {}
+        for trial, epochs in trials:
+            self._waiting.setdefault((kind_of(trial.recipe), epochs), deque()).append(trial)
+
+    def next(self) -> Trial | None:
+        """Return the next trial to start, or None when all have been."""
+        if not self._waiting:
+            return None
+        longest = max(self._waiting, key=lambda key: self._costs.epoch_seconds(key[0]) * key[1])
+        trials = self._waiting[longest]
+        trial = trials.popleft()
+        if not trials:
+            del self._waiting[longest]
+        return trial

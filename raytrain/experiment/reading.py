@@ -1,0 +1,227 @@
+"""Experiments read from YAML, with errors that name the file, the line and the nearest valid key."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from raytrain.errors import ExperimentError, RunFolderError
+from raytrain.experiment.experiment import Asha, CombinationError, Experiment, Resources
+from raytrain.experiment.yaml_source import Keys, YamlSource, parse_value, read_yaml
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
+
+
+def read_experiment(
+    path: Path, *, overrides: Mapping[str, Any] | None = None, changes: Mapping[str, Any] | None = None
+) -> Experiment:
+    """Return the experiment in the file at `path`.
+
+    Args:
+        path: A YAML file.
+        overrides: Recipe fields to set; where the grid has such an axis, it keeps this value alone.
+        changes: Other top-level keys to set, such as `name`, `seeds` or `asha`; a mapping is merged.
+
+    Raises:
+        ExperimentError: Anything about the file, the overrides or a resulting trial is invalid.
+    """
+    source = read_yaml(path)
+    _refuse_unknown_keys(source)
+    return _build(source, overrides or {}, {"name": path.stem, **source.values}, changes or {})
+
+
+def read_run(folder: Folder) -> Experiment:
+    """Return the experiment that was run in a run folder.
+
+    Raises:
+        RunFolderError: It cannot be read, is of another version, or the folder has been renamed.
+    """
+    where = f"{folder}/experiment.yaml"
+    try:
+        experiment = Experiment.model_validate(parse_value(folder.read("experiment.yaml").decode(), name=where))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunFolderError(f"{where}: cannot be read, or is of another raytrain version: {reason}") from error
+    if experiment.name != folder.name:
+        raise RunFolderError(f"{folder} is the run {experiment.name!r}, renamed; name it {experiment.name} to go on")
+    return experiment
+
+
+def default_experiment(
+    name: str, *, overrides: Mapping[str, Any] | None = None, changes: Mapping[str, Any] | None = None
+) -> Experiment:
+    """Return the experiment that has one trial, the default recipe with `overrides`."""
+    return _build(YamlSource("", {}, {}), overrides or {}, {"name": name}, changes or {})
+
+
+def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """Return the recipe fields that `field=value` texts set, each value read as YAML.
+
+    Raises:
+        ExperimentError: A text has no `=`, or names no recipe field.
+    """
+    overrides: dict[str, Any] = {}
+    for assignment in assignments:
+        field, equals, text = assignment.partition("=")
+        if not equals:
+            raise ExperimentError(f"--set {assignment}: write it as field=value, for example --set lr=0.05")
+        field = field.strip()
+        if field not in Recipe.model_fields:
+            raise ExperimentError(f"--set {assignment}: {_unknown(field, Recipe.model_fields, 'recipe field')}")
+        plain_text = Recipe.model_fields[field].annotation is str
+        overrides[field] = text.strip() if plain_text else parse_value(text, name=f"--set {assignment}")
+    return overrides
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def _build(
+    source: YamlSource, overrides: Mapping[str, Any], values: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Experiment:
+    try:
+        experiment = Experiment.model_validate(_override(_merged(values, changes), overrides))
+        experiment.trials()
+    except ValidationError as error:
+        raise ExperimentError(_locate(error, source, overrides, changes)) from None
+    except CombinationError as error:
+        raise ExperimentError(_locate_combination(error, source, overrides)) from None
+    except ExperimentError as error:
+        raise ExperimentError(f"{source.name}: {error}" if source.name else str(error)) from None
+    return experiment
+
+
+def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    if not overrides:
+        return values
+    values = dict(values)
+    recipe: Any = values.get("recipe") or {}
+    if isinstance(recipe, dict):
+        values["recipe"] = {**recipe, **overrides}
+    grid = values.get("grid")
+    if isinstance(grid, dict):
+        # an axis of one value, not none: without a grid, `include` alone would be left
+        values["grid"] = {axis: [overrides[axis]] if axis in overrides else listed for axis, listed in grid.items()}
+    if isinstance(values.get("include"), list):
+        values["include"] = [
+            {**entry, **{field: overrides[field] for field in entry if field in overrides}}
+            if isinstance(entry, dict)
+            else entry
+            for entry in values["include"]
+        ]
+    if "seed" in overrides:
+        values.pop("seeds", None)
+    return values
+
+
+def _refuse_unknown_keys(source: YamlSource) -> None:
+    allowed: list[tuple[Keys, Iterable[str], str]] = [
+        ((), Experiment.model_fields, "key"),
+        (("recipe",), Recipe.model_fields, "recipe field"),
+        (("grid",), Recipe.model_fields, "recipe field"),
+        (("asha",), Asha.model_fields, "key of asha"),
+        (("resources",), Resources.model_fields, "key of resources"),
+    ]
+    for section in ("exclude", "include"):
+        entries = source.values.get(section)
+        count = len(entries) if isinstance(entries, list) else 0
+        allowed += [((section, index), Recipe.model_fields, "recipe field") for index in range(count)]
+    for path, names, what in allowed:
+        for key in _mapping_at(source.values, path):
+            if key not in names:
+                raise ExperimentError(f"{source.where((*path, key))}: {_unknown(key, names, what)}")
+
+
+def _mapping_at(values: Any, path: Keys) -> Iterator[str]:
+    for step in path:
+        values = values.get(step) if isinstance(values, dict) else values[step]
+    yield from values if isinstance(values, dict) else ()
+
+
+def _unknown(key: str, names: Iterable[str], what: str) -> str:
+    names = list(names)
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}"
+    return f"unknown {what} {key!r}; {hint}"
+
+
+def _locate(
+    error: ValidationError, source: YamlSource, overrides: Mapping[str, Any], changes: Mapping[str, Any]
+) -> str:
+    first, *others = error.errors(include_url=False)
+    loc = first["loc"]
+    path: Keys = _in_file(loc, source)
+    if first["type"] == "value_error":
+        problem = str(first["msg"]).removeprefix("Value error, ")
+    else:
+        # the members of a union, such as "auto" or a number, are reported one by one
+        same = [first, *(other for other in others if other["loc"][:-1] == first["loc"][:-1] == path)]
+        problem = f"given {_shown(first['input'])}; must be {' or '.join(map(_expected, same))}"
+    field = loc[1] if len(loc) > 1 and loc[0] == "recipe" else None
+    if field in overrides:
+        return f"--set {field}={_shown(overrides[str(field)])}: {problem}"
+    if _set_by(changes, loc):  # an option said it, not the file
+        return f"{'.'.join(map(str, loc[:2]))}: {problem}"
+    where = source.where(path) + ": " if source.name else ""
+    named = ".".join(str(part) for part in path)
+    return f"{where}{named + ': ' if named else ''}{problem}"
+
+
+def _locate_combination(error: CombinationError, source: YamlSource, overrides: Mapping[str, Any]) -> str:
+    loc = error.cause.errors()[0]["loc"]
+    field = str(loc[0]) if loc else ""
+    problem = _locate(error.cause, YamlSource("", {}, {}), overrides, {})
+    for index, value in enumerate(source.values.get("grid", {}).get(field, [])):
+        if field in error.changes and _same(value, error.changes[field]):
+            return f"{source.where(('grid', field, index))}: grid.{field}: {problem.removeprefix(f'{field}: ')}"
+    shown = ", ".join(f"{name}: {_shown(value)}" for name, value in error.changes.items())
+    section: Keys = ("grid",)
+    for index, entry in enumerate(source.values.get("include", [])):
+        if _same(entry, error.changes):
+            section = ("include", index, field)
+    where = f"{source.where(section)}: " if source.name else ""
+    return f"{where}the trial {{{shown}}}: {problem}" if shown else f"{where}{problem}"
+
+
+def _set_by(changes: Mapping[str, Any], loc: tuple[str | int, ...]) -> bool:
+    top = changes.get(str(loc[0])) if loc else None
+    return (len(loc) > 1 and loc[1] in top) if isinstance(top, dict) else top is not None
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other or (type(one) is type(other) and one == other)  # nan is not equal to itself, and 1 is to True
+
+
+_EXPECTED = {
+    "tuple_type": "a list",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "bool_type": "true or false",
+    "string_too_short": "text",
+}
+
+
+def _expected(error: Mapping[str, Any]) -> str:
+    if expected := _EXPECTED.get(error["type"]):
+        return expected
+    return (
+        str(error["msg"]).removeprefix("Input should be ").replace("a valid ", "a ").replace("a integer", "an integer")
+    )
+
+
+def _in_file(path: Keys, source: YamlSource) -> Keys:
+    """Return `path` without the parts that pydantic adds for the members of a union."""
+    longest = [path[:length] for length in range(len(path), 0, -1) if path[:length] in source.positions]
+    return longest[0] if longest else path[:2]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

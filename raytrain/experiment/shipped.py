@@ -1,0 +1,33 @@
+"""The experiments that come with raytrain, in a checkout and in an installed wheel alike."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from raytrain.errors import ExperimentError
+
+SHIPPED = ("best", "compare", "fast", "lr", "quick")
+"""Names that commands take in place of a file; a file of that name goes before."""
+SHIPPED_FILES = (*(f"{name}.yaml" for name in SHIPPED), "student/curves.csv", "student/claims.csv")
+"""What the package needs of experiments/, by its path there."""
+
+
+def shipped_experiment(name: str) -> Path:
+    """Return the path of one of `SHIPPED`.
+
+    Raises:
+        ExperimentError: This installation came without it.
+    """
+    return shipped_file(f"{name}.yaml")
+
+
+def shipped_file(name: str) -> Path:
+    """Return the path of a file that comes with raytrain, by its path in experiments/.
+
+    Raises:
+        ExperimentError: This installation came without it.
+    """
+    package = Path(str(files("raytrain")))
+    for folder in (package / "_experiments", package.parent / "experiments"):
+        if (path := folder / name).is_file():
+            return path
+    raise ExperimentError(f"{name}, which comes with raytrain, is missing; reinstall raytrain, or name another file")

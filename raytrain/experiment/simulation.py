@@ -1,0 +1,136 @@
+"""How long a sweep will take: trials laid on slots, longest first, with ASHA judging accuracies that are drawn.
+
+Nobody knows beforehand which trials are good. Each is given a quality by lot, and is stopped or not by the very rule
+that will stop it; many such sweeps show the range.
+"""
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scipy.stats import rankdata
+
+from raytrain.experiment.asha import Rungs
+from raytrain.experiment.experiment import Trial
+from raytrain.experiment.order import Costs, Kind, LongestFirst, kind_of
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What trials take.
+
+    Attributes:
+        epoch_s: Seconds of an epoch, by kind.
+        end_s: Seconds after the last epoch, by kind.
+    """
+
+    epoch_s: Mapping[Kind, float]
+    end_s: Mapping[Kind, float]
+
+    def seconds(self, trial: Trial, *, after: int, to: int) -> float:
+        """Return what a trial takes from the end of one epoch to that of another."""
+        kind = kind_of(trial.recipe)
+        return (to - after) * self.epoch_s[kind] + (self.end_s[kind] if to == trial.recipe.epochs else 0.0)
+
+
+@dataclass
+class Sweep:
+    """What trials came to in one simulation.
+
+    Attributes:
+        seconds: From the first start to the last end.
+        busy_s: Seconds in which they trained, of all slots together.
+        finished: The trials that ran to their end.
+        stopped: Those that did not, each with its last epoch.
+    """
+
+    seconds: float = 0.0
+    busy_s: float = 0.0
+    finished: list[Trial] = field(default_factory=list[Trial])
+    stopped: dict[Trial, int] = field(default_factory=dict[Trial, int])
+
+
+def sweep(
+    trials: Mapping[Trial, int],
+    lengths: Lengths,
+    *,
+    slots: int,
+    longest_first: bool = True,
+    rungs: Rungs | None = None,
+    quality: Mapping[Trial, float] | None = None,
+) -> Sweep:
+    """Return what training `trials` comes to.
+
+    Args:
+        trials: Each with the epochs that are behind it.
+        lengths: Of all of them.
+        slots: How many run at a time.
+        longest_first: Whether they start in that order, or as listed.
+        rungs: At which they are judged, with the accuracies on record; None lets all of them finish.
+        quality: Of each, in [0, 1]: the share of the others that it is better than.
+    """
+    judged = _by_place(rungs)
+    queue = _longest_first(trials, lengths) if longest_first else iter(trials)
+    result = Sweep()
+    running: list[tuple[float, int, Trial, int]] = []  # when, where, and which trial will be after which epoch
+
+    def run_on(slot: int, trial: Trial | None, epoch: int) -> None:
+        """Have a trial run to where it is judged next, or to its end."""
+        if trial is None:
+            return
+        to = min((epoch_of for epoch_of in _judged_after(rungs) if epoch_of > epoch), default=trial.recipe.epochs)
+        to = min(to, trial.recipe.epochs)
+        seconds = lengths.seconds(trial, after=epoch, to=to)
+        result.busy_s += seconds
+        heapq.heappush(running, (result.seconds + seconds, slot, trial, to))
+
+    def start(slot: int) -> None:
+        trial = next(queue, None)
+        run_on(slot, trial, trials[trial] if trial else 0)
+
+    for slot in range(slots):
+        start(slot)
+    while running:
+        result.seconds, slot, trial, epoch = heapq.heappop(running)
+        if epoch == trial.recipe.epochs:
+            result.finished.append(trial)
+        elif (
+            judged
+            and (decision := judged.judge(trial.id, epoch=epoch, accuracy=(quality or {})[trial]))
+            and decision.stop
+        ):
+            result.stopped[trial] = epoch
+        else:
+            run_on(slot, trial, epoch)
+            continue
+        start(slot)
+    return result
+
+
+def best(trials: Sequence[Trial], quality: Mapping[Trial, float], *, count: int) -> list[Trial]:
+    """Return the trials of the highest quality."""
+    return sorted(trials, key=lambda trial: quality[trial], reverse=True)[:count]
+
+
+def _longest_first(trials: Mapping[Trial, int], lengths: Lengths) -> Iterator[Trial]:
+    costs = Costs({})
+    for kind, seconds in lengths.epoch_s.items():
+        costs.took(kind, seconds)
+    queue = LongestFirst(((trial, trial.recipe.epochs - epoch) for trial, epoch in trials.items()), costs)
+    return iter(queue.next, None)
+
+
+def _judged_after(rungs: Rungs | None) -> list[int]:
+    return [math.ceil(rung) for rung in rungs.recorded] if rungs else []
+
+
+def _by_place(rungs: Rungs | None) -> Rungs | None:
+    """Return rungs with the place of each accuracy among those on record, in [0, 1], instead of the accuracy."""
+    if rungs is None:
+        return None
+    places: dict[float, dict[str, float]] = {}
+    for rung, accuracies in rungs.recorded.items():
+        ranks = rankdata(list(accuracies.values())).tolist()  # from 1; equal ones share the mean
+        places[rung] = {trial: (rank - 0.5) / len(ranks) for trial, rank in zip(accuracies, ranks, strict=True)}
+    return Rungs(rungs.first, rungs.epochs, rungs.reduction_factor, places)

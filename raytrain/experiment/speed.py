@@ -1,0 +1,129 @@
+"""How fast a recipe trains here, found by training a few batches of it."""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from raytrain.data import LabelledImages, Splits
+from raytrain.data.batches import steps_per_epoch
+from raytrain.errors import PreflightError
+from raytrain.training.devices import device_name, prepare
+from raytrain.training.evaluation import TrainingData, evaluate
+from raytrain.training.loop import TrainState, train
+from raytrain.training.outcome import described
+from raytrain.training.recipe import Recipe
+
+BUDGET_S = 3.0
+"""About how long the steps that count may take; one is made in any case, after one that does not count."""
+MOST_STEPS = 50
+MOST_BYTES = 2**28
+"""Of the images that they take."""
+FEW = 1000
+"""Images that are measured with; also how many a training run evaluates at a time."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast trials of one kind go.
+
+    Attributes:
+        step_s: Seconds of an optimizer step, with its batch.
+        evaluated_s: Seconds of evaluating an image.
+        steps: How many steps were measured.
+        device: What on: "cpu", or the name of a GPU.
+    """
+
+    step_s: float
+    evaluated_s: float
+    steps: int
+    device: str
+
+    def epoch_s(self, recipe: Recipe, splits: Splits) -> float:
+        """Return the seconds of an epoch: its steps, and what is evaluated after them."""
+        steps = steps_per_epoch(len(splits.train), batch_size=recipe.batch_size)
+        evaluated = len(splits.val) + (len(splits.test) if recipe.track_test else 0)
+        return steps * self.step_s + evaluated * self.evaluated_s
+
+    def end_s(self, splits: Splits) -> float:
+        """Return the seconds after a trial's last epoch, when its training and test images are evaluated."""
+        return (len(splits.train) + len(splits.test)) * self.evaluated_s
+
+
+def unmeasurable(recipe: Recipe, error: BaseException) -> PreflightError:
+    """Return what to raise when a recipe cannot even be measured."""
+    what = f"{recipe.arch}, width {recipe.width}, batch_size {recipe.batch_size}"
+    return PreflightError(f"a trial cannot be trained here ({what}): {described(error)}")
+
+
+def few(splits: Splits) -> Splits:
+    """Return as many of the images as a measurement needs."""
+    return replace(splits, train=_first(splits.train, FEW), val=_first(splits.val, 0), test=_first(splits.test, 0))
+
+
+def measure_pace(
+    recipe: Recipe,
+    some: Splits,
+    *,
+    device: torch.device,
+    images: int,
+    threads: int | None = None,
+    workers: int = 1,
+) -> Pace:
+    """Train a few batches in this process and return how fast that went; nothing is kept.
+
+    Args:
+        recipe: What is trained. What does not change the time, such as its learning rate, is left aside.
+        some: A few of its images; they are repeated as needed, and are on the device even where all would not fit.
+        device: To train on.
+        images: How many there are to train on; a batch has no more.
+        threads: For a CPU; None leaves PyTorch's choice.
+        workers: Processes that share each batch; what they send each other is not measured.
+    """
+    prepare(device, threads=threads)
+    share = max(1, min(recipe.batch_size, images) // workers)
+    plain = {"lr": 1e-6, "schedule": "constant", "warmup_epochs": 0, "mix_off_epochs": 0, "track_test": False}
+    if share == 1:
+        plain["mix"] = "none"
+    recipe = recipe.replace(**plain, batch_size=share, epochs=2)
+    state = TrainState.create(recipe, num_classes=len(some.classes), device=device)
+
+    def data(images: int) -> TrainingData:
+        return TrainingData.on(device, replace(some, train=_repeated(some.train, images)))
+
+    _, second = train(recipe, state, data(share))  # memory is allocated and kernels are chosen in the first
+    step_s = second.seconds
+    fitting = MOST_BYTES // (share * some.train.images[0].nbytes)
+    steps = max(1, min(MOST_STEPS, fitting, int(BUDGET_S / step_s)))
+    if steps > 1:
+        state.epoch = 0
+        step_s = next(train(recipe, state, data(steps * share))).seconds / steps
+
+    def evaluated_s(images: int) -> float:
+        return _evaluated_s(state.evaluated_model, data(images), precision=state.precision)
+
+    each_s = evaluated_s(share)
+    if each_s * FEW < BUDGET_S:
+        each_s = evaluated_s(FEW)
+    return Pace(step_s, each_s / workers, steps, device_name(device))
+
+
+def _evaluated_s(model: nn.Module, data: TrainingData, *, precision: str) -> float:
+    """Return the seconds per training image of the second evaluation."""
+    seconds = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        evaluate(model, data.train, data=data, precision=precision, batch_size=FEW)
+        seconds = time.perf_counter() - started
+    return seconds / len(data.train)
+
+
+def _first(images: LabelledImages, count: int) -> LabelledImages:
+    return LabelledImages(images.images[:count], images.labels[:count])
+
+
+def _repeated(images: LabelledImages, count: int) -> LabelledImages:
+    rows = np.arange(count) % len(images)
+    return LabelledImages(images.images[rows], images.labels[rows])

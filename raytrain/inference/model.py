@@ -1,0 +1,138 @@
+"""A model from a file at work: measured on a data set, and asked what images show."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raytrain.data import ImageDataset, LabelledImages
+from raytrain.data.batches import evaluation_batches, normalize, on_device
+from raytrain.data.decode import decode
+from raytrain.errors import DataError, ModelError
+from raytrain.inference.model_file import ModelDescription
+from raytrain.models import architectures
+from raytrain.training.devices import AUTOCAST
+from raytrain.training.evaluation import TrainingData, predict
+from raytrain.training.metrics import Evaluation
+from raytrain.training.predictions import Predictions
+from raytrain.training.recipe import Recipe
+
+BATCH = 256
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+"""What is taken for an image in a folder; a file that is named may be of any kind that Pillow reads."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network that is ready to be asked.
+
+    Attributes:
+        network: In evaluation mode, on `device`.
+        description: What it is.
+        device: Where it computes.
+    """
+
+    network: nn.Module
+    description: ModelDescription
+    device: torch.device
+
+
+def build(description: ModelDescription, weights: dict[str, Tensor], *, device: torch.device) -> Model:
+    """Return the model that a file describes.
+
+    Raises:
+        ModelError: The weights are not those of the architecture, or this raytrain does not know it.
+    """
+    try:
+        recipe = Recipe(**description.recipe)
+        network = architectures.ARCHITECTURES[recipe.arch](len(description.classes), width=recipe.width)
+        network.load_state_dict(weights)
+    except (ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"the weights and their description do not make a network: {reason}") from error
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    placed = network.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    return Model(placed.eval(), description, device)
+
+
+def evaluate_on(model: Model, dataset: ImageDataset, *, name: str) -> tuple[Evaluation, Predictions]:
+    """Return loss, accuracy and predictions on the test images of a data set, as a trial measures them at its end.
+
+    Raises:
+        DataError: Its classes are others than the model's.
+    """
+    description = model.description
+    if dataset.classes != description.classes:
+        raise DataError(
+            f"{name} has the classes {_listed(dataset.classes)}; the model knows {_listed(description.classes)}.\n"
+            "Give a data set with the same classes, in the same order."
+        )
+    test = on_device(dataset.test, model.device)
+    size = dataset.test.images.shape[1]
+    none = LabelledImages(np.empty((0, size, size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
+    empty = on_device(none, model.device)
+    data = TrainingData(empty, empty, test, description.mean, description.std, len(description.classes))
+    return predict(model.network, test, data=data, precision=description.precision)
+
+
+@torch.inference_mode()
+def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how probable each class is for each image.
+
+    Args:
+        model: The network.
+        images: (N, H, W, 3), of the size that the recipe names.
+
+    Returns:
+        (N, classes), rows of which add up to 1.
+    """
+    description = model.description
+    precision = description.precision
+    unknown = np.zeros(len(images), dtype=np.int64)
+    parts: list[NDArray[np.float64]] = []
+    for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=BATCH):
+        with torch.autocast(model.device.type, dtype=AUTOCAST[precision], enabled=precision != "fp32"):
+            logits = model.network(normalize(batch, mean=description.mean, std=description.std))
+        parts.append(logits.double().softmax(dim=1).cpu().numpy())
+    return np.concatenate(parts) if parts else np.empty((0, len(description.classes)))
+
+
+def image_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files, and of a folder the images in it at any depth, sorted.
+
+    Raises:
+        DataError: A folder has none.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+        if not inside:
+            raise DataError(f"{path}: has no image in it ({', '.join(sorted(SUFFIXES))})")
+        yield from inside
+
+
+def read_image(path: Path, *, image_size: int) -> NDArray[np.uint8]:
+    """Return an image as training sees it: RGB, cropped to a centred square, resized; (image_size, image_size, 3).
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return decode(content, image_size=image_size)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _listed(classes: Sequence[str], *, most: int = 12) -> str:
+    more = f" and {len(classes) - most} more" if len(classes) > most else ""
+    return ", ".join(classes[:most]) + more

@@ -1,0 +1,121 @@
+"""What each trial gets and how many run at a time, derived from the nodes that are there.
+
+Plain arithmetic on what Ray says about its nodes; imports no Ray, so it is tested on clusters of any shape.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raytrain.errors import PreflightError
+from raytrain.experiment.experiment import Resources
+
+COORDINATOR_CPUS = 0.01
+"""CPUs of the process that drives a trial of several workers. Ray refuses a trial that asks for none."""
+A_LITTLE = 0.001
+"""What a worker takes of a resource that only says what kind a node is, of which Ray gives each node 1."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How trials are laid on a cluster.
+
+    Attributes:
+        workers: Processes per trial; the most, if it is elastic.
+        cpus: Cores, and so threads, per worker.
+        gpus: GPUs per worker; may be a fraction.
+        concurrent: Trials at one time.
+        custom: Other resources per worker, by Ray's names for them.
+        fewest: Processes that an elastic trial can do with; None for one that needs all of them.
+        room: Processes that an elastic trial has room for on the nodes as they are; None for one that needs all.
+    """
+
+    workers: int
+    cpus: int
+    gpus: float
+    concurrent: int
+    custom: dict[str, float] = field(default_factory=dict[str, float])
+    fewest: int | None = None
+    room: int | None = None
+
+    @property
+    def likely_workers(self) -> int:
+        """Processes that a trial will have on the nodes as they are."""
+        return self.workers if self.room is None else min(self.workers, self.room)
+
+    def per_worker(self, *, cpus: float | None = None) -> dict[str, float]:
+        """Return what Ray is asked for a worker, with other CPUs than its own if given."""
+        gpus = {"GPU": self.gpus} if self.gpus else {}
+        return {"CPU": self.cpus if cpus is None else cpus, **gpus, **self.custom}
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
+        each = f"{self.cpus} CPU{'s' if self.cpus != 1 else ''}{gpus}"
+        shared = "; trials share GPUs, so their seconds are not those of a GPU alone" if 0 < self.gpus < 1 else ""
+        least = "" if self.fewest is None else f"{self.fewest} to "
+        many = f"{least}{self.workers} × " if self.workers > 1 else ""
+        return f"{self.concurrent} at a time, each on {many}{each}{shared}"
+
+
+def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials: int) -> Placement:
+    """Return how `trials` trials are laid on `nodes`.
+
+    With GPUs, each worker takes one and the cores of a node are divided among its GPUs. Without, as many trials
+    run at once as there are cores: two trials on a core each finish sooner than one after the other on both,
+    because a second core makes one trial only 1.85 times as fast. When there are fewer trials than cores, each
+    gets several.
+
+    Args:
+        resources: As the experiment says, `auto` where it leaves it to us.
+        nodes: Resources of each node that is up, by Ray's names: "CPU", "GPU", "accelerator_type:L4", ...
+        trials: How many are to be run.
+
+    Raises:
+        PreflightError: Not even one trial fits.
+    """
+    custom = {name: float(amount) for name, amount in resources.custom.items()}
+    if resources.accelerator_type:
+        custom[f"accelerator_type:{resources.accelerator_type}"] = A_LITTLE
+    cpus_total = sum(node.get("CPU", 0) for node in nodes)
+    gpus_total = sum(node.get("GPU", 0) for node in nodes)
+    there = nodes
+    nodes = [node for node in nodes if all(node.get(name, 0) >= amount for name, amount in custom.items())]
+    gpus = resources.gpus_per_worker
+    if gpus == "auto":
+        gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) or resources.accelerator_type else 0.0
+    cpus = resources.cpus_per_worker
+    if cpus == "auto":
+        cpus = _cpus_per_worker(resources, nodes=nodes, gpus=gpus, trials=trials)
+    wanted = {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **custom}
+    slots = sum(min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes)
+    # elastic trials share what there is by turns: one at a time may grow to its most, or two would starve each other
+    concurrent = max(1, slots // resources.most_workers)
+    if slots < resources.fewest_workers:
+        kinds = "".join(
+            f", {name}" if amount == A_LITTLE else f", {amount:g} {name}" for name, amount in custom.items()
+        )
+        need = f"{resources.fewest_workers} × ({cpus} CPU{f', {gpus:g} GPU' if gpus else ''}{kinds})"
+        having = f", of which {len(nodes)} with {kinds[2:]}" if custom else ""
+        raise PreflightError(
+            f"no trial fits: one needs {need}; there are {cpus_total:g} CPUs and {gpus_total:g} GPUs on "
+            f"{len(there)} node{'s' if len(there) != 1 else ''}{having}.\n"
+            "Try fewer --workers, smaller `resources:` in the experiment, or a larger cluster."
+        )
+    if resources.max_concurrent != "auto":
+        concurrent = min(concurrent, resources.max_concurrent)
+    elastic = resources.fewest_workers < resources.most_workers
+    fewest = resources.fewest_workers if elastic else None
+    room = slots if elastic else None
+    return Placement(resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest, room)
+
+
+def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float]], gpus: float, trials: int) -> int:
+    at_once = trials if resources.max_concurrent == "auto" else min(trials, resources.max_concurrent)
+    if gpus:
+        usable = [node for node in nodes if node.get("GPU", 0) >= gpus]
+        shares = [node.get("CPU", 0) // (node["GPU"] // gpus) for node in usable]
+    else:
+        usable = [node for node in nodes if node.get("CPU", 0) >= 1]
+        cores = sum(node["CPU"] for node in usable)
+        wanted = min(at_once * resources.most_workers, cores)
+        shares = [min(node["CPU"], cores // wanted) for node in usable] if wanted else []
+    return max(1, int(min(shares, default=1)))

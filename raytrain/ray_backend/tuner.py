@@ -1,0 +1,148 @@
+"""Many trials under Ray Tune: in parallel, longest first, with ASHA; what happens goes into the run folder."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from raytrain.background import repeating
+from raytrain.data import Splits
+from raytrain.errors import StorageError
+from raytrain.experiment.asha import Rungs
+from raytrain.experiment.experiment import Trial
+from raytrain.experiment.order import Costs, Kind, LongestFirst, kind_of, model_size
+from raytrain.ray_backend import deaths, guard
+from raytrain.ray_backend.asha import RecordedASHA
+from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
+from raytrain.ray_backend.recorder import Recorder, id_of
+from raytrain.ray_backend.trial import run_trial
+from raytrain.ray_backend.watchdog import Silence
+from raytrain.ray_backend.worker import TrialJob
+from raytrain.runs.folder import RunFolder
+from raytrain.runs.progress import TRIAL_TIMEOUT_S
+
+TRIAL_RETRIES = 2
+"""How often a trial is started again after its process has died."""
+
+
+def run_trials(
+    run: RunFolder,
+    splits: Mapping[tuple[str, int, float], Splits],
+    *,
+    placement: Placement,
+    train: Callable[..., None] = run_trial,
+    trial_timeout_s: float = TRIAL_TIMEOUT_S,
+) -> None:
+    """Train every pending trial of `run` on the Ray cluster that this process is connected to.
+
+    Args:
+        run: Says what to train, and is told what happens.
+        splits: Images by `Recipe.data_key`.
+        placement: What each trial gets, and how many run at a time.
+        train: Trains one trial; a stand-in measures what the scheduling alone costs.
+        trial_timeout_s: How long a trial may stand still before its process is ended and it is started again.
+
+    Raises:
+        StorageError: The run folder, or a checkpoint, cannot be written any longer; the trials are then unfinished.
+    """
+    rungs = run.rungs()
+    scheduler = RecordedASHA(rungs) if rungs else None
+    scratch = run.folder / ".ray"
+    pending = run.pending()
+    costs = run_costs(run, splits)
+    silence = Silence(timeout_s=trial_timeout_s)
+    recorder = Recorder(run, scheduler, costs, silence, workers=placement.workers)
+    queue = LongestFirst(((trial, run.epochs_left(trial.id)) for trial in pending), costs)
+    trainable = tune.with_parameters(
+        train, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, _resources(placement)),
+        # whole recipes, in our order: the grid was expanded where its errors have a file and a line
+        tune_config=tune.TuneConfig(
+            search_alg=_Queue(queue, partial(_job, run, rungs, scratch=str(scratch))),
+            num_samples=len(pending),
+            scheduler=scheduler,
+            max_concurrent_trials=placement.concurrent,
+            # a process that starts anew costs seconds of imports; nested workers die with their trial's process
+            reuse_actors=placement.workers == 1,
+            trial_dirname_creator=id_of,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            callbacks=[recorder],
+            stop=recorder.stop,
+            failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
+            verbose=0,
+        ),
+    )
+    try:
+        with guard.guarded(), deaths.known_to_tune(), repeating(partial(silence.look, run), every=1.0):
+            tuner.fit()
+        guard.release_all()  # after an error or a signal they go with the job
+    except OSError as error:  # Tune writes there, too
+        recorder.problem = recorder.problem or StorageError(f"{scratch}: cannot be written: {error}")
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.remove()
+    if recorder.problem:
+        raise recorder.problem
+
+
+class _Queue(Searcher):
+    """What Tune asks for the next trial when a slot is free."""
+
+    def __init__(self, queue: LongestFirst, job: Callable[[Trial], TrialJob]) -> None:
+        super().__init__()
+        self._queue = queue
+        self._job = job
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        trial = self._queue.next()
+        return {"job": vars(self._job(trial))} if trial else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()  # Tune moves it about; a run goes on from its run folder
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError
+
+
+def _job(run: RunFolder, rungs: Rungs | None, trial: Trial, *, scratch: str) -> TrialJob:
+    return TrialJob(
+        trial_id=trial.id,
+        recipe=trial.recipe.model_dump(),
+        checkpoints=str(run.checkpoints(trial.id)),
+        after_epoch=run.heard(trial.id, rungs),
+        scratch=scratch,
+    )
+
+
+def run_costs(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) -> Costs:
+    """Return what the trials of a run are expected to cost, by what its earlier sessions took."""
+    flops: dict[Kind, float] = {}
+    for progress in run.progress.values():
+        recipe = progress.trial.recipe
+        if recipe.data_key in splits:
+            images = splits[recipe.data_key]
+            flops[kind_of(recipe)] = float(len(images.train)) * model_size(recipe, len(images.classes)).forward_flops
+    costs = Costs(flops)
+    for progress in run.progress.values():
+        if (kind := kind_of(progress.trial.recipe)) in flops:
+            costs.took(kind, progress.seconds, epochs=progress.epoch)
+    return costs
+
+
+def _resources(placement: Placement) -> dict[str, float]:
+    if placement.workers > 1:
+        return {"CPU": COORDINATOR_CPUS}
+    return placement.per_worker()

@@ -1,0 +1,48 @@
+"""Whether the checkpoints of a run fit the disk they are written to: known before it starts, from the parameters."""
+
+from collections.abc import Iterable
+
+from raytrain.errors import PreflightError
+from raytrain.training.recipe import Recipe
+from raytrain.storage.folder import Folder, free_bytes
+
+BYTES = 4
+"""Of a number: weights and what optimizers keep are float32 whatever the arithmetic."""
+KEPT = 2
+"""Checkpoints kept of each trial, as `checkpoint.KEPT`; a third is there while it is written."""
+MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
+"""Numbers that an optimizer keeps for each parameter."""
+
+
+def checkpoint_bytes(recipe: Recipe, *, parameters: int) -> int:
+    """Return about how large one checkpoint of a trial is: state, moving average, and the best weights so far."""
+    moments = MOMENTS.get(recipe.optimizer, max(MOMENTS.values()))
+    copies = 1 + moments + (1 if recipe.ema_decay else 0) + (1 if recipe.val_size else 0)
+    return copies * parameters * BYTES
+
+
+def checkpoints_bytes(trials: Iterable[tuple[Recipe, int]]) -> int:
+    """Return what the checkpoints of trials need at most: a recipe and its number of parameters for each."""
+    return sum((KEPT + 1) * checkpoint_bytes(recipe, parameters=count) for recipe, count in trials)
+
+
+def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> None:
+    """Refuse a run whose checkpoints would fill the disk.
+
+    Args:
+        folder: The run folder; one in object storage is taken to be large enough.
+        trials: The recipe and the number of parameters of each trial that is to be run.
+
+    Raises:
+        PreflightError: There is less room than all of them together will keep; the message says need, have and try.
+    """
+    place = folder.local_path
+    if place is None:
+        return
+    need = checkpoints_bytes(trials)
+    have = free_bytes(place)
+    if need > have:
+        raise PreflightError(
+            f"{folder} would run out of disk: the checkpoints need {need / 2**30:.1f} GiB, {have / 2**30:.1f} GiB are "
+            "free.\nChoose an --out with more room, delete old runs, or run fewer trials."
+        )

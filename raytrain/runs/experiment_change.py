@@ -1,0 +1,72 @@
+"""Whether an experiment is the one that was run in a folder before."""
+
+from typing import Any
+
+from raytrain.errors import RunFolderError
+from raytrain.experiment.experiment import Experiment
+from raytrain.storage.folder import Folder
+from raytrain.experiment.yaml_source import parse_value
+
+
+def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
+    """Refuse to go on with a run folder in which another experiment was run.
+
+    What does not change the trials of the search may change: where they run, and what comes after them. And there may
+    be more of the same: further seeds, or more epochs.
+
+    Raises:
+        RunFolderError: Another was run; the first differences are shown.
+    """
+    before = _experiment_in(folder)
+    now = experiment.model_dump(mode="json")
+    differences = _differences(_what_counts(before, now), _what_counts(now, now))
+    if differences:
+        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+        raise RunFolderError(
+            f"{folder} holds another experiment ({shown}).\n"
+            "Choose another --name, go back to what it was, or start anew with --fresh, which deletes that run.\n"
+            "Only more seeds, or more epochs, are added to a run."
+        )
+
+
+def epochs_before(folder: Folder) -> int | None:
+    """Return the epochs of the recipe that was run in a run folder before, or None where none was."""
+    return _experiment_in(folder)["recipe"]["epochs"] if folder.exists("experiment.yaml") else None
+
+
+def _experiment_in(folder: Folder) -> dict[str, Any]:
+    return parse_value(folder.read("experiment.yaml").decode(), name=f"{folder}/experiment.yaml")
+
+
+def _what_counts(experiment: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Return what must be as it was before, with what has only been added to taken as it is `now`."""
+    asha: dict[str, Any] | None = experiment.get("asha")
+    counts: dict[str, Any] = {
+        **{key: value for key, value in experiment.items() if key not in {"resources", "confirm"}},
+        "asha": {key: value for key, value in asha.items() if key != "rescue"} if asha else None,
+    }
+    if set(_seeds(experiment)) <= set(_seeds(now)):
+        counts["seeds"] = now["seeds"]
+        counts["recipe"] = {**counts["recipe"], "seed": now["recipe"]["seed"]}
+    if counts["recipe"]["epochs"] < now["recipe"]["epochs"] and not _varies(now, "epochs"):
+        counts["recipe"] = {**counts["recipe"], "epochs": now["recipe"]["epochs"]}
+    return counts
+
+
+def _seeds(experiment: dict[str, Any]) -> list[int]:
+    return experiment["seeds"] or [experiment["recipe"]["seed"]]
+
+
+def _varies(experiment: dict[str, Any], field: str) -> bool:
+    return field in experiment["grid"] or any(field in entry for entry in experiment["include"])
+
+
+def _differences(before: object, now: object, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys: list[str] = list(dict.fromkeys([*before, *now]))
+        return [
+            difference
+            for key in keys
+            for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if before == now else [f"{path}: {before} there, {now} now"]

@@ -1,0 +1,142 @@
+"""manifest.json: under what circumstances a run folder came to be, one session for every command that worked on it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from raytrain.errors import RunFolderError
+from raytrain.runs.provenance import command_line, describe_code, describe_machine
+from raytrain.storage.folder import Folder
+
+_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the networks of a run were shown: enough to use one of them without the training images.
+
+    Attributes:
+        dataset: As in the recipe, with the next two.
+        image_size: Height and width in pixels.
+        val_size: Count or share of training images held out.
+        classes: Names of the classes, in the order of the labels.
+        mean: Per channel, by which images were normalised, on the scale [0, 1].
+        std: As `mean`.
+        train: Images to train on, with the next two.
+        val: Images to select by.
+        test: Images to report on.
+    """
+
+    dataset: str
+    image_size: int
+    val_size: float
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: int
+    val: int
+    test: int
+
+
+class Manifest:
+    """The manifest of a run folder, written when a session begins and when it ends."""
+
+    def __init__(self, folder: Folder, content: dict[str, Any]) -> None:
+        self._folder = folder
+        self._content = content
+
+    @classmethod
+    def open(
+        cls,
+        folder: Folder,
+        *,
+        data: Mapping[str, str],
+        inputs: Sequence["Inputs"],
+        seeds: Sequence[int],
+        fresh: bool,
+    ) -> "Manifest":
+        """Return the manifest of `folder` as it is, or a new one.
+
+        Args:
+            folder: The run folder.
+            data: Fingerprints of the images that are to be used, by what they are called.
+            inputs: What networks are shown.
+            seeds: Those that the experiment names.
+            fresh: Leave what is there out of account.
+
+        Raises:
+            RunFolderError: The run used other images before, or its manifest is damaged.
+        """
+        content: dict[str, Any] = {
+            "data": dict(data),
+            "inputs": [asdict(one) for one in inputs],
+            "seeds": list(seeds),
+            "sessions": [],
+        }
+        if fresh or not folder.exists(_NAME):
+            return cls(folder, content)
+        try:
+            before = json.loads(folder.read(_NAME))
+            content["sessions"], known = before["sessions"], before["data"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{folder}/{_NAME} is damaged: {error}; restore it, or remove it") from error
+        for name, fingerprint in data.items():
+            if known.get(name, fingerprint) != fingerprint:
+                raise RunFolderError(
+                    f"{folder} was run on other images: {name} has changed ({known[name]} then, {fingerprint} now).\n"
+                    "Choose another --name, restore the images, or start anew with --fresh."
+                )
+        return cls(folder, content)
+
+    def begin_session(self) -> None:
+        """Write this command, the code, the machine and the time."""
+        session = {
+            "command": command_line(),
+            "started": _now(),
+            "code": describe_code(),
+            "machine": describe_machine(),
+        }
+        self._content["sessions"].append(session)
+        self._write()
+
+    def end_session(self) -> None:
+        """Write the time at which this command's session ended; one that was killed has none."""
+        self._content["sessions"][-1]["ended"] = _now()
+        self._write()
+
+    def _write(self) -> None:
+        self._folder.write(_NAME, json.dumps(self._content, indent=1).encode())
+
+
+def read_manifest(folder: Folder) -> dict[str, Any]:
+    """Return the manifest of a run folder.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged.
+    """
+    try:
+        return json.loads(folder.read(_NAME))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{folder}/{_NAME} cannot be read: {error}") from error
+
+
+def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
+    """Return what the networks of a recipe were shown.
+
+    Raises:
+        RunFolderError: The manifest does not say; it is of an older version.
+    """
+    wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
+    for one in manifest.get("inputs", ()):
+        if {name: one[name] for name in wanted} == wanted:
+            lists: dict[str, Any] = {name: tuple(one[name]) for name in ("classes", "mean", "std")}
+            return Inputs(**{**one, **lists})
+    raise RunFolderError(
+        f"the manifest has no entry for {wanted}: the run is of an older raytrain; run its command again with --fresh"
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

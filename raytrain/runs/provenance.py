@@ -1,0 +1,83 @@
+"""Where a result comes from: the command, the code, the versions and the machine."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from raytrain import __version__
+
+PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyarrow")
+MAX_DIFF_BYTES = 200_000
+PACKED = "_code.json"
+"""File in the package that says where the code comes from, where it was sent to a cluster without its repository."""
+
+
+def describe_code() -> dict[str, Any]:
+    """Return versions, and commit and uncommitted diff of a git repository, if there is one.
+
+    It is the one that this process runs in, else the one that raytrain itself is run from; on a cluster, the one that
+    the job was submitted from.
+    """
+    package = Path(str(files("raytrain")))
+    packed = package / PACKED
+    sent = json.loads(packed.read_text()) if packed.is_file() else None
+    repository = next((place for place in (Path(), package) if _git("rev-parse", "HEAD", cwd=place)), Path())
+    commit = sent["git_commit"] if sent else _git("rev-parse", "HEAD", cwd=repository)
+    diff = sent["git_diff"] if sent else _git("diff", "HEAD", cwd=repository) if commit else None
+    return {
+        "raytrain": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git_commit": commit,
+        "git_diff": diff[:MAX_DIFF_BYTES] if diff else diff,
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the system, processor, cores, memory in bytes and GPUs of this machine."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": gpus,
+    }
+
+
+def command_line() -> list[str]:
+    """Return the command that this process was started with, its program by name."""
+    program = os.path.basename(sys.argv[0])  # noqa: PTH119 (argv[0] need not be a path)
+    return ["raytrain" if program == "__main__.py" else program, *sys.argv[1:]]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str, cwd: Path) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True, cwd=cwd)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

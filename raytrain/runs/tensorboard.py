@@ -1,0 +1,93 @@
+"""TensorBoard event files of a run's trials, with tags that earlier logs of such studies use."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from raytrain.errors import StorageError
+from raytrain.storage.folder import Folder
+
+TAGS = {
+    "Loss/Training": "train_loss",
+    "Loss/Val": "val_loss",
+    "Loss/Test": "test_loss",
+    "Accuracy/Train": "train_accuracy",
+    "Accuracy/Val": "val_accuracy",
+    "Accuracy/Test": "test_accuracy",
+    "LR": "lr",
+}
+"""Tag -> field of a row of metrics.jsonl; the step is the epoch."""
+
+
+class Scalars:
+    """An open event file; TensorBoard hides what earlier files of the folder have from `first_epoch` on."""
+
+    def __init__(self, folder: Path, *, first_epoch: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        # tensorboardX names files by the second, and a second one within it would replace the first
+        suffix = f".{time.time_ns()}"
+        self._writer = SummaryWriter(str(folder), purge_step=first_epoch, filename_suffix=suffix)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Log a row of metrics.jsonl; what it does not have is left out."""
+        for tag, field in TAGS.items():
+            if row.get(field) is not None:
+                self._writer.add_scalar(tag, row[field], row["epoch"])
+
+    def close(self) -> None:
+        """Write what is buffered and close the file.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise StorageError(f"TensorBoard's event file cannot be written: {error}") from error
+
+
+class RunScalars:
+    """The event files of all trials of a run, each open from its first row on until the trial ends."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Folder, Path, Scalars]] = {}
+        self._scratch: Path | None = None
+
+    def add(self, trial: str, row: dict[str, Any], *, folder: Folder, first_epoch: int) -> None:
+        """Log a row of a trial.
+
+        Args:
+            trial: Its id.
+            row: Of metrics.jsonl.
+            folder: Where its event files are.
+            first_epoch: For a file that is not open yet: TensorBoard hides what earlier ones have from there on.
+        """
+        if trial not in self._open:
+            path = folder.local_path or self._scratch_folder() / trial
+            self._open[trial] = (folder, path, Scalars(path, first_epoch=first_epoch))
+        self._open[trial][2].add(row)
+
+    def close(self, trial: str) -> None:
+        """Close a trial's file, if one is open, and bring it where it belongs."""
+        if trial not in self._open:
+            return
+        folder, path, scalars = self._open.pop(trial)
+        scalars.close()
+        if folder.local_path is None:
+            for written in path.iterdir():
+                folder.write(written.name, written.read_bytes())
+
+    def close_all(self) -> None:
+        """Close every file, and leave nothing behind but them."""
+        for trial in list(self._open):
+            self.close(trial)
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _scratch_folder(self) -> Path:
+        # tensorboardX writes local files; for a folder in object storage they are sent when the trial ends
+        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="raytrain-tb-"))
+        return self._scratch

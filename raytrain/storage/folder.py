@@ -1,0 +1,258 @@
+"""Folders on a local disk or in object storage, through one small interface.
+
+Storage over a network fails for seconds and comes back: a folder that is `patient` tries again until then.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyarrow import fs
+
+from raytrain.errors import PreflightError, StorageError
+from raytrain.storage.retry import Found, passes, persistently
+
+PATIENCE_S = 120.0
+"""How long storage may be away before a run that uses it gives up."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_CREDENTIALS = re.compile(
+    r"://[^/?\s]*@"  # user:password@
+    r"|://[^?\s]*:[^?\s]*@"  # a password with a slash in it
+    r"|[?&][^=&\s]*(?:key|secret|token|passw|credential|sig)[^=&\s]*=",
+    re.IGNORECASE,
+)
+
+
+def refuse_credentials(location: str) -> None:
+    """Refuse a URI with credentials in it: a run writes its command down, and processes are listed with theirs.
+
+    Raises:
+        PreflightError: There are some. The message does not repeat them.
+    """
+    if _CREDENTIALS.search(location):
+        scheme = location.partition("://")[0]
+        raise PreflightError(
+            f"a {scheme}:// URI has credentials in it, which would be written into logs and manifests.\n"
+            "Leave them out, and set them in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "GOOGLE_APPLICATION_CREDENTIALS)."
+        )
+
+
+class StoredFile(NamedTuple):
+    """A file in a folder.
+
+    Attributes:
+        name: Its path relative to the folder.
+        size: Bytes.
+        modified: Nanoseconds since 1970; 0 where the storage does not say.
+    """
+
+    name: str
+    size: int
+    modified: int
+
+
+class Folder:
+    """A folder by its path or URI (`s3://`, `gs://`, `file://`); it need not exist before it is written to.
+
+    What cannot be written, or storage that does not answer, raises StorageError.
+    """
+
+    def __init__(
+        self,
+        filesystem: Any,  # a pyarrow.fs.FileSystem
+        path: str,
+        *,
+        query: str = "",
+        patience_s: float = 0.0,
+    ) -> None:
+        self._filesystem = filesystem
+        self._path = path.rstrip("/")
+        self._query = query
+        self._patience_s = patience_s
+        self._local = isinstance(filesystem, fs.LocalFileSystem)
+
+    @classmethod
+    def at(cls, location: str | Path) -> "Folder":
+        """Return the folder at `location`.
+
+        Raises:
+            PreflightError: The URI has a scheme that pyarrow cannot open here, or is malformed.
+        """
+        text = str(location)
+        refuse_credentials(text)
+        if "://" not in text:
+            return cls(fs.LocalFileSystem(), str(Path(text).absolute()))
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except (ValueError, OSError, NotImplementedError, ImportError) as error:
+            raise PreflightError(
+                f"{text}: cannot be opened as storage ({error}); give a folder, or a URI such as s3://bucket/runs"
+            ) from error
+        _, mark, options = text.partition("?")
+        return cls(filesystem, path, query=mark + options)
+
+    def patient(self, seconds: float | None = None) -> "Folder":
+        """Return this folder, and those below it, with so much patience for storage that does not answer.
+
+        Args:
+            seconds: None takes `PATIENCE_S`.
+        """
+        return Folder(
+            self._filesystem, self._path, query=self._query, patience_s=PATIENCE_S if seconds is None else seconds
+        )
+
+    def __truediv__(self, name: str) -> "Folder":
+        path = f"{self._path}/{name}"
+        return Folder(self._filesystem, path, query=self._query, patience_s=self._patience_s)
+
+    def __str__(self) -> str:
+        # with the options, such as another endpoint than AWS's: a worker opens the folder by this text
+        return self._path if self._local else f"{self._filesystem.type_name}://{self._path}{self._query}"
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self._path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> str:
+        """The folder that it is in, as `at` takes it."""
+        return str(Folder(self._filesystem, self._path.rpartition("/")[0], query=self._query))
+
+    @property
+    def local_path(self) -> Path | None:
+        """Where the folder is on this machine's disk, or None in object storage."""
+        return Path(self._path) if self._local else None
+
+    def read(self, name: str) -> bytes:
+        """Return the content of the file `name`.
+
+        Raises:
+            FileNotFoundError: There is none.
+            StorageError: The storage does not answer.
+        """
+
+        def read() -> bytes:
+            with self._filesystem.open_input_file(self._file(name)) as stream:
+                return stream.read()
+
+        try:
+            return self._persistently(read)
+        except OSError as error:
+            if passes(error):
+                raise StorageError(self._why_not(name, b"", error)) from error
+            raise
+
+    def write(self, name: str, content: bytes) -> None:
+        """Create or replace the file `name`; a reader sees the old content or the new, never a part.
+
+        Raises:
+            StorageError: It cannot be written; nothing is left of it.
+        """
+        # object storage shows a file only once it is complete; a local file is renamed into place
+        target = self._file(name)
+        written = f"{target}.{os.getpid()}.part" if self._local else target
+
+        def write() -> None:
+            self._filesystem.create_dir(self._path, recursive=True)
+            try:
+                with self._filesystem.open_output_stream(written) as stream:
+                    stream.write(content)
+                if self._local:
+                    self._filesystem.move(written, target)
+            except OSError:
+                if self._local:
+                    with contextlib.suppress(OSError):
+                        self._filesystem.delete_file(written)
+                raise
+
+        self._written(name, content, write)
+
+    def append(self, name: str, content: bytes) -> None:
+        """Add to the end of the file `name`; object storage cannot, so there it is written anew.
+
+        Raises:
+            StorageError: It cannot be written; what part of it was is taken back.
+        """
+        if not self._local:
+            self.write(name, (self.read(name) if self.exists(name) else b"") + content)
+            return
+
+        def append() -> None:
+            self._filesystem.create_dir(self._path, recursive=True)
+            path = Path(self._file(name))
+            size = path.stat().st_size if path.exists() else 0
+            try:
+                with self._filesystem.open_append_stream(str(path)) as stream:
+                    stream.write(content)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.truncate(path, size)  # half a line would be taken for damage
+                raise
+
+        self._written(name, content, append)
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file or folder `name`."""
+        info = self._persistently(lambda: self._filesystem.get_file_info(self._file(name)))
+        return info.type != fs.FileType.NotFound
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders inside, sorted; none if the folder does not exist."""
+        selector = fs.FileSelector(self._path, allow_not_found=True)
+        return sorted(info.base_name for info in self._persistently(lambda: self._filesystem.get_file_info(selector)))
+
+    def files(self) -> list[StoredFile]:
+        """Return every file inside, at any depth; none if the folder does not exist."""
+        selector = fs.FileSelector(self._path, recursive=True, allow_not_found=True)
+        return [
+            StoredFile(info.path[len(self._path) + 1 :], info.size, info.mtime_ns or 0)
+            for info in self._persistently(lambda: self._filesystem.get_file_info(selector))
+            if info.type == fs.FileType.File
+        ]
+
+    def delete(self, name: str) -> None:
+        """Remove the file `name`."""
+        self._persistently(lambda: self._filesystem.delete_file(self._file(name)))
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it."""
+        if self._filesystem.get_file_info(self._path).type != fs.FileType.NotFound:
+            self._persistently(lambda: self._filesystem.delete_dir(self._path))
+
+    def _file(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+    def _written(self, name: str, content: bytes, write: Callable[[], None]) -> None:
+        try:
+            self._persistently(write)
+        except OSError as error:
+            raise StorageError(self._why_not(name, content, error)) from error
+
+    def _why_not(self, name: str, content: bytes, error: OSError) -> str:
+        where = f"{self}/{name}"
+        if error.errno in _FULL:
+            free = f", {shutil.disk_usage(self._path).free:,} are free" if self._local else ""
+            return (
+                f"{where}: no space is left: {len(content):,} bytes were to be written{free}.\n"
+                "Free some space; the same command goes on from there."
+            )
+        if passes(error):
+            tried = f" for {self._patience_s:.0f} s" if self._patience_s else ""
+            return f"{where}: the storage does not answer{tried}: {error}"
+        return f"{where}: cannot be written: {error}"
+
+    def _persistently(self, act: Callable[[], Found]) -> Found:
+        return persistently(act, patience_s=self._patience_s, what=str(self))
+
+
+def free_bytes(path: Path) -> int:
+    """Return how much room there is where `path` is, or would be."""
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,1 @@
+"""One trial in plain PyTorch: the recipe, the loop, evaluation and checkpoints. Nothing here imports Ray."""

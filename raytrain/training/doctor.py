@@ -1,0 +1,89 @@
+"""What a machine needs to run trials, checked one by one, each with what to do about it."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from raytrain import __version__
+from raytrain.data import data_home, is_here
+from raytrain.errors import RaytrainError
+from raytrain.storage.folder import Folder, free_bytes
+from raytrain.training.devices import try_device
+
+LEAST_FREE_GIB = 2.0
+"""Below it a run of usual size may fill the disk."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    Attributes:
+        name: What was looked at.
+        ok: Whether trials can run with it.
+        found: In a few words.
+        advice: What to do when it is not.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def check_machine(*, out: str, dataset: str) -> Iterator[Check]:
+    """Yield the checks that need no cluster.
+
+    Args:
+        out: Folder or URI of runs.
+        dataset: As in a recipe.
+    """
+    yield _versions()
+    yield checked(
+        "device", try_device, advice="Install a PyTorch that fits the driver, or set CUDA_VISIBLE_DEVICES=''."
+    )
+    yield checked("storage", lambda: _storage(out), advice="Choose an --out that can be written.")
+    yield _disk(out)
+    yield _data(dataset)
+
+
+def checked(name: str, look: Callable[[], str], *, advice: str = "") -> Check:
+    """Return the check of what `look` finds, or of its error, whose later lines are advice."""
+    try:
+        return Check(name, ok=True, found=look())
+    except (OSError, RuntimeError, RaytrainError) as error:
+        said, _, more = str(error).partition("\n")
+        return Check(name, ok=False, found=said, advice=advice or more)
+
+
+def _versions() -> Check:
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "ray"))
+    return Check("versions", ok=True, found=f"raytrain {__version__}, Python {platform.python_version()}, {packages}")
+
+
+def _storage(out: str) -> str:
+    folder = Folder.at(out)
+    there = bool(folder.names())
+    name = f".doctor-{os.urandom(4).hex()}"
+    folder.write(name, b"")
+    folder.delete(name)
+    if not there and not folder.names():
+        folder.remove()
+    return f"{folder} can be written"
+
+
+def _disk(out: str) -> Check:
+    place = Path(out).absolute() if "://" not in out else data_home()
+    free = free_bytes(place) / 2**30
+    advice = "Free disk space, or choose another --out."
+    return Check("disk", ok=free >= LEAST_FREE_GIB, found=f"{free:.1f} GiB free for {place}", advice=advice)
+
+
+def _data(dataset: str) -> Check:
+    if is_here(dataset):
+        return Check("data", ok=True, found=f"{dataset} needs no download")
+    advice = f"With a network: raytrain data fetch {dataset}. Without: copy {data_home()} from where it was fetched."
+    return Check("data", ok=False, found=f"{dataset} is not in {data_home()}", advice=advice)

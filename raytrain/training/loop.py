@@ -1,0 +1,235 @@
+"""The training loop: plain PyTorch, one generator, no callbacks.
+
+    state = TrainState.create(recipe, num_classes=10, device=device)
+    for metrics in train(recipe, state, data):
+        print(metrics)
+
+Between two items `state` is complete: save it, and a run that loads it goes on as if it had never stopped,
+bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there is no generator state to keep.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from raytrain.data import augment
+from raytrain.data.batches import (
+    DeviceImages,
+    images_per_step,
+    normalize,
+    permutation,
+    steps_per_epoch,
+    training_batches,
+)
+from raytrain.errors import DivergenceError
+from raytrain.models import architectures
+from raytrain.training import optim
+from raytrain.training.devices import AUTOCAST, choose_precision
+from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
+from raytrain.training.metrics import EpochMetrics, Evaluation
+from raytrain.training.recipe import Recipe
+
+
+class TrainState:
+    """Everything that changes while a recipe trains."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, ema_decay: float, precision: str) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.ema = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True) if ema_decay else None
+        )
+        self.device = next(model.parameters()).device
+        self.precision = precision
+        # fp16 underflows without a scale on the loss; for the others this does nothing
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
+        self.epoch = 0
+        self.step = 0
+        """Optimizer steps in all; may be read by another thread to show how far the epoch is."""
+
+    @classmethod
+    def create(cls, recipe: Recipe, *, num_classes: int, device: torch.device) -> "TrainState":
+        """Return the state before the first epoch. The initial weights depend on the recipe's seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
+            torch.default_generator.manual_seed(recipe.seed)
+            model = architectures.ARCHITECTURES[recipe.arch](num_classes, width=recipe.width)
+        if recipe.zero_init_residual:
+            architectures.zero_init_residual(model)
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+        optimizer = optim.OPTIMIZERS[recipe.optimizer](
+            optim.parameter_groups(model, weight_decay=recipe.weight_decay),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+        )
+        precision = choose_precision(recipe.precision, device)
+        return cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The weights that are judged: the moving average where there is one, else the model's own."""
+        return self.ema.module if self.ema else self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state as tensors, numbers and strings, not copied."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.ema:
+            self.ema.load_state_dict(saved["ema"])
+        if saved["scaler"]:  # none when it was saved in another precision: `auto` may resolve otherwise here
+            self.scaler.load_state_dict(saved["scaler"])
+        self.epoch = saved["epoch"]
+        self.step = saved["step"]
+
+
+def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[EpochMetrics]:
+    """Train from where `state` is to the recipe's last epoch, and yield after each epoch.
+
+    Under an initialised `torch.distributed` every rank runs this on the whole data: each takes its share of
+    every batch (`recipe.batch_size` is the global size), gradients are averaged over its images, and
+    losses and counts are summed over ranks, so all ranks yield the same numbers. BatchNorm normalises by the
+    rank's own share of the batch.
+
+    Raises:
+        DivergenceError: The training or validation loss is not finite.
+    """
+    model = _forward_model(recipe, state)
+    while state.epoch < recipe.epochs:
+        started = time.perf_counter()
+        epoch = state.epoch + 1
+        running = _train_epoch(recipe, state, model, data)
+        val = _evaluate_split(state, data, data.val) if len(data.val) else None
+        test = _evaluate_split(state, data, data.test) if recipe.track_test else None
+        if not np.isfinite([running.loss, val.loss if val else 0.0]).all():
+            raise DivergenceError(epoch)
+        state.epoch = epoch
+        lr: float = state.optimizer.param_groups[0]["lr"]
+        seconds = time.perf_counter() - started
+        yield EpochMetrics(epoch, running.loss, running.accuracy, val, test, lr, seconds)
+
+
+def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: TrainingData) -> Evaluation:
+    world_size = rank_and_world_size()[1]
+    steps = steps_per_epoch(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
+    together = images_per_step(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
+    # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
+    sums = torch.zeros(2, dtype=torch.float64, device=state.device)  # loss, correct
+    seen = 0
+    model.train()
+    for inputs, targets in training_inputs(recipe, data, epoch=state.epoch):
+        factor = optim.learning_rate_factor(
+            state.step,
+            total_steps=recipe.epochs * steps,
+            warmup_steps=round(recipe.warmup_epochs * steps),
+            schedule=recipe.schedule,
+        )
+        for group in state.optimizer.param_groups:
+            group["lr"] = recipe.lr * factor
+        with _autocast(state):
+            logits: Tensor = model(inputs)
+        smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+        state.optimizer.zero_grad(set_to_none=True)
+        # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
+        share = len(targets) * world_size / together
+        state.scaler.scale(loss * share).backward()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        if state.ema:
+            state.ema.update_parameters(state.model)
+        classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        correct = (logits.detach().argmax(dim=1) == classes).sum()
+        sums += torch.stack([loss.detach().double() * len(targets), correct.double()])
+        seen += len(targets)
+        state.step += 1
+    _share_buffers(state)
+    return reduce_sums(sums, seen)
+
+
+def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield this rank's share of an epoch's batches: shuffled, augmented, normalised, mixed.
+
+    Args:
+        recipe: Says how.
+        data: Its training split.
+        epoch: Counted from 0; with the seed and the rank it decides every random number.
+
+    Yields:
+        (B, 3, H, W) float32 images, and their targets: (B,) int64 labels, or (B, classes) float32 once mixed.
+    """
+    rank, world_size = rank_and_world_size()
+    device = data.device
+    order = permutation(len(data.train), seed=recipe.seed, epoch=epoch)
+    augment_generator = _generator(device, recipe.seed, epoch, rank, 0)
+    mix_generator = _generator(torch.device("cpu"), recipe.seed, epoch, rank, 1)
+    mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
+    batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
+    for images, labels in batches:
+        for name in recipe.augment:
+            images = augment.AUGMENTS[name](images, generator=augment_generator)
+        inputs = normalize(images, mean=data.mean, std=data.std)
+        if not recipe.channels_last:
+            inputs = inputs.contiguous()
+        if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:
+            mix = augment.MIXES[recipe.mix]
+            yield mix(inputs, labels, num_classes=data.num_classes, alpha=recipe.mix_alpha, generator=mix_generator)
+        else:
+            yield inputs, labels
+
+
+def _share_buffers(state: TrainState) -> None:
+    """Give every rank the BatchNorm statistics of rank 0.
+
+    Each rank's come from its own share of the batches, and DistributedDataParallel evens them out only before the
+    next step: without this, ranks would evaluate different models, and none of them the one that rank 0 saves.
+    """
+    if not dist.is_initialized():
+        return
+    averaged = state.ema.buffers() if state.ema else ()
+    for buffer in (*state.model.buffers(), *averaged):
+        dist.broadcast(buffer, src=0)
+
+
+def _evaluate_split(state: TrainState, data: TrainingData, images: DeviceImages) -> Evaluation:
+    return evaluate(state.evaluated_model, images, data=data, precision=state.precision)
+
+
+def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:
+    model: nn.Module = state.model
+    if dist.is_initialized():
+        on_gpu = state.device.type == "cuda"
+        model = DistributedDataParallel(model, device_ids=[state.device.index] if on_gpu else None)
+    if recipe.compile:
+        model = torch.compile(model)  # pyright: ignore[reportAssignmentType]
+    return model
+
+
+def _autocast(state: TrainState) -> torch.autocast:
+    enabled = state.precision != "fp32"
+    return torch.autocast(state.device.type, dtype=AUTOCAST[state.precision], enabled=enabled)
+
+
+def _generator(device: torch.device, *key: int) -> torch.Generator:
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device).manual_seed(seed)

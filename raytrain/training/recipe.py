@@ -1,0 +1,178 @@
+"""Recipe: everything that determines one training run, and nothing else."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
+    """Return `value` when it is one of `choices`.
+
+    Raises:
+        ValueError: It is not; the message names the nearest choice and all of them.
+    """
+    names = list(choices)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(value, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown {what} {value!r}; {hint}choose one of {', '.join(names)}")
+
+
+def as_tuple(value: object) -> object:
+    """Return a list as a tuple, and anything else as it is: YAML has lists, frozen models have tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recipe(BaseModel):
+    """One complete training run. Frozen; change it by `replace`, which validates again.
+
+    Two equal recipes are the same trial wherever they run: `digest` identifies it.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    arch: str = "resnet18"
+    """Architecture, a key of `models.ARCHITECTURES`."""
+    width: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""
+    dataset: Annotated[str, Field(min_length=1)] = "digits"
+    """A key of `data.DATASETS`, or a path or URI of Parquet files or of an image folder."""
+    image_size: Annotated[int, Field(ge=8, le=1024)] = 32
+    """Height and width in pixels that every image is brought to."""
+    val_size: Annotated[int | float, Field(ge=0)] = 0.1
+    """Training images held out for validation: a count, or below 1 a share of them; 0 for none."""
+    augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    """Augmentations in the order they are applied, keys of `augment.AUGMENTS`."""
+    mix: str = "none"
+    """How pairs of images are mixed: none, or a key of `augment.MIXES`."""
+    mix_alpha: Annotated[float, Field(gt=0)] = 1.0
+    """The alpha of the Beta(alpha, alpha) that the share of each image is drawn from."""
+    mix_prob: Fraction = 1.0
+    """Probability that a batch is mixed."""
+    mix_off_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs at the end of training that are not mixed."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567), in batches
+    that are not mixed: mixed targets are soft already."""
+    zero_init_residual: bool = False
+    """Start every residual block as its shortcut: the weight of its last BatchNorm is 0 (Goyal et al. 2017)."""
+    optimizer: str = "sgd"
+    """A key of `optim.OPTIMIZERS`."""
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    """Peak learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD; Adam and AdamW keep their own (0.9, 0.999)."""
+    nesterov: bool = False
+    """Nesterov momentum, for SGD."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """L2 factor on weights; biases and BatchNorm are left out."""
+    schedule: str = "cosine"
+    """Learning rate over training, a key of `optim.SCHEDULES`."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs of linear warm-up before the schedule begins."""
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    """Passes over the training split."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    """Images per optimizer step, over all workers together."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward and backward pass; auto takes bf16 where the device computes in it."""
+    channels_last: bool = True
+    """Keep activations in NHWC memory order."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of initialisation, shuffling, augmentation and mixing; the train/val split does not depend on it."""
+    track_test: bool = False
+    """Evaluate the test set after every epoch, as an observer: nothing is selected by it."""
+
+    # The choices live beside their functions. They are looked up here and not at import, because torch takes
+    # 1.5 s to import and commands that only read results build no recipe.
+    @field_validator("arch")
+    @classmethod
+    def _known_arch(cls, value: str) -> str:
+        from raytrain.models.architectures import ARCHITECTURES
+
+        return one_of(value, ARCHITECTURES, what="architecture")
+
+    @field_validator("augment")
+    @classmethod
+    def _known_augment(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from raytrain.data.augment import AUGMENTS
+
+        for name in value:
+            one_of(name, AUGMENTS, what="augmentation")
+        return value
+
+    @field_validator("mix")
+    @classmethod
+    def _known_mix(cls, value: str) -> str:
+        from raytrain.data.augment import MIXES
+
+        return one_of(value, ["none", *MIXES], what="mix")
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, value: str) -> str:
+        from raytrain.training.optim import OPTIMIZERS
+
+        return one_of(value, OPTIMIZERS, what="optimizer")
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, value: str) -> str:
+        from raytrain.training.optim import SCHEDULES
+
+        return one_of(value, SCHEDULES, what="schedule")
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: true needs a momentum above 0; momentum is 0")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs:g} leaves no epoch after it; it must be below "
+                f"epochs: {self.epochs}"
+            )
+        if self.schedule == "onecycle" and self.warmup_epochs:
+            raise ValueError(
+                f"schedule: onecycle warms up by itself; set warmup_epochs: 0, given {self.warmup_epochs:g}"
+            )
+        if self.mix_off_epochs > self.epochs:
+            raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
+        if self.mix != "none" and self.batch_size < 2:
+            raise ValueError(f"mix: {self.mix} needs a batch_size of 2 or more, given {self.batch_size}")
+        return self
+
+    def replace(self, **changes: Any) -> "Recipe":
+        """Return this recipe with `changes`, validated as a new one is.
+
+        Raises:
+            pydantic.ValidationError: The changed recipe is invalid.
+        """
+        return Recipe.model_validate({**self.model_dump(), **changes})
+
+    @property
+    def data_key(self) -> tuple[str, int, float]:
+        """What the splits depend on: data set, image size and validation size."""
+        return (self.dataset, self.image_size, self.val_size)
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits of the SHA-256 of every field: the identity of the trial."""
+        # 5000 and 5000.0 are the same recipe
+        values = self.model_dump(mode="json").items()
+        whole = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values}
+        fields = json.dumps(whole, sort_keys=True)
+        return hashlib.sha256(fields.encode()).hexdigest()[:8]

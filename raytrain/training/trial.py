@@ -1,0 +1,137 @@
+"""One trial from start to end: go on from its checkpoint, train, save, and measure once at the end.
+
+It knows neither Ray nor the run folder's tables: `reports` yields, and whoever runs the trial passes them on.
+"""
+
+import base64
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from raytrain.background import repeating
+from raytrain.data.batches import steps_per_epoch
+from raytrain.storage.folder import Folder
+from raytrain.training import checkpoint
+from raytrain.training.checkpoint import Checkpoint
+from raytrain.training.devices import device_name
+from raytrain.training.evaluation import TrainingData, evaluate, predict, rank_and_world_size
+from raytrain.training.loop import TrainState, train
+from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.training.recipe import Recipe
+
+CHECKPOINT_SHARE = 0.02
+"""Most of the training time that writing checkpoints may take."""
+
+
+@dataclass
+class _Best:
+    """The weights to measure at the end, of the epoch with the highest validation accuracy.
+
+    Small validation splits tie often; then the lower loss decides.
+    """
+
+    epoch: int
+    accuracy: float
+    loss: float
+    weights: dict[str, Tensor]
+
+
+class TrialRun:
+    """A trial set up in this process, from its newest checkpoint if it has one.
+
+    Attributes:
+        recipe: What is trained.
+        state: Complete whenever `reports` is suspended.
+    """
+
+    def __init__(self, recipe: Recipe, *, data: TrainingData, device: torch.device, checkpoints: Folder) -> None:
+        self.recipe = recipe
+        self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device)
+        self._data = data
+        self._checkpoints = checkpoints
+        self._best: _Best | None = None
+        self._history: list[EpochMetrics] = []
+        if saved := checkpoint.load(checkpoints, device=device):
+            self.state.load_state_dict(saved.state)
+            self._best = _Best(**saved.best) if saved.best else None
+            self._history = [EpochMetrics.from_dict(metrics) for metrics in saved.history]
+
+    def reports(self, *, after: int = 0) -> Iterator[Report]:
+        """Yield a report for each epoch later than `after`, training those that the checkpoint does not hold.
+
+        The last one always comes, because only it carries `final`.
+
+        A checkpoint is written before an epoch is reported: after the last one always, after others as long as
+        writing takes no more than `CHECKPOINT_SHARE` of the time, because epochs of a second are not worth a
+        checkpoint each. Under `torch.distributed` every rank yields the same and rank 0 writes.
+
+        Raises:
+            DivergenceError: The loss is not finite.
+        """
+        for metrics in self._history:
+            if metrics.epoch > after or metrics.epoch == self.recipe.epochs:
+                yield self._report(metrics)
+        writing = 0.0  # seconds that the last checkpoint took
+        written_at = time.perf_counter()
+        for metrics in train(self.recipe, self.state, self._data):
+            self._history.append(metrics)
+            self._keep_best(metrics)
+            now = time.perf_counter()
+            if metrics.epoch == self.recipe.epochs or writing <= CHECKPOINT_SHARE * (now - written_at):
+                self._save(metrics.epoch)
+                written_at = time.perf_counter()
+                writing = written_at - now
+            if metrics.epoch > after or metrics.epoch == self.recipe.epochs:
+                yield self._report(metrics)
+
+    def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> AbstractContextManager[None]:
+        """Return a context in which `publish` is told every so many seconds how far the epoch is, in [0, 1].
+
+        The loop itself calls nobody: its step count is read from another thread.
+        """
+        world_size = rank_and_world_size()[1]
+        steps = steps_per_epoch(len(self._data.train), batch_size=self.recipe.batch_size, world_size=world_size)
+
+        def tell() -> None:
+            publish(min(1.0, max(0.0, self.state.step / steps - self.state.epoch)))
+
+        return repeating(tell, every=every)
+
+    def _report(self, metrics: EpochMetrics) -> Report:
+        return Report(metrics, self._measure() if metrics.epoch == self.recipe.epochs else None)
+
+    def _keep_best(self, metrics: EpochMetrics) -> None:
+        if metrics.val is None:
+            return
+        quality = (metrics.val.accuracy, -metrics.val.loss)
+        if self._best is None or quality > (self._best.accuracy, -self._best.loss):
+            # a copy: the model goes on training in the same memory
+            weights = {name: tensor.clone() for name, tensor in self.state.evaluated_model.state_dict().items()}
+            self._best = _Best(metrics.epoch, metrics.val.accuracy, metrics.val.loss, weights)
+
+    def _save(self, epoch: int) -> None:
+        if rank_and_world_size()[0] != 0:
+            return
+        best = vars(self._best) if self._best else None
+        history = [dataclasses.asdict(metrics) for metrics in self._history]
+        checkpoint.save(self._checkpoints, Checkpoint(epoch, self.state.state_dict(), best, history))
+
+    def _measure(self) -> FinalMetrics:
+        model, epoch = self.state.evaluated_model, self.state.epoch
+        if self._best and self._best.epoch != epoch:
+            model, epoch = copy.deepcopy(model), self._best.epoch
+            model.load_state_dict(self._best.weights)
+        data = self._data
+
+        train = evaluate(model, data.train, data=data, precision=self.state.precision)
+        test, predictions = predict(model, data.test, data=data, precision=self.state.precision)
+        val = Evaluation(self._best.loss, self._best.accuracy) if self._best else None  # these weights' own
+        name = device_name(self.state.device)
+        kept = base64.b64encode(predictions.to_bytes()).decode()
+        return FinalMetrics(epoch, train, val, test, self.state.precision, name, kept)

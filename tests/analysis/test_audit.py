@@ -1,0 +1,124 @@
+"""Tests of raytrain.analysis.audit: replays against what is known of the student's curves, and a run's own record."""
+
+from typing import Any
+
+import pytest
+
+from raytrain.analysis.audit import Curve, audit, rank_correlation, replay, replays
+from raytrain.analysis.baselines import open_baseline
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
+
+
+def students() -> dict[str, Curve]:
+    curves = open_baseline("student").curves
+    return {one.name: Curve([a for _, a in one.tested], one.seconds) for one in curves if len(one.epochs) == 200}
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_grace_period_of_10_keeps_only_resnet18_of_the_students_networks(factor: int) -> None:
+    replayed = replay(students(), grace_period=10, reduction_factor=factor)
+    assert replayed.kept == ["resnet18"]
+    assert replayed.regret == pytest.approx(0.8523 - 0.8427)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_grace_period_of_50_loses_nothing(factor: int) -> None:
+    replayed = replay(students(), grace_period=50, reduction_factor=factor)
+    assert (replayed.regret, replayed.kept[0]) == (0.0, "resnet101")
+    assert replayed.epochs_saved == pytest.approx(2 * 150 / 1000)
+
+
+def test_a_replay_stops_below_the_quantile_of_those_who_came_before() -> None:
+    curves = {
+        "first": Curve([0.5, 0.5, 0.5, 0.5], [1, 2, 3, 4]),
+        "second": Curve([0.6, 0.6, 0.6, 0.9], [1.1, 2.1, 3.1, 4.1]),
+        "third": Curve([0.4, 0.7, 0.8, 0.95], [1.2, 2.2, 3.2, 4.2]),
+    }
+    replayed = replay(curves, grace_period=1, reduction_factor=2)
+    # at epoch 1 the third needs the median of 0.5 and 0.6; at epoch 2 the second passes the first, who came before it
+    assert dict(replayed.stopped) == {"third": 1}
+    assert replayed.kept == ["second", "first"]
+    assert replayed.regret == pytest.approx(0.05)
+    assert replayed.epochs_saved == pytest.approx(3 / 12)
+    assert replayed.seconds_saved == pytest.approx(3 / 12.3)
+
+
+def test_settings_are_replayed_below_the_last_epoch_and_for_two_curves_or_more() -> None:
+    curve = Curve([0.1] * 6, [float(second) for second in range(6)])
+    assert replays({"a": curve}) == []
+    assert {one.grace_period for one in replays({"a": curve, "b": curve})} == {1, 2, 5}
+
+
+def test_the_rank_correlation_is_kendalls() -> None:
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    # five of the six pairs agree and one does not
+    assert rank_correlation([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
+    assert rank_correlation([1, 1], [1, 2]) is None
+
+
+def test_a_curve_needs_a_time_for_each_accuracy() -> None:
+    with pytest.raises(ValueError, match="make no curve"):
+        Curve([0.5], [])
+
+
+def trial(
+    name: str, status: str, *accuracies: float, phase: str = "search"
+) -> tuple[TrialResult, list[dict[str, Any]]]:
+    recipe = Recipe(epochs=4, lr=0.1).model_dump(mode="json")
+    rows = [{"val_accuracy": accuracy, "test_accuracy": None, "seconds": 2.0} for accuracy in accuracies]
+    result = TrialResult(name, status, recipe, 1, len(rows), seconds=2.0 * len(rows), phase=phase)  # type: ignore[arg-type]
+    return result, rows
+
+
+def rung(name: str, epoch: int, accuracy: float, cut: float | None, *, stop: bool) -> dict[str, Any]:
+    return {
+        "event": "rung",
+        "trial": name,
+        "epoch": epoch,
+        "rung": epoch,
+        "accuracy": accuracy,
+        "cut": cut,
+        "stop": stop,
+    }
+
+
+def test_a_run_is_audited_by_its_own_record() -> None:
+    trials = {
+        "a": trial("a", "finished", 0.3, 0.4, 0.6, 0.7),
+        "b": trial("b", "stopped", 0.2),
+        "c": trial("c", "finished", 0.25, 0.5, 0.7, 0.8),
+        "d": trial("d", "finished", 0.5, 0.5, 0.6, 0.6),
+        "e": trial("e", "finished", 0.9, 0.9, 0.9, 0.9, phase="confirm"),
+    }
+    events = [
+        rung("a", 1, 0.3, None, stop=False),
+        rung("b", 1, 0.2, 0.3, stop=True),
+        rung("c", 1, 0.25, 0.3, stop=True),
+        rung("d", 1, 0.5, 0.3, stop=False),
+        {"event": "rescued", "trial": "c", "stopped_at": 1},
+    ]
+    results = [result for result, _ in trials.values()]
+    audited = audit(results, {name: rows for name, (_, rows) in trials.items()}, events)
+    stopped = {stop.trial: stop for stop in audited.stops}
+    assert set(stopped) == {"b", "c"}
+    assert stopped["b"].margin == pytest.approx(0.1)
+    assert (stopped["b"].epochs_left, stopped["b"].seconds_left, stopped["b"].final) == (3, 6.0, None)
+    assert (stopped["c"].rescued, stopped["c"].final) == (True, 0.8)
+    assert (audited.epochs, audited.epochs_saved) == (16, 3)
+    assert (audited.seconds, audited.seconds_saved) == (32.0, 6.0)
+    assert audited.regret == pytest.approx(0.8 - 0.7)
+    assert audited.complete == 3
+    (only,) = audited.rungs
+    assert (only.epoch, only.judged, only.stopped, only.compared) == (1, 4, 2, 3)
+    # of a, c and d: at the rung d > a > c, at the end c > a > d
+    assert only.tau == pytest.approx(-1)
+
+
+def test_without_rescued_trials_nothing_is_said_of_regret() -> None:
+    trials = {"a": trial("a", "finished", 0.3, 0.4, 0.6, 0.7), "b": trial("b", "stopped", 0.2)}
+    events = [rung("a", 1, 0.3, None, stop=False), rung("b", 1, 0.2, 0.3, stop=True)]
+    audited = audit([r for r, _ in trials.values()], {name: rows for name, (_, rows) in trials.items()}, events)
+    assert audited.regret is None
+    assert audited.replays == []

@@ -1,0 +1,58 @@
+"""Tests of raytrain.analysis.comparison: a baseline's rows at the epoch that the run reached."""
+
+from dataclasses import replace
+
+from raytrain.analysis.baselines import Baseline, BaselineCurve
+from raytrain.analysis.comparison import beside
+from raytrain.analysis.ranking import rank
+from raytrain.report.table import flat_rows, headings, markdown, rows
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
+
+LONG = BaselineCurve(
+    "long", "resnet34", (1, 2, 3, 4), (0.0,) * 4, (None,) * 4, (None,) * 4, (0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)
+)
+SHORT = BaselineCurve("short", None, (1,), (0.0,), (None,), (None,), (None,), (0.55,))
+STUDY = Baseline("study", (LONG, SHORT))
+
+
+def ran(name: str, epochs: int, status: str = "finished") -> TrialResult:
+    recipe = Recipe(epochs=epochs, lr=0.1 * epochs, dataset="digits").model_dump(mode="json")
+    return TrialResult(name, status, recipe, 10, epochs, test_accuracy=0.9)  # type: ignore[arg-type]
+
+
+def test_rows_are_at_equal_epochs_or_at_the_end_of_a_shorter_curve() -> None:
+    ranking = beside(rank([ran("a", 3), ran("b", 2)], {}), STUDY)
+    cells = [dict(zip(headings(ranking), row, strict=True)) for row in rows(ranking)]
+    shown = [(row["rank"], row["trial"], row["epochs"], row["test accuracy %"], row["status"]) for row in cells[2:]]
+    assert shown == [
+        ("–", "study/long", "3/4", "70.00", "baseline at 3"),
+        ("–", "study/short", "1/1", "55.00", "baseline at 1"),
+    ]
+    assert (cells[2]["train accuracy %"], cells[3]["train accuracy %"]) == ("30.00", "–")
+    assert (cells[2]["architecture"], cells[3]["architecture"], cells[2]["lr"]) == ("resnet34", "–", "–")
+    assert "study/long" in markdown(ranking)
+    assert any("at epoch 3" in sentence and "not ranked" in sentence for sentence in ranking.sentences)
+
+
+def test_curves_of_another_data_set_are_named_as_such() -> None:
+    def said(dataset: str | None) -> str:
+        return " ".join(beside(rank([ran("a", 3)], {}), replace(STUDY, dataset=dataset)).sentences)
+
+    assert "They are of cifar100, the run's of digits" in said("cifar100")
+    assert "They are of" not in said("digits")
+    assert "They are of" not in said(None)
+
+
+def test_files_have_the_rows_too_with_every_column() -> None:
+    table = flat_rows(beside(rank([ran("a", 3)], {}), STUDY))
+    assert {tuple(row) for row in table} == {tuple(table[0])}
+    assert [(row["trial"], row["status"], row["test_accuracy"], row["lr"]) for row in table[1:]] == [
+        ("study/long", "baseline", 0.7, None),
+        ("study/short", "baseline", 0.55, None),
+    ]
+
+
+def test_a_run_without_a_finished_trial_is_compared_where_it_is() -> None:
+    assert [row.epoch for row in beside(rank([ran("a", 2, "stopped")], {}), STUDY).beside] == [2, 1]
+    assert beside(rank([], {}), STUDY).beside == []

@@ -1,0 +1,195 @@
+"""Tests of raytrain.analysis.ranking: who shares a rank, what is averaged, and what is said about it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raytrain.analysis.ranking import Ranking, arranged, rank
+from raytrain.errors import ExperimentError
+from raytrain.runs.results import TrialResult
+from raytrain.training.predictions import Predictions
+from raytrain.training.recipe import Recipe
+
+IMAGES = 2000
+
+
+def result(name: str, *, status: str = "finished", **fields: Any) -> TrialResult:
+    recipe = Recipe(lr=fields.pop("lr", 0.1), seed=fields.pop("seed", 0), epochs=20)
+    values = {"parameters": 10, "epochs": 20, "val_accuracy": 0.5, "val_loss": 1.0, **fields}
+    if status == "finished":
+        values |= {"test_loss": 1.0}
+    return TrialResult(trial=name, status=status, recipe=recipe.model_dump(mode="json"), **values)  # type: ignore[arg-type]
+
+
+def right_on(*spans: tuple[int, int]) -> Predictions:
+    """Return predictions that are right on the images of some spans."""
+    labels = np.zeros(IMAGES, dtype=np.int64)
+    predicted = np.ones(IMAGES, dtype=np.int64)
+    for first, last in spans:
+        predicted[first:last] = 0
+    return Predictions(labels, predicted, np.ones(IMAGES, dtype=np.float32))
+
+
+def ranks(ranking: Ranking) -> list[tuple[str, str]]:
+    return [(standing.rank, standing.results[0].trial) for standing in ranking.standings]
+
+
+def test_single_seeds_that_the_images_cannot_tell_apart_share_a_rank() -> None:
+    predictions = {"a": right_on((0, 1800)), "b": right_on((5, 1800)), "c": right_on((0, 1500))}
+    rates = {"c": 1.0, "b": 2.0, "a": 3.0}
+    results = [result(name, lr=lr, test_accuracy=predictions[name].accuracy) for name, lr in rates.items()]
+    ranking = rank(results, predictions)
+    assert ranks(ranking) == [("1", "a"), ("1=", "b"), ("3", "c")]
+    first, second, third = ranking.standings
+    assert first.p_value is None
+    # 5 images against none: 2 / 2^5, times Holm's 1 of the last of three pairs
+    assert second.p_value == pytest.approx(2 / 2**5)
+    assert third.p_value is not None
+    assert third.p_value < 1e-20
+    assert first.interval is not None
+    assert first.interval.low < 0.9 < first.interval.high
+    assert any("Wilson" in sentence and "One seed" in sentence for sentence in ranking.sentences)
+    assert "The first 2 cannot be told apart: they share rank 1." in ranking.sentences
+
+
+def test_several_seeds_are_one_configuration_with_their_mean_and_students_interval() -> None:
+    results = [
+        result(f"{lr}-{seed}", lr=lr, seed=seed, test_accuracy=acc)
+        for lr, seed, acc in (
+            (0.1, 0, 0.90),
+            (0.1, 1, 0.91),
+            (0.1, 2, 0.92),
+            (0.2, 0, 0.70),
+            (0.2, 1, 0.71),
+            (0.2, 2, 0.72),
+        )
+    ]
+    ranking = rank(results, {})
+    assert [standing.rank for standing in ranking.standings] == ["1", "2"]
+    first = ranking.standings[0]
+    assert (first.seeds, first.test_accuracy) == (3, pytest.approx(0.91))
+    assert first.interval is not None
+    assert first.interval.high - 0.91 == pytest.approx(4.302652729911275 * 0.01 / np.sqrt(3))
+    assert any("Student's t over 3 seeds" in sentence for sentence in ranking.sentences)
+    (spread,) = [sentence for sentence in ranking.sentences if "spread over seeds" in sentence]
+    assert "1.00 points: 3 seeds" in spread
+    assert "a gap of 0.2 points would need" in spread
+
+
+def test_equal_seeds_share_a_rank() -> None:
+    results = [
+        result(f"{lr}-{seed}", lr=lr, seed=seed, test_accuracy=0.9 + (seed + shift) % 3 / 100)
+        for lr, shift in ((0.1, 0), (0.2, 1))
+        for seed in range(3)
+    ]
+    assert [standing.rank for standing in rank(results, {}).standings] == ["1", "1="]
+
+
+def test_without_predictions_single_seeds_are_not_told_apart() -> None:
+    ranking = rank([result("a", lr=1, test_accuracy=0.9), result("b", lr=2, test_accuracy=0.1)], {})
+    assert ranks(ranking) == [("1", "a"), ("1=", "b")]
+    assert ranking.standings[0].interval is None
+
+
+def test_a_stopped_trial_is_below_all_finished_ones_and_averaged_with_none() -> None:
+    results = [
+        result("stopped", status="stopped", lr=1, seed=0, epochs=19, val_accuracy=0.99),
+        result("finished", lr=1, seed=1, test_accuracy=0.4, val_accuracy=0.4),
+        result("failed", status="failed", lr=2, val_accuracy=None, val_loss=None),
+    ]
+    ranking = rank(results, {})
+    assert ranks(ranking) == [("1", "finished"), ("–", "stopped"), ("–", "failed")]
+    assert ranking.standings[0].val_accuracy == 0.4
+
+
+def test_validation_chooses_whatever_the_test_set_says() -> None:
+    results = [
+        result("a", lr=1, test_accuracy=0.9, val_accuracy=0.5),
+        result("b", lr=2, test_accuracy=0.8, val_accuracy=0.6),
+    ]
+    ranking = rank(results, {})
+    assert ranking.chosen is not None
+    assert ranking.chosen.results[0].trial == "b"
+
+
+def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
+    results = [
+        result("lucky", lr=1, seed=0, test_accuracy=0.99),
+        *(
+            result(f"again-{seed}", lr=1, seed=seed, test_accuracy=0.9 + seed / 1000, phase="confirm")
+            for seed in (1, 2)
+        ),
+    ]
+    ranking = rank(results, {})
+    assert ranks(ranking) == [("1", "again-1"), ("–", "lucky")]
+    assert ranking.standings[0].seeds == 2
+    assert any("fresh seeds" in sentence for sentence in ranking.sentences)
+
+
+def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
+    again = [result(f"x/a{seed}", seed=seed, test_accuracy=0.9 + seed / 1000, phase="confirm") for seed in (1, 2)]
+    results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
+    ranking = rank(results, {})
+    assert ranks(ranking) == [("1", "x/a1"), ("1=", "y/b"), ("–", "x/a")]
+    assert any("the 1 of the search are" in sentence for sentence in ranking.sentences)
+
+
+def test_several_data_sets_are_named_as_what_does_not_compare() -> None:
+    def on(dataset: str) -> TrialResult:
+        made = result(dataset, test_accuracy=0.9)
+        return replace(made, recipe={**made.recipe, "dataset": dataset})
+
+    assert any("of 2 data sets" in sentence for sentence in rank([on("cifar10"), on("digits")], {}).sentences)
+    assert not any("data sets" in sentence for sentence in rank([on("cifar10")], {}).sentences)
+
+
+def test_the_same_trial_of_two_runs_is_two_rows() -> None:
+    both = [result("x/t", test_accuracy=0.9), result("y/t", test_accuracy=0.8)]
+    assert [standing.seeds for standing in rank(both, {}).standings] == [1, 1]
+
+
+def test_rows_can_be_ordered_and_cut_while_ranks_stay() -> None:
+    results = [
+        result(name, lr=lr, test_accuracy=acc, seconds=s)
+        for name, lr, acc, s in (("a", 3.0, 0.9, 5.0), ("b", 1.0, 0.5, 1.0), ("c", 2.0, 0.7, 3.0))
+    ]
+    ranking = rank(results, {})
+    assert [trial for _, trial in ranks(arranged(ranking, by="lr"))] == ["b", "c", "a"]
+    assert [trial for _, trial in ranks(arranged(ranking, by="seconds", most=2))] == ["b", "c"]
+    assert [trial for _, trial in ranks(arranged(ranking, by="test_accuracy"))] == ["a", "c", "b"]
+    assert [trial for _, trial in ranks(arranged(ranking, by="trial"))] == ["a", "b", "c"]
+    with pytest.raises(ExperimentError, match="--sort acc: there is no such field; choose among"):
+        arranged(ranking, by="acc")
+
+
+def test_nothing_is_said_of_no_results() -> None:
+    assert rank([], {}) == Ranking([], [], None)
+    assert arranged(rank([], {}), by="anything").standings == []
+
+
+def test_an_interval_ends_where_accuracies_do() -> None:
+    results = [result(f"a{seed}", seed=seed, test_accuracy=acc) for seed, acc in enumerate((0.99, 0.9))]
+    (standing,) = rank(results, {}).standings
+    assert standing.interval is not None
+    assert (standing.interval.low, standing.interval.high) == (pytest.approx(0.945 - 12.7062 * 0.045, abs=1e-4), 1.0)
+
+
+def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
+    finished = [result("a0", test_accuracy=0.9), result("b0", lr=0.2, test_accuracy=0.8)]
+    stopped = result("a1", seed=1, status="stopped", epochs=4)
+    assert any(
+        "Of 1 ranked configuration some seeds were stopped" in s for s in rank([*finished, stopped], {}).sentences
+    )
+    other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
+    assert not any("were stopped" in s for s in rank([*finished, other], {}).sentences)
+
+
+def test_one_seed_of_some_and_several_of_others_are_told_apart_by_their_own_tests() -> None:
+    predictions = {"a": right_on((0, 1800)), "b": right_on((0, 1700)), "c": right_on((0, 1600))}
+    rows = [("a", 0.1, 0), ("b", 0.2, 0), ("c", 0.2, 1)]
+    results = [result(name, lr=lr, seed=seed, test_accuracy=predictions[name].accuracy) for name, lr, seed in rows]
+    said = " ".join(rank(results, predictions).sentences)
+    assert "Student's t over the seeds" in said
+    assert "Where there is one seed, another may well reverse" in said

@@ -1,0 +1,339 @@
+"""Tests of the `raytrain` command: what it prints where, and its exit codes."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from raytrain import __version__
+from raytrain.cli.app import app
+from raytrain.execution import run as run_module
+from raytrain.execution.run import Outcome
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.results import TrialResult, read_results
+from raytrain.storage.folder import Folder
+
+RAYTRAIN = str(Path(sys.executable).parent / "raytrain")
+COMMANDS = ("train", "compare", "tune", "results", "data")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def grid(place: Path, tiny_images: str) -> str:
+    (place / "g.yaml").write_text(
+        f"recipe: {{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 1, batch_size: 16, val_size: 8}}\n"
+        "grid: {lr: [0.01, 0.02]}\n"
+    )
+    return "g.yaml"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, dict[str, Any]]]:
+    """Return what commands would have run; nothing is trained."""
+    calls: list[tuple[Experiment, dict[str, Any]]] = []
+
+    def record(experiment: Experiment, **options: Any) -> Outcome:
+        calls.append((experiment, options))
+        result = TrialResult("a-b", "finished", experiment.recipe.model_dump(mode="json"), 1, 1)
+        return Outcome(Folder.at("runs/x"), [result], 1)
+
+    monkeypatch.setattr(run_module, "run", record)
+    return calls
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+# ---------------------------------------------------------------- help
+
+
+def test_help_names_every_command():
+    result = call("--help")
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "data fetch", "data verify"])
+def test_every_command_explains_itself(command: str):
+    result = call(*command.split(), "-h")
+    assert result.exit_code == 0
+    assert f"raytrain {command}" in result.stdout.replace("root", "raytrain")
+
+
+def test_the_version_is_the_packages():
+    assert call("--version").stdout == f"raytrain {__version__}\n"
+
+
+@pytest.mark.slow
+def test_help_of_the_installed_command_imports_neither_torch_nor_ray():
+    code = (
+        "import sys; from raytrain.cli.app import app\n"
+        "try: app(['--help'])\n"
+        "finally: print(sorted({'torch', 'ray', 'pyarrow'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    assert "compare" in done.stdout
+
+
+# ---------------------------------------------------------------- what is run
+
+
+def test_train_without_a_file_runs_the_default_recipe(started: list[Any]):
+    assert call("train", "--set", "lr=0.5", "--name", "mine", "--local").exit_code == 0
+    ((experiment, options),) = started
+    assert experiment == Experiment.model_validate({"name": "mine", "recipe": {"lr": 0.5}})
+    assert (options["out"], options["local"], options["fresh"], options["address"]) == ("runs", True, False, None)
+
+
+def test_train_has_no_early_stopping(started: list[Any], place: Path):
+    (place / "a.yaml").write_text("asha: {grace_period: 1}")
+    call("train", "a.yaml")
+    assert started[0][0].asha is None
+
+
+def test_train_refuses_several_trials_and_says_what_differs(grid: str, started: list[Any]):
+    result = call("train", grid)
+    assert (result.exit_code, result.stdout, started) == (2, "", [])
+    assert "has 2, which differ in lr.\nFix those with --set, or run them all with: raytrain compare" in result.stderr
+
+
+def test_train_runs_a_grid_whose_axes_are_fixed(grid: str, started: list[Any]):
+    assert call("train", grid, "--set", "lr=0.3").exit_code == 0
+    assert [trial.recipe.lr for trial in started[0][0].trials()] == [0.3]
+
+
+def test_compare_without_a_file_is_the_shipped_comparison(started: list[Any]):
+    assert call("compare").exit_code == 0
+    ((experiment, _),) = started
+    archs = [trial.recipe.arch for trial in experiment.trials()]
+    assert sorted(archs) == ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]
+    assert experiment.asha is not None
+    assert experiment.asha.first_rung(experiment.recipe.epochs) >= experiment.recipe.epochs / 4
+
+
+def test_options_reach_the_experiment(grid: str, started: list[Any]):
+    words = ["--seeds", "3,4", "--workers", "2", "--gpus", "0.5", "--max-concurrent", "3", "--no-asha"]
+    words += ["--out", "o", "--fresh", "--address", "ray://h:1"]
+    assert call("tune", "--grid", grid, *words, "--set", "epochs=7").exit_code == 0
+    ((experiment, options),) = started
+    assert experiment.seeds == (3, 4)
+    assert experiment.recipe.epochs == 7
+    resources = experiment.resources
+    assert (resources.workers, resources.gpus_per_worker, resources.max_concurrent) == (2, 0.5, 3)
+    assert (options["out"], options["fresh"], options["address"]) == ("o", True, "ray://h:1")
+
+
+def test_the_address_may_come_from_the_environment(started: list[Any], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    call("train")
+    assert started[0][1]["address"] == "auto"
+
+
+# ---------------------------------------------------------------- a run in this process
+
+
+def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
+    result = call("tune", "--grid", grid, "--local")
+    assert result.exit_code == 0
+    assert result.stdout.count("finished") == 2
+    for part in ("Run folder", "raytrain results g --format md", "tensorboard --logdir"):
+        assert part in result.stderr
+        assert part not in result.stdout
+
+
+def test_json_is_all_that_stands_on_stdout(grid: str):
+    result = call("tune", "--grid", grid, "--local", "--json", "--name", "x")
+    rows = json.loads(result.stdout)
+    assert [row["status"] for row in rows] == ["finished", "finished"]
+    assert {row["trial"] for row in rows} == {r.trial for r in read_results(Folder.at("runs/x"))}
+    assert rows[0]["test_accuracy"] >= rows[1]["test_accuracy"]
+
+
+def test_quiet_prints_only_the_results(grid: str):
+    result = call("tune", "--grid", grid, "--local", "--quiet")
+    assert result.stderr == ""
+    assert result.stdout.count("finished") == 2
+
+
+def test_the_second_time_it_says_that_nothing_was_trained(grid: str):
+    call("tune", "--grid", grid, "--local", "-q")
+    result = call("tune", "--grid", grid, "--local")
+    assert result.exit_code == 0
+    assert "All 2 trials had ended before; nothing was trained." in result.stderr
+
+
+@pytest.mark.parametrize(("rates", "code"), [("[1e30, 0.01]", 4), ("[1e30, 2e30]", 5)])
+def test_diverged_trials_are_reported_and_decide_the_exit_code(grid: str, place: Path, rates: str, code: int):
+    text = (place / grid).read_text().replace("[0.01, 0.02]", rates)
+    (place / grid).write_text(text)
+    result = call("tune", "--grid", grid, "--local")
+    assert result.exit_code == code
+    assert "diverged at epoch 1" in result.stdout
+    assert "the loss was not finite in epoch 1" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_another_experiment_under_a_name_ends_with_2(grid: str):
+    call("tune", "--grid", grid, "--local", "-q")
+    result = call("tune", "--grid", grid, "--local", "--set", "momentum=0.5")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("raytrain: ")
+    assert "recipe.momentum: 0.9 there, 0.5 now" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_installed_command_trains_and_reads_back(grid: str):
+    train = [RAYTRAIN, "train", grid, "--set", "lr=0.01", "--local"]
+    done = subprocess.run(train, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "finished" in done.stdout
+    assert "1 of 1 trials to run" in done.stderr
+    assert "  started" in done.stderr
+    read = [RAYTRAIN, "results", "g", "--format", "json"]
+    done = subprocess.run(read, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["status"] for row in json.loads(done.stdout)] == ["finished"]
+
+
+@pytest.mark.slow
+def test_an_error_of_the_installed_command_is_one_message_without_traceback():
+    done = subprocess.run([RAYTRAIN, "train", "no.yaml"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "raytrain: no.yaml: no such file; give the path of an experiment in YAML\n"
+
+
+# ---------------------------------------------------------------- results
+
+
+@pytest.fixture
+def finished(grid: str) -> str:
+    call("tune", "--grid", grid, "--local", "-q", "--name", "x")
+    return "x"
+
+
+@pytest.mark.usefixtures("finished")
+def test_results_without_a_run_lists_them():
+    assert call("results").stdout == "x\n"
+
+
+def test_results_where_there_is_none_says_how_to_begin():
+    result = call("results")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "there is no run under runs; start one with: raytrain compare" in result.stderr
+
+
+def read_rows(format_: str, content: bytes) -> list[dict[str, Any]]:
+    if format_ == "json":
+        return json.loads(content)
+    if format_ == "csv":
+        return list(csv.DictReader(io.StringIO(content.decode())))
+    return parquet.read_table(io.BytesIO(content)).to_pylist()
+
+
+@pytest.mark.parametrize("format_", ["json", "csv", "parquet"])
+@pytest.mark.parametrize("to_file", [False, True])
+def test_results_are_written_for_other_programs(finished: str, format_: str, to_file: bool):
+    result = call("results", finished, "-f", format_, *(["-o", "file"] if to_file else []))
+    assert result.exit_code == 0
+    rows = read_rows(format_, Path("file").read_bytes() if to_file else result.stdout_bytes)
+    expected = read_results(Folder.at("runs/x"))
+    assert {row["trial"]: float(row["test_accuracy"]) for row in rows} == {r.trial: r.test_accuracy for r in expected}
+    assert {float(row["lr"]) for row in rows} == {0.01, 0.02}
+    if to_file:
+        assert (result.stdout, result.stderr) == ("", "2 results written to file\n")
+
+
+@pytest.mark.parametrize("format_", ["table", "md"])
+@pytest.mark.parametrize("to_file", [False, True])
+def test_results_are_written_for_people(finished: str, format_: str, to_file: bool):
+    result = call("results", finished, "-f", format_, *(["-o", "file"] if to_file else []))
+    text = Path("file").read_text() if to_file else result.stdout
+    assert text.count("finished") == 2
+    assert ("| rank | trial" in text) == (format_ == "md")
+
+
+@pytest.mark.usefixtures("finished")
+def test_results_of_several_runs_are_ranked_together(grid: str):
+    call("train", grid, "--set", "lr=0.3", "--local", "-q", "--name", "y")
+    rows = json.loads(call("results", "x", "y", "-f", "json").stdout)
+    assert sorted(row["lr"] for row in rows) == [0.01, 0.02, 0.3]
+    table = call("results", "x", "y", "--sort", "lr", "--columns", "run,lr,seconds").stdout.split("\n")
+    assert [line.split()[:2] for line in table[3:6]] == [["x", "0.01"], ["x", "0.02"], ["y", "0.3"]]
+    assert len(json.loads(call("results", "x", "y", "--json", "--top", "1").stdout)) == 1
+
+
+def test_a_claim_that_does_not_hold_ends_with_9(finished: str):
+    assert call("results", finished, "--assert", "test_accuracy >= 0", "--assert", "finished == 2").exit_code == 0
+    result = call("results", finished, "--assert", "test_accuracy >= 0", "--assert", "finished > 2")
+    assert result.exit_code == 9
+    assert "raytrain: does not hold: finished > 2: finished is 2" in result.stderr
+    assert call("results", finished, "--assert", "finished").exit_code == 2
+
+
+def test_only_asked_for_columns_are_written(finished: str):
+    rows = json.loads(call("results", finished, "--json", "--columns", "lr,test_accuracy").stdout)
+    assert [list(row) for row in rows] == [["lr", "test_accuracy"]] * 2
+    refused = call("results", finished, "-f", "csv", "--columns", "lr,speed")
+    assert refused.exit_code == 2
+    assert "there is no column 'speed'" in refused.stderr
+
+
+@pytest.mark.usefixtures("finished")
+def test_an_unknown_run_is_answered_with_those_there_are():
+    result = call("results", "z")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("raytrain: no run 'z' under runs")
+    assert "there are x" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_named(finished: str):
+    result = call("results", finished, "-f", "json", "-o", "nowhere/file")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("raytrain: nowhere/file: cannot be written: No such file or directory")
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_data_commands_describe_the_images(tiny_images: str):
+    for words in (["fetch", tiny_images], ["verify", tiny_images]):
+        result = call("data", *words, "--image-size", "8")
+        assert result.exit_code == 0
+        assert "40 training and 10 test images of 8 × 8 in 2 classes, fingerprint " in result.stdout
+
+
+def test_verify_compares_the_fingerprint(tiny_images: str):
+    found = call("data", "verify", tiny_images, "--image-size", "8").stdout.split()[-1]
+    assert call("data", "verify", tiny_images, "--image-size", "8", "--fingerprint", found).exit_code == 0
+    other = call("data", "verify", tiny_images, "--image-size", "8", "--fingerprint", "0" * 16)
+    assert other.exit_code == 9
+    assert f"is {found}, not {'0' * 16}" in other.stderr
+
+
+def test_a_shipped_experiment_is_found_by_its_name_even_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quick").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["compare", "quick", "--set", "val_size=0"])
+    assert done.exit_code == 2
+    assert "quick.yaml:" in done.stderr
+    assert "asha stops trials by validation accuracy" in done.stderr

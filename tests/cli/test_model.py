@@ -1,0 +1,196 @@
+"""Tests of `raytrain export`, `evaluate` and `predict` on a run that was trained for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+from raytrain.cli.app import app
+from raytrain.data import load
+from raytrain.execution.run import run
+from raytrain.experiment.experiment import Experiment
+from raytrain.models import architectures
+from raytrain.runs.results import read_predictions, read_results
+from raytrain.storage.folder import Folder
+
+pytestmark = pytest.mark.slow
+
+RECIPE: dict[str, Any] = {"width": 4, "epochs": 3, "batch_size": 64, "schedule": "constant"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A run of two trials on the digits, in this process."""
+    keys = {"name": "digits", "recipe": RECIPE, "grid": {"ema_decay": [0, 0.9]}}
+    out = tmp_path_factory.mktemp("runs")
+    return run(Experiment.model_validate(keys), out=str(out), local=True).folder
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def accuracies(folder: Folder) -> dict[str, float]:
+    return {result.trial: result.test_accuracy or 0.0 for result in read_results(folder)}
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_evaluate_gives_the_tables_accuracy_again(trained: Folder, tmp_path: Path, suffix: str) -> None:
+    for trial, accuracy in accuracies(trained).items():
+        model = tmp_path / f"{trial}.{suffix}"
+        exported = call("export", f"{trained}/{trial}", "-o", model)
+        assert (exported.exit_code, exported.stdout) == (0, f"{model}\n")
+        measured = json.loads(call("evaluate", model, "--json").stdout)
+        assert measured["test_accuracy"] == accuracy
+        assert measured["images"] == 360
+        assert f"test accuracy {100 * accuracy:.2f} %" in call("evaluate", model).stdout
+
+
+def test_best_and_last_are_not_the_same_weights_when_best_is_not_last(tmp_path: Path) -> None:
+    # a learning rate that rises until nothing is learnt any more: of four trials one ends below its best for sure
+    keys = {"name": "rough", "recipe": {**RECIPE, "lr": 3.0, "epochs": 4, "warmup_epochs": 3.9}, "seeds": [0, 1, 2, 3]}
+    rough = run(Experiment.model_validate(keys), out=str(tmp_path), local=True).folder
+    early = [result for result in read_results(rough) if result.best_epoch != result.epochs]
+    trial = early[0].trial
+    for which in ("best", "last"):
+        assert call("export", f"{rough}/{trial}", "-o", tmp_path / f"{which}.pth", "--which", which).exit_code == 0
+    best, last = (torch.load(tmp_path / f"{which}.pth", weights_only=True) for which in ("best", "last"))
+    assert best.keys() == last.keys()
+    assert any(not torch.equal(best[name], last[name]) for name in best)
+    said = [json.loads((tmp_path / f"{which}.json").read_text()) for which in ("best", "last")]
+    assert [one["epoch"] for one in said] == [early[0].best_epoch, early[0].epochs]
+    assert [one["test_accuracy"] for one in said] == [early[0].test_accuracy, None]
+
+
+def test_both_kinds_of_file_hold_the_same_plain_weights(trained: Folder, tmp_path: Path) -> None:
+    for suffix in ("pth", "safetensors"):
+        assert call("export", trained, "-o", tmp_path / f"model.{suffix}", "--force").exit_code == 0
+    pickled = torch.load(tmp_path / "model.pth", weights_only=True)
+    safe = load_file(tmp_path / "model.safetensors")
+    assert pickled.keys() == safe.keys()
+    assert all(torch.equal(pickled[name], safe[name]) for name in safe)
+    # plain PyTorch, and nothing of raytrain but the network, can use it
+    architectures.ARCHITECTURES["resnet18"](10, width=4).load_state_dict(pickled)
+
+
+def test_a_run_alone_means_the_trial_that_validation_chooses(trained: Folder, tmp_path: Path) -> None:
+    chosen = max(read_results(trained), key=lambda result: (result.val_accuracy or 0, -(result.val_loss or 0)))
+    exported = call("export", trained.name, "--out", Path(str(trained)).parent, "-o", tmp_path / "a.pth")
+    assert f"{chosen.trial}: chosen by validation accuracy" in exported.stderr
+    digest = chosen.trial.rpartition("-")[2]
+    again = call("export", f"{trained.name}/{digest[:5]}", "--out", Path(str(trained)).parent, "-o", tmp_path / "b.pth")
+    assert (again.exit_code, f"{chosen.trial}: the one that was named" in again.stderr) == (0, True)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
+def test_predict_says_what_the_trial_said_of_each_image(trained: Folder, tmp_path: Path) -> None:
+    trial = next(iter(accuracies(trained)))
+    assert call("export", f"{trained}/{trial}", "-o", tmp_path / "m.safetensors").exit_code == 0
+    (tmp_path / "m.json").unlink()  # the metadata is enough
+    seen = read_predictions(trained, trial)
+    assert seen is not None
+    images = load("digits", image_size=32).test.images[:20]
+    for row, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{row:02}.png")
+    named = call("predict", tmp_path / "m.safetensors", tmp_path, "--json")
+    rows = json.loads(named.stdout)
+    assert [Path(row["image"]).name for row in rows] == [f"{row:02}.png" for row in range(20)]
+    assert [int(row["classes"][0]["class"]) for row in rows] == seen.predicted[:20].tolist()
+    shares = [row["classes"][0]["probability"] for row in rows]
+    assert shares == pytest.approx(seen.probabilities[:20], abs=0.02)
+    assert all(len(row["classes"]) == 3 for row in rows)
+    table = call("predict", tmp_path / "m.safetensors", tmp_path / "00.png", "--top", "1")
+    assert f"{seen.predicted[0]} {100 * shares[0]:.1f} %" in table.stdout
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_predicted(trained: Folder, tmp_path: Path) -> None:
+    call("export", trained, "-o", tmp_path / "m.pth")
+    Image.fromarray(np.zeros((40, 60), dtype=np.uint8)).save(tmp_path / "grey.png")
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    ended = call(
+        "predict", tmp_path / "m.pth", tmp_path / "bad.png", tmp_path / "grey.png", tmp_path / "none.png", "--json"
+    )
+    assert ended.exit_code == 2
+    assert [Path(row["image"]).name for row in json.loads(ended.stdout)] == ["grey.png"]
+    assert "bad.png: cannot be decoded" in ended.stderr
+    assert "none.png: cannot be read: No such file" in ended.stderr
+    (tmp_path / "empty").mkdir()
+    assert "has no image in it" in call("predict", tmp_path / "m.pth", tmp_path / "empty").stderr
+
+
+def test_a_data_set_of_other_classes_is_refused(trained: Folder, tmp_path: Path) -> None:
+    call("export", trained, "-o", tmp_path / "m.pth")
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            folder = tmp_path / "pets" / part / label
+            folder.mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+    ended = call("evaluate", tmp_path / "m.pth", "--dataset", tmp_path / "pets")
+    assert ended.exit_code == 2
+    assert "has the classes cat, dog; the model knows 0, 1, 2" in ended.stderr
+
+
+def test_nothing_is_replaced_unasked_and_bad_names_are_one_message(trained: Folder, tmp_path: Path) -> None:
+    model = tmp_path / "m.pth"
+    assert call("export", trained, "-o", model).exit_code == 0
+    cases = {
+        ("export", trained, "-o", model): "add --force",
+        ("export", trained, "-o", tmp_path / "m.onnx"): "name it .pth or .safetensors",
+        ("export", trained, "-o", tmp_path / "no" / "m.pth"): "in a folder that exists",
+        ("export", f"{trained}/zzz"): "no trial 'zzz' has ended",
+        ("export", f"{trained}/resnet18"): "is the beginning of",
+        ("export", "nowhere/zzz", "--out", tmp_path): "no run 'nowhere/zzz'",
+        ("evaluate", tmp_path / "absent.pth"): "raytrain export RUN",
+        ("evaluate", tmp_path / "m.json"): "name the file of its weights",
+    }
+    for arguments, message in cases.items():
+        ended = call(*arguments)
+        assert (ended.exit_code, message in ended.stderr, "Traceback" in ended.stderr) == (2, True, False), ended.stderr
+    assert call("export", trained, "-o", model, "--force").exit_code == 0
+
+
+def test_damage_is_found(trained: Folder, tmp_path: Path) -> None:
+    model, described = tmp_path / "m.pth", tmp_path / "m.json"
+    assert call("export", trained, "-o", model).exit_code == 0
+    content, said = model.read_bytes(), json.loads(described.read_text())
+
+    def refused(message: str) -> None:
+        ended = call("evaluate", model)
+        assert (ended.exit_code, message in ended.stderr) == (2, True), ended.stderr
+
+    model.write_bytes(content[:-10] + bytes(10))
+    refused("describes other weights")
+    model.write_bytes(content)
+    for change, message in (
+        ({"format": 2}, "another format than 1"),
+        ({"classes": ["only", "two"]}, "do not make a network"),
+        ({"extra": 1}, "missing or unknown: extra"),
+        ({"recipe": {**said["recipe"], "arch": "resnet1000"}}, "do not make a network"),
+    ):
+        described.write_text(json.dumps({**said, **change}))
+        refused(message)
+    described.write_text("{")
+    refused("is damaged")
+    described.write_text("[]")
+    refused("describes no model")
+    described.unlink()
+    refused("is missing")
+
+
+def test_a_trial_without_a_checkpoint_says_so(trained: Folder, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(str(trained), copy)
+    trial = next(iter(accuracies(trained)))
+    shutil.rmtree(copy / "trials" / trial / "checkpoint")
+    ended = call("export", f"{copy}/{trial}", "-o", tmp_path / "m.pth")
+    assert (ended.exit_code, "no checkpoint that can be read" in ended.stderr) == (2, True)
+    assert not (tmp_path / "m.pth").exists()

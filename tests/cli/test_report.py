@@ -1,0 +1,54 @@
+"""Tests of `raytrain report`: where it writes, and what it says when it cannot."""
+
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from raytrain.cli.app import app
+
+pytestmark = pytest.mark.slow
+
+
+def report(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["report", *arguments])
+
+
+def test_it_writes_into_the_run_folder_and_says_where(make_run: Any) -> None:
+    folder = make_run()
+    ended = report("made", "--out", str(Path(str(folder)).parent))
+    assert (ended.exit_code, ended.stdout) == (0, f"{folder}/report.html\n")
+    assert folder.read("report.html").startswith(b"<!doctype html>")
+    assert (folder / "plots").exists("Loss_Test.png")
+
+
+def test_another_file_can_be_named_and_the_run_folder_stays_as_it_is(make_run: Any, tmp_path: Path) -> None:
+    folder = make_run()
+    ended = report(str(folder), "--output", str(tmp_path / "page.html"))
+    assert (ended.exit_code, ended.stdout) == (0, f"{tmp_path}/page.html\n")
+    assert not folder.exists("report.html")
+    missing = report(str(folder), "--output", str(tmp_path / "nowhere" / "page.html"))
+    assert missing.exit_code == 2
+    assert "name a file in a folder that exists" in missing.stderr
+
+
+def test_open_shows_the_file_in_the_browser(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)) or len(opened) == 1)
+    folder = make_run()
+    assert report(str(folder), "--open").stderr == ""
+    assert opened == [f"file://{folder}/report.html"]
+    assert "no web browser was found" in report(str(folder), "--open").stderr
+
+
+def test_a_run_that_is_not_there_and_a_damaged_one_are_one_message_each(make_run: Any) -> None:
+    folder = make_run()
+    absent = report("absent", "--out", str(Path(str(folder)).parent))
+    assert (absent.exit_code, absent.stderr.count("\n")) == (2, 1)
+    assert "there are made" in absent.stderr
+    folder.write("manifest.json", b"{")
+    damaged = report(str(folder))
+    assert damaged.exit_code == 2
+    assert "manifest.json cannot be read" in damaged.stderr

@@ -1,0 +1,64 @@
+"""Tests of raytrain.cluster.pull: what is new comes, what is here stays."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from raytrain.cluster.pull import pull
+from raytrain.errors import RunFolderError
+from raytrain.storage.folder import Folder
+
+
+@pytest.fixture(params=["local", "object storage"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    if request.param == "local":
+        folder = Folder.at(tmp_path / "there" / "lr")
+    else:
+        folder = Folder(fs._MockFileSystem(datetime.datetime.now(datetime.UTC)), "bucket/lr")
+    folder.write("experiment.yaml", b"name: lr\n")
+    (folder / "trials" / "a").write("metrics.jsonl", b"1\n")
+    (folder / ".ray" / "tune").write("state", b"scratch")
+    return folder
+
+
+def test_a_pull_brings_every_file_but_rays_own(source: Folder, tmp_path: Path) -> None:
+    pulled = pull(source, tmp_path / "here")
+    found = {str(path.relative_to(tmp_path / "here")) for path in (tmp_path / "here").rglob("*") if path.is_file()}
+    assert found == {"experiment.yaml", "trials/a/metrics.jsonl"}
+    assert (tmp_path / "here/trials/a/metrics.jsonl").read_bytes() == b"1\n"
+    assert (pulled.files, pulled.size, pulled.unchanged) == (2, 11, 0)
+
+
+def test_a_second_pull_brings_only_what_has_changed(source: Folder, tmp_path: Path) -> None:
+    pull(source, tmp_path / "here")
+    (source / "trials" / "a").write("metrics.jsonl", b"1\n2\n")
+    (source / "trials" / "b").write("metrics.jsonl", b"1\n")
+    pulled = pull(source, tmp_path / "here")
+    assert (pulled.files, pulled.unchanged) == (2, 1)
+    assert (tmp_path / "here/trials/a/metrics.jsonl").read_bytes() == b"1\n2\n"
+    assert pull(source, tmp_path / "here").files == 0
+
+
+def test_a_file_of_the_same_size_that_was_written_later_is_brought(tmp_path: Path) -> None:
+    source = Folder.at(tmp_path / "there")
+    source.write("experiment.yaml", b"a")
+    pull(source, tmp_path / "here")
+    source.write("experiment.yaml", b"b")
+    assert pull(source, tmp_path / "here").files == 1
+    assert (tmp_path / "here/experiment.yaml").read_bytes() == b"b"
+
+
+def test_what_only_this_side_has_stays(source: Folder, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/notes.txt").write_text("mine")
+    pull(source, tmp_path / "here")
+    assert (tmp_path / "here/notes.txt").read_text() == "mine"
+
+
+def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RunFolderError, match="there is no run folder"):
+        pull(Folder.at(tmp_path / "there"), tmp_path / "here")
+    assert not (tmp_path / "here").exists()

@@ -1,0 +1,88 @@
+"""Tests of raytrain.cluster.transfer: a run folder goes through text and comes out the same."""
+
+import base64
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from raytrain.cluster import transfer
+from raytrain.cluster.transfer import BEGIN, END, pack, unpack
+from raytrain.errors import JobError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "there" / "lr"
+    for name, content in {
+        "experiment.yaml": b"name: lr\n",
+        "trials/a/metrics.jsonl": b"1\n",
+        "trials/a/checkpoint/1.pt": bytes(range(256)) * 64,
+        ".ray/tune/state": b"scratch",
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_unpacked_is_what_was_packed_but_for_rays_scratch(run: Path, tmp_path: Path) -> None:
+    unpack(pack(run), tmp_path / "lr")
+    assert files(tmp_path / "lr") == {name: data for name, data in files(run).items() if not name.startswith(".ray/")}
+    assert {path.name for path in tmp_path.iterdir()} == {"there", "lr"}
+
+
+def test_large_checkpoints_stay_where_they_are(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "MAX_BYTES", 1000)
+    unpack(pack(run), tmp_path / "lr")
+    assert set(files(tmp_path / "lr")) == {"experiment.yaml", "trials/a/metrics.jsonl"}
+
+
+def test_a_later_state_of_the_same_run_goes_over_the_earlier(run: Path, tmp_path: Path) -> None:
+    unpack(pack(run), tmp_path / "lr")
+    (tmp_path / "lr" / "notes.txt").write_text("mine")
+    (run / "trials/a/metrics.jsonl").write_bytes(b"1\n2\n")
+    unpack(pack(run), tmp_path / "lr")
+    assert (tmp_path / "lr/trials/a/metrics.jsonl").read_bytes() == b"1\n2\n"
+    assert (tmp_path / "lr/notes.txt").read_text() == "mine"
+
+
+def test_another_run_is_not_written_over(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "lr").mkdir()
+    (tmp_path / "lr/experiment.yaml").write_text("name: lr\nseeds: [1]\n")
+    with pytest.raises(JobError, match="holds another run"):
+        unpack(pack(run), tmp_path / "lr")
+    assert set(files(tmp_path / "lr")) == {"experiment.yaml"}
+
+
+def test_a_file_cannot_leave_the_folder(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name in ("./experiment.yaml", "../outside"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(tarfile.OutsideDestinationError):
+        unpack(buffer.getvalue(), tmp_path / "runs" / "lr")
+    assert not (tmp_path / "runs" / "outside").exists()
+
+
+def test_the_command_prints_the_archive_between_two_lines(run: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "raytrain.cluster.transfer", str(run)], capture_output=True, text=True, check=True
+    )
+    unpack(base64.b64decode(done.stdout.partition(BEGIN)[2].partition(END)[0]), tmp_path / "lr")
+    assert (tmp_path / "lr/experiment.yaml").read_bytes() == b"name: lr\n"
+
+
+def test_the_command_fails_where_there_is_no_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "raytrain.cluster.transfer", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "there is no run folder" in done.stderr

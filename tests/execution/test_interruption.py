@@ -1,0 +1,147 @@
+"""Two signals, the first in good order."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from raytrain.execution.interruption import Interruption, OutOfTime, Terminated, Woken, exit_code, wake_main_thread
+
+SCRIPT = """
+import os, signal, sys
+from raytrain.execution.interruption import Interruption
+interruption = Interruption()
+interruption.at_once = lambda: print("at once", flush=True)
+with interruption.handled():
+    try:
+        os.kill(os.getpid(), signal.{first})
+    except KeyboardInterrupt as interrupt:
+        print(type(interrupt).__name__, flush=True)
+    if {second!r}:
+        os.kill(os.getpid(), getattr(signal, {second!r}))
+        print("not reached")
+"""
+
+
+def run(first: str, second: str | None) -> tuple[int, list[str]]:
+    code = SCRIPT.format(first=first, second=second)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.split("\n")[:-1]
+
+
+def test_the_first_signal_is_an_exception_and_the_second_the_end() -> None:
+    assert run("SIGINT", None) == (0, ["KeyboardInterrupt"])
+    assert run("SIGTERM", None) == (0, ["Terminated"])
+    assert run("SIGINT", "SIGINT") == (130, ["KeyboardInterrupt", "at once"])
+    assert run("SIGINT", "SIGTERM") == (143, ["KeyboardInterrupt", "at once"])
+
+
+def test_exit_codes_are_those_of_a_shell() -> None:
+    assert (exit_code(KeyboardInterrupt()), exit_code(Terminated())) == (130, 143)
+    assert exit_code(OutOfTime()) == 8
+
+
+LIMITED = """
+import signal, time
+from raytrain.execution.interruption import Interruption
+interruption = Interruption(limit_s={limit})
+with interruption.handled():
+    try:
+        with interruption.limited():
+            time.sleep(0.3)
+            print("done", flush=True)
+    except KeyboardInterrupt as interrupt:
+        print(type(interrupt).__name__, flush=True)
+    time.sleep(0.5)  # what comes after it is not interrupted
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "said"),
+    [
+        (0.1, 0, ["OutOfTime"]),  # it is ending: a first Ctrl-C changes nothing
+        (0.5, 0, ["done", "interrupted"]),
+        (None, 0, ["done", "interrupted"]),
+    ],
+)
+def test_a_time_limit_interrupts_once_and_only_what_it_is_for(limit: float | None, code: int, said: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(limit=limit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (code, said)
+
+
+def test_the_main_thread_is_woken_unless_it_is_being_interrupted() -> None:
+    with Interruption().handled():
+        with pytest.raises(Woken):
+            wake_and_wait()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        wake_and_wait()  # on its way out already
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as plain:  # nobody handles it: as Ctrl-C
+            wake_and_wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not isinstance(plain.value, Woken)
+
+
+def wake_and_wait() -> None:
+    thread = threading.Thread(target=wake_main_thread)
+    thread.start()
+    thread.join()
+    time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGUSR2, Woken)])
+def test_what_arrived_is_known_although_a_library_raises_a_plain_one_in_its_stead(
+    number: signal.Signals, kind: type[KeyboardInterrupt]
+) -> None:
+    interruption = Interruption()
+
+    def wait_in_ray() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray's check_status does
+
+    with pytest.raises(kind), interruption.handled():
+        wait_in_ray()
+    assert isinstance(interruption.meant(KeyboardInterrupt()), kind)
+
+
+def test_handlers_are_put_back_and_other_threads_have_none() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    errors: list[Exception] = []
+
+    def elsewhere() -> None:
+        try:
+            with Interruption().handled():
+                pass
+        except ValueError as error:  # what `signal.signal` raises there
+            errors.append(error)
+
+    with Interruption().handled():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert errors == []
+
+
+def test_somebody_else_may_take_a_signal_in_between() -> None:
+    interruption = Interruption()
+    with interruption.handled():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        interruption.install()
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,206 @@
+"""Tests of raytrain.execution.local: whole experiments in this process, into a run folder on disk."""
+
+import pytest
+
+from raytrain.execution import local
+from raytrain.experiment.experiment import Asha, Experiment
+from raytrain.models.architectures import ARCHITECTURES
+from raytrain.runs.folder import RunFolder
+from raytrain.runs.results import read_results
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
+from raytrain.training import trial
+from raytrain.training.recipe import Recipe
+
+RECIPE = Recipe(width=2, image_size=8, batch_size=16, lr=0.05, precision="fp32", epochs=3)
+
+
+class Run:
+    """An experiment in a folder, which can be opened again and gone on with."""
+
+    def __init__(self, path, splits, *, recipe=RECIPE, **fields):
+        self.folder = Folder.at(path)
+        self.experiment = Experiment(name="run", recipe=recipe, **fields)
+        self.trials = self.experiment.trials()
+        self.splits = {one.recipe.data_key: splits for one in self.trials}
+
+    def go(self):
+        run = RunFolder.open(self.folder, self.experiment, self.trials)
+        run.begin({one.id: 1 for one in self.trials})
+        try:
+            local.run_trials(run, self.splits)
+        finally:
+            run.close()
+        return run
+
+    def results(self):
+        """Return the results on disk by the trials' order."""
+        results = {result.trial: result for result in read_results(self.folder)}
+        return [results.get(one.id) for one in self.trials]
+
+    def rows(self, number=0):
+        return list(read_lines(self.folder / "trials" / self.trials[number].id, "metrics.jsonl"))
+
+    def events(self, kind):
+        return [event for event in read_lines(self.folder, "events.jsonl") if event["event"] == kind]
+
+
+@pytest.fixture(scope="module")
+def splits(make_splits):
+    return make_splits()
+
+
+def without_seconds(row):
+    return {key: value for key, value in row.items() if key != "seconds"}
+
+
+def test_a_finished_trial_has_a_row_per_epoch_and_a_result(splits, tmp_path):
+    run = Run(tmp_path, splits)
+    run.go()
+    (result,) = run.results()
+    assert [row["epoch"] for row in run.rows()] == [1, 2, 3]
+    assert (result.status, result.epochs, result.attempts) == ("finished", 3, 1)
+    assert result.recipe == run.trials[0].recipe.model_dump(mode="json")
+    best = max(run.rows(), key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert result.best_epoch == best["epoch"]
+    assert (result.val_accuracy, result.val_loss) == (best["val_accuracy"], best["val_loss"])
+    assert 0 <= result.test_accuracy <= 1
+
+
+def test_bad_trials_are_rows_and_the_others_finish(splits, tmp_path, monkeypatch):
+    def broken(num_classes, *, width):
+        raise RuntimeError(f"out of memory\nfor {num_classes} classes and width {width}")
+
+    monkeypatch.setitem(ARCHITECTURES, "resnet34", broken)
+    run = Run(tmp_path, splits, include=[{"lr": 1e9}, {"arch": "resnet34"}, {"lr": 0.05}])
+    run.go()
+    diverged, failed, finished = run.results()
+    assert (diverged.status, diverged.epochs) == ("diverged", 0)
+    assert "not finite in epoch 1" in diverged.error
+    assert failed.status == "failed"
+    assert failed.error.startswith("out of memory: try a smaller batch_size")
+    assert finished.status == "finished"
+    error = (run.folder / "trials" / run.trials[1].id).read("error.txt").decode()
+    assert "Traceback" in error
+    assert "for 4 classes and width 2" in error
+
+
+def test_a_trial_that_fails_is_tried_again_by_the_next_command_and_one_that_diverged_is_not(
+    splits, tmp_path, monkeypatch
+):
+    run = Run(tmp_path, splits, include=[{"lr": 1e9}, {"arch": "resnet34"}])
+    with monkeypatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "resnet34", lambda *_, **__: 1 / 0)
+        run.go()
+    assert [result.status for result in run.results()] == ["diverged", "failed"]
+    run.go()
+    assert [result.status for result in run.results()] == ["diverged", "finished"]
+    assert [result.attempts for result in run.results()] == [1, 2]
+
+
+def test_asha_stops_a_trial_that_is_behind_at_a_rung(splits, tmp_path):
+    # the second does not learn; equal accuracies would let it go on
+    asha = Asha(grace_period=2, reduction_factor=2)
+    run = Run(tmp_path, splits, recipe=RECIPE.replace(epochs=6), grid={"lr": [0.05, 1e-9]}, asha=asha)
+    run.go()
+    first, second = run.results()
+    assert (first.status, first.epochs) == ("finished", 6)
+    assert (second.status, second.test_accuracy) == ("stopped", None)
+    assert second.epochs in (2, 4)
+    assert [row["epoch"] for row in run.rows(1)] == list(range(1, second.epochs + 1))
+    decisions = [(event["rung"], event["stop"]) for event in run.events("rung")]
+    assert decisions == [
+        (2, False),
+        (4, False),
+        *((rung, rung == second.epochs) for rung in (2, 4)[: len(decisions) - 2]),
+    ]
+    assert decisions[-1][1]
+
+
+def test_the_last_epoch_is_not_judged(splits, tmp_path):
+    asha = Asha(grace_period=2, reduction_factor=2)
+    run = Run(tmp_path, splits, include=[{"epochs": 3}, {"epochs": 2, "lr": 1e-9}], asha=asha)
+    run.go()
+    assert [result.status for result in run.results()] == ["finished", "finished"]
+    assert [(event["trial"], event["rung"]) for event in run.events("rung")] == [(run.trials[0].id, 2)]
+
+
+def test_settled_trials_are_not_run_again(splits, tmp_path):
+    run = Run(tmp_path, splits)
+    run.go()
+    before = (run.results(), run.rows())
+    assert run.go().pending() == []
+    assert (run.results(), run.rows()) == before
+    assert len(run.events("started")) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, float("inf")], ids=["last checkpoint older", "checkpoint after every epoch"])
+def test_an_interrupted_run_goes_on_without_gaps_or_duplicates_to_the_same_numbers(
+    splits, tmp_path, monkeypatch, share
+):
+    monkeypatch.setattr(trial, "CHECKPOINT_SHARE", share)
+    recipe = RECIPE.replace(epochs=4)
+    whole = Run(tmp_path / "whole", splits, recipe=recipe, seeds=(0, 1))
+    whole.go()
+    run = Run(tmp_path / "interrupted", splits, recipe=recipe, seeds=(0, 1))
+    real = RunFolder.reported
+
+    def interrupting(self, trial_id, report):
+        real(self, trial_id, report)
+        if report.metrics.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "reported", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            run.go()
+    before = run.rows()
+    assert [row["epoch"] for row in before] == [1, 2]
+    assert run.results() == [None, None]
+    run.go()
+    assert run.rows()[:2] == before  # even where they were trained again
+    for number in range(2):
+        assert list(map(without_seconds, run.rows(number))) == list(map(without_seconds, whole.rows(number)))
+    for found, expected in zip(run.results(), whole.results(), strict=True):
+        assert vars(found) | {"seconds": 0, "attempts": 0} == vars(expected) | {"seconds": 0, "attempts": 0}
+    assert len(run.events("started")) == 3
+
+
+def test_a_run_killed_between_its_last_row_and_its_result_ends_when_gone_on_with(splits, tmp_path, monkeypatch):
+    run = Run(tmp_path, splits)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.go()
+    assert [row["epoch"] for row in run.rows()] == [1, 2, 3]
+    run.go()
+    assert [row["epoch"] for row in run.rows()] == [1, 2, 3]
+    assert run.results()[0].status == "finished"
+
+
+def test_an_asha_run_gone_on_with_remembers_who_was_judged(splits, tmp_path, monkeypatch):
+    fields = {
+        "recipe": RECIPE.replace(epochs=6),
+        "grid": {"lr": [0.05, 1e-9]},
+        "asha": Asha(grace_period=2, reduction_factor=2),
+    }
+    whole = Run(tmp_path / "whole", splits, **fields)
+    whole.go()
+    run = Run(tmp_path / "interrupted", splits, **fields)
+    real = RunFolder.started
+
+    def interrupting(self, trial_id, **arguments):
+        if trial_id == run.trials[1].id:
+            raise KeyboardInterrupt
+        real(self, trial_id, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "started", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            run.go()
+    run.go()
+    assert [(r.status, r.epochs) for r in run.results()] == [(r.status, r.epochs) for r in whole.results()]

@@ -1,0 +1,203 @@
+"""Tests of execution.plan, experiment.speed and `raytrain plan`: what a run will take, with nothing run or written."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from raytrain.cli.app import app
+from raytrain.execution import local
+from raytrain.execution.plan import make_plan
+from raytrain.execution.run import run
+from raytrain.experiment import speed
+from raytrain.experiment.experiment import Asha, Confirm, Experiment
+from raytrain.experiment.simulation import Sweep, sweep
+from raytrain.experiment.speed import Pace, few, measure_pace
+from raytrain.training.recipe import Recipe
+
+RECIPE = Recipe(dataset="digits", image_size=8, width=2, batch_size=64, epochs=4, val_size=97, precision="fp32")
+STEPS = (1437 - 97) // 64
+"""An epoch of the digits."""
+STEP_S, EVALUATED_S = 1.0, 0.01
+EPOCH_S = STEPS * STEP_S + 97 * EVALUATED_S
+END_S = (1437 - 97 + 360) * EVALUATED_S
+
+
+@pytest.fixture
+def known_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every recipe goes at the same pace."""
+
+    def measure(recipes: Sequence[Recipe], _splits: object) -> list[Pace]:
+        return [Pace(STEP_S, EVALUATED_S, steps=3, device="cpu") for _ in recipes]
+
+    monkeypatch.setattr(local, "measure", measure)
+
+
+def experiment(**fields: Any) -> Experiment:
+    given: dict[str, Any] = {"name": "x", "recipe": RECIPE, "grid": {"lr": (0.1, 0.2, 0.3)}}
+    return Experiment(**given | fields)
+
+
+def planned(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["plan", "--local", *arguments])
+
+
+@pytest.mark.usefixtures("known_pace")
+def test_a_grid_takes_its_epochs_and_what_follows_them(tmp_path: Path) -> None:
+    plan = make_plan(experiment(), out=str(tmp_path), local=True)
+    assert plan
+    assert (plan.trials, plan.settled, plan.rungs, plan.sweeps) == (3, 0, [], 1)
+    (kind,) = plan.kinds
+    assert (kind.trials, kind.epochs) == (3, 4)
+    assert kind.epoch_s == pytest.approx(EPOCH_S)
+    assert kind.trial_s == pytest.approx(4 * EPOCH_S + END_S)
+    whole = 3 * (4 * EPOCH_S + END_S)
+    assert plan.seconds.low == plan.seconds.high == plan.seconds_unstopped == pytest.approx(whole)
+    assert plan.slot_hours.median == pytest.approx(whole / 3600)
+    assert plan.as_dict()["cpu_hours"]["median"] == pytest.approx(whole / 3600 * plan.cpus)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("known_pace")
+def test_early_stopping_saves_what_it_stops(tmp_path: Path) -> None:
+    grid = {"lr": tuple(0.01 * n for n in range(1, 28))}
+    plan = make_plan(experiment(grid=grid, asha=Asha(grace_period=1)), out=str(tmp_path), local=True)
+    assert plan
+    assert plan.rungs == [1, 3]
+    assert plan.sweeps == 200
+    # one by one, a third of 27 and more: the first to arrive goes on, as do those that are best so far
+    assert 12 <= plan.stopped.low <= plan.stopped.median <= plan.stopped.high < 27
+    saved = plan.seconds_unstopped - plan.seconds.median
+    assert plan.stopped.median * EPOCH_S < saved < plan.stopped.median * (3 * EPOCH_S + END_S)
+
+
+@pytest.mark.usefixtures("known_pace")
+def test_what_follows_the_search_is_in_the_time(tmp_path: Path) -> None:
+    alone = make_plan(experiment(), out=str(tmp_path), local=True)
+    confirmed = make_plan(experiment(confirm=Confirm(top=2, seeds=(7, 8))), out=str(tmp_path), local=True)
+    assert alone
+    assert confirmed
+    assert confirmed.seconds.median - alone.seconds.median == pytest.approx(4 * (4 * EPOCH_S + END_S))
+    stopping = {"grid": {"lr": tuple(0.01 * n for n in range(1, 10))}}
+    without = make_plan(experiment(**stopping, asha=Asha(grace_period=1)), out=str(tmp_path), local=True)
+    rescued = make_plan(experiment(**stopping, asha=Asha(grace_period=1, rescue=9)), out=str(tmp_path), local=True)
+    assert without
+    assert rescued
+    assert without.seconds.median < rescued.seconds.median == pytest.approx(rescued.seconds_unstopped)
+
+
+@pytest.mark.slow
+def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
+    short = experiment(recipe=RECIPE.replace(epochs=1), grid={"lr": (0.1, 0.2)})
+    assert run(short, out=str(tmp_path), local=True).exit_code == 0
+    assert make_plan(short, out=str(tmp_path), local=True) is None
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    more = make_plan(short.replace(seeds=(0, 1)), out=str(tmp_path), local=True)
+    assert more
+    assert (more.trials, more.settled) == (2, 2)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 1e9},  # would diverge
+        {"batch_size": 5000},
+        {"batch_size": 2, "mix": "cutmix"},
+        {"mix": "mixup", "mix_off_epochs": 4, "augment": ("crop", "flip", "jitter")},
+        {"schedule": "onecycle", "optimizer": "adamw", "ema_decay": 0.9},
+        {"val_size": 0, "track_test": True, "channels_last": False},
+    ],
+)
+def test_any_recipe_is_measured(make_splits: Any, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
+    monkeypatch.setattr(speed, "BUDGET_S", 0.01)
+    splits = make_splits(size=16)
+    cpu = torch.device("cpu")
+    found = measure_pace(RECIPE.replace(**changes), few(splits), device=cpu, images=48, workers=2)
+    assert found.step_s > 0
+    assert found.evaluated_s > 0
+    assert found.steps >= 1
+    assert found.device == "cpu"
+
+
+def test_a_batch_has_no_more_images_than_there_are(make_splits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: set[int] = set()
+    train = speed.train
+
+    def seen(recipe: Recipe, state: Any, data: Any) -> Any:
+        sizes.add(recipe.batch_size)
+        return train(recipe, state, data)
+
+    monkeypatch.setattr(speed, "train", seen)
+    monkeypatch.setattr(speed, "BUDGET_S", 0.01)
+    measure_pace(
+        RECIPE.replace(batch_size=5000), few(make_splits(size=16)), device=torch.device("cpu"), images=48, workers=2
+    )
+    assert sizes == {24}
+
+
+@pytest.mark.usefixtures("known_pace")
+def test_one_after_another_means_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def swept(*given: Any, longest_first: bool, **more: Any) -> Sweep:
+        seen.append(longest_first)
+        return sweep(*given, longest_first=longest_first, **more)
+
+    monkeypatch.setattr("raytrain.execution.plan.sweep", swept)
+    assert make_plan(experiment(), out=str(tmp_path), local=True)
+    assert set(seen) == {False}
+
+
+@pytest.mark.usefixtures("known_pace")
+def test_what_is_trained_again_on_all_images_has_no_validation(tmp_path: Path) -> None:
+    plan = make_plan(
+        experiment(confirm=Confirm(top=2, seeds=(7, 8), train_on="all"), asha=Asha(grace_period=1)),
+        out=str(tmp_path),
+        local=True,
+    )
+    alone = make_plan(experiment(asha=Asha(grace_period=1)), out=str(tmp_path), local=True)
+    assert plan
+    assert alone
+    epoch_s = 1437 // 64 * STEP_S
+    again_s = 4 * (4 * epoch_s + (1437 + 360) * EVALUATED_S)
+    assert plan.seconds_unstopped - alone.seconds_unstopped == pytest.approx(again_s)
+    assert plan.seconds.high <= plan.seconds_unstopped + 1e-6
+
+
+def test_the_command_says_it_in_words_and_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "BUDGET_S", 0.01)
+    words = ["quick", "--set", "width=2", "--out", str(tmp_path), "--set", "image_size=8"]
+    ended = planned(*words, "--price", "0.5")
+    assert ended.exit_code == 0, ended.output
+    _, head, *lines = ended.stdout.splitlines()
+    assert head.split()[:2] == ["architecture", "parameters"]
+    assert sum(line.startswith(" resnet") for line in lines) == 5
+    names = ["Trials", "Early stopping", "Time", "Work", "Price", "Checkpoints", "How"]
+    assert [line[:16].strip() for line in lines[-7:]] == names
+    found = json.loads(planned(*words, "--json").stdout)
+    assert found["trials"] == 5
+    assert found["rungs"] == [3, 9]
+    assert found["seconds"]["low"] <= found["seconds"]["median"] <= found["seconds_unstopped"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_trained_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> Pace:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(local, "measure_pace", broken)
+    ended = planned("quick", "--out", str(tmp_path))
+    assert ended.exit_code == 3
+    assert "a trial cannot be trained here (resnet18, width 8, batch_size 64): out of memory: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bad_experiment_is_refused_as_by_a_run(tmp_path: Path) -> None:
+    ended = planned("quick", "--set", "epochs=-1", "--out", str(tmp_path))
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "epochs" in ended.stderr

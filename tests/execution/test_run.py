@@ -1,0 +1,404 @@
+"""Tests of raytrain.execution.run in this process, without Ray: a whole run, continued, refused, interrupted."""
+
+import io
+import json
+import os
+import platform
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from raytrain import __version__
+from raytrain.cli.app import app
+from raytrain.data import load
+from raytrain.errors import PreflightError, RunFolderError
+from raytrain.execution.run import Outcome, run
+from raytrain.experiment.experiment import Experiment
+from raytrain.report.page import write_report
+from raytrain.runs.folder import RunFolder
+from raytrain.runs.lock import run_locked
+from raytrain.runs.manifest import inputs_of
+from raytrain.runs.results import TrialResult, read_predictions, read_results
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
+
+
+@pytest.fixture
+def keys(tiny_images: str) -> dict[str, Any]:
+    recipe = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 2}
+    return {"name": "x", "recipe": {**recipe, "precision": "fp32"}, "grid": {"lr": [0.01, 0.02]}}
+
+
+def run_here(out: Path, keys: dict[str, Any], **options: Any) -> Outcome:
+    return run(Experiment.model_validate(keys), out=str(out), local=True, **options)
+
+
+def no_space(*_: Any, **__: Any) -> None:
+    """Stand in for a trial that cannot be set up."""
+    raise OSError("no\nspace")
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    return parquet.read_table(io.BytesIO(path.read_bytes())).to_pylist()
+
+
+# ---------------------------------------------------------------- a whole run
+
+
+def test_a_run_leaves_tables_that_say_what_its_lines_say(tmp_path: Path, keys: dict[str, Any]):
+    outcome = run_here(tmp_path, keys)
+    folder = tmp_path / "x"
+    assert (outcome.exit_code, outcome.trained, outcome.interrupted) == (0, 2, None)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "events.jsonl",
+        "experiment.yaml",
+        "manifest.json",
+        "metrics.parquet",
+        "trials",
+        "trials.jsonl",
+        "trials.parquet",
+    ]
+    results = read_results(outcome.folder)
+    assert {r.trial: r for r in results} == {r.trial: r for r in outcome.results}
+    assert {r.status for r in results} == {"finished"}
+    rows = {row["trial"]: row for row in table(folder / "trials.parquet")}
+    for result in results:
+        assert rows[result.trial].items() >= result.flat().items()
+        predictions = read_predictions(outcome.folder, result.trial)
+        assert predictions is not None
+        assert predictions.accuracy == result.test_accuracy
+        assert rows[result.trial]["test_accuracy_low"] < predictions.accuracy < rows[result.trial]["test_accuracy_high"]
+    epochs = table(folder / "metrics.parquet")
+    assert sorted((row["trial"], row["epoch"]) for row in epochs) == sorted(
+        (r.trial, e) for r in results for e in (1, 2)
+    )
+    for result in results:
+        lines = (folder / "trials" / result.trial / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == [
+            {key: value for key, value in row.items() if key != "trial"}
+            for row in epochs
+            if row["trial"] == result.trial
+        ]
+        best = max((row for row in epochs if row["trial"] == result.trial), key=lambda row: row["val_accuracy"])
+        assert result.val_accuracy == best["val_accuracy"]
+        readme = (folder / "README.md").read_text()
+        assert f"{100 * result.test_accuracy:.2f}" in readme
+        assert result.trial.rpartition("-")[2] in readme
+
+
+def test_the_manifest_says_what_ran_where_on_what(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tiny_images: str
+):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/raytrain", "tune", "--grid", "a b.yaml"])
+    before = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    run_here(tmp_path, {**keys, "seeds": [3, 4]})
+    manifest = json.loads((tmp_path / "x" / "manifest.json").read_text())
+    (session,) = manifest["sessions"]
+    assert session["command"] == ["raytrain", "tune", "--grid", "a b.yaml"]
+    assert before <= session["started"] <= session["ended"]
+    assert session["started"].endswith("+00:00")
+    assert session["code"]["raytrain"] == __version__
+    assert session["code"]["python"] == platform.python_version()
+    assert session["code"]["packages"].keys() >= {"torch", "ray", "numpy"}
+    assert {"git_commit", "git_diff"} <= session["code"].keys()
+    assert session["machine"]["cores"] == os.cpu_count()
+    assert session["machine"]["memory_bytes"] > 2**28
+    assert manifest["data"] == {f"{tiny_images} at 8 px": load(tiny_images, image_size=8).fingerprint}
+    assert manifest["seeds"] == [3, 4]
+    inputs = inputs_of(manifest, keys["recipe"])
+    assert (inputs.classes, inputs.train, inputs.val, inputs.test) == (("bright", "dark"), 32, 8, 10)
+    assert all(0 < value < 1 for value in (*inputs.mean, *inputs.std))
+    with pytest.raises(RunFolderError, match="the run is of an older raytrain"):
+        inputs_of({}, keys["recipe"])
+    assert "`raytrain tune --grid 'a b.yaml'`" in (tmp_path / "x" / "README.md").read_text()
+
+
+def test_the_second_time_nothing_is_trained(tmp_path: Path, keys: dict[str, Any]):
+    first = run_here(tmp_path, keys)
+    lines = (tmp_path / "x" / "trials.jsonl").read_bytes()
+    second = run_here(tmp_path, keys)
+    assert (second.trained, second.exit_code, second.results) == (0, 0, first.results)
+    assert (tmp_path / "x" / "trials.jsonl").read_bytes() == lines
+    assert len(json.loads((tmp_path / "x" / "manifest.json").read_text())["sessions"]) == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "trials.parquet", "metrics.parquet"])
+def test_a_table_lost_to_a_kill_is_written_again_though_nothing_is_trained(
+    tmp_path: Path, keys: dict[str, Any], name: str
+):
+    run_here(tmp_path, keys)
+    before = (tmp_path / "x" / name).read_bytes()
+    (tmp_path / "x" / name).unlink()
+    assert run_here(tmp_path, keys).trained == 0
+    assert (tmp_path / "x" / name).read_bytes() == before
+
+
+def test_fresh_starts_anew(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, keys)
+    (tmp_path / "x" / "left over").write_text("")
+    outcome = run_here(tmp_path, {**keys, "grid": {}}, fresh=True)
+    assert outcome.trained == 1
+    assert not (tmp_path / "x" / "left over").exists()
+    assert len(read_results(outcome.folder)) == 1
+
+
+def test_fresh_is_no_error_where_there_is_no_run(tmp_path: Path, keys: dict[str, Any]):
+    assert run_here(tmp_path, {**keys, "grid": {}}, fresh=True).exit_code == 0
+
+
+def test_fresh_does_not_delete_what_is_no_run_folder(tmp_path: Path, keys: dict[str, Any]):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunFolderError, match="is no run folder, so --fresh does not delete it"):
+        run_here(tmp_path, keys, fresh=True)
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["thesis.tex"]
+
+
+def test_changed_images_are_refused_with_both_fingerprints(tmp_path: Path, keys: dict[str, Any], tiny_images: str):
+    import shutil
+
+    images = tmp_path / "images"
+    shutil.copytree(tiny_images, images)
+    keys["recipe"]["dataset"] = str(images)
+    keys["grid"] = {}
+    run_here(tmp_path, keys)
+    then = load(str(images), image_size=8).fingerprint
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(images / "train" / "dark" / "00.png")
+    now = load(str(images), image_size=8).fingerprint
+    with pytest.raises(RunFolderError, match=rf"has changed \({then} then, {now} now\)"):
+        run_here(tmp_path, keys)
+    assert run_here(tmp_path, keys, fresh=True).exit_code == 0
+
+
+def test_another_experiment_of_that_name_is_refused(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, {**keys, "grid": {}})
+    with pytest.raises(RunFolderError, match="holds another experiment"):
+        run_here(tmp_path, {**keys, "grid": {"lr": [0.5]}})
+
+
+def test_a_place_that_cannot_be_written_is_a_preflight_error(tmp_path: Path, keys: dict[str, Any]):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PreflightError, match=r"cannot be written .*; choose another --out"):
+        run_here(tmp_path / "file", keys)
+
+
+# ---------------------------------------------------------------- bad trials, order, ASHA
+
+
+def test_a_diverged_trial_is_a_row_and_not_the_end(tmp_path: Path, keys: dict[str, Any]):
+    outcome = run_here(tmp_path, {**keys, "grid": {"lr": [1e30, 0.01]}})
+    assert [r.status for r in outcome.results] == ["diverged", "finished"]
+    assert outcome.exit_code == 4
+    assert "diverged at epoch 1" in (tmp_path / "x" / "README.md").read_text()
+
+
+def test_a_failed_trial_leaves_its_traceback_and_is_tried_again(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("raytrain.execution.local.TrialRun", no_space)
+        outcome = run_here(tmp_path, {**keys, "grid": {}})
+    (result,) = outcome.results
+    assert (result.status, result.error, outcome.exit_code) == ("failed", "OSError: no space", 5)
+    assert "Traceback" in (tmp_path / "x" / "trials" / result.trial / "error.txt").read_text()
+    again = run_here(tmp_path, {**keys, "grid": {}})
+    assert [(r.status, r.attempts) for r in again.results] == [("finished", 2)]
+
+
+def test_asha_stops_a_trial_that_is_behind(tmp_path: Path, keys: dict[str, Any]):
+    keys["recipe"]["epochs"] = 4
+    outcome = run_here(tmp_path, {**keys, "grid": {"lr": [0.05, 1e-9]}, "asha": {"grace_period": 1}})
+    assert outcome.exit_code == 0
+    events = [json.loads(line) for line in (tmp_path / "x" / "events.jsonl").read_text().splitlines()]
+    rungs = [event for event in events if event["event"] == "rung"]
+    assert [event["cut"] is None for event in rungs[:2]] == [True, True]
+    for event in rungs:
+        assert event["stop"] == (event["cut"] is not None and event["accuracy"] < event["cut"])
+    stopped = [event["trial"] for event in rungs if event["stop"]]
+    assert [r.trial for r in outcome.results if r.status == "stopped"] == stopped
+
+
+@pytest.mark.parametrize(
+    ("statuses", "interrupted", "code"),
+    [
+        (["finished", "stopped"], None, 0),
+        (["finished", "diverged"], None, 4),
+        (["failed", "diverged"], None, 5),
+        (["finished", "unfinished"], 130, 130),
+        (["finished", "failed"], 143, 143),
+    ],
+)
+def test_the_exit_code_follows_from_how_trials_ended(statuses: list[Any], interrupted: int | None, code: int):
+    results = [TrialResult("a", status, {}, 1, 1) for status in statuses]
+    assert Outcome(None, results, 1, interrupted).exit_code == code  # pyright: ignore[reportArgumentType]
+
+
+# ---------------------------------------------------------------- interrupted
+
+
+@contextmanager
+def interrupt_after_two_epochs(run_folder: RunFolder) -> Generator[None]:
+    original = run_folder.reported
+
+    def reported(trial_id: str, report: Any) -> None:
+        original(trial_id, report)
+        if sum(progress.epoch for progress in run_folder.progress.values()) == 3:
+            raise KeyboardInterrupt
+
+    run_folder.reported = reported  # pyright: ignore[reportAttributeAccessIssue]
+    yield
+
+
+def test_an_interrupted_run_writes_its_tables_and_goes_on(tmp_path: Path, keys: dict[str, Any]):
+    outcome = run_here(tmp_path, keys, shown=interrupt_after_two_epochs)
+    assert (outcome.exit_code, [r.status for r in outcome.results]) == (130, ["finished", "unfinished"])
+    assert {row["status"] for row in table(tmp_path / "x" / "trials.parquet")} == {"finished", "unfinished"}
+    assert "unfinished" in (tmp_path / "x" / "README.md").read_text()
+    events = [json.loads(line) for line in (tmp_path / "x" / "events.jsonl").read_text().splitlines()]
+    assert (events[-1]["event"], events[-1]["exit_code"]) == ("interrupted", 130)
+
+    again = run_here(tmp_path, keys)
+    assert (again.exit_code, again.trained) == (0, 1)
+    assert again.results[0] == outcome.results[0]
+    manifest = json.loads((tmp_path / "x" / "manifest.json").read_text())
+    assert ["ended" in session for session in manifest["sessions"]] == [True, True]
+
+    whole = run_here(tmp_path / "whole", keys)
+    for one, other in zip(whole.results, again.results, strict=True):
+        assert (one.val_loss, one.test_loss, one.best_epoch) == (other.val_loss, other.test_loss, other.best_epoch)
+
+
+def test_the_signal_handler_is_put_back(tmp_path: Path, keys: dict[str, Any]):
+    before = signal.getsignal(signal.SIGTERM)
+    run_here(tmp_path, {**keys, "grid": {}})
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_ends_with_its_code_and_the_same_command_goes_on(
+    tmp_path: Path, tiny_images: str, number: signal.Signals, code: int
+):
+    command = [str(Path(sys.executable).parent / "raytrain")]
+    command += ["train", "--local", "--out", str(tmp_path), "--name", "x"]
+    sets = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 100_000}
+    command += [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 50
+        while not list(tmp_path.glob("x/trials/*/metrics.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == code, stderr
+    assert "unfinished" in stdout
+    assert "The same command goes on where this one stopped" in stderr
+    assert "Traceback" not in stderr
+    assert (tmp_path / "x" / "README.md").exists()
+    (row,) = table(tmp_path / "x" / "trials.parquet")
+    assert row["status"] == "unfinished"
+    assert row["epochs"] >= 1
+
+
+# ---------------------------------------------------------------- resumed by name, one command at a time
+
+
+def test_resume_goes_on_with_what_the_folder_says(tmp_path: Path, keys: dict[str, Any]):
+    interrupted = run_here(tmp_path, keys, shown=interrupt_after_two_epochs)
+    assert interrupted.interrupted == 130
+    ended = CliRunner().invoke(app, ["resume", "x", "--out", str(tmp_path), "--local", "--quiet"])
+    assert ended.exit_code == 0, ended.output
+    assert [result.status for result in read_results(interrupted.folder)] == ["finished"] * 2
+
+
+def test_failed_only_leaves_the_others_alone(tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("raytrain.execution.local.TrialRun", no_space)
+        run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}})
+    outcome = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, failed_only=True)
+    assert (outcome.trained, outcome.exit_code) == (1, 0)
+    again = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, failed_only=True)
+    assert again.trained == 0
+
+
+def test_a_run_of_another_version_or_name_is_not_resumed(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, keys)
+    (tmp_path / "x").rename(tmp_path / "y")
+    ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
+    assert (ended.exit_code, "name it x to go on" in ended.stderr) == (2, True)
+    (tmp_path / "y" / "experiment.yaml").write_text("name: y\nnew: 1\n")
+    ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
+    assert (ended.exit_code, "of another raytrain version" in ended.stderr) == (2, True)
+
+
+def by_recipe(outcome: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    numbers = [{k: v for k, v in vars(one).items() if k not in {"seconds", "attempts"}} for one in outcome.results]
+    return {(one["recipe"]["lr"], one["recipe"]["seed"]): one for one in numbers}
+
+
+def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_the_same(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    keys["recipe"] |= {"schedule": "constant", "epochs": 2}
+    run_here(tmp_path / "longer", keys)
+    keys["recipe"]["epochs"] = 5
+    with caplog.at_level("INFO", "raytrain"):
+        longer = run_here(tmp_path / "longer", keys)
+    assert "2 trials go on from their 2 epochs" in caplog.text
+    assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
+    for result in longer.results:
+        rows = list(read_lines(longer.folder / "trials" / result.trial, "metrics.jsonl"))
+        assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+
+
+def test_more_epochs_of_a_falling_learning_rate_are_another_course_and_trained_from_the_start(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    keys["recipe"] |= {"schedule": "cosine", "epochs": 2}
+    run_here(tmp_path / "longer", keys)
+    keys["recipe"]["epochs"] = 3
+    with caplog.at_level("INFO", "raytrain"):
+        longer = run_here(tmp_path / "longer", keys)
+    assert "2 trials are trained from the start" in caplog.text
+    assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
+
+
+def test_more_seeds_run_only_the_new_ones(tmp_path: Path, keys: dict[str, Any]):
+    first = run_here(tmp_path, keys)
+    more = run_here(tmp_path, {**keys, "seeds": [0, 5]})
+    assert (more.trained, len(more.results)) == (2, 4)
+    assert by_recipe(first).items() <= by_recipe(more).items()
+
+
+def test_the_second_command_on_a_run_folder_is_refused(tmp_path: Path, keys: dict[str, Any]):
+    with run_locked(Folder.at(tmp_path / "x")), pytest.raises(RunFolderError, match=f"by process {os.getpid()} on"):
+        run_here(tmp_path, keys)
+    assert list(tmp_path.iterdir()) == []
+    assert run_here(tmp_path, keys).exit_code == 0
+
+
+@pytest.mark.slow
+def test_no_secret_of_the_environment_is_in_any_file(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    canary = secrets.token_hex(16)  # not a literal: the manifest has the uncommitted diff, this file too
+    for name in ("AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN", "WANDB_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, canary)
+    write_report(run_here(tmp_path, keys).folder)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"manifest.json", "report.html", "events.jsonl"} <= {path.name for path in files}
+    assert [path for path in files if canary.encode() in path.read_bytes()] == []

@@ -1,0 +1,122 @@
+"""Tests of what comes after a search: stopped trials that run on, and the best trained again with fresh seeds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytrain.errors import ExperimentError
+from raytrain.execution import stages
+from raytrain.execution.run import Outcome, run
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.folder import RunFolder
+from raytrain.runs.results import TrialResult, read_results
+from raytrain.storage.json_lines import read_lines
+
+
+@pytest.fixture
+def keys(tiny_images: str) -> dict[str, Any]:
+    recipe = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 4}
+    # the last two do not learn, so ASHA stops them
+    return {"name": "x", "recipe": {**recipe, "precision": "fp32"}, "grid": {"lr": [0.02, 1e-9, 2e-9]}}
+
+
+def run_here(out: Path, keys: dict[str, Any], **options: Any) -> Outcome:
+    return run(Experiment.model_validate(keys), out=str(out), local=True, **options)
+
+
+def of_phase(outcome: Outcome, phase: str) -> list[TrialResult]:
+    return [result for result in outcome.results if result.phase == phase]
+
+
+def test_the_best_configurations_are_trained_again_with_fresh_seeds(tmp_path: Path, keys: dict[str, Any]) -> None:
+    outcome = run_here(tmp_path, {**keys, "confirm": {"top": 2, "seeds": [7, 8]}})
+    search, confirmed = of_phase(outcome, "search"), of_phase(outcome, "confirm")
+    best = sorted(search, key=lambda one: (-(one.val_accuracy or 0), one.val_loss))[:2]
+    assert {(one.recipe["lr"], one.recipe["seed"]) for one in confirmed} == {
+        (one.recipe["lr"], seed) for one in best for seed in (7, 8)
+    }
+    assert {one.status for one in confirmed} == {"finished"}
+    assert {one.parameters for one in confirmed} == {search[0].parameters}
+    readme = (tmp_path / "x" / "README.md").read_text()
+    assert "fresh seeds" in readme
+
+
+def test_confirming_on_all_images_leaves_no_validation_split(tmp_path: Path, keys: dict[str, Any]) -> None:
+    confirm = {"top": 1, "seeds": [7], "train_on": "all"}
+    (confirmed,) = of_phase(run_here(tmp_path, {**keys, "confirm": confirm}), "confirm")
+    assert confirmed.recipe["val_size"] == 0
+    assert (confirmed.val_accuracy, confirmed.best_epoch) == (None, 4)
+
+
+def test_the_same_command_confirms_nothing_twice(tmp_path: Path, keys: dict[str, Any]) -> None:
+    keys["confirm"] = {"top": 1, "seeds": [7]}
+    first = run_here(tmp_path, keys)
+    again = run_here(tmp_path, keys)
+    assert (again.trained, again.results) == (0, first.results)
+
+
+def test_a_finished_search_can_be_confirmed_later(tmp_path: Path, keys: dict[str, Any]) -> None:
+    before = run_here(tmp_path, keys)
+    after = run_here(tmp_path, {**keys, "confirm": {"top": 1, "seeds": [7]}})
+    assert after.trained == 1
+    assert of_phase(after, "search") == before.results
+    assert len(of_phase(after, "confirm")) == 1
+
+
+def test_an_interrupted_confirmation_goes_on(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys["confirm"] = {"top": 1, "seeds": [7, 8]}
+    advance = stages.advance
+
+    def interrupted(run_folder: RunFolder) -> bool:
+        goes_on = advance(run_folder)
+        monkeypatch.setattr(stages, "advance", advance)
+        raise KeyboardInterrupt if goes_on else AssertionError
+
+    monkeypatch.setattr(stages, "advance", interrupted)
+    assert run_here(tmp_path, keys).interrupted == 130
+    after = run_here(tmp_path, keys)
+    assert after.trained == 2
+    assert [one.status for one in of_phase(after, "confirm")] == ["finished", "finished"]
+
+
+def test_the_best_stopped_trial_is_rescued_and_runs_to_its_end(tmp_path: Path, keys: dict[str, Any]) -> None:
+    asha = {"grace_period": 1, "reduction_factor": 4}
+    stopped = run_here(tmp_path / "without", {**keys, "asha": asha})
+    assert [one.status for one in stopped.results] == ["finished", "stopped", "stopped"]
+    outcome = run_here(tmp_path, {**keys, "asha": {**asha, "rescue": 1}})
+    assert sorted(one.status for one in outcome.results) == ["finished", "finished", "stopped"]
+    (event,) = [event for event in read_lines(outcome.folder, "events.jsonl") if event["event"] == "rescued"]
+    (rescued,) = [one for one in outcome.results if one.trial == event["trial"]]
+    assert (event["stopped_at"], rescued.epochs, rescued.status) == (1, 4, "finished")
+    again = run_here(tmp_path, {**keys, "asha": {**asha, "rescue": 1}})
+    assert again.trained == 0
+    assert sorted(one.status for one in read_results(again.folder)) == sorted(one.status for one in again.results)
+
+
+def test_a_rescued_trial_ends_as_if_it_had_never_been_stopped(tmp_path: Path, keys: dict[str, Any]) -> None:
+    asha = {"grace_period": 1, "reduction_factor": 4, "rescue": 2}
+    rescued = run_here(tmp_path / "a", {**keys, "asha": asha})
+    straight = run_here(tmp_path / "b", keys)
+    for one, other in zip(rescued.results, straight.results, strict=True):
+        assert (one.trial, one.test_loss, one.val_loss) == (other.trial, other.test_loss, other.val_loss)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"confirm": {"seeds": [0, 1]}},
+            "confirm.seeds has 0, which the search uses too; give seeds that chose nothing",
+        ),
+        ({"seeds": [4, 5], "confirm": {"seeds": [5]}}, "such as [6]"),
+        ({"confirm": {}, "recipe": {"val_size": 0}}, "confirm chooses by validation accuracy, and val_size is 0"),
+        ({"confirm": {"seeds": []}}, "at least 1"),
+    ],
+)
+def test_what_would_confirm_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((ExperimentError, ValueError)) as refusal:
+        Experiment.model_validate({"name": "x", **changes})
+    assert message in str(refusal.value)

@@ -1,0 +1,44 @@
+"""Tiny runs that go through Ray."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raytrain.data import LabelledImages, Splits
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.folder import RunFolder
+from raytrain.storage.folder import Folder
+
+KEY = ("digits", 16, 0.1)
+
+
+def _images(n: int, seed: int) -> LabelledImages:
+    """Return two classes that a network tells apart at once: dark and bright noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.int64) % 2
+    images = rng.integers(0, 120, size=(n, 16, 16, 3)) + 120 * labels[:, None, None, None]
+    return LabelledImages(images.astype(np.uint8), labels)
+
+
+@pytest.fixture
+def splits() -> dict[tuple[str, int, float], Splits]:
+    train, val, test = _images(256, 0), _images(64, 1), _images(64, 2)
+    return {KEY: Splits(train, val, test, ("dark", "bright"), (0.5, 0.5, 0.5), (0.3, 0.3, 0.3), "0")}
+
+
+@pytest.fixture
+def open_run(tmp_path: Path) -> Callable[..., RunFolder]:
+    """Return a function that opens a run folder for an experiment on `splits`."""
+
+    def open_(**values: object) -> RunFolder:
+        recipe = {"width": 2, "image_size": 16, "batch_size": 32, "precision": "fp32", "epochs": 2}
+        recipe |= values.pop("recipe", {})  # type: ignore[operator]
+        experiment = Experiment.model_validate({"name": "tiny", "recipe": recipe, **values})
+        trials = experiment.trials()
+        run = RunFolder.open(Folder.at(tmp_path / "tiny"), experiment, trials)
+        run.begin({trial.id: 1 for trial in trials})
+        return run
+
+    return open_

@@ -1,0 +1,73 @@
+"""Folders and processes of drivers that were killed; those of living ones, and everybody else's, are left alone."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from raytrain.ray_backend import leftovers
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(leftovers, "_places", lambda: [tmp_path])
+    monkeypatch.setattr(leftovers, "BEING_MADE_S", 0.0)
+    return tmp_path
+
+
+def sleeper(*words: str) -> subprocess.Popen[bytes]:
+    """Start a process that has words in its command line."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *words])
+    deadline = time.monotonic() + 10
+    while str(words[0]) not in Path(f"/proc/{process.pid}/cmdline").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.slow
+def test_what_a_killed_driver_left_is_ended_and_removed_and_a_bystander_is_not(place: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from raytrain.cluster import leftovers;"
+        f"leftovers._places = lambda: [Path({str(place)!r})]\n"
+        "with leftovers.private_folder() as folder: print(folder, flush=True); time.sleep(60)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout
+    folder = Path(driver.stdout.readline().strip())
+    assert folder.stat().st_mode & 0o077 == 0
+    ours = sleeper(f"--log_dir={folder}/r/logs")
+    bystander = sleeper(f"--log_dir={folder}-of-somebody-else/r")
+    assert leftovers.reap() == []  # the driver lives
+    driver.kill()
+    driver.communicate()
+    assert leftovers.reap() == [folder]
+    ours.wait(10)
+    assert bystander.poll() is None
+    assert not folder.exists()
+    bystander.kill()
+    bystander.wait()
+
+
+def test_a_folder_that_is_just_being_made_or_has_no_lock_is_left_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "rt-without").mkdir()
+    young = place / "rt-young"
+    young.mkdir()
+    (young / leftovers.LOCK).touch()
+    monkeypatch.setattr(leftovers, "BEING_MADE_S", 60.0)
+    assert leftovers.reap() == []
+    os.utime(young, (0, 0))
+    assert leftovers.reap() == [young]
+    assert (place / "rt-without").exists()
+
+
+def test_the_folder_goes_with_its_context(place: Path) -> None:
+    with leftovers.private_folder() as folder:
+        assert folder.parent == place
+        assert leftovers.reap() == []
+        assert folder.is_dir()
+    assert not folder.exists()

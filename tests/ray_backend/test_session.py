@@ -1,0 +1,130 @@
+"""Where Ray comes from: started for us alone, or a cluster that is there."""
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raytrain.errors import ClusterError
+from raytrain.ray_backend.session import nodes, ray_session
+from raytrain.runs.results import read_results
+from raytrain.storage.folder import Folder
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A cluster of a head without CPUs and two nodes of one each, as somebody else would have started it."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ray.cluster_utils import Cluster
+
+    there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        there.add_node(num_cpus=1)
+    yield there.address
+    there.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_a_run_uses_the_cluster_at_an_address(cluster: str, tmp_path: Path, tiny_images: Path) -> None:
+    experiment = tmp_path / "grid.yaml"
+    experiment.write_text(
+        f"recipe: {{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 2, batch_size: 8, val_size: 0.2}}\n"
+        "grid: {lr: [0.05, 0.01]}\n"
+    )
+    command = [sys.executable, "-m", "raytrain", "tune", "--grid", str(experiment), "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, "--address", cluster], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 at a time, each on 1 CPU" in done.stderr
+    assert {result.status for result in read_results(Folder.at(tmp_path / "out" / "grid"))} == {"finished"}
+
+
+def test_what_is_done_while_ray_starts_is_done_when_it_is_up() -> None:
+    done = []
+    with ray_session(None, dashboard=False, meanwhile=lambda: done.append(threading.current_thread())):
+        assert done
+        assert done != [threading.main_thread()]
+
+
+def test_an_error_while_ray_starts_is_raised_and_ray_is_gone() -> None:
+    import ray
+
+    def fail() -> None:
+        raise RuntimeError("no model of that kind")
+
+    with pytest.raises(RuntimeError, match="no model of that kind"), ray_session(None, dashboard=False, meanwhile=fail):
+        pass
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, so that nobody else takes it, and not listening
+        address = address.format(port=taken.getsockname()[1])
+        with (
+            pytest.raises(ClusterError, match="nobody answers there") as refusal,
+            ray_session(address, dashboard=False),
+        ):
+            pass
+    assert refusal.value.exit_code == 6
+    assert address in str(refusal.value)
+
+
+@pytest.mark.slow
+def test_a_ray_of_our_own_asks_for_a_token_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / "a-temporary-folder-with-a-path-too-long-for-a-socket"
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "that of another cluster")
+    before = set(Path("/tmp").glob("rt-*"))
+    with ray_session(None, dashboard=False):
+        (private,) = set(Path("/tmp").glob("rt-*")) - before
+        assert private.stat().st_mode & 0o077 == 0
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    assert set(Path("/tmp").glob("rt-*")) == before
+    assert os.environ["RAY_AUTH_TOKEN"] == "that of another cluster"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_a_ray_of_our_own_is_reached_from_this_machine_only(*, dashboard: bool) -> None:
+    with ray_session(None, dashboard=dashboard):
+        this = psutil.Process()
+        found = [
+            (process.name(), ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:")))
+            for process in (this, *this.children(recursive=True))
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    assert {"gcs_server", "raylet"} <= {name for name, _ in found}
+    assert [one for one in found if not one[1].is_loopback] == []
+
+
+@pytest.mark.slow
+def test_nodes_that_the_autoscaler_may_add_count_as_nodes() -> None:
+    with ray_session(None, dashboard=False):
+        from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE
+        from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
+        from ray.experimental.internal_kv import _internal_kv_put
+
+        (this,) = nodes()
+        workers = NodeGroupConfig(name="gpu", resources={"CPU": 4, "GPU": 1}, max_count=3)
+        head = NodeGroupConfig(name="head", resources={"CPU": 2}, max_count=0)
+        _internal_kv_put(
+            GCS_AUTOSCALER_CLUSTER_CONFIG_KEY,
+            ClusterConfig(node_group_configs=[head, workers]).SerializeToString(),
+            namespace=GCS_AUTOSCALER_STATE_NAMESPACE,
+        )
+        assert nodes() == [this, *[{"CPU": 4, "GPU": 1}] * 3]

@@ -1,0 +1,64 @@
+"""Tests of raytrain.runs.lock: two commands never write one run folder, and a dead one holds nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raytrain.errors import RunFolderError
+from raytrain.runs.lock import run_locked
+from raytrain.storage.folder import Folder
+
+HOLD = """
+import sys, time
+from raytrain.runs.lock import run_locked
+from raytrain.storage.folder import Folder
+with run_locked(Folder.at(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> subprocess.Popen[str]:
+    """A process that holds the lock of `tmp_path/run`."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    process.stdout.close()
+    return process
+
+
+def test_the_second_is_told_who_is_the_first(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunFolderError, match=f"is being worked on by process {holder.pid} on {os.uname().nodename}"),
+        run_locked(Folder.at(tmp_path / "run")),
+    ):
+        pass
+    with run_locked(Folder.at(tmp_path / "other")):
+        pass
+    holder.kill()
+    holder.wait()
+
+
+def test_a_killed_process_holds_nothing(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    with run_locked(Folder.at(tmp_path / "run")):
+        pass
+
+
+def test_the_lock_leaves_nothing_behind_even_when_the_run_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        with run_locked(Folder.at(tmp_path / "run")):
+            assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
+            raise ValueError("no luck")
+
+    with pytest.raises(ValueError, match="no luck"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+    with run_locked(Folder.at(tmp_path / "run")):
+        pass

@@ -1,0 +1,161 @@
+"""Tests of raytrain.runs.results: ranking, and run folders read back."""
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytrain.errors import RunFolderError
+from raytrain.storage.json_lines import read_lines
+from raytrain.runs.results import TrialResult, list_runs, open_run, ranked, read_results, varied_fields
+from raytrain.storage.folder import Folder
+
+
+def result(trial: str, status: str = "finished", **fields: Any) -> TrialResult:
+    return TrialResult(**{"trial": trial, "status": status, "recipe": {}, "parameters": 1, "epochs": 10, **fields})
+
+
+# ---------------------------------------------------------------- ranking
+
+BEST_FIRST = [
+    result("finished, best", val_accuracy=0.9, val_loss=0.5, test_accuracy=0.1, test_loss=9.0),
+    result("finished, equal accuracy, higher loss", val_accuracy=0.9, val_loss=0.6, test_accuracy=0.9, test_loss=0.1),
+    result("finished, worst", val_accuracy=0.1, val_loss=2.0, test_accuracy=0.9, test_loss=0.1),
+    result("stopped late", "stopped", epochs=9, val_accuracy=0.5, val_loss=1.0),
+    result("stopped early, better", "stopped", epochs=3, val_accuracy=0.95, val_loss=0.1),
+    result("stopped early, worse", "stopped", epochs=3, val_accuracy=0.2, val_loss=0.1),
+    result("diverged", "diverged", epochs=5, val_accuracy=0.99, val_loss=0.1),
+    result("failed", "failed", epochs=9, val_accuracy=0.99, val_loss=0.1),
+    result("failed at once", "failed", epochs=0),
+    result("unfinished", "unfinished", epochs=9, val_accuracy=0.99, val_loss=0.1),
+    result("not started", "unfinished", epochs=0),
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranking_is_by_how_a_trial_ended_and_then_by_validation(seed: int):
+    shuffled = random.Random(seed).sample(BEST_FIRST, len(BEST_FIRST))
+    assert [r.trial for r in ranked(shuffled)] == [r.trial for r in BEST_FIRST]
+
+
+def test_without_validation_the_test_set_ranks():
+    better, worse = result("b", test_accuracy=0.9, test_loss=1.0), result("a", test_accuracy=0.8, test_loss=0.1)
+    assert ranked([worse, better]) == [better, worse]
+
+
+def test_equal_results_stay_in_order():
+    same = [result(name, val_accuracy=0.5, val_loss=1.0) for name in "cab"]
+    assert [r.trial for r in ranked(same)] == ["c", "a", "b"]
+
+
+def test_an_accuracy_of_zero_ranks_above_none():
+    zero, none = result("zero", val_accuracy=0.0, val_loss=3.0), result("none")
+    for order in itertools.permutations([zero, none]):
+        assert ranked(order) == [zero, none]
+
+
+def test_fields_that_differ_are_named_in_the_recipes_order_without_arch():
+    recipes = [{"arch": "a", "lr": 1, "seed": 0, "mix": "x"}, {"arch": "b", "lr": 1, "seed": 1, "mix": "y"}]
+    assert varied_fields(recipes) == ["seed", "mix"]
+    assert varied_fields([]) == []
+    assert varied_fields(recipes[:1]) == []
+
+
+def test_a_flat_row_has_the_planned_epochs_beside_the_done_ones():
+    row = result("a", recipe={"epochs": 20, "lr": 0.1, "augment": ["crop", "flip"]}).flat()
+    assert (row["epochs"], row["epochs_planned"], row["lr"], row["augment"]) == (10, 20, 0.1, "crop+flip")
+    assert "recipe" not in row
+
+
+# ---------------------------------------------------------------- lines
+
+
+def write(folder: Path, content: bytes, name: str = "lines.jsonl") -> Folder:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return Folder.at(folder)
+
+
+def test_lines_of_a_file_that_is_not_there_are_none(tmp_path: Path):
+    assert list(read_lines(Folder.at(tmp_path / "nowhere"), "lines.jsonl")) == []
+
+
+WHOLE = '{"a": 1}\n{"b": "é"}\n'.encode()
+
+
+@pytest.mark.parametrize("cut", range(1, len(WHOLE) - len(b'{"a": 1}\n') + 1))
+def test_a_last_line_cut_at_any_byte_is_left_out_or_whole(tmp_path: Path, cut: int):
+    lines = list(read_lines(write(tmp_path, WHOLE[:-cut]), "lines.jsonl"))
+    assert lines == ([{"a": 1}, {"b": "é"}] if cut == 1 else [{"a": 1}])
+
+
+@pytest.mark.parametrize("damaged", [b'{"a": \n{"b": 2}\n', b'{"a": 1}\nnonsense\n', b'\xff\n{"b": 2}\n'])
+def test_a_damaged_line_that_is_not_cut_is_an_error_with_its_number(tmp_path: Path, damaged: bytes):
+    number = 2 if b"nonsense" in damaged else 1
+    with pytest.raises(RunFolderError, match=rf"lines\.jsonl:{number}: is damaged"):
+        list(read_lines(write(tmp_path, damaged), "lines.jsonl"))
+
+
+def lines(*values: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+def trial_line(trial: str, status: str, **fields: Any) -> dict[str, Any]:
+    return {"trial": trial, "status": status, "recipe": {}, "parameters": 1, "epochs": 1, **fields}
+
+
+def test_a_trial_that_was_run_again_counts_once_with_its_newest_result(tmp_path: Path):
+    content = lines(trial_line("a", "failed"), trial_line("b", "finished"), trial_line("a", "finished", attempts=2))
+    read = read_results(write(tmp_path, content, "trials.jsonl"))
+    assert [(r.trial, r.status, r.attempts) for r in read] == [("b", "finished", 1), ("a", "finished", 2)]
+
+
+def test_fields_of_another_version_are_refused_by_name(tmp_path: Path):
+    folder = write(tmp_path, lines(trial_line("a", "finished", future=1, newer=2)), "trials.jsonl")
+    with pytest.raises(RunFolderError, match="fields of another raytrain version: future, newer"):
+        read_results(folder)
+
+
+# ---------------------------------------------------------------- finding runs
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    for name in ("one", "two"):
+        write(tmp_path / "out" / name, b"{}", "experiment.yaml")
+    (tmp_path / "out" / "no run").mkdir()
+    return tmp_path / "out"
+
+
+def test_runs_are_the_folders_with_an_experiment(out: Path):
+    assert list_runs(str(out)) == ["one", "two"]
+    assert list_runs(str(out / "nowhere")) == []
+
+
+@pytest.mark.parametrize("how", ["one", "{out}/one", "file://{out}/one"])
+def test_a_run_is_opened_by_name_path_or_uri(out: Path, how: str):
+    assert open_run(how.format(out=out), out=str(out)).local_path == out / "one"
+
+
+def test_a_run_is_opened_by_a_relative_path(out: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(out.parent)
+    assert open_run("out/two", out="elsewhere").local_path == out / "two"
+
+
+def test_an_unknown_run_is_answered_with_those_there_are(out: Path):
+    with pytest.raises(RunFolderError, match=r"no run 'three' under .*; there are one, two"):
+        open_run("three", out=str(out))
+
+
+def test_an_unknown_run_where_there_is_none_is_said_so(tmp_path: Path):
+    with pytest.raises(RunFolderError, match="there is no run yet"):
+        open_run("three", out=str(tmp_path))
+
+
+def test_a_file_in_place_of_the_folder_of_runs_is_an_error_of_ours(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be listed"):
+        list_runs(str(tmp_path / "file"))

@@ -1,0 +1,80 @@
+"""Trying again while storage is away, and only then."""
+
+import errno
+
+import pytest
+
+from raytrain.errors import StorageError
+from raytrain.storage.folder import Folder
+from raytrain.storage.retry import passes, persistently
+
+
+def failing(times: int, error: OSError):
+    calls: list[int] = []
+
+    def act() -> str:
+        calls.append(1)
+        if len(calls) <= times:
+            raise error
+        return "done"
+
+    return act, calls
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        OSError("When getting information for key: AWS Error NETWORK_CONNECTION during HeadObject: curlCode: 7"),
+        OSError("AWS Error SLOW_DOWN during PutObject operation"),
+        OSError("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation: No response body."),
+    ],
+)
+def test_what_passes_is_tried_again(error: OSError, caplog: pytest.LogCaptureFixture) -> None:
+    act, calls = failing(3, error)
+    assert persistently(act, patience_s=60, what="runs") == "done"
+    assert len(calls) == 4
+    assert [record.message.startswith("runs does not answer") for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "no"),
+        PermissionError(errno.EACCES, "no"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("AWS Error ACCESS_DENIED during PutObject operation"),
+    ],
+)
+def test_what_does_not_pass_is_raised_at_once(error: OSError) -> None:
+    act, calls = failing(1, error)
+    with pytest.raises(OSError):  # noqa: PT011 (the very one)
+        persistently(act, patience_s=60, what="runs")
+    assert len(calls) == 1
+
+
+def test_without_patience_there_is_one_try() -> None:
+    act, calls = failing(1, OSError(errno.EIO, "Input/output error"))
+    assert passes(OSError(errno.EIO, ""))
+    with pytest.raises(OSError, match="Input/output error"):
+        persistently(act, patience_s=0, what="runs")
+    assert len(calls) == 1
+
+
+def test_a_folder_hands_its_patience_down_and_gives_up_with_one_error(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act, calls = failing(10**6, OSError(errno.EIO, "Input/output error"))
+    monkeypatch.setattr("raytrain.storage.folder.Folder._file", lambda *_: act())
+    monkeypatch.setattr("tenacity.stop_after_delay", lambda _: lambda state: state.attempt_number >= 5)
+    folder = Folder.at(tmp_path).patient(30) / "trials"
+    with pytest.raises(StorageError, match="the storage does not answer for 30 s"):
+        folder.read("x")
+    assert len(calls) == 5

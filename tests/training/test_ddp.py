@@ -1,0 +1,133 @@
+"""Tests of training in two processes under DistributedDataParallel, on gloo; `ddp_rank.py` is what they run."""
+
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from raytrain.data.batches import normalize, permutation
+from raytrain.training.evaluation import TrainingData, evaluate
+from raytrain.training.loop import TrainState
+from raytrain.training.recipe import Recipe
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    width=2, image_size=8, batch_size=15, lr=0.01, precision="fp32", epochs=3, ema_decay=0.5, track_test=True
+)
+
+
+@pytest.fixture(scope="module")
+def splits(make_splits):
+    return make_splits(train=50, val=23, test=21)  # shares of unequal size
+
+
+@pytest.fixture(scope="module")
+def ranks(splits, tmp_path_factory):
+    """Return what each of the two processes wrote."""
+    folder = tmp_path_factory.mktemp("ddp")
+    (folder / "recipe.json").write_text(RECIPE.model_dump_json())
+    (folder / "splits.pickle").write_bytes(pickle.dumps(splits))
+    command = [sys.executable, str(Path(__file__).with_name("ddp_rank.py"))]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(folder)], stderr=subprocess.PIPE, text=True) for rank in range(2)
+    ]
+    try:
+        errors = [process.communicate(timeout=150)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def without_seconds(reports):
+    return [{**report, "metrics": {**report["metrics"], "seconds": 0.0}} for report in reports]
+
+
+def differing(one, other):
+    return [name for name, tensor in one.items() if not torch.equal(tensor, other[name])]
+
+
+def step_on_two_shares(model, optimizer, shares, data):
+    """Take a step on the mean over the images of both shares; BatchNorm normalises each share by itself."""
+    optimizer.zero_grad()
+    losses = []
+    kept = copy.deepcopy(model.state_dict())
+    for rank in (1, 0):
+        images = data.train.images[shares[rank]].permute(0, 3, 1, 2)
+        logits = model(normalize(images, mean=data.mean, std=data.std))
+        loss = F.cross_entropy(logits, data.train.labels[shares[rank]])
+        weight = len(shares[rank]) / sum(map(len, shares))  # 8 images and 7
+        (loss * weight).backward()
+        losses.append(loss.item() * weight)
+        if rank == 1:  # the running statistics that stay are rank 0's
+            model.load_state_dict(kept)
+    optimizer.step()
+    return losses
+
+
+def test_both_ranks_report_the_same_metrics(ranks):
+    one, other = (without_seconds(rank["reports"]) for rank in ranks)
+    assert one == other
+    assert [report["metrics"]["epoch"] for report in one] == [1, 2, 3]
+    assert one[-1]["final"] is not None
+
+
+@pytest.mark.parametrize("part", ["model", "ema"])
+def test_both_ranks_hold_the_same_weights_and_statistics(ranks, part):
+    assert differing(ranks[0]["state"][part], ranks[1]["state"][part]) == []
+
+
+def test_two_ranks_equal_one_slow_loop_over_the_two_shares(ranks, splits):
+    data = TrainingData.on(CPU, splits)
+    state = TrainState.create(RECIPE, num_classes=data.num_classes, device=CPU)
+    model, optimizer = state.model.train(), state.optimizer
+    for epoch in range(RECIPE.epochs):
+        order = permutation(len(data.train), seed=RECIPE.seed, epoch=epoch)
+        losses = []
+        for step in range(3):
+            rows = order[15 * step : 15 * step + 15]
+            progress = torch.tensor((3 * epoch + step) / 9, dtype=torch.float64)
+            for group in optimizer.param_groups:
+                group["lr"] = float(RECIPE.lr * (1 + torch.cos(torch.pi * progress)) / 2)
+            losses += step_on_two_shares(model, optimizer, [rows[0::2], rows[1::2]], data)
+        reported = ranks[0]["reports"][epoch]["metrics"]["train_loss"]
+        assert reported == pytest.approx(sum(losses) / 3, rel=1e-5)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(ranks[0]["state"]["model"][name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_metrics_are_those_of_the_weights_that_rank_0_saves(ranks, splits):
+    data = TrainingData.on(CPU, splits)
+    state = TrainState.create(RECIPE, num_classes=data.num_classes, device=CPU)
+    state.load_state_dict(ranks[0]["state"])
+    last = ranks[1]["reports"][-1]["metrics"]
+    for split, images in (("val", data.val), ("test", data.test)):
+        alone = evaluate(state.ema.module, images, data=data, precision="fp32")
+        assert last[split]["accuracy"] == alone.accuracy  # of all 23 or 21 images, each once
+        assert last[split]["loss"] == pytest.approx(alone.loss, rel=1e-5)
+
+
+def test_running_accuracy_counts_the_images_of_both_ranks(ranks):
+    for report in ranks[0]["reports"]:
+        correct = report["metrics"]["train_accuracy"] * 45
+        assert correct == pytest.approx(round(correct), abs=1e-9)
+
+
+def test_rank_0_alone_writes_checkpoints(ranks):
+    assert ranks[0]["written"][-1] == 3
+    assert ranks[1]["written"] == []
+
+
+def test_resuming_on_two_ranks_equals_training_through(ranks):
+    for rank in ranks:
+        assert without_seconds(rank["resumed_reports"]) == without_seconds(rank["reports"])
+        for part in ("model", "ema"):
+            assert differing(rank["state"][part], rank["resumed_state"][part]) == []

@@ -1,0 +1,71 @@
+"""Tests of raytrain.training.devices, with the hardware stood in for."""
+
+import pytest
+import torch
+
+from raytrain.training.devices import AUTOCAST, choose_device, choose_precision, prepare
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == CPU
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "gpus", "index"), [(None, 4, 0), ("2", 4, 2), ("3", 4, 3), ("1", 1, 0), ("5", 4, 1)]
+)
+def test_each_local_rank_takes_its_own_gpu_of_those_it_can_see(monkeypatch, local_rank, gpus, index):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    assert choose_device() == torch.device("cuda", index)
+
+
+def test_a_process_gets_the_threads_it_was_given_and_keeps_its_own_otherwise():
+    before = torch.get_num_threads()
+    prepare(CPU, threads=before + 1)
+    assert torch.get_num_threads() == before + 1
+    prepare(CPU)
+    assert torch.get_num_threads() == before + 1
+    prepare(CPU, threads=before)
+
+
+def test_only_on_a_gpu_are_convolution_kernels_tried_out(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    prepare(CPU)
+    assert not torch.backends.cudnn.benchmark
+    prepare(GPU)
+    assert torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_named_precision_is_taken_as_it_is(precision, device):
+    assert choose_precision(precision, device) == precision
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_auto_on_a_gpu_is_bf16_where_it_is_native(monkeypatch, native, precision):
+    def is_bf16_supported(*, including_emulation):
+        return native or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+    assert choose_precision("auto", GPU) == precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False}, "fp32"), ({"avx2": True}, "fp32"), ({}, "fp32")],
+)
+def test_auto_on_a_cpu_is_bf16_where_it_has_the_instructions(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert choose_precision("auto", CPU) == precision
+
+
+def test_every_precision_that_can_be_chosen_has_its_arithmetic():
+    dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    assert dtypes == AUTOCAST

@@ -1,0 +1,115 @@
+"""Tests of raytrain.training.evaluation against a loop over single images."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from raytrain.models.architectures import resnet18
+from raytrain.training.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size, reduce_sums
+
+
+@pytest.fixture(scope="module")
+def data(make_data):
+    return make_data(val=23)
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = resnet18(4, width=2)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # not what they start as: mode and buffers are to matter
+            module.running_mean.normal_(generator=torch.Generator().manual_seed(1))
+            module.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))
+    return model
+
+
+def slow_evaluation(model, images, data):
+    """Look at one image at a time, with everything written out."""
+    model.eval()
+    loss, correct = 0.0, 0
+    for image, label in zip(images.images, images.labels.tolist(), strict=True):
+        pixels = torch.stack([(image[:, :, c].double() / 255 - data.mean[c]) / data.std[c] for c in range(3)])
+        logits = model(pixels.float()[None])[0].tolist()
+        loss += math.log(sum(math.exp(logit) for logit in logits)) - logits[label]
+        correct += logits.index(max(logits)) == label
+    return Evaluation(loss / len(images), correct / len(images))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 22, 23, 24, 1000])
+def test_evaluation_equals_a_loop_over_single_images_in_any_batch_size(model, data, batch_size):
+    expected = slow_evaluation(model, data.val, data)
+    found = evaluate(model.train(), data.val, data=data, precision="fp32", batch_size=batch_size)
+    assert found.accuracy == expected.accuracy
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+
+
+@given(batch_size=st.integers(1, 30))
+def test_every_image_counts_once(data, batch_size):
+    seen = []
+
+    class Recording(nn.Module):
+        def forward(self, images):
+            seen.append(len(images))
+            return torch.zeros(len(images), 4)
+
+    found = evaluate(Recording(), data.val, data=data, precision="fp32", batch_size=batch_size)
+    assert sum(seen) == 23
+    assert found.loss == pytest.approx(math.log(4))
+    assert found.accuracy == pytest.approx((data.val.labels == 0).double().mean().item())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_evaluates_close_to_fp32_and_sums_in_full(model, data, precision):
+    low = evaluate(model, data.val, data=data, precision=precision)
+    full = evaluate(model, data.val, data=data, precision="fp32")
+    assert low.loss == pytest.approx(full.loss, rel=0.05)
+    assert low.loss != full.loss
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_model_is_restored_and_its_buffers_stay(model, data, training):
+    model.train(training)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    evaluate(model, data.val, data=data, precision="fp32")
+    assert model.training == training
+    assert all(module.training == training for module in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_no_gradients_are_recorded_or_left(data):
+    class Recording(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4))
+
+        def forward(self, images):
+            logits = self.weight.expand(len(images), 4) * 1.0
+            assert not logits.requires_grad
+            return logits
+
+    model = Recording()
+    evaluate(model, data.val, data=data, precision="fp32")
+    assert model.weight.grad is None
+    assert (model.weight * 2).requires_grad
+
+
+def test_data_on_the_cpu_shares_memory_with_the_splits(make_splits):
+    splits = make_splits()
+    data = TrainingData.on(torch.device("cpu"), splits)
+    assert data.train.images.data_ptr() == splits.train.images.ctypes.data
+    assert (data.mean, data.std, data.num_classes) == (splits.mean, splits.std, 4)
+    assert (len(data.train), len(data.val), len(data.test)) == (48, 24, 20)
+
+
+def test_a_process_alone_is_rank_0_of_1():
+    assert rank_and_world_size() == (0, 1)
+
+
+def test_sums_are_divided_by_the_number_of_images():
+    assert reduce_sums(torch.tensor([6.0, 3.0], dtype=torch.float64), 4) == Evaluation(1.5, 0.75)

@@ -1,0 +1,416 @@
+"""Tests of raytrain.training.loop: resuming is exact, and an epoch is what a slow loop computes."""
+
+import copy
+import dataclasses
+import itertools
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from raytrain.data import augment
+from raytrain.data.batches import permutation
+from raytrain.errors import DivergenceError
+from raytrain.models.architectures import ARCHITECTURES
+from raytrain.models.resnet import BasicBlock, ResNet
+from raytrain.storage.folder import Folder
+from raytrain.training import checkpoint, optim
+from raytrain.training import loop as training_module
+from raytrain.training.checkpoint import Checkpoint
+from raytrain.training.evaluation import evaluate
+from raytrain.training.loop import TrainState, train
+from raytrain.training.recipe import Recipe
+
+CPU = torch.device("cpu")
+SMALL = {"width": 2, "image_size": 8, "batch_size": 16, "lr": 0.05, "precision": "fp32", "epochs": 5}
+
+RESUMED = {
+    **{optimizer: {"optimizer": optimizer, "lr": 0.01} for optimizer in optim.OPTIMIZERS},
+    **{schedule: {"schedule": schedule} for schedule in optim.SCHEDULES},
+    "nesterov": {"nesterov": True},
+    "bf16": {"precision": "bf16"},
+    "fp16 with a loss scale": {"precision": "fp16"},
+    "planes": {"channels_last": False},
+    "augmented": {"augment": ["crop", "flip", "jitter"]},
+    "mixed, not at the end": {"mix": "cutmix_or_mixup", "mix_off_epochs": 1, "mix_prob": 0.7},
+    "moving average": {"ema_decay": 0.9},
+    "warm-up across the interruption": {"warmup_epochs": 3.5},
+    "bottlenecks": {"arch": "resnet50"},
+    "all at once": {
+        "augment": ["crop", "flip", "jitter"],
+        "mix": "cutmix_or_mixup",
+        "mix_off_epochs": 1,
+        "ema_decay": 0.9,
+        "warmup_epochs": 1.5,
+        "label_smoothing": 0.1,
+        "optimizer": "adamw",
+        "lr": 0.01,
+        "precision": "bf16",
+        "track_test": True,
+    },
+}
+
+
+def recipe_of(**changes):
+    return Recipe(**{**SMALL, **changes})
+
+
+def new_state(recipe, data):
+    return TrainState.create(recipe, num_classes=data.num_classes, device=CPU)
+
+
+def without_seconds(metrics):
+    return dataclasses.replace(metrics, seconds=0.0)
+
+
+def leaves(value, path=""):
+    """Flatten nested dicts and lists to {path: leaf}."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {path: value}
+    return {name: leaf for key, inner in items for name, leaf in leaves(inner, f"{path}/{key}").items()}
+
+
+def differing(one, other):
+    """Return the paths at which two nested states are not equal bit for bit."""
+    left, right = leaves(one), leaves(other)
+    assert left.keys() == right.keys()
+
+    def equal(a, b):
+        return torch.equal(a, b) and a.dtype == b.dtype if isinstance(a, torch.Tensor) else a == b
+
+    return [path for path in left if not equal(left[path], right[path])]
+
+
+def straight_and_resumed(recipe, data, folder, *, resumed_recipe=None):
+    """Train to the end; and train 3 epochs, save to files, load into a new state and train the rest."""
+    straight = new_state(recipe, data)
+    expected = [without_seconds(metrics) for metrics in train(recipe, straight, data)]
+    first = new_state(recipe, data)
+    history = [without_seconds(metrics) for metrics in itertools.islice(train(recipe, first, data), 3)]
+    checkpoint.save(folder, Checkpoint(first.epoch, first.state_dict(), None, []))
+    saved = checkpoint.load(folder, device=CPU)
+    recipe = resumed_recipe or recipe
+    resumed = new_state(recipe, data)
+    resumed.load_state_dict(saved.state)
+    assert resumed.epoch == 3
+    history += [without_seconds(metrics) for metrics in train(recipe, resumed, data)]
+    return straight, expected, resumed, history
+
+
+@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
+def test_three_epochs_saved_loaded_and_two_more_equal_five_bit_for_bit(changes, make_data, tmp_path):
+    recipe, data = recipe_of(**changes), make_data()
+    straight, expected, resumed, history = straight_and_resumed(recipe, data, Folder.at(tmp_path))
+    assert differing(straight.state_dict(), resumed.state_dict()) == []
+    assert history == expected
+    assert [metrics.epoch for metrics in history] == [1, 2, 3, 4, 5]
+
+
+def test_comparison_of_states_sees_another_seed_after_resuming(make_data, tmp_path):
+    recipe, data = recipe_of(), make_data()
+    straight, expected, resumed, history = straight_and_resumed(
+        recipe, data, Folder.at(tmp_path), resumed_recipe=recipe.replace(seed=1)
+    )
+    assert differing(straight.state_dict(), resumed.state_dict())
+    assert history[:3] == expected[:3]
+    assert history[3:] != expected[3:]
+
+
+def test_comparison_of_states_covers_weights_buffers_optimizer_and_average(make_data):
+    data = make_data()
+    state = new_state(recipe_of(ema_decay=0.9), data)
+    before = copy.deepcopy(state.state_dict())
+    next(train(recipe_of(ema_decay=0.9), state, data))
+    after = state.state_dict()
+    assert {"/model/stem.0.weight", "/model/stem.1.running_var", "/step", "/epoch"} <= set(leaves(after))
+    after["optimizer"] = before["optimizer"]  # its state is empty before the first step
+    changed = set(differing(before, after))
+    assert {"/model/stem.0.weight", "/model/stem.1.running_var", "/ema/module.stem.0.weight"} <= changed
+
+
+def slow_training(recipe, state, data):
+    """Train by hand: a plain loop over torch.optim.SGD in float32; returns loss and accuracy of each epoch."""
+    model = copy.deepcopy(state.model).to(memory_format=torch.contiguous_format)
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.SGD(
+        [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others}],
+        lr=1.0,
+        momentum=recipe.momentum,
+    )
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (data.mean, data.std))
+    images = (data.train.images.permute(0, 3, 1, 2).contiguous().float() / 255 - mean) / std
+    steps = len(images) // recipe.batch_size
+    epochs = []
+    for epoch in range(recipe.epochs):
+        order = permutation(len(images), seed=recipe.seed, epoch=epoch)
+        losses, correct = [], 0
+        for step in range(steps):
+            progress = (epoch * steps + step) / (recipe.epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
+            rows = order[step * recipe.batch_size :][: recipe.batch_size]
+            logits = model.train()(images[rows])
+            loss = F.cross_entropy(logits, data.train.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            correct += sum(int(a == b) for a, b in zip(logits.argmax(1), data.train.labels[rows], strict=True))
+        epochs.append((np.mean(losses), correct / (steps * recipe.batch_size)))
+    return model, epochs
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_an_epoch_equals_a_slow_plain_loop(channels_last, make_data):
+    # at lr 0.05 a change of the mean by 1e-7 already grows to 1e-3 in the loss of the third epoch
+    recipe = recipe_of(epochs=3, channels_last=channels_last, lr=0.01)
+    data = make_data(train=50)  # 2 images are left over
+    state = new_state(recipe, data)
+    model, expected = slow_training(recipe, state, data)
+    history = list(train(recipe, state, data))
+    assert [metrics.train_loss for metrics in history] == pytest.approx([loss for loss, _ in expected], rel=1e-5)
+    assert [metrics.train_accuracy for metrics in history] == [accuracy for _, accuracy in expected]
+    for name, tensor in state.model.state_dict().items():
+        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"weight_decay": 0.1}, {"momentum": 0.5}, {"label_smoothing": 0.1}])
+def test_the_slow_loop_tells_another_recipe_apart(changes, make_data):
+    recipe, data = recipe_of(epochs=2, lr=0.01), make_data()
+    _, expected = slow_training(recipe, new_state(recipe, data), data)
+    changed = recipe.replace(**changes)
+    history = list(train(changed, new_state(changed, data), data))
+    assert history[-1].train_loss != pytest.approx(expected[-1][0], rel=1e-5)
+
+
+def test_labels_of_mixed_batches_are_not_smoothed_once_more(make_data):
+    data = make_data()
+    losses = []
+    for smoothing in (0.0, 0.2):
+        recipe = recipe_of(epochs=1, mix="mixup", mix_prob=1.0, label_smoothing=smoothing)
+        losses.append(next(train(recipe, new_state(recipe, data), data)).train_loss)
+    assert losses[0] == losses[1]
+
+
+def test_a_recipe_can_start_its_residual_blocks_at_zero(make_data):
+    for recipe in (recipe_of(zero_init_residual=False), recipe_of(zero_init_residual=True)):
+        model = new_state(recipe, make_data()).model
+        weights = [block.last_norm.weight for block in model.modules() if isinstance(block, BasicBlock)]
+        assert weights
+        assert all((weight == (0 if recipe.zero_init_residual else 1)).all() for weight in weights)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_trains_close_to_fp32(precision, make_data):
+    data = make_data()
+    losses = []
+    for name in ("fp32", precision):
+        recipe = recipe_of(epochs=1, precision=name, lr=0.01)
+        losses.append(next(train(recipe, new_state(recipe, data), data)).train_loss)
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert losses[1] != losses[0]
+
+
+def test_fp16_scales_the_loss_and_the_others_do_not(make_data):
+    data = make_data()
+    assert new_state(recipe_of(precision="fp16"), data).scaler.is_enabled()
+    assert not new_state(recipe_of(precision="bf16"), data).scaler.is_enabled()
+
+
+def test_a_state_saved_in_bf16_goes_on_in_fp16(make_data):
+    data, saved_as, recipe = make_data(), recipe_of(precision="bf16"), recipe_of(precision="fp16")
+    before, after = new_state(saved_as, data), new_state(recipe, data)
+    next(train(saved_as, before, data))
+    after.load_state_dict(before.state_dict())
+    assert next(train(recipe, after, data)).epoch == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # Inductor's own
+def test_a_compiled_model_trains_as_the_plain_one_does(make_data, monkeypatch):
+    def shallow(num_classes, *, width):  # 8 blocks take 50 s to compile
+        return ResNet(BasicBlock, (1, 1, 0, 0), num_classes=num_classes, width=width)
+
+    monkeypatch.setitem(ARCHITECTURES, "resnet18", shallow)
+    data = make_data(train=32)
+    histories = []
+    for compiled in (False, True):
+        recipe = recipe_of(epochs=1, compile=compiled)
+        state = new_state(recipe, data)
+        histories.append(next(train(recipe, state, data)))
+        assert not any(name.startswith("_orig_mod") for name in state.state_dict()["model"])
+    assert histories[1].train_loss == pytest.approx(histories[0].train_loss, rel=1e-3)
+    assert histories[1].val.loss == pytest.approx(histories[0].val.loss, rel=1e-2)
+
+
+def test_a_diverging_recipe_raises_with_its_epoch_and_does_not_count_it(make_data):
+    recipe, data = recipe_of(lr=1e9, optimizer="sgd", schedule="constant"), make_data(train=16)
+    state = new_state(recipe, data)
+    done = []
+    with pytest.raises(DivergenceError) as caught:
+        done += [metrics.epoch for metrics in train(recipe, state, data)]
+    assert caught.value.epoch == state.epoch + 1
+    assert state.epoch < recipe.epochs
+
+
+def test_divergence_names_the_epoch_in_which_the_loss_stopped_being_finite(make_data):
+    recipe, data = recipe_of(), make_data()
+    state = new_state(recipe, data)
+    epochs = train(recipe, state, data)
+    assert next(epochs).epoch == 1
+    assert next(epochs).epoch == 2
+    with torch.no_grad():
+        state.model.head.bias.fill_(math.nan)
+    with pytest.raises(DivergenceError) as caught:
+        next(epochs)
+    assert caught.value.epoch == 3
+    assert state.epoch == 2
+
+
+def test_a_validation_loss_that_is_not_finite_is_divergence(make_data, monkeypatch):
+    recipe, data = recipe_of(), make_data()
+    infinite = dataclasses.replace(evaluate(new_state(recipe, data).model, data.val, data=data, precision="fp32"))
+    infinite = dataclasses.replace(infinite, loss=math.inf)
+    monkeypatch.setattr(training_module, "evaluate", lambda *_, **__: infinite)
+    with pytest.raises(DivergenceError):
+        next(train(recipe, new_state(recipe, data), data))
+
+
+def test_the_global_generator_and_the_threads_stay_as_they_are(make_data):
+    recipe = recipe_of(epochs=1, augment=["crop", "flip", "jitter"], mix="cutmix_or_mixup", ema_decay=0.9)
+    data = make_data()
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the global one
+    threads = torch.get_num_threads()
+    list(train(recipe, new_state(recipe, data), data))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    assert torch.get_num_threads() == threads
+
+
+def test_creating_a_state_does_not_seed_accelerators(make_data, monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    new_state(recipe_of(), make_data())
+    assert seeded == []
+    torch.manual_seed(torch.initial_seed())
+    assert seeded  # this is how it would have shown
+
+
+def test_initial_weights_depend_on_the_seed_alone(make_data):
+    data = make_data()
+    torch.manual_seed(11)
+    one = new_state(recipe_of(seed=3), data)
+    torch.manual_seed(12)
+    same = new_state(recipe_of(seed=3, lr=0.5, optimizer="adam", augment=["crop"]), data)
+    other = new_state(recipe_of(seed=4), data)
+    assert differing(one.state_dict()["model"], same.state_dict()["model"]) == []
+    assert "/head.weight" in differing(one.state_dict()["model"], other.state_dict()["model"])
+
+
+def test_without_validation_images_there_are_no_validation_metrics(make_data):
+    metrics = next(train(recipe_of(epochs=1), new_state(recipe_of(), data := make_data(val=0)), data))
+    assert metrics.val is None
+    assert metrics.test is None
+
+
+def test_validation_and_tracked_test_metrics_are_those_of_the_weights_after_the_epoch(make_data):
+    recipe, data = recipe_of(epochs=2, track_test=True), make_data()
+    state = new_state(recipe, data)
+    for metrics in train(recipe, state, data):
+        assert metrics.val == evaluate(state.model, data.val, data=data, precision="fp32")
+        assert metrics.test == evaluate(state.model, data.test, data=data, precision="fp32")
+
+
+def test_tracking_the_test_set_changes_nothing_else(make_data):
+    data = make_data()
+    states = [new_state(recipe_of(), data), new_state(recipe_of(), data)]
+    plain = next(train(recipe_of(), states[0], data))
+    tracked = next(train(recipe_of(track_test=True), states[1], data))
+    assert without_seconds(tracked) == without_seconds(dataclasses.replace(plain, test=tracked.test))
+    assert differing(states[0].state_dict(), states[1].state_dict()) == []
+
+
+def test_the_moving_average_is_what_is_evaluated(make_data):
+    recipe, data = recipe_of(epochs=2, ema_decay=0.8), make_data()
+    state = new_state(recipe, data)
+    for metrics in train(recipe, state, data):
+        assert metrics.val == evaluate(state.ema.module, data.val, data=data, precision="fp32")
+        assert metrics.val != evaluate(state.model, data.val, data=data, precision="fp32")
+
+
+def test_the_moving_average_equals_a_slow_one(make_data):
+    recipe, data = recipe_of(epochs=5, ema_decay=0.7, batch_size=48), make_data(train=48)  # a step is an epoch
+    state = new_state(recipe, data)
+    slow = None
+    for _ in train(recipe, state, data):
+        weight = state.model.head.weight.detach().clone()
+        slow = weight if slow is None else 0.7 * slow + 0.3 * weight
+    torch.testing.assert_close(state.ema.module.head.weight.detach(), slow)
+
+
+@pytest.mark.parametrize("schedule", optim.SCHEDULES)
+def test_the_reported_learning_rate_is_that_of_the_last_step(schedule, make_data):
+    recipe, data = recipe_of(schedule=schedule, epochs=4, lr=0.2, batch_size=24), make_data(train=48)
+    reported = [metrics.lr for metrics in train(recipe, new_state(recipe, data), data)]
+    last_steps = [1, 3, 5, 7]
+    assert reported == pytest.approx([0.2 * optim.SCHEDULES[schedule](step / 8) for step in last_steps])
+
+
+def test_warm_up_rises_linearly_to_the_peak(make_data):
+    recipe, data = recipe_of(schedule="constant", warmup_epochs=2, epochs=3, lr=0.4, batch_size=24), make_data()
+    reported = [metrics.lr for metrics in train(recipe, new_state(recipe, data), data)]
+    assert reported == pytest.approx([0.2, 0.4, 0.4])  # 4 steps of warm-up, 2 an epoch
+
+
+def test_batches_are_mixed_except_in_the_last_epochs(make_data, monkeypatch):
+    recipe, data = recipe_of(mix="mixup", mix_off_epochs=2, epochs=4), make_data()
+    state = new_state(recipe, data)
+    mixed = []
+    real = augment.MIXES["mixup"]
+
+    def recording(images, labels, **arguments):
+        mixed.append(state.epoch)
+        return real(images, labels, **arguments)
+
+    monkeypatch.setitem(augment.MIXES, "mixup", recording)
+    list(train(recipe, state, data))
+    assert mixed == [0, 0, 0, 1, 1, 1]  # 3 steps an epoch
+
+
+def test_mix_prob_is_the_share_of_batches_that_are_mixed(make_data, monkeypatch):
+    recipe, data = recipe_of(mix="mixup", mix_prob=0.25, epochs=3, batch_size=2), make_data(val=0)
+    calls = []
+    monkeypatch.setitem(augment.MIXES, "mixup", lambda images, labels, **_: (calls.append(1), (images, labels))[1])
+    list(train(recipe, new_state(recipe, data), data))
+    assert 7 <= len(calls) <= 29  # of 72: 18 expected, 3 standard deviations of 3.7
+
+
+def test_a_model_that_the_caller_left_in_evaluation_mode_is_trained_all_the_same(make_data):
+    data = make_data()
+    states = [new_state(recipe_of(), data), new_state(recipe_of(), data)]
+    for state in states:
+        epochs = train(recipe_of(), state, data)
+        next(epochs)
+        if state is states[1]:
+            state.model.eval()
+        next(epochs)
+    assert differing(states[0].state_dict(), states[1].state_dict()) == []
+
+
+def test_augmentations_are_applied_in_the_order_given(make_data, monkeypatch):
+    order = []
+    for name in ("crop", "flip"):
+        monkeypatch.setitem(augment.AUGMENTS, name, lambda images, name=name, **_: (order.append(name), images)[1])
+    data = make_data(train=16)
+    next(train(recipe_of(augment=["flip", "crop"]), new_state(recipe_of(), data), data))
+    assert order == ["flip", "crop"]

@@ -1,0 +1,187 @@
+"""Tests of raytrain.training.recipe: what is refused, what identifies a trial, and what a change is checked for."""
+
+import hashlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from raytrain.data.augment import AUGMENTS, MIXES
+from raytrain.models.architectures import ARCHITECTURES
+from raytrain.training.optim import OPTIMIZERS, SCHEDULES
+from raytrain.training.recipe import Recipe, one_of
+
+recipes = st.builds(
+    Recipe,
+    arch=st.sampled_from(list(ARCHITECTURES)),
+    width=st.integers(1, 256),
+    val_size=st.one_of(st.integers(0, 10_000), st.floats(0, 1)),
+    augment=st.lists(st.sampled_from(list(AUGMENTS)), max_size=3),
+    mix=st.sampled_from(["none", *MIXES]),
+    optimizer=st.sampled_from(list(OPTIMIZERS)),
+    schedule=st.sampled_from(list(SCHEDULES)),
+    lr=st.floats(1e-8, 100),
+    weight_decay=st.floats(0, 1),
+    epochs=st.integers(1, 1000),
+    batch_size=st.integers(2, 4096),
+    precision=st.sampled_from(["auto", "fp32", "bf16", "fp16"]),
+    seed=st.integers(0, 2**32 - 1),
+    track_test=st.booleans(),
+)
+
+
+def message_of(**fields):
+    with pytest.raises(ValidationError) as caught:
+        Recipe(**fields)
+    return str(caught.value)
+
+
+@given(recipe=recipes)
+def test_a_recipe_survives_json_with_its_digest(recipe):
+    again = Recipe.model_validate(json.loads(recipe.model_dump_json()))
+    assert again == recipe
+    assert again.digest == recipe.digest
+
+
+@given(recipe=recipes, seed=st.integers(0, 2**32 - 1))
+def test_digests_are_equal_exactly_when_recipes_are(recipe, seed):
+    other = recipe.replace(seed=seed)
+    assert (other == recipe) == (other.digest == recipe.digest)
+    assert other.replace(seed=recipe.seed).digest == recipe.digest
+
+
+@given(recipe=recipes)
+def test_replace_with_its_own_fields_changes_nothing(recipe):
+    assert recipe.replace(**recipe.model_dump()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "one", "other"),
+    [("val_size", 5000, 5000.0), ("lr", 1, 1.0), ("weight_decay", 0, 0.0), ("warmup_epochs", 5, 5.0)],
+)
+def test_a_whole_number_and_its_float_are_the_same_trial(field, one, other):
+    assert Recipe(**{field: one}).digest == Recipe(**{field: other}).digest
+
+
+def test_a_list_and_a_tuple_of_augmentations_are_the_same_trial():
+    assert Recipe(augment=["crop", "flip"]).digest == Recipe(augment=("crop", "flip")).digest
+    assert Recipe(augment=["crop", "flip"]).digest != Recipe(augment=["flip", "crop"]).digest
+
+
+def test_digest_is_of_every_field():
+    fields = Recipe().model_dump(mode="json")
+    assert fields.keys() == Recipe.model_fields.keys()
+    fields = {key: int(v) if isinstance(v, float) and v == int(v) else v for key, v in fields.items()}
+    assert Recipe().digest == hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def test_every_field_has_a_description():
+    assert all(field.description for field in Recipe.model_fields.values())
+
+
+def test_a_recipe_cannot_be_changed_in_place():
+    with pytest.raises(ValidationError):
+        Recipe().lr = 0.5
+
+
+def test_replace_validates_again():
+    with pytest.raises(ValidationError, match="unknown architecture"):
+        Recipe().replace(arch="resnet19")
+    with pytest.raises(ValidationError, match="extra"):
+        Recipe().replace(learning_rate=0.1)
+    with pytest.raises(ValidationError, match="warmup_epochs"):
+        Recipe(warmup_epochs=5).replace(epochs=5)
+
+
+@pytest.mark.parametrize(
+    ("field", "given_name", "choices"),
+    [
+        ("arch", "resnet19", ARCHITECTURES),
+        ("optimizer", "sdg", OPTIMIZERS),
+        ("schedule", "cosin", SCHEDULES),
+        ("mix", "cutmx", ["none", *MIXES]),
+    ],
+)
+def test_an_unknown_choice_is_refused_with_the_nearest_and_all_of_them(field, given_name, choices):
+    message = message_of(**{field: given_name})
+    assert repr(given_name) in message
+    assert "did you mean" in message
+    assert ", ".join(choices) in message
+
+
+def test_an_unknown_augmentation_is_refused_with_all_of_them():
+    assert f"choose one of {', '.join(AUGMENTS)}" in message_of(augment=["crop", "rotate"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("lr", value) for value in (0, -0.1, math.nan, math.inf, "0.1", None, True)),
+        *(("epochs", value) for value in (0, -1, 1.5, "3", True, 2_000_000)),
+        *(("seed", value) for value in (-1, 2**32, 1.0)),
+        *(("momentum", value) for value in (-0.1, 1.0)),
+        *(("ema_decay", value) for value in (-0.1, 1.0)),
+        *(("label_smoothing", value) for value in (-0.1, 1.0)),
+        *(("mix_prob", value) for value in (-0.1, 1.1)),
+        *(("mix_alpha", value) for value in (0, -1)),
+        *(("val_size", value) for value in (-1, math.nan, True, "0.1")),
+        *(("augment", value) for value in ("crop", None, [1])),
+        ("image_size", 7),
+        ("width", 0),
+        ("batch_size", 0),
+        ("weight_decay", -1e-4),
+        ("warmup_epochs", -1),
+        ("mix_off_epochs", -1),
+        ("precision", "fp64"),
+        ("dataset", ""),
+        ("compile", 1),
+        ("nesterov", "yes"),
+        ("no_such_field", 1),
+    ],
+)
+def test_an_invalid_field_is_refused_by_name(field, value):
+    assert field in message_of(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"nesterov": True, "momentum": 0.0}, "nesterov"),
+        ({"epochs": 3, "warmup_epochs": 3}, "warmup_epochs"),
+        ({"epochs": 3, "mix_off_epochs": 4}, "mix_off_epochs"),
+        ({"mix": "cutmix", "batch_size": 1}, "batch_size"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(fields, named):
+    assert named in message_of(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"nesterov": True, "momentum": 0.1},
+        {"epochs": 3, "warmup_epochs": 2.9},
+        {"epochs": 3, "mix_off_epochs": 3},
+        {"mix": "cutmix", "batch_size": 2},
+        {"mix": "none", "batch_size": 1},
+        {"val_size": 0},
+    ],
+)
+def test_fields_at_the_edge_of_a_contradiction_are_accepted(fields):
+    Recipe(**fields)
+
+
+def test_the_data_key_is_what_the_splits_depend_on():
+    recipe = Recipe(dataset="digits", image_size=16, val_size=0.2)
+    assert recipe.data_key == ("digits", 16, 0.2)
+    assert recipe.replace(lr=0.5, seed=3).data_key == recipe.data_key
+
+
+def test_one_of_returns_what_is_allowed_and_hints_only_when_something_is_near():
+    assert one_of("b", ["a", "b"], what="letter") == "b"
+    with pytest.raises(ValueError, match="unknown letter 'zzz'; choose one of a, b") as caught:
+        one_of("zzz", ["a", "b"], what="letter")
+    assert "did you mean" not in str(caught.value)
