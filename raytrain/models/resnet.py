@@ -17,10 +17,33 @@ def _convolution(in_channels: int, out_channels: int, *, kernel_size: int, strid
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
 
 
+class _Projection(nn.Conv2d):
+    """A 1x1 convolution with a stride: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride).
+
+    With few input channels the pixels are picked first and then convolved without a stride. The result is the same, bit
+    for bit; but the gradient of the strided form writes beyond its memory on CPUs when activations are channels-last
+    and there are fewer input channels than a vector has numbers (oneDNN issue 6035, seen with torch 2.14.1 on AVX2).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the convolved map."""
+        if self.in_channels >= VECTOR:
+            return super().forward(input)
+        rows, columns = self.stride
+        return F.conv2d(input[:, :, ::rows, ::columns], self.weight)
+
+
+VECTOR = 16
+"""Single-precision numbers in the widest vector of a CPU (AVX-512)."""
+
+
 def _shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    projection = _convolution(in_channels, out_channels, kernel_size=1, stride=stride)
+    projection = _Projection(in_channels, out_channels, stride=stride)
     return nn.Sequential(projection, nn.BatchNorm2d(out_channels))
 
 

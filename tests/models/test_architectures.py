@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count, zero_init_residual
+from raytrain.models import resnet
+from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count, resnet18, zero_init_residual
 from raytrain.models.resnet import BasicBlock, Bottleneck
 
 DEPTHS = {
@@ -204,3 +205,21 @@ def test_flops_are_the_same_on_the_cpu_and_leave_the_model_as_it_was(size):
     assert forward_flops(model, size) == forward_flops(on_meta("resnet18", width=8), size)
     assert model.training
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("width", [2, 4, 5, 7, 16])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_narrow_network_trains_in_either_memory_order(width: int, layout: torch.memory_format) -> None:
+    """On a CPU without AVX-512, PyTorch's strided 1x1 convolution of few channels damages memory (oneDNN 6035)."""
+    model = resnet18(4, width=width).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    images = torch.rand(16, 3, 8, 8).contiguous(memory_format=layout)
+    for _ in range(5):
+        model(images).sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("channels", [3, 8, 16])
+def test_a_projection_is_a_strided_convolution(channels: int) -> None:
+    projection = resnet._Projection(channels, 2 * channels, stride=2)
+    images = torch.rand(2, channels, 7, 9)
+    assert torch.equal(projection(images), nn.functional.conv2d(images, projection.weight, stride=2))
