@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from raytrain import __version__
-from raytrain.cli import analysis, baseline, cluster, data, doctor, model, plan, report, results, run
+from raytrain.cli import analysis, cluster, data, doctor, model, plan, results, run
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution.interruption import exit_code
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    *(run, plan, results, report, analysis, baseline),
+    *(run, plan, results, analysis),
     *(model, cluster, doctor, data),
 ):
     commands.add_commands(app)

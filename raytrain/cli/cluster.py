@@ -1,12 +1,15 @@
 """The commands about clusters: `cluster`, `submit`, `jobs`, `logs`, `stop` and `pull`. As in `cli`, no logic."""
 
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raytrain.cli.options import Json, Out
+from raytrain.report.text import as_text, clock
 
 if TYPE_CHECKING:
     from raytrain.cluster.jobs import Job
@@ -105,7 +108,7 @@ def jobs(address: Dashboard = None, insecure: Insecure = False, json: Json = Fal
     if json:
         _print_json([job.as_dict() for job in found])
     elif found:
-        from raytrain.cli.job_table import job_table
+        from raytrain.cli.cluster import job_table
 
         typer.echo(job_table([job.as_dict() for job in found]), nl=False)
     else:
@@ -205,7 +208,7 @@ def down(file: ClusterPath) -> None:
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
     from raytrain.cluster.prices import describe, node_prices
-    from raytrain.report.times import clock
+    from raytrain.report.text import clock
 
     cluster = read_cluster_file(file)
     seconds = launch.down(cluster, file)
@@ -244,3 +247,24 @@ def _print_json(content: object) -> None:
     import json
 
     typer.echo(json.dumps(content, indent=2))
+
+
+HEADINGS = ("job", "status", "exit", "started", "time", "command")
+
+
+def job_table(jobs: Sequence[dict[str, Any]]) -> str:
+    """Return a line per job under a header; `started` is the local time.
+
+    Args:
+        jobs: Attributes of `raytrain.cluster.jobs.Job` by name.
+    """
+    rows = [_row(job) for job in jobs]
+    columns = {heading: [row[place] for row in rows] for place, heading in enumerate(HEADINGS)}
+    return as_text(columns, left=HEADINGS)
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    code = "" if job["exit_code"] is None else str(job["exit_code"])
+    started = f"{datetime.fromtimestamp(job['started'], UTC).astimezone():%Y-%m-%d %H:%M}" if job["started"] else ""
+    seconds = clock(job["seconds"]) if job["seconds"] is not None else ""
+    return job["id"], job["status"], code, started, seconds, job["command"]

@@ -1,8 +1,12 @@
-"""A run while it runs: a live table on a terminal. It only reads the run's progress."""
+"""A run while it runs: a live table on a terminal, and plain lines where there is none.
+
+Both only read the run's progress.
+"""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,10 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raytrain.cli.lines import lines_shown
-from raytrain.report.columns import fitting
+from raytrain.background import repeating
 from raytrain.report.table import cell, per_cent, status
-from raytrain.report.times import clock
+from raytrain.report.text import clock, fitting
 from raytrain.runs.folder import RunFolder
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import ranked, varied_fields
@@ -124,3 +127,71 @@ def _status(progress: TrialProgress) -> str:
 
 def _bar(progress: TrialProgress) -> ProgressBar:
     return ProgressBar(total=progress.trial.recipe.epochs, completed=_done(progress), width=BAR_WIDTH)
+
+
+EPOCH_LINE_EVERY_S = 5.0
+"""Least time between lines about the same trial when it has done further epochs ..."""
+WITHIN_EPOCH_LINE_EVERY_S = 30.0
+"""... and when it is only further within an epoch."""
+
+
+@contextmanager
+def lines_shown(run: RunFolder, console: Console) -> Generator[None]:
+    """Write lines about `run` for as long as the context lasts."""
+    lines = _Lines(run)
+
+    def write() -> None:
+        for line in lines.new():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        with repeating(write, every=0.5):
+            yield
+    finally:
+        write()
+
+
+class _Lines:
+    """Which lines have been written."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._events = 0
+        self._written: dict[str, tuple[float, float]] = {}  # trial -> when, and how many epochs were done
+
+    def new(self) -> Iterator[str]:
+        """Yield a line for each event since the last call, and for each trial that has gone on."""
+        events = self._run.events[self._events :]
+        self._events += len(events)
+        for event in events:
+            if event["event"] != "rung" and "trial" in event:
+                yield self._line(event["trial"], _what(event))
+        now = time.monotonic()
+        for trial_id, progress in self._run.progress.items():
+            if progress.status != "running":
+                continue
+            done = progress.epoch + round(progress.within_epoch, 2)
+            when, before = self._written.get(trial_id, (now, float(progress.epoch)))
+            self._written.setdefault(trial_id, (when, before))
+            patience = EPOCH_LINE_EVERY_S if int(done) > int(before) else WITHIN_EPOCH_LINE_EVERY_S
+            if done > before and now - when >= patience:
+                self._written[trial_id] = (now, done)
+                yield self._line(trial_id, f"epoch {done:g}/{progress.trial.recipe.epochs}")
+
+    def _line(self, trial_id: str, what: str) -> str:
+        progress = self._run.progress[trial_id]
+        accuracies = ""
+        if progress.latest:
+            seen = {name: progress.latest.get(f"{name}_accuracy") for name in ("train", "val", "test")}
+            accuracies = "  " + "  ".join(f"{name} {per_cent(v)} %" for name, v in seen.items() if v is not None)
+        if what not in {"started"} and progress.result and what == progress.result.status:
+            what = status(progress.result)
+        return f"{time.strftime('%H:%M:%S')}  {trial_id}  {what}{accuracies}"
+
+
+def _what(event: dict[str, Any]) -> str:
+    if event["event"] == "elsewhere":
+        return f"on {', '.join(event['hosts'])}"
+    if event["event"] == "resized":
+        return f"with {event['workers']} worker{'s' if event['workers'] != 1 else ''}"
+    return str(event["event"])

@@ -72,8 +72,8 @@ def evaluate(
 
     from raytrain.data import load
     from raytrain.inference.model import evaluate_on
-    from raytrain.report.columns import as_text
     from raytrain.report.table import per_cent
+    from raytrain.report.text import as_text
     from raytrain.training.predictions import class_accuracies
 
     opened = _open(model)
@@ -115,7 +115,7 @@ def predict(
 
     from raytrain.errors import DataError
     from raytrain.inference.model import image_files, probabilities, read_image
-    from raytrain.report.columns import as_text
+    from raytrain.report.text import as_text
 
     opened = _open(model)
     classes, size = opened.description.classes, opened.description.recipe["image_size"]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytrain.cluster.package import Package, with_path
-from raytrain.cluster.pull import pull
-from raytrain.cluster.transfer import unpack
+from raytrain.cluster.transfer import pull, unpack
 from raytrain.errors import JobError, RaytrainError
 from raytrain.storage.folder import Folder
 

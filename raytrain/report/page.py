@@ -15,18 +15,17 @@ from numpy.typing import NDArray
 from raytrain import __version__
 from raytrain.analysis.audit import audit
 from raytrain.analysis.baselines import Baseline
-from raytrain.analysis.comparison import beside
-from raytrain.analysis.ranking import Ranking, Standing
+from raytrain.analysis.ranking import Ranking, Standing, beside
 from raytrain.analysis.record import RunRecord, read_record
 from raytrain.data import is_here, load
 from raytrain.errors import RaytrainError, RunFolderError
-from raytrain.report import REPORT, audit_table, table, timeline
+from raytrain.report import REPORT, table, tables, timeline
 from raytrain.report.charts import figures
 from raytrain.report.heat_map import heat_map
 from raytrain.report.legend import Entry, legend
 from raytrain.report.mistakes import Mistakes, mistakes
 from raytrain.report.pictures import pictures, static_curves
-from raytrain.report.times import duration
+from raytrain.report.text import duration
 from raytrain.runs.manifest import inputs_of
 from raytrain.storage.folder import Folder
 
@@ -222,12 +221,12 @@ def _asha(record: RunRecord, labels: Mapping[str, str]) -> dict[str, Any] | None
         return None
     audited = audit(record.results, record.epochs, record.events)
     return {
-        "summary": audit_table.summary(audited),
-        "rungs": audit_table.rung_columns(audited),
-        "stops": audit_table.stop_columns(replace(audited, stops=audited.stops[:STOPS]), labels),
+        "summary": tables.summary(audited),
+        "rungs": tables.rung_columns(audited),
+        "stops": tables.stop_columns(replace(audited, stops=audited.stops[:STOPS]), labels),
         "stopped": len(audited.stops),
         "shown": STOPS,
-        "left": audit_table.LEFT,
+        "left": tables.AUDIT_LEFT,
     }
 
 

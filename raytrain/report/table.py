@@ -12,7 +12,7 @@ from pyarrow import parquet
 from rich.table import Table
 
 from raytrain.errors import ExperimentError
-from raytrain.report.columns import as_markdown, as_table, as_text, fitting
+from raytrain.report.text import as_markdown, as_table, as_text, fitting
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 
 if TYPE_CHECKING:

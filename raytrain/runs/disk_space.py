@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from raytrain.errors import PreflightError
-from raytrain.training.recipe import Recipe
 from raytrain.storage.folder import Folder, free_bytes
+from raytrain.training.recipe import Recipe
 
 BYTES = 4
 """Of a number: weights and what optimizers keep are float32 whatever the arithmetic."""

@@ -11,19 +11,18 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from raytrain.training import predictions
-from raytrain.experiment.asha import Decision, Rungs
 from raytrain.errors import RunFolderError
+from raytrain.experiment.asha import Decision, Rungs
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.runs.experiment_change import epochs_before, refuse_other_experiment
-from raytrain.runs.extension import adopt_shorter
-from raytrain.storage.json_lines import as_line, mend, read_lines
-from raytrain.training.metrics import Report
+from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.progress import Stage, TrialProgress
 from raytrain.runs.results import Status, TrialResult, read_results
-from raytrain.storage.folder import Folder
+from raytrain.runs.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.tensorboard import RunScalars
-from raytrain.experiment.yaml_source import dump_yaml
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import as_line, mend, read_lines
+from raytrain.training import predictions
+from raytrain.training.metrics import Report
 
 SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Trials that ended like this are not run again: the same recipe would end the same."""

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from raytrain.errors import RunFolderError
+from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.predictions import FILE, Predictions
-from raytrain.storage.folder import Folder
 
 Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
 

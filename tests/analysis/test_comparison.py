@@ -1,10 +1,9 @@
-"""Tests of raytrain.analysis.comparison: a baseline's rows at the epoch that the run reached."""
+"""Tests of raytrain.analysis.ranking: a baseline's rows at the epoch that the run reached."""
 
 from dataclasses import replace
 
 from raytrain.analysis.baselines import Baseline, BaselineCurve
-from raytrain.analysis.comparison import beside
-from raytrain.analysis.ranking import rank
+from raytrain.analysis.ranking import beside, rank
 from raytrain.report.table import flat_rows, headings, markdown, rows
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe

@@ -1,4 +1,4 @@
-"""Tests of raytrain.analysis.event_files: what tensorboardX writes is read back, and damage is told from a cut."""
+"""Tests of raytrain.analysis.baseline_import: what tensorboardX writes is read back, and damage is told from a cut."""
 
 import struct
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from tensorboardX import SummaryWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from raytrain.analysis.event_files import PATTERN, read_scalars
+from raytrain.analysis.baseline_import import PATTERN, read_scalars
 from raytrain.errors import DataError
 
 

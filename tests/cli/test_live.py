@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raytrain.cli import lines, live
+from raytrain.cli import live
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.folder import RunFolder
 from raytrain.runs.results import varied_fields
@@ -153,13 +153,13 @@ def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ):
     now = 100.0
-    monkeypatch.setattr(lines.time, "monotonic", lambda: now)
-    written = lines._Lines(run)
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    written = live._Lines(run)
     trial = next(iter(run.progress))
     run.started(trial)
     assert [line.split()[2] for line in written.new()] == ["started"]
     run.progress[trial].show(0.25)
-    now += lines.WITHIN_EPOCH_LINE_EVERY_S - 1
+    now += live.WITHIN_EPOCH_LINE_EVERY_S - 1
     assert list(written.new()) == []
     now += 1
     (line,) = written.new()
@@ -169,7 +169,7 @@ def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
     run.progress[trial].show(0.5)
     assert len(list(written.new())) == 1
     run.reported(trial, report(1))
-    now += lines.EPOCH_LINE_EVERY_S - 1
+    now += live.EPOCH_LINE_EVERY_S - 1
     assert list(written.new()) == []
     now += 1
     (line,) = written.new()

@@ -1,4 +1,4 @@
-"""Tests of raytrain.cluster.pull: what is new comes, what is here stays."""
+"""Tests of raytrain.cluster.transfer: what is new comes, what is here stays."""
 
 import datetime
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from raytrain.cluster.pull import pull
+from raytrain.cluster.transfer import pull
 from raytrain.errors import RunFolderError
 from raytrain.storage.folder import Folder
 

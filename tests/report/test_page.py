@@ -12,7 +12,7 @@ from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.analysis.record import read_record
 from raytrain.report.legend import Entry
 from raytrain.report.page import render, verdict, write_report
-from raytrain.report.times import duration
+from raytrain.report.text import duration
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
 

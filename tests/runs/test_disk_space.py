@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from raytrain.training import checkpoint
+from raytrain.errors import PreflightError
 from raytrain.runs import disk_space
 from raytrain.runs.disk_space import checkpoint_bytes, refuse_full_disk
-from raytrain.storage.folder import free_bytes
-from raytrain.errors import PreflightError
+from raytrain.storage.folder import Folder, free_bytes
+from raytrain.training import checkpoint
 from raytrain.training.recipe import Recipe
-from raytrain.storage.folder import Folder
 
 
 def test_as_many_are_counted_as_are_kept() -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from raytrain.experiment.asha import Decision
 from raytrain.errors import RunFolderError
-from raytrain.training.evaluation import Evaluation
+from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
-from raytrain.storage.json_lines import read_lines
-from raytrain.runs.results import read_results
 from raytrain.runs.folder import RunFolder
+from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
+from raytrain.training.evaluation import Evaluation
 from raytrain.training.loop import EpochMetrics
 from raytrain.training.trial import FinalMetrics, Report
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from raytrain.errors import RunFolderError
-from raytrain.storage.json_lines import read_lines
 from raytrain.runs.results import TrialResult, list_runs, open_run, ranked, read_results, varied_fields
 from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
 
 
 def result(trial: str, status: str = "finished", **fields: Any) -> TrialResult:

@@ -1,4 +1,4 @@
-"""Columns of text, as a table for a terminal, as plain text and as Markdown."""
+"""Columns and times as text: for a terminal, plain and in Markdown."""
 
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -60,3 +60,22 @@ def fitting(
             break
         kept.pop(heading, None)
     return kept
+
+
+def clock(seconds: float) -> str:
+    """Return hours, minutes and seconds, such as 1:02:05."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as its two largest units, such as "3 min 5 s"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, rest_hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {rest_hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

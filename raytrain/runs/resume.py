@@ -1,11 +1,13 @@
-"""Whether an experiment is the one that was run in a folder before."""
+"""Going on with a run: whether the experiment is the one that was run before, and what a longer one takes over."""
 
+import logging
 from typing import Any
 
 from raytrain.errors import RunFolderError
-from raytrain.experiment.experiment import Experiment
-from raytrain.storage.folder import Folder
+from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.yaml_source import parse_value
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 
 def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
@@ -70,3 +72,46 @@ def _differences(before: object, now: object, path: str = "") -> list[str]:
             for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if before == now else [f"{path}: {before} there, {now} now"]
+
+
+log = logging.getLogger(__name__)
+
+
+def is_same_course(recipe: Recipe) -> bool:
+    """Return whether the first epochs of a recipe are the same however many it has in all.
+
+    A learning rate that falls towards the end, and mixing that ends some epochs before it, depend on where the end is.
+    """
+    return recipe.schedule == "constant" and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
+
+
+def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> list[Trial]:
+    """Give each trial the checkpoints of the one that had `epochs_before` epochs, if that is the same course.
+
+    Args:
+        trials: What is to be trained.
+        run: The run folder.
+        epochs_before: Of the recipe when it was run before.
+
+    Returns:
+        The trials that go on from there.
+    """
+    adopted = [trial for trial in trials if _adopts(trial, run, epochs_before)]
+    if adopted:
+        log.info("%d trials go on from their %d epochs", len(adopted), epochs_before)
+    if others := len(trials) - len(adopted):
+        log.info("%d trials are trained from the start: their schedule depends on the number of epochs", others)
+    return adopted
+
+
+def _adopts(trial: Trial, run: Folder, epochs_before: int) -> bool:
+    if trial.recipe.epochs <= epochs_before or not is_same_course(trial.recipe):
+        return False
+    shorter = Trial.of(trial.recipe.replace(epochs=epochs_before))
+    there, here = (run / "trials" / one.id / "checkpoint" for one in (shorter, trial))
+    names = there.names()
+    if not names or here.names():
+        return False
+    for name in sorted(names, key=lambda name: name.endswith(".json")):  # manifests last: they vouch for the others
+        here.write(name, there.read(name))
+    return True

@@ -1,11 +1,13 @@
-"""What early stopping did to a run, in tables and sentences."""
+"""The tables beside the ranked one: what early stopping did to a run, and what a baseline's logs say."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from raytrain.analysis.audit import Audit, Replay
+from raytrain.analysis.baselines import LAST, Baseline, BaselineCurve
 from raytrain.report.table import DASH, per_cent
 
-LEFT = {"trial", "kept", "after all"}
+AUDIT_LEFT = {"trial", "kept", "after all"}
+"""Columns of an audit's tables that hold text."""
 MOST_NAMED = 6
 """Trials that are named in a cell; of more, their number is."""
 
@@ -93,3 +95,32 @@ def _named(trials: Sequence[str], labels: Mapping[str, str]) -> str:
     if len(trials) > MOST_NAMED:
         return f"{len(trials)} trials, {labels.get(trials[0], trials[0])} the best"
     return ", ".join(labels.get(trial, trial) for trial in trials)
+
+
+BASELINE_LEFT = {"curve", "architecture"}
+"""Columns of a baseline's table that hold text."""
+
+
+def baseline_columns(baseline: Baseline) -> dict[str, list[str]]:
+    """Return a column for each figure, a row for each curve; columns that no curve fills are left out."""
+    rows = [_baseline_row(curve) for curve in baseline.curves]
+    columns = {heading: [row[heading] for row in rows] for heading in rows[0]}
+    return {heading: cells for heading, cells in columns.items() if set(cells) != {DASH}}
+
+
+def _baseline_row(curve: BaselineCurve) -> dict[str, str]:
+    best, last, late = curve.best, curve.last, curve.late
+    return {
+        "curve": curve.name,
+        "architecture": curve.arch or DASH,
+        "epochs": str(curve.epochs[-1]),
+        "last %": per_cent(last),
+        "best %": per_cent(best[1] if best else None),
+        "at epoch": str(best[0]) if best else DASH,
+        "best - last": f"{100 * (best[1] - last):.2f}" if best and last is not None else DASH,
+        f"mean of last {LAST}": f"{per_cent(late[0])} ± {100 * late[1]:.2f}" if late else DASH,
+        "claimed %": per_cent(curve.claimed),
+        "elsewhere %": per_cent(curve.claimed_elsewhere),
+        "hours in log": DASH if curve.hours is None else f"{curve.hours:.1f}",
+        "hours claimed": DASH if curve.claimed_hours is None else f"{curve.claimed_hours:.1f}",
+    }
