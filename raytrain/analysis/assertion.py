@@ -20,7 +20,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 MEASURES = ("test_accuracy", "val_accuracy", "train_accuracy", "test_loss", "val_loss", "train_loss", "seconds")
-"""Of the configuration that ranks first, as a mean over its seeds."""
+"""Names of what is measured of the chosen configuration, as a mean over its seeds."""
 _CLAIM = re.compile(r"\s*([a-z_]+)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
 
 
@@ -28,7 +28,8 @@ def broken(claim: str, ranking: Ranking) -> str | None:
     """Return why a claim does not hold, or None if it does.
 
     Args:
-        claim: A name, a comparison and a number. Names are `MEASURES` of the first configuration, and `trials`,
+        claim: A name, a comparison and a number. Names are `MEASURES`, of the configuration that
+            validation chooses (the first row where there is no validation split), and `trials`,
             `finished`, `stopped`, `diverged`, `failed` and `unfinished`, which count trials.
         ranking: Of the run.
 
@@ -44,7 +45,7 @@ def broken(claim: str, ranking: Ranking) -> str | None:
             f"--assert {claim!r}: write NAME >= NUMBER, with one of {', '.join(COMPARISONS)} and {names}"
         )
     name, comparison = match[1], match[2]
-    value = counts[name] if name in counts else _of_the_first(ranking, name)
+    value = counts[name] if name in counts else _of_the_chosen(ranking, name)
     if value is None:
         return f"{claim}: no trial has a {name}"
     return None if COMPARISONS[comparison](value, number) else f"{claim}: {name} is {value:.6g}"
@@ -62,7 +63,8 @@ def _counts(ranking: Ranking) -> dict[str, int]:
     return {"trials": sum(statuses.values()), **{status: statuses[status] for status in STATUSES}}
 
 
-def _of_the_first(ranking: Ranking, name: str) -> float | None:
-    results = ranking.standings[0].results if ranking.standings else []
+def _of_the_chosen(ranking: Ranking, name: str) -> float | None:
+    chosen = ranking.chosen or next(iter(ranking.standings), None)
+    results = chosen.results if chosen else []
     known = [value for result in results if (value := getattr(result, name)) is not None]
     return fmean(known) if known else None

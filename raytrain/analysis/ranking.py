@@ -4,8 +4,8 @@ A configuration is a recipe whatever its seed. With several seeds of each, inter
 of the test images only, and the sentences that come along say so.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, median, variance
 from typing import Any
@@ -13,8 +13,6 @@ from typing import Any
 from raytrain.analysis.baselines import Baseline, BaselineRow
 from raytrain.analysis.statistics import (
     ALPHA,
-    MOST_SEEDS,
-    POWER,
     Interval,
     mcnemar,
     mean_interval,
@@ -32,11 +30,8 @@ from raytrain.runs.results import (
     TrialResult,
     configurations,
     ranked,
-    read_all_predictions,
-    read_results,
     run_of,
 )
-from raytrain.storage.folder import Folder
 from raytrain.training.predictions import Predictions
 
 DASH = "–"
@@ -78,20 +73,58 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class SeedResolution:
+    """Which difference the number of seeds resolves.
+
+    Attributes:
+        deviation: Standard deviation of test accuracy over seeds, pooled over the configurations, a fraction.
+        seeds: The fewest seeds of a configuration.
+        gap: The difference in accuracy that they find with the probability `statistics.POWER`, a fraction.
+        needed: Seeds that a difference of `GAP` needs; None for more than `statistics.MOST_SEEDS`.
+    """
+
+    deviation: float
+    seeds: int
+    gap: float
+    needed: int | None
+
+
+@dataclass(frozen=True)
+class ImageResolution:
+    """Which difference between two trained networks the test images resolve.
+
+    Attributes:
+        images: Test images.
+        gap: The difference in accuracy that they find with the probability `statistics.POWER`, a fraction.
+    """
+
+    images: int
+    gap: float
+
+
+@dataclass(frozen=True)
 class Ranking:
     """All configurations of a run, best first, and what can be said of their order.
 
     Attributes:
         standings: Finished ones by test accuracy, then those that were stopped, then the rest.
-        sentences: How the intervals and ranks came about, and what this design can resolve.
-        chosen: The configuration that validation accuracy chooses; its test accuracy is not flattered by the choice.
+        chosen: The configuration that validation chooses; None where nothing finished or there is no validation split.
+        incomplete: Configurations that validation would have chosen, had not one of their seeds failed or diverged.
+        searched: Configurations of a search that are listed without a rank, because its best were trained again.
+        survivors: Ranked configurations of which other seeds were stopped early.
+        resolution: What the seeds, or with one seed the test images, can tell apart; None where that is not known.
         beside: Curves from elsewhere that are shown below, without a rank.
+        notes: Further sentences about the rows.
     """
 
     standings: list[Standing]
-    sentences: list[str] = field(default_factory=list[str])
     chosen: Standing | None = None
+    incomplete: Sequence[Standing] = ()
+    searched: int = 0
+    survivors: int = 0
+    resolution: SeedResolution | ImageResolution | None = None
     beside: Sequence[BaselineRow] = ()
+    notes: Sequence[str] = ()
 
 
 def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> Ranking:
@@ -105,12 +138,14 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         results: Of all trials.
         predictions: By trial, of as many finished trials as there are.
     """
-    results = ranked(results)
+    listed = list(results)
+    order = {result.trial: place for place, result in enumerate(listed)}
+    results = ranked(listed)
     finished = [result for result in results if result.status == "finished"]
     confirmed = {run_of(result) for result in finished if result.phase == "confirm"}
     contest = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
     groups = configurations(contest)
-    groups.sort(key=lambda group: (-_mean(group, "test_accuracy"), -_mean(group, "val_accuracy")))
+    groups.sort(key=lambda group: (-_mean(group, "test_accuracy"), -_mean(group, "val_accuracy"), _first(group, order)))
     tested = groups[:MOST_TESTED]
     p_values = pairwise(len(tested), lambda one, other: _p_value(tested[one], tested[other], predictions))
     ranks = shared_ranks(p_values, len(tested)) + [DASH] * (len(groups) - len(tested))
@@ -118,28 +153,18 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         _standing(group, rank=rank, predictions=predictions, p_value=p_values.get((0, place)))
         for place, (rank, group) in enumerate(zip(ranks, groups, strict=True))
     ]
-    rest = configurations(result for result in results if result not in contest)
+    in_contest = {result.trial for result in contest}
+    rest = configurations(result for result in results if result.trial not in in_contest)
     unranked = [_standing(group, rank=DASH, predictions=predictions) for group in rest]
-    searched = sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest)
-    sentences = list(_sentences(standings, predictions, searched=searched))
-    sentences += _survivors(groups, rest)
-    return Ranking(standings + unranked, sentences, _chosen(standings))
-
-
-def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
-    """Return the ranking of runs by their names, all in one contest; the ids of several runs' trials begin with them.
-
-    Raises:
-        RunFolderError: One cannot be read.
-    """
-    results: list[TrialResult] = []
-    predictions: dict[str, Predictions] = {}
-    for name, folder in folders.items():
-        prefix = f"{name}/" if len(folders) > 1 else ""
-        read = read_results(folder)
-        results += [replace(result, trial=prefix + result.trial) for result in read]
-        predictions |= {prefix + trial: seen for trial, seen in read_all_predictions(folder, read).items()}
-    return rank(results, predictions)
+    chosen, incomplete = _chosen(standings, rest, order)
+    return Ranking(
+        standings + unranked,
+        chosen=chosen,
+        incomplete=incomplete,
+        searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
+        survivors=_survivors(groups, rest),
+        resolution=_resolution(standings, predictions),
+    )
 
 
 def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None) -> Ranking:
@@ -208,93 +233,73 @@ def _accuracy(result: TrialResult) -> float:
     return result.test_accuracy or 0.0
 
 
-def _chosen(standings: Sequence[Standing]) -> Standing | None:
+def _chosen(
+    standings: Sequence[Standing], rest: Sequence[Sequence[TrialResult]], order: Mapping[str, int]
+) -> tuple[Standing | None, list[Standing]]:
+    """Return the configuration that validation chooses, and the incomplete ones that it would have chosen before it.
+
+    The highest mean validation accuracy decides, then the lowest mean validation loss, then the order in which the
+    experiment lists them. The test set decides nothing. A configuration of which a seed failed or diverged is not
+    chosen before a complete one.
+    """
     known = [standing for standing in standings if standing.val_accuracy is not None]
-    return max(known, key=lambda standing: standing.val_accuracy or 0.0, default=None)
+    known.sort(key=lambda one: (-(one.val_accuracy or 0.0), _mean(one.results, "val_loss"), _first(one.results, order)))
+    broken = [_without_seed(group[0]) for group in rest if group[0].status in {"failed", "diverged"}]
+    complete = [standing for standing in known if _without_seed(standing.results[0]) not in broken]
+    if not complete:
+        return next(iter(known), None), []
+    return complete[0], known[: known.index(complete[0])]
 
 
-def _sentences(
-    standings: Sequence[Standing], predictions: Mapping[str, Predictions], *, searched: int
-) -> Iterator[str]:
+def _first(group: Sequence[TrialResult], order: Mapping[str, int]) -> int:
+    return min(order[result.trial] for result in group)
+
+
+def _without_seed(result: TrialResult) -> dict[str, Any]:
+    return {"run": run_of(result)} | {name: value for name, value in result.recipe.items() if name != "seed"}
+
+
+def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
+    """Return how many configurations are ranked by those of their seeds that were not stopped."""
+    stopped = [_without_seed(group[0]) for group in rest if group[0].status == "stopped"]
+    return sum(_without_seed(group[0]) in stopped for group in finished)
+
+
+def _resolution(
+    standings: Sequence[Standing], predictions: Mapping[str, Predictions]
+) -> SeedResolution | ImageResolution | None:
     if not standings:
-        return
-    seeds = {standing.seeds for standing in standings}
-    several = [standing for standing in standings if standing.seeds > 1]
-    if searched:
-        yield (
-            f"Ranked are the configurations that were trained again with fresh seeds; the {searched} of the search are "
-            "listed without a rank, because being chosen flatters the best of them."
-        )
-    if len(several) == len(standings):
-        counts = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-        yield f"Intervals: 95 %, Student's t over {counts} seeds. Tests: Welch's, corrected for all pairs by Holm."
-        yield from _resolution_of_seeds(several)
-    elif any(standing.interval for standing in standings):
-        with_one = "Where there is one seed, another" if several else "One seed of each: another seed"
-        over_seeds = ", of those with several seeds Student's t over the seeds" if several else ""
-        tests = "between two of several seeds Welch's, else " if several else ""
-        if len(standings) == 1:
-            yield "Interval: 95 %, Wilson's on the test images. One seed: another may well leave it."
-            return
-        yield (
-            f"Intervals: 95 %, Wilson's on the test images{over_seeds}. Tests: {tests}McNemar's on the same images, "
-            f"corrected for all pairs by Holm. {with_one} may well reverse what these call certain."
-        )
-        yield from _resolution_of_images(standings, predictions)
-    if len(data := {str(standing.results[0].recipe["dataset"]) for standing in standings}) > 1:
-        yield f"The test images are of {len(data)} data sets: accuracies on different images do not compare."
-    shared = sum(standing.rank == "1" or standing.rank == "1=" for standing in standings)
-    if shared > 1:
-        yield f"The first {shared} cannot be told apart: they share rank 1."
+        return None
+    if all(standing.seeds > 1 for standing in standings):
+        return _resolution_of_seeds(standings)
+    return _resolution_of_images(standings, predictions)
 
 
-def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> Iterator[str]:
-    """Yield how many configurations are ranked by those of their seeds that were not stopped."""
-
-    def recipe(group: Sequence[TrialResult]) -> dict[str, Any]:
-        return {name: value for name, value in group[0].recipe.items() if name != "seed"}
-
-    stopped = [recipe(group) for group in rest if group[0].status == "stopped"]
-    if flattered := sum(recipe(group) in stopped for group in finished):
-        which = "configuration" if flattered == 1 else "configurations"
-        yield (
-            f"Of {flattered} ranked {which} some seeds were stopped early, and only those that were let through count, "
-            "which flatters. --no-asha compares seeds fairly."
-        )
-
-
-def _resolution_of_seeds(standings: Sequence[Standing]) -> Iterator[str]:
-    """Yield which gap this number of seeds resolves, from the spread that the configurations show."""
+def _resolution_of_seeds(standings: Sequence[Standing]) -> SeedResolution | None:
+    """Return which gap this number of seeds resolves, from the spread that the configurations show."""
     variances = [variance(map(_accuracy, standing.results)) for standing in standings]
     freedom = [standing.seeds - 1 for standing in standings]
     deviation = sqrt(sum(v * f for v, f in zip(variances, freedom, strict=True)) / sum(freedom))
     pairs = len(standings) * (len(standings) - 1) // 2
     if not deviation or not pairs:
-        return
+        return None
     alpha, fewest = ALPHA / pairs, min(standing.seeds for standing in standings)
     gap = resolvable_gap(deviation, fewest, alpha=alpha)
-    needed = seeds_for(GAP, deviation, alpha=alpha)
-    yield (
-        f"The spread over seeds is {100 * deviation:.2f} points: {fewest} seeds find a gap of {100 * gap:.2f} points "
-        f"with a probability of {POWER:.0%}; a gap of {100 * GAP:.1f} points would need "
-        f"{needed or f'more than {MOST_SEEDS:,}'} seeds."
-    )
+    return SeedResolution(deviation, fewest, gap, seeds_for(GAP, deviation, alpha=alpha))
 
 
-def _resolution_of_images(standings: Sequence[Standing], predictions: Mapping[str, Predictions]) -> Iterator[str]:
-    """Yield which gap the test images resolve, from how often trials disagree on who is right."""
+def _resolution_of_images(
+    standings: Sequence[Standing], predictions: Mapping[str, Predictions]
+) -> ImageResolution | None:
+    """Return which gap the test images resolve, from how often trials disagree on who is right."""
     seen = [predictions[one.results[0].trial].correct for one in standings if one.results[0].trial in predictions]
     if len(seen) < 2 or len({one.shape for one in seen}) > 1:
-        return
+        return None
     disagreement = median(float((seen[0] != other).mean()) for other in seen[1:])
     pairs = len(seen) * (len(seen) - 1) // 2
-    if disagreement:
-        gap = resolvable_gap_of_images(disagreement, len(seen[0]), alpha=ALPHA / pairs)
-        yield (
-            f"{len(seen[0]):,} test images find a gap of {100 * gap:.2f} points between two trained networks with a "
-            f"probability of {POWER:.0%}. How many seeds a gap of {100 * GAP:.1f} points needs, only runs with several "
-            "can say: --seeds 0,1,2."
-        )
+    if not disagreement:
+        return None
+    return ImageResolution(len(seen[0]), resolvable_gap_of_images(disagreement, len(seen[0]), alpha=ALPHA / pairs))
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
@@ -315,14 +320,14 @@ def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
         rows.append(BaselineRow(name, curve.arch, at, len(curve.epochs), train, test))
     others = {str(result.recipe["dataset"]) for result in results} - {baseline.dataset}
     elsewhere = (
-        f" They are of {baseline.dataset}, the run's of {', '.join(sorted(others))}: accuracies on different images do "
-        "not compare."
+        f" They are on {baseline.dataset}, the run is on {', '.join(sorted(others))}: accuracies on different images "
+        "cannot be compared."
         if baseline.dataset and others
         else ""
     )
-    said = (
-        f"The rows of {baseline.name} are from its logs at epoch {epoch}, or at their end: the test accuracy of that "
-        "epoch, and the training accuracy as it was logged. They are not ranked: it was another protocol, and there "
-        f"are no seeds to judge by.{elsewhere}"
+    note = (
+        f"The rows of {baseline.name} come from its logs, at epoch {epoch} or at their end: the test accuracy of that "
+        "epoch, and the training accuracy as it was logged. They have no rank, because they come from another protocol "
+        f"and from one seed each.{elsewhere}"
     )
-    return replace(ranking, beside=rows, sentences=[*ranking.sentences, said])
+    return replace(ranking, beside=rows, notes=[*ranking.notes, note])

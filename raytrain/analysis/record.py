@@ -1,50 +1,96 @@
-"""What a report shows of a run, read once from its folder."""
+"""A run as everything that shows it sees it: built once, from the state of the run and the files of its trials."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from raytrain.analysis.ranking import Ranking, rank
+from raytrain.analysis.ranking import Ranking, Standing, rank
 from raytrain.errors import RunFolderError
+from raytrain.runs.folder import read_epochs, read_predictions, read_state
 from raytrain.runs.manifest import read_manifest
-from raytrain.runs.results import TrialResult, read_all_predictions, read_results
+from raytrain.runs.results import TrialResult
+from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import read_lines
 from raytrain.training.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as it lies in its folder.
+    """What came of a run. Each file is read once, when it is first asked for.
+
+    The table in the terminal, README.md, the Parquet files, report.html, `results`, `--assert`, `export` and the
+    Python API show this and nothing else.
 
     Attributes:
-        name: Of the run.
-        experiment: experiment.yaml.
-        manifest: manifest.json.
-        ranking: Of the trials that have ended.
-        predictions: By trial, of those that have finished.
-        epochs: Rows of metrics.jsonl by trial, in order.
-        events: Rows of events.jsonl, in order.
+        folder: The run folder.
+        state: What has become of the run.
     """
 
-    name: str
-    experiment: str
-    manifest: Mapping[str, Any]
-    ranking: Ranking
-    predictions: Mapping[str, Predictions]
-    epochs: Mapping[str, Sequence[Mapping[str, Any]]]
-    events: Sequence[Mapping[str, Any]]
+    folder: Folder
+    state: RunState
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self.folder.name
 
     @property
     def results(self) -> list[TrialResult]:
-        """Those of the ranking's configurations, in its order."""
+        """A result for every trial, in the ranking's order; a trial that has not ended is unfinished."""
         return [result for standing in self.ranking.standings for result in standing.results]
 
     @property
-    def leader(self) -> TrialResult | None:
-        """The first seed of the leading configuration, or None while nothing has finished."""
-        first = self.ranking.standings[0] if self.ranking.standings else None
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """The lines of events.jsonl, in order."""
+        return self.state.events
+
+    @property
+    def chosen(self) -> Standing | None:
+        """The configuration that validation chooses, or None where it cannot choose."""
+        return self.ranking.chosen
+
+    @property
+    def chosen_trial(self) -> TrialResult | None:
+        """The trial that validation chooses: of the chosen configuration, the seed that is best on validation.
+
+        Where there is no validation split, it is the first seed of the first row; None while nothing has finished.
+        """
+        if self.chosen:
+            return min(self.chosen.results, key=lambda one: (-(one.val_accuracy or 0.0), one.val_loss or 0.0))
+        first = next(iter(self.ranking.standings), None)
         return first.results[0] if first and first.status == "finished" else None
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The configurations, best first, and how sure that order is."""
+        return rank(self.state.results(), self.predictions)
+
+    @cached_property
+    def predictions(self) -> Mapping[str, Predictions]:
+        """What each network says about the test images, by trial, of those that have finished."""
+        finished = [result.trial for result in self.state.results() if result.status == "finished"]
+        found = {trial: read_predictions(self.folder, trial) for trial in finished}
+        return {trial: seen for trial, seen in found.items() if seen is not None}
+
+    @cached_property
+    def epochs(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Rows of metrics.jsonl by trial, in order, of the trials that have any."""
+        started = [progress.trial.id for progress in self.state.progress.values() if progress.attempts]
+        return {trial: rows for trial in started if (rows := read_epochs(self.folder, trial))}
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """manifest.json."""
+        return read_manifest(self.folder)
+
+    @cached_property
+    def experiment(self) -> str:
+        """The text of experiment.yaml."""
+        try:
+            return self.folder.read("experiment.yaml").decode()
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self.folder}/experiment.yaml cannot be read: {error}") from error
 
 
 def read_record(folder: Folder) -> RunRecord:
@@ -53,19 +99,21 @@ def read_record(folder: Folder) -> RunRecord:
     Raises:
         RunFolderError: A file is missing or damaged.
     """
-    results = read_results(folder)
-    predictions = read_all_predictions(folder, results)
-    trials = (folder / "trials").names()
-    try:
-        experiment = folder.read("experiment.yaml").decode()
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{folder}/experiment.yaml cannot be read: {error}") from error
-    return RunRecord(
-        name=folder.name,
-        experiment=experiment,
-        manifest=read_manifest(folder),
-        ranking=rank(results, predictions),
-        predictions=predictions,
-        epochs={trial: list(read_lines(folder / "trials" / trial, "metrics.jsonl")) for trial in trials},
-        events=list(read_lines(folder, "events.jsonl")),
-    )
+    return RunRecord(folder, read_state(folder))
+
+
+def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
+    """Return the ranking of runs by their names, all in one contest; the ids of several runs' trials begin with them.
+
+    Raises:
+        RunFolderError: One cannot be read.
+    """
+    records = {name: read_record(folder) for name, folder in folders.items()}
+    if len(records) == 1:
+        return next(iter(records.values())).ranking
+    results: list[TrialResult] = []
+    predictions: dict[str, Predictions] = {}
+    for name, record in records.items():
+        results += [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
+        predictions |= {f"{name}/{trial}": seen for trial, seen in record.predictions.items()}
+    return rank(results, predictions)

@@ -52,7 +52,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     from raytrain.analysis.record import read_record
     from raytrain.report import tables
     from raytrain.report.text import as_text
-    from raytrain.runs.results import open_run
+    from raytrain.runs.folder import open_run
 
     record = read_record(open_run(name, out=out))
     audited = audit(record.results, record.epochs, record.events)
@@ -67,7 +67,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
             "tau: Kendall's, between the order at the rung and after the last epoch (1: the same, 0: no relation)"
         )
         typer.echo(as_text(tables.stop_columns(audited), left=tables.AUDIT_LEFT), nl=False)
-    digests = {result.trial: result.trial.rpartition("-")[2] for result in record.results}
+    digests = {result.trial: result.digest for result in record.results}
     _show_replays(audited.replays, complete=audited.complete, labels=digests)
 
 

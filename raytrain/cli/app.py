@@ -1,5 +1,7 @@
 """The `raytrain` command. Commands read options, call one function and print; torch and Ray are imported in them."""
 
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -52,8 +54,11 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 (its callback has printed it)
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?" in its place

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raytrain.errors import ExperimentError
+from raytrain.execution.options import Mode
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -85,6 +86,11 @@ TimeLimit = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
+
+
+def mode_of(*, fresh: bool) -> Mode:
+    """Return what is done with an earlier run of the same name."""
+    return "fresh" if fresh else "resume"
 
 
 def changes_of(

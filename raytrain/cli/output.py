@@ -3,13 +3,15 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
 
+from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExperimentError
 from raytrain.execution.interruption import OUT_OF_TIME
@@ -17,39 +19,40 @@ from raytrain.report import REPORT, table
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
-    from raytrain.execution.run import Outcome  # imports torch, and `raytrain results` needs none
+    from raytrain.execution.run import RunOutcome  # imports torch, and `raytrain results` needs none
 
 log = logging.getLogger(__name__)
 
 
-def write_report(outcome: "Outcome") -> None:
-    """Write the report of a run that has ended; what goes wrong there is said and takes nothing from the run."""
-    if not outcome.trained and outcome.folder.exists(REPORT):
-        return
+@contextmanager
+def tolerant_output() -> Generator[None]:
+    """Let a standard output that is closed or full take nothing else from a command whose results are stored."""
     try:
-        from raytrain.report import page  # Plotly and matplotlib, for which no trial should wait
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()  # whoever reads has read enough, as `head` has
+    except OSError as error:
+        _discard_output()
+        typer.echo(f"raytrain: standard output cannot be written: {error.strerror}", err=True)
 
-        page.write_report(outcome.folder)
-    except Exception as error:  # the results are written and printed
-        log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
 
-
-def say_what_next(outcome: "Outcome", ranking: "Ranking", *, name: str, out: str) -> None:
+def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     """Say how the run ended, where everything is and what to run next."""
     shown_out = "" if out == "runs" else f" --out {out}"
     if outcome.interrupted:
         left = sum(result.status == "unfinished" for result in outcome.results)
         why = "Out of time" if outcome.interrupted == OUT_OF_TIME else "Interrupted"
-        typer.echo(
-            f"{why} with {left} trials unfinished. The same command goes on where this one stopped.",
-            err=True,
-        )
+        trials = "1 trial" if left == 1 else f"{left} trials"
+        typer.echo(f"{why} with {trials} unfinished. The same command goes on where this one stopped.", err=True)
     elif not outcome.trained:
         typer.echo(f"All {len(outcome.results)} trials had ended before; nothing was trained.", err=True)
     for result in outcome.results:
         if result.error:
             typer.echo(f"{result.trial}: {result.error}", err=True)
-    typer.echo(table.how_to_read(ranking), err=True)
+    for line in footer(outcome.record.ranking):
+        typer.echo(line, err=True)
+    typer.echo(f"How to read it: raytrain results {name}{shown_out} --explain", err=True)
     typer.echo(f"Run folder  {outcome.folder}", err=True)
     if outcome.folder.exists(REPORT) and not outcome.interrupted:
         typer.echo(f"Report      {outcome.folder}/{REPORT}", err=True)
@@ -57,46 +60,60 @@ def say_what_next(outcome: "Outcome", ranking: "Ranking", *, name: str, out: str
     typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
 
 
-def print_table(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> None:
-    """Print the ranked table, fitted to the terminal if there is one; `chosen` columns only, if any."""
+def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:
+    """Print the ranked table, fitted to the terminal if there is one; only these columns, if any are named."""
     console = Console()
     if console.is_terminal:
-        console.print(table.terminal_table(ranking, width=console.width, chosen=chosen))
+        console.print(table.terminal_table(ranking, width=console.width, columns=columns))
     else:
-        typer.echo(table.plain(ranking, chosen=chosen), nl=False)
+        typer.echo(table.plain(ranking, columns=columns), nl=False)
 
 
-def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, chosen: Sequence[str] = ()) -> None:
-    """Write a ranking to a file or to standard output, with the `chosen` columns of the table only, if any."""
+def print_explanation(ranking: "Ranking") -> None:
+    """Say in full how the accuracies, the intervals and the ranks of a table are made."""
+    for sentence in explain(ranking):
+        typer.echo(sentence, err=True)
+
+
+def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, columns: Sequence[str] = ()) -> None:
+    """Write a ranking to a file or to standard output; only these columns of the table, if any are named."""
     if format_ is Format.table and output is None:
-        print_table(ranking, chosen=chosen)
-        typer.echo(table.how_to_read(ranking), err=True)
+        print_table(ranking, columns=columns)
         return
     if format_ is Format.parquet and output is None and sys.stdout.isatty():
         raise ExperimentError("--format parquet is not text; name a file with --output, or redirect standard output")
-    content = _written(ranking, format_, chosen)
+    content = _written(ranking, format_, columns)
     if output is None:
         sys.stdout.buffer.write(content)
         return
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise ExperimentError(
-            f"{output}: cannot be written: {error.strerror}; name a file in a folder that exists"
-        ) from error
+    write_file(output, content)
     typer.echo(f"{sum(one.seeds for one in ranking.standings)} results written to {output}", err=True)
 
 
-def _written(ranking: "Ranking", format_: Format, chosen: Sequence[str]) -> bytes:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the user has named.
+
+    Raises:
+        ExperimentError: It cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ExperimentError(
+            f"{path}: cannot be written: {error.strerror}; name a file in a folder that exists"
+        ) from error
+
+
+def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> bytes:
     if format_ is Format.table:
-        return table.plain(ranking, chosen=chosen).encode()
+        return table.plain(ranking, columns=columns).encode()
     if format_ is Format.md:
-        return table.markdown(ranking, chosen=chosen).encode()
+        return table.markdown(ranking, columns=columns).encode()
     rows = table.flat_rows(ranking)
-    if unknown := [name for name in chosen if rows and name not in rows[0]]:
+    if unknown := [name for name in columns if rows and name not in rows[0]]:
         raise ExperimentError(f"there is no column {unknown[0]!r}; choose among {', '.join(rows[0])}")
-    if chosen:
-        rows = [{name: row[name] for name in chosen} for row in rows]
+    if columns:
+        rows = [{name: row[name] for name in columns} for row in rows]
     if format_ is Format.parquet:
         return table.as_parquet(rows)
     return (table.as_csv(rows) if format_ is Format.csv else table.as_json(rows)).encode()
@@ -104,6 +121,11 @@ def _written(ranking: "Ranking", format_: Format, chosen: Sequence[str]) -> byte
 
 def leave(code: int) -> NoReturn:
     """End at once: Ray's exit handlers would ask a Ray that is gone, and wait."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with tolerant_output():
+        sys.stderr.flush()
     os._exit(code)
+
+
+def _discard_output() -> None:
+    """Have what is still to be printed, and what Python flushes at its exit, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

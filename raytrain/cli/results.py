@@ -46,10 +46,13 @@ def results(
         str | None,
         typer.Option(metavar="NAME_OR_CSV", help="Rows to show below, such as student.", show_default=False),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say in full how accuracies, intervals and ranks are made.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Print the ranked results of runs, or the names of the runs there are. Several runs are ranked together."""
-    from raytrain.runs.results import list_runs, open_run
+    from raytrain.runs.folder import list_runs, open_run
 
     if not runs:
         if names := list_runs(out):
@@ -59,16 +62,25 @@ def results(
         return
     from raytrain.analysis.assertion import broken
     from raytrain.analysis.baselines import open_baseline
-    from raytrain.analysis.ranking import arranged, beside, rank_runs
-    from raytrain.cli.output import write_results
+    from raytrain.analysis.ranking import arranged, beside
+    from raytrain.analysis.record import rank_runs
+    from raytrain.analysis.wording import footer
+    from raytrain.cli.output import print_explanation, tolerant_output, write_results
 
     ranking = rank_runs({name: open_run(name, out=out) for name in runs})
     failures = [failure for claim in assert_ or [] if (failure := broken(claim, ranking))]
-    chosen = [name.strip() for name in columns.split(",")] if columns else []
+    wanted = [name.strip() for name in columns.split(",")] if columns else []
     shown = arranged(ranking, by=sort, most=top)
     if baseline:
         shown = beside(shown, open_baseline(baseline))
-    write_results(shown, Format.json if json else format_, output, chosen=chosen)
+    format_ = Format.json if json else format_
+    with tolerant_output():
+        write_results(shown, format_, output, columns=wanted)
+    if explain:
+        print_explanation(shown)
+    elif format_ is Format.table and output is None:
+        for line in (*footer(shown), f"How to read it: raytrain results {' '.join(runs)} --explain"):
+            typer.echo(line, err=True)
     for failure in failures:
         typer.echo(f"raytrain: does not hold: {failure}", err=True)
     if failures:
@@ -95,25 +107,21 @@ def report(
     """Write report.html, one file that shows the whole run and opens without a network, and plots/*.png."""
     from raytrain.analysis.baselines import open_baseline
     from raytrain.analysis.record import read_record
+    from raytrain.cli.output import write_file
     from raytrain.report import REPORT
     from raytrain.report.page import render, write_report
-    from raytrain.runs.results import open_run
+    from raytrain.runs.folder import open_run
 
     folder = open_run(run, out=out)
     beside = open_baseline(baseline) if baseline else None
     if open_ and output is None and folder.local_path is None:
         raise ExperimentError(f"--open shows a file of this machine and {folder} is none; add --output report.html")
+    record = read_record(folder)
     if output is None:
-        write_report(folder, baseline=beside)
+        write_report(record, baseline=beside)
         written = f"{folder}/{REPORT}"
     else:
-        page = render(read_record(folder), baseline=beside)
-        try:
-            output.write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise ExperimentError(
-                f"{output}: cannot be written: {error.strerror}; name a file in a folder that exists"
-            ) from error
+        write_file(output, render(record, baseline=beside).encode())
         written = str(output.absolute())
     typer.echo(written)
     if open_ and not webbrowser.open(Path(written).as_uri()):

@@ -3,7 +3,6 @@
 import logging
 import sys
 import threading
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,12 +28,13 @@ from raytrain.cli.options import (
     Workers,
     changes_of,
     experiment_of,
+    mode_of,
 )
 from raytrain.errors import ExperimentError
+from raytrain.execution.options import Mode, RunOptions
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
-    from raytrain.runs.folder import RunFolder
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -72,17 +72,8 @@ def train(
             f"train runs one trial and {experiment} has {len(trials)}, which differ in {varied}.\n"
             "Fix those with --set, or run them all with: raytrain compare"
         )
-    _run(
-        read,
-        out=out,
-        address=address,
-        local=local,
-        fresh=fresh,
-        json=json,
-        quiet=quiet,
-        trial_timeout=trial_timeout,
-        time_limit=time_limit,
-    )
+    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
+    _run(read, options, json=json, quiet=quiet)
 
 
 def compare(
@@ -108,17 +99,8 @@ def compare(
 
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     read = experiment_of(experiment or shipped_experiment("compare"), set_, changes)
-    _run(
-        read,
-        out=out,
-        address=address,
-        local=local,
-        fresh=fresh,
-        json=json,
-        quiet=quiet,
-        trial_timeout=trial_timeout,
-        time_limit=time_limit,
-    )
+    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
+    _run(read, options, json=json, quiet=quiet)
 
 
 def tune(
@@ -149,17 +131,8 @@ def tune(
 ) -> None:
     """Try every combination of a grid, such as learning rates and schedules."""
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
-    _run(
-        experiment_of(grid, set_, changes),
-        out=out,
-        address=address,
-        local=local,
-        fresh=fresh,
-        json=json,
-        quiet=quiet,
-        trial_timeout=trial_timeout,
-        time_limit=time_limit,
-    )
+    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
+    _run(experiment_of(grid, set_, changes), options, json=json, quiet=quiet)
 
 
 def resume(
@@ -175,42 +148,23 @@ def resume(
 ) -> None:
     """Go on with a run where it stopped, as the command that started it would."""
     from raytrain.experiment.reading import read_run
-    from raytrain.runs.results import open_run
+    from raytrain.runs.folder import open_run
+    from raytrain.runs.resume import refuse_renamed
 
     folder = open_run(run, out=out)
-    _run(
-        read_run(folder),
-        out=folder.parent,
-        address=address,
-        local=local,
-        fresh=False,
-        json=json,
-        quiet=quiet,
-        trial_timeout=trial_timeout,
-        time_limit=time_limit,
-        failed_only=failed_only,
-    )
+    experiment = read_run(folder)
+    refuse_renamed(folder, experiment)
+    mode: Mode = "failed_only" if failed_only else "resume"
+    options = RunOptions(folder.parent, address, local, mode, trial_timeout, time_limit)
+    _run(experiment, options, json=json, quiet=quiet)
 
 
-def _run(
-    experiment: "Experiment",
-    *,
-    out: str,
-    address: str | None,
-    local: bool,
-    fresh: bool,
-    json: bool,
-    quiet: bool,
-    trial_timeout: float,
-    time_limit: float | None,
-    failed_only: bool = False,
-) -> None:
+def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:
     from rich.console import Console
 
-    from raytrain.cli import live
-    from raytrain.cli.output import leave, print_table, say_what_next, write_report, write_results
+    from raytrain.cli import output
     from raytrain.execution.run import run
-    from raytrain.runs.results import read_all_predictions
+    from raytrain.report import live
 
     # results go to standard output, everything else to standard error
     console = Console(stderr=True, quiet=quiet)
@@ -218,32 +172,14 @@ def _run(
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
     # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
     threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)
-
-    def shown(run_folder: "RunFolder") -> AbstractContextManager[None]:
-        return live.shown(run_folder, console)
-
-    outcome = run(
-        experiment,
-        out=out,
-        address=address,
-        local=local,
-        fresh=fresh,
-        failed_only=failed_only,
-        trial_timeout_s=trial_timeout,
-        time_limit_s=time_limit,
-        shown=shown,
-    )
-    from raytrain.analysis.ranking import rank  # after the run: it brings SciPy, for which no trial should wait
-
-    ranking = rank(outcome.results, read_all_predictions(outcome.folder, outcome.results))
-    if json:
-        write_results(ranking, Format.json, None)
-    else:
-        print_table(ranking)
-    if not outcome.interrupted:
-        write_report(outcome)
+    outcome = run(experiment, options, shown=lambda state: live.shown(state, console))
+    with output.tolerant_output():  # everything is stored: whatever becomes of the printing, the exit code says it
+        if json:
+            output.write_results(outcome.record.ranking, Format.json, None)
+        else:
+            output.print_table(outcome.record.ranking)
     if not quiet:
-        say_what_next(outcome, ranking, name=experiment.name, out=out)
+        output.say_what_next(outcome, name=experiment.name, out=options.out)
     if outcome.ray_lost:
-        leave(outcome.exit_code)
+        output.leave(outcome.exit_code)
     raise typer.Exit(outcome.exit_code)

@@ -45,15 +45,23 @@ def _use_token_if_there_is_one() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+def _authorization() -> dict[str, str]:
+    """Return the header with the user's token, from where Ray's documentation says that it may be; {} without one."""
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if not token and file.is_file():
+        token = file.read_text(encoding="utf-8")
+    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
+
+
 def _check(address: str, *, insecure: bool) -> None:
     """Raise ClusterError unless a dashboard of our version of Ray answers at `address` and takes our token."""
     import ray
-    from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ClusterError(f"{address}: give the URL of a Ray dashboard, such as {DEFAULT_ADDRESS}")
-    headers = get_auth_headers_if_auth_enabled({})
+    headers = _authorization()
     if not headers and not insecure and not _is_loopback(parts.hostname):
         raise ClusterError(
             f"{address} is another host, and there is no token: whoever reaches that dashboard runs code there.\n"

@@ -89,7 +89,7 @@ class Jobs:
         self.address = dashboard.find(address, insecure=insecure)
         from ray.job_submission import JobSubmissionClient
 
-        for noisy in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private"):
+        for noisy in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         with self._explained(), dashboard.no_address_in_environment():
             self._client = JobSubmissionClient(self.address)

@@ -1,15 +1,17 @@
 """`ray up` and `ray down` with a check before and the clock running."""
 
-import contextlib
 import copy
 import json
 import logging
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from raytrain.errors import ClusterError, ExperimentError
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 20
-"""How long `ray stop` may take on a worker."""
+"""Seconds that `ray stop` may take on a worker."""
 TOKEN = Path.home() / ".ray" / "auth_token"
 """Where Ray looks for the token, here and on the nodes."""
 
@@ -37,15 +39,18 @@ def check(file: ClusterFile) -> None:
 
 
 def _rays(file: ClusterFile) -> list[Finding]:
-    from ray.autoscaler._private.util import prepare_config, validate_config
+    """Return what Ray's own schema of cluster files refuses, after Ray has filled in its defaults."""
+    import jsonschema
+    from ray.autoscaler import sdk
 
+    schema = json.loads(files("ray.autoscaler").joinpath("ray-schema.json").read_text(encoding="utf-8"))
     try:
-        validate_config(prepare_config(copy.deepcopy(file.values)))
-    except Exception as error:  # noqa: BLE001 (Ray raises anything from KeyError to jsonschema's)
-        # jsonschema's errors say where
-        place = tuple(getattr(error, "absolute_path", ()))
-        message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-        return [Finding(file.source.where(place), f"Ray refuses it: {str(message).splitlines()[0]}")]
+        jsonschema.validate(sdk.fillout_defaults(copy.deepcopy(file.values)), schema)
+    except jsonschema.ValidationError as error:
+        return [Finding(file.source.where(tuple(error.absolute_path)), f"Ray refuses it: {error.message}")]
+    except Exception as error:  # noqa: BLE001 (Ray raises anything from KeyError to ValueError)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return [Finding(file.source.where(()), f"Ray refuses it: {reason}")]
     return []
 
 
@@ -106,30 +111,37 @@ def _stop_workers(file: ClusterFile) -> None:
 
     One that does not answer is left to itself: its Ray ends when it has missed the head for a minute.
     """
-    from ray.autoscaler._private.commands import _bootstrap_config  # pyright: ignore[reportPrivateUsage]
-    from ray.autoscaler._private.providers import _get_node_provider  # pyright: ignore[reportPrivateUsage]
-
-    with contextlib.redirect_stdout(sys.stderr):
-        config = _bootstrap_config(copy.deepcopy(file.values), no_config_cache=True)
-        provider = _get_node_provider(config["provider"], config["cluster_name"])
 
     def stop(address: str) -> None:
-        runner = provider.get_command_runner(
-            "",
-            address,
-            config["auth"],
-            config["cluster_name"],
-            subprocess,
-            use_internal_ip=False,
-            docker_config=config.get("docker"),
-        )
+        command = ssh_command(file.values, address, "ray stop")
         try:
-            runner.run("ray stop", timeout=STOP_TIMEOUT_S)
-        except Exception:  # noqa: BLE001 (Ray's runners raise what ssh and docker give them)
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=STOP_TIMEOUT_S, check=True)
+        except (OSError, subprocess.SubprocessError):
             log.warning("the worker %s could not be reached; its Ray ends by itself within about a minute", address)
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(stop, file.values["provider"].get("worker_ips", ())))
+
+
+def ssh_command(cluster: Mapping[str, Any], address: str, command: str) -> list[str]:
+    """Return the words that run a command on a machine of a cluster, with the keys and the shell that Ray uses there.
+
+    Args:
+        cluster: The content of the cluster file.
+        address: Of the machine.
+        command: For its shell.
+    """
+    auth = cluster["auth"]
+    options = ["BatchMode=yes", "LogLevel=ERROR", f"ConnectTimeout={STOP_TIMEOUT_S}"]
+    options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as Ray's own connections
+    if proxy := auth.get("ssh_proxy_command"):
+        options.append(f"ProxyCommand={proxy}")
+    key = ["-i", str(Path(auth["ssh_private_key"]).expanduser())] if auth.get("ssh_private_key") else []
+    remote = shlex.join(["bash", "--login", "-i", "-c", command])  # a login shell: .bashrc has the PATH of Ray
+    if container := (cluster.get("docker") or {}).get("container_name"):
+        remote = f"docker exec {shlex.quote(container)} {remote}"
+    words = [word for option in options for word in ("-o", option)]
+    return ["ssh", *words, *key, f"{auth['ssh_user']}@{address}", remote]
 
 
 def _ray(*arguments: str, provider: str) -> None:

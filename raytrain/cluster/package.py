@@ -36,7 +36,7 @@ class Package:
     def add_raytrain(self) -> None:
         """Add this very version of raytrain, its shipped experiments, and where the code comes from."""
         package = Path(str(files("raytrain")))
-        self._copy(package, "raytrain", only=(".py", ".typed", ".yaml", ".html", ".css", ".js"))
+        self._copy(package, "raytrain", only=(".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js"))
         for name in SHIPPED_FILES:
             self._add(shipped_file(name), f"raytrain/_experiments/{name}")
         code = self.folder / "raytrain" / PACKED

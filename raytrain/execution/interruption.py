@@ -62,7 +62,7 @@ class Interruption:
         self._out_of_time = False
         self._raised: KeyboardInterrupt | None = None
 
-    def meant(self, caught: KeyboardInterrupt) -> KeyboardInterrupt:
+    def cause_of(self, caught: KeyboardInterrupt) -> KeyboardInterrupt:
         """Return what was raised where `caught` has been caught: within Ray a signal becomes a plain KeyboardInterrupt.
 
         Its Cython swallows what a handler raises while it waits, and raises one of its own.
@@ -80,7 +80,7 @@ class Interruption:
         try:
             yield
         except KeyboardInterrupt as caught:
-            raise self.meant(caught) from None
+            raise self.cause_of(caught) from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -102,11 +102,11 @@ class Interruption:
     def install(self) -> None:
         """Handle the signals, again after somebody else has taken them: `ray.init` answers SIGTERM by an abort."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._take)
-            signal.signal(signal.SIGTERM, self._take)
+            signal.signal(signal.SIGINT, self._handle)
+            signal.signal(signal.SIGTERM, self._handle)
             signal.signal(_WAKE, self._wake)
 
-    def _take(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         interrupt = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
         if self._caught:
             self.at_once()

@@ -2,81 +2,111 @@
 
 import logging
 import platform
-import traceback
 from collections.abc import Mapping, Sequence
 
 from raytrain.data import Splits
-from raytrain.errors import DivergenceError, StorageError
+from raytrain.errors import StorageError
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.speed import Pace, few, measure_pace, unmeasurable
-from raytrain.runs.folder import RunFolder
-from raytrain.training.devices import choose_device, prepare
+from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasurable
+from raytrain.runs.journal import RunJournal
+from raytrain.training.devices import choose_device, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.metrics import Report
-from raytrain.training.outcome import described
-from raytrain.training.recipe import Recipe
+from raytrain.training.outcome import outcome_of
+from raytrain.training.recipe import DataKey, Recipe
 from raytrain.training.trial import TrialRun
 
 log = logging.getLogger(__name__)
 
 
-def run_trials(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) -> None:
-    """Train every pending trial of `run`, under ASHA where the experiment has it.
+class LocalBackend:
+    """This process, as a `Backend`.
 
-    Trials come one by one, so ASHA lets the first through and judges each later one by those before it.
-
-    Args:
-        run: Says what to train, and is told what happens.
-        splits: Images by `Recipe.data_key`.
+    Attributes:
+        slots: One trial runs at a time.
+        cpus: CPU cores of this machine.
+        gpus: 1 where there is a GPU, else 0.
+        longest_first: Trials start as listed.
+        description: All of that, in words.
     """
-    rungs = run.rungs()
-    for trial in run.pending():
-        _run_trial(run, trial, splits[trial.recipe.data_key], rungs)
+
+    slots = 1
+    longest_first = False
+    description = "one after another, as listed, in this process"
+
+    def __init__(self) -> None:
+        machine = this_machine()
+        self.cpus = int(machine["CPU"])
+        self.gpus = min(1.0, machine["GPU"])
+
+    def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
+        """Train every pending trial of a run, under ASHA where the experiment has it.
+
+        Trials come one by one, so ASHA lets the first through and judges each later one by those before it.
+
+        Args:
+            journal: Says what to train, and records what happens.
+            splits: Images by `Recipe.data_key`.
+
+        Raises:
+            StorageError: The run folder, or a checkpoint, cannot be written any longer.
+        """
+        rungs = journal.state.rungs()
+        for trial in journal.state.pending():
+            _run_trial(journal, trial, splits[trial.recipe.data_key], rungs)
+
+    def measure(self, recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits]) -> list[Speed]:
+        """Return how fast each recipe trains in this process.
+
+        Raises:
+            PreflightError: One cannot be trained.
+        """
+        return [_measured(recipe, splits[recipe.data_key]) for recipe in recipes]
+
+    def why_lost(self) -> str | None:
+        """Return None: this process is there."""
+        return None
+
+    def abandon(self) -> None:
+        """Do nothing: nothing was started."""
 
 
-def measure(recipes: Sequence[Recipe], splits: Mapping[tuple[str, int, float], Splits]) -> list[Pace]:
-    """Return the pace of each of some recipes in this process.
-
-    Raises:
-        PreflightError: One cannot be trained.
-    """
-    return [_measured(recipe, splits[recipe.data_key]) for recipe in recipes]
-
-
-def _measured(recipe: Recipe, splits: Splits) -> Pace:
+def _measured(recipe: Recipe, splits: Splits) -> Speed:
     try:
-        return measure_pace(recipe, few(splits), device=choose_device(), images=len(splits.train))
+        return measure_speed(recipe, some_images(splits), device=choose_device(), images=len(splits.train))
     except Exception as error:  # whatever a recipe may fail with
         raise unmeasurable(recipe, error) from error
 
 
-def _run_trial(run: RunFolder, trial: Trial, splits: Splits, rungs: Rungs | None) -> None:
+def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs | None) -> None:
     device = choose_device()
     prepare(device)
-    run.started(trial.id, where=f"{platform.node()} {device}")
-    progress = run.progress[trial.id]
+    journal.started(trial.id, where=f"{platform.node()} {device}")
+    progress = journal.state.progress[trial.id]
+
+    def show(within_epoch: float) -> None:
+        progress.within_epoch = within_epoch
+
     try:
         data = TrainingData.on(device, splits)
-        trial_run = TrialRun(trial.recipe, data=data, device=device, checkpoints=run.checkpoints(trial.id))
-        with trial_run.watched(progress.show):
-            for report in trial_run.reports(after=run.heard(trial.id, rungs)):
-                run.reported(trial.id, report)
-                if rungs and not report.final and not _goes_on(run, trial, report, rungs):
+        trial_run = TrialRun(trial.recipe, data=data, device=device, checkpoints=journal.checkpoints(trial.id))
+        with trial_run.watched(show):
+            for report in trial_run.reports(after=journal.state.epochs_known(trial.id, rungs)):
+                journal.reported(trial.id, report)
+                if rungs and not report.final and not _goes_on(journal, trial, report, rungs):
                     break
-    except DivergenceError as error:
-        run.diverged(trial.id, epoch=error.epoch)
     except StorageError:
         raise
     except Exception as error:  # one bad trial never loses the others
-        log.debug("trial %s failed", trial.id, exc_info=True)
-        run.failed(trial.id, error=described(error), details=traceback.format_exc())
+        log.debug("trial %s ended by an error", trial.id, exc_info=True)
+        journal.ended(trial.id, outcome_of(error))
 
 
-def _goes_on(run: RunFolder, trial: Trial, report: Report, rungs: Rungs) -> bool:
+def _goes_on(journal: RunJournal, trial: Trial, report: Report, rungs: Rungs) -> bool:
     assert report.metrics.val, "an experiment with asha has a validation split"
     accuracy = report.metrics.val.accuracy
     decision = rungs.judge(trial.id, epoch=report.metrics.epoch, accuracy=accuracy)
     if decision:
-        run.judged(trial.id, epoch=report.metrics.epoch, decision=decision)
+        journal.judged(trial.id, epoch=report.metrics.epoch, decision=decision)
     return decision is None or not decision.stop

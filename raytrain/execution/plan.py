@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raytrain.execution import stages
-from raytrain.execution.backend import Work, place_of_work
+from raytrain.execution.backend import Work, open_backend
 from raytrain.execution.interruption import Interruption
 from raytrain.execution.run import load_splits, storage_errors_explained
 from raytrain.execution.stages import confirming
@@ -17,7 +17,8 @@ from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.order import Kind, kind_of, model_size
 from raytrain.experiment.simulation import Lengths, Sweep, best, sweep
 from raytrain.runs.disk_space import checkpoints_bytes
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
+from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder, free_bytes
 
 DRAWS = 200
@@ -77,7 +78,7 @@ class Plan:
     Attributes:
         name: Of the run.
         trials: To be run by the next command; what `asha.rescue` and `confirm` add later is in the times only.
-        settled: Trials that an earlier run has settled.
+        settled: Trials that ended in an earlier run.
         placement: What each trial gets and how many run at a time, in words.
         cpus: Of a slot.
         gpus: Of a slot.
@@ -144,24 +145,25 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     folder = Folder.at(out) / experiment.name
     with storage_errors_explained(folder):
         folder.names()
-        run = RunFolder.open(folder, experiment, trials)
-        if not run.pending() and not stages.advance(run):
+        journal = RunJournal.open(folder, experiment, trials)
+        run = journal.state
+        if not run.pending() and not stages.advance(journal):
             return None
     pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
     recipes = {kind_of(trial.recipe): trial.recipe for trial in _may_train(run, pending)}
     interruption = Interruption()
     with (
         interruption.handled(),
-        place_of_work(experiment, Work(folder, len(pending)), address=address, local=local) as place,
+        open_backend(experiment, Work(folder, len(pending)), address=address, local=local) as backend,
     ):
         interruption.install()
-        paces = dict(zip(recipes, place.measure(list(recipes.values()), splits), strict=True))
+        speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))
     lengths = Lengths(
-        {kind: pace.epoch_s(recipes[kind], splits[recipes[kind].data_key]) for kind, pace in paces.items()},
-        {kind: pace.end_s(splits[recipes[kind].data_key]) for kind, pace in paces.items()},
+        {kind: speed.epoch_s(recipes[kind], splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
+        {kind: speed.end_s(splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
     )
     rungs = run.rungs()
-    layout = _Layout(lengths, place.concurrent, longest_first=place.longest_first)
+    layout = _Layout(lengths, backend.slots, longest_first=backend.longest_first)
     sweeps = _simulated(run, pending, layout, rungs)
     parameters = {
         trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
@@ -170,10 +172,10 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         name=experiment.name,
         trials=len(pending),
         settled=len(run.progress) - len(pending),
-        placement=place.words,
-        cpus=place.cpus,
-        gpus=place.gpus,
-        device=next(iter(paces.values())).device,
+        placement=backend.description,
+        cpus=backend.cpus,
+        gpus=backend.gpus,
+        device=next(iter(speeds.values())).device,
         kinds=_kinds(pending, parameters, lengths),
         rungs=sorted(rungs.recorded) if rungs else [],
         stopped=Range.of([len(one.stopped) for one in sweeps]),
@@ -198,7 +200,7 @@ class _Layout:
         return sweep(trials, self.lengths, slots=self.slots, longest_first=self.longest_first, **judging)
 
 
-def _may_train(run: RunFolder, pending: Mapping[Trial, int]) -> list[Trial]:
+def _may_train(run: RunState, pending: Mapping[Trial, int]) -> list[Trial]:
     """Return the trials that are pending, and those that later stages may choose."""
     asha, confirm = run.experiment.asha, run.experiment.confirm
     searched = [progress.trial for progress in run.progress.values() if progress.stage != "confirm"]
@@ -210,7 +212,7 @@ def _may_train(run: RunFolder, pending: Mapping[Trial, int]) -> list[Trial]:
     return later
 
 
-def _simulated(run: RunFolder, pending: Mapping[Trial, int], layout: _Layout, rungs: Rungs | None) -> list[Sweep]:
+def _simulated(run: RunState, pending: Mapping[Trial, int], layout: _Layout, rungs: Rungs | None) -> list[Sweep]:
     """Return simulated sweeps; one where nothing is left to chance."""
     chance = rungs or (run.experiment.confirm and run.stage != "confirm")
     draws = max(1, min(DRAWS, JUDGEMENTS // len(run.progress))) if chance else 1
@@ -225,7 +227,7 @@ def _simulated(run: RunFolder, pending: Mapping[Trial, int], layout: _Layout, ru
 
 
 def _all_stages(
-    run: RunFolder,
+    run: RunState,
     pending: Mapping[Trial, int],
     layout: _Layout,
     rungs: Rungs | None,

@@ -1,4 +1,4 @@
-"""A run from start to end: data, run folder, trials on Ray or in this process, tables."""
+"""A run from start to end: data, run folder, trials on Ray or in this process, tables, report."""
 
 import contextlib
 import logging
@@ -8,44 +8,57 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 
+from raytrain.analysis.record import RunRecord
 from raytrain.data import Splits, load, split
 from raytrain.errors import DataError, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
-from raytrain.execution.backend import Place, SplitsByKey, Work, place_of_work
+from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
+from raytrain.execution.options import RunOptions
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.order import model_size
-from raytrain.report import table
+from raytrain.report import REPORT, table
 from raytrain.runs.disk_space import refuse_full_disk
-from raytrain.runs.folder import RunFolder
-from raytrain.runs.lock import refuse_locked, run_locked
+from raytrain.runs.journal import RunJournal
+from raytrain.runs.lock import run_locked
 from raytrain.runs.manifest import Inputs, Manifest
-from raytrain.runs.progress import TRIAL_TIMEOUT_S
 from raytrain.runs.provenance import command_line
-from raytrain.runs.results import TrialResult, read_all_predictions
+from raytrain.runs.results import TrialResult
+from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import read_lines
+from raytrain.training.recipe import DataKey
 
 log = logging.getLogger(__name__)
 
+Shown = Callable[[RunState], AbstractContextManager[None]]
+"""Shows a run for as long as the context lasts."""
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to.
+class RunOutcome:
+    """What a run came to. Everything is written when it exists.
 
     Attributes:
-        folder: The run folder.
-        results: Of every trial; those that did not end are unfinished.
+        record: Of the run.
         trained: Trials that this command started; 0 when all had been settled before.
         interrupted: Exit code of what ended it early, a signal or its time limit, or None.
-        ray_lost: Whether Ray has gone with it, and must not be asked for anything more.
+        ray_lost: Whether Ray has gone, and must not be asked for anything more.
     """
 
-    folder: Folder
-    results: list[TrialResult]
+    record: RunRecord
     trained: int
     interrupted: int | None = None
     ray_lost: bool = False
+
+    @property
+    def folder(self) -> Folder:
+        """The run folder."""
+        return self.record.folder
+
+    @property
+    def results(self) -> list[TrialResult]:
+        """A result for every trial, as the experiment lists them; those that did not end are unfinished."""
+        return self.record.state.results()
 
     @property
     def exit_code(self) -> int:
@@ -57,154 +70,169 @@ class Outcome:
 
 
 def run(
-    experiment: Experiment,
-    *,
-    out: str,
-    address: str | None = None,
-    local: bool = False,
-    fresh: bool = False,
-    failed_only: bool = False,
-    trial_timeout_s: float = TRIAL_TIMEOUT_S,
-    time_limit_s: float | None = None,
-    shown: Callable[[RunFolder], AbstractContextManager[None]] = lambda _: nullcontext(),
-) -> Outcome:
-    """Run `experiment`, or what is left of it, and write its tables.
+    experiment: Experiment, options: RunOptions | None = None, *, shown: Shown = lambda _: nullcontext()
+) -> RunOutcome:
+    """Run `experiment`, or what is left of it, and write its tables and its report.
 
     Args:
         experiment: What to run.
-        out: Folder or URI in which the run folder is, under the experiment's name.
-        address: Of a Ray cluster; None starts one on this machine.
-        local: Run in this process, without Ray.
-        fresh: Delete what an earlier run of that name left.
-        failed_only: Of an earlier run, run what failed and nothing else.
-        trial_timeout_s: How long a trial on Ray may show no progress before its process is ended and started again.
-        time_limit_s: After how long the run ends as by Ctrl-C, to be gone on with; None lets it take its time.
-        shown: Shows the run folder while trials run.
+        options: How to run it; None takes the defaults.
+        shown: Shows the run while trials run.
 
     Raises:
-        RaytrainError: The run cannot start, for one of the reasons in `errors`.
+        RaytrainError: The run cannot start, or not go on, for one of the reasons in `errors`.
     """
-    interruption = Interruption(limit_s=time_limit_s)
+    options = options or RunOptions()
+    interruption = Interruption(limit_s=options.time_limit_s)
+    folder = Folder.at(options.out) / experiment.name
     with interruption.handled():
-        return _run(
-            experiment,
-            Folder.at(out) / experiment.name,
-            lambda work: place_of_work(experiment, work, address=address, local=local, trial_timeout_s=trial_timeout_s),
-            interruption,
-            fresh=fresh,
-            failed_only=failed_only,
-            shown=shown,
-        )
+        trials = experiment.trials()
+        unsplit_too = experiment.confirm is not None and experiment.confirm.train_on == "all"
+        splits = load_splits(trials, unsplit_too=unsplit_too)
+        with run_locked(folder):
+            outcome = _run(experiment, trials, splits, folder, options, interruption, shown)
+            if not outcome.interrupted:
+                _write_report(outcome)
+            return outcome
 
 
 def _run(
     experiment: Experiment,
+    trials: list[Trial],
+    splits: SplitsByKey,
     folder: Folder,
-    place_of: Callable[[Work], AbstractContextManager[Place]],
+    options: RunOptions,
     interruption: Interruption,
-    *,
-    fresh: bool,
-    failed_only: bool,
-    shown: Callable[[RunFolder], AbstractContextManager[None]],
-) -> Outcome:
-    trials = experiment.trials()
-    splits = load_splits(trials, unsplit_too=experiment.confirm is not None and experiment.confirm.train_on == "all")
-    data = {f"{name} at {size} px": images.fingerprint for (name, size, _), images in splits.items()}
+    shown: Shown,
+) -> RunOutcome:
+    fresh, failed_only = options.mode == "fresh", options.mode == "failed_only"
     with storage_errors_explained(folder):
-        refuse_locked(folder)
         folder.names()  # without patience: what cannot be reached now is refused now
         folder = folder.patient()
-        run_folder = RunFolder.open(folder, experiment, trials, fresh=fresh, failed_only=failed_only)
+        journal = RunJournal.open(folder, experiment, trials, fresh=fresh, failed_only=failed_only)
         seeds = experiment.seeds or (experiment.recipe.seed,)
+        data = {key.label: images.fingerprint for key, images in splits.items()}
         inputs = [_inputs(key, images) for key, images in splits.items()]
         manifest = Manifest.open(folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh)
-        if unwritten := run_folder.unwritten():
-            run_folder.settle(_parameters(unwritten, splits))
-    if not run_folder.pending() and not stages.advance(run_folder):
-        write_tables(run_folder)  # a kill after the last trial may have come before them
-        return Outcome(folder, run_folder.results(), trained=0)
-    pending = run_folder.pending()
-    settled = len(trials) - len(pending) if run_folder.stage == "search" else 0
+        if unwritten := journal.state.unwritten():
+            journal.end_unwritten(_parameters(unwritten, splits))
+    if not journal.state.pending() and not stages.advance(journal):
+        # a kill after the last trial may have come before the tables
+        return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
+    pending = journal.state.pending()
+    settled = len(trials) - len(pending) if journal.state.stage == "search" else 0
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
     parameters = cache(partial(_parameters, pending, splits))
-    with place_of(Work(folder, len(pending), meanwhile=parameters)) as place, run_locked(folder):
-        interruption.at_once = place.abandon
+    with open_backend(
+        experiment,
+        Work(folder, len(pending), meanwhile=parameters),
+        address=options.address,
+        local=options.local,
+        trial_timeout_s=options.trial_timeout_s,
+    ) as backend:
+        interruption.at_once = backend.abandon
         interruption.install()  # `ray.init` has taken SIGTERM for itself
         refuse_full_disk(folder, [(trial.recipe, parameters()[trial.id]) for trial in pending])
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with storage_errors_explained(folder):
-            run_folder.begin(parameters())
+            journal.begin(parameters())
             manifest.begin_session()
         try:
-            with shown(run_folder):
-                interrupted = _train(run_folder, place, splits, interruption)
+            with shown(journal.state):
+                interrupted = _train(journal, backend, splits, interruption)
         except StorageError:
-            run_folder.folder = folder.patient(0)  # perhaps there is room for the tables; nobody waits for it any more
+            journal.folder = folder.patient(0)  # perhaps there is room for the tables; nobody waits for it any more
             with contextlib.suppress(StorageError):
-                _end(run_folder, manifest)
+                _end(journal, manifest)
             raise
         except BaseException:
-            _end(run_folder, manifest)
+            _end(journal, manifest)
             raise
-        _end(run_folder, manifest)
-    lost = bool(place.why_lost())
-    return Outcome(folder, run_folder.results(), len(pending), interrupted, ray_lost=lost)
+        record = _end(journal, manifest)
+    lost = bool(backend.why_lost())
+    return RunOutcome(record, len(pending), interrupted, ray_lost=lost)
 
 
-def _train(run_folder: RunFolder, place: Place, splits: SplitsByKey, interruption: Interruption) -> int | None:
+def _train(journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption) -> int | None:
     """Run stage after stage; return the exit code of what ended it early, a signal or its time limit, or None."""
     try:
         with interruption.limited():
-            place.run_trials(run_folder, splits)
-            while stages.advance(run_folder):
-                place.run_trials(run_folder, splits)
+            backend.run_trials(journal, splits)
+            while stages.advance(journal):
+                backend.run_trials(journal, splits)
     except Exception:
-        if lost := _ray_lost(run_folder, place):
+        if lost := _ray_lost(journal, backend):
             raise lost from None
         raise
     except KeyboardInterrupt as caught:
-        interrupt = interruption.meant(caught)
+        interrupt = interruption.cause_of(caught)
         if isinstance(interrupt, Woken):
-            lost = _ray_lost(run_folder, place)
+            lost = _ray_lost(journal, backend)
             assert lost, "only its loss wakes the main thread"
             raise lost from None
         more = "the time is over" if isinstance(interrupt, OutOfTime) else "interrupted; once more ends at once"
         log.info("%s: writing what there is", more)
-        run_folder.note("interrupted", exit_code=exit_code(interrupt))
+        journal.note({"event": "interrupted", "exit_code": exit_code(interrupt)})
         return exit_code(interrupt)
     return None
 
 
-def _ray_lost(run_folder: RunFolder, place: Place) -> RayLostError | None:
+def _ray_lost(journal: RunJournal, backend: Backend) -> RayLostError | None:
     """Return the error that stands for whatever went wrong when Ray is gone; None while it is there."""
-    why = place.why_lost()
+    why = backend.why_lost()
     if why is None:
         return None
-    run_folder.note("ray lost", why=why)
+    journal.note({"event": "ray lost", "why": why})
     return RayLostError(f"Ray is gone: {why}.\nThe same command goes on where this one stopped.")
 
 
-def _end(run_folder: RunFolder, manifest: Manifest) -> None:
-    run_folder.close()
-    write_tables(run_folder)
+def _end(journal: RunJournal, manifest: Manifest) -> RunRecord:
+    journal.close()
+    journal.state.suspend()
+    record = write_tables(RunRecord(journal.folder, journal.state))
     manifest.end_session()
+    return record
+
+
+def write_tables(record: RunRecord) -> RunRecord:
+    """Write the tables of a run into its folder, and return its record."""
+    folder, ranking = record.folder, record.ranking
+    folder.write("trials.parquet", table.as_parquet(table.flat_rows(ranking)))
+    epochs = [{"trial": trial, **row} for trial, rows in record.epochs.items() for row in rows]
+    folder.write("metrics.parquet", table.as_parquet(epochs))
+    text = table.readme(record.name, ranking, command=shlex.join(command_line()))
+    folder.write("README.md", text.encode())
+    return record
+
+
+def _write_report(outcome: RunOutcome) -> None:
+    """Write the report of a run that has ended; what goes wrong there is said and takes nothing from the run."""
+    if not outcome.trained and outcome.folder.exists(REPORT):
+        return
+    try:
+        from raytrain.report import page  # Plotly and matplotlib take over a second, and no trial should wait for them
+
+        page.write_report(outcome.record)
+    except Exception as error:  # the results and the tables are written
+        log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
 def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:
     """Return the images that `trials` need, by `Recipe.data_key`, and as they are without validation split if asked."""
     keys = dict.fromkeys(trial.recipe.data_key for trial in trials)
     if unsplit_too:
-        keys |= dict.fromkeys((*key[:2], 0) for key in keys)
+        keys |= dict.fromkeys(key._replace(val_size=0) for key in keys)
     datasets = {
-        (dataset, size): load(dataset, image_size=size) for dataset, size in dict.fromkeys(key[:2] for key in keys)
+        (dataset, size): load(dataset, image_size=size)
+        for dataset, size in dict.fromkeys((key.dataset, key.image_size) for key in keys)
     }
     for (dataset, _), images in datasets.items():
         if len(images.classes) < 2:
             raise DataError(f"{dataset!r} has 1 class: there is nothing to tell apart; give two or more")
-    return {key: split(datasets[key[:2]], key[2]) for key in keys}
+    return {key: split(datasets[key.dataset, key.image_size], key.val_size) for key in keys}
 
 
-def _inputs(key: tuple[str, int, float], images: Splits) -> Inputs:
+def _inputs(key: DataKey, images: Splits) -> Inputs:
     counts = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
     return Inputs(*key, images.classes, images.mean, images.std, **counts)
 
@@ -212,23 +240,6 @@ def _inputs(key: tuple[str, int, float], images: Splits) -> Inputs:
 def _parameters(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:
     classes = {trial.id: len(splits[trial.recipe.data_key].classes) for trial in trials}
     return {trial.id: model_size(trial.recipe, classes[trial.id]).parameters for trial in trials}
-
-
-def write_tables(run_folder: RunFolder) -> None:
-    """Derive the run folder's tables from its lines."""
-    from raytrain.analysis.ranking import rank  # brings SciPy, for which no trial should wait
-
-    folder, results = run_folder.folder, run_folder.results()
-    ranking = rank(results, read_all_predictions(folder, results))
-    folder.write("trials.parquet", table.as_parquet(table.flat_rows(ranking)))
-    epochs = [
-        {"trial": trial_id, **row}
-        for trial_id in run_folder.progress
-        for row in read_lines(run_folder.trial_folder(trial_id), "metrics.jsonl")
-    ]
-    folder.write("metrics.parquet", table.as_parquet(epochs))
-    text = table.readme(run_folder.experiment.name, ranking, command=shlex.join(command_line()))
-    folder.write("README.md", text.encode())
 
 
 @contextmanager

@@ -8,55 +8,59 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from raytrain.experiment.experiment import Confirm, Trial
-from raytrain.runs.folder import RunFolder
-from raytrain.runs.progress import Stage
+from raytrain.runs.events import Stage
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult, configurations, ranked
+from raytrain.runs.state import RunState
 from raytrain.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
 
-def advance(run: RunFolder) -> bool:
+def advance(journal: RunJournal) -> bool:
     """Go on to the next stage in which there is something to train; return False when there is none."""
     order = list(STAGES)
-    for stage in order[order.index(run.stage) + 1 :]:
-        run.stage = stage
-        STAGES[stage](run)
-        if run.pending():
+    state = journal.state
+    for stage in order[order.index(state.stage) + 1 :]:
+        state.stage = stage
+        STAGES[stage](journal)
+        if state.pending():
             return True
     return False
 
 
-def _search(_run: RunFolder) -> None:
+def _search(_journal: RunJournal) -> None:
     """Choose nothing: the experiment lists these trials."""
 
 
-def _rescue(run: RunFolder) -> None:
+def _rescue(journal: RunJournal) -> None:
     """Have the best of the stopped trials run to their end, as many as `asha.rescue` says."""
-    asha = run.experiment.asha
-    before = sum(progress.stage == "rescue" for progress in run.progress.values())
+    state = journal.state
+    asha = state.experiment.asha
+    before = sum(progress.stage == "rescue" for progress in state.progress.values())
     left = (asha.rescue if asha else 0) - before
-    stopped = [result for result in _results(run) if result.status == "stopped"]
+    stopped = [result for result in _results(state) if result.status == "stopped"]
     for result in ranked(stopped)[: max(left, 0)]:
-        run.rescue(result.trial)
-    if run.pending():
-        log.info("%d stopped trials run on, to measure what stopping missed", len(run.pending()))
+        state.run_on(result.trial)
+    if state.pending():
+        log.info("%d stopped trials run on, to measure what stopping missed", len(state.pending()))
 
 
-def _confirm(run: RunFolder) -> None:
+def _confirm(journal: RunJournal) -> None:
     """Add the best configurations of the search with fresh seeds, as `confirm` says."""
-    confirm = run.experiment.confirm
+    confirm = journal.state.experiment.confirm
     if confirm is None:
+        journal.add({}, stage="confirm")
         return
-    finished = [result for result in _results(run) if result.status == "finished" and result.val_accuracy is not None]
+    finished = [one for one in _results(journal.state) if one.status == "finished" and one.val_accuracy is not None]
     groups = sorted(configurations(finished), key=_quality, reverse=True)
     chosen = {
         trial: group[0].parameters
         for group in groups[: confirm.top]
         for trial in confirming(Recipe(**group[0].recipe), confirm)
     }
-    run.add(chosen, stage="confirm")
-    if run.pending():
+    journal.add(chosen, stage="confirm")
+    if journal.state.pending():
         log.info("the best %d configurations are trained again, with fresh seeds", len(groups[: confirm.top]))
 
 
@@ -66,12 +70,12 @@ def confirming(recipe: Recipe, confirm: Confirm) -> list[Trial]:
     return [Trial.of(recipe.replace(seed=seed, **changes)) for seed in confirm.seeds]
 
 
-STAGES: dict[Stage, Callable[[RunFolder], None]] = {"search": _search, "rescue": _rescue, "confirm": _confirm}
-"""In this order; the function says what is trained."""
+STAGES: dict[Stage, Callable[[RunJournal], None]] = {"search": _search, "rescue": _rescue, "confirm": _confirm}
+"""The stages in their order, each with the function that chooses what is trained in it."""
 
 
-def _results(run: RunFolder) -> list[TrialResult]:
-    return [progress.result for progress in run.progress.values() if progress.result and progress.stage != "confirm"]
+def _results(state: RunState) -> list[TrialResult]:
+    return [progress.result for progress in state.progress.values() if progress.result and progress.stage != "confirm"]
 
 
 def _quality(group: Sequence[TrialResult]) -> tuple[float, float]:

@@ -36,17 +36,14 @@ def read_run(folder: Folder) -> Experiment:
     """Return the experiment that was run in a run folder.
 
     Raises:
-        RunFolderError: It cannot be read, is of another version, or the folder has been renamed.
+        RunFolderError: It cannot be read, or is of another version.
     """
     where = f"{folder}/experiment.yaml"
     try:
-        experiment = Experiment.model_validate(parse_value(folder.read("experiment.yaml").decode(), name=where))
+        return Experiment.model_validate(parse_value(folder.read("experiment.yaml").decode(), name=where))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RunFolderError(f"{where}: cannot be read, or is of another raytrain version: {reason}") from error
-    if experiment.name != folder.name:
-        raise RunFolderError(f"{folder} is the run {experiment.name!r}, renamed; name it {experiment.name} to go on")
-    return experiment
 
 
 def default_experiment(

@@ -17,16 +17,16 @@ from raytrain.training.outcome import described
 from raytrain.training.recipe import Recipe
 
 BUDGET_S = 3.0
-"""About how long the steps that count may take; one is made in any case, after one that does not count."""
+"""Seconds that the measured steps take, about; one is made in any case, after one that does not count."""
 MOST_STEPS = 50
 MOST_BYTES = 2**28
-"""Of the images that they take."""
-FEW = 1000
-"""Images that are measured with; also how many a training run evaluates at a time."""
+"""Bytes of the images that the measured steps take."""
+SAMPLE = 1000
+"""Images to measure with; also how many a training run evaluates at a time."""
 
 
 @dataclass(frozen=True)
-class Pace:
+class Speed:
     """How fast trials of one kind go.
 
     Attributes:
@@ -58,12 +58,12 @@ def unmeasurable(recipe: Recipe, error: BaseException) -> PreflightError:
     return PreflightError(f"a trial cannot be trained here ({what}): {described(error)}")
 
 
-def few(splits: Splits) -> Splits:
+def some_images(splits: Splits) -> Splits:
     """Return as many of the images as a measurement needs."""
-    return replace(splits, train=_first(splits.train, FEW), val=_first(splits.val, 0), test=_first(splits.test, 0))
+    return replace(splits, train=_first(splits.train, SAMPLE), val=_first(splits.val, 0), test=_first(splits.test, 0))
 
 
-def measure_pace(
+def measure_speed(
     recipe: Recipe,
     some: Splits,
     *,
@@ -71,7 +71,7 @@ def measure_pace(
     images: int,
     threads: int | None = None,
     workers: int = 1,
-) -> Pace:
+) -> Speed:
     """Train a few batches in this process and return how fast that went; nothing is kept.
 
     Args:
@@ -105,9 +105,9 @@ def measure_pace(
         return _evaluated_s(state.evaluated_model, data(images), precision=state.precision)
 
     each_s = evaluated_s(share)
-    if each_s * FEW < BUDGET_S:
-        each_s = evaluated_s(FEW)
-    return Pace(step_s, each_s / workers, steps, device_name(device))
+    if each_s * SAMPLE < BUDGET_S:
+        each_s = evaluated_s(SAMPLE)
+    return Speed(step_s, each_s / workers, steps, device_name(device))
 
 
 def _evaluated_s(model: nn.Module, data: TrainingData, *, precision: str) -> float:
@@ -115,7 +115,7 @@ def _evaluated_s(model: nn.Module, data: TrainingData, *, precision: str) -> flo
     seconds = 0.0
     for _ in range(2):
         started = time.perf_counter()
-        evaluate(model, data.train, data=data, precision=precision, batch_size=FEW)
+        evaluate(model, data.train, data=data, precision=precision, batch_size=SAMPLE)
         seconds = time.perf_counter() - started
     return seconds / len(data.train)
 

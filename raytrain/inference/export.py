@@ -3,13 +3,12 @@
 from typing import TYPE_CHECKING
 
 from raytrain import __version__
-from raytrain.analysis.ranking import rank
+from raytrain.analysis.record import RunRecord, read_record
 from raytrain.errors import RunFolderError
 from raytrain.inference.model_file import ModelDescription
-from raytrain.runs.manifest import inputs_of, read_manifest
-from raytrain.runs.results import TrialResult, open_run, read_all_predictions, read_results
-from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import read_lines
+from raytrain.runs.folder import checkpoint_folder, open_run
+from raytrain.runs.manifest import inputs_of
+from raytrain.runs.results import TrialResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 BEST, LAST = "best", "last"
 
 
-def find_trial(name: str, *, out: str) -> tuple[Folder, TrialResult, str]:
-    """Return the run folder, the trial and why that one, for `RUN` or `RUN/TRIAL`.
+def find_trial(name: str, *, out: str) -> tuple[RunRecord, TrialResult, str]:
+    """Return the run, the trial and why that one, for `RUN` or `RUN/TRIAL`.
 
     A trial may be given by its id, or by the digest at its end as tables print it, or the first letters of either.
 
@@ -37,16 +36,30 @@ def find_trial(name: str, *, out: str) -> tuple[Folder, TrialResult, str]:
             folder = None
         if folder is None:
             raise
-        return folder, _named(folder, trial), "the one that was named"
-    result, why = _chosen(folder)
-    return folder, result, why
+        record = read_record(folder)
+        return record, *trial_of(record, trial)
+    record = read_record(folder)
+    return record, *trial_of(record, None)
 
 
-def export_trial(folder: Folder, result: TrialResult, *, which: str) -> tuple[ModelDescription, dict[str, "Tensor"]]:
+def trial_of(record: RunRecord, trial: str | None) -> tuple[TrialResult, str]:
+    """Return a trial of a run, and why that one.
+
+    Args:
+        record: Of the run.
+        trial: Its id, the digest at its end, or the first letters of either; None for the one that validation chooses.
+
+    Raises:
+        RunFolderError: There is no such trial, or none has finished.
+    """
+    return _chosen(record) if trial is None else (_named(record, trial), "the one that was named")
+
+
+def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple[ModelDescription, dict[str, "Tensor"]]:
     """Return the description and the weights of a trial: a state_dict of contiguous float tensors on the CPU.
 
     Args:
-        folder: The run folder.
+        record: Of the run.
         result: The trial.
         which: `BEST` for the weights that the run's table judges, or `LAST` for those after the last epoch.
 
@@ -59,10 +72,9 @@ def export_trial(folder: Folder, result: TrialResult, *, which: str) -> tuple[Mo
     from raytrain.training.loop import TrainState
     from raytrain.training.recipe import Recipe
 
-    manifest = read_manifest(folder)
-    inputs = inputs_of(manifest, result.recipe)
+    inputs = inputs_of(record.manifest, result.recipe)
     device = torch.device("cpu")
-    there = folder / "trials" / result.trial / "checkpoint"
+    there = checkpoint_folder(record.folder, result.trial)
     saved = checkpoint.load(there, device=device)
     if saved is None:
         raise RunFolderError(
@@ -75,9 +87,9 @@ def export_trial(folder: Folder, result: TrialResult, *, which: str) -> tuple[Mo
         state.load_state_dict(saved.state)
         epoch, weights = saved.epoch, state.evaluated_model.state_dict()
     measured = result.status == "finished" and epoch == result.best_epoch
-    fingerprint = manifest.get("data", {}).get(f"{inputs.dataset} at {inputs.image_size} px")
+    fingerprint = record.manifest.get("data", {}).get(f"{inputs.dataset} at {inputs.image_size} px")
     described = ModelDescription(
-        run=folder.name,
+        run=record.name,
         trial=result.trial,
         which=which,
         epoch=epoch,
@@ -85,7 +97,7 @@ def export_trial(folder: Folder, result: TrialResult, *, which: str) -> tuple[Mo
         classes=inputs.classes,
         mean=inputs.mean,
         std=inputs.std,
-        precision=_precision(folder, result.trial),
+        precision=_precision(record, result.trial),
         val_accuracy=result.val_accuracy if epoch == result.best_epoch else None,
         test_accuracy=result.test_accuracy if measured else None,
         fingerprint=fingerprint,
@@ -94,35 +106,29 @@ def export_trial(folder: Folder, result: TrialResult, *, which: str) -> tuple[Mo
     return described, {name: tensor.contiguous() for name, tensor in weights.items()}
 
 
-def _named(folder: Folder, trial: str) -> TrialResult:
-    results = read_results(folder)
+def _named(record: RunRecord, trial: str) -> TrialResult:
+    results = [result for result in record.state.results() if result.status != "unfinished" or result.epochs]
     found = [one for one in results if one.trial == trial] or [
-        one for one in results if one.trial.startswith(trial) or one.trial.rpartition("-")[2].startswith(trial)
+        one for one in results if one.trial.startswith(trial) or one.digest.startswith(trial)
     ]
     if len(found) == 1:
         return found[0]
     if found:
         raise RunFolderError(f"{trial!r} is the beginning of {', '.join(one.trial for one in found)}; give more of it")
     known = ", ".join(one.trial for one in results) or "none yet"
-    raise RunFolderError(f"no trial {trial!r} has ended in {folder}; those that have: {known}")
+    raise RunFolderError(f"no trial {trial!r} has trained in {record.folder}; those that have: {known}")
 
 
-def _chosen(folder: Folder) -> tuple[TrialResult, str]:
-    results = read_results(folder)
-    ranking = rank(results, read_all_predictions(folder, results))
-    finished = [standing for standing in ranking.standings if standing.status == "finished"]
-    if not finished:
-        raise RunFolderError(f"no trial of {folder} has finished; name one that has a checkpoint: RUN/TRIAL")
-    standing = ranking.chosen if ranking.chosen in finished else None
-    if standing is None:
-        best = max(finished[0].results, key=lambda one: one.test_accuracy or 0.0)
-        return best, "the best on the test set, for want of a validation split: its accuracy is flattered by the choice"
-    best = max(standing.results, key=lambda one: (one.val_accuracy or 0.0, -(one.val_loss or 0.0)))
-    return best, "chosen by validation accuracy"
+def _chosen(record: RunRecord) -> tuple[TrialResult, str]:
+    chosen = record.chosen_trial
+    if chosen is None:
+        raise RunFolderError(f"no trial of {record.folder} has finished; name one that has a checkpoint: RUN/TRIAL")
+    if record.chosen is None:
+        return chosen, "the first row: without a validation split the test set chose it, so its accuracy is too high"
+    return chosen, "chosen by validation accuracy"
 
 
-def _precision(folder: Folder, trial: str) -> str:
+def _precision(record: RunRecord, trial: str) -> str:
     """Return the arithmetic that a trial was measured in; fp32 for one that was never measured."""
-    events = [event for event in read_lines(folder, "events.jsonl") if event.get("trial") == trial]
-    ends = [event for event in events if "precision" in event]
+    ends = [event for event in record.events if event.get("trial") == trial and "precision" in event]
     return ends[-1]["precision"] if ends else "fp32"

@@ -1,70 +1,51 @@
-"""Ray Tune's ASHA, with every decision kept for the record and with decisions on record fed to it."""
+"""ASHA as a scheduler of Ray Tune: the rule is `experiment.asha`, the same as without Ray."""
 
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from raytrain.experiment.asha import Decision, Rungs
 
 
-class RecordedASHA(ASHAScheduler):
-    """ASHA on validation accuracy by epoch.
+class AshaScheduler(FIFOScheduler):
+    """Stops trials by `Rungs.judge`, on validation accuracy by epoch.
 
-    Ray keeps no rungs over a restart: here they are filled from the run's log, so that a run that was
-    interrupted judges later trials by the earlier ones too.
-
-    Attributes:
-        decisions: By trial id, until `take_decision` fetches them.
+    Ray's own ASHAScheduler keeps no rungs over a restart, never stops a NaN and loses the top rung of exact powers.
+    Here the rungs are filled from the run's log, so that a run that was interrupted judges later trials by the earlier
+    ones, too.
     """
 
     def __init__(self, rungs: Rungs) -> None:
-        super().__init__(
-            time_attr="epoch",  # `training_iteration` starts again at 1 when a trial is restarted
-            metric="val_accuracy",
-            mode="max",
-            max_t=rungs.epochs,
-            grace_period=rungs.first,
-            reduction_factor=rungs.reduction_factor,
-        )
-        self._decisions: dict[str, Decision] = {}
-        for milestone, recorded in self._rungs():
-            recorded.update(rungs.recorded.get(float(milestone), {}))
+        """Begin with what is on record.
 
-    def take_decision(self, trial_id: str) -> Decision | None:
+        Args:
+            rungs: With the accuracies that earlier commands recorded.
+        """
+        super().__init__()
+        self._rungs = rungs
+        self._decisions: dict[str, Decision] = {}
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        """Return whether a trial goes on, and keep the decision until it is fetched."""
+        accuracy = result.get("val_accuracy")
+        if accuracy is None:  # a trial at its end is not judged
+            return TrialScheduler.CONTINUE
+        decision = self._rungs.judge(id_of(trial), epoch=result["epoch"], accuracy=accuracy)
+        if decision is None:
+            return TrialScheduler.CONTINUE
+        self._decisions[id_of(trial)] = decision
+        return TrialScheduler.STOP if decision.stop else TrialScheduler.CONTINUE
+
+    def fetch_decision(self, trial_id: str) -> Decision | None:
         """Return the decision on a trial's newest report, once; None if there was none."""
         return self._decisions.pop(trial_id, None)
 
-    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Know a trial that was judged before by the id that Ray gives it now."""
-        super().on_trial_add(tune_controller, trial)
-        for _, recorded in self._rungs():
-            if (accuracy := recorded.pop(_id(trial), None)) is not None:
-                recorded[trial.trial_id] = accuracy
-
-    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Let Ray decide, and keep at which rung and by which cut it did."""
-        judged_at = self._due(trial, result)
-        action = super().on_trial_result(tune_controller, trial, result)
-        if judged_at is not None:
-            rung, cut = judged_at
-            stop = action == TrialScheduler.STOP
-            self._decisions[_id(trial)] = Decision(rung, result["val_accuracy"], cut, stop)
-        return action
-
-    def _due(self, trial: TuneTrial, result: dict[str, Any]) -> tuple[float, float | None] | None:
-        """Return the rung that Ray is about to judge a trial at, and the cut there."""
-        if "val_accuracy" not in result or result["epoch"] >= self._max_t:
-            return None
-        for milestone, recorded in self._rungs():
-            if result["epoch"] >= milestone and trial.trial_id not in recorded:
-                cut: Any = self._brackets[0].cutoff(recorded)
-                return float(milestone), None if cut is None else float(cut)
-        return None
-
-    def _rungs(self) -> list[tuple[float, dict[str, float]]]:
-        return self._brackets[0]._rungs  # pyright: ignore[reportPrivateUsage] (highest first)
+    def debug_string(self) -> str:
+        """Return what Tune prints about a scheduler."""
+        return "ASHA by raytrain"
 
 
-def _id(trial: TuneTrial) -> str:
+def id_of(trial: TuneTrial) -> str:
+    """Return our id of Tune's trial."""
     return trial.config["job"]["trial_id"]

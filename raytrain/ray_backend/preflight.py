@@ -1,8 +1,10 @@
-"""Whether Ray can run trials: that it starts or answers, what it offers, and what each node runs."""
+"""Whether Ray can run trials: that it starts or answers, what its nodes run, and that they share the run folder."""
 
+import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,13 +15,22 @@ from raytrain.errors import ClusterError, PreflightError, RaytrainError
 from raytrain.experiment.experiment import Resources
 from raytrain.ray_backend import placement, session
 from raytrain.ray_backend.placement import Placement
-from raytrain.ray_backend.storage_probe import check_storage
 from raytrain.storage.folder import Folder
 from raytrain.training.doctor import Check, checked
 
-TIMEOUT_S = 30.0
-"""What the nodes have to start a process and answer."""
-BUSY = f"no answer within {TIMEOUT_S:.0f} s"
+NODE_TIMEOUT_S = 30.0
+"""Seconds that the nodes have to start a process and say what they run."""
+STORAGE_TIMEOUT_S = 60.0
+"""Seconds that the nodes have to start a process and try the run folder."""
+BUSY = f"no answer within {NODE_TIMEOUT_S:.0f} s"
+MOUNTS = Path("/proc/mounts")
+"""What is mounted where; only Linux has it."""
+NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "glusterfs", "9p", "virtiofs"}
+"""File systems that several hosts may mount."""
+SHARED_STORAGE = (
+    "Name a folder that all of them share, such as --out s3://bucket/runs or --out /nfs/runs: "
+    "a trial that moves to another node goes on from what is there."
+)
 
 
 def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
@@ -70,22 +81,18 @@ def check_nodes(*, gpus: bool = True) -> Iterator[Check]:
     Args:
         gpus: Whether to try the GPU of nodes that have some.
     """
-    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-    asked = {
-        _report.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-            num_gpus=1 if gpus and node["Resources"].get("GPU", 0) >= 1 else 0,
-        ).remote(): node
-        for node_id, node in nodes.items()
-    }
-    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=TIMEOUT_S)
-    for answer, node in asked.items():
+
+    def ask(node: Mapping[str, Any]) -> Any:
+        on_gpu = gpus and node["Resources"].get("GPU", 0) >= 1
+        return _on_node(_describe_node, node["NodeID"], num_gpus=1 if on_gpu else 0).remote()
+
+    for node, answer in _answers(ask, _nodes(), timeout_s=NODE_TIMEOUT_S):
         name = f"node {node['NodeManagerHostname']}"
-        if answer in done:
-            yield judged(name, ray.get(answer), here=versions())
-        else:
+        if answer is None:
             advice = "Its GPUs may be taken by another job: `ray status` says so."
             yield Check(name, ok=False, found=BUSY, advice=advice)
+        else:
+            yield judged(name, answer, here=versions())
 
 
 def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
@@ -93,7 +100,7 @@ def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
 
     Args:
         name: Of the check.
-        said: As `_report` returns it.
+        said: As `_describe_node` returns it.
         here: The versions of this process.
     """
     if said["problem"]:
@@ -110,6 +117,62 @@ def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
     return Check(name, ok=True, found=f"{said['device']}, the same versions as here")
 
 
+def check_storage(folder: Folder, *, more_nodes: bool) -> None:
+    """Try `folder` on every node that is up but this one.
+
+    Args:
+        folder: Where the run is to be written; if it was not there, it is not there afterwards.
+        more_nodes: Whether an autoscaler may add nodes, which cannot be asked yet.
+
+    Raises:
+        PreflightError: A node does not see what is written here, or cannot write there; or nodes that are still to
+            come would not see a local disk.
+    """
+    if more_nodes and folder.local_path and not is_on_network_disk(folder.local_path):
+        raise PreflightError(f"{folder} is on a disk of this host, and the cluster may add others.\n{SHARED_STORAGE}")
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in _nodes() if node["NodeID"] != here]
+    if not others:
+        return
+    name = f".probe-{os.urandom(4).hex()}"
+    folder.write(name, b"")
+
+    def ask(node: Mapping[str, Any]) -> Any:
+        return _on_node(_try_folder, node["NodeID"]).remote(str(folder), name, f"{name}-{node['NodeID'][:8]}")
+
+    try:
+        for node, answer in _answers(ask, others, timeout_s=STORAGE_TIMEOUT_S):
+            problem = f"no answer within {STORAGE_TIMEOUT_S:.0f} s" if answer is None else answer
+            if problem:
+                raise PreflightError(
+                    f"the node {node['NodeManagerHostname']} cannot use {folder} ({problem}).\n{SHARED_STORAGE}"
+                )
+    finally:
+        folder.delete(name)
+        if not folder.names():
+            folder.remove()
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """Return the nodes that are up, as Ray describes them."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _on_node(task: Any, node_id: str, **options: Any) -> Any:
+    """Return a task that runs on one node and nowhere else."""
+    return task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False), **options)
+
+
+def _answers(
+    ask: Callable[[Mapping[str, Any]], Any], nodes: Iterable[Mapping[str, Any]], *, timeout_s: float
+) -> Iterator[tuple[Mapping[str, Any], Any]]:
+    """Ask all nodes at the same time; yield each with its answer, or with None where none came in time."""
+    asked = {ask(node): node for node in nodes}
+    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s)
+    for answer, node in asked.items():
+        yield node, ray.get(answer) if answer in done else None
+
+
 def versions() -> dict[str, str]:
     """Return the versions that have to be the same on all nodes."""
     python = ".".join(platform.python_version_tuple()[:2])
@@ -122,7 +185,7 @@ def _shared(out: str) -> str:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _report() -> dict[str, Any]:
+def _describe_node() -> dict[str, Any]:
     """Return this node's versions and device, and what goes wrong with it."""
     from raytrain.training.devices import try_device
 
@@ -132,3 +195,27 @@ def _report() -> dict[str, Any]:
     except (OSError, RuntimeError) as error:
         said["problem"] = str(error).splitlines()[0]
     return said
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _try_folder(folder: str, name: str, answer: str) -> str:
+    """Return what goes wrong when this node reads `name` and writes `answer`, or ""."""
+    there = Folder.at(folder)
+    try:
+        if not there.exists(name):
+            return "it does not see what is written here"
+        there.write(answer, b"")
+        there.delete(answer)
+    except (OSError, PreflightError) as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def is_on_network_disk(path: Path) -> bool:
+    """Return whether the file system that holds `path` is one that several hosts may mount."""
+    if not MOUNTS.exists():
+        return False
+    kinds = {fields[1]: fields[2] for line in MOUNTS.read_text().splitlines() if len(fields := line.split()) > 2}
+    holding = next((str(place) for place in (path, *path.parents) if str(place) in kinds), "/")
+    kind = kinds.get(holding, "")
+    return kind in NETWORK_DISKS or kind.startswith("fuse.")

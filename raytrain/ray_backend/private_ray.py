@@ -1,20 +1,93 @@
-"""What a Ray that is started here keeps to itself: who may talk to it, where it listens, what it does not hear."""
+"""A Ray of our own on this machine: its folder, its token, where it listens, and what is left of it after a kill.
 
+Ray's own processes end when they miss their driver, but not all of them soon: two agents stay for half a minute, and
+the folder stays for ever. Each folder has a lock that the system releases when the driver ends, whatever ended it, so
+the next start finds the folders of drivers that are gone. A process is ended only when it belongs to this user and
+either its command line names such a folder, or it goes by a name of Ray's (`ray::DashboardAgent`) and has a file in
+the folder open.
+"""
+
+import contextlib
 import os
 import secrets
+import shutil
 import signal
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from raytrain.ray_backend import internals
+
+PREFIX = "rt-"
+"""First characters of a folder's name."""
+LOCK = "owner.lock"
+"""Name of the lock file in it."""
+MAX_PARENT_LENGTH = 24
+"""Characters of the folder around it: up to 79 follow, and a socket's path may have 103 on macOS, 107 on Linux."""
+MIN_AGE_S = 10.0
+"""Seconds for which a new folder may have no lock yet."""
+ROUNDS = 3
+"""How often processes are looked for: one that dies may have just started another."""
+EXIT_TIMEOUT_S = 2.0
+"""Seconds that killed processes have to be gone."""
 
 
 @contextmanager
-def deaf_to_sigterm() -> Generator[None]:
+def private_folder() -> Generator[Path]:
+    """Make a folder that only its owner can enter, locked until the context or this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_parents()[0]))
+    lock = FileLock(folder / LOCK)
+    lock.acquire()
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned() -> list[Path]:
+    """End the processes and remove the folders of drivers that were killed; return those folders."""
+    abandoned = [folder for parent in _parents() for folder in parent.glob(f"{PREFIX}*") if _is_abandoned(folder)]
+    for folder in abandoned:
+        end_processes(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return abandoned
+
+
+def end_processes(folder: Path) -> list[int]:
+    """Kill each process of a Ray that has its files in `folder`; return their ids.
+
+    They are killed, not terminated: they block SIGTERM (`sigterm_blocked`).
+
+    Args:
+        folder: Of a Ray whose driver is gone, or does not need it any more.
+    """
+    killed: list[int] = []
+    for _ in range(ROUNDS):
+        found = [process for process in psutil.process_iter() if _belongs(process, folder)]
+        if not found:
+            break
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=EXIT_TIMEOUT_S)
+        killed += [process.pid for process in found]
+    return killed
+
+
+@contextmanager
+def sigterm_blocked() -> Generator[None]:
     """Have the processes that start meanwhile block SIGTERM, as Ray has them block SIGINT.
 
-    SLURM and systemd send it to every process of a job. A raylet that ends by it takes the driver along: what the
-    driver has put into the object store is lost, and its search for it in a store that is gone calls `_Exit(1)`.
+    SLURM and systemd send SIGTERM to every process of a job. A raylet that ends by it takes the driver with it: what
+    the driver has put into the object store is lost, and its search for it in a store that is gone calls `_Exit(1)`.
     """
     if sys.platform == "win32":
         yield
@@ -30,38 +103,27 @@ def deaf_to_sigterm() -> Generator[None]:
 
 
 @contextmanager
-def loopback_only() -> Generator[None]:
-    """Have a Ray that is started here listen on 127.0.0.1 and nowhere else, as Ray does by itself on macOS."""
-    from ray._private import ray_constants
+def private_settings() -> Generator[None]:
+    """Have a Ray that starts meanwhile listen on 127.0.0.1 only, and take only this process and its children.
 
-    changes = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    They share a token that is on no disk. Ray listens on loopback by itself on macOS; the same variable does it on
+    Linux. The variables are set before Ray is imported; a process that has imported it has it read them again.
+    """
+    changes = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
     if sys.platform == "linux":
-        changes["GLOO_SOCKET_IFNAME"] = "lo"  # workers of one trial, too
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    with environment(changes):
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        try:
-            yield
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@contextmanager
-def own_token() -> Generator[None]:
-    """Have Ray ask for a token that only this process and its children know, and that is on no disk."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
-
-    def reread() -> None:
-        # Ray remembers both from its import on
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
-
+        changes["GLOO_SOCKET_IFNAME"] = "lo"  # the workers of one trial talk over loopback, too
     try:
-        with environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}):
-            reread()
+        with environment(changes):
+            if "ray" in sys.modules:
+                internals.reread_environment()
             yield
     finally:
-        reread()
+        if "ray" in sys.modules:
+            internals.reread_environment()
 
 
 @contextmanager
@@ -75,3 +137,33 @@ def environment(changes: Mapping[str, str]) -> Generator[None]:
         for name in changes:
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+def _parents() -> list[Path]:
+    """Return where private folders may be: the temporary folder, or /tmp where its path is too long for sockets."""
+    usual = tempfile.gettempdir()
+    return list(dict.fromkeys(Path(parent) for parent in (usual, "/tmp") if len(parent) <= MAX_PARENT_LENGTH))
+
+
+def _is_abandoned(folder: Path) -> bool:
+    try:
+        known = folder.stat()
+        if known.st_uid != os.getuid() or time.time() - known.st_mtime < MIN_AGE_S or not (folder / LOCK).exists():
+            return False
+        with FileLock(folder / LOCK, timeout=0):
+            return True
+    except (OSError, Timeout):
+        return False
+
+
+def _belongs(process: psutil.Process, folder: Path) -> bool:
+    try:
+        if process.uids().real != os.getuid() or process.pid == os.getpid():
+            return False
+        words = process.cmdline()
+        if any(f"{folder}/" in word for word in words):
+            return True
+        named_by_ray = bool(words) and words[0].startswith("ray::")
+        return named_by_ray and any(file.path.startswith(f"{folder}/") for file in process.open_files())
+    except (psutil.Error, OSError):
+        return False

@@ -1,4 +1,4 @@
-"""What Ray Tune reports, told to the run folder in this process."""
+"""What Ray Tune reports, recorded in the run folder by this process."""
 
 import platform
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from raytrain.errors import StorageError
 from raytrain.experiment.order import Costs, kind_of
-from raytrain.ray_backend.asha import RecordedASHA
-from raytrain.ray_backend.watchdog import Silence
-from raytrain.runs.folder import RunFolder
+from raytrain.ray_backend.asha import AshaScheduler, id_of
+from raytrain.ray_backend.trial import EpochMessage, Message
+from raytrain.ray_backend.watchdog import Watchdog
+from raytrain.runs.journal import RunJournal
 from raytrain.training.metrics import Report
 from raytrain.training.outcome import described_death
 
@@ -37,22 +38,22 @@ class Stop(tune.Stopper):
 
 
 class Recorder(tune.Callback):
-    """Tells the run folder what happens.
+    """Records what happens.
 
     Attributes:
-        problem: Why nothing can be recorded any longer, or None; whatever happens after it is not told.
+        problem: Why nothing can be recorded any longer, or None; what happens after it is not recorded.
         stop: Stops all trials once there is a problem.
     """
 
     def __init__(
-        self, run: RunFolder, scheduler: RecordedASHA | None, costs: Costs, silence: Silence, *, workers: int
+        self, journal: RunJournal, scheduler: AshaScheduler | None, costs: Costs, watchdog: Watchdog, *, workers: int
     ) -> None:
         self.problem: StorageError | None = None
         self.stop = Stop()
-        self._run = run
+        self._journal = journal
         self._scheduler = scheduler
         self._costs = costs
-        self._silence = silence
+        self._watchdog = watchdog
         self._asked = workers
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
@@ -61,65 +62,66 @@ class Recorder(tune.Callback):
         """Record that a trial starts, for the first time or again."""
         self._hosts[id_of(trial)] = [platform.node()]
         self._workers[id_of(trial)] = self._asked
-        self._tell(lambda: self._run.started(id_of(trial)))
+        self._try(lambda: self._journal.started(id_of(trial)))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         """Record what a trial's process has reported."""
-        self._tell(lambda: self._take(id_of(trial), result))
+        message: Message = result["message"]
+        self._try(lambda: self._record(id_of(trial), message))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died and that it will be started again."""
         trial_id = id_of(trial)
-        self._silence.forget(trial_id)
-        self._tell(lambda: self._run.note("worker lost", trial=trial_id, why=self._why(trial)))
+        self._watchdog.forget(trial_id)
+        self._try(lambda: self._journal.note({"event": "worker lost", "trial": trial_id, "why": self._why(trial)}))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died once too often."""
-        why = f"{self._why(trial)}; it was started {self._run.progress[id_of(trial)].attempts} times"
-        self._tell(lambda: self._run.failed(id_of(trial), error=why, details=_said(trial)))
+        starts = self._journal.state.progress[id_of(trial)].attempts
+        why = f"{self._why(trial)}; it was started {starts} times"
+        self._try(
+            lambda: self._journal.ended(id_of(trial), {"status": "failed", "error": why, "details": _rays_words(trial)})
+        )
 
-    def _take(self, trial_id: str, result: dict[str, Any]) -> None:
-        decision = self._scheduler.take_decision(trial_id) if self._scheduler else None
-        if result.get("hosts", self._hosts[trial_id]) != self._hosts[trial_id]:
-            self._hosts[trial_id] = result["hosts"]
-            self._run.note("elsewhere", trial=trial_id, hosts=result["hosts"])
-        if result.get("workers", self._workers[trial_id]) != self._workers[trial_id]:
-            self._workers[trial_id] = result["workers"]
-            self._run.note("resized", trial=trial_id, workers=result["workers"])
-        if "report" in result:
-            report = Report.from_dict(result["report"])
-            self._run.reported(trial_id, report)
-            self._costs.took(kind_of(self._run.progress[trial_id].trial.recipe), report.metrics.seconds)
-            if decision:
-                self._run.judged(trial_id, epoch=result["epoch"], decision=decision)
-        elif "diverged" in result:
-            self._run.diverged(trial_id, epoch=result["diverged"])
-        elif "storage" in result:
-            raise StorageError(result["storage"])
-        elif "failed" in result:
-            self._run.failed(trial_id, error=result["failed"], details=result["details"])
+    def _record(self, trial_id: str, message: Message) -> None:
+        decision = self._scheduler.fetch_decision(trial_id) if self._scheduler else None
+        if message["kind"] == "storage":
+            raise StorageError(message["error"])
+        if message["kind"] == "end":
+            self._journal.ended(trial_id, message["outcome"])
+            return
+        self._record_place(trial_id, message)
+        report = Report.from_dict(message["report"])
+        self._journal.reported(trial_id, report)
+        self._costs.took(kind_of(self._journal.state.progress[trial_id].trial.recipe), report.metrics.seconds)
+        if decision:
+            self._journal.judged(trial_id, epoch=report.metrics.epoch, decision=decision)
 
-    def _tell(self, tell: Callable[[], None]) -> None:
+    def _record_place(self, trial_id: str, message: EpochMessage) -> None:
+        """Record where a trial trains, if that has changed."""
+        if message["hosts"] != self._hosts[trial_id]:
+            self._hosts[trial_id] = message["hosts"]
+            self._journal.note({"event": "elsewhere", "trial": trial_id, "hosts": message["hosts"]})
+        if message["workers"] != self._workers[trial_id]:
+            self._workers[trial_id] = message["workers"]
+            self._journal.note({"event": "resized", "trial": trial_id, "workers": message["workers"]})
+
+    def _try(self, record: Callable[[], None]) -> None:
         if self.problem:
             return
         try:
-            tell()
+            record()
         except StorageError as error:
             self.problem = error
             self.stop.asked = True
 
     def _why(self, trial: TuneTrial) -> str:
-        return self._silence.why(id_of(trial)) or described_death(_said(trial))
+        return self._watchdog.why(id_of(trial)) or described_death(_rays_words(trial))
 
 
-def id_of(trial: TuneTrial) -> str:
-    """Return our id of Tune's trial."""
-    return trial.config["job"]["trial_id"]
-
-
-def _said(trial: TuneTrial) -> str:
+def _rays_words(trial: TuneTrial) -> str:
     """Return what Ray says of the deaths of a trial's process: Tune writes it down beside its own record."""
     path = Path(trial.error_file or "")
     return path.read_text(errors="replace") if path.is_file() else ""

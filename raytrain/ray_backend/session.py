@@ -7,15 +7,18 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from raytrain.errors import ClusterError
-from raytrain.ray_backend import leftovers, private_ray
+from raytrain.ray_backend import internals, private_ray
 
 if TYPE_CHECKING:
-    from raytrain.ray_backend.health import Lifeline
+    from raytrain.ray_backend.health import Health
 
+OLDEST, NEWEST = (2, 57), (2, 60)
+"""Versions of Ray that raytrain is tried on, the first and the last; see `internals` for what it needs of them."""
 SETTINGS = {
     # Tune and Train print tables and advice of their own; raytrain shows one table
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -29,20 +32,16 @@ SETTINGS = {
     # interrupts are handled by who started the run
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "10",
-    # Ray starts a process per core in advance and then none of them is taken: the first trial came 0.7 s later
+    # Ray starts a process per core in advance and then none of them is used: the first trial came 0.7 s later
     "RAY_prestart_worker_first_driver": "0",
     # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
 }
-
-
-HEAD = "node:__internal_head__"
-"""A resource that only the head node has."""
-MOST_NODES = 1000
-"""Nodes of a type where its number is not limited."""
-KNOCK_TIMEOUT_S = 5.0
-"""How long a cluster may take to accept a connection."""
+MAX_NODES = 1000
+"""Nodes that count of a type whose number is not limited."""
+CONNECT_TIMEOUT_S = 5.0
+"""Seconds that a cluster may take to accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,16 @@ class Session:
 
     Attributes:
         private: Folder of a Ray that was started here, or None.
-        lifeline: Looks after it.
+        health: What watches that Ray.
     """
 
     private: Path | None
-    lifeline: "Lifeline"
+    health: "Health"
 
     def abandon(self) -> None:
         """End at once what was started here."""
         if self.private:
-            leftovers.end_processes(self.private)
+            private_ray.end_processes(self.private)
 
 
 @contextmanager
@@ -80,72 +79,97 @@ def ray_session(
             trials with several workers asks.
         meanwhile: Called in another thread while Ray starts: nearly all of those 4 s are waiting. Its error is
             raised when Ray is up.
-        wake: Interrupts the main thread; called from another one when Ray is lost.
+        wake: Interrupts the main thread; called from another thread when Ray is lost.
 
     Raises:
-        ClusterError: There is no cluster at `address`, it refused us, or it runs other versions.
+        ClusterError: There is no cluster at `address`, it refused us, it runs other versions, or the Ray that is
+            installed here is one that raytrain does not work with.
     """
+    refuse_unsupported_ray(metadata.version("ray"))
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
+    with _joined(address, meanwhile, wake) if address else _started(dashboard, meanwhile, wake) as session:
+        yield session
+
+
+def refuse_unsupported_ray(version: str) -> None:
+    """Refuse a version of Ray that raytrain is not tried on.
+
+    Args:
+        version: As Ray gives it, such as 2.60.0.
+
+    Raises:
+        ClusterError: It is older or newer than those that are supported.
+    """
+    release = tuple(int(part) for part in version.split(".")[:2])
+    if not OLDEST <= release <= NEWEST:
+        first, last = (".".join(map(str, one)) for one in (OLDEST, NEWEST))
+        raise ClusterError(
+            f"Ray {version} is installed, and raytrain works with Ray {first} to {last}.\n"
+            f"Install one of them: pip install 'ray[default,train,tune]=={last}.*'. Or run without Ray: --local."
+        )
+
+
+@contextmanager
+def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:
     import ray
 
-    from raytrain.ray_backend.health import Lifeline
+    advice = "Check the address and the token, or leave --address out."
+    with _errors_explained(f"the Ray cluster at {address}", advice=advice):
+        _refuse_closed_port(address)
+        work = _Thread(meanwhile)
+        ray.init(
+            address,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
+        )
+    with _watched(None, work, wake) as session:
+        yield session
 
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
-    if address:
-        with _errors_explained(
-            f"the Ray cluster at {address}", advice="Check the address and the token, or leave --address out."
-        ):
-            _knock(address)
-            doing = _Thread(meanwhile)
-            ray.init(
-                address,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
-            )
-        with _shut_down(session := Session(None, Lifeline(wake=wake))):
-            doing.result()
-            yield session
-        return
-    leftovers.reap()
+
+@contextmanager
+def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:  # noqa: FBT001
+    private_ray.remove_abandoned()
     port = _free_port()
     # Train finds the dashboard by this when another Ray cluster runs on the host
     found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
     with (
-        leftovers.private_folder() as private,
-        private_ray.own_token(),
-        private_ray.loopback_only(),
+        private_ray.private_folder() as folder,
+        private_ray.private_settings(),
         private_ray.environment(found_at),
     ):
-        doing = _Thread(meanwhile)
+        import ray
+
+        work = _Thread(meanwhile)
         advice = "Free memory or disk space, or run with --local."
-        with _errors_explained("Ray on this machine", advice=advice), private_ray.deaf_to_sigterm():
+        with _errors_explained("Ray on this machine", advice=advice), private_ray.sigterm_blocked():
             ray.init(
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
                 dashboard_port=port,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                _temp_dir=f"{private}/r",  # Ray opens this one to everybody
+                _temp_dir=f"{folder}/r",  # Ray opens this one to everybody
             )
-        with _shut_down(session := Session(private, Lifeline(wake=wake))):
-            doing.result()
+        with _watched(folder, work, wake) as session:
             yield session
 
 
 @contextmanager
-def _shut_down(session: Session) -> Generator[None]:
-    """Look after Ray, and leave it; one that is gone is not asked to shut down, for that would wait for it."""
-    import ray
+def _watched(folder: Path | None, work: "_Thread", wake: Callable[[], object]) -> Generator[Session]:
+    """Watch Ray, and leave it; one that is gone is not asked to shut down, because that would wait for it."""
+    from raytrain.ray_backend.health import Health
 
+    session = Session(folder, Health(folder=folder, wake=wake))
     try:
-        with session.lifeline.watched():
-            yield
+        with session.health.watched():
+            work.result()
+            yield session
     finally:
-        if session.lifeline.why_lost() is None:
-            _end_without_asking()
-            ray.shutdown()
+        if session.health.why_lost() is None:
+            internals.shut_down_at_once()
         session.abandon()
 
 
@@ -170,16 +194,6 @@ class _Thread:
             raise self._error
 
 
-def _end_without_asking() -> None:
-    """Have `ray.shutdown` kill the processes that it started; it would give each a second to answer SIGTERM."""
-    from ray._private import worker as ray_worker
-
-    node: Any = ray_worker._global_node  # pyright: ignore[reportPrivateUsage]
-    if node:  # none where the cluster is another's
-        kill = node.kill_all_processes
-        node.kill_all_processes = lambda **options: kill(**options | {"allow_graceful": False})
-
-
 @contextmanager
 def _errors_explained(what: str, *, advice: str) -> Generator[None]:
     try:
@@ -189,13 +203,13 @@ def _errors_explained(what: str, *, advice: str) -> Generator[None]:
         raise ClusterError(f"{what} cannot be used: {lines[0]}\n{advice}") from error
 
 
-def _knock(address: str) -> None:
+def _refuse_closed_port(address: str) -> None:
     """Raise ConnectionError when nobody listens at host:port: Ray would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdigit()):
         return  # "auto", which Ray looks up itself
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(f"nobody answers there ({error})") from error
 
@@ -208,28 +222,17 @@ def nodes() -> list[dict[str, float]]:
     import ray
 
     up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    addable = _addable()
+    addable = internals.addable_nodes(most=MAX_NODES)
     # the workers that are up are among those that it may have
-    return [node for node in up if HEAD in node] + addable if addable else up
+    return [node for node in up if internals.HEAD_NODE in node] + addable if addable else up
 
 
 def may_grow() -> bool:
     """Return whether an autoscaler may add nodes to those that are up."""
     import ray
 
-    workers = sum(HEAD not in node["Resources"] for node in ray.nodes() if node["Alive"])
-    return len(_addable()) > workers
-
-
-def _addable() -> list[dict[str, float]]:
-    from ray._private.state import state
-
-    config: Any = state.get_cluster_config()  # None where there is no autoscaler
-    return [
-        dict(group.resources)
-        for group in (config.node_group_configs if config else ())
-        for _ in range(MOST_NODES if group.max_count < 0 else min(group.max_count, MOST_NODES))
-    ]
+    workers = sum(internals.HEAD_NODE not in node["Resources"] for node in ray.nodes() if node["Alive"])
+    return len(internals.addable_nodes(most=MAX_NODES)) > workers
 
 
 def _free_port() -> int:

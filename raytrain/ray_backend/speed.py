@@ -10,19 +10,17 @@ import torch
 
 from raytrain.data import Splits
 from raytrain.errors import PreflightError
-from raytrain.experiment.speed import Pace, few, measure_pace, unmeasurable
+from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.ray_backend.placement import Placement
 from raytrain.training.devices import choose_device
-from raytrain.training.recipe import Recipe
+from raytrain.training.recipe import DataKey, Recipe
 
-PATIENCE_S = 600.0
-"""What the nodes have to come up, where an autoscaler adds them, and to measure."""
+TIMEOUT_S = 600.0
+"""Seconds that the nodes have to come up, where an autoscaler adds them, and to measure."""
 
 
-def measure(
-    recipes: Sequence[Recipe], splits: Mapping[tuple[str, int, float], Splits], *, placement: Placement
-) -> list[Pace]:
-    """Return the pace of each of some recipes, with what `placement` gives a worker.
+def measure(recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits], *, placement: Placement) -> list[Speed]:
+    """Return the speed of each of some recipes, with what `placement` gives a worker.
 
     As many are measured at a time as workers will train, because neighbours slow each other down: some of them again,
     where there are too few, and the median counts. An autoscaling cluster adds the nodes for it.
@@ -30,13 +28,13 @@ def measure(
     Raises:
         PreflightError: One cannot be trained, or no worker has come.
     """
-    some = {key: ray.put(few(splits[key])) for key in dict.fromkeys(recipe.data_key for recipe in recipes)}
+    some = {key: ray.put(some_images(splits[key])) for key in dict.fromkeys(recipe.data_key for recipe in recipes)}
     resources: dict[str, Any] = {"num_cpus": placement.cpus, "num_gpus": placement.gpus, "resources": placement.custom}
     remote: Any = ray.remote(max_retries=0, **resources)
     task = remote(_measured)
     at_once = placement.concurrent * placement.likely_workers
     shared = {"on_gpu": placement.gpus > 0, "threads": placement.cpus, "workers": placement.likely_workers}
-    paces: list[list[Pace]] = [[] for _ in recipes]
+    speeds: list[list[Speed]] = [[] for _ in recipes]
     numbers = [number % len(recipes) for number in range(math.ceil(len(recipes) / at_once) * at_once)]
     for first in range(0, len(numbers), at_once):
         jobs: dict[Any, int] = {}
@@ -44,29 +42,29 @@ def measure(
             recipe = recipes[number]
             images = len(splits[recipe.data_key].train)
             jobs[task.remote(recipe.model_dump(), some[recipe.data_key], images=images, **shared)] = number
-        _, late = ray.wait(list(jobs), num_returns=len(jobs), timeout=PATIENCE_S)
+        _, late = ray.wait(list(jobs), num_returns=len(jobs), timeout=TIMEOUT_S)
         if late:
             raise PreflightError(
-                f"{len(late)} of {len(jobs)} measurements have not come back within {PATIENCE_S:.0f} s.\n"
+                f"{len(late)} of {len(jobs)} measurements have not come back within {TIMEOUT_S:.0f} s.\n"
                 "See with `ray status` whether the nodes are taken, or are only just starting."
             )
         for job, number in jobs.items():
-            paces[number].append(_result(job, recipes[number]))
-    return [_median(of_one) for of_one in paces]
+            speeds[number].append(_result(job, recipes[number]))
+    return [_median(of_one) for of_one in speeds]
 
 
-def _measured(recipe: dict[str, Any], some: Splits, *, on_gpu: bool, images: int, threads: int, workers: int) -> Pace:
+def _measured(recipe: dict[str, Any], some: Splits, *, on_gpu: bool, images: int, threads: int, workers: int) -> Speed:
     device = choose_device() if on_gpu else torch.device("cpu")  # Ray hides no GPU from who asks for none
-    return measure_pace(Recipe(**recipe), some, device=device, images=images, threads=threads, workers=workers)
+    return measure_speed(Recipe(**recipe), some, device=device, images=images, threads=threads, workers=workers)
 
 
-def _result(job: Any, recipe: Recipe) -> Pace:
+def _result(job: Any, recipe: Recipe) -> Speed:
     try:
         return ray.get(job)
     except Exception as error:  # whatever a recipe may fail with
         raise unmeasurable(recipe, getattr(error, "cause", None) or error) from error  # Ray wraps it
 
 
-def _median(paces: list[Pace]) -> Pace:
-    step_s, evaluated_s = (median(getattr(pace, name) for pace in paces) for name in ("step_s", "evaluated_s"))
-    return Pace(step_s, evaluated_s, sum(pace.steps for pace in paces), paces[0].device)
+def _median(speeds: list[Speed]) -> Speed:
+    step_s, evaluated_s = (median(getattr(speed, name) for speed in speeds) for name in ("step_s", "evaluated_s"))
+    return Speed(step_s, evaluated_s, sum(speed.steps for speed in speeds), speeds[0].device)

@@ -5,19 +5,26 @@ nested trainer would start about eight more processes per trial and hold a place
 early stop. Several workers: a nested TorchTrainer, whose workers train with DistributedDataParallel.
 """
 
-import traceback
+import platform
 import uuid
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
 
+import ray
 import ray.train
 from ray import tune
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from raytrain.data import Splits
+from raytrain.errors import DivergenceError, StorageError
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
-from raytrain.ray_backend.worker import SplitsRefs, TrialJob, train_trial
-from raytrain.training.outcome import described
+from raytrain.ray_backend.watchdog import report_progress
+from raytrain.storage.folder import Folder
+from raytrain.training.outcome import Outcome, outcome_of
+from raytrain.training.recipe import DataKey, Recipe
 
 WORKER_RETRIES = 2
 """How often the workers of a trial are started again after one has died."""
@@ -25,6 +32,56 @@ CONTROLLER_RETRIES = 5
 """How often Train may fail to place or start the workers; its own default is for ever."""
 RESIZE_INTERVAL_S = 10.0
 """How often an elastic trial looks whether the cluster has room for more workers."""
+SplitsRefs = dict[DataKey, Any]
+"""References to `Splits` in the object store, by `Recipe.data_key`."""
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What a trial's processes are told; plain values, because Ray copies it.
+
+    Attributes:
+        trial_id: Which trial.
+        recipe: Every field of its recipe.
+        checkpoints: Path or URI of its checkpoint folder.
+        after_epoch: Epochs that are already on record.
+        scratch: Path or URI that Ray Train may write to.
+    """
+
+    trial_id: str
+    recipe: dict[str, Any]
+    checkpoints: str
+    after_epoch: int
+    scratch: str
+
+
+class EpochMessage(TypedDict):
+    """What a trial's process reports after an epoch."""
+
+    kind: Literal["epoch"]
+    report: dict[str, Any]
+    """A `Report` as a dict."""
+    hosts: list[str]
+    """Names of the hosts that train the trial together."""
+    workers: int
+    """Number of processes that train it together."""
+
+
+class EndMessage(TypedDict):
+    """What a trial's process reports when the trial diverges or fails."""
+
+    kind: Literal["end"]
+    outcome: Outcome
+
+
+class StorageMessage(TypedDict):
+    """What a trial's process reports when it cannot write its checkpoints: nobody can then, so the run ends."""
+
+    kind: Literal["storage"]
+    error: str
+
+
+Message = EpochMessage | EndMessage | StorageMessage
 
 
 def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placement) -> None:
@@ -44,7 +101,7 @@ def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placemen
     except RayActorError:  # the nested trainer's own process died: that is no fault of the recipe, so Tune tries again
         raise
     except Exception as error:  # noqa: BLE001 (a trial that fails is a row in the table, and retrying would not help)
-        tune.report({"failed": described(error), "details": traceback.format_exc()})
+        tune.report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
 
 
 def _fit_here(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
@@ -82,3 +139,61 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
 def _loop_of_a_rank(config: dict[str, Any]) -> None:
     job, placement = TrialJob(**config["job"]), Placement(**config["placement"])
     train_trial(job, config["splits"], placement, report=ray.train.report)
+
+
+def train_trial(
+    job: TrialJob, splits: SplitsRefs, placement: Placement, *, report: Callable[[dict[str, Any]], None]
+) -> None:
+    """Train a trial in this process, alone or as one rank of several.
+
+    Args:
+        job: What to train.
+        splits: Its images are read from the node's shared memory, without a copy.
+        placement: Gives the number of threads, and whether to use a GPU.
+        report: Ray's report function: `tune.report` in a trial, `ray.train.report` in a worker of one.
+    """
+    import torch
+
+    from raytrain.training.devices import choose_device, prepare
+    from raytrain.training.evaluation import TrainingData, rank_and_world_size
+    from raytrain.training.trial import TrialRun
+
+    def publish(within_epoch: float) -> None:
+        if rank_and_world_size()[0] == 0:
+            report_progress(job.trial_id, within_epoch=within_epoch)
+
+    publish(0.0)  # the watchdog watches from here on
+    recipe = Recipe(**job.recipe)
+    device = choose_device() if placement.gpus else torch.device("cpu")
+    prepare(device, threads=placement.cpus)
+    images: Splits = ray.get(splits[recipe.data_key])
+    data = TrainingData.on(device, images)
+    try:
+        run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints).patient())
+        hosts, workers = _hosts(), rank_and_world_size()[1]
+        with run.watched(publish):
+            for item in run.reports(after=job.after_epoch):
+                message: EpochMessage = {"kind": "epoch", "report": item.as_dict(), "hosts": hosts, "workers": workers}
+                # ASHA judges what has a val_accuracy; a trial at its end is not judged
+                judged = {"val_accuracy": item.metrics.val.accuracy} if item.metrics.val and not item.final else {}
+                report({"message": message, "epoch": item.metrics.epoch, **judged})
+    except StorageError as error:
+        report(_metrics({"kind": "storage", "error": str(error)}))
+    except DivergenceError as error:
+        report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
+
+
+def _metrics(message: Message) -> dict[str, Any]:
+    """Return a message as Tune's metrics."""
+    return {"message": message}
+
+
+def _hosts() -> list[str]:
+    """Return the names of the hosts that train this trial together, each once."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return [platform.node()]
+    names = [""] * dist.get_world_size()
+    dist.all_gather_object(names, platform.node())
+    return sorted(set(names))

@@ -16,48 +16,50 @@ from raytrain.errors import StorageError
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.order import Costs, Kind, LongestFirst, kind_of, model_size
-from raytrain.ray_backend import deaths, guard
-from raytrain.ray_backend.asha import RecordedASHA
+from raytrain.ray_backend import internals
+from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
-from raytrain.ray_backend.recorder import Recorder, id_of
-from raytrain.ray_backend.trial import run_trial
-from raytrain.ray_backend.watchdog import Silence
-from raytrain.ray_backend.worker import TrialJob
-from raytrain.runs.folder import RunFolder
+from raytrain.ray_backend.recorder import Recorder
+from raytrain.ray_backend.trial import TrialJob, run_trial
+from raytrain.ray_backend.watchdog import Watchdog
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.progress import TRIAL_TIMEOUT_S
+from raytrain.runs.state import RunState
+from raytrain.training.recipe import DataKey
 
 TRIAL_RETRIES = 2
 """How often a trial is started again after its process has died."""
 
 
 def run_trials(
-    run: RunFolder,
-    splits: Mapping[tuple[str, int, float], Splits],
+    journal: RunJournal,
+    splits: Mapping[DataKey, Splits],
     *,
     placement: Placement,
     train: Callable[..., None] = run_trial,
     trial_timeout_s: float = TRIAL_TIMEOUT_S,
 ) -> None:
-    """Train every pending trial of `run` on the Ray cluster that this process is connected to.
+    """Train every pending trial of a run on the Ray cluster that this process is connected to.
 
     Args:
-        run: Says what to train, and is told what happens.
+        journal: Says what to train, and records what happens.
         splits: Images by `Recipe.data_key`.
         placement: What each trial gets, and how many run at a time.
         train: Trains one trial; a stand-in measures what the scheduling alone costs.
-        trial_timeout_s: How long a trial may stand still before its process is ended and it is started again.
+        trial_timeout_s: Seconds for which a trial may stand still before its process is ended and started again.
 
     Raises:
         StorageError: The run folder, or a checkpoint, cannot be written any longer; the trials are then unfinished.
     """
-    rungs = run.rungs()
-    scheduler = RecordedASHA(rungs) if rungs else None
-    scratch = run.folder / ".ray"
-    pending = run.pending()
-    costs = run_costs(run, splits)
-    silence = Silence(timeout_s=trial_timeout_s)
-    recorder = Recorder(run, scheduler, costs, silence, workers=placement.workers)
-    queue = LongestFirst(((trial, run.epochs_left(trial.id)) for trial in pending), costs)
+    state = journal.state
+    rungs = state.rungs()
+    scheduler = AshaScheduler(rungs) if rungs else None
+    scratch = journal.folder / ".ray"
+    pending = state.pending()
+    costs = run_costs(state, splits)
+    watchdog = Watchdog(timeout_s=trial_timeout_s)
+    recorder = Recorder(journal, scheduler, costs, watchdog, workers=placement.workers)
+    queue = LongestFirst(((trial, state.epochs_left(trial.id)) for trial in pending), costs)
     trainable = tune.with_parameters(
         train, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
     )
@@ -65,7 +67,7 @@ def run_trials(
         tune.with_resources(trainable, _resources(placement)),
         # whole recipes, in our order: the grid was expanded where its errors have a file and a line
         tune_config=tune.TuneConfig(
-            search_alg=_Queue(queue, partial(_job, run, rungs, scratch=str(scratch))),
+            search_alg=_Queue(queue, partial(_job, journal, rungs, scratch=str(scratch))),
             num_samples=len(pending),
             scheduler=scheduler,
             max_concurrent_trials=placement.concurrent,
@@ -83,9 +85,13 @@ def run_trials(
         ),
     )
     try:
-        with guard.guarded(), deaths.known_to_tune(), repeating(partial(silence.look, run), every=1.0):
+        with (
+            repeating(release_orphaned_groups, every=1.0),
+            repeating(partial(watchdog.look, journal), every=1.0),
+            internals.lost_workers_restart(),
+        ):
             tuner.fit()
-        guard.release_all()  # after an error or a signal they go with the job
+        release_all_groups()  # after an error or a signal they go with the job
     except OSError as error:  # Tune writes there, too
         recorder.problem = recorder.problem or StorageError(f"{scratch}: cannot be written: {error}")
     finally:
@@ -117,26 +123,45 @@ class _Queue(Searcher):
         raise NotImplementedError
 
 
-def _job(run: RunFolder, rungs: Rungs | None, trial: Trial, *, scratch: str) -> TrialJob:
+def release_orphaned_groups() -> None:
+    """Remove every placement group of this job whose maker is dead.
+
+    When Tune stops a trial early it kills the trial's process, and Ray Train's controller dies with it; but the group
+    that the controller reserved for the workers belongs to the job. Ray's own cleaner asks the dashboard, dies silently
+    where there is none, and knows nothing of a group that the controller asked for while it was dying. After as many
+    early stops as fit the cluster, the sweep would wait for ever.
+    """
+    for group, orphaned in internals.placement_groups():
+        if orphaned:
+            internals.remove_group(group)
+
+
+def release_all_groups() -> None:
+    """Remove every placement group of this job."""
+    for group, _ in internals.placement_groups():
+        internals.remove_group(group)
+
+
+def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str) -> TrialJob:
     return TrialJob(
         trial_id=trial.id,
         recipe=trial.recipe.model_dump(),
-        checkpoints=str(run.checkpoints(trial.id)),
-        after_epoch=run.heard(trial.id, rungs),
+        checkpoints=str(journal.checkpoints(trial.id)),
+        after_epoch=journal.state.epochs_known(trial.id, rungs),
         scratch=scratch,
     )
 
 
-def run_costs(run: RunFolder, splits: Mapping[tuple[str, int, float], Splits]) -> Costs:
+def run_costs(state: RunState, splits: Mapping[DataKey, Splits]) -> Costs:
     """Return what the trials of a run are expected to cost, by what its earlier sessions took."""
     flops: dict[Kind, float] = {}
-    for progress in run.progress.values():
+    for progress in state.progress.values():
         recipe = progress.trial.recipe
         if recipe.data_key in splits:
             images = splits[recipe.data_key]
             flops[kind_of(recipe)] = float(len(images.train)) * model_size(recipe, len(images.classes)).forward_flops
     costs = Costs(flops)
-    for progress in run.progress.values():
+    for progress in state.progress.values():
         if (kind := kind_of(progress.trial.recipe)) in flops:
             costs.took(kind, progress.seconds, epochs=progress.epoch)
     return costs

@@ -1,4 +1,8 @@
-"""Trials that hang: whose progress stands still, step by step, for longer than anything may take."""
+"""Trials that hang: their progress stands still, step by step, for longer than anything may take.
+
+Each worker reports its progress once a second, and the driver reads it for the live table and for this check. Losing
+such a report loses no result.
+"""
 
 import logging
 import os
@@ -11,23 +15,23 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raytrain.ray_backend import board
-from raytrain.runs.folder import RunFolder
+from raytrain.ray_backend import internals
+from raytrain.runs.journal import RunJournal
 
 log = logging.getLogger(__name__)
 
 KILL_TIMEOUT_S = 10.0
-"""What another node has to end a process there."""
+"""Seconds that another node has to end a process there."""
 
 
 @dataclass
-class _Sign:
-    seen: object
+class _LastChange:
+    progress: object
     at: float
 
 
-class Silence:
-    """Watches the signs of life that workers give, and ends the process of a trial that gives none.
+class Watchdog:
+    """Watches the progress that workers report, and ends the process of a trial that makes none.
 
     Its death is then what any process's death is: the trial goes on from its checkpoint, a bounded number of times.
     """
@@ -42,47 +46,67 @@ class Silence:
         """Start to watch.
 
         Args:
-            timeout_s: How long progress may stand still.
+            timeout_s: Seconds for which progress may stand still.
             kill: Ends a process by its node's id and its own.
-            clock: Seconds.
+            clock: Seconds since any moment.
         """
         self._timeout_s = timeout_s
         self._kill = kill or _kill
         self._clock = clock
-        self._signs: dict[str, _Sign] = {}
+        self._changes: dict[str, _LastChange] = {}
         self._hung: dict[str, int] = {}
 
-    def look(self, run: RunFolder) -> None:
+    def look(self, journal: RunJournal) -> None:
         """Show how far running trials are within their epoch, and end those that have stood still for too long."""
-        for trial_id, progress in run.progress.items():
+        for trial_id, progress in journal.state.progress.items():
             if progress.status != "running":
-                self._signs.pop(trial_id, None)
+                self._changes.pop(trial_id, None)
                 continue
-            if seen := board.get(trial_id, "progress"):
-                progress.show(seen["within_epoch"])
-                if self.stands_still(trial_id, (progress.epoch, progress.attempts, seen)):
+            if reported := reported_progress(trial_id):
+                progress.within_epoch = reported["within_epoch"]
+                if self.stands_still(trial_id, (progress.epoch, progress.attempts, reported)):
                     log.warning("%s shows no progress for %.0f s: ending its process", trial_id, self._timeout_s)
-                    run.note("hung", trial=trial_id, seconds=self._timeout_s)
+                    journal.note({"event": "hung", "trial": trial_id, "seconds": self._timeout_s})
                     self._hung[trial_id] = self._hung.get(trial_id, 0) + 1
                     self.forget(trial_id)
-                    self._kill(seen["node"], seen["pid"])
+                    self._kill(reported["node"], reported["pid"])
 
-    def stands_still(self, trial_id: str, seen: Any) -> bool:
-        """Return whether a trial has given the same sign for longer than it may."""
-        sign = self._signs.get(trial_id)
-        if sign is None or sign.seen != seen:
-            self._signs[trial_id] = _Sign(seen, self._clock())
+    def stands_still(self, trial_id: str, progress: Any) -> bool:
+        """Return whether the progress of a trial has been the same for longer than it may."""
+        last = self._changes.get(trial_id)
+        if last is None or last.progress != progress:
+            self._changes[trial_id] = _LastChange(progress, self._clock())
             return False
-        return self._clock() - sign.at > self._timeout_s
+        return self._clock() - last.at > self._timeout_s
 
     def forget(self, trial_id: str) -> None:
-        """Wait for the signs of the trial's next process."""
-        self._signs.pop(trial_id, None)
-        board.put(trial_id, "progress", None)  # its process id may soon be another's
+        """Wait for what the trial's next process reports."""
+        self._changes.pop(trial_id, None)
+        internals.put_value(_key(trial_id), None)  # its process id may soon be another's
 
     def why(self, trial_id: str) -> str | None:
         """Return why a trial's process was ended, if it was ended here."""
         return f"no progress for {self._timeout_s:.0f} s" if trial_id in self._hung else None
+
+
+def report_progress(trial_id: str, *, within_epoch: float) -> None:
+    """Report from a trial's process how far it is within its epoch.
+
+    Args:
+        trial_id: The trial.
+        within_epoch: Share of the epoch that is done, in [0, 1].
+    """
+    node = ray.get_runtime_context().get_node_id()
+    internals.put_value(_key(trial_id), {"within_epoch": within_epoch, "pid": os.getpid(), "node": node})
+
+
+def reported_progress(trial_id: str) -> Any:
+    """Return the last report of a trial's process: "within_epoch", "pid" and "node"; None where there is none."""
+    return internals.get_value(_key(trial_id))
+
+
+def _key(trial_id: str) -> str:
+    return f"progress/{trial_id}"
 
 
 def _kill(node: str, pid: int) -> None:

@@ -16,7 +16,8 @@ from raytrain import __version__
 from raytrain.analysis.audit import audit
 from raytrain.analysis.baselines import Baseline
 from raytrain.analysis.ranking import Ranking, Standing, beside
-from raytrain.analysis.record import RunRecord, read_record
+from raytrain.analysis.record import RunRecord
+from raytrain.analysis.wording import explain
 from raytrain.data import is_here, load
 from raytrain.errors import RaytrainError, RunFolderError
 from raytrain.report import REPORT, table, tables, timeline
@@ -27,7 +28,6 @@ from raytrain.report.mistakes import Mistakes, mistakes
 from raytrain.report.pictures import pictures, static_curves
 from raytrain.report.text import duration
 from raytrain.runs.manifest import inputs_of
-from raytrain.storage.folder import Folder
 
 STOPS = 30
 """Stopped trials that are listed."""
@@ -51,13 +51,13 @@ class Row:
     whisker: tuple[float, float, float] | None
 
 
-def write_report(folder: Folder, *, baseline: Baseline | None = None) -> None:
-    """Write report.html and plots/*.png into a run folder.
+def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None:
+    """Write report.html and plots/*.png into the run folder.
 
     Raises:
         RunFolderError: The run folder cannot be read or written.
     """
-    record = read_record(folder)
+    folder = record.folder
     page = render(record, baseline=baseline).encode()
     images = pictures(record, legend(record.ranking), baseline)
     try:
@@ -108,7 +108,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
         left={"rank", *table.left_of(columns)},
         spare=_spare(columns),
         rows=_rows(ranking, entries),
-        reading=table.reading(ranking),
+        reading=explain(ranking),
         charts=charts,
         static=static_curves(record, entries, baseline),
         heat=heat_map(record.results),
@@ -124,18 +124,24 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
 
 
 def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
-    """Return one sentence on who leads, and whether that is certain."""
-    finished = [standing for standing in ranking.standings if standing.status == "finished"]
-    if not finished or finished[0].test_accuracy is None:
+    """Return one or two sentences on which configuration is chosen, and how it stands among the others."""
+    finished = [standing for standing in ranking.standings if standing.test_accuracy is not None]
+    if not finished:
         return "No trial has finished."
-    leader, accuracy = entries[0].label, f"{table.per_cent(finished[0].test_accuracy)} %"
-    shared = sum(standing.rank in {"1", "1="} for standing in finished)
+    named = {id(standing): entry.label for standing, entry in zip(ranking.standings, entries, strict=True)}
+    leads = finished[0]
+    chosen = ranking.chosen or leads
+    accuracy = f"{table.per_cent(chosen.test_accuracy)} % on the test set"
     if len(finished) == 1:
-        return f"{leader} reaches {accuracy} on the test set."
+        return f"{named[id(chosen)]} reaches {accuracy}."
+    found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
+    shared = sum(standing.rank in {"1", "1="} for standing in finished)
+    if chosen.rank not in {"1", "1="}:
+        return f"{found} {accuracy}. {named[id(leads)]} ranks first with {table.per_cent(leads.test_accuracy)} %."
     if shared > 1:
-        others = f"{shared - 1} other{'s' if shared > 2 else ''}"
-        return f"{leader} reaches {accuracy} on the test set, and {others} cannot be told apart from it."
-    return f"{leader} leads with {accuracy} on the test set, ahead of all others."
+        others = "another one shares" if shared == 2 else f"{shared - 1} others share"
+        return f"{found} {accuracy}; {others} rank 1 with it."
+    return f"{found} {accuracy} and ranks first, ahead of all others."
 
 
 def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -231,13 +237,13 @@ def _asha(record: RunRecord, labels: Mapping[str, str]) -> dict[str, Any] | None
 
 
 def _mistakes(record: RunRecord) -> Mistakes | None:
-    leader = record.leader
-    if leader is None or leader.trial not in record.predictions:
+    shown = record.chosen_trial
+    if shown is None or shown.trial not in record.predictions:
         return None
-    inputs = inputs_of(record.manifest, leader.recipe)
+    inputs = inputs_of(record.manifest, shown.recipe)
     expected = record.manifest["data"].get(f"{inputs.dataset} at {inputs.image_size} px")
     images = _test_images(inputs.dataset, inputs.image_size, fingerprint=expected)
-    return mistakes(leader.trial, record.predictions, classes=inputs.classes, images=images)
+    return mistakes(shown.trial, record.predictions, classes=inputs.classes, images=images)
 
 
 def _test_images(dataset: str, image_size: int, *, fingerprint: str | None) -> NDArray[np.uint8] | None:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from rich.table import Table
 
+from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.report.text import as_markdown, as_table, as_text, fitting
 from raytrain.runs.results import TrialResult, run_of, varied_fields
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 LEFT = {"run", "trial", "architecture", "status"}
 """Columns of text. Others are numbers, which stand to the right, unless words are in them; see `left_of`."""
 DASH = "–"
+CHOSEN = ", chosen"
+"""Follows the status of the configuration that validation chooses."""
 SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % interval")
 """Columns that go, in this order, where there is no room for all."""
 
@@ -50,14 +53,14 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         "architecture": [result.recipe["arch"] for result in first],
         **{name: [cell(result.recipe[name]) for result in first] for name in varied},
         **({"seeds": [str(standing.seeds) for standing in standings]} if several_seeds else {}),
-        "parameters": [f"{result.parameters / 1e6:.2f} M" for result in first],
+        "parameters": [f"{result.parameters / 1e6:.2f} M" if result.parameters else DASH for result in first],
         "epochs": [f"{_epochs(one.results)}/{one.results[0].recipe['epochs']}" for one in standings],
         "train accuracy %": [per_cent(_mean(standing, "train_accuracy")) for standing in standings],
         "val accuracy %": [per_cent(standing.val_accuracy) for standing in standings],
         "test accuracy %": [per_cent(standing.test_accuracy) for standing in standings],
         "95 % interval": [interval(standing) for standing in standings],
         "seconds": [f"{_mean(standing, 'seconds'):.1f}" for standing in standings],
-        "status": [outcome(standing.results) for standing in standings],
+        "status": [outcome(one.results) + (CHOSEN if one is ranking.chosen else "") for one in standings],
     }
     beside = [_baseline_cells(row) for row in ranking.beside]
     return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}
@@ -81,7 +84,7 @@ def _mean(standing: "Standing", name: str) -> float | None:
 
 def trial_name(standing: "Standing") -> str:
     """Return the digest of a configuration's trial, and of the others only that they are there."""
-    digest = standing.results[0].trial.rpartition("-")[2]
+    digest = standing.results[0].digest
     return digest if standing.seeds == 1 else f"{digest} +{standing.seeds - 1}"
 
 
@@ -92,37 +95,37 @@ def interval(standing: "Standing") -> str:
     return f"{100 * standing.interval.low:.2f} to {100 * standing.interval.high:.2f}"
 
 
-def terminal_table(ranking: "Ranking", *, width: int, chosen: Sequence[str] = ()) -> Table:
+def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = ()) -> Table:
     """Return the ranked table for a terminal of `width` characters; on a narrow one with fewer columns.
 
     Args:
         ranking: What is shown.
         width: Characters per line.
-        chosen: Columns to show, all of them, whatever the width.
+        columns: Headings of the columns to show, all of them, whatever the width; none for the usual ones.
 
     Raises:
         ExperimentError: There is no such column.
     """
-    columns = _shortened(_chosen(ranking, chosen))
-    if not chosen:
-        columns = fitting(columns, width=width, dispensable=[_short(name) for name in SPARE], gap=3)
-    return as_table(columns, left=left_of(columns))
+    cells = _shortened(_selected(ranking, columns))
+    if not columns:
+        cells = fitting(cells, width=width, dispensable=[_short(name) for name in SPARE], gap=3)
+    return as_table(cells, left=left_of(cells))
 
 
-def plain(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
+def plain(ranking: "Ranking", *, columns: Sequence[str] = ()) -> str:
     """Return the ranked table as text, as wide as it needs."""
-    columns = _shortened(_chosen(ranking, chosen))
-    return as_text(columns, left=left_of(columns))
+    cells = _shortened(_selected(ranking, columns))
+    return as_text(cells, left=left_of(cells))
 
 
-def markdown(ranking: "Ranking", *, chosen: Sequence[str] = ()) -> str:
-    """Return the ranked table in Markdown, with the `chosen` columns only, if any.
+def markdown(ranking: "Ranking", *, columns: Sequence[str] = ()) -> str:
+    """Return the ranked table in Markdown, with these columns only, if any are named.
 
     Raises:
         ExperimentError: There is no such column.
     """
-    columns = _chosen(ranking, chosen)
-    return as_markdown(columns, left=left_of(columns))
+    cells = _selected(ranking, columns)
+    return as_markdown(cells, left=left_of(cells))
 
 
 def left_of(columns: Mapping[str, Sequence[str]]) -> set[str]:
@@ -135,9 +138,9 @@ def left_of(columns: Mapping[str, Sequence[str]]) -> set[str]:
     return LEFT | {name for name, cells in columns.items() if worded(cells)}
 
 
-def _chosen(ranking: "Ranking", chosen: Sequence[str]) -> dict[str, list[str]]:
-    columns = cells_by_heading(ranking)
-    return {name: columns[name] for name in (_column(columns, one) for one in chosen)} if chosen else columns
+def _selected(ranking: "Ranking", columns: Sequence[str]) -> dict[str, list[str]]:
+    cells = cells_by_heading(ranking)
+    return {name: cells[name] for name in (_column(cells, one) for one in columns)} if columns else cells
 
 
 def _shortened(columns: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -192,42 +195,44 @@ def per_cent(accuracy: float | None) -> str:
     return DASH if accuracy is None else f"{100 * accuracy:.2f}"
 
 
-def how_to_read(ranking: "Ranking") -> str:
-    """Return what `reading` does as one text."""
-    return " ".join(reading(ranking))
-
-
-def reading(ranking: "Ranking") -> list[str]:
-    """Return in sentences what the accuracies are, what the rows are ranked by, and how sure that is."""
-    with_split = {one.val_accuracy is not None for one in ranking.standings if one.test_accuracy is not None}
-    validated = any(one.val_accuracy is not None for one in ranking.standings)
-    what = (
-        "Accuracies are those of each trial's best epoch on the validation split, measured without augmentation. The "
-        "test set was read once, at the end; configurations are ranked by it, and those that it cannot tell apart "
-        "share a rank."
-        if validated
-        else "There is no validation split: accuracies are those of the last epoch, and configurations are ranked by "
-        "test accuracy. Choosing by this number flatters it."
-    )
-    if len(with_split) > 1:
-        what += " Rows without a validation accuracy trained on those images, too, and are of the last epoch."
-    return [what, *ranking.sentences, *_choice(ranking)]
-
-
-def _choice(ranking: "Ranking") -> Iterator[str]:
-    chosen = ranking.chosen
-    if chosen and sum(standing.test_accuracy is not None for standing in ranking.standings) > 1:
-        which, accuracy = chosen.results[0].trial, per_cent(chosen.test_accuracy)
-        seeds = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
-        yield (
-            f"Validation accuracy chooses {which}: {accuracy} % on the test set{seeds}, a figure that the choice does "
-            "not flatter."
-        )
-
-
 def readme(name: str, ranking: "Ranking", *, command: str) -> str:
     """Return the README.md of a run folder."""
-    return f"# {name}\n\n{markdown(ranking)}\n{how_to_read(ranking)}\n\nCommand: `{command}`\n"
+    reading = " ".join(explain(ranking))
+    return f"# {name}\n\n{markdown(ranking)}\n{reading}\n\nCommand: `{command}`\n"
+
+
+def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
+    """Return the ranked table as values, a row for each configuration; columns are named as the fields are.
+
+    Accuracies are fractions in [0, 1]; what differs between the seeds of a configuration is their mean.
+    """
+    standings = ranking.standings
+    varied = varied_fields(standing.results[0].recipe for standing in standings)
+    rows: list[dict[str, Any]] = []
+    for standing in standings:
+        first = standing.results[0]
+        low, high = (standing.interval.low, standing.interval.high) if standing.interval else (None, None)
+        rows.append(
+            {
+                "rank": standing.rank,
+                "chosen": standing is ranking.chosen,
+                "trial": trial_name(standing),
+                "arch": first.recipe["arch"],
+                **{name: first.recipe[name] for name in varied if name != "seed"},
+                "seeds": standing.seeds,
+                "parameters": first.parameters,
+                "epochs": max(result.epochs for result in standing.results),
+                "epochs_planned": first.recipe["epochs"],
+                "train_accuracy": _mean(standing, "train_accuracy"),
+                "val_accuracy": standing.val_accuracy,
+                "test_accuracy": standing.test_accuracy,
+                "test_accuracy_low": low,
+                "test_accuracy_high": high,
+                "seconds": _mean(standing, "seconds"),
+                "status": first.status,
+            }
+        )
+    return rows
 
 
 def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
@@ -235,6 +240,7 @@ def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
     rows = [
         {
             "rank": standing.rank,
+            "chosen": standing is ranking.chosen,
             **result.flat(),
             "seeds": standing.seeds,
             "mean_test_accuracy": standing.test_accuracy,
@@ -252,6 +258,7 @@ def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
 def _baseline_values(row: "BaselineRow") -> dict[str, Any]:
     return {
         "rank": DASH,
+        "chosen": False,
         "trial": row.name,
         "status": "baseline",
         "arch": row.arch,

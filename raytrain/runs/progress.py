@@ -1,16 +1,14 @@
-"""Where each trial of a run is now: what the run folder keeps in memory and the live table shows."""
+"""Where each trial of a run is now: what `RunState` holds and the live table shows."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from raytrain.experiment.experiment import Trial
-from raytrain.runs.results import Status, TrialResult
-
-Stage = Literal["search", "rescue", "confirm"]
-"""What a trial is run for: the experiment itself; the regret of early stopping; the best again with fresh seeds."""
+from raytrain.runs.events import Stage, Status
+from raytrain.runs.results import TrialResult
 
 TRIAL_TIMEOUT_S = 1800.0
-"""How long a trial may show no progress, not even a step, before its process is taken to hang."""
+"""Seconds for which a trial may show no progress, not even a step, before its process is taken to hang."""
 
 
 @dataclass
@@ -18,17 +16,17 @@ class TrialProgress:
     """Where a trial is now.
 
     Attributes:
-        trial: Which.
-        parameters: Trainable parameters, known from the start of the run on.
-        status: waiting or running, else how it ended.
+        trial: The trial.
+        parameters: Trainable parameters; 0 until they are counted.
+        status: waiting or running, or how the trial ended.
         epoch: Epochs done.
-        within_epoch: How far the current epoch is, in [0, 1].
+        within_epoch: Share of the current epoch that is done, in [0, 1].
         latest: The newest row of its metrics.
         best: The row with the highest validation accuracy.
         seconds: Wall-clock time of its epochs.
         attempts: How often it was started.
-        result: Once it has ended.
-        stage: What it is run for.
+        result: Its result, once it has ended.
+        stage: Why it is run.
     """
 
     trial: Trial
@@ -43,17 +41,49 @@ class TrialProgress:
     result: TrialResult | None = None
     stage: Stage = "search"
 
-    def show(self, within_epoch: float) -> None:
-        """Say how far the current epoch is, in [0, 1]."""
-        self.within_epoch = within_epoch
-
-    def take(self, row: dict[str, Any]) -> None:
-        """Count a row of metrics in."""
+    def add_epoch(self, row: dict[str, Any]) -> None:
+        """Count a row of metrics.jsonl, that of the next epoch."""
         self.epoch, self.within_epoch, self.latest = row["epoch"], 0.0, row
         self.seconds += row["seconds"]
-        # ties are settled as the trial settles them: by the lower loss, then the earlier epoch
+        # ties are decided as the trial decides them: by the lower loss, then the earlier epoch
         if row["val_accuracy"] is not None and (
             not self.best
             or (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
         ):
             self.best = row
+
+    def replace_epochs(self, rows: list[dict[str, Any]]) -> None:
+        """Count these rows in place of all that were counted."""
+        self.epoch, self.latest, self.best, self.seconds = 0, {}, {}, 0.0
+        for row in rows:
+            self.add_epoch(row)
+
+    def result_so_far(self, status: Status, **measured: Any) -> TrialResult:
+        """Return the result of the trial as it stands.
+
+        Args:
+            status: How it has ended.
+            measured: Fields of the result that were measured at its end; the best epoch stands for the others.
+        """
+        best = {name: self.best[name] for name in ("val_loss", "val_accuracy") if self.best}
+        if self.best:
+            best["best_epoch"] = self.best["epoch"]
+        return TrialResult(
+            trial=self.trial.id,
+            status=status,
+            recipe=self.trial.recipe.model_dump(mode="json"),
+            parameters=self.parameters,
+            epochs=self.epoch,
+            seconds=self.seconds,
+            attempts=self.attempts,
+            phase="confirm" if self.stage == "confirm" else "search",
+            **(best | measured),
+        )
+
+    def end(self, result: TrialResult) -> None:
+        """Say how the trial ended."""
+        self.result, self.status = result, result.status
+        self.parameters = result.parameters
+        self.epoch, self.seconds = result.epochs, result.seconds
+        if not self.latest:  # read from its result alone, without its epochs
+            self.latest = {"train_accuracy": result.train_accuracy, "val_accuracy": result.val_accuracy}

@@ -1,4 +1,4 @@
-"""Trial results, their ranking, and a run folder read back; see `run_folder` for what writes it."""
+"""The results of trials: what is known of each, and in which order they stand."""
 
 import json
 from collections.abc import Iterable
@@ -6,16 +6,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from raytrain.errors import RunFolderError
+from raytrain.runs.events import STATUSES, Status
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
-from raytrain.training.predictions import FILE, Predictions
-
-Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
 
 Phase = Literal["search", "confirm"]
-
-STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed", "unfinished")
-"""How a trial can have ended, best first: this is also the order in which they rank."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,11 @@ class TrialResult:
     attempts: int = 1
     error: str | None = None
     phase: Phase = "search"
+
+    @property
+    def digest(self) -> str:
+        """The last part of the trial's id: the digest of its recipe, eight hex digits."""
+        return self.trial.rpartition("-")[2]
 
     def flat(self) -> dict[str, Any]:
         """Return one row for a table: the recipe's fields beside the rest, a list as its names joined by "+"."""
@@ -115,59 +115,16 @@ def varied_fields(recipes: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def read_results(folder: Folder) -> list[TrialResult]:
-    """Return the results in a run folder, in the order the trials ended.
+    """Return every line of trials.jsonl in a run folder, in order; a trial that was run again has several.
 
     Raises:
         RunFolderError: It was written by an incompatible version.
     """
     known = {field.name for field in fields(TrialResult)}
-    results: dict[str, TrialResult] = {}
+    results: list[TrialResult] = []
     for line in read_lines(folder, "trials.jsonl"):
         if not line.keys() <= known:
             unknown = ", ".join(sorted(line.keys() - known))
             raise RunFolderError(f"{folder}/trials.jsonl has fields of another raytrain version: {unknown}")
-        results.pop(line["trial"], None)
-        results[line["trial"]] = TrialResult(**line)
-    return list(results.values())
-
-
-def read_predictions(folder: Folder, trial: str) -> Predictions | None:
-    """Return what a trial's network says about each test image; None for a trial that did not finish."""
-    there = folder / "trials" / trial
-    return Predictions.from_bytes(there.read(FILE)) if there.exists(FILE) else None
-
-
-def read_all_predictions(folder: Folder, results: Iterable[TrialResult]) -> dict[str, Predictions]:
-    """Return the predictions of the finished trials, by trial, as far as they are there."""
-    read = {result.trial: read_predictions(folder, result.trial) for result in results if result.status == "finished"}
-    return {trial: found for trial, found in read.items() if found is not None}
-
-
-def open_run(run: str, *, out: str) -> Folder:
-    """Return the run folder that `run` means: a path, a URI, or a name under `out`.
-
-    Raises:
-        RunFolderError: There is none.
-    """
-    under_out = Folder.at(out) / run
-    if "://" not in run and under_out.exists("experiment.yaml"):
-        return under_out
-    folder = Folder.at(run)
-    if folder.exists("experiment.yaml"):
-        return folder
-    known = list_runs(out)
-    hint = f"there are {', '.join(known)}" if known else "there is no run yet"
-    raise RunFolderError(f"no run {run!r} under {out}, and no run folder of that path; {hint}")
-
-
-def list_runs(out: str) -> list[str]:
-    """Return the names of the runs under a folder or URI.
-
-    Raises:
-        RunFolderError: It cannot be listed.
-    """
-    folder = Folder.at(out)
-    try:
-        return [name for name in folder.names() if (folder / name).exists("experiment.yaml")]
-    except OSError as error:
-        raise RunFolderError(f"{folder} cannot be listed ({error}); give the folder that holds runs") from error
+        results.append(TrialResult(**line))
+    return results

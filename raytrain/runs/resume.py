@@ -31,6 +31,16 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
         )
 
 
+def refuse_renamed(folder: Folder, experiment: Experiment) -> None:
+    """Refuse to go on with a run folder that has another name than its experiment: it would go on in the old place.
+
+    Raises:
+        RunFolderError: It has.
+    """
+    if experiment.name != folder.name:
+        raise RunFolderError(f"{folder} is the run {experiment.name!r}, renamed; name it {experiment.name} to go on")
+
+
 def epochs_before(folder: Folder) -> int | None:
     """Return the epochs of the recipe that was run in a run folder before, or None where none was."""
     return _experiment_in(folder)["recipe"]["epochs"] if folder.exists("experiment.yaml") else None

@@ -1,6 +1,10 @@
-"""Why a trial failed, in one line, with what to do about it where we know."""
+"""How a trial ended without a result, and why, in one line, with what to do about it where we know."""
 
 import re
+import traceback
+from typing import Literal, TypedDict
+
+from raytrain.errors import DivergenceError
 
 OUT_OF_MEMORY = "out of memory"
 """What the one line begins with when memory was short."""
@@ -8,6 +12,26 @@ ADVICE = "try a smaller batch_size or width, fewer trials at one time (--max-con
 _SAID_IN_PROCESS = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_alloc|Unable to allocate")
 _SAID_BY_RAY = re.compile(r"low on memory|memory usage threshold|OutOfMemory")
 _KILLED = re.compile(r"SIGKILL|connection error code|exit code -?9\b|unexpected(?:ly)? ", re.IGNORECASE)
+
+
+class Outcome(TypedDict):
+    """The end of a trial that did not finish: plain values, so that it travels between processes."""
+
+    status: Literal["diverged", "failed"]
+    error: str
+    """Why, in one line."""
+    details: str
+    """A traceback, or ""."""
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """Return the end that an error means for the trial in which it was raised.
+
+    Call it while the error is handled: `details` is the traceback of then.
+    """
+    if isinstance(error, DivergenceError):
+        return {"status": "diverged", "error": f"the loss was not finite in epoch {error.epoch}", "details": ""}
+    return {"status": "failed", "error": described(error), "details": traceback.format_exc()}
 
 
 def described(error: BaseException) -> str:

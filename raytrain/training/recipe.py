@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -26,6 +26,25 @@ def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
 def as_tuple(value: object) -> object:
     """Return a list as a tuple, and anything else as it is: YAML has lists, frozen models have tuples."""
     return tuple(value) if isinstance(value, list) else value
+
+
+class DataKey(NamedTuple):
+    """What the splits of a recipe depend on: recipes with equal keys train on the same images.
+
+    Attributes:
+        dataset: Name, path or URI of the data set.
+        image_size: Height and width of the images in pixels.
+        val_size: Validation images held out: a count, or below 1 a share of the training images.
+    """
+
+    dataset: str
+    image_size: int
+    val_size: float
+
+    @property
+    def label(self) -> str:
+        """The data set and the size of its images in words: "digits at 32 px"."""
+        return f"{self.dataset} at {self.image_size} px"
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -164,9 +183,9 @@ class Recipe(BaseModel):
         return Recipe.model_validate({**self.model_dump(), **changes})
 
     @property
-    def data_key(self) -> tuple[str, int, float]:
+    def data_key(self) -> DataKey:
         """What the splits depend on: data set, image size and validation size."""
-        return (self.dataset, self.image_size, self.val_size)
+        return DataKey(self.dataset, self.image_size, self.val_size)
 
     @property
     def digest(self) -> str:

@@ -3,8 +3,9 @@
 Both only read the run's progress.
 """
 
+import io
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +18,10 @@ from rich.text import Text
 from raytrain.background import repeating
 from raytrain.report.table import cell, per_cent, status
 from raytrain.report.text import clock, fitting
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.events import Event
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import ranked, varied_fields
+from raytrain.runs.state import RunState
 
 STYLES = {
     "running": "cyan",
@@ -29,46 +31,86 @@ STYLES = {
     "failed": "bold red",
 }
 BAR_WIDTH = 16
+"""Characters of a progress bar."""
+NOTEBOOK_WIDTH, NOTEBOOK_ROWS = 120, 20
+"""Characters per line, and most trials, of the table in a notebook."""
 
 
 @contextmanager
-def shown(run: RunFolder, console: Console) -> Generator[None]:
-    """Show `run` on `console` for as long as the context lasts; in plain lines if it is no terminal."""
-    if not console.is_terminal:
-        with lines_shown(run, console):
+def shown(state: RunState, console: Console) -> Generator[None]:
+    """Show a run for as long as the context lasts: a live table on a terminal or in a notebook, else plain lines.
+
+    Args:
+        state: Of the run; it is read from another thread.
+        console: Where it is shown.
+    """
+    if console.is_jupyter:
+        with _shown_in_notebook(state):
             yield
         return
-    started = time.monotonic()
-    varied = varied_fields(progress.trial.recipe.model_dump() for progress in run.progress.values())
-
-    def table() -> RenderableType:
-        seconds = time.monotonic() - started
-        return live_table(run, varied=varied, rows=console.height - 6, width=console.width, seconds=seconds)
-
-    with Live(get_renderable=table, console=console, refresh_per_second=4, transient=True):
+    if not console.is_terminal:
+        with lines_shown(state, console):
+            yield
+        return
+    table = _table_of(state)
+    with Live(
+        get_renderable=lambda: table(console.width, console.height - 6),
+        console=console,
+        refresh_per_second=4,
+        transient=True,
+    ):
         yield
 
 
-def live_table(run: RunFolder, *, varied: list[str], rows: int, width: int, seconds: float) -> RenderableType:
+@contextmanager
+def _shown_in_notebook(state: RunState) -> Generator[None]:
+    """Show the live table in the output of a notebook's cell, drawn again once a second."""
+    from IPython.display import HTML, display
+
+    table = _table_of(state)
+
+    def drawn() -> HTML:
+        canvas = Console(record=True, file=io.StringIO(), width=NOTEBOOK_WIDTH, force_jupyter=False)
+        canvas.print(table(NOTEBOOK_WIDTH, NOTEBOOK_ROWS))
+        return HTML(canvas.export_html(inline_styles=True, code_format="<pre style='line-height:1.3'>{code}</pre>"))
+
+    place: Any = display(drawn(), display_id=True)
+    try:
+        with repeating(lambda: place.update(drawn()), every=1.0):
+            yield
+    finally:
+        place.update(drawn())
+
+
+def _table_of(state: RunState) -> Callable[[int, int], RenderableType]:
+    """Return a function that draws the table of a run as it is now, by width in characters and number of rows."""
+    started = time.monotonic()
+    varied = varied_fields(progress.trial.recipe.model_dump() for progress in state.progress.values())
+    return lambda width, rows: live_table(
+        state, varied=varied, rows=rows, width=width, seconds=time.monotonic() - started
+    )
+
+
+def live_table(state: RunState, *, varied: list[str], rows: int, width: int, seconds: float) -> RenderableType:
     """Return what the terminal shows now: running trials first, then ended ones by rank, then waiting ones.
 
     Args:
-        run: What is shown.
+        state: Of the run.
         varied: Recipe fields that get a column.
         rows: Most trials to list; the rest is counted.
         width: Characters per line; columns that matter less are left out until the others fit.
         seconds: Since the start.
     """
-    everything = list(run.progress.values())
+    everything = list(state.progress.values())
     running = [progress for progress in everything if progress.status == "running"]
     results = ranked(progress.result for progress in everything if progress.result)
-    ended = [run.progress[result.trial] for result in results]
+    ended = [state.progress[result.trial] for result in results]
     waiting = [progress for progress in everything if progress.status == "waiting"]
     listed = [*running, *ended, *waiting]
     more = len(listed) - max(rows, 1)
     counts = {name: sum(progress.status == name for progress in everything) for name in ("running", "waiting", *STYLES)}
     summary = " · ".join(f"{count} {name}" for name, count in counts.items() if count)
-    header = Text(f"{run.experiment.name}  {summary}  {clock(seconds)}", style="bold")
+    header = Text(f"{state.experiment.name}  {summary}  {clock(seconds)}", style="bold")
     table = _table(listed[: max(rows, 1)], varied, width)
     return Group(header, table, Text(f"… and {more} more", style="dim") if more > 0 else Text(""))
 
@@ -130,15 +172,15 @@ def _bar(progress: TrialProgress) -> ProgressBar:
 
 
 EPOCH_LINE_EVERY_S = 5.0
-"""Least time between lines about the same trial when it has done further epochs ..."""
+"""Least seconds between two lines about the same trial, when it has done further epochs."""
 WITHIN_EPOCH_LINE_EVERY_S = 30.0
-"""... and when it is only further within an epoch."""
+"""Least seconds between two lines about the same trial, when it is only further within an epoch."""
 
 
 @contextmanager
-def lines_shown(run: RunFolder, console: Console) -> Generator[None]:
-    """Write lines about `run` for as long as the context lasts."""
-    lines = _Lines(run)
+def lines_shown(state: RunState, console: Console) -> Generator[None]:
+    """Write lines about a run for as long as the context lasts."""
+    lines = _Lines(state)
 
     def write() -> None:
         for line in lines.new():
@@ -154,42 +196,56 @@ def lines_shown(run: RunFolder, console: Console) -> Generator[None]:
 class _Lines:
     """Which lines have been written."""
 
-    def __init__(self, run: RunFolder) -> None:
-        self._run = run
-        self._events = 0
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._events = len(state.events)
         self._written: dict[str, tuple[float, float]] = {}  # trial -> when, and how many epochs were done
 
     def new(self) -> Iterator[str]:
         """Yield a line for each event since the last call, and for each trial that has gone on."""
-        events = self._run.events[self._events :]
+        events = self._state.events[self._events :]
         self._events += len(events)
         for event in events:
-            if event["event"] != "rung" and "trial" in event:
-                yield self._line(event["trial"], _what(event))
+            if line := self._of_event(event):
+                yield line
         now = time.monotonic()
-        for trial_id, progress in self._run.progress.items():
-            if progress.status != "running":
-                continue
-            done = progress.epoch + round(progress.within_epoch, 2)
-            when, before = self._written.get(trial_id, (now, float(progress.epoch)))
-            self._written.setdefault(trial_id, (when, before))
-            patience = EPOCH_LINE_EVERY_S if int(done) > int(before) else WITHIN_EPOCH_LINE_EVERY_S
-            if done > before and now - when >= patience:
-                self._written[trial_id] = (now, done)
-                yield self._line(trial_id, f"epoch {done:g}/{progress.trial.recipe.epochs}")
+        for trial_id, progress in self._state.progress.items():
+            if progress.status == "running" and (line := self._of_progress(trial_id, progress, now)):
+                yield line
 
-    def _line(self, trial_id: str, what: str) -> str:
-        progress = self._run.progress[trial_id]
-        accuracies = ""
-        if progress.latest:
-            seen = {name: progress.latest.get(f"{name}_accuracy") for name in ("train", "val", "test")}
-            accuracies = "  " + "  ".join(f"{name} {per_cent(v)} %" for name, v in seen.items() if v is not None)
-        if what not in {"started"} and progress.result and what == progress.result.status:
-            what = status(progress.result)
-        return f"{time.strftime('%H:%M:%S')}  {trial_id}  {what}{accuracies}"
+    def _of_event(self, event: Event) -> str | None:
+        if event["event"] in {"rung", "begun", "added", "withdrawn"} or "trial" not in event:
+            return None
+        result = self._state.progress[event["trial"]].result
+        if result and event["event"] == result.status:
+            seen = {name: getattr(result, f"{name}_accuracy") for name in ("train", "val", "test")}
+            return _line(event["trial"], status(result) + _figures(seen))
+        return _line(event["trial"], _what(event))
+
+    def _of_progress(self, trial_id: str, progress: TrialProgress, now: float) -> str | None:
+        row = progress.latest
+        epoch, epochs = int(row.get("epoch", 0)), progress.trial.recipe.epochs
+        done = epoch + round(progress.within_epoch, 2)
+        when, before = self._written.setdefault(trial_id, (now, float(epoch)))
+        if epoch > int(before) and now - when >= EPOCH_LINE_EVERY_S:
+            self._written[trial_id] = (now, float(epoch))
+            seen = {name: row.get(f"{name}_accuracy") for name in ("train", "val", "test")}
+            return _line(trial_id, f"epoch {epoch}/{epochs}{_figures(seen)}")
+        if done > before and now - when >= WITHIN_EPOCH_LINE_EVERY_S:
+            self._written[trial_id] = (now, done)
+            return _line(trial_id, f"{progress.within_epoch:.0%} of epoch {epoch + 1}/{epochs}")
+        return None
 
 
-def _what(event: dict[str, Any]) -> str:
+def _line(trial_id: str, what: str) -> str:
+    return f"{time.strftime('%H:%M:%S')}  {trial_id}  {what}"
+
+
+def _figures(accuracies: Mapping[str, float | None]) -> str:
+    return "".join(f"  {name} {per_cent(value)} %" for name, value in accuracies.items() if value is not None)
+
+
+def _what(event: Event) -> str:
     if event["event"] == "elsewhere":
         return f"on {', '.join(event['hosts'])}"
     if event["event"] == "resized":

@@ -1,0 +1,132 @@
+"""A ranking in plain sentences: what was chosen, what the rows are ranked by, and how sure the order is."""
+
+from collections.abc import Iterator, Sequence
+
+from raytrain.analysis.ranking import GAP, ImageResolution, Ranking, SeedResolution, Standing
+from raytrain.analysis.statistics import MOST_SEEDS, POWER
+
+
+def footer(ranking: Ranking) -> list[str]:
+    """Return what stands below a ranked table, at most two sentences."""
+    if not (finished := _finished(ranking)):
+        return ["No trial has finished."]
+    lines = list(_choice(ranking))[:1]
+    shared = sum(standing.rank in {"1", "1="} for standing in finished)
+    if len(finished) == 1:
+        return lines
+    if shared > 1:
+        order = f"The first {shared} share rank 1: the test does not separate them."
+        return [*lines, f"Rows are ranked by test accuracy. {order}"]
+    return [*lines, "Rows are ranked by test accuracy. The first row is ahead of all others."]
+
+
+def explain(ranking: Ranking) -> list[str]:
+    """Return in sentences what the accuracies are, what the rows are ranked by, and how sure the order is."""
+    return list(_explanation(ranking))
+
+
+def _explanation(ranking: Ranking) -> Iterator[str]:
+    finished = _finished(ranking)
+    yield from _accuracies(ranking)
+    if not finished:
+        yield "No trial has finished."
+        yield from ranking.notes
+        return
+    if ranking.searched:
+        yield (
+            "Only the configurations that were trained again with fresh seeds have a rank. The search has "
+            f"{ranking.searched} more; the best of them look better than they are, because they were chosen."
+        )
+    yield from _intervals(finished)
+    if ranking.resolution:
+        yield _resolution(ranking.resolution)
+    if len(data := {str(standing.results[0].recipe["dataset"]) for standing in finished}) > 1:
+        yield f"The test images come from {len(data)} data sets: accuracies on different images cannot be compared."
+    shared = sum(standing.rank in {"1", "1="} for standing in finished)
+    if shared > 1:
+        yield f"The first {shared} rows share rank 1: the test does not separate them."
+    if ranking.survivors:
+        which = "configuration" if ranking.survivors == 1 else "configurations"
+        yield (
+            f"Of {ranking.survivors} ranked {which}, some seeds were stopped early and only the others count, so the "
+            "mean is too high. --no-asha trains all seeds to the end."
+        )
+    yield from ranking.notes
+    yield from _choice(ranking)
+
+
+def _finished(ranking: Ranking) -> list[Standing]:
+    return [standing for standing in ranking.standings if standing.test_accuracy is not None]
+
+
+def _accuracies(ranking: Ranking) -> Iterator[str]:
+    """Yield what the accuracies are."""
+    recipes = [standing.results[0].recipe for standing in ranking.standings]
+    with_split = {recipe["val_size"] > 0 for recipe in recipes}
+    if not with_split:
+        return
+    if True in with_split:
+        yield (
+            "Accuracies are those of each trial's best epoch on the validation split, measured without augmentation. "
+            "The test set is read once, at the end of a trial. Rows are ranked by test accuracy, and rows that the "
+            "test does not separate share a rank."
+        )
+    else:
+        yield (
+            "There is no validation split: accuracies are those of the last epoch, and rows are ranked by test "
+            "accuracy. The best of several looks better than it is, because the test set chose it."
+        )
+    if len(with_split) > 1:
+        yield "Rows without a validation accuracy trained on those images, too; their accuracies are of the last epoch."
+
+
+def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
+    """Yield how the intervals and the tests are made."""
+    seeds = {standing.seeds for standing in standings}
+    several = any(standing.seeds > 1 for standing in standings)
+    if all(standing.seeds > 1 for standing in standings):
+        counts = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+        yield f"Intervals: 95 %, Student's t over {counts} seeds. Tests: Welch's, corrected for all pairs by Holm."
+    elif any(standing.interval for standing in standings):
+        if len(standings) == 1:
+            yield (
+                "The interval is Wilson's, 95 %, for the test images alone. It is one seed: another seed may give an "
+                "accuracy outside it."
+            )
+            return
+        over_seeds = ", Student's t over the seeds where there are several" if several else ""
+        tests = "Welch's between two configurations of several seeds, else " if several else ""
+        one_seed = "Where there is one seed, another seed" if several else "There is one seed of each: another seed"
+        yield (
+            f"Intervals: 95 %, Wilson's for the test images{over_seeds}. Tests: {tests}McNemar's on the same images, "
+            f"corrected for all pairs by Holm. {one_seed} may give another order."
+        )
+
+
+def _resolution(resolution: SeedResolution | ImageResolution) -> str:
+    """Return which differences this run can show."""
+    if isinstance(resolution, SeedResolution):
+        needed = resolution.needed or f"more than {MOST_SEEDS:,}"
+        return (
+            f"Test accuracy varies by {100 * resolution.deviation:.2f} points (standard deviation over seeds). "
+            f"{resolution.seeds} seeds show a difference of {100 * resolution.gap:.2f} points with a probability of "
+            f"{POWER:.0%}; a difference of {100 * GAP:.1f} points needs {needed} seeds."
+        )
+    return (
+        f"{resolution.images:,} test images show a difference of {100 * resolution.gap:.2f} points between two trained "
+        f"networks with a probability of {POWER:.0%}. To learn what seeds change, run several: --seeds 0,1,2."
+    )
+
+
+def _choice(ranking: Ranking) -> Iterator[str]:
+    """Yield what validation chooses, and what it does not choose although it looks better."""
+    chosen = ranking.chosen
+    if chosen is None:
+        return
+    accuracy = f"{100 * (chosen.test_accuracy or 0.0):.2f} %"
+    mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
+    first = chosen.results[0]
+    yield f"Validation chooses {first.trial}: {accuracy} on the test set{mean}. The test set has no part in the choice."
+    if ranking.incomplete:
+        names = ", ".join(standing.results[0].trial for standing in ranking.incomplete)
+        yield f"Not chosen, because a seed of theirs failed or diverged: {names}."

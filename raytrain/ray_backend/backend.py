@@ -1,0 +1,128 @@
+"""Trials on Ray, once it is up and known to be able to run them."""
+
+import importlib
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from raytrain.data import Splits
+from raytrain.experiment.experiment import Resources
+from raytrain.ray_backend import session
+from raytrain.ray_backend.placement import Placement, place
+from raytrain.ray_backend.session import Session
+from raytrain.runs.journal import RunJournal
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import DataKey, Recipe
+
+if TYPE_CHECKING:
+    from raytrain.experiment.speed import Speed  # brings PyTorch, for which the start of Ray should not wait
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RayBackend:
+    """The Ray cluster that this process is connected to, as a `Backend`.
+
+    Attributes:
+        placement: What each trial gets, and how many run at a time.
+        session: The connection.
+        trial_timeout_s: Seconds for which a trial may show no progress before its process is ended.
+        longest_first: The trial that takes longest starts first.
+    """
+
+    placement: Placement
+    session: Session
+    trial_timeout_s: float
+    longest_first: bool = True
+
+    @property
+    def slots(self) -> int:
+        """Trials that run at a time."""
+        return self.placement.concurrent
+
+    @property
+    def cpus(self) -> int:
+        """CPU cores of a slot."""
+        return self.placement.cpus * self.placement.likely_workers
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a slot; may be a fraction."""
+        return self.placement.gpus * self.placement.likely_workers
+
+    @property
+    def description(self) -> str:
+        """All of that, in words."""
+        return str(self.placement)
+
+    def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
+        """Train the pending trials of a run, under ASHA where the experiment has it."""
+        from raytrain.ray_backend.tuner import run_trials
+
+        run_trials(journal, splits, placement=self.placement, trial_timeout_s=self.trial_timeout_s)
+
+    def measure(self, recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits]) -> "list[Speed]":
+        """Return how fast each recipe trains on the nodes."""
+        from raytrain.ray_backend.speed import measure
+
+        return measure(recipes, splits, placement=self.placement)
+
+    def why_lost(self) -> str | None:
+        """Return why Ray is gone, or None."""
+        return self.session.health.why_lost()
+
+    def abandon(self) -> None:
+        """End at once the Ray that was started here."""
+        self.session.abandon()
+
+
+@contextmanager
+def ray_backend(
+    resources: Resources,
+    *,
+    address: str | None,
+    folder: Folder,
+    trials: int,
+    meanwhile: Callable[[], object],
+    wake: Callable[[], object],
+    trial_timeout_s: float,
+) -> Generator[RayBackend]:
+    """Give a Ray that has passed the checks, for as long as the context lasts.
+
+    Args:
+        resources: What each trial needs.
+        address: Of a Ray cluster; None starts one on this machine.
+        folder: The run folder, which all nodes have to see.
+        trials: How many are to be run.
+        meanwhile: Called while Ray starts.
+        wake: Interrupts the main thread when Ray is lost.
+        trial_timeout_s: Seconds for which a trial may show no progress before its process is ended.
+
+    Raises:
+        ClusterError: Ray does not start or answer, or runs other versions.
+        PreflightError: No trial fits, or a node cannot do what is needed.
+    """
+
+    def prepare() -> None:
+        meanwhile()
+        importlib.import_module("raytrain.ray_backend.tuner")  # brings Ray Tune and Train, over a second of imports
+
+    if address is None and resources != Resources():
+        from raytrain.training.devices import this_machine
+
+        # refuses at once what Ray would refuse later; what asks for nothing fits everywhere
+        kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
+        place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials)
+    log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
+    dashboard = resources.most_workers > 1
+    with session.ray_session(address, dashboard=dashboard, meanwhile=prepare, wake=wake) as connection:
+        placement = place(resources, nodes=session.nodes(), trials=trials)
+        log.info("%s", placement)
+        if address or placement.gpus:
+            from raytrain.ray_backend.preflight import refuse_unfit_nodes
+
+            refuse_unfit_nodes(placement, folder, address=address)
+        yield RayBackend(placement, connection, trial_timeout_s)

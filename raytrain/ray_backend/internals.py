@@ -1,0 +1,174 @@
+"""Every private or internal symbol of Ray that raytrain uses, each with its reason.
+
+Ray has no public way to do these things. Each function says why it is needed, in which versions of Ray the symbol
+exists as it is used here, and which upstream issue asks for a public way, where there is one.
+`tests/ray_backend/test_internals.py` has a canary test for each, so that a new version of Ray fails there first.
+"""
+
+import json
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+HEAD_NODE = "node:__internal_head__"
+"""Resource that only the head node of a cluster has. Ray 2.57 to 2.60; Ray documents no public name for it."""
+_NAMESPACE = b"raytrain"
+
+
+# Values in the key-value store of Ray's head (`ray.experimental.internal_kv`, Ray 2.57 to 2.60). The driver shows how
+# far each worker is within its epoch. A named actor would do it publicly, but it costs a process of 300 MB; a write
+# here takes under a millisecond. No upstream issue is known.
+
+
+def put_value(key: str, value: Any) -> None:
+    """Store a JSON value under a key in the head's memory, over the one that was there.
+
+    Args:
+        key: Unique in the cluster.
+        value: Anything that JSON can hold.
+    """
+    from ray.experimental.internal_kv import _internal_kv_put  # pyright: ignore[reportPrivateUsage]
+
+    _internal_kv_put(key.encode(), json.dumps(value).encode(), overwrite=True, namespace=_NAMESPACE)
+
+
+def get_value(key: str) -> Any:
+    """Return the JSON value that was stored last under a key, or None."""
+    from ray.experimental.internal_kv import _internal_kv_get  # pyright: ignore[reportPrivateUsage]
+
+    value = _internal_kv_get(key.encode(), namespace=_NAMESPACE)
+    return json.loads(value) if value else None
+
+
+def head_answers(*, timeout_s: float) -> bool:
+    """Return whether the head of the cluster answers within a time.
+
+    Public calls such as `ray.nodes` have no time limit and wait for a minute for a head that is gone. The client of
+    the global worker takes one (`global_worker.gcs_client.internal_kv_exists`, Ray 2.57 to 2.60; no upstream issue).
+    """
+    from ray._private import worker
+
+    try:
+        client: Any = worker.global_worker
+        client.gcs_client.internal_kv_exists(b"", _NAMESPACE, timeout=timeout_s)
+    except Exception:  # noqa: BLE001 (Ray raises many kinds of errors; each means that it has not answered)
+        return False
+    return True
+
+
+def placement_groups() -> Iterator[tuple[str, bool]]:
+    """Yield the placement groups of this job that hold resources or wait for them.
+
+    When Tune stops a trial early, it kills the trial's process and with it Ray Train's controller, but the group that
+    the controller reserved for its workers belongs to the job and stays (ray-project/ray#54305, #65443). Ray records
+    whether the actor that made a group is dead; the public `placement_group_table` leaves that out. `GlobalState` and
+    `PlacementGroupTableData`, Ray 2.57 to 2.60.
+
+    Yields:
+        The id in hexadecimal, and whether an actor made it that is dead now.
+    """
+    import ray
+    from ray._private.state import state
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # pyright: ignore[reportAttributeAccessIssue]
+
+    job = ray.get_runtime_context().get_job_id()
+    driver = ray.ActorID.nil().binary()  # Tune's own groups are made by no actor, and so by none that lives
+    for content in state._connect_and_get_accessor().get_placement_group_table():  # pyright: ignore[reportPrivateUsage]
+        group: Any = PlacementGroupTableData.FromString(content)
+        if group.creator_job_id.hex() == job and group.state != PlacementGroupTableData.REMOVED:
+            orphaned = bool(group.creator_actor_dead) and group.creator_actor_id != driver
+            yield group.placement_group_id.hex(), orphaned
+
+
+def remove_group(group: str) -> None:
+    """Remove a placement group by its id in hexadecimal.
+
+    Ray has no public constructor of that id (`ray._raylet.PlacementGroupID`, Ray 2.57 to 2.60; no upstream issue).
+    """
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+
+
+def addable_nodes(*, most: int) -> list[dict[str, float]]:
+    """Return the resources of each node that the cluster's autoscaler may have, or [] where there is no autoscaler.
+
+    The public API tells of nodes that are up only, and an autoscaling cluster may start as a head without CPUs.
+    `GlobalState.get_cluster_config`, Ray 2.57 to 2.60; no upstream issue is known.
+
+    Args:
+        most: Nodes of a type whose number is not limited.
+    """
+    from ray._private.state import state
+
+    config: Any = state.get_cluster_config()  # None where there is no autoscaler
+    return [
+        dict(group.resources)
+        for group in (config.node_group_configs if config else ())
+        for _ in range(most if group.max_count < 0 else min(group.max_count, most))
+    ]
+
+
+@contextmanager
+def lost_workers_restart() -> Generator[None]:
+    """Have Tune restart a trial whose process Ray itself has ended, for as long as the context lasts.
+
+    Ray ends a worker when its node runs low on memory or goes away. It reports that by errors which Tune does not
+    know, so that Tune ends the whole sweep by a RuntimeError instead of the one trial
+    (`RayActorManager._actor_task_failed`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+
+    original: Any = RayActorManager._actor_task_failed  # pyright: ignore[reportPrivateUsage]
+
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        original(self, tracked_actor_task=tracked_actor_task, exception=as_actor_death(exception))
+
+    RayActorManager._actor_task_failed = failed  # pyright: ignore[reportPrivateUsage]
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original  # pyright: ignore[reportPrivateUsage]
+
+
+def as_actor_death(exception: Exception) -> Exception:
+    """Return an error of Ray's own about an actor as the death of that actor, and any other error as it is."""
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+
+    if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+        return RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+    return exception
+
+
+def reread_environment() -> None:
+    """Have Ray read its settings for the token and for the address it listens on from the environment again.
+
+    Ray reads them when it is imported. raytrain sets them before that; this is for a process, such as a notebook, that
+    imported Ray first (`ray._raylet.Config`, `AuthenticationTokenLoader`, `ray_constants.ENABLE_RAY_CLUSTER`, Ray 2.57
+    to 2.60; no upstream issue is known).
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+    everywhere = "0" if ray_constants.IS_WINDOWS_OR_OSX else "1"
+    ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, everywhere) == "1"
+
+
+def shut_down_at_once() -> None:
+    """Shut down the Ray that this process started or is connected to, without giving its processes time to end.
+
+    `ray.shutdown` sends each of them SIGTERM and waits a second for it; they block that signal here, so every run would
+    end seconds later (`Node.kill_all_processes`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    import ray
+    from ray._private import worker
+
+    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    if node:  # none where the cluster is another's
+        kill = node.kill_all_processes
+        node.kill_all_processes = lambda **options: kill(**options | {"allow_graceful": False})
+    ray.shutdown()

@@ -1,0 +1,143 @@
+"""What can happen in a run, a line of events.jsonl each; `RunState` is what follows from them."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Stage = Literal["search", "rescue", "confirm"]
+"""Why a trial is run: the experiment lists it, it was stopped early and runs on, or it confirms a choice."""
+
+Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
+
+STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed", "unfinished")
+"""How a trial can have ended, best first: this is also the order in which they rank."""
+
+
+class Begun(TypedDict):
+    """A command began to work on the run."""
+
+    event: Literal["begun"]
+    parameters: dict[str, int]
+    """Trainable parameters of each trial that is to be trained, by trial id."""
+
+
+class Added(TypedDict):
+    """A trial was chosen by the results of others."""
+
+    event: Literal["added"]
+    trial: str
+    stage: Stage
+    recipe: dict[str, Any]
+    parameters: int
+
+
+class Withdrawn(TypedDict):
+    """A trial that was added is not wanted any more, and has not ended."""
+
+    event: Literal["withdrawn"]
+    trial: str
+
+
+class Started(TypedDict):
+    """A trial's process started, for the first time or again."""
+
+    event: Literal["started"]
+    trial: str
+    attempt: int
+    """Starts of the trial so far, this one included."""
+    after_epoch: int
+    """Epochs on record."""
+    where: str
+    """Host and device, or "" where it is not known yet."""
+
+
+class Judged(TypedDict):
+    """ASHA judged a trial at a rung."""
+
+    event: Literal["rung"]
+    trial: str
+    epoch: int
+    rung: float
+    accuracy: float
+    cut: float | None
+    stop: bool
+
+
+class Rescued(TypedDict):
+    """A trial that was stopped early runs on to its end."""
+
+    event: Literal["rescued"]
+    trial: str
+    stopped_at: int
+
+
+class Ended(TypedDict):
+    """A trial ended; its result is a line of trials.jsonl."""
+
+    event: Literal["finished", "stopped", "diverged", "failed", "unfinished"]
+    trial: str
+    epoch: int
+    device: NotRequired[str]
+    precision: NotRequired[str]
+
+
+class Moved(TypedDict):
+    """A trial goes on on other hosts."""
+
+    event: Literal["elsewhere"]
+    trial: str
+    hosts: list[str]
+
+
+class Resized(TypedDict):
+    """A trial goes on with another number of workers."""
+
+    event: Literal["resized"]
+    trial: str
+    workers: int
+
+
+class WorkerLost(TypedDict):
+    """A trial's process died, and the trial is started again."""
+
+    event: Literal["worker lost"]
+    trial: str
+    why: str
+
+
+class Hung(TypedDict):
+    """A trial's process made no progress for too long, and was ended."""
+
+    event: Literal["hung"]
+    trial: str
+    seconds: float
+
+
+class Interrupted(TypedDict):
+    """A signal or the time limit ended the command."""
+
+    event: Literal["interrupted"]
+    exit_code: int
+
+
+class RayLost(TypedDict):
+    """Ray went away while trials ran."""
+
+    event: Literal["ray lost"]
+    why: str
+
+
+Event = (
+    Begun
+    | Added
+    | Withdrawn
+    | Started
+    | Judged
+    | Rescued
+    | Ended
+    | Moved
+    | Resized
+    | WorkerLost
+    | Hung
+    | Interrupted
+    | RayLost
+)
+"""A line of events.jsonl, without its time."""

@@ -1,0 +1,249 @@
+"""The run folder as it is written, by one writer: the process that drives the run.
+
+A line is appended for everything that happens and tables are derived from the lines, so a kill at any moment loses
+nothing that was reported. What the lines amount to is in `state`, which other threads may read.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from raytrain.errors import RunFolderError
+from raytrain.experiment.asha import Decision
+from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.yaml_source import dump_yaml
+from raytrain.runs.events import Event, Stage, Status
+from raytrain.runs.folder import checkpoint_folder, read_state, trial_folder
+from raytrain.runs.resume import adopt_shorter, epochs_before, refuse_other_experiment
+from raytrain.runs.state import RunState
+from raytrain.runs.tensorboard import RunScalars
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import as_line, mend, read_lines
+from raytrain.training.metrics import FinalMetrics, Report
+from raytrain.training.outcome import Outcome
+from raytrain.training.predictions import FILE as PREDICTIONS
+
+LOGS = ("trials.jsonl", "events.jsonl")
+"""Files of the run folder that lines are appended to."""
+
+
+class RunJournal:
+    """A run folder that is open for writing.
+
+    Attributes:
+        folder: Where it is.
+        state: What has become of the run.
+    """
+
+    def __init__(self, folder: Folder, state: RunState, *, fresh: bool = False) -> None:
+        """Write about a run whose state is known; `open` reads the state first.
+
+        Args:
+            folder: Where.
+            state: What has become of the run so far.
+            fresh: Whether `begin` deletes what is in the folder.
+        """
+        self.folder = folder
+        self.state = state
+        self._fresh = fresh
+        self._open = False
+        self._unwritten: list[bytes] = []
+        self._scalars = RunScalars()
+
+    @classmethod
+    def open(
+        cls,
+        folder: Folder,
+        experiment: Experiment,
+        trials: list[Trial],
+        *,
+        fresh: bool = False,
+        failed_only: bool = False,
+    ) -> "RunJournal":
+        """Return the journal of a run, with what earlier commands left there; nothing is written before `begin`.
+
+        Args:
+            folder: Where.
+            experiment: What is run; must be what was run there before, if anything was.
+            trials: Its trials.
+            fresh: Leave what is there out of account, and delete it at `begin`.
+            failed_only: Only trials that failed are pending.
+
+        Raises:
+            RunFolderError: Another experiment was run there, or `fresh` would delete what is no run folder.
+        """
+        if fresh:
+            if folder.names() and not folder.exists("experiment.yaml"):
+                raise RunFolderError(f"{folder} is no run folder, so --fresh does not delete it; choose another --name")
+            return cls(folder, RunState(experiment, trials), fresh=True)
+        if not folder.exists("experiment.yaml"):
+            return cls(folder, RunState(experiment, trials))
+        refuse_other_experiment(folder, experiment)
+        state = read_state(folder, RunState(experiment, trials))
+        if failed_only:
+            state.only_failed()
+        return cls(folder, state)
+
+    def begin(self, parameters: Mapping[str, int]) -> None:
+        """Make the folder ready to be written to: the experiment in full, and no line that a kill has cut short.
+
+        Args:
+            parameters: Trainable parameters of each pending trial, by id.
+        """
+        if self._fresh:
+            self.folder.remove()
+        before = epochs_before(self.folder)
+        if before is not None and before < self.state.experiment.recipe.epochs:
+            adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
+        experiment = self.state.experiment.model_dump(mode="json")
+        self.folder.write("experiment.yaml", dump_yaml(experiment).encode())
+        self._open_logs()
+        for trial_id, progress in self.state.progress.items():
+            if progress.attempts and progress.result is None:
+                mend(self._trial_folder(trial_id), "metrics.jsonl")
+        self.note({"event": "begun", "parameters": dict(parameters)})
+
+    def end_unwritten(self, parameters: Mapping[str, int]) -> None:
+        """Write the end of the trials that ASHA has stopped, where a kill came between its decision and their end.
+
+        Args:
+            parameters: Trainable parameters of each, by id.
+        """
+        self._open_logs()
+        for trial in self.state.unwritten():
+            self.state.progress[trial.id].parameters = parameters[trial.id]
+            self._end(trial.id, "stopped")
+
+    def note(self, event: Event) -> None:
+        """Write an event with the time, and let it have its effect on the state.
+
+        What is noted before `begin` is written then: a run that is only planned, or refused, leaves no trace.
+        """
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        if self._open:
+            self.folder.append("events.jsonl", as_line(line))
+        else:
+            self._unwritten.append(as_line(line))
+        self.state.apply(line)  # pyright: ignore[reportArgumentType] (an Event and its time)
+
+    def add(self, trials: Mapping[Trial, int], *, stage: Stage) -> None:
+        """Add trials that were chosen by the results of others; those of the stage that are not among them go.
+
+        Args:
+            trials: Each with its number of trainable parameters.
+            stage: In which they are run.
+        """
+        wanted = {trial.id for trial in trials}
+        for trial_id, progress in self.state.progress.items():
+            if progress.stage == stage and trial_id not in wanted and progress.result is None:
+                self.note({"event": "withdrawn", "trial": trial_id})
+        for trial, parameters in trials.items():
+            if trial.id not in self.state.progress:
+                recipe = trial.recipe.model_dump(mode="json")
+                self.note(
+                    {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": parameters}
+                )
+
+    def checkpoints(self, trial_id: str) -> Folder:
+        """Return the checkpoint folder of a trial: the only place that workers write to."""
+        return checkpoint_folder(self.folder, trial_id)
+
+    def started(self, trial_id: str, *, where: str = "") -> None:
+        """Record that a trial was started, or started again."""
+        progress = self.state.progress[trial_id]
+        epoch = progress.epoch
+        if progress.stage == "rescue" and not self.state.is_rescued(trial_id):
+            self.note({"event": "rescued", "trial": trial_id, "stopped_at": epoch})
+        attempt = progress.attempts + 1
+        self.note({"event": "started", "trial": trial_id, "attempt": attempt, "after_epoch": epoch, "where": where})
+
+    def reported(self, trial_id: str, report: Report) -> None:
+        """Record an epoch, and the trial's end if it was the last."""
+        progress = self.state.progress[trial_id]
+        row = report.metrics.row()
+        if row["epoch"] > progress.epoch or self._differs(trial_id, row):
+            folder = self._trial_folder(trial_id)
+            folder.append("metrics.jsonl", as_line(row))
+            progress.add_epoch(row)
+            self._scalars.add(trial_id, row, folder=folder / "tb", first_epoch=row["epoch"])
+        if report.final:
+            self._finished(trial_id, report.final, test_tracked=report.metrics.test is not None)
+
+    def judged(self, trial_id: str, *, epoch: int, decision: Decision) -> None:
+        """Record a decision of ASHA, and the trial's end if it is stopped."""
+        self.note(
+            {
+                "event": "rung",
+                "trial": trial_id,
+                "epoch": epoch,
+                "rung": decision.rung,
+                "accuracy": decision.accuracy,
+                "cut": decision.cut,
+                "stop": decision.stop,
+            }
+        )
+        if decision.stop:
+            self._end(trial_id, "stopped")
+
+    def ended(self, trial_id: str, outcome: Outcome) -> None:
+        """Record that a trial diverged or failed for good."""
+        if outcome["details"]:
+            self._trial_folder(trial_id).write("error.txt", outcome["details"].encode())
+        self._end(trial_id, outcome["status"], error=outcome["error"])
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._scalars.close_all()
+
+    def _finished(self, trial_id: str, final: FinalMetrics, *, test_tracked: bool) -> None:
+        folder = self._trial_folder(trial_id)
+        test = {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
+        if not test_tracked:
+            first = self.state.progress[trial_id].epoch + 1
+            self._scalars.add(trial_id, {"epoch": final.epoch, **test}, folder=folder / "tb", first_epoch=first)
+        if final.predictions:
+            folder.write(PREDICTIONS, base64.b64decode(final.predictions))
+        train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy}
+        val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
+        measured = {"best_epoch": final.epoch, **train, **test, **val}
+        self._end(trial_id, "finished", ran_on={"device": final.device, "precision": final.precision}, **measured)
+
+    def _end(
+        self, trial_id: str, status: Status, *, ran_on: Mapping[str, str] | None = None, **measured: object
+    ) -> None:
+        progress = self.state.progress[trial_id]
+        result = progress.result_so_far(status, **measured)
+        self.folder.append("trials.jsonl", as_line(asdict(result)))
+        self.state.end(result)
+        line: dict[str, object] = {"event": status, "trial": trial_id, "epoch": progress.epoch, **(ran_on or {})}
+        self.note(line)  # pyright: ignore[reportArgumentType] (an Ended)
+        self._scalars.close(trial_id)
+
+    def _differs(self, trial_id: str, row: dict[str, object]) -> bool:
+        """Return False if `row` is on record; else forget its epoch and later ones.
+
+        Epochs come twice when a trial goes on from a checkpoint: as it remembers them, or trained again because its
+        last checkpoint is older than its last report.
+        """
+        folder = self._trial_folder(trial_id)
+        rows = list(read_lines(folder, "metrics.jsonl"))
+        if row in rows:
+            return False
+        rows = [earlier for earlier in rows if earlier["epoch"] < row["epoch"]]
+        folder.write("metrics.jsonl", b"".join(map(as_line, rows)))
+        self.state.progress[trial_id].replace_epochs(rows)
+        self._scalars.close(trial_id)
+        return True
+
+    def _trial_folder(self, trial_id: str) -> Folder:
+        return trial_folder(self.folder, trial_id)
+
+    def _open_logs(self) -> None:
+        if self._open:
+            return
+        for name in LOGS:
+            mend(self.folder, name)
+        if self._unwritten:
+            self.folder.append("events.jsonl", b"".join(self._unwritten))
+        self._open = True

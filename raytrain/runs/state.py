@@ -1,0 +1,150 @@
+"""What has become of a run: a fold of its events, without any input or output."""
+
+from collections.abc import Iterable
+
+from raytrain.experiment.asha import Rungs
+from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.runs.events import Event, Judged, Stage, Status
+from raytrain.runs.progress import TrialProgress
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
+
+SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
+"""How a trial ended that is not run again: the same recipe would end the same."""
+
+
+class RunState:
+    """Where a run is.
+
+    Other threads may read it while `apply` changes it.
+
+    Attributes:
+        experiment: What is run.
+        progress: Of every trial, by id, in the order in which the experiment lists them.
+        events: All events so far, in order.
+        stage: Which trials are run now; `execution.stages` goes from one to the next.
+    """
+
+    def __init__(self, experiment: Experiment, trials: Iterable[Trial] | None = None) -> None:
+        """Begin with trials of which nothing has happened.
+
+        Args:
+            experiment: What is run.
+            trials: Its trials, where they are known already.
+        """
+        listed = experiment.trials() if trials is None else trials
+        self.experiment = experiment
+        self.progress = {trial.id: TrialProgress(trial) for trial in listed}
+        self.events: list[Event] = []
+        self.stage: Stage = "search"
+        self._judged: list[Judged] = []
+        self._rescued: set[str] = set()
+        self._only: frozenset[str] | None = None
+
+    def apply(self, event: Event) -> None:
+        """Let an event have its effect. Events of trials that the experiment does not list any more have none."""
+        self.events.append(event)
+        if event["event"] == "begun":
+            for trial_id, count in event["parameters"].items():
+                if trial_id in self.progress:
+                    self.progress[trial_id].parameters = count
+            return
+        if event["event"] == "added":
+            trial = Trial(event["trial"], Recipe.model_validate(event["recipe"]))
+            self._add(trial, stage=event["stage"], parameters=event["parameters"])
+            return
+        if event["event"] == "withdrawn":
+            self.progress = {trial_id: one for trial_id, one in self.progress.items() if trial_id != event["trial"]}
+            return
+        if event["event"] == "rung":
+            self._judged.append(event)
+        progress = self.progress.get(event.get("trial", ""))
+        if progress is None:
+            return
+        if event["event"] == "started":
+            progress.status, progress.result = "running", None
+            progress.attempts += 1
+        elif event["event"] == "rescued":
+            self._rescued.add(event["trial"])
+            progress.stage, progress.status, progress.result = "rescue", "waiting", None
+        elif event["event"] == "rung" and event["stop"]:
+            progress.status = "stopped"
+
+    def end(self, result: TrialResult) -> None:
+        """Take a result as how its trial ended; of one that the experiment does not list any more, it has no effect."""
+        if result.trial not in self.progress and result.phase == "confirm":
+            trial = Trial(result.trial, Recipe.model_validate(result.recipe))
+            self._add(trial, stage="confirm", parameters=result.parameters)
+        if result.trial in self.progress:
+            self.progress[result.trial].end(result)
+
+    def suspend(self) -> None:
+        """Have the trials that were running wait: the command that ran them is gone."""
+        for progress in self.progress.values():
+            if progress.status == "running":
+                progress.status = "waiting"
+
+    def only_failed(self) -> None:
+        """Leave all trials but those that failed out of `pending`."""
+        self._only = frozenset(one.trial.id for one in self.progress.values() if one.status == "failed")
+
+    def run_on(self, trial_id: str) -> None:
+        """Have a trial that was stopped early wait to run to its end."""
+        progress = self.progress[trial_id]
+        progress.stage, progress.status, progress.result = "rescue", "waiting", None
+
+    def is_rescued(self, trial_id: str) -> bool:
+        """Return whether it is on record that a stopped trial runs on."""
+        return trial_id in self._rescued
+
+    def pending(self) -> list[Trial]:
+        """Return the trials of this stage that are not settled, in order."""
+        return [
+            progress.trial
+            for progress in self.progress.values()
+            if progress.status not in SETTLED
+            and progress.stage == self.stage
+            and (self._only is None or progress.trial.id in self._only)
+        ]
+
+    def unwritten(self) -> list[Trial]:
+        """Return the trials that ASHA has stopped and whose end a kill has kept from being written."""
+        return [one.trial for one in self.progress.values() if one.status == "stopped" and one.result is None]
+
+    def epochs_left(self, trial_id: str) -> int:
+        """Return how many epochs of a trial are not on record."""
+        progress = self.progress[trial_id]
+        return progress.trial.recipe.epochs - progress.epoch
+
+    def epochs_known(self, trial_id: str, rungs: Rungs | None) -> int:
+        """Return how many epochs of a trial need not be reported again.
+
+        They are those on record, up to one that ASHA has not judged because a kill came between.
+        """
+        epoch = self.progress[trial_id].epoch
+        due = rungs.due(trial_id, epoch=epoch) if rungs else None
+        return epoch if due is None else due - 1
+
+    def rungs(self) -> Rungs | None:
+        """Return ASHA's rungs with the decisions so far, or None where no trial is stopped early."""
+        asha = self.experiment.asha
+        if asha is None or self.stage != "search":
+            return None
+        epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
+        rungs = Rungs(asha.first_rung(epochs), epochs, asha.reduction_factor)
+        for event in self._judged:
+            if event["rung"] in rungs.recorded:
+                rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]
+        return rungs
+
+    def results(self) -> list[TrialResult]:
+        """Return a result for every trial; one that has not ended is unfinished."""
+        return [
+            progress.result or progress.result_so_far("stopped" if progress.status == "stopped" else "unfinished")
+            for progress in self.progress.values()
+        ]
+
+    def _add(self, trial: Trial, *, stage: Stage, parameters: int) -> None:
+        if trial.id not in self.progress:
+            added = TrialProgress(trial, parameters=parameters, stage=stage)
+            self.progress = {**self.progress, trial.id: added}  # a new dict: others may be reading the old one
