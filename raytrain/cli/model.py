@@ -50,10 +50,10 @@ def export(
 
     if output:
         check_suffix(output)
-    folder, result, why = find_trial(trial, out=out)
+    record, result, why = find_trial(trial, out=out)
     typer.echo(f"{result.trial}: {why}", err=True)
-    description, weights = export_trial(folder, result, which=which.value)
-    path = output or Path(f"{folder.name}-{result.trial.rpartition('-')[2]}.pth")
+    description, weights = export_trial(record, result, which=which.value)
+    path = output or Path(f"{record.name}-{result.digest}.pth")
     write_model(path, description, weights, force=force)
     typer.echo(f"{path}")
     known = "" if description.test_accuracy is None else f", {100 * description.test_accuracy:.2f} % on the test set"
@@ -143,8 +143,6 @@ def predict(
 
 
 def _open(path: Path) -> "Model":
-    from raytrain.inference.model import build
-    from raytrain.inference.model_file import read_model
-    from raytrain.training.devices import choose_device
+    from raytrain.inference.model import load_model
 
-    return build(*read_model(path), device=choose_device())
+    return load_model(path)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.batches import evaluation_batches, normalize, on_device
-from raytrain.data.decode import decode
+from raytrain.data.decode import decode, resized
 from raytrain.errors import DataError, ModelError
-from raytrain.inference.model_file import ModelDescription
+from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.models import architectures
-from raytrain.training.devices import AUTOCAST
+from raytrain.training.devices import AUTOCAST, choose_device
 from raytrain.training.evaluation import TrainingData, predict
 from raytrain.training.metrics import Evaluation
 from raytrain.training.predictions import Predictions
@@ -27,18 +27,76 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 
 
 @dataclass(frozen=True)
-class Model:
-    """A network that is ready to be asked.
+class Prediction:
+    """What a model says about some images.
 
     Attributes:
-        network: In evaluation mode, on `device`.
-        description: What it is.
+        classes: Name of the most probable class of each image.
+        probabilities: (N, classes) float64 in [0, 1], in the order of `Model.classes`; each row adds up to 1.
+    """
+
+    classes: list[str]
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network.
+
+    Attributes:
+        network: The network, in evaluation mode, on `device`.
+        description: Where its weights come from, its classes and its normalisation.
         device: Where it computes.
     """
 
     network: nn.Module
     description: ModelDescription
     device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the network's outputs."""
+        return self.description.classes
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels that every image is brought to."""
+        return int(self.description.recipe["image_size"])
+
+    def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> Prediction:
+        """Return the most probable class of each image, and the probability of every class.
+
+        Args:
+            images: Paths of image files in any format that Pillow reads; or (N, H, W, 3) uint8, RGB. Other sizes are
+                cropped to a centred square and resized, as in training.
+
+        Raises:
+            DataError: An image cannot be read, or the array has another shape or type.
+        """
+        if isinstance(images, np.ndarray):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+                raise DataError(
+                    f"an array of shape {images.shape} and type {images.dtype} is no batch of images; "
+                    "give (N, H, W, 3) of type uint8"
+                )
+            pixels = resized(images, image_size=self.image_size)
+        else:
+            read = [read_image(Path(path), image_size=self.image_size) for path in images]
+            pixels = np.stack(read) if read else np.empty((0, self.image_size, self.image_size, 3), dtype=np.uint8)
+        shares = probabilities(self, pixels)
+        return Prediction([self.classes[label] for label in shares.argmax(axis=1)], shares)
+
+
+def load_model(path: str | Path) -> Model:
+    """Return the model in a file that `raytrain export` wrote, on a GPU where there is one.
+
+    Args:
+        path: model.pth with model.json beside it, or model.safetensors.
+
+    Raises:
+        ModelError: The file or its description is missing, damaged, or of something else.
+    """
+    return build(*read_model(Path(path)), device=choose_device())
 
 
 def build(description: ModelDescription, weights: dict[str, Tensor], *, device: torch.device) -> Model:

@@ -1,0 +1,14 @@
+from .errors import RaytrainError as RaytrainError
+from .execution.api import Run as Run
+from .execution.api import open_run as open_run
+from .execution.api import plan as plan
+from .execution.api import read_experiment as read_experiment
+from .execution.api import run as run
+from .execution.api import training_data as training_data
+from .experiment.experiment import Experiment as Experiment
+from .inference.model import load_model as load_model
+from .training.loop import TrainState as TrainState
+from .training.loop import train as train
+from .training.recipe import Recipe as Recipe
+
+__version__: str

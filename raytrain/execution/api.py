@@ -1,0 +1,230 @@
+"""raytrain from Python: what the commands do, with pandas tables and models as results.
+
+    import raytrain
+
+    experiment = raytrain.read_experiment("quick", set={"epochs": 3})
+    run = raytrain.run(experiment, local=True)
+    print(run.table())
+    model = run.load_model()
+
+`import raytrain` gives these names; nothing heavy is imported before one of them is used.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+from rich.console import Console
+
+from raytrain.analysis.record import RunRecord, read_record
+from raytrain.execution import plan as planning
+from raytrain.execution import run as running
+from raytrain.execution.options import Mode, RunOptions
+from raytrain.execution.plan import Plan
+from raytrain.experiment import reading
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.shipped import SHIPPED, shipped_experiment
+from raytrain.report import REPORT, live, table
+from raytrain.runs import folder as run_folders
+from raytrain.runs.progress import TRIAL_TIMEOUT_S
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from raytrain.inference.model import Model  # brings PyTorch
+    from raytrain.training.evaluation import TrainingData
+
+
+class Run:
+    """A run, read from its folder. In a notebook it shows itself as its table.
+
+    Attributes:
+        interrupted: Whether a signal or the time limit ended it before all trials had ended.
+    """
+
+    def __init__(self, record: RunRecord, *, interrupted: bool = False) -> None:
+        """Show what a record says; `open_run` and `run` make runs.
+
+        Args:
+            record: Of the run.
+            interrupted: Whether it ended early.
+        """
+        self._record = record
+        self.interrupted = interrupted
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self._record.name
+
+    @property
+    def folder(self) -> str:
+        """Path or URI of the run folder."""
+        return str(self._record.folder)
+
+    @property
+    def report(self) -> str | None:
+        """Path or URI of report.html; None while there is none."""
+        return f"{self.folder}/{REPORT}" if self._record.folder.exists(REPORT) else None
+
+    @property
+    def chosen(self) -> TrialResult | None:
+        """The trial that validation chooses, or None while none has finished.
+
+        Its fields are those of a row of `trials`, such as `test_accuracy`, a fraction in [0, 1]; its `recipe` is a
+        dict with every field of the recipe.
+        """
+        return self._record.chosen_trial
+
+    def table(self) -> pd.DataFrame:
+        """Return the ranked table: a row for each configuration, best first, as `raytrain results` shows it.
+
+        Columns are named as the fields are, such as `arch` and `test_accuracy`. Accuracies are fractions in [0, 1],
+        means over the seeds of a configuration.
+        """
+        return pd.DataFrame(table.configuration_rows(self._record.ranking))
+
+    def trials(self) -> pd.DataFrame:
+        """Return a row for each trial, with every field of its recipe: what trials.parquet holds."""
+        return pd.DataFrame(table.flat_rows(self._record.ranking))
+
+    def metrics(self) -> pd.DataFrame:
+        """Return a row for each trial and epoch: what metrics.parquet holds. Losses are in nats."""
+        rows = [{"trial": trial, **row} for trial, epochs in self._record.epochs.items() for row in epochs]
+        return pd.DataFrame(rows)
+
+    def load_model(self, trial: str | None = None, *, which: Literal["best", "last"] = "best") -> "Model":
+        """Return the network of a trial, ready to predict.
+
+        Args:
+            trial: Its id, or the digest at the end of it; None takes the trial that validation chooses.
+            which: best: the weights that the table judges; last: those after the last epoch.
+
+        Raises:
+            RunFolderError: There is no such trial, or it has no checkpoint that can be read.
+        """
+        from raytrain.inference.export import export_trial, trial_of
+        from raytrain.inference.model import build
+        from raytrain.training.devices import choose_device
+
+        result, _ = trial_of(self._record, trial)
+        description, weights = export_trial(self._record, result, which=which)
+        return build(description, weights, device=choose_device())
+
+    def __repr__(self) -> str:
+        counts = pd.Series([result.status for result in self._record.results], dtype=str).value_counts()
+        trials = ", ".join(f"{count} {status}" for status, count in counts.items())
+        return f"<Run {self.name}: {trials or 'no trials'}; {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """Return the table as HTML, for notebooks."""
+        return self.table().to_html(index=False, float_format=lambda value: f"{value:.4g}", na_rep="–")
+
+
+def read_experiment(
+    path: str | Path,
+    *,
+    set: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Experiment:
+    """Return the experiment in a YAML file, or a shipped one by its name, such as "quick".
+
+    Args:
+        path: The file, or the name.
+        set: Recipe fields to set; where the grid has such an axis, it keeps this value alone.
+        changes: Other keys of an experiment to set, such as `name`, `seeds` or `asha`.
+
+    Raises:
+        ExperimentError: Anything about the file, the fields or a resulting trial is invalid.
+    """
+    file = Path(path)
+    if str(path) in SHIPPED and not file.is_file():
+        file = shipped_experiment(str(path))
+    return reading.read_experiment(file, overrides=set, changes=changes)
+
+
+def run(
+    experiment: Experiment,
+    *,
+    out: str | Path = "runs",
+    local: bool = False,
+    address: str | None = None,
+    mode: Mode = "resume",
+    trial_timeout_s: float = TRIAL_TIMEOUT_S,
+    time_limit_s: float | None = None,
+    progress: bool = True,
+) -> Run:
+    """Run an experiment, or what is left of it, and return the run with its tables and its report written.
+
+    A trial that diverges or fails is a row of the table, not an exception. Ctrl-C, or interrupting the cell of a
+    notebook, saves and returns the run; the same call goes on with it.
+
+    Args:
+        experiment: What to run.
+        out: Folder or URI in which the run folder is, under the experiment's name.
+        local: Run in this process, one trial after another, without Ray.
+        address: Of a Ray cluster; None starts Ray on this machine.
+        mode: What is done with an earlier run of that name: go on with it, delete it ("fresh"), or run only the trials
+            that failed ("failed_only").
+        trial_timeout_s: Seconds for which a trial on Ray may show no progress before it is started again.
+        time_limit_s: Seconds after which the run ends in good order, to be resumed; None for no limit.
+        progress: Show the live table: in the terminal's standard error, or in the output of a notebook's cell.
+
+    Raises:
+        RaytrainError: The run cannot start, or not go on, for one of the reasons in `raytrain.errors`.
+    """
+    options = RunOptions(str(out), address, local, mode, trial_timeout_s, time_limit_s)
+    console = Console(stderr=True)
+    outcome = running.run(
+        experiment, options, shown=lambda state: live.shown(state, console) if progress else nullcontext()
+    )
+    return Run(outcome.record, interrupted=outcome.interrupted is not None)
+
+
+def open_run(run: str | Path, *, out: str | Path = "runs") -> Run:
+    """Return a run by its name under `out`, or by the path or URI of its folder.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged.
+    """
+    return Run(read_record(run_folders.open_run(str(run), out=str(out))))
+
+
+def plan(
+    experiment: Experiment, *, out: str | Path = "runs", local: bool = False, address: str | None = None
+) -> Plan | None:
+    """Return what an experiment, or what is left of it, will take; None when nothing is left.
+
+    A few batches of each kind of trial are trained where trials will run. Nothing is written.
+
+    Args:
+        experiment: What would be run.
+        out: Folder or URI in which the run folder is, or would be.
+        local: Measure in this process, for runs without Ray.
+        address: Of a Ray cluster; None starts Ray on this machine.
+
+    Raises:
+        RaytrainError: The run could not start, or one of its trials cannot be trained at all.
+    """
+    return planning.make_plan(experiment, out=str(out), address=address, local=local)
+
+
+def training_data(recipe: Recipe, *, device: str = "cpu") -> "TrainingData":
+    """Return the images that a recipe is trained, selected and tested on, for `train`.
+
+    Args:
+        recipe: Names the data set, the image size and the validation split.
+        device: Where they are put: "cpu", or "cuda".
+
+    Raises:
+        DataError: The data set cannot be read.
+    """
+    import torch
+
+    from raytrain.data import load, split
+    from raytrain.training.evaluation import TrainingData
+
+    images = load(recipe.dataset, image_size=recipe.image_size)
+    return TrainingData.on(torch.device(device), split(images, recipe.val_size))
