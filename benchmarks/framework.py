@@ -18,9 +18,10 @@ from comparison import Comparison, Record, arguments, interleaved
 
 from raytrain.background import repeating
 from raytrain.data import load, split
+from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.state import RunState
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.loop import TrainState, train
 from raytrain.training.recipe import Recipe
@@ -45,8 +46,8 @@ def through_ray(recipe: Recipe) -> float:
     ended_at: list[float] = []
 
     @contextmanager
-    def watched(run_folder: RunFolder) -> Generator[None]:
-        (progress,) = run_folder.progress.values()
+    def watched(state: RunState) -> Generator[None]:
+        (progress,) = state.progress.values()
 
         def watch() -> None:
             if progress.epoch > len(ended_at):
@@ -56,7 +57,7 @@ def through_ray(recipe: Recipe) -> float:
             yield
 
     with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out:
-        outcome = run(Experiment(name="framework", recipe=recipe), out=out, shown=watched)
+        outcome = run(Experiment(name="framework", recipe=recipe), RunOptions(out=out), shown=watched)
     (result,) = outcome.results
     assert result.status == "finished", result
     return between_epochs(ended_at)

@@ -18,6 +18,7 @@ from unittest import mock
 
 from comparison import Comparison, Record, arguments, interleaved
 
+from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.order import Costs, LongestFirst, kind_of, model_size
@@ -72,7 +73,7 @@ def real(order: Callable[..., Any], *, width: int, epochs: int) -> tuple[float, 
         }
     )
     with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, mock.patch.object(tuner, "LongestFirst", order):
-        outcome = run(experiment, out=out)
+        outcome = run(experiment, RunOptions(out=out))
         events = list(read_lines(outcome.folder, "events.jsonl"))
     assert {result.status for result in outcome.results} == {"finished"}, outcome.results
     times = {

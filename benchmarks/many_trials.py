@@ -8,6 +8,7 @@ of drawing the live table and of reading the folder back at its end.
 """
 
 import io
+import platform
 import statistics
 import sys
 import tempfile
@@ -21,13 +22,15 @@ from comparison import Record, arguments, seconds_of
 from ray import tune
 from rich.console import Console
 
-from raytrain.cli.live import live_table
+from raytrain.analysis.record import RunRecord
 from raytrain.execution.run import load_splits, write_tables
 from raytrain.experiment.experiment import Experiment
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
+from raytrain.ray_backend.trial import EpochMessage
 from raytrain.ray_backend.tuner import run_trials
-from raytrain.runs.folder import RunFolder
+from raytrain.report.live import live_table
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -50,8 +53,10 @@ def sleeping(config: dict[str, Any], *, splits: Any, placement: Placement) -> No
         seen = Evaluation(float(1 - accuracy), float(accuracy))
         metrics = EpochMetrics(epoch, seen.loss, seen.accuracy, seen, None, 0.1, 0.01)
         final = FinalMetrics(epoch, seen, seen, seen, "fp32", "none") if epoch == epochs else None
-        message = {"epoch": epoch, "report": Report(metrics, final).as_dict()}
-        tune.report(message if final else {**message, "val_accuracy": seen.accuracy})
+        reported = Report(metrics, final).as_dict()
+        message: EpochMessage = {"kind": "epoch", "report": reported, "hosts": [platform.node()], "workers": 1}
+        judged = {} if final else {"val_accuracy": seen.accuracy}
+        tune.report({"message": message, "epoch": epoch, **judged})
 
 
 def resident_megabytes() -> float:
@@ -76,7 +81,7 @@ def main() -> None:
     trials = experiment.trials()
     tenth = len(trials) // 10
     with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, ray_session(None, dashboard=False):
-        run = RunFolder.open(Folder.at(out) / "many", experiment, trials)
+        run = RunJournal.open(Folder.at(out) / "many", experiment, trials)
         run.begin({trial.id: 1 for trial in trials})
         memory: list[tuple[int, float]] = []
         drawn: list[float] = []
@@ -84,11 +89,11 @@ def main() -> None:
         stop = threading.Event()
 
         def draw() -> None:
-            screen.print(live_table(run, varied=["seed"], rows=34, width=120, seconds=0.0))
+            screen.print(live_table(run.state, varied=["seed"], rows=34, width=120, seconds=0.0))
 
         def watch() -> None:
             while not stop.wait(1.0):
-                ended = sum(progress.result is not None for progress in run.progress.values())
+                ended = sum(progress.result is not None for progress in run.state.progress.values())
                 memory.append((ended, resident_megabytes()))
                 drawn.append(seconds_of(draw))
 
@@ -99,14 +104,14 @@ def main() -> None:
         stop.set()
         watcher.join()
         run.close()
-        written = seconds_of(lambda: write_tables(run))
+        written = seconds_of(lambda: write_tables(RunRecord(run.folder, run.state)))
         folder = run.folder
         ended = [
             event["time"] for event in read_lines(folder, "events.jsonl") if event["event"] in ("finished", "stopped")
         ]
         assert len(ended) == len(trials), "every trial ended"
         read = seconds_of(lambda: read_results(folder))
-        again = seconds_of(lambda: RunFolder.open(folder, experiment, trials))
+        again = seconds_of(lambda: RunJournal.open(folder, experiment, trials))
         size = sum(path.stat().st_size for path in Path(out).rglob("*") if path.is_file())
     at = [np.datetime64(time.removesuffix("+00:00")).astype("datetime64[ms]").astype(float) / 1000 for time in ended]
     # the first trials wait for processes that import PyTorch

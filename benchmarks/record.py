@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.analysis.ranking import rank
+from raytrain.analysis.record import read_record
 from raytrain.report.table import markdown
-from raytrain.runs.results import TrialResult, read_all_predictions, read_results
+from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
 from raytrain.training.predictions import Predictions
 
@@ -33,11 +34,9 @@ def keep(run: str) -> Path:
     manifest = json.loads(folder.read("manifest.json"))
     for session in manifest["sessions"]:
         del session["code"]["git_diff"], session["machine"]["host"]
-    results = read_results(folder)
-    predictions = {
-        trial: base64.b64encode(seen.to_bytes()).decode()
-        for trial, seen in read_all_predictions(folder, results).items()
-    }
+    run_record = read_record(folder)
+    results = run_record.state.results()
+    predictions = {trial: base64.b64encode(seen.to_bytes()).decode() for trial, seen in run_record.predictions.items()}
     record = {**manifest, "results": [vars(result) for result in results], "predictions": predictions}
     path = RECORDS / f"{Path(run).name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,13 +26,14 @@ from ray import tune
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from raytrain.analysis.record import RunRecord
 from raytrain.execution.run import load_splits, write_tables
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.order import model_size
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.session import ray_session
 from raytrain.ray_backend.tuner import run_trials
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
@@ -70,13 +71,13 @@ def ours(trials: int, splits: Any) -> None:
     asked = experiment(trials)
     with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out:
         listed = asked.trials()
-        run = RunFolder.open(Folder.at(out) / "sweep", asked, listed)
+        run = RunJournal.open(Folder.at(out) / "sweep", asked, listed)
         size = model_size(asked.recipe, 10)
         run.begin({trial.id: size.parameters for trial in listed})
         run_trials(run, splits, placement=Placement(workers=1, cpus=1, gpus=0.0, concurrent=CONCURRENT))
         run.close()
-        write_tables(run)
-        results = run.results()
+        write_tables(RunRecord(run.folder, run.state))
+        results = run.state.results()
     assert len(results) == trials
     assert all(result.status == "finished" and result.test_accuracy is not None for result in results)
 

@@ -12,6 +12,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,13 +29,41 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.shipped import SHIPPED, shipped_experiment
 from raytrain.report import REPORT, live, table
 from raytrain.runs import folder as run_folders
-from raytrain.runs.progress import TRIAL_TIMEOUT_S
-from raytrain.runs.results import TrialResult
+from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from raytrain.inference.model import Model  # brings PyTorch
     from raytrain.training.evaluation import TrainingData
+
+
+@dataclass(frozen=True)
+class ChosenTrial:
+    """The trial that validation chooses. Accuracies are fractions in [0, 1], losses are in nats.
+
+    Attributes:
+        trial: Id of the trial.
+        recipe: Its recipe.
+        parameters: Number of trainable parameters.
+        best_epoch: The epoch whose weights the accuracies are of, counted from 1.
+        train_accuracy: Accuracy on the training split, without augmentation.
+        val_accuracy: Accuracy on the validation split; None without one.
+        val_loss: Cross-entropy on the validation split; None without one.
+        test_accuracy: Accuracy on the test set, which had no part in the choice.
+        test_loss: Cross-entropy on the test set.
+        seconds: Wall-clock time of its epochs.
+    """
+
+    trial: str
+    recipe: Recipe
+    parameters: int
+    best_epoch: int | None
+    train_accuracy: float | None
+    val_accuracy: float | None
+    val_loss: float | None
+    test_accuracy: float | None
+    test_loss: float | None
+    seconds: float
 
 
 class Run:
@@ -70,13 +99,17 @@ class Run:
         return f"{self.folder}/{REPORT}" if self._record.folder.exists(REPORT) else None
 
     @property
-    def chosen(self) -> TrialResult | None:
+    def chosen(self) -> ChosenTrial | None:
         """The trial that validation chooses, or None while none has finished.
 
-        Its fields are those of a row of `trials`, such as `test_accuracy`, a fraction in [0, 1]; its `recipe` is a
-        dict with every field of the recipe.
+        Without a validation split it is the first seed of the first row, whose accuracy is then too high.
         """
-        return self._record.chosen_trial
+        result = self._record.chosen_trial
+        if result is None:
+            return None
+        values: dict[str, Any] = {field.name: getattr(result, field.name) for field in fields(ChosenTrial)}
+        values["recipe"] = Recipe(**result.recipe)
+        return ChosenTrial(**values)
 
     def table(self) -> pd.DataFrame:
         """Return the ranked table: a row for each configuration, best first, as `raytrain results` shows it.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from raytrain.data import Splits
 from raytrain.execution.interruption import wake_main_thread
 from raytrain.experiment.experiment import Experiment
+from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.journal import RunJournal
-from raytrain.runs.progress import TRIAL_TIMEOUT_S
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import DataKey, Recipe
 

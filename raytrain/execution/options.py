@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from raytrain.runs.progress import TRIAL_TIMEOUT_S
+from raytrain.runs.events import TRIAL_TIMEOUT_S
 
 Mode = Literal["resume", "fresh", "failed_only"]
 """What is done with an earlier run of the same name: go on with it, delete it, or run what failed and nothing else."""

@@ -37,6 +37,17 @@ class Stop(tune.Stopper):
         return self.asked
 
 
+class SilentReporter(tune.ProgressReporter):
+    """Reports nothing: raytrain shows one table, and Tune's own clears the output of a notebook's cell."""
+
+    def should_report(self, trials: list[TuneTrial], done: bool = False) -> bool:  # noqa: FBT001, FBT002 (Tune's)
+        """Return False: there is nothing to report."""
+        return False
+
+    def report(self, trials: list[TuneTrial], done: bool, *sys_info: str) -> None:  # noqa: FBT001 (Tune's)
+        """Do nothing; Tune does not call it when there is nothing to report."""
+
+
 class Recorder(tune.Callback):
     """Records what happens.
 

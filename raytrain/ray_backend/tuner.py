@@ -19,11 +19,11 @@ from raytrain.experiment.order import Costs, Kind, LongestFirst, kind_of, model_
 from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
-from raytrain.ray_backend.recorder import Recorder
+from raytrain.ray_backend.recorder import Recorder, SilentReporter
 from raytrain.ray_backend.trial import TrialJob, run_trial
 from raytrain.ray_backend.watchdog import Watchdog
+from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.journal import RunJournal
-from raytrain.runs.progress import TRIAL_TIMEOUT_S
 from raytrain.runs.state import RunState
 from raytrain.training.recipe import DataKey
 
@@ -80,6 +80,7 @@ def run_trials(
             storage_path=str(scratch),
             callbacks=[recorder],
             stop=recorder.stop,
+            progress_reporter=SilentReporter(),
             failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
             verbose=0,
         ),

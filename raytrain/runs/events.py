@@ -103,6 +103,10 @@ class WorkerLost(TypedDict):
     why: str
 
 
+TRIAL_TIMEOUT_S = 1800.0
+"""Seconds for which a trial may show no progress, not even a step, before its process is taken to hang."""
+
+
 class Hung(TypedDict):
     """A trial's process made no progress for too long, and was ended."""
 

@@ -1,5 +1,6 @@
 """One command at a time works on a run folder: a lock file beside it that ends with the process that holds it."""
 
+import contextlib
 import errno
 import json
 import logging
@@ -36,6 +37,7 @@ def run_locked(folder: Folder) -> Generator[None]:
         return
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file, timeout=0, fallback_to_soft=False)
+    made = [parent for parent in file.parents if not parent.exists()]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -54,6 +56,9 @@ def run_locked(folder: Folder) -> Generator[None]:
         if lock.is_locked:
             file.unlink(missing_ok=True)  # while it is held: a process that has just opened it sees that it is gone
         lock.release()
+        with contextlib.suppress(OSError):  # they hold the run folder, if the run was not refused
+            for parent in made:
+                parent.rmdir()
 
 
 def _holder(file: Path) -> str:

@@ -7,9 +7,6 @@ from raytrain.experiment.experiment import Trial
 from raytrain.runs.events import Stage, Status
 from raytrain.runs.results import TrialResult
 
-TRIAL_TIMEOUT_S = 1800.0
-"""Seconds for which a trial may show no progress, not even a step, before its process is taken to hang."""
-
 
 @dataclass
 class TrialProgress:

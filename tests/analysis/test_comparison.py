@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from raytrain.analysis.baselines import Baseline, BaselineCurve
 from raytrain.analysis.ranking import beside, rank
+from raytrain.analysis.wording import explain
 from raytrain.report.table import flat_rows, headings, markdown, rows
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
@@ -31,16 +32,16 @@ def test_rows_are_at_equal_epochs_or_at_the_end_of_a_shorter_curve() -> None:
     assert (cells[2]["train accuracy %"], cells[3]["train accuracy %"]) == ("30.00", "–")
     assert (cells[2]["architecture"], cells[3]["architecture"], cells[2]["lr"]) == ("resnet34", "–", "–")
     assert "study/long" in markdown(ranking)
-    assert any("at epoch 3" in sentence and "not ranked" in sentence for sentence in ranking.sentences)
+    assert any("at epoch 3" in sentence and "They have no rank" in sentence for sentence in explain(ranking))
 
 
 def test_curves_of_another_data_set_are_named_as_such() -> None:
     def said(dataset: str | None) -> str:
-        return " ".join(beside(rank([ran("a", 3)], {}), replace(STUDY, dataset=dataset)).sentences)
+        return " ".join(explain(beside(rank([ran("a", 3)], {}), replace(STUDY, dataset=dataset))))
 
-    assert "They are of cifar100, the run's of digits" in said("cifar100")
-    assert "They are of" not in said("digits")
-    assert "They are of" not in said(None)
+    assert "They are on cifar100, the run is on digits" in said("cifar100")
+    assert "They are on" not in said("digits")
+    assert "They are on" not in said(None)
 
 
 def test_files_have_the_rows_too_with_every_column() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from raytrain.analysis.ranking import Ranking, arranged, rank
+from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import TrialResult
 from raytrain.training.predictions import Predictions
@@ -50,8 +51,8 @@ def test_single_seeds_that_the_images_cannot_tell_apart_share_a_rank() -> None:
     assert third.p_value < 1e-20
     assert first.interval is not None
     assert first.interval.low < 0.9 < first.interval.high
-    assert any("Wilson" in sentence and "One seed" in sentence for sentence in ranking.sentences)
-    assert "The first 2 cannot be told apart: they share rank 1." in ranking.sentences
+    assert any("Wilson" in sentence and "There is one seed of each" in sentence for sentence in explain(ranking))
+    assert "The first 2 rows share rank 1: the test does not separate them." in explain(ranking)
 
 
 def test_several_seeds_are_one_configuration_with_their_mean_and_students_interval() -> None:
@@ -72,10 +73,11 @@ def test_several_seeds_are_one_configuration_with_their_mean_and_students_interv
     assert (first.seeds, first.test_accuracy) == (3, pytest.approx(0.91))
     assert first.interval is not None
     assert first.interval.high - 0.91 == pytest.approx(4.302652729911275 * 0.01 / np.sqrt(3))
-    assert any("Student's t over 3 seeds" in sentence for sentence in ranking.sentences)
-    (spread,) = [sentence for sentence in ranking.sentences if "spread over seeds" in sentence]
-    assert "1.00 points: 3 seeds" in spread
-    assert "a gap of 0.2 points would need" in spread
+    assert any("Student's t over 3 seeds" in sentence for sentence in explain(ranking))
+    (spread,) = [sentence for sentence in explain(ranking) if "standard deviation over seeds" in sentence]
+    assert "varies by 1.00 points" in spread
+    assert "3 seeds show a difference of" in spread
+    assert "a difference of 0.2 points needs" in spread
 
 
 def test_equal_seeds_share_a_rank() -> None:
@@ -114,6 +116,47 @@ def test_validation_chooses_whatever_the_test_set_says() -> None:
     assert ranking.chosen.results[0].trial == "b"
 
 
+def chosen(*results: TrialResult) -> str:
+    found = rank(results, {}).chosen
+    assert found is not None
+    return found.results[0].trial
+
+
+def test_of_equal_validation_accuracies_the_lower_loss_is_chosen_whatever_the_test_set_says() -> None:
+    better = result("a", lr=1, val_accuracy=0.6, val_loss=0.9, test_accuracy=0.1)
+    worse = result("b", lr=2, val_accuracy=0.6, val_loss=1.1, test_accuracy=0.9)
+    assert chosen(better, worse) == chosen(worse, better) == "a"
+
+
+def test_of_equal_validation_accuracies_and_losses_the_one_listed_first_is_chosen() -> None:
+    low = result("low", lr=1, val_accuracy=0.6, val_loss=0.9, test_accuracy=0.1)
+    high = result("high", lr=2, val_accuracy=0.6, val_loss=0.9, test_accuracy=0.9)
+    assert chosen(low, high) == "low"
+    assert chosen(high, low) == "high"
+
+
+@pytest.mark.parametrize("how", ["diverged", "failed"])
+def test_a_configuration_that_lost_a_seed_is_named_and_not_chosen_before_a_complete_one(how: str) -> None:
+    complete = [result(f"c{seed}", lr=1, seed=seed, val_accuracy=0.5, test_accuracy=0.5) for seed in (0, 1)]
+    incomplete = [
+        result("i0", lr=2, seed=0, val_accuracy=0.9, test_accuracy=0.9),
+        result("i1", lr=2, seed=1, status=how, val_accuracy=None, val_loss=None),
+    ]
+    ranking = rank([*incomplete, *complete], {})
+    assert ranking.chosen is not None
+    assert ranking.chosen.results[0].trial == "c0"
+    assert [standing.results[0].trial for standing in ranking.incomplete] == ["i0"]
+    assert "Not chosen, because a seed of theirs failed or diverged: i0." in explain(ranking)
+    assert chosen(*incomplete) == "i0", "there is no complete one"
+
+
+def test_an_incomplete_configuration_that_validation_puts_behind_is_not_named() -> None:
+    complete = result("c", lr=1, val_accuracy=0.9, test_accuracy=0.5)
+    incomplete = result("i", lr=2, val_accuracy=0.5, test_accuracy=0.9)
+    ranking = rank([complete, incomplete, result("x", lr=2, seed=1, status="failed")], {})
+    assert (ranking.chosen, ranking.incomplete) == (next(s for s in ranking.standings if s.results == [complete]), [])
+
+
 def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
     results = [
         result("lucky", lr=1, seed=0, test_accuracy=0.99),
@@ -125,7 +168,7 @@ def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
     ranking = rank(results, {})
     assert ranks(ranking) == [("1", "again-1"), ("–", "lucky")]
     assert ranking.standings[0].seeds == 2
-    assert any("fresh seeds" in sentence for sentence in ranking.sentences)
+    assert any("fresh seeds" in sentence for sentence in explain(ranking))
 
 
 def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
@@ -133,7 +176,7 @@ def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
     results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
     ranking = rank(results, {})
     assert ranks(ranking) == [("1", "x/a1"), ("1=", "y/b"), ("–", "x/a")]
-    assert any("the 1 of the search are" in sentence for sentence in ranking.sentences)
+    assert any("The search has 1 more" in sentence for sentence in explain(ranking))
 
 
 def test_several_data_sets_are_named_as_what_does_not_compare() -> None:
@@ -141,8 +184,8 @@ def test_several_data_sets_are_named_as_what_does_not_compare() -> None:
         made = result(dataset, test_accuracy=0.9)
         return replace(made, recipe={**made.recipe, "dataset": dataset})
 
-    assert any("of 2 data sets" in sentence for sentence in rank([on("cifar10"), on("digits")], {}).sentences)
-    assert not any("data sets" in sentence for sentence in rank([on("cifar10")], {}).sentences)
+    assert any("from 2 data sets" in sentence for sentence in explain(rank([on("cifar10"), on("digits")], {})))
+    assert not any("data sets" in sentence for sentence in explain(rank([on("cifar10")], {})))
 
 
 def test_the_same_trial_of_two_runs_is_two_rows() -> None:
@@ -164,8 +207,10 @@ def test_rows_can_be_ordered_and_cut_while_ranks_stay() -> None:
         arranged(ranking, by="acc")
 
 
-def test_nothing_is_said_of_no_results() -> None:
-    assert rank([], {}) == Ranking([], [], None)
+def test_of_no_results_it_is_said_that_none_has_finished() -> None:
+    nothing = rank([], {})
+    assert (nothing.standings, nothing.chosen, nothing.resolution) == ([], None, None)
+    assert explain(nothing) == ["No trial has finished."]
     assert arranged(rank([], {}), by="anything").standings == []
 
 
@@ -180,16 +225,16 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
     finished = [result("a0", test_accuracy=0.9), result("b0", lr=0.2, test_accuracy=0.8)]
     stopped = result("a1", seed=1, status="stopped", epochs=4)
     assert any(
-        "Of 1 ranked configuration some seeds were stopped" in s for s in rank([*finished, stopped], {}).sentences
+        "Of 1 ranked configuration, some seeds were stopped early" in s for s in explain(rank([*finished, stopped], {}))
     )
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
-    assert not any("were stopped" in s for s in rank([*finished, other], {}).sentences)
+    assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
 
 
 def test_one_seed_of_some_and_several_of_others_are_told_apart_by_their_own_tests() -> None:
     predictions = {"a": right_on((0, 1800)), "b": right_on((0, 1700)), "c": right_on((0, 1600))}
     rows = [("a", 0.1, 0), ("b", 0.2, 0), ("c", 0.2, 1)]
     results = [result(name, lr=lr, seed=seed, test_accuracy=predictions[name].accuracy) for name, lr, seed in rows]
-    said = " ".join(rank(results, predictions).sentences)
+    said = " ".join(explain(rank(results, predictions)))
     assert "Student's t over the seeds" in said
-    assert "Where there is one seed, another may well reverse" in said
+    assert "Where there is one seed, another seed may give another order" in said

@@ -14,11 +14,14 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from raytrain import __version__
+from raytrain.analysis.record import RunRecord
 from raytrain.cli.app import app
 from raytrain.execution import run as run_module
-from raytrain.execution.run import Outcome
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import RunOutcome
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.results import TrialResult, read_results
+from raytrain.runs.results import read_results
+from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 
 RAYTRAIN = str(Path(sys.executable).parent / "raytrain")
@@ -43,14 +46,16 @@ def grid(place: Path, tiny_images: str) -> str:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, dict[str, Any]]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunOptions]]:
     """Return what commands would have run; nothing is trained."""
-    calls: list[tuple[Experiment, dict[str, Any]]] = []
+    calls: list[tuple[Experiment, RunOptions]] = []
 
-    def record(experiment: Experiment, **options: Any) -> Outcome:
+    def record(experiment: Experiment, options: RunOptions, **_shown: Any) -> RunOutcome:
         calls.append((experiment, options))
-        result = TrialResult("a-b", "finished", experiment.recipe.model_dump(mode="json"), 1, 1)
-        return Outcome(Folder.at("runs/x"), [result], 1)
+        state = RunState(experiment)
+        for progress in state.progress.values():
+            state.end(progress.result_so_far("finished"))
+        return RunOutcome(RunRecord(Folder.at("runs/x"), state), 1)
 
     monkeypatch.setattr(run_module, "run", record)
     return calls
@@ -100,7 +105,7 @@ def test_train_without_a_file_runs_the_default_recipe(started: list[Any]):
     assert call("train", "--set", "lr=0.5", "--name", "mine", "--local").exit_code == 0
     ((experiment, options),) = started
     assert experiment == Experiment.model_validate({"name": "mine", "recipe": {"lr": 0.5}})
-    assert (options["out"], options["local"], options["fresh"], options["address"]) == ("runs", True, False, None)
+    assert (options.out, options.local, options.mode, options.address) == ("runs", True, "resume", None)
 
 
 def test_train_has_no_early_stopping(started: list[Any], place: Path):
@@ -138,13 +143,13 @@ def test_options_reach_the_experiment(grid: str, started: list[Any]):
     assert experiment.recipe.epochs == 7
     resources = experiment.resources
     assert (resources.workers, resources.gpus_per_worker, resources.max_concurrent) == (2, 0.5, 3)
-    assert (options["out"], options["fresh"], options["address"]) == ("o", True, "ray://h:1")
+    assert (options.out, options.mode, options.address) == ("o", "fresh", "ray://h:1")
 
 
 def test_the_address_may_come_from_the_environment(started: list[Any], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     call("train")
-    assert started[0][1]["address"] == "auto"
+    assert started[0][1].address == "auto"
 
 
 # ---------------------------------------------------------------- a run in this process

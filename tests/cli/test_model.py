@@ -13,10 +13,12 @@ from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
 from raytrain.data import load
+from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.models import architectures
-from raytrain.runs.results import read_predictions, read_results
+from raytrain.runs.folder import read_predictions
+from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 
 pytestmark = pytest.mark.slow
@@ -29,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A run of two trials on the digits, in this process."""
     keys = {"name": "digits", "recipe": RECIPE, "grid": {"ema_decay": [0, 0.9]}}
     out = tmp_path_factory.mktemp("runs")
-    return run(Experiment.model_validate(keys), out=str(out), local=True).folder
+    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True)).folder
 
 
 def call(*arguments: object) -> Result:
@@ -55,7 +57,7 @@ def test_evaluate_gives_the_tables_accuracy_again(trained: Folder, tmp_path: Pat
 def test_best_and_last_are_not_the_same_weights_when_best_is_not_last(tmp_path: Path) -> None:
     # a learning rate that rises until nothing is learnt any more: of four trials one ends below its best for sure
     keys = {"name": "rough", "recipe": {**RECIPE, "lr": 3.0, "epochs": 4, "warmup_epochs": 3.9}, "seeds": [0, 1, 2, 3]}
-    rough = run(Experiment.model_validate(keys), out=str(tmp_path), local=True).folder
+    rough = run(Experiment.model_validate(keys), RunOptions(out=str(tmp_path), local=True)).folder
     early = [result for result in read_results(rough) if result.best_epoch != result.epochs]
     trial = early[0].trial
     for which in ("best", "last"):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from raytrain.execution import local
+from raytrain.execution.local import LocalBackend
 from raytrain.experiment.experiment import Asha, Experiment
 from raytrain.models.architectures import ARCHITECTURES
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -25,10 +25,10 @@ class Run:
         self.splits = {one.recipe.data_key: splits for one in self.trials}
 
     def go(self):
-        run = RunFolder.open(self.folder, self.experiment, self.trials)
+        run = RunJournal.open(self.folder, self.experiment, self.trials)
         run.begin({one.id: 1 for one in self.trials})
         try:
-            local.run_trials(run, self.splits)
+            LocalBackend().run_trials(run, self.splits)
         finally:
             run.close()
         return run
@@ -129,7 +129,7 @@ def test_settled_trials_are_not_run_again(splits, tmp_path):
     run = Run(tmp_path, splits)
     run.go()
     before = (run.results(), run.rows())
-    assert run.go().pending() == []
+    assert run.go().state.pending() == []
     assert (run.results(), run.rows()) == before
     assert len(run.events("started")) == 1
 
@@ -143,7 +143,7 @@ def test_an_interrupted_run_goes_on_without_gaps_or_duplicates_to_the_same_numbe
     whole = Run(tmp_path / "whole", splits, recipe=recipe, seeds=(0, 1))
     whole.go()
     run = Run(tmp_path / "interrupted", splits, recipe=recipe, seeds=(0, 1))
-    real = RunFolder.reported
+    real = RunJournal.reported
 
     def interrupting(self, trial_id, report):
         real(self, trial_id, report)
@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on_without_gaps_or_duplicates_to_the_same_numbe
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "reported", interrupting)
+        patch.setattr(RunJournal, "reported", interrupting)
         with pytest.raises(KeyboardInterrupt):
             run.go()
     before = run.rows()
@@ -173,7 +173,7 @@ def test_a_run_killed_between_its_last_row_and_its_result_ends_when_gone_on_with
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "_end", killed)
+        patch.setattr(RunJournal, "_end", killed)
         with pytest.raises(KeyboardInterrupt):
             run.go()
     assert [row["epoch"] for row in run.rows()] == [1, 2, 3]
@@ -191,7 +191,7 @@ def test_an_asha_run_gone_on_with_remembers_who_was_judged(splits, tmp_path, mon
     whole = Run(tmp_path / "whole", splits, **fields)
     whole.go()
     run = Run(tmp_path / "interrupted", splits, **fields)
-    real = RunFolder.started
+    real = RunJournal.started
 
     def interrupting(self, trial_id, **arguments):
         if trial_id == run.trials[1].id:
@@ -199,7 +199,7 @@ def test_an_asha_run_gone_on_with_remembers_who_was_judged(splits, tmp_path, mon
         real(self, trial_id, **arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "started", interrupting)
+        patch.setattr(RunJournal, "started", interrupting)
         with pytest.raises(KeyboardInterrupt):
             run.go()
     run.go()

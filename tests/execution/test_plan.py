@@ -11,12 +11,13 @@ from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
 from raytrain.execution import local
+from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
 from raytrain.execution.run import run
 from raytrain.experiment import speed
 from raytrain.experiment.experiment import Asha, Confirm, Experiment
 from raytrain.experiment.simulation import Sweep, sweep
-from raytrain.experiment.speed import Pace, few, measure_pace
+from raytrain.experiment.speed import Speed, measure_speed, some_images
 from raytrain.training.recipe import Recipe
 
 RECIPE = Recipe(dataset="digits", image_size=8, width=2, batch_size=64, epochs=4, val_size=97, precision="fp32")
@@ -28,13 +29,13 @@ END_S = (1437 - 97 + 360) * EVALUATED_S
 
 
 @pytest.fixture
-def known_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every recipe goes at the same pace."""
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every recipe is trained at the same speed."""
 
-    def measure(recipes: Sequence[Recipe], _splits: object) -> list[Pace]:
-        return [Pace(STEP_S, EVALUATED_S, steps=3, device="cpu") for _ in recipes]
+    def measure(_backend: object, recipes: Sequence[Recipe], _splits: object) -> list[Speed]:
+        return [Speed(STEP_S, EVALUATED_S, steps=3, device="cpu") for _ in recipes]
 
-    monkeypatch.setattr(local, "measure", measure)
+    monkeypatch.setattr(local.LocalBackend, "measure", measure)
 
 
 def experiment(**fields: Any) -> Experiment:
@@ -46,7 +47,7 @@ def planned(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["plan", "--local", *arguments])
 
 
-@pytest.mark.usefixtures("known_pace")
+@pytest.mark.usefixtures("known_speed")
 def test_a_grid_takes_its_epochs_and_what_follows_them(tmp_path: Path) -> None:
     plan = make_plan(experiment(), out=str(tmp_path), local=True)
     assert plan
@@ -62,7 +63,7 @@ def test_a_grid_takes_its_epochs_and_what_follows_them(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("known_pace")
+@pytest.mark.usefixtures("known_speed")
 def test_early_stopping_saves_what_it_stops(tmp_path: Path) -> None:
     grid = {"lr": tuple(0.01 * n for n in range(1, 28))}
     plan = make_plan(experiment(grid=grid, asha=Asha(grace_period=1)), out=str(tmp_path), local=True)
@@ -75,7 +76,7 @@ def test_early_stopping_saves_what_it_stops(tmp_path: Path) -> None:
     assert plan.stopped.median * EPOCH_S < saved < plan.stopped.median * (3 * EPOCH_S + END_S)
 
 
-@pytest.mark.usefixtures("known_pace")
+@pytest.mark.usefixtures("known_speed")
 def test_what_follows_the_search_is_in_the_time(tmp_path: Path) -> None:
     alone = make_plan(experiment(), out=str(tmp_path), local=True)
     confirmed = make_plan(experiment(confirm=Confirm(top=2, seeds=(7, 8))), out=str(tmp_path), local=True)
@@ -93,7 +94,7 @@ def test_what_follows_the_search_is_in_the_time(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
     short = experiment(recipe=RECIPE.replace(epochs=1), grid={"lr": (0.1, 0.2)})
-    assert run(short, out=str(tmp_path), local=True).exit_code == 0
+    assert run(short, RunOptions(out=str(tmp_path), local=True)).exit_code == 0
     assert make_plan(short, out=str(tmp_path), local=True) is None
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     more = make_plan(short.replace(seeds=(0, 1)), out=str(tmp_path), local=True)
@@ -117,7 +118,7 @@ def test_any_recipe_is_measured(make_splits: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(speed, "BUDGET_S", 0.01)
     splits = make_splits(size=16)
     cpu = torch.device("cpu")
-    found = measure_pace(RECIPE.replace(**changes), few(splits), device=cpu, images=48, workers=2)
+    found = measure_speed(RECIPE.replace(**changes), some_images(splits), device=cpu, images=48, workers=2)
     assert found.step_s > 0
     assert found.evaluated_s > 0
     assert found.steps >= 1
@@ -134,13 +135,17 @@ def test_a_batch_has_no_more_images_than_there_are(make_splits: Any, monkeypatch
 
     monkeypatch.setattr(speed, "train", seen)
     monkeypatch.setattr(speed, "BUDGET_S", 0.01)
-    measure_pace(
-        RECIPE.replace(batch_size=5000), few(make_splits(size=16)), device=torch.device("cpu"), images=48, workers=2
+    measure_speed(
+        RECIPE.replace(batch_size=5000),
+        some_images(make_splits(size=16)),
+        device=torch.device("cpu"),
+        images=48,
+        workers=2,
     )
     assert sizes == {24}
 
 
-@pytest.mark.usefixtures("known_pace")
+@pytest.mark.usefixtures("known_speed")
 def test_one_after_another_means_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
@@ -153,7 +158,7 @@ def test_one_after_another_means_as_listed(tmp_path: Path, monkeypatch: pytest.M
     assert set(seen) == {False}
 
 
-@pytest.mark.usefixtures("known_pace")
+@pytest.mark.usefixtures("known_speed")
 def test_what_is_trained_again_on_all_images_has_no_validation(tmp_path: Path) -> None:
     plan = make_plan(
         experiment(confirm=Confirm(top=2, seeds=(7, 8), train_on="all"), asha=Asha(grace_period=1)),
@@ -187,10 +192,10 @@ def test_the_command_says_it_in_words_and_as_json(tmp_path: Path, monkeypatch: p
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> Pace:
+    def broken(*_: object, **__: object) -> Speed:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(local, "measure_pace", broken)
+    monkeypatch.setattr(local, "measure_speed", broken)
     ended = planned("quick", "--out", str(tmp_path))
     assert ended.exit_code == 3
     assert "a trial cannot be trained here (resnet18, width 8, batch_size 64): out of memory: " in ended.stderr

@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,13 +24,15 @@ from raytrain import __version__
 from raytrain.cli.app import app
 from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
-from raytrain.execution.run import Outcome, run
+from raytrain.execution.options import Mode, RunOptions
+from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
-from raytrain.report.page import write_report
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.folder import read_predictions
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.lock import run_locked
 from raytrain.runs.manifest import inputs_of
-from raytrain.runs.results import TrialResult, read_predictions, read_results
+from raytrain.runs.results import TrialResult, read_results
+from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
@@ -40,8 +43,8 @@ def keys(tiny_images: str) -> dict[str, Any]:
     return {"name": "x", "recipe": {**recipe, "precision": "fp32"}, "grid": {"lr": [0.01, 0.02]}}
 
 
-def run_here(out: Path, keys: dict[str, Any], **options: Any) -> Outcome:
-    return run(Experiment.model_validate(keys), out=str(out), local=True, **options)
+def run_here(out: Path, keys: dict[str, Any], *, mode: Mode = "resume", **shown: Any) -> RunOutcome:
+    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True, mode=mode), **shown)
 
 
 def no_space(*_: Any, **__: Any) -> None:
@@ -66,6 +69,8 @@ def test_a_run_leaves_tables_that_say_what_its_lines_say(tmp_path: Path, keys: d
         "experiment.yaml",
         "manifest.json",
         "metrics.parquet",
+        "plots",
+        "report.html",
         "trials",
         "trials.jsonl",
         "trials.parquet",
@@ -148,21 +153,21 @@ def test_a_table_lost_to_a_kill_is_written_again_though_nothing_is_trained(
 def test_fresh_starts_anew(tmp_path: Path, keys: dict[str, Any]):
     run_here(tmp_path, keys)
     (tmp_path / "x" / "left over").write_text("")
-    outcome = run_here(tmp_path, {**keys, "grid": {}}, fresh=True)
+    outcome = run_here(tmp_path, {**keys, "grid": {}}, mode="fresh")
     assert outcome.trained == 1
     assert not (tmp_path / "x" / "left over").exists()
     assert len(read_results(outcome.folder)) == 1
 
 
 def test_fresh_is_no_error_where_there_is_no_run(tmp_path: Path, keys: dict[str, Any]):
-    assert run_here(tmp_path, {**keys, "grid": {}}, fresh=True).exit_code == 0
+    assert run_here(tmp_path, {**keys, "grid": {}}, mode="fresh").exit_code == 0
 
 
 def test_fresh_does_not_delete_what_is_no_run_folder(tmp_path: Path, keys: dict[str, Any]):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.tex").write_text("years of work")
     with pytest.raises(RunFolderError, match="is no run folder, so --fresh does not delete it"):
-        run_here(tmp_path, keys, fresh=True)
+        run_here(tmp_path, keys, mode="fresh")
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["thesis.tex"]
 
 
@@ -179,7 +184,7 @@ def test_changed_images_are_refused_with_both_fingerprints(tmp_path: Path, keys:
     now = load(str(images), image_size=8).fingerprint
     with pytest.raises(RunFolderError, match=rf"has changed \({then} then, {now} now\)"):
         run_here(tmp_path, keys)
-    assert run_here(tmp_path, keys, fresh=True).exit_code == 0
+    assert run_here(tmp_path, keys, mode="fresh").exit_code == 0
 
 
 def test_another_experiment_of_that_name_is_refused(tmp_path: Path, keys: dict[str, Any]):
@@ -242,27 +247,29 @@ def test_asha_stops_a_trial_that_is_behind(tmp_path: Path, keys: dict[str, Any])
 )
 def test_the_exit_code_follows_from_how_trials_ended(statuses: list[Any], interrupted: int | None, code: int):
     results = [TrialResult("a", status, {}, 1, 1) for status in statuses]
-    assert Outcome(None, results, 1, interrupted).exit_code == code  # pyright: ignore[reportArgumentType]
+    record = SimpleNamespace(state=SimpleNamespace(results=lambda: results))
+    assert RunOutcome(record, 1, interrupted).exit_code == code  # pyright: ignore[reportArgumentType]
 
 
 # ---------------------------------------------------------------- interrupted
 
 
 @contextmanager
-def interrupt_after_two_epochs(run_folder: RunFolder) -> Generator[None]:
-    original = run_folder.reported
+def interrupt_after_three_epochs(state: RunState) -> Generator[None]:
+    original = RunJournal.reported
 
-    def reported(trial_id: str, report: Any) -> None:
-        original(trial_id, report)
-        if sum(progress.epoch for progress in run_folder.progress.values()) == 3:
+    def reported(journal: RunJournal, trial_id: str, report: Any) -> None:
+        original(journal, trial_id, report)
+        if sum(progress.epoch for progress in state.progress.values()) == 3:
             raise KeyboardInterrupt
 
-    run_folder.reported = reported  # pyright: ignore[reportAttributeAccessIssue]
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunJournal, "reported", reported)
+        yield
 
 
 def test_an_interrupted_run_writes_its_tables_and_goes_on(tmp_path: Path, keys: dict[str, Any]):
-    outcome = run_here(tmp_path, keys, shown=interrupt_after_two_epochs)
+    outcome = run_here(tmp_path, keys, shown=interrupt_after_three_epochs)
     assert (outcome.exit_code, [r.status for r in outcome.results]) == (130, ["finished", "unfinished"])
     assert {row["status"] for row in table(tmp_path / "x" / "trials.parquet")} == {"finished", "unfinished"}
     assert "unfinished" in (tmp_path / "x" / "README.md").read_text()
@@ -318,7 +325,7 @@ def test_a_signal_saves_ends_with_its_code_and_the_same_command_goes_on(
 
 
 def test_resume_goes_on_with_what_the_folder_says(tmp_path: Path, keys: dict[str, Any]):
-    interrupted = run_here(tmp_path, keys, shown=interrupt_after_two_epochs)
+    interrupted = run_here(tmp_path, keys, shown=interrupt_after_three_epochs)
     assert interrupted.interrupted == 130
     ended = CliRunner().invoke(app, ["resume", "x", "--out", str(tmp_path), "--local", "--quiet"])
     assert ended.exit_code == 0, ended.output
@@ -329,9 +336,9 @@ def test_failed_only_leaves_the_others_alone(tmp_path: Path, keys: dict[str, Any
     with monkeypatch.context() as patch:
         patch.setattr("raytrain.execution.local.TrialRun", no_space)
         run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}})
-    outcome = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, failed_only=True)
+    outcome = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, mode="failed_only")
     assert (outcome.trained, outcome.exit_code) == (1, 0)
-    again = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, failed_only=True)
+    again = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}}, mode="failed_only")
     assert again.trained == 0
 
 
@@ -398,7 +405,7 @@ def test_no_secret_of_the_environment_is_in_any_file(
     canary = secrets.token_hex(16)  # not a literal: the manifest has the uncommitted diff, this file too
     for name in ("AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN", "WANDB_API_KEY", "HF_TOKEN"):
         monkeypatch.setenv(name, canary)
-    write_report(run_here(tmp_path, keys).folder)
+    run_here(tmp_path, keys)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"manifest.json", "report.html", "events.jsonl"} <= {path.name for path in files}
     assert [path for path in files if canary.encode() in path.read_bytes()] == []

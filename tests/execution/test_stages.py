@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from raytrain.analysis.record import read_record
 from raytrain.errors import ExperimentError
 from raytrain.execution import stages
-from raytrain.execution.run import Outcome, run
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.folder import RunFolder
-from raytrain.runs.results import TrialResult, read_results
+from raytrain.runs.journal import RunJournal
+from raytrain.runs.results import TrialResult
 from raytrain.storage.json_lines import read_lines
 
 
@@ -21,11 +23,11 @@ def keys(tiny_images: str) -> dict[str, Any]:
     return {"name": "x", "recipe": {**recipe, "precision": "fp32"}, "grid": {"lr": [0.02, 1e-9, 2e-9]}}
 
 
-def run_here(out: Path, keys: dict[str, Any], **options: Any) -> Outcome:
-    return run(Experiment.model_validate(keys), out=str(out), local=True, **options)
+def run_here(out: Path, keys: dict[str, Any]) -> RunOutcome:
+    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True))
 
 
-def of_phase(outcome: Outcome, phase: str) -> list[TrialResult]:
+def of_phase(outcome: RunOutcome, phase: str) -> list[TrialResult]:
     return [result for result in outcome.results if result.phase == phase]
 
 
@@ -70,8 +72,8 @@ def test_an_interrupted_confirmation_goes_on(
     keys["confirm"] = {"top": 1, "seeds": [7, 8]}
     advance = stages.advance
 
-    def interrupted(run_folder: RunFolder) -> bool:
-        goes_on = advance(run_folder)
+    def interrupted(journal: RunJournal) -> bool:
+        goes_on = advance(journal)
         monkeypatch.setattr(stages, "advance", advance)
         raise KeyboardInterrupt if goes_on else AssertionError
 
@@ -93,7 +95,9 @@ def test_the_best_stopped_trial_is_rescued_and_runs_to_its_end(tmp_path: Path, k
     assert (event["stopped_at"], rescued.epochs, rescued.status) == (1, 4, "finished")
     again = run_here(tmp_path, {**keys, "asha": {**asha, "rescue": 1}})
     assert again.trained == 0
-    assert sorted(one.status for one in read_results(again.folder)) == sorted(one.status for one in again.results)
+    assert sorted(one.status for one in read_record(again.folder).results) == sorted(
+        one.status for one in again.results
+    )
 
 
 def test_a_rescued_trial_ends_as_if_it_had_never_been_stopped(tmp_path: Path, keys: dict[str, Any]) -> None:
@@ -120,3 +124,40 @@ def test_what_would_confirm_nothing_is_refused(changes: dict[str, Any], message:
     with pytest.raises((ExperimentError, ValueError)) as refusal:
         Experiment.model_validate({"name": "x", **changes})
     assert message in str(refusal.value)
+
+
+def interrupt_at_the_first_rescue(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = RunJournal.started
+
+    def interrupting(journal: RunJournal, trial_id: str, **where: Any) -> None:
+        started(journal, trial_id, **where)
+        if journal.state.stage == "rescue":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunJournal, "started", interrupting)
+
+
+def rescues(outcome: RunOutcome) -> list[str]:
+    return [event["trial"] for event in read_lines(outcome.folder, "events.jsonl") if event["event"] == "rescued"]
+
+
+@pytest.mark.parametrize("fewer", [1, 0])
+def test_fewer_rescues_than_before_rescue_nobody_more_and_run_nobody_else(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch, fewer: int
+) -> None:
+    keys["grid"] = {"lr": [0.02, 1e-9, 2e-9, 3e-9]}
+    asha = {"grace_period": 1, "reduction_factor": 4}
+    with monkeypatch.context() as patch:
+        interrupt_at_the_first_rescue(patch)
+        before = run_here(tmp_path, {**keys, "asha": {**asha, "rescue": 2}})
+    assert before.interrupted == 130
+    (rescued,) = rescues(before)
+    assert [one.status for one in before.results if one.trial == rescued] == ["unfinished"]
+    after = run_here(tmp_path, {**keys, "asha": {**asha, "rescue": fewer}})
+    assert rescues(after) == [rescued]
+    statuses = {one.trial: one.status for one in after.results}
+    assert statuses.pop(rescued) == "finished"
+    assert sorted(statuses.values()) == ["finished", "stopped", "stopped"]
+    assert after.trained <= 1
+    again = run_here(tmp_path, {**keys, "asha": {**asha, "rescue": fewer}})
+    assert (again.trained, again.results) == (0, after.results)

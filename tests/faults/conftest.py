@@ -64,7 +64,9 @@ class Command:
             raise AssertionError(f"it still runs after {seconds:.0f} s:\n{self.stderr}") from None
 
     def results(self) -> list[TrialResult]:
-        return sorted(read_results(Folder.at(self.folder)), key=lambda result: result.trial)
+        """Return the newest result of each trial that has ended."""
+        newest = {result.trial: result for result in read_results(Folder.at(self.folder))}
+        return [newest[trial] for trial in sorted(newest)]
 
     def numbers(self) -> list[dict[str, Any]]:
         """Return the results without how long they took and how often they were started."""

@@ -21,10 +21,12 @@ from typing import Any
 import torch
 import torch._dynamo  # imported by the first optimizer, and here once for all forks
 
+from raytrain.analysis.record import read_record
+from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs import folder
-from raytrain.runs.results import read_results
+from raytrain.runs import journal
+from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training import trial
@@ -77,7 +79,7 @@ def kill_at(point: int, *, half: bool) -> None:
 def numbers(out: Path) -> dict[str, Any]:
     """Return what a run came to, without how long it took."""
     folder = Folder.at(out / "x")
-    results = sorted(read_results(folder), key=lambda result: result.trial)
+    results = sorted(read_record(folder).results, key=lambda result: result.trial)
     epochs = {
         result.trial: [
             {name: value for name, value in row.items() if name != "seconds"}
@@ -101,23 +103,23 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--half", action="store_true", help="kill in the middle of a write")
     parser.add_argument("--every", type=int, default=1, help="try every n-th moment only")
-    parser.add_argument("--without", choices=["heard", "mend"])
+    parser.add_argument("--without", choices=["epochs_known", "mend"])
     options = parser.parse_args()
     torch.set_num_threads(1)
     trial.CHECKPOINT_SHARE = float("inf")  # a checkpoint after every epoch, however short
     experiment = experiment_on(options.images)
-    if options.without == "heard":
-        folder.RunFolder.heard = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
+    if options.without == "epochs_known":
+        RunState.epochs_known = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
     if options.without == "mend":
-        folder.mend = lambda _folder, _name: None
+        journal.mend = lambda _folder, _name: None
 
     def whole(out: Path) -> int:
-        return forked(lambda: run(experiment, out=str(out), local=True))
+        return forked(lambda: run(experiment, RunOptions(out=str(out), local=True)))
 
     def killed(out: Path, point: int) -> int:
         def work() -> None:
             kill_at(point, half=options.half)
-            run(experiment, out=str(out), local=True)
+            run(experiment, RunOptions(out=str(out), local=True))
 
         return forked(work)
 

@@ -158,7 +158,7 @@ def test_storage_that_stays_away_ends_the_run_which_goes_on_when_it_is_back(
 ) -> None:
     uri, door = bucket
     impatient = tmp_path / "sitecustomize.py"  # two minutes are too long for a test
-    impatient.write_text("import raytrain.storage.folder\nraytrain.storage.PATIENCE_S = 4.0\n")
+    impatient.write_text("import raytrain.storage.folder\nraytrain.storage.folder.PATIENCE_S = 4.0\n")
     command = start("--local", out=uri, epochs=12, environment={"PYTHONPATH": str(tmp_path)})
     command.wait_until(lambda: "started" in command.stderr)
     door.shut()

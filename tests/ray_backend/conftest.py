@@ -8,7 +8,7 @@ import pytest
 
 from raytrain.data import LabelledImages, Splits
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
 
 KEY = ("digits", 16, 0.1)
@@ -29,15 +29,15 @@ def splits() -> dict[tuple[str, int, float], Splits]:
 
 
 @pytest.fixture
-def open_run(tmp_path: Path) -> Callable[..., RunFolder]:
+def open_run(tmp_path: Path) -> Callable[..., RunJournal]:
     """Return a function that opens a run folder for an experiment on `splits`."""
 
-    def open_(**values: object) -> RunFolder:
+    def open_(**values: object) -> RunJournal:
         recipe = {"width": 2, "image_size": 16, "batch_size": 32, "precision": "fp32", "epochs": 2}
         recipe |= values.pop("recipe", {})  # type: ignore[operator]
         experiment = Experiment.model_validate({"name": "tiny", "recipe": recipe, **values})
         trials = experiment.trials()
-        run = RunFolder.open(Folder.at(tmp_path / "tiny"), experiment, trials)
+        run = RunJournal.open(Folder.at(tmp_path / "tiny"), experiment, trials)
         run.begin({trial.id: 1 for trial in trials})
         return run
 

@@ -20,7 +20,7 @@ from raytrain.experiment.experiment import Resources
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import place
 from raytrain.ray_backend.session import ray_session
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
 
@@ -84,7 +84,7 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_when_they_come(
     template: AutoscalingConfig,
     head: Cluster,
-    open_run: Callable[..., RunFolder],
+    open_run: Callable[..., RunJournal],
     splits: dict[tuple[str, int, float], Splits],
 ) -> None:
     run = open_run(grid={"lr": [0.05, 0.02, 0.01]})
@@ -106,7 +106,7 @@ def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_w
         while decision() != {"gpu_worker": 3}:
             assert time.monotonic() < deadline, decision()
             time.sleep(0.5)
-        assert [progress.status for progress in run.progress.values()] == ["waiting"] * 3
+        assert [progress.status for progress in run.state.progress.values()] == ["waiting"] * 3
         head.add_node(num_cpus=4, num_gpus=1)
         sweep.result()
-    assert [result.status for result in run.results()] == ["finished"] * 3
+    assert [result.status for result in run.state.results()] == ["finished"] * 3

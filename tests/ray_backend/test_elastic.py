@@ -12,7 +12,7 @@ from raytrain.data import Splits
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
 from raytrain.storage.json_lines import read_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -29,9 +29,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster.shutdown()
 
 
-def workers(run: RunFolder) -> list[int]:
+def workers(run: RunJournal) -> list[int]:
     """Return the numbers of workers that the trial has gone on with."""
-    return [event["workers"] for event in list(run.events) if event["event"] == "resized"]
+    return [event["workers"] for event in list(run.state.events) if event["event"] == "resized"]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -42,10 +42,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_trial_grows_onto_a_node_that_comes_and_shrinks_when_it_goes(
-    cluster: Cluster, open_run: Callable[..., RunFolder], splits: dict[tuple[str, int, float], Splits]
+    cluster: Cluster, open_run: Callable[..., RunJournal], splits: dict[tuple[str, int, float], Splits]
 ) -> None:
     run = open_run(recipe={"epochs": EPOCHS})
-    (progress,) = run.progress.values()
+    (progress,) = run.state.progress.values()
     # Ray starts nodes in the main thread only
     with ray_session(cluster.address, dashboard=True), ThreadPoolExecutor() as pool:
         training = pool.submit(tuner.run_trials, run, splits, placement=ELASTIC)
@@ -55,7 +55,7 @@ def test_a_trial_grows_onto_a_node_that_comes_and_shrinks_when_it_goes(
         cluster.remove_node(node, allow_graceful=False)
         training.result()
     assert workers(run) == [1, 2, 1]
-    (result,) = run.results()
+    (result,) = run.state.results()
     assert result.status == "finished"
     epochs = [row["epoch"] for row in read_lines(run.trial_folder(result.trial), "metrics.jsonl")]
     assert epochs == list(range(1, EPOCHS + 1))

@@ -1,8 +1,17 @@
-"""Tests of raytrain.ray_backend.preflight: what is said of Ray here, of a cluster, and of one that is not there."""
+"""Tests of raytrain.ray_backend.preflight: what is said of Ray, its nodes, and the storage that they must share."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from raytrain.ray_backend.preflight import check_ray, judged, versions
+from raytrain.errors import PreflightError
+from raytrain.ray_backend import preflight
+from raytrain.ray_backend.preflight import check_ray, check_storage, judged, versions
+from raytrain.ray_backend.session import ray_session
+from raytrain.storage.folder import Folder
 
 
 def test_a_node_is_judged_by_its_versions_and_its_device() -> None:
@@ -28,3 +37,68 @@ def test_ray_on_this_machine_is_checked_by_asking_it(tmp_path: object) -> None:
 def test_a_cluster_that_is_not_there_is_one_failed_check() -> None:
     (check,) = check_ray(address="127.0.0.1:1", out="runs")
     assert (check.ok, "nobody answers there" in check.found, "Check the address" in check.advice) == (False, True, True)
+
+
+# ---------------------------------------------------------------- storage
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        from ray.cluster_utils import Cluster
+
+        there = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        there.add_node(num_cpus=1)
+        yield there.address
+        there.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_folder_that_all_nodes_share_is_taken_and_left_as_it_was(two_nodes: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("x")
+    with ray_session(two_nodes, dashboard=False):
+        check_storage(Folder.at(tmp_path / "new"), more_nodes=False)
+        check_storage(Folder.at(kept), more_nodes=False)
+    assert not (tmp_path / "new").exists()
+    assert [path.name for path in kept.iterdir()] == ["file"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_whose_folder_a_node_does_not_see_is_refused(two_nodes: str, tmp_path: Path, tiny_images: Path) -> None:
+    # each process sees its own working directory there, as each host sees its own disk
+    command = [sys.executable, "-m", "raytrain", "train", "--out", "/proc/self/cwd/runs", "--address", two_nodes]
+    fields = [f"dataset={tiny_images}", "image_size=8", "width=2", "batch_size=16", "val_size=8", "epochs=1"]
+    done = subprocess.run(
+        [*command, *(word for field in fields for word in ("--set", field))],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "it does not see what is written here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs" / "train").exists()
+
+
+@pytest.mark.ray
+def test_nodes_that_are_still_to_come_would_not_see_a_local_disk(tmp_path: Path) -> None:
+    with pytest.raises(PreflightError, match="the cluster may add others"):
+        check_storage(Folder.at(tmp_path), more_nodes=True)
+
+
+@pytest.mark.parametrize(("kind", "shared"), [("nfs4", True), ("fuse.s3fs", True), ("ext4", False), ("overlay", False)])
+def test_a_disk_in_the_network_is_known_by_its_mount(
+    kind: str, shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/home /data {kind} rw 0 0\n")
+    monkeypatch.setattr(preflight, "MOUNTS", mounts)
+    assert preflight.is_on_network_disk(Path("/data/runs/lr")) is shared
+    assert not preflight.is_on_network_disk(Path("/home/runs"))

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from raytrain.errors import ClusterError
-from raytrain.ray_backend.session import nodes, ray_session
+from raytrain.ray_backend import session
+from raytrain.ray_backend.session import nodes, ray_session, refuse_unsupported_ray
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 
@@ -128,3 +129,24 @@ def test_nodes_that_the_autoscaler_may_add_count_as_nodes() -> None:
             namespace=GCS_AUTOSCALER_STATE_NAMESPACE,
         )
         assert nodes() == [this, *[{"CPU": 4, "GPU": 1}] * 3]
+
+
+@pytest.mark.parametrize("version", ["2.57.0", "2.60.0"])
+def test_a_ray_that_raytrain_is_tried_on_is_taken(version: str) -> None:
+    refuse_unsupported_ray(version)
+
+
+@pytest.mark.parametrize("version", ["2.56.1", "2.61.0"])
+def test_a_ray_that_raytrain_is_not_tried_on_is_refused_with_what_to_install(version: str) -> None:
+    with pytest.raises(ClusterError) as refusal:
+        refuse_unsupported_ray(version)
+    assert f"Ray {version} is installed, and raytrain works with Ray 2.57 to 2.60" in str(refusal.value)
+    assert "pip install 'ray[default,train,tune]==2.60.*'" in str(refusal.value)
+    assert refusal.value.exit_code == 6
+
+
+def test_a_session_looks_at_the_version_before_it_starts_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.metadata, "version", lambda _: "2.61.0")
+    monkeypatch.setattr(session.private_ray, "private_folder", lambda: pytest.fail("a Ray is started"))
+    with pytest.raises(ClusterError, match=r"Ray 2\.61\.0"), ray_session(None, dashboard=False):
+        pass

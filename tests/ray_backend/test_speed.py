@@ -39,15 +39,15 @@ def test_recipes_are_measured_side_by_side_and_what_cannot_be_trained_is_refused
     splits = {RECIPE.data_key: make_splits()}
     with ray_session(None, dashboard=False):
         other = RECIPE.replace(width=4)
-        paces = speed.measure([RECIPE, other, RECIPE], splits, placement=ONE_CPU)  # two waves of two
-        assert all(pace.step_s > 0 for pace in paces)
-        assert {pace.device for pace in paces} == {"cpu"}
+        speeds = speed.measure([RECIPE, other, RECIPE], splits, placement=ONE_CPU)  # two waves of two
+        assert all(one.step_s > 0 for one in speeds)
+        assert {one.device for one in speeds} == {"cpu"}
         unknown = RECIPE.model_copy(update={"batch_size": 1})  # BatchNorm has nothing to take the mean of
         with pytest.raises(
             PreflightError, match=r"cannot be trained here \(resnet18, width 2, batch_size 1\): ValueError"
         ):
             speed.measure([unknown], splits, placement=ONE_CPU)
-        monkeypatch.setattr(speed, "PATIENCE_S", 0.5)
+        monkeypatch.setattr(speed, "TIMEOUT_S", 0.5)
         nowhere = Placement(workers=1, cpus=1, gpus=0.0, concurrent=1, custom={"bigmem": 1.0})
         with pytest.raises(PreflightError, match="have not come back"):
             speed.measure([RECIPE], splits, placement=nowhere)

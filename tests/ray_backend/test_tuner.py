@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from raytrain.data import LabelledImages, Splits
-from raytrain.execution import local
-from raytrain.ray_backend import board, tuner
+from raytrain.execution.local import LocalBackend
+from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import nodes, ray_session
-from raytrain.runs.folder import RunFolder
+from raytrain.ray_backend.watchdog import reported_progress
+from raytrain.runs.folder import trial_folder
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult
 from raytrain.storage.json_lines import read_lines
 
@@ -36,8 +38,8 @@ def numbers(result: TrialResult) -> dict[str, object]:
     return {name: value for name, value in vars(result).items() if name not in {"seconds", "attempts"}}
 
 
-def by_lr(run: RunFolder) -> dict[float, TrialResult]:
-    return {result.recipe["lr"]: result for result in run.results()}
+def by_lr(run: RunJournal) -> dict[float, TrialResult]:
+    return {result.recipe["lr"]: result for result in run.state.results()}
 
 
 def test_this_machine_is_the_cluster() -> None:
@@ -45,19 +47,21 @@ def test_this_machine_is_the_cluster() -> None:
 
 
 def test_trials_give_bit_for_bit_the_numbers_of_a_run_without_ray(
-    open_run: Callable[..., RunFolder], splits: SplitsByKey, tmp_path: Path
+    open_run: Callable[..., RunJournal], splits: SplitsByKey, tmp_path: Path
 ) -> None:
     values = {"recipe": {"epochs": 3, "augment": ["crop", "flip", "jitter"]}, "grid": {"lr": [0.05, 0.01]}}
     through_ray = open_run(**values)
     tuner.run_trials(through_ray, splits, placement=ONE_WORKER)
     (tmp_path / "tiny").rename(tmp_path / "through-ray")
     here = open_run(**values)
-    local.run_trials(here, splits)
-    assert [numbers(result) for result in through_ray.results()] == [numbers(result) for result in here.results()]
-    assert {result.status for result in here.results()} == {"finished"}
+    LocalBackend().run_trials(here, splits)
+    assert [numbers(result) for result in through_ray.state.results()] == [
+        numbers(result) for result in here.state.results()
+    ]
+    assert {result.status for result in here.state.results()} == {"finished"}
 
 
-def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., RunFolder], splits: SplitsByKey) -> None:
+def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., RunJournal], splits: SplitsByKey) -> None:
     run = open_run(grid={"lr": [1e9, 0.05]}, include=[{"lr": 0.03, "dataset": "cifar10"}])
     (good,) = splits.values()
     labels_of_no_class = LabelledImages(good.train.images, good.train.labels + len(good.classes))
@@ -68,25 +72,25 @@ def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., Ru
     assert results[1e9].error == "the loss was not finite in epoch 1"
     assert results[0.05].status == "finished"
     assert results[0.03].status == "failed"
-    assert "Traceback" in run.trial_folder(results[0.03].trial).read("error.txt").decode()
+    assert "Traceback" in trial_folder(run.folder, results[0.03].trial).read("error.txt").decode()
     assert results[0.03].error
     assert "Traceback" not in results[0.03].error
 
 
 def test_the_next_trial_is_the_one_that_is_expected_to_take_longest(
-    open_run: Callable[..., RunFolder], splits: SplitsByKey
+    open_run: Callable[..., RunJournal], splits: SplitsByKey
 ) -> None:
     # twenty epochs of the smallest network are more than two of any other
     run = open_run(grid={"arch": ["resnet18", "resnet50", "resnet34"]}, include=[{"epochs": 20}])
     tuner.run_trials(run, splits, placement=Placement(workers=1, cpus=1, gpus=0.0, concurrent=1))
-    started = [event["trial"] for event in run.events if event["event"] == "started"]
-    recipes = [run.progress[trial].trial.recipe for trial in started]
+    started = [event["trial"] for event in run.state.events if event["event"] == "started"]
+    recipes = [run.state.progress[trial].trial.recipe for trial in started]
     assert (recipes[0].arch, recipes[0].epochs) == ("resnet18", 20)
     assert [recipe.arch for recipe in recipes[1:]] == ["resnet50", "resnet34", "resnet18"]
 
 
 def test_asha_stops_what_does_not_learn_and_its_process_takes_the_next_trial(
-    open_run: Callable[..., RunFolder], splits: SplitsByKey
+    open_run: Callable[..., RunJournal], splits: SplitsByKey
 ) -> None:
     run = open_run(
         recipe={"epochs": 8}, grid={"lr": [0.05, 1e-9, 2e-9, 3e-9]}, asha={"grace_period": 2, "reduction_factor": 3}
@@ -97,12 +101,12 @@ def test_asha_stops_what_does_not_learn_and_its_process_takes_the_next_trial(
     assert {results[lr].status for lr in (1e-9, 2e-9, 3e-9)} == {"stopped"}
     assert {results[lr].epochs for lr in (1e-9, 2e-9, 3e-9)} == {2}
     assert all(results[lr].test_accuracy is None for lr in (1e-9, 2e-9, 3e-9))
-    rung = [event for event in run.events if event["event"] == "rung" and event["stop"]]
+    rung = [event for event in run.state.events if event["event"] == "rung" and event["stop"]]
     assert all(event["accuracy"] < event["cut"] for event in rung)
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint_to_the_same_numbers(
-    open_run: Callable[..., RunFolder], splits: SplitsByKey, tmp_path: Path
+    open_run: Callable[..., RunJournal], splits: SplitsByKey, tmp_path: Path
 ) -> None:
     values = {"recipe": {"epochs": 40}, "grid": {"lr": [0.05]}}
     run = open_run(**values)
@@ -110,23 +114,23 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint_to_the_same
     killer.start()
     tuner.run_trials(run, splits, placement=ONE_WORKER)
     killer.join()
-    (result,) = run.results()
+    (result,) = run.state.results()
     assert (result.status, result.epochs, result.attempts) == ("finished", 40, 2)
-    rows = list(read_lines(run.trial_folder(result.trial), "metrics.jsonl"))
+    rows = list(read_lines(trial_folder(run.folder, result.trial), "metrics.jsonl"))
     assert [row["epoch"] for row in rows] == list(range(1, 41))
-    assert "worker lost" in [event["event"] for event in run.events]
+    assert "worker lost" in [event["event"] for event in run.state.events]
     (tmp_path / "tiny").rename(tmp_path / "killed")
     undisturbed = open_run(**values)
-    local.run_trials(undisturbed, splits)
-    assert numbers(result) == numbers(undisturbed.results()[0])
+    LocalBackend().run_trials(undisturbed, splits)
+    assert numbers(result) == numbers(undisturbed.state.results()[0])
 
 
-def kill_worker_after(run: RunFolder, epochs: int) -> None:
+def kill_worker_after(run: RunJournal, epochs: int) -> None:
     """Kill -9 the process that trains, once it has reported so many epochs."""
-    (progress,) = run.progress.values()
+    (progress,) = run.state.progress.values()
     deadline = time.monotonic() + 60
     while progress.epoch < epochs and time.monotonic() < deadline:
         time.sleep(0.02)
-    while not (seen := board.get(progress.trial.id, "progress")) and time.monotonic() < deadline:
+    while not (seen := reported_progress(progress.trial.id)) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(seen["pid"], signal.SIGKILL)

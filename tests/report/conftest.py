@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raytrain.errors import DivergenceError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.manifest import Inputs, Manifest
 from raytrain.storage.folder import Folder
 from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.training.outcome import outcome_of
 from raytrain.training.predictions import Predictions
 
 IMAGES = 360
@@ -37,7 +39,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             Inputs(*key, CLASSES, (0.3,) * 3, (0.2,) * 3, train=1200, val=150, test=IMAGES)
             for key in dict.fromkeys(trial.recipe.data_key for trial in trials)
         ]
-        run = RunFolder.open(folder, experiment, trials)
+        run = RunJournal.open(folder, experiment, trials)
         manifest = Manifest.open(folder, data={"digits": "abc"}, inputs=inputs, seeds=[0], fresh=False)
         run.begin({trial.id: 1000 * (1 + place) for place, trial in enumerate(trials)})
         manifest.begin_session()
@@ -50,16 +52,17 @@ def make_run(tmp_path: Path) -> MakeRun:
     return make
 
 
-def _train(run: RunFolder, trial: str, place: int, *, end: str, track_test: bool) -> None:
+def _train(run: RunJournal, trial: str, place: int, *, end: str, track_test: bool) -> None:
     draw = np.random.default_rng(place)
-    epochs = run.progress[trial].trial.recipe.epochs
+    epochs = run.state.progress[trial].trial.recipe.epochs
     run.started(trial, where="here cpu")
     for epoch in range(1, epochs + 1):
         if end in {"diverged", "failed"} and epoch == 3:
             if end == "diverged":
-                run.diverged(trial, epoch=epoch)
+                run.ended(trial, outcome_of(DivergenceError(epoch)))
             else:
-                run.failed(trial, error="RuntimeError: <b>no</b> memory & no luck")
+                error = "RuntimeError: <b>no</b> memory & no luck"
+                run.ended(trial, {"status": "failed", "error": error, "details": ""})
             return
         accuracy = 0.98 - 0.8 / epoch - 0.01 * (place % 18)
         val = Evaluation(1 - accuracy, accuracy)
@@ -70,7 +73,7 @@ def _train(run: RunFolder, trial: str, place: int, *, end: str, track_test: bool
         if end == "stopped" and epoch == 4:
             run.judged(trial, epoch=4, decision=Decision(4.0, accuracy, accuracy + 0.05, stop=True))
             return
-        if epoch == 4 and run.experiment.asha:
+        if epoch == 4 and run.state.experiment.asha:
             run.judged(trial, epoch=4, decision=Decision(4.0, accuracy, None, stop=False))
 
 

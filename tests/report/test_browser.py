@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raytrain.analysis.record import read_record
 from raytrain.report.page import write_report
 
 selenium = pytest.importorskip("selenium.webdriver")
@@ -31,7 +32,7 @@ def open_page(make_run: Any, tmp_path: Path) -> Iterator[Open]:
         asha={},
         track_test=True,
     )
-    write_report(folder)
+    write_report(read_record(folder))
 
     def open_(*, width: int = 1280, scripts: bool = True) -> Any:
         options = selenium.ChromeOptions()

@@ -108,28 +108,35 @@ def test_a_run_in_which_nothing_finished_still_has_its_page(make_run: Any) -> No
 
 def test_the_files_of_a_report_lie_in_the_run_folder(make_run: Any) -> None:
     folder = make_run()
-    write_report(folder)
+    write_report(read_record(folder))
     assert folder.exists("report.html")
     names = ["Accuracy_Test.png", "Accuracy_Train.png", "Loss_Test.png", "Loss_Train.png"]
     assert (folder / "plots").names() == names
     first = folder.read("report.html")
-    write_report(folder)
+    write_report(read_record(folder))
     assert folder.read("report.html") == first, "the same run makes the same page"
 
 
-def test_the_verdict_says_whether_the_lead_is_certain() -> None:
+def test_the_verdict_is_about_what_is_chosen_and_says_whether_its_lead_is_certain() -> None:
     entries = [Entry(name, "", "solid", coloured=True) for name in ("resnet34", "resnet18", "resnet50")]
 
-    def said(*ranks: str) -> str:
+    def said(*ranks: str, chosen: int | None = None) -> str:
         result = TrialResult("a", "finished", {}, parameters=1, epochs=1)
         standings = [Standing(rank, [result], test_accuracy=0.9 - 0.1 * place) for place, rank in enumerate(ranks)]
-        return verdict(Ranking(standings), entries)
+        return verdict(Ranking(standings, chosen=None if chosen is None else standings[chosen]), entries[: len(ranks)])
 
     assert said("1") == "resnet34 reaches 90.00 % on the test set."
-    assert said("1", "2", "2=") == "resnet34 leads with 90.00 % on the test set, ahead of all others."
-    assert said("1", "1=", "3") == "resnet34 reaches 90.00 % on the test set, and 1 other cannot be told apart from it."
-    assert "and 2 others cannot" in said("1", "1=", "1=")
+    assert said("1", "2", "2=") == "resnet34 reaches 90.00 % on the test set and ranks first, ahead of all others."
+    assert said("1", "1=", "3") == "resnet34 reaches 90.00 % on the test set; another one shares rank 1 with it."
+    assert "; 2 others share rank 1 with it." in said("1", "1=", "1=")
     assert verdict(Ranking([]), []) == "No trial has finished."
+    assert said("1", "2", chosen=0).startswith(
+        "resnet34, chosen by validation, reaches 90.00 % on the test set and ranks"
+    )
+    assert said("1", "1=", chosen=1).startswith("resnet18, chosen by validation, reaches 80.00 %")
+    assert said("1", "2", "3", chosen=1) == (
+        "resnet18, chosen by validation, reaches 80.00 % on the test set. resnet34 ranks first with 90.00 %."
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pyarrow import parquet
 from rich.console import Console
 
 from raytrain.analysis.ranking import Ranking, rank
+from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.report import table
 from raytrain.runs.results import TrialResult
@@ -49,8 +50,15 @@ def test_rows_are_ranked_by_test_accuracy_and_only_finished_trials_have_a_rank()
     assert column("lr") == ["0.1", "0.4", "0.3", "5", "0.2", "0.5"]
 
 
-def test_how_a_trial_ended_is_said_with_its_epoch():
-    assert column("status") == ["finished", "finished", "stopped at 5", "diverged at epoch 3", "failed", "unfinished"]
+def test_how_a_trial_ended_is_said_with_its_epoch_and_what_validation_chooses_is_marked():
+    assert column("status") == [
+        "finished",
+        "finished, chosen",
+        "stopped at 5",
+        "diverged at epoch 3",
+        "failed",
+        "unfinished",
+    ]
     assert column("epochs") == ["20/20", "20/20", "5/20", "2/20", "0/20", "1/20"]
 
 
@@ -98,15 +106,16 @@ def test_words_stand_to_the_left_and_numbers_to_the_right():
     recipes = [{"lr": lr, "schedule": schedule} for lr, schedule in ((0.1, "cosine"), (1e-5, "constant"))]
     several = ranking(*(result(recipe=recipe, test_accuracy=0.9) for recipe in recipes))
     assert (
-        table.markdown(several, chosen=["rank", "lr", "schedule", "val"]).splitlines()[1] == "| --: | --: | :-- | --: |"
+        table.markdown(several, columns=["rank", "lr", "schedule", "val"]).splitlines()[1]
+        == "| --: | --: | :-- | --: |"
     )
 
 
 def test_rows_that_trained_on_the_validation_images_are_told_from_the_others():
     with_split = result(recipe={"lr": 0.1}, val_accuracy=0.9, val_loss=0.1, test_accuracy=0.9)
     without = result(recipe={"lr": 0.1, "val_size": 0}, test_accuracy=0.9)
-    assert "Rows without a validation accuracy" in table.how_to_read(ranking(with_split, without))
-    assert "Rows without a validation accuracy" not in table.how_to_read(ranking(with_split))
+    assert "Rows without a validation accuracy" in " ".join(explain(ranking(with_split, without)))
+    assert "Rows without a validation accuracy" not in " ".join(explain(ranking(with_split)))
 
 
 def test_trials_of_several_runs_are_named_with_their_run():
@@ -115,14 +124,14 @@ def test_trials_of_several_runs_are_named_with_their_run():
     assert [row[1] for row in table.rows(several)] == ["one", "two"]
 
 
-def test_chosen_columns_are_shown_whatever_the_width():
+def test_named_columns_are_shown_whatever_the_width():
     console = Console(file=io.StringIO(), width=20, record=True)
-    console.print(table.terminal_table(RANKING, width=20, chosen=["lr", "test"]))
+    console.print(table.terminal_table(RANKING, width=20, columns=["lr", "test"]))
     assert console.export_text().split()[:3] == ["lr", "test", "%"]
-    assert table.markdown(RANKING, chosen=["rank", "test"]).startswith("| rank | test accuracy % |\n| --: | --: |\n")
+    assert table.markdown(RANKING, columns=["rank", "test"]).startswith("| rank | test accuracy % |\n| --: | --: |\n")
     for write in (table.plain, table.markdown):
         with pytest.raises(ExperimentError, match="there is no column 'tset'; choose among rank, trial, architecture"):
-            write(RANKING, chosen=["tset"])
+            write(RANKING, columns=["tset"])
 
 
 @pytest.mark.parametrize(
@@ -198,9 +207,15 @@ def test_the_readme_says_how_it_was_ranked_and_with_which_command():
 
 
 def test_the_readme_warns_where_the_test_set_ranked():
-    text = table.readme("x", ranking(result(test_accuracy=0.9, test_loss=0.1)), command="c")
-    assert "no validation split" in text
-    assert "flatters" in text
+    unsplit = result(recipe={"val_size": 0}, test_accuracy=0.9, test_loss=0.1)
+    text = table.readme("x", ranking(unsplit), command="c")
+    assert "There is no validation split" in text
+    assert "looks better than it is, because the test set chose it" in text
+
+
+def test_the_readme_says_nothing_of_a_missing_split_where_no_trial_has_come_to_use_its_own():
+    text = table.readme("x", ranking(result("unfinished", epochs=0)), command="c")
+    assert "no validation split" not in text
 
 
 @pytest.mark.parametrize("width", [200, 100, 80])
@@ -218,3 +233,10 @@ def test_a_trial_that_was_given_up_says_how_often_it_was_started():
     assert table.status(result("failed", attempts=3)) == "failed after 3 starts"
     assert table.status(result("failed", attempts=1)) == "failed"
     assert table.status(result("finished", attempts=3)) == "finished"  # the table is that of an undisturbed run
+
+
+def test_flat_rows_say_which_trials_are_of_the_chosen_configuration():
+    seeds = [result(recipe={"seed": n}, val_accuracy=0.9, val_loss=0.1, test_accuracy=0.7) for n in range(2)]
+    flat = table.flat_rows(ranking(*seeds, RESULTS[2], RESULTS[4]))
+    assert {row["trial"] for row in flat if row["chosen"] is True} == {one.trial for one in seeds}
+    assert [row["chosen"] for row in flat].count(False) == 2

@@ -1,5 +1,6 @@
 """Tests of raytrain.runs.lock: two commands never write one run folder, and a dead one holds nothing."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -62,3 +63,29 @@ def test_the_lock_leaves_nothing_behind_even_when_the_run_fails(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
     with run_locked(Folder.at(tmp_path / "run")):
         pass
+
+
+def test_a_lock_file_that_was_replaced_meanwhile_is_not_taken_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opened the file just before its holder removed it must not work beside whoever made the next one."""
+    file = tmp_path / ".run.lock"
+    file.touch()
+    opened = os.open
+    seen: list[int] = []
+
+    def replaced(path: str, *arguments: int, **options: int) -> int:
+        descriptor = opened(path, *arguments, **options)
+        if str(path) == str(file) and not seen:
+            seen.append(os.fstat(descriptor).st_ino)
+            file.unlink()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", replaced)
+    held = 0
+    with contextlib.suppress(RunFolderError), run_locked(Folder.at(tmp_path / "run")):
+        held += 1
+        with contextlib.suppress(RunFolderError), run_locked(Folder.at(tmp_path / "run")):
+            held += 1
+    assert held < 2
+    assert seen

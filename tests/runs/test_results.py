@@ -1,4 +1,4 @@
-"""Tests of raytrain.runs.results: ranking, and run folders read back."""
+"""Tests of raytrain.runs.results: ranking, and the lines of trials.jsonl read back."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raytrain.errors import RunFolderError
-from raytrain.runs.results import TrialResult, list_runs, open_run, ranked, read_results, varied_fields
+from raytrain.runs.results import TrialResult, ranked, read_results, varied_fields
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
@@ -107,55 +107,17 @@ def trial_line(trial: str, status: str, **fields: Any) -> dict[str, Any]:
     return {"trial": trial, "status": status, "recipe": {}, "parameters": 1, "epochs": 1, **fields}
 
 
-def test_a_trial_that_was_run_again_counts_once_with_its_newest_result(tmp_path: Path):
+def test_a_trial_that_was_run_again_has_a_line_for_each_end_in_order(tmp_path: Path):
     content = lines(trial_line("a", "failed"), trial_line("b", "finished"), trial_line("a", "finished", attempts=2))
     read = read_results(write(tmp_path, content, "trials.jsonl"))
-    assert [(r.trial, r.status, r.attempts) for r in read] == [("b", "finished", 1), ("a", "finished", 2)]
+    assert [(r.trial, r.status, r.attempts) for r in read] == [
+        ("a", "failed", 1),
+        ("b", "finished", 1),
+        ("a", "finished", 2),
+    ]
 
 
 def test_fields_of_another_version_are_refused_by_name(tmp_path: Path):
     folder = write(tmp_path, lines(trial_line("a", "finished", future=1, newer=2)), "trials.jsonl")
     with pytest.raises(RunFolderError, match="fields of another raytrain version: future, newer"):
         read_results(folder)
-
-
-# ---------------------------------------------------------------- finding runs
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    for name in ("one", "two"):
-        write(tmp_path / "out" / name, b"{}", "experiment.yaml")
-    (tmp_path / "out" / "no run").mkdir()
-    return tmp_path / "out"
-
-
-def test_runs_are_the_folders_with_an_experiment(out: Path):
-    assert list_runs(str(out)) == ["one", "two"]
-    assert list_runs(str(out / "nowhere")) == []
-
-
-@pytest.mark.parametrize("how", ["one", "{out}/one", "file://{out}/one"])
-def test_a_run_is_opened_by_name_path_or_uri(out: Path, how: str):
-    assert open_run(how.format(out=out), out=str(out)).local_path == out / "one"
-
-
-def test_a_run_is_opened_by_a_relative_path(out: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(out.parent)
-    assert open_run("out/two", out="elsewhere").local_path == out / "two"
-
-
-def test_an_unknown_run_is_answered_with_those_there_are(out: Path):
-    with pytest.raises(RunFolderError, match=r"no run 'three' under .*; there are one, two"):
-        open_run("three", out=str(out))
-
-
-def test_an_unknown_run_where_there_is_none_is_said_so(tmp_path: Path):
-    with pytest.raises(RunFolderError, match="there is no run yet"):
-        open_run("three", out=str(tmp_path))
-
-
-def test_a_file_in_place_of_the_folder_of_runs_is_an_error_of_ours(tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="cannot be listed"):
-        list_runs(str(tmp_path / "file"))

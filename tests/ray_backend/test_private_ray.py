@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from raytrain.ray_backend import leftovers
+from raytrain.ray_backend import private_ray
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(leftovers, "_places", lambda: [tmp_path])
-    monkeypatch.setattr(leftovers, "BEING_MADE_S", 0.0)
+    monkeypatch.setattr(private_ray, "_parents", lambda: [tmp_path])
+    monkeypatch.setattr(private_ray, "MIN_AGE_S", 0.0)
     return tmp_path
 
 
@@ -30,9 +30,9 @@ def sleeper(*words: str) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 def test_what_a_killed_driver_left_is_ended_and_removed_and_a_bystander_is_not(place: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from raytrain.cluster import leftovers;"
-        f"leftovers._places = lambda: [Path({str(place)!r})]\n"
-        "with leftovers.private_folder() as folder: print(folder, flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from raytrain.ray_backend import private_ray;"
+        f"private_ray._parents = lambda: [Path({str(place)!r})]\n"
+        "with private_ray.private_folder() as folder: print(folder, flush=True); time.sleep(60)"
     )
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert driver.stdout
@@ -40,10 +40,10 @@ def test_what_a_killed_driver_left_is_ended_and_removed_and_a_bystander_is_not(p
     assert folder.stat().st_mode & 0o077 == 0
     ours = sleeper(f"--log_dir={folder}/r/logs")
     bystander = sleeper(f"--log_dir={folder}-of-somebody-else/r")
-    assert leftovers.reap() == []  # the driver lives
+    assert private_ray.remove_abandoned() == []  # the driver lives
     driver.kill()
     driver.communicate()
-    assert leftovers.reap() == [folder]
+    assert private_ray.remove_abandoned() == [folder]
     ours.wait(10)
     assert bystander.poll() is None
     assert not folder.exists()
@@ -57,17 +57,17 @@ def test_a_folder_that_is_just_being_made_or_has_no_lock_is_left_alone(
     (place / "rt-without").mkdir()
     young = place / "rt-young"
     young.mkdir()
-    (young / leftovers.LOCK).touch()
-    monkeypatch.setattr(leftovers, "BEING_MADE_S", 60.0)
-    assert leftovers.reap() == []
+    (young / private_ray.LOCK).touch()
+    monkeypatch.setattr(private_ray, "MIN_AGE_S", 60.0)
+    assert private_ray.remove_abandoned() == []
     os.utime(young, (0, 0))
-    assert leftovers.reap() == [young]
+    assert private_ray.remove_abandoned() == [young]
     assert (place / "rt-without").exists()
 
 
 def test_the_folder_goes_with_its_context(place: Path) -> None:
-    with leftovers.private_folder() as folder:
+    with private_ray.private_folder() as folder:
         assert folder.parent == place
-        assert leftovers.reap() == []
+        assert private_ray.remove_abandoned() == []
         assert folder.is_dir()
     assert not folder.exists()

@@ -1,4 +1,4 @@
-"""Tests of raytrain.cli.live: the table on a terminal, and lines where there is none."""
+"""Tests of raytrain.report.live: the table on a terminal, and lines where there is none."""
 
 import io
 from collections.abc import Iterator
@@ -8,23 +8,24 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raytrain.cli import live
+from raytrain.errors import DivergenceError
+from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.folder import RunFolder
+from raytrain.report import live
+from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import varied_fields
 from raytrain.storage.folder import Folder
-from raytrain.training.evaluation import Evaluation
-from raytrain.training.loop import EpochMetrics
-from raytrain.training.trial import FinalMetrics, Report
+from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.training.outcome import outcome_of
 
 RATES = [0.1, 0.2, 0.3, 0.4]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[RunFolder]:
+def run(tmp_path: Path) -> Iterator[RunJournal]:
     experiment = Experiment.model_validate({"name": "lr", "recipe": {"epochs": 2}, "grid": {"lr": RATES}})
     trials = experiment.trials()
-    folder = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials)
+    folder = RunJournal.open(Folder.at(tmp_path / "run"), experiment, trials)
     folder.begin({trial.id: 7 for trial in trials})
     yield folder
     folder.close()
@@ -36,31 +37,31 @@ def report(epoch: int) -> Report:
     return Report(EpochMetrics(epoch, 1.0, 0.5, some, None, 0.1, 30.0), final)
 
 
-def begin(run: RunFolder) -> tuple[str, str, str, str]:
+def begin(run: RunJournal) -> tuple[str, str, str, str]:
     """Leave one trial finished, one diverged, one in the middle of its second epoch and one waiting."""
-    finished, diverged, running, waiting = run.progress
+    finished, diverged, running, waiting = run.state.progress
     for trial in (finished, running):
         run.started(trial)
         run.reported(trial, report(1))
     run.reported(finished, report(2))
     run.started(diverged)
-    run.diverged(diverged, epoch=1)
-    run.progress[running].show(0.5)
+    run.ended(diverged, outcome_of(DivergenceError(1)))
+    run.state.progress[running].within_epoch = 0.5
     return finished, diverged, running, waiting
 
 
-def rendered(run: RunFolder, *, rows: int = 10, width: int = 160) -> list[str]:
+def rendered(run: RunJournal, *, rows: int = 10, width: int = 160) -> list[str]:
     console = Console(file=io.StringIO(), width=width, record=True)
-    varied = varied_fields(progress.trial.recipe.model_dump() for progress in run.progress.values())
-    console.print(live.live_table(run, varied=varied, rows=rows, width=width, seconds=3725))
+    varied = varied_fields(progress.trial.recipe.model_dump() for progress in run.state.progress.values())
+    console.print(live.live_table(run.state, varied=varied, rows=rows, width=width, seconds=3725))
     return console.export_text().splitlines()
 
 
-def digest(run: RunFolder, trial: str) -> str:
-    return run.progress[trial].trial.recipe.digest
+def digest(run: RunJournal, trial: str) -> str:
+    return run.state.progress[trial].trial.recipe.digest
 
 
-def test_running_trials_come_first_then_ended_ones_by_rank_then_waiting_ones(run: RunFolder):
+def test_running_trials_come_first_then_ended_ones_by_rank_then_waiting_ones(run: RunJournal):
     finished, diverged, running, waiting = begin(run)
     listed = [line for line in rendered(run) if "resnet18" in line]
     assert [line.split()[0] for line in listed] == [digest(run, t) for t in (running, finished, diverged, waiting)]
@@ -75,7 +76,7 @@ def test_running_trials_come_first_then_ended_ones_by_rank_then_waiting_ones(run
 
 
 @pytest.mark.parametrize("width", [110, 80, 60])
-def test_a_narrow_terminal_loses_columns_and_not_letters(run: RunFolder, width: int):
+def test_a_narrow_terminal_loses_columns_and_not_letters(run: RunJournal, width: int):
     begin(run)
     lines = rendered(run, width=width)
     assert all(len(line.rstrip()) <= width for line in lines)
@@ -84,12 +85,12 @@ def test_a_narrow_terminal_loses_columns_and_not_letters(run: RunFolder, width: 
     assert not any("…" in line for line in lines)
 
 
-def test_the_header_counts_and_says_the_time(run: RunFolder):
+def test_the_header_counts_and_says_the_time(run: RunJournal):
     begin(run)
     assert rendered(run)[0].strip() == "lr  1 running · 1 waiting · 1 finished · 1 diverged  1:02:05"
 
 
-def test_fields_that_differ_have_a_column(run: RunFolder):
+def test_fields_that_differ_have_a_column(run: RunJournal):
     begin(run)
     header, *rows = rendered(run)[1:]
     assert header.split()[:3] == ["trial", "architecture", "lr"]
@@ -97,15 +98,15 @@ def test_fields_that_differ_have_a_column(run: RunFolder):
 
 
 @pytest.mark.parametrize(("rows", "more"), [(10, 0), (4, 0), (3, 1), (1, 3), (0, 3), (-5, 3)])
-def test_what_does_not_fit_is_counted(run: RunFolder, rows: int, more: int):
+def test_what_does_not_fit_is_counted(run: RunJournal, rows: int, more: int):
     begin(run)
     lines = rendered(run, rows=rows)
     assert sum("resnet18" in line for line in lines) == 4 - more
     assert any(f"… and {more} more" in line for line in lines) == (more > 0)
 
 
-def test_a_trial_that_was_started_again_says_so(run: RunFolder):
-    trial = next(iter(run.progress))
+def test_a_trial_that_was_started_again_says_so(run: RunJournal):
+    trial = next(iter(run.state.progress))
     run.started(trial)
     run.started(trial)
     assert any("running (attempt 2)" in line for line in rendered(run))
@@ -116,7 +117,7 @@ def test_a_name_with_brackets_is_no_markup(tmp_path: Path):
         {"name": "x", "grid": {"dataset": ["[red]a", "[/nothing]"]}, "recipe": {"epochs": 2}}
     )
     trials = experiment.trials()
-    folder = RunFolder.open(Folder.at(tmp_path / "run"), experiment, trials)
+    folder = RunJournal.open(Folder.at(tmp_path / "run"), experiment, trials)
     text = "\n".join(rendered(folder))
     folder.close()
     assert "[red]a" in text
@@ -126,47 +127,47 @@ def test_a_name_with_brackets_is_no_markup(tmp_path: Path):
 # ---------------------------------------------------------------- lines
 
 
-def shown(run: RunFolder, act: Any) -> list[str]:
+def shown(run: RunJournal, act: Any) -> list[str]:
     console = Console(file=io.StringIO(), width=60, record=True)
     assert not console.is_terminal
-    with live.shown(run, console):
+    with live.shown(run.state, console):
         act(run)
     return console.export_text().splitlines()
 
 
-def test_without_a_terminal_each_start_and_end_is_a_line(run: RunFolder):
+def test_without_a_terminal_each_start_and_end_is_a_line(run: RunJournal):
     lines = shown(run, begin)
-    finished, diverged, running, _ = run.progress
+    finished, diverged, running, _ = run.state.progress
     said = [line.split(maxsplit=2)[1:] for line in lines]
-    assert [finished, "started  train 50.00 %  val 62.50 %"] in said
-    assert [finished, "finished  train 50.00 %  val 62.50 %"] in said
+    assert [finished, "started"] in said
+    assert [finished, "finished  train 62.50 %  val 62.50 %  test 62.50 %"] in said
     assert [diverged, "diverged at epoch 1"] in said
-    assert [running, "started  train 50.00 %  val 62.50 %"] in said
+    assert [running, "started"] in said
     assert len(lines) == 5
 
 
-def test_a_line_is_not_broken_where_the_output_is_narrow(run: RunFolder):
+def test_a_line_is_not_broken_where_the_output_is_narrow(run: RunJournal):
     assert all(len(line.split()) >= 3 for line in shown(run, begin))
 
 
 def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    run: RunJournal, monkeypatch: pytest.MonkeyPatch
 ):
     now = 100.0
     monkeypatch.setattr(live.time, "monotonic", lambda: now)
-    written = live._Lines(run)
-    trial = next(iter(run.progress))
+    written = live._Lines(run.state)
+    trial = next(iter(run.state.progress))
     run.started(trial)
     assert [line.split()[2] for line in written.new()] == ["started"]
-    run.progress[trial].show(0.25)
+    run.state.progress[trial].within_epoch = 0.25
     now += live.WITHIN_EPOCH_LINE_EVERY_S - 1
     assert list(written.new()) == []
     now += 1
     (line,) = written.new()
-    assert line.endswith(f"{trial}  epoch 0.25/2")
+    assert line.endswith(f"{trial}  25% of epoch 1/2")
     now += 100
     assert list(written.new()) == []  # it stands still
-    run.progress[trial].show(0.5)
+    run.state.progress[trial].within_epoch = 0.5
     assert len(list(written.new())) == 1
     run.reported(trial, report(1))
     now += live.EPOCH_LINE_EVERY_S - 1
@@ -176,18 +177,18 @@ def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
     assert line.endswith("epoch 1/2  train 50.00 %  val 62.50 %")
 
 
-def test_rungs_and_interruptions_are_no_lines(run: RunFolder):
-    def act(run: RunFolder) -> None:
-        run.note("interrupted", exit_code=130)
-        run.note("rung", trial=next(iter(run.progress)), epoch=1)
+def test_rungs_and_interruptions_are_no_lines(run: RunJournal):
+    def act(run: RunJournal) -> None:
+        run.note({"event": "interrupted", "exit_code": 130})
+        run.judged(next(iter(run.state.progress)), epoch=1, decision=Decision(1.0, 0.5, None, stop=False))
 
     assert shown(run, act) == []
 
 
-def test_on_a_terminal_the_table_is_drawn_and_removed(run: RunFolder):
+def test_on_a_terminal_the_table_is_drawn_and_removed(run: RunJournal):
     file = io.StringIO()
     console = Console(file=file, width=120, height=20, force_terminal=True)
-    with live.shown(run, console):
+    with live.shown(run.state, console):
         begin(run)
     assert "architecture" in file.getvalue()
     assert "waiting" in file.getvalue()

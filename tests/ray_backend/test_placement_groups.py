@@ -7,22 +7,22 @@ import pytest
 import ray
 
 from raytrain.data import Splits
-from raytrain.ray_backend import guard, tuner
+from raytrain.ray_backend import internals, tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
-from raytrain.runs.folder import RunFolder
+from raytrain.runs.journal import RunJournal
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EPOCHS = 40
 
 
-def sweep(run: RunFolder, splits: dict[tuple[str, int, float], Splits], *, dashboard: bool) -> tuple[list[str], float]:
+def sweep(run: RunJournal, splits: dict[tuple[str, int, float], Splits], *, dashboard: bool) -> tuple[list[str], float]:
     """Run all trials on two workers each; return the placement groups and the free CPUs some seconds afterwards."""
     with ray_session(None, dashboard=dashboard):
         tuner.run_trials(run, splits, placement=Placement(workers=2, cpus=1, gpus=0.0, concurrent=1))
         deadline = time.monotonic() + 10
-        while (groups := guard.groups_of_this_job()) and time.monotonic() < deadline:
+        while (groups := [group for group, _ in internals.placement_groups()]) and time.monotonic() < deadline:
             time.sleep(0.2)
         while (free := ray.available_resources().get("CPU", 0.0)) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -32,7 +32,7 @@ def sweep(run: RunFolder, splits: dict[tuple[str, int, float], Splits], *, dashb
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("dashboard", [True, False])
 def test_early_stops_leave_no_placement_group_and_all_cpus(
-    open_run: Callable[..., RunFolder],
+    open_run: Callable[..., RunJournal],
     splits: dict[tuple[str, int, float], Splits],
     *,
     dashboard: bool,
@@ -41,22 +41,22 @@ def test_early_stops_leave_no_placement_group_and_all_cpus(
     # so the second to be stopped has found those of the first.
     run = open_run(recipe={"epochs": EPOCHS}, grid={"lr": [0.05, 1e-9, 2e-9]}, asha={"grace_period": 5})
     groups, free = sweep(run, splits, dashboard=dashboard)
-    assert [result.status for result in run.results()] == ["finished", "stopped", "stopped"]
+    assert [result.status for result in run.state.results()] == ["finished", "stopped", "stopped"]
     assert groups == []
     assert free == 2
 
 
 @pytest.mark.timeout(200)
-def test_without_the_guard_an_early_stop_leaves_its_placement_group(
-    open_run: Callable[..., RunFolder],
+def test_without_a_release_an_early_stop_leaves_its_placement_group(
+    open_run: Callable[..., RunJournal],
     splits: dict[tuple[str, int, float], Splits],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guard, "release_orphans", lambda: None)
-    monkeypatch.setattr(guard, "release_all", lambda: None)
+    monkeypatch.setattr(tuner, "release_orphaned_groups", lambda: None)
+    monkeypatch.setattr(tuner, "release_all_groups", lambda: None)
     # two trials only: a third would wait for ever for the CPUs of the second
     run = open_run(recipe={"epochs": EPOCHS}, grid={"lr": [0.05, 1e-9]}, asha={"grace_period": 5})
     groups, free = sweep(run, splits, dashboard=False)
-    assert [result.status for result in run.results()] == ["finished", "stopped"]
+    assert [result.status for result in run.state.results()] == ["finished", "stopped"]
     assert groups != []
     assert free < 2

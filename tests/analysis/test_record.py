@@ -1,0 +1,203 @@
+"""Tests of raytrain.analysis.record: whatever shows a run shows the same trials, ranks and numbers."""
+
+import io
+import json
+import re
+import signal
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from raytrain.analysis.record import read_record
+from raytrain.cli.app import app
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import run
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.journal import RunJournal
+from raytrain.storage.folder import Folder
+
+pytestmark = pytest.mark.slow
+
+Rows = list[tuple[str, str]]
+"""Rank and digest of the trial, row by row."""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def recipe(tiny_images: str) -> dict[str, Any]:
+    shape = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8}
+    return {**shape, "schedule": "constant", "precision": "fp32", "epochs": 2}
+
+
+def tune(place: Path, *options: str, **keys: Any) -> Result:
+    (place / "g.yaml").write_text(json.dumps(keys))  # JSON is YAML
+    return CliRunner().invoke(app, ["tune", "--grid", "g.yaml", "--local", *options])
+
+
+class _Ranking(HTMLParser):
+    """The rows of the first table in the section "ranking" of a report."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(text[text.index('<section id="ranking"') :].partition("</table>")[0])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"td", "th"}:
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.rows[-1][-1] += data.strip()
+
+
+def of_columns(rows: list[list[str]]) -> Rows:
+    head, *body = rows
+    rank, trial = head.index("rank"), head.index("trial")
+    return [(row[rank], row[trial]) for row in body]
+
+
+def in_readme(folder: Path) -> Rows:
+    table = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("|")]
+    return of_columns([[cell.strip() for cell in line.strip("|").split("|")] for line in table if "--" not in line])
+
+
+def in_parquet(folder: Path) -> Rows:
+    rows = parquet.read_table(io.BytesIO((folder / "trials.parquet").read_bytes())).to_pylist()
+    return [(row["rank"], row["trial"].rpartition("-")[2]) for row in rows]
+
+
+def in_report(folder: Path) -> Rows:
+    return of_columns(_Ranking((folder / "report.html").read_text()).rows)
+
+
+def printed_as_json(name: str) -> Rows:
+    rows = json.loads(CliRunner().invoke(app, ["results", name, "--json"]).stdout)
+    return [(row["rank"], row["trial"].rpartition("-")[2]) for row in rows]
+
+
+def test_after_more_epochs_every_table_has_the_same_trials_ranks_and_count(place: Path, recipe: dict[str, Any]) -> None:
+    keys = {"recipe": recipe, "grid": {"lr": [0.01, 0.02, 0.05]}}
+    assert tune(place, **keys).exit_code == 0
+    before = in_readme(place / "runs" / "g")
+    assert tune(place, "--set", "epochs=3", **keys).exit_code == 0
+    folder = place / "runs" / "g"
+    rows = in_readme(folder)
+    assert len(rows) == 3
+    assert not set(rows) & set(before), "a trial of 2 epochs is no trial of this run any more"
+    assert in_parquet(folder) == rows
+    assert printed_as_json("g") == rows
+    assert in_report(folder) == rows
+    planned = {result.recipe["epochs"] for result in read_record(Folder.at(folder)).results}
+    assert planned == {3}
+
+
+def test_a_run_that_its_time_limit_ended_is_printed_as_it_is_read_back(place: Path, recipe: dict[str, Any]) -> None:
+    include = [{"epochs": 1}, {"epochs": 100_000, "lr": 0.02}, {"epochs": 100_000, "lr": 0.03}]
+    ended = tune(place, "--time-limit", "4s", recipe=recipe, include=include)
+    assert ended.exit_code == 8, ended.output
+    read = CliRunner().invoke(app, ["results", "g"])
+    assert read.exit_code == 0
+    assert ended.stdout == read.stdout
+    assert ended.stdout.count("unfinished") == 2
+    explained = CliRunner().invoke(app, ["results", "g", "--explain"])
+    readme = (place / "runs" / "g" / "README.md").read_text()
+    for said in (ended.output, read.output, explained.output, readme):
+        assert "There is no validation split" not in said
+
+
+def test_the_end_of_a_run_reads_each_file_of_its_trials_once(
+    place: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[str] = Counter()
+    read, close = Folder.read, RunJournal.close
+
+    def counted(folder: Folder, name: str) -> bytes:
+        reads[f"{folder}/{name}"] += 1
+        return read(folder, name)
+
+    def closed(journal: RunJournal) -> None:
+        reads.clear()  # the last trial has ended
+        close(journal)
+
+    monkeypatch.setattr(Folder, "read", counted)
+    monkeypatch.setattr(RunJournal, "close", closed)
+    experiment = Experiment.model_validate({"name": "x", "recipe": recipe, "grid": {"lr": [0.01, 0.02]}})
+    outcome = run(experiment, RunOptions(out=str(place / "runs"), local=True))
+    assert outcome.folder.exists("report.html")
+    of_trials = {path: count for path, count in reads.items() if re.search(r"predictions\.npz|metrics\.jsonl", path)}
+    folders = [f"{outcome.folder}/trials/{result.trial}" for result in outcome.results]
+    assert of_trials == {f"{one}/{name}": 1 for one in folders for name in ("predictions.npz", "metrics.jsonl")}
+
+
+def interrupted_at(monkeypatch: pytest.MonkeyPatch, trials_started: int) -> None:
+    """Have the run interrupted when so many trials have started."""
+    started, count = RunJournal.started, 0
+
+    def interrupting(journal: RunJournal, trial_id: str, **where: Any) -> None:
+        nonlocal count
+        started(journal, trial_id, **where)
+        count += 1
+        if count == trials_started:
+            raise KeyboardInterrupt(signal.SIGINT)
+
+    monkeypatch.setattr(RunJournal, "started", interrupting)
+
+
+@pytest.mark.parametrize("when", ["at once", "by a later command"])
+def test_a_run_that_is_interrupted_while_stopped_trials_run_on_is_shown_as_it_is_read_back(
+    place: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    recipe = recipe | {"epochs": 4}
+    asha = {"grace_period": 1, "reduction_factor": 4}
+    keys = {"name": "x", "recipe": recipe, "grid": {"lr": [0.02, 1e-9, 2e-9]}}
+    options = RunOptions(out=str(place / "runs"), local=True)
+    if when == "by a later command":
+        run(Experiment.model_validate({**keys, "asha": asha}), options)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 4 if when == "at once" else 1)
+        outcome = run(Experiment.model_validate({**keys, "asha": {**asha, "rescue": 2}}), options)
+    assert outcome.interrupted == 130
+    assert outcome.record.results == read_record(outcome.folder).results
+
+
+def test_a_failed_trial_that_is_interrupted_when_it_is_tried_again_is_shown_as_it_is_read_back(
+    place: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = Experiment.model_validate({"name": "x", "recipe": recipe})
+    options = RunOptions(out=str(place / "runs"), local=True)
+    reported = RunJournal.reported
+
+    def failing(journal: RunJournal, trial_id: str, report: Any) -> None:
+        reported(journal, trial_id, report)
+        raise RuntimeError("no luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "reported", failing)
+        (failed,) = run(experiment, options).results
+    assert (failed.status, failed.epochs, failed.val_accuracy is None) == ("failed", 1, False)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 1)
+        outcome = run(experiment, options)
+    assert outcome.interrupted == 130
+    assert outcome.record.results == read_record(outcome.folder).results

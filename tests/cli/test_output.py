@@ -1,0 +1,67 @@
+"""Tests of raytrain.cli.output: a run is stored whatever becomes of its standard output."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def command(tiny_images: str) -> list[str]:
+    fields = [f"dataset={tiny_images}", "image_size=8", "width=2", "batch_size=16", "val_size=8", "epochs=1"]
+    words = [word for field in fields for word in ("--set", field)]
+    return [sys.executable, "-m", "raytrain", "train", "--local", "--name", "x", *words]
+
+
+def assert_stored(place: Path) -> None:
+    for name in ("README.md", "report.html", "trials.parquet"):
+        assert (place / "runs" / "x" / name).stat().st_size > 0
+
+
+def test_a_reader_that_leaves_at_once_takes_nothing_from_the_run(command: list[str], tmp_path: Path) -> None:
+    train = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert train.stdout
+    train.stdout.close()  # as `| true` does
+    assert train.stderr
+    said = train.stderr.read()
+    train.stderr.close()
+    assert train.wait() == 0, said
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+    assert_stored(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_output_takes_nothing_from_the_run_and_is_said(command: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "standard output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert_stored(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_an_output_that_cannot_show_a_character_takes_nothing_from_the_run(
+    command: list[str], tmp_path: Path, encoding: str
+) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace")
+    assert done.returncode == 0, said
+    assert "Traceback" not in said
+    assert "finished" in done.stdout.decode(errors="replace")
+    assert_stored(tmp_path)
+
+
+def test_a_diverged_trial_decides_the_exit_code_though_nobody_reads(command: list[str], tmp_path: Path) -> None:
+    diverging = [*command, "--set", "lr=1e30"]
+    train = subprocess.Popen(diverging, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert train.stdout
+    train.stdout.close()
+    assert train.wait() == 5
+    assert_stored(tmp_path)

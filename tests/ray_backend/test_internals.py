@@ -1,0 +1,224 @@
+"""A canary for each private symbol of Ray that raytrain uses: a new version of Ray fails here first."""
+
+import inspect
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import raytrain
+from raytrain.ray_backend import internals, session
+
+PRIVATE = re.compile(r"ray\._private|_raylet|ray\.experimental\.internal_kv|\._internal")
+PACKAGE = Path(raytrain.__file__).parent
+PATIENCE_S = 30.0
+
+
+def files_with_private_symbols() -> set[str]:
+    """Return the files of the package that name a private module of Ray."""
+    files = PACKAGE.rglob("*.py")
+    return {path.relative_to(PACKAGE).as_posix() for path in files if PRIVATE.search(path.read_text())}
+
+
+def test_private_symbols_of_ray_are_named_in_one_file_only() -> None:
+    assert files_with_private_symbols() == {"ray_backend/internals.py"}
+
+
+def canaries() -> str:
+    return Path(__file__).read_text()
+
+
+def test_each_function_has_its_canary() -> None:
+    defined = [name for name, _ in inspect.getmembers(internals, inspect.isfunction) if not name.startswith("_")]
+    ours = [name for name in defined if getattr(internals, name).__module__ == internals.__name__]
+    assert {"put_value", "shut_down_at_once", "as_actor_death", "lost_workers_restart"} <= set(ours)
+    assert [name for name in ours if f"internals.{name}(" not in canaries()] == []
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Any]:
+    """A Ray of two CPUs without a dashboard, for all tests of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in session.SETTINGS.items():
+            patch.setenv(name, value)
+        import ray
+
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+        yield ray
+        ray.shutdown()
+
+
+def wait_until(happened: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < deadline, f"did not happen in {PATIENCE_S:.0f} s"
+        time.sleep(0.05)
+
+
+@pytest.mark.ray
+def test_no_head_answers_where_none_is_connected() -> None:
+    import ray
+
+    assert not ray.is_initialized(), "this test comes before those that start Ray"
+    assert not internals.head_answers(timeout_s=0.5)
+
+
+@pytest.mark.ray
+def test_a_token_and_an_address_that_are_set_after_the_import_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader
+
+    assert not ray.is_initialized(), "this test comes before those that start Ray"
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    for token in ("a" * 64, "b" * 64):
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+        monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        internals.reread_environment()
+        assert token in str(AuthenticationTokenLoader.instance().get_raw_token())
+        assert ray_constants.ENABLE_RAY_CLUSTER is False
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    internals.reread_environment()
+    assert ray_constants.ENABLE_RAY_CLUSTER is True
+    monkeypatch.undo()
+    internals.reread_environment()
+    assert {name: os.environ.get(name) for name in before} == before
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("started")
+def test_a_value_is_stored_over_the_one_before_and_an_unknown_key_has_none() -> None:
+    assert internals.get_value("canary") is None
+    internals.put_value("canary", {"within_epoch": 0.5, "node": "ü"})
+    assert internals.get_value("canary") == {"within_epoch": 0.5, "node": "ü"}
+    internals.put_value("canary", None)
+    assert internals.get_value("canary") is None
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_worker_reads_what_the_driver_stored(started: Any) -> None:
+    internals.put_value("from the driver", [1, 2])
+    read = started.remote(num_cpus=0)(lambda: internals.get_value("from the driver"))
+    assert started.get(read.remote(), timeout=PATIENCE_S) == [1, 2]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("started")
+def test_the_head_answers() -> None:
+    assert internals.head_answers(timeout_s=PATIENCE_S)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_head_node_has_the_resource_that_names_it(started: Any) -> None:
+    (node,) = started.nodes()
+    assert internals.HEAD_NODE in node["Resources"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_placement_group_is_listed_until_it_is_removed_and_that_of_a_dead_actor_is_orphaned(started: Any) -> None:
+    from ray.util.placement_group import placement_group
+
+    @started.remote(num_cpus=0)
+    class Maker:
+        def make(self) -> str:
+            made = placement_group([{"CPU": 1}])
+            started.get(made.ready())
+            return made.id.hex()
+
+    own = placement_group([{"CPU": 1}])
+    started.get(own.ready(), timeout=PATIENCE_S)
+    maker = Maker.remote()
+    other = started.get(maker.make.remote(), timeout=PATIENCE_S)
+    assert dict(internals.placement_groups()) == {own.id.hex(): False, other: False}
+    started.kill(maker)
+    wait_until(lambda: dict(internals.placement_groups()) == {own.id.hex(): False, other: True})
+    internals.remove_group(other)
+    wait_until(lambda: dict(internals.placement_groups()) == {own.id.hex(): False})
+    internals.remove_group(own.id.hex())
+    wait_until(lambda: dict(internals.placement_groups()) == {})
+    wait_until(lambda: started.available_resources().get("CPU") == 2)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("started")
+def test_nodes_that_an_autoscaler_may_add_are_those_of_its_configuration() -> None:
+    from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE
+    from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    assert internals.addable_nodes(most=5) == []
+    bounded = NodeGroupConfig(name="gpu", resources={"CPU": 4, "GPU": 1}, max_count=2)
+    unbounded = NodeGroupConfig(name="cpu", resources={"CPU": 8}, max_count=-1)
+    _internal_kv_put(
+        GCS_AUTOSCALER_CLUSTER_CONFIG_KEY,
+        ClusterConfig(node_group_configs=[bounded, unbounded]).SerializeToString(),
+        namespace=GCS_AUTOSCALER_STATE_NAMESPACE,
+    )
+    assert internals.addable_nodes(most=3) == [{"CPU": 4, "GPU": 1}] * 2 + [{"CPU": 8}] * 3
+
+
+@pytest.mark.ray
+def test_errors_of_rays_own_are_deaths_of_actors_and_others_stay_what_they_are() -> None:
+    from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
+
+    low = internals.as_actor_death(OutOfMemoryError("the node running low on memory"))
+    assert isinstance(low, RayActorError)
+    assert "OutOfMemoryError: the node running low on memory" in str(low)
+    for other in (ActorDiedError(), RayTaskError("f", "traceback", ValueError("x")), ValueError("x")):
+        assert internals.as_actor_death(other) is other
+
+
+@pytest.mark.ray
+def test_tune_hears_of_a_lost_worker_as_of_a_death_while_the_context_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    parameters = inspect.signature(RayActorManager._actor_task_failed).parameters
+    assert list(parameters) == ["self", "tracked_actor_task", "exception"]
+    source = inspect.getsource(RayActorManager._actor_task_failed)
+    assert "RayActorError" in source, "it tells deaths from other errors"
+    heard: list[Exception] = []
+
+    def hear(self: object, tracked_actor_task: object, exception: Exception) -> None:  # noqa: ARG001
+        heard.append(exception)
+
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", hear)
+    manager = RayActorManager.__new__(RayActorManager)
+    with internals.lost_workers_restart():
+        manager._actor_task_failed(tracked_actor_task=None, exception=OutOfMemoryError("low"))
+    manager._actor_task_failed(tracked_actor_task=None, exception=OutOfMemoryError("low"))
+    assert [type(error) for error in heard] == [RayActorError, OutOfMemoryError]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_ray_of_this_process_is_shut_down_without_giving_its_processes_time(started: Any) -> None:
+    from ray._private import worker
+
+    node = worker._global_node
+    options: list[dict[str, Any]] = []
+    kill = node.kill_all_processes
+
+    def recorded(**given: Any) -> None:
+        options.append(given)
+        kill(**given)
+
+    node.kill_all_processes = recorded
+    below = [one for one in psutil.Process().children() if one.name() in {"raylet", "gcs_server"}]
+    assert len(below) == 2
+    internals.shut_down_at_once()
+    assert not started.is_initialized()
+    assert [one["allow_graceful"] for one in options] == [False]
+    assert psutil.wait_procs(below, timeout=PATIENCE_S)[1] == []
