@@ -3,12 +3,12 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from raytrain.errors import ExperimentError, RunFolderError
-from raytrain.experiment.experiment import Asha, CombinationError, Experiment, Resources
+from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.yaml_source import Keys, YamlSource, parse_value, read_yaml
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -121,11 +121,11 @@ def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
 def _refuse_unknown_keys(source: YamlSource) -> None:
     allowed: list[tuple[Keys, Iterable[str], str]] = [
         ((), Experiment.model_fields, "key"),
-        (("recipe",), Recipe.model_fields, "recipe field"),
         (("grid",), Recipe.model_fields, "recipe field"),
-        (("asha",), Asha.model_fields, "key of asha"),
-        (("resources",), Resources.model_fields, "key of resources"),
     ]
+    for section, model in _sections().items():
+        what = "recipe field" if model is Recipe else f"key of {section}"
+        allowed.append(((section,), model.model_fields, what))
     for section in ("exclude", "include"):
         entries = source.values.get(section)
         count = len(entries) if isinstance(entries, list) else 0
@@ -134,6 +134,16 @@ def _refuse_unknown_keys(source: YamlSource) -> None:
         for key in _mapping_at(source.values, path):
             if key not in names:
                 raise ExperimentError(f"{source.where((*path, key))}: {_unknown(key, names, what)}")
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    """Return the model behind each key of an experiment that has one, optional ones included."""
+    return {
+        name: model
+        for name, field in Experiment.model_fields.items()
+        for model in (field.annotation, *get_args(field.annotation))
+        if isinstance(model, type) and issubclass(model, BaseModel)
+    }
 
 
 def _mapping_at(values: Any, path: Keys) -> Iterator[str]:

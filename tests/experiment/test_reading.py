@@ -118,6 +118,29 @@ def test_a_mistake_is_shown_with_its_place_and_what_is_allowed(file: Path, text:
     assert message(file, text).startswith(expected)
 
 
+SCHEMA = Experiment.model_json_schema()
+SECTIONS = {
+    name: list(SCHEMA["$defs"][option["$ref"].rpartition("/")[2]]["properties"])
+    for name, value in SCHEMA["properties"].items()
+    for option in value.get("anyOf", [value])
+    if "$ref" in option
+}
+"""The keys of each section of an experiment file, as pydantic's JSON schema lists them."""
+
+
+def test_the_schema_has_the_sections_that_are_known():
+    assert {"recipe", "asha", "confirm", "resources"} <= SECTIONS.keys()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_misspelt_key_of_any_section_is_shown_with_its_line_and_the_nearest_key(file: Path, section: str):
+    for key in SECTIONS[section]:
+        misspelt = key + key[-1]
+        text = message(file, f"name: a\n{section}:\n  {misspelt}: 3")
+        assert text.startswith("x.yaml:3:3: unknown ")
+        assert text.endswith(f" {misspelt!r}; did you mean {key!r}?")
+
+
 # ---------------------------------------------------------------- --set
 
 
