@@ -10,6 +10,7 @@ from raytrain.data import LabelledImages, Splits
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.recipe import DataKey
 
 KEY = ("digits", 16, 0.1)
 
@@ -23,7 +24,7 @@ def _images(n: int, seed: int) -> LabelledImages:
 
 
 @pytest.fixture
-def splits() -> dict[tuple[str, int, float], Splits]:
+def splits() -> dict[DataKey, Splits]:
     train, val, test = _images(256, 0), _images(64, 1), _images(64, 2)
     return {KEY: Splits(train, val, test, ("dark", "bright"), (0.5, 0.5, 0.5), (0.3, 0.3, 0.3), "0")}
 

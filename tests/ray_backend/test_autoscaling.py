@@ -21,6 +21,7 @@ from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import place
 from raytrain.ray_backend.session import ray_session
 from raytrain.runs.journal import RunJournal
+from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
 
@@ -85,7 +86,7 @@ def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_w
     template: AutoscalingConfig,
     head: Cluster,
     open_run: Callable[..., RunJournal],
-    splits: dict[tuple[str, int, float], Splits],
+    splits: dict[DataKey, Splits],
 ) -> None:
     run = open_run(grid={"lr": [0.05, 0.02, 0.01]})
     placement = place(Resources(), nodes=[HEAD, *[WORKER] * AT_MOST], trials=3)

@@ -14,6 +14,7 @@ from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.json_lines import read_lines
+from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -42,7 +43,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_trial_grows_onto_a_node_that_comes_and_shrinks_when_it_goes(
-    cluster: Cluster, open_run: Callable[..., RunJournal], splits: dict[tuple[str, int, float], Splits]
+    cluster: Cluster, open_run: Callable[..., RunJournal], splits: dict[DataKey, Splits]
 ) -> None:
     run = open_run(recipe={"epochs": EPOCHS})
     (progress,) = run.state.progress.values()

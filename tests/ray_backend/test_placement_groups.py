@@ -11,13 +11,14 @@ from raytrain.ray_backend import internals, tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
 from raytrain.runs.journal import RunJournal
+from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EPOCHS = 40
 
 
-def sweep(run: RunJournal, splits: dict[tuple[str, int, float], Splits], *, dashboard: bool) -> tuple[list[str], float]:
+def sweep(run: RunJournal, splits: dict[DataKey, Splits], *, dashboard: bool) -> tuple[list[str], float]:
     """Run all trials on two workers each; return the placement groups and the free CPUs some seconds afterwards."""
     with ray_session(None, dashboard=dashboard):
         tuner.run_trials(run, splits, placement=Placement(workers=2, cpus=1, gpus=0.0, concurrent=1))
@@ -33,7 +34,7 @@ def sweep(run: RunJournal, splits: dict[tuple[str, int, float], Splits], *, dash
 @pytest.mark.parametrize("dashboard", [True, False])
 def test_early_stops_leave_no_placement_group_and_all_cpus(
     open_run: Callable[..., RunJournal],
-    splits: dict[tuple[str, int, float], Splits],
+    splits: dict[DataKey, Splits],
     *,
     dashboard: bool,
 ) -> None:
@@ -49,7 +50,7 @@ def test_early_stops_leave_no_placement_group_and_all_cpus(
 @pytest.mark.timeout(200)
 def test_without_a_release_an_early_stop_leaves_its_placement_group(
     open_run: Callable[..., RunJournal],
-    splits: dict[tuple[str, int, float], Splits],
+    splits: dict[DataKey, Splits],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tuner, "release_orphaned_groups", lambda: None)

@@ -20,10 +20,11 @@ from raytrain.runs.folder import trial_folder
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult
 from raytrain.storage.json_lines import read_lines
+from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-SplitsByKey = dict[tuple[str, int, float], Splits]
+SplitsByKey = dict[DataKey, Splits]
 ONE_WORKER = Placement(workers=1, cpus=1, gpus=0.0, concurrent=2)
 
 

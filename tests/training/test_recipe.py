@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES
-from raytrain.training.recipe import Recipe, one_of
+from raytrain.training.recipe import DataKey, Recipe, one_of
 
 recipes = st.builds(
     Recipe,
@@ -176,8 +176,9 @@ def test_fields_at_the_edge_of_a_contradiction_are_accepted(fields):
 
 def test_the_data_key_is_what_the_splits_depend_on():
     recipe = Recipe(dataset="digits", image_size=16, val_size=0.2)
-    assert recipe.data_key == ("digits", 16, 0.2)
+    assert recipe.data_key == DataKey("digits", 16, 0.2)
     assert recipe.replace(lr=0.5, seed=3).data_key == recipe.data_key
+    assert recipe.data_key.label == "digits at 16 px"
 
 
 def test_one_of_returns_what_is_allowed_and_hints_only_when_something_is_near():
