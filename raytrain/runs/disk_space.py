@@ -4,20 +4,18 @@ from collections.abc import Iterable
 
 from raytrain.errors import PreflightError
 from raytrain.storage.folder import Folder, free_bytes
+from raytrain.training.optim import OPTIMIZERS
 from raytrain.training.recipe import Recipe
 
 BYTES = 4
 """Of a number: weights and what optimizers keep are float32 whatever the arithmetic."""
 KEPT = 2
 """Checkpoints kept of each trial, as `checkpoint.KEPT`; a third is there while it is written."""
-MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
-"""Numbers that an optimizer keeps for each parameter."""
 
 
 def checkpoint_bytes(recipe: Recipe, *, parameters: int) -> int:
     """Return about how large one checkpoint of a trial is: state, moving average, and the best weights so far."""
-    moments = MOMENTS.get(recipe.optimizer, max(MOMENTS.values()))
-    copies = 1 + moments + (1 if recipe.ema_decay else 0) + (1 if recipe.val_size else 0)
+    copies = 1 + OPTIMIZERS[recipe.optimizer].moments + (1 if recipe.ema_decay else 0) + (1 if recipe.val_size else 0)
     return copies * parameters * BYTES
 
 

@@ -66,7 +66,7 @@ class TrainState:
             architectures.zero_init_residual(model)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-        optimizer = optim.OPTIMIZERS[recipe.optimizer](
+        optimizer = optim.OPTIMIZERS[recipe.optimizer].build(
             optim.parameter_groups(model, weight_decay=recipe.weight_decay),
             lr=recipe.lr,
             momentum=recipe.momentum,

@@ -1,5 +1,7 @@
 """Optimizers, and the learning rate as a function of progress; `OPTIMIZERS` and `SCHEDULES` name them.
 
+A new one is a function and an entry.
+
 A schedule maps progress in [0, 1] to a factor in [0, 1] of the peak learning rate, in plain floats: it can be
 plotted, tested and read without PyTorch, which is imported only where it is needed.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +71,23 @@ def adamw(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) ->
     return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adam": adam, "adamw": adamw}
+class OptimizerEntry(NamedTuple):
+    """An optimizer that a recipe can name.
+
+    Attributes:
+        build: Makes it from the parameters, `lr`, `momentum` and `nesterov`.
+        moments: Numbers that it keeps for each parameter, at most; they are part of every checkpoint.
+    """
+
+    build: Callable[..., Optimizer]
+    moments: int
+
+
+OPTIMIZERS: dict[str, OptimizerEntry] = {
+    "sgd": OptimizerEntry(sgd, moments=1),
+    "adam": OptimizerEntry(adam, moments=2),
+    "adamw": OptimizerEntry(adamw, moments=2),
+}
 
 
 def constant(progress: float) -> float:  # noqa: ARG001 - the signature of a schedule

@@ -121,7 +121,7 @@ def one_step(name, *, weight_decay, momentum=0.0, nesterov=False, gradient=1.0):
     layer = nn.Linear(1, 1, bias=False)
     nn.init.constant_(layer.weight, 2.0)
     groups = parameter_groups(layer, weight_decay=weight_decay)
-    optimizer = OPTIMIZERS[name](groups, lr=0.1, momentum=momentum, nesterov=nesterov)
+    optimizer = OPTIMIZERS[name].build(groups, lr=0.1, momentum=momentum, nesterov=nesterov)
     layer.weight.grad = torch.full((1, 1), gradient)
     optimizer.step()
     return layer.weight.item()
@@ -146,7 +146,7 @@ def test_a_group_without_weight_decay_does_not_decay(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_optimizer_decays_unless_its_groups_say_so(name):
-    optimizer = OPTIMIZERS[name]([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.0, nesterov=False)
+    optimizer = OPTIMIZERS[name].build([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.0, nesterov=False)
     assert optimizer.param_groups[0]["weight_decay"] == 0
 
 
@@ -181,3 +181,13 @@ def test_the_check_for_torch_can_fail(tmp_path):
 def test_cosine_is_half_at_half_time():
     assert SCHEDULES["cosine"](0.5) == pytest.approx(0.5)
     assert SCHEDULES["cosine"](1 / 3) == pytest.approx((1 + math.cos(math.pi / 3)) / 2)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_keeps_as_many_numbers_per_parameter_as_its_entry_says(name):
+    weight = nn.Parameter(torch.ones(3, 5))
+    optimizer = OPTIMIZERS[name].build([weight], lr=0.1, momentum=0.9, nesterov=False)
+    weight.square().sum().backward()
+    optimizer.step()
+    kept = [value for value in optimizer.state[weight].values() if value.shape == weight.shape]
+    assert len(kept) == OPTIMIZERS[name].moments
