@@ -11,28 +11,13 @@ from functools import cache
 from statistics import median
 
 from raytrain.experiment.experiment import Trial
-from raytrain.training.recipe import Recipe
+from raytrain.training.recipe import EpochTime, Recipe
 
 Kind = tuple[object, ...]
 """What epochs of equal length have in common."""
 
-DECIDE_THE_TIME = (
-    "arch",
-    "width",
-    "dataset",
-    "image_size",
-    "val_size",
-    "augment",
-    "mix",
-    "batch_size",
-    "optimizer",
-    "precision",
-    "channels_last",
-    "compile",
-    "track_test",
-    "ema_decay",
-)
-"""Fields of a recipe."""
+DECIDE_THE_TIME = tuple(name for name, field in Recipe.model_fields.items() if EpochTime.DEPENDS in field.metadata)
+"""Names of the recipe fields that the time of an epoch depends on."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable
+from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -26,6 +27,13 @@ def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
 def as_tuple(value: object) -> object:
     """Return a list as a tuple, and anything else as it is: YAML has lists, frozen models have tuples."""
     return tuple(value) if isinstance(value, list) else value
+
+
+class EpochTime(Enum):
+    """Whether the time that an epoch takes depends on a recipe field; every field of `Recipe` is annotated with one."""
+
+    DEPENDS = "epochs take another time when the field changes"
+    SAME = "epochs take the same time whatever the field says"
 
 
 class DataKey(NamedTuple):
@@ -60,60 +68,60 @@ class Recipe(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    arch: str = "resnet18"
+    arch: Annotated[str, EpochTime.DEPENDS] = "resnet18"
     """Architecture, a key of `models.ARCHITECTURES`."""
-    width: Annotated[int, Field(ge=1, le=4096)] = 64
+    width: Annotated[int, Field(ge=1, le=4096), EpochTime.DEPENDS] = 64
     """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""
-    dataset: Annotated[str, Field(min_length=1)] = "digits"
+    dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
     """A key of `data.DATASETS`, or a path or URI of Parquet files or of an image folder."""
-    image_size: Annotated[int, Field(ge=8, le=1024)] = 32
+    image_size: Annotated[int, Field(ge=8, le=1024), EpochTime.DEPENDS] = 32
     """Height and width in pixels that every image is brought to."""
-    val_size: Annotated[int | float, Field(ge=0)] = 0.1
+    val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
     """Training images held out for validation: a count, or below 1 a share of them; 0 for none."""
-    augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple), EpochTime.DEPENDS] = ()
     """Augmentations in the order they are applied, keys of `augment.AUGMENTS`."""
-    mix: str = "none"
+    mix: Annotated[str, EpochTime.DEPENDS] = "none"
     """How pairs of images are mixed: none, or a key of `augment.MIXES`."""
-    mix_alpha: Annotated[float, Field(gt=0)] = 1.0
+    mix_alpha: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
     """The alpha of the Beta(alpha, alpha) that the share of each image is drawn from."""
-    mix_prob: Fraction = 1.0
+    mix_prob: Annotated[Fraction, EpochTime.SAME] = 1.0
     """Probability that a batch is mixed."""
-    mix_off_epochs: Annotated[int, Field(ge=0)] = 0
+    mix_off_epochs: Annotated[int, Field(ge=0), EpochTime.SAME] = 0
     """Epochs at the end of training that are not mixed."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.0
     """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567), in batches
     that are not mixed: mixed targets are soft already."""
-    zero_init_residual: bool = False
+    zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Start every residual block as its shortcut: the weight of its last BatchNorm is 0 (Goyal et al. 2017)."""
-    optimizer: str = "sgd"
+    optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
     """A key of `optim.OPTIMIZERS`."""
-    lr: Annotated[float, Field(gt=0)] = 0.1
+    lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.9
     """Momentum of SGD; Adam and AdamW keep their own (0.9, 0.999)."""
-    nesterov: bool = False
+    nesterov: Annotated[bool, EpochTime.SAME] = False
     """Nesterov momentum, for SGD."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0), EpochTime.SAME] = 5e-4
     """L2 factor on weights; biases and BatchNorm are left out."""
-    schedule: str = "cosine"
+    schedule: Annotated[str, EpochTime.SAME] = "cosine"
     """Learning rate over training, a key of `optim.SCHEDULES`."""
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Epochs of linear warm-up before the schedule begins."""
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    epochs: Annotated[int, Field(ge=1, le=1_000_000), EpochTime.SAME] = 10
     """Passes over the training split."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1), EpochTime.DEPENDS] = 128
     """Images per optimizer step, over all workers together."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
     """Arithmetic of the forward and backward pass; auto takes bf16 where the device computes in it."""
-    channels_last: bool = True
+    channels_last: Annotated[bool, EpochTime.DEPENDS] = True
     """Keep activations in NHWC memory order."""
-    compile: bool = False
+    compile: Annotated[bool, EpochTime.DEPENDS] = False
     """Compile the model with torch.compile."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32), EpochTime.SAME] = 0
     """Seed of initialisation, shuffling, augmentation and mixing; the train/val split does not depend on it."""
-    track_test: bool = False
+    track_test: Annotated[bool, EpochTime.DEPENDS] = False
     """Evaluate the test set after every epoch, as an observer: nothing is selected by it."""
 
     # The choices live beside their functions. They are looked up here and not at import, because torch takes

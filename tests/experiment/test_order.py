@@ -1,13 +1,15 @@
 """Tests of raytrain.experiment.order: what trials are expected to cost, and the order in which they start."""
 
 import itertools
+from typing import Annotated
 
 import pytest
+from pydantic import BaseModel
 
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.order import Costs, LongestFirst, kind_of, model_size
 from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
-from raytrain.training.recipe import Recipe
+from raytrain.training.recipe import EpochTime, Recipe
 
 STUDENT_HOURS = {"resnet18": 3.1, "resnet34": 8.9, "resnet50": 18.7, "resnet101": 28.1, "resnet152": 38.9}
 """Claimed by the student for 200 epochs each on a GTX 1080 Ti."""
@@ -107,3 +109,27 @@ def test_listed_order_would_not():
     trials = [trial(arch=arch) for arch in STUDENT_HOURS]
     bound = max(max(STUDENT_HOURS.values()), sum(STUDENT_HOURS.values()) / 2)
     assert makespan(trials, STUDENT_HOURS, slots=2) > 1.1 * bound
+
+
+class Undecided(BaseModel):
+    """A model whose second field does not say whether the time of an epoch depends on it."""
+
+    width: Annotated[int, EpochTime.DEPENDS] = 1
+    colour: str = "red"
+
+
+def undecided(model: type[BaseModel]) -> list[str]:
+    """Return the fields that do not say exactly once whether the time of an epoch depends on them."""
+    return [
+        name
+        for name, field in model.model_fields.items()
+        if sum(isinstance(mark, EpochTime) for mark in field.metadata) != 1
+    ]
+
+
+def test_every_recipe_field_says_whether_the_time_of_an_epoch_depends_on_it():
+    assert undecided(Recipe) == []
+
+
+def test_a_field_that_does_not_say_so_is_found():
+    assert undecided(Undecided) == ["colour"]
