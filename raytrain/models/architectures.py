@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -72,21 +72,26 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+@runtime_checkable
+class ResidualBlock(Protocol):
+    """A block with a shortcut, which can be made to start as that shortcut alone."""
+
+    def zero_init_residual(self) -> None:
+        """Set the last scale of the residual branch to 0, in place."""
+        ...
+
+
 def zero_init_residual(model: nn.Module) -> None:
-    """Set the weight of the last BatchNorm of every residual block to 0, so that each block starts as its shortcut.
+    """Make each residual block of `model` start as its shortcut.
 
     Goyal et al. 2017, arXiv:1706.02677, section 5.1.
 
     Args:
         model: Changed in place; a model without residual blocks stays as it is.
     """
-    from torch.nn import init
-
-    from raytrain.models.resnet import BasicBlock, Bottleneck
-
     for module in model.modules():
-        if isinstance(module, BasicBlock | Bottleneck):
-            init.zeros_(module.last_norm.weight)
+        if isinstance(module, ResidualBlock):
+            module.zero_init_residual()
 
 
 def parameter_count(model: nn.Module) -> int:

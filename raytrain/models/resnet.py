@@ -60,10 +60,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.shortcut = _shortcut(in_channels, channels, stride=stride)
 
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        """The BatchNorm whose result is added to the shortcut."""
-        return self.bn2
+    def zero_init_residual(self) -> None:
+        """Set the weight of the BatchNorm whose result is added to the shortcut to 0."""
+        nn.init.zeros_(self.bn2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return relu(residual(x) + shortcut(x))."""
@@ -88,10 +87,9 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.shortcut = _shortcut(in_channels, out_channels, stride=stride)
 
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        """The BatchNorm whose result is added to the shortcut."""
-        return self.bn3
+    def zero_init_residual(self) -> None:
+        """Set the weight of the BatchNorm whose result is added to the shortcut to 0."""
+        nn.init.zeros_(self.bn3.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return relu(residual(x) + shortcut(x))."""

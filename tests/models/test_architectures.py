@@ -146,6 +146,23 @@ def test_with_zero_initialised_residuals_a_block_is_its_shortcut(name):
         assert torch.equal(block(x), block.shortcut(x).relu())
 
 
+class Doubling(nn.Module):
+    """A residual block that raytrain does not know: x + scale * x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def zero_init_residual(self) -> None:
+        nn.init.zeros_(self.scale)
+
+
+def test_zero_init_reaches_blocks_of_any_class_that_have_the_method():
+    model = nn.Sequential(nn.Linear(2, 2), Doubling())
+    zero_init_residual(model)
+    assert model[1].scale.item() == 0
+
+
 def test_zero_init_leaves_a_model_without_residual_blocks_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     zero_init_residual(model)

@@ -203,7 +203,7 @@ def test_labels_of_mixed_batches_are_not_smoothed_once_more(make_data):
 def test_a_recipe_can_start_its_residual_blocks_at_zero(make_data):
     for recipe in (recipe_of(zero_init_residual=False), recipe_of(zero_init_residual=True)):
         model = new_state(recipe, make_data()).model
-        weights = [block.last_norm.weight for block in model.modules() if isinstance(block, BasicBlock)]
+        weights = [block.bn2.weight for block in model.modules() if isinstance(block, BasicBlock)]
         assert weights
         assert all((weight == (0 if recipe.zero_init_residual else 1)).all() for weight in weights)
 
