@@ -15,7 +15,7 @@ from raytrain.data.decode import decode, resized
 from raytrain.errors import DataError, ModelError
 from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.models import architectures
-from raytrain.training.devices import AUTOCAST, choose_device
+from raytrain.training.devices import autocast, choose_device
 from raytrain.training.evaluation import TrainingData, predict
 from raytrain.training.metrics import Evaluation
 from raytrain.training.predictions import Predictions
@@ -153,7 +153,7 @@ def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64
     unknown = np.zeros(len(images), dtype=np.int64)
     parts: list[NDArray[np.float64]] = []
     for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=BATCH):
-        with torch.autocast(model.device.type, dtype=AUTOCAST[precision], enabled=precision != "fp32"):
+        with autocast(model.device, precision):
             logits = model.network(normalize(batch, mean=description.mean, std=description.std))
         parts.append(logits.double().softmax(dim=1).cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, len(description.classes)))

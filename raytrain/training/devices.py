@@ -43,7 +43,12 @@ def choose_precision(precision: str, device: torch.device) -> str:
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
 
 
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return a context in which `device` computes in `precision`: fp32, bf16 or fp16."""
+    return torch.autocast(device.type, dtype=_AUTOCAST[precision], enabled=precision != "fp32")
 
 
 def this_machine() -> dict[str, float]:
@@ -59,7 +64,7 @@ def try_device() -> str:
     """
     device = choose_device()
     precision = choose_precision("auto", device)
-    with torch.autocast(device.type, dtype=AUTOCAST[precision], enabled=precision != "fp32"):
+    with autocast(device, precision):
         product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
     if product.float().sum().item() != 64**3:
         raise RuntimeError(f"{device} computes a product of ones wrong")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
-from raytrain.training.devices import AUTOCAST
+from raytrain.training.devices import autocast
 from raytrain.training.metrics import Evaluation
 from raytrain.training.predictions import Predictions
 
@@ -106,7 +106,7 @@ def _outputs(
     was_training = model.training
     model.eval()
     for batch, labels in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
-        with torch.autocast(batch.device.type, dtype=AUTOCAST[precision], enabled=precision != "fp32"):
+        with autocast(batch.device, precision):
             logits = model(normalize(batch, mean=data.mean, std=data.std))
         yield logits, labels
     model.train(was_training)

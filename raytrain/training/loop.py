@@ -32,7 +32,7 @@ from raytrain.data.batches import (
 from raytrain.errors import DivergenceError
 from raytrain.models import architectures
 from raytrain.training import optim
-from raytrain.training.devices import AUTOCAST, choose_precision
+from raytrain.training.devices import autocast, choose_precision
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
 from raytrain.training.metrics import EpochMetrics, Evaluation
 from raytrain.training.recipe import Recipe
@@ -146,7 +146,7 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
         )
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.lr * factor
-        with _autocast(state):
+        with autocast(state.device, state.precision):
             logits: Tensor = model(inputs)
         smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
@@ -223,11 +223,6 @@ def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:
     if recipe.compile:
         model = torch.compile(model)  # pyright: ignore[reportAssignmentType]
     return model
-
-
-def _autocast(state: TrainState) -> torch.autocast:
-    enabled = state.precision != "fp32"
-    return torch.autocast(state.device.type, dtype=AUTOCAST[state.precision], enabled=enabled)
 
 
 def _generator(device: torch.device, *key: int) -> torch.Generator:

@@ -1,9 +1,12 @@
 """Tests of raytrain.training.devices, with the hardware stood in for."""
 
+from typing import get_args
+
 import pytest
 import torch
 
-from raytrain.training.devices import AUTOCAST, choose_device, choose_precision, prepare
+from raytrain.training.devices import autocast, choose_device, choose_precision, prepare
+from raytrain.training.recipe import Recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -66,6 +69,16 @@ def test_auto_on_a_cpu_is_bf16_where_it_has_the_instructions(monkeypatch, capabi
     assert choose_precision("auto", CPU) == precision
 
 
-def test_every_precision_that_can_be_chosen_has_its_arithmetic():
-    dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-    assert dtypes == AUTOCAST
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_under_autocast_a_product_is_computed_in_the_precision(precision, dtype):
+    with autocast(CPU, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_every_precision_of_a_recipe_but_auto_can_be_computed_in():
+    precisions = set(get_args(Recipe.model_fields["precision"].annotation)) - {"auto"}
+    for precision in precisions:
+        with autocast(CPU, precision):
+            assert torch.is_autocast_enabled("cpu") == (precision != "fp32")
