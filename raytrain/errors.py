@@ -4,68 +4,105 @@ A message says what was given, what is allowed and what to do. Anything that is 
 `RaytrainError` is a bug of ours and ends with exit code 1 and a traceback.
 """
 
-from typing import ClassVar
+from enum import IntEnum
+from typing import ClassVar, Self
+
+
+class ExitCode(IntEnum):
+    """The exit code of a command.
+
+    Attributes:
+        meaning: What the code says about the command, in words for the documentation.
+    """
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """Return the member `code`, an int, with its meaning as its docstring too."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = member.__doc__ = meaning
+        return member
+
+    DONE = 0, "every trial finished or was stopped early"
+    BUG = 1, "a bug in raytrain"
+    INVALID = 2, "the command, the experiment or the data is invalid"
+    REFUSED = 3, "the run cannot start here, or the disk is full"
+    SOME_FAILED = 4, "some trials failed or diverged; the rest is written"
+    ALL_FAILED = 5, "all trials failed or diverged"
+    NO_CLUSTER = 6, "the cluster cannot be reached, refuses access or runs other versions, or Ray does not start"
+    JOB_STOPPED = 7, "the job was stopped on the cluster"
+    OUT_OF_TIME = 8, "the time limit was reached; the same command continues"
+    ASSERTION_FAILED = 9, "an assertion or a verification failed"
+    INTERRUPTED = 130, "the command was interrupted by SIGINT (Ctrl-C)"
+    TERMINATED = 143, "the command was ended by SIGTERM"
+
+
+def exit_codes_table() -> str:
+    """Return the exit codes as a Markdown table, a row for each in ascending order."""
+    rows = [f"| {code:d} | {code.meaning} |" for code in sorted(ExitCode)]
+    return "\n".join(["| exit code | meaning |", "|---|---|", *rows, ""])
 
 
 class RaytrainError(Exception):
     """Base of every error that raytrain raises on purpose."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
 
 class ExperimentError(RaytrainError):
     """An experiment, a recipe, an override or an option is invalid."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 class DataError(RaytrainError):
     """A data set is neither a known name nor a usable path, or its content is not as it must be."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 class RunFolderError(RaytrainError):
     """A run folder is missing, unreadable, or holds another experiment than the one asked for."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 class ModelError(RaytrainError):
-    """A file of weights or its description is missing, damaged, or of something else."""
+    """A model file or its description is missing or damaged, or belongs to something else."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 class JobError(RaytrainError):
-    """A job on a cluster is not there, its name is taken, or it left nothing to fetch."""
+    """A job does not exist on the cluster, its name is taken, or it left nothing to fetch."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
 class PreflightError(RaytrainError):
     """The run cannot be scheduled, stored or fed, and nothing was started."""
 
-    exit_code: ClassVar[int] = 3
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
 class StorageError(RaytrainError, OSError):
     """A run cannot be written any longer: its disk is full, or its storage does not answer.
 
-    An OSError too: who asks whether a place can be written handles both alike.
+    It is an OSError too, so that code which probes whether a folder can be written catches both with one clause.
     """
 
-    exit_code: ClassVar[int] = 3
+    exit_code: ClassVar[ExitCode] = ExitCode.REFUSED
 
 
 class ClusterError(RaytrainError):
     """The Ray cluster is unreachable, refused us, or runs other versions."""
 
-    exit_code: ClassVar[int] = 6
+    exit_code: ClassVar[ExitCode] = ExitCode.NO_CLUSTER
 
 
 class RayLostError(ClusterError):
-    """Ray has gone while trials ran. Whoever asks it for anything more, as its own exit handlers do, waits in vain."""
+    """Ray was lost while trials ran. It must not be called again: the call would wait for an answer without end."""
 
 
 class DivergenceError(RaytrainError):

@@ -1,0 +1,42 @@
+"""Tests of raytrain.errors: which error ends a command with which exit code, and how the codes are listed."""
+
+import re
+
+import pytest
+
+from raytrain import errors
+from raytrain.errors import ExitCode, RaytrainError, exit_codes_table
+
+OF_ERRORS = {
+    "RaytrainError": 1,
+    "ExperimentError": 2,
+    "DataError": 2,
+    "RunFolderError": 2,
+    "ModelError": 2,
+    "JobError": 2,
+    "PreflightError": 3,
+    "StorageError": 3,
+    "ClusterError": 6,
+    "RayLostError": 6,
+    "DivergenceError": 1,
+}
+
+
+def test_every_error_ends_a_command_with_its_documented_exit_code() -> None:
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, RaytrainError)]
+    assert {error.__name__: error.exit_code for error in classes} == OF_ERRORS
+
+
+def test_the_exit_codes_are_those_of_the_documentation() -> None:
+    assert [int(code) for code in ExitCode] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 143]
+
+
+@pytest.mark.parametrize("code", ExitCode)
+def test_an_exit_code_has_a_docstring_of_its_own(code: ExitCode) -> None:
+    assert code.__doc__ == code.meaning
+    assert [other for other in ExitCode if other.meaning == code.meaning] == [code]
+
+
+def test_the_table_has_a_row_for_each_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", exit_codes_table(), re.MULTILINE)
+    assert rows == [(str(int(code)), code.meaning) for code in ExitCode]
