@@ -4,7 +4,6 @@ A line is appended for everything that happens and tables are derived from the l
 nothing that was reported. What the lines amount to is in `state`, which other threads may read.
 """
 
-import base64
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -203,7 +202,7 @@ class RunJournal:
             first = self.state.progress[trial_id].epoch + 1
             self._scalars.add(trial_id, {"epoch": final.epoch, **test}, folder=folder / "tb", first_epoch=first)
         if final.predictions:
-            folder.write(PREDICTIONS, base64.b64decode(final.predictions))
+            folder.write(PREDICTIONS, final.predictions)
         train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy}
         val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
         measured = {"best_epoch": final.epoch, **train, **test, **val}

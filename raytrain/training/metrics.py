@@ -1,5 +1,6 @@
 """What training, evaluation and a trial tell: plain numbers, read and written without PyTorch."""
 
+import base64
 import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
@@ -66,7 +67,7 @@ class FinalMetrics:
         test: On the test set.
         precision: Arithmetic that was used: fp32, bf16 or fp16.
         device: Where, such as "cpu" or a GPU's name.
-        predictions: What the network says about each test image: the content of predictions.npz in base64.
+        predictions: Content of predictions.npz: the class that the network gives each test image, with its probability.
     """
 
     epoch: int
@@ -75,7 +76,7 @@ class FinalMetrics:
     test: Evaluation
     precision: str
     device: str
-    predictions: str = ""
+    predictions: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,23 @@ class Report:
     final: FinalMetrics | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain dicts, numbers and strings, nested as the fields are."""
-        return dataclasses.asdict(self)
+        """Return JSON values, nested as the fields are; `predictions` is in base64.
+
+        Ray Tune writes the newest report of each trial into a JSON file of its own.
+        """
+        values = dataclasses.asdict(self)
+        if self.final:
+            values["final"]["predictions"] = base64.b64encode(self.final.predictions).decode()
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the report that `as_dict` made `values` of."""
-        final = values["final"]
-        return cls(
-            EpochMetrics.from_dict(values["metrics"]), FinalMetrics(**_with_evaluations(final)) if final else None
-        )
+        metrics = EpochMetrics.from_dict(values["metrics"])
+        if values["final"] is None:
+            return cls(metrics)
+        final: dict[str, Any] = {**values["final"], "predictions": base64.b64decode(values["final"]["predictions"])}
+        return cls(metrics, FinalMetrics(**_with_evaluations(final)))
 
 
 def _with_evaluations(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 It knows neither Ray nor the run folder's tables: `reports` yields, and whoever runs the trial passes them on.
 """
 
-import base64
 import copy
 import dataclasses
 import time
@@ -133,5 +132,4 @@ class TrialRun:
         test, predictions = predict(model, data.test, data=data, precision=self.state.precision)
         val = Evaluation(self._best.loss, self._best.accuracy) if self._best else None  # these weights' own
         name = device_name(self.state.device)
-        kept = base64.b64encode(predictions.to_bytes()).decode()
-        return FinalMetrics(epoch, train, val, test, self.state.precision, name, kept)
+        return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes())

@@ -14,6 +14,7 @@ from raytrain.errors import DivergenceError
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint, loop, trial
 from raytrain.training.evaluation import Evaluation, evaluate, predict
+from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import Report, TrialRun
 
@@ -191,6 +192,14 @@ def test_the_test_set_is_read_once(data, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "predict", counting(predict))
     list(trial_run(data, tmp_path).reports())
     assert sum(evaluated) == 1
+
+
+def test_the_predictions_are_the_content_of_the_file_that_is_kept(data, tmp_path):
+    run = trial_run(data, tmp_path)
+    *_, report = run.reports()
+    kept = Predictions.from_bytes(report.final.predictions)
+    assert kept.labels.tolist() == data.test.labels.tolist()
+    assert kept.accuracy == report.final.test.accuracy
 
 
 def test_reports_survive_json(make_data, tmp_path):
