@@ -194,6 +194,13 @@ def test_a_mix_is_a_function_of_its_generator_and_each_batch_differs(name):
 
 
 @pytest.mark.parametrize("name", MIXES)
+def test_batches_are_mixed_in_many_ways(name):
+    rng = generator()
+    ways = {mix(name, rng=rng)[0].contiguous().numpy().tobytes() for _ in range(256)}
+    assert len(ways) > 128  # CutMix on 16 x 16 pixels repeats a box now and then
+
+
+@pytest.mark.parametrize("name", MIXES)
 def test_a_mix_leaves_the_global_generator_untouched(name):
     before = torch.get_rng_state()
     mix(name, rng=generator())

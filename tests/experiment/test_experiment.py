@@ -206,6 +206,21 @@ def test_trials_that_cannot_be_run_are_refused(keys: dict[str, Any], message: st
         experiment(**keys).trials()
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"recipe": {"batch_size": 4}, "resources": {"workers": 4}},
+        {"grid": {"batch_size": [8, 3]}, "resources": {"workers": [1, 3]}},
+        # ASHA then stops nothing: `--set epochs=1` works with any share as the grace period
+        {"asha": {"grace_period": 10}, "recipe": {"epochs": 10}},
+        {"asha": {"grace_period": 0.25}, "recipe": {"epochs": 1}},
+        {"asha": {"grace_period": 20}, "grid": {"epochs": [10, 20]}},
+    ],
+)
+def test_trials_at_the_edge_of_what_can_be_run_are_accepted(keys: dict[str, Any]):
+    assert experiment(**keys).trials()
+
+
 def test_a_grid_beyond_the_limit_is_refused_before_it_is_expanded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(experiment_module.Trial, "of", lambda _: pytest.fail("expanded"))
     huge = experiment(grid={"lr": [0.1] * 1000, "momentum": [0.5] * 1000, "epochs": [1] * 1000}, seeds=[0, 1])

@@ -1,13 +1,15 @@
 """Tests of raytrain.storage.folder on a local disk, and on a file system that is not local, stood in for by a mock."""
 
 import datetime
+import errno
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from raytrain.errors import PreflightError
+from raytrain.errors import PreflightError, StorageError
 from raytrain.storage.folder import Folder, refuse_credentials
 
 PLACES = {
@@ -40,6 +42,53 @@ def test_appending_creates_the_file_and_adds_to_its_end(folder):
         folder.append("lines", line)
     assert folder.read("lines") == b"one\ntwo\n"
     assert folder.names() == ["lines"]
+
+
+class FailingDisk(fs.LocalFileSystem):
+    """A disk on which the first append writes half of its content and then fails."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+        self.failed = False
+
+    def open_append_stream(self, path):
+        stream = super().open_append_stream(path)
+        return stream if self.failed else HalfWritten(stream, self)
+
+
+class HalfWritten:
+    def __init__(self, stream, disk):
+        self.stream, self.disk = stream, disk
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stream.close()
+
+    def write(self, content):
+        self.stream.write(content[: len(content) // 2])
+        self.stream.flush()
+        self.disk.failed = True
+        raise OSError(self.disk.number, os.strerror(self.disk.number))
+
+
+@pytest.mark.parametrize("before", [b"", b"one\n", b"one\ntwo\n"])
+def test_a_failed_append_leaves_what_was_there_before(tmp_path, before):
+    folder = Folder(FailingDisk(errno.ENOSPC), str(tmp_path))
+    folder.write("lines", before)
+    with pytest.raises(StorageError, match="no space is left"):
+        folder.append("lines", b"three\n")
+    assert folder.read("lines") == before
+
+
+def test_an_append_that_is_tried_again_is_there_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)
+    folder = Folder(FailingDisk(errno.EIO), str(tmp_path)).patient(60)
+    folder.write("lines", b"one\n")
+    folder.append("lines", b"two\n")
+    assert folder.read("lines") == b"one\ntwo\n"
 
 
 def test_a_folder_that_was_never_written_to_is_empty(folder):

@@ -21,9 +21,26 @@ def failing(times: int, error: OSError):
     return act, calls
 
 
+class Clock:
+    """A clock that only moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put a clock in the place of the time module, in tenacity alone."""
+    clock = Clock()
+    monkeypatch.setattr("tenacity.time", clock)
+    monkeypatch.setattr("tenacity.nap.time", clock)
+    return clock
 
 
 @pytest.mark.parametrize(
@@ -34,6 +51,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         ConnectionResetError(errno.ECONNRESET, "reset"),
         OSError("When getting information for key: AWS Error NETWORK_CONNECTION during HeadObject: curlCode: 7"),
         OSError("AWS Error SLOW_DOWN during PutObject operation"),
+        OSError("AWS Error UNKNOWN (HTTP status 429) during HeadObject operation: No response body."),
+        OSError("google::cloud::Status(UNAVAILABLE: Permanent error: HTTP status 429 Too Many Requests)"),
+        OSError("AWS Error UNKNOWN (HTTP status 500) during HeadObject operation: No response body."),
         OSError("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation: No response body."),
     ],
 )
@@ -51,6 +71,8 @@ def test_what_passes_is_tried_again(error: OSError, caplog: pytest.LogCaptureFix
         PermissionError(errno.EACCES, "no"),
         OSError(errno.ENOSPC, "No space left on device"),
         OSError("AWS Error ACCESS_DENIED during PutObject operation"),
+        OSError("AWS Error UNKNOWN (HTTP status 403) during HeadObject operation: No response body."),
+        OSError("AWS Error UNKNOWN (HTTP status 404) during HeadObject operation: No response body."),
     ],
 )
 def test_what_does_not_pass_is_raised_at_once(error: OSError) -> None:
@@ -58,6 +80,15 @@ def test_what_does_not_pass_is_raised_at_once(error: OSError) -> None:
     with pytest.raises(OSError):  # noqa: PT011 (the very one)
         persistently(act, patience_s=60, what="runs")
     assert len(calls) == 1
+
+
+def test_waits_double_up_to_the_longest_until_the_patience_is_used_up(clock: Clock) -> None:
+    act, calls = failing(10**6, OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(OSError, match="Input/output error"):
+        persistently(act, patience_s=60, what="runs")
+    assert clock.slept == [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert clock.monotonic() == 60.5  # the first try at or after the 60 s is the last
+    assert len(calls) == 9
 
 
 def test_without_patience_there_is_one_try() -> None:

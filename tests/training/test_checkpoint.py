@@ -1,5 +1,6 @@
 """Tests of raytrain.training.checkpoint: what is loaded when files are damaged, and what is kept."""
 
+import json
 import logging
 
 import pytest
@@ -148,6 +149,27 @@ def test_the_manifest_is_written_last(tmp_path, monkeypatch):
     monkeypatch.setattr(Folder, "write", lambda *arguments: (written.append(arguments[1]), real(*arguments))[1])
     checkpoint.save(Folder.at(tmp_path), checkpoint_of(3, best=2))
     assert written == ["state-0003.pt", "best-0002.pt", "epoch-0003.json"]
+
+
+@pytest.mark.parametrize("deletions", [0, 1, 2, 3])
+def test_a_kill_while_old_files_are_removed_leaves_no_manifest_without_its_files(two, monkeypatch, deletions):
+    remaining = iter(range(deletions))
+    real = Folder.delete
+
+    def delete(folder, name):
+        if next(remaining, None) is None:
+            raise KeyboardInterrupt
+        real(folder, name)
+
+    monkeypatch.setattr(Folder, "delete", delete)
+    if deletions < 3:  # a manifest, a state and a best of epoch 1
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(Folder.at(two), checkpoint_of(3, best=3))
+    else:
+        checkpoint.save(Folder.at(two), checkpoint_of(3, best=3))
+    for manifest in two.glob("epoch-*.json"):
+        assert all((two / name).exists() for name, _ in json.loads(manifest.read_text())["files"].values())
+    assert load(two).epoch == 3
 
 
 def test_a_trial_that_starts_again_from_nothing_leaves_damaged_checkpoints_behind(tmp_path):

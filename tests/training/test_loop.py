@@ -21,7 +21,7 @@ from raytrain.training import checkpoint, optim
 from raytrain.training import loop as training_module
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.evaluation import evaluate
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import TrainState, train, training_inputs
 from raytrain.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -219,6 +219,22 @@ def test_low_precision_trains_close_to_fp32(precision, make_data):
     assert losses[1] != losses[0]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_losses_are_computed_in_fp32_from_the_logits(precision, make_data):
+    # bf16 has 8 significant bits: a loss in bf16 is off by up to 0.2 %
+    recipe, data = recipe_of(epochs=1, batch_size=48, precision=precision), make_data()
+    state = new_state(recipe, data)
+    logits = []
+    state.model.register_forward_hook(lambda _module, _inputs, output: logits.append(output.detach()))
+    metrics = next(train(recipe, state, data))
+    assert [output.dtype for output in logits] == [torch.bfloat16 if precision == "bf16" else torch.float32] * 2
+    trained_on = data.train.labels[permutation(48, seed=recipe.seed, epoch=0)]
+    for loss, output, labels in zip(
+        (metrics.train_loss, metrics.val.loss), logits, (trained_on, data.val.labels), strict=True
+    ):
+        assert loss == pytest.approx(F.cross_entropy(output.double(), labels).item(), rel=1e-5)
+
+
 def test_fp16_scales_the_loss_and_the_others_do_not(make_data):
     data = make_data()
     assert new_state(recipe_of(precision="fp16"), data).scaler.is_enabled()
@@ -385,6 +401,45 @@ def test_batches_are_mixed_except_in_the_last_epochs(make_data, monkeypatch):
     monkeypatch.setitem(augment.MIXES, "mixup", recording)
     list(train(recipe, state, data))
     assert mixed == [0, 0, 0, 1, 1, 1]  # 3 steps an epoch
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [0, 0, 0, 1, 1, 1, 2, 2, 2]),
+        ({"mix_off_epochs": 1}, [0, 0, 0, 1, 1, 1]),
+        ({"mix_off_epochs": 2}, [0, 0, 0]),
+        ({"mix_off_epochs": 3}, []),
+        ({"mix_prob": 0.0}, []),
+        ({"mix": "none"}, []),
+    ],
+)
+def test_the_ends_of_mix_prob_and_mix_off_epochs_mix_every_batch_or_none(changes, expected, make_data, monkeypatch):
+    recipe, data = recipe_of(**{"mix": "mixup", "epochs": 3, **changes}), make_data()
+    mixed = []
+    monkeypatch.setitem(augment.MIXES, "mixup", lambda images, labels, **_: (mixed.append(epoch), (images, labels))[1])
+    for epoch in range(recipe.epochs):
+        list(training_inputs(recipe, data, epoch=epoch))
+    assert mixed == expected
+
+
+@pytest.mark.parametrize(("drawn", "mixed"), [(0.0, False), (0.25, False), (0.249, True)])
+def test_a_batch_is_mixed_when_the_number_drawn_is_below_mix_prob(drawn, mixed, make_data, monkeypatch):
+    probability = 0.25 if drawn else 0.0
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor(drawn))
+    monkeypatch.setitem(augment.MIXES, "mixup", lambda images, labels, **_: (images, F.one_hot(labels).float()))
+    recipe = recipe_of(mix="mixup", mix_prob=probability)
+    _, targets = next(training_inputs(recipe, make_data(), epoch=0))
+    assert (targets.ndim == 2) == mixed
+
+
+def test_every_seed_and_epoch_mixes_in_proportions_of_its_own(make_data):
+    data, proportions = make_data(), []
+    for seed, epoch in itertools.product(range(12), range(5)):
+        batches = training_inputs(recipe_of(mix="mixup", seed=seed), data, epoch=epoch)
+        # a target is one class, or two in the proportion of the batch
+        proportions += [targets.max(dim=1).values.min().item() for _, targets in batches]
+    assert len(set(proportions)) == len(proportions) == 12 * 5 * 3
 
 
 def test_mix_prob_is_the_share_of_batches_that_are_mixed(make_data, monkeypatch):

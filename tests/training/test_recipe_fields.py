@@ -1,0 +1,110 @@
+"""Every field of a recipe has an effect: changing it changes the trained weights, or what is named below."""
+
+import hashlib
+from typing import Any
+
+import pytest
+import torch
+
+from raytrain.training import loop
+from raytrain.training.loop import TrainState, train
+from raytrain.training.recipe import Recipe
+
+CPU = torch.device("cpu")
+BASE = Recipe(width=2, image_size=8, batch_size=16, lr=0.05, precision="fp32", epochs=2)
+MIXED = {"mix": "mixup"}
+
+CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
+    "arch": ({}, "resnet9"),
+    "width": ({}, 3),
+    "augment": ({}, ("crop",)),
+    "mix": ({}, "mixup"),
+    "mix_alpha": (MIXED, 0.2),
+    "mix_prob": (MIXED, 0.5),
+    "mix_off_epochs": (MIXED, 1),
+    "label_smoothing": ({}, 0.1),
+    "zero_init_residual": ({}, True),
+    "optimizer": ({}, "adamw"),
+    "lr": ({}, 0.01),
+    "momentum": ({}, 0.5),
+    "nesterov": ({}, True),
+    "weight_decay": ({}, 0.01),
+    "schedule": ({}, "linear"),
+    "warmup_epochs": ({}, 1.0),
+    "epochs": ({}, 3),
+    "batch_size": ({}, 24),
+    "ema_decay": ({}, 0.5),
+    "precision": ({}, "bf16"),
+    "seed": ({}, 1),
+}
+"""By field: what the recipe says beside it, and the value that the field is changed to."""
+
+CHANGES_THE_DATA: dict[str, Any] = {"dataset": "cifar10", "image_size": 16, "val_size": 0.2}
+"""The loop is handed the splits; these fields choose them, through `Recipe.data_key`."""
+
+LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test"}
+"""These change how training runs or what it reports; each has a test of its own here."""
+
+
+def fingerprint(recipe: Recipe, data: Any) -> str:
+    """Return a hash of the weights that are evaluated after training."""
+    state = TrainState.create(recipe, num_classes=data.num_classes, device=CPU)
+    list(train(recipe, state, data))
+    digest = hashlib.sha256()
+    for name, tensor in state.evaluated_model.state_dict().items():
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_every_field_is_in_one_of_the_lists():
+    assert sorted([*CHANGES_THE_WEIGHTS, *CHANGES_THE_DATA, *LEAVES_THE_WEIGHTS]) == sorted(Recipe.model_fields)
+
+
+@pytest.mark.parametrize("beside", [{}, MIXED], ids=["plain", "mixed"])
+def test_the_same_recipe_gives_the_same_weights(beside: dict[str, Any], make_data: Any):
+    data = make_data()
+    assert fingerprint(BASE.replace(**beside), data) == fingerprint(BASE.replace(**beside), data)
+
+
+@pytest.mark.parametrize("field", CHANGES_THE_WEIGHTS)
+def test_a_changed_field_changes_the_trained_weights(field: str, make_data: Any):
+    data = make_data()
+    beside, value = CHANGES_THE_WEIGHTS[field]
+    recipe = BASE.replace(**beside)
+    assert fingerprint(recipe.replace(**{field: value}), data) != fingerprint(recipe, data)
+
+
+@pytest.mark.parametrize("field", CHANGES_THE_DATA)
+def test_a_changed_field_of_the_data_asks_for_other_splits(field: str):
+    value = CHANGES_THE_DATA[field]
+    key = BASE.replace(**{field: value}).data_key
+    assert key == BASE.data_key._replace(**{field: value})
+    assert key != BASE.data_key
+
+
+@pytest.mark.parametrize(("channels_last", "layout"), [(True, torch.channels_last), (False, torch.contiguous_format)])
+def test_channels_last_decides_the_memory_order_of_weights_and_inputs(
+    channels_last: bool, layout: torch.memory_format, make_data: Any
+):
+    recipe, data = BASE.replace(channels_last=channels_last), make_data()
+    weight = TrainState.create(recipe, num_classes=4, device=CPU).model.get_parameter("stages.0.0.conv1.weight")
+    inputs, _ = next(loop.training_inputs(recipe, data, epoch=0))
+    for tensor in (weight, inputs):
+        assert tensor.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_compile_decides_whether_the_model_is_compiled(compiled: bool, make_data: Any, monkeypatch: pytest.MonkeyPatch):
+    models: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda model: (models.append(model), model)[1])
+    recipe, data = BASE.replace(compile=compiled), make_data()
+    state = TrainState.create(recipe, num_classes=data.num_classes, device=CPU)
+    next(train(recipe, state, data))
+    assert models == ([state.model] if compiled else [])
+
+
+@pytest.mark.parametrize("track_test", [True, False])
+def test_track_test_decides_whether_an_epoch_reports_the_test_set(track_test: bool, make_data: Any):
+    recipe, data = BASE.replace(track_test=track_test), make_data()
+    state = TrainState.create(recipe, num_classes=data.num_classes, device=CPU)
+    assert (next(train(recipe, state, data)).test is not None) == track_test
