@@ -14,7 +14,7 @@ from raytrain.errors import DataError
 CPU = torch.device("cpu")
 
 RESIDENT_SHARE = 0.25
-"""Most of an accelerator's free memory that one split may take, before it stays on the host."""
+"""Largest share of an accelerator's free memory that one split may take; a larger split stays on the host."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +22,10 @@ class DeviceImages:
     """Labelled images for the device that trains.
 
     Attributes:
-        images: (N, H, W, 3) uint8; CIFAR-10's training images are 154 MB. On the device, or on the host if they
-            are too many for it.
-        labels: (N,) int64, with the images.
-        device: Where their batches go.
+        images: Pixels, (N, H, W, 3) uint8, on the device, or on the host if they are too many for the device.
+            CIFAR-10's training images are 154 MB.
+        labels: Classes, (N,) int64, in the same memory as the images.
+        device: The device that batches are sent to.
     """
 
     images: Tensor
@@ -56,8 +56,8 @@ def permutation(n: int, *, seed: int, epoch: int) -> Tensor:
 
     Args:
         n: How many images.
-        seed: Of the recipe, at least 0.
-        epoch: At least 0; neighbouring seeds and epochs give unrelated orders.
+        seed: Seed of the recipe, at least 0.
+        epoch: Number of the epoch, from 0; neighbouring seeds and epochs give unrelated orders.
     """
     mixed = int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
     return torch.randperm(n, generator=torch.Generator().manual_seed(mixed))
@@ -153,7 +153,7 @@ def normalize(
         images: (N, 3, H, W), uint8 in [0, 255] or float in [0, 1]; its memory format is kept.
         mean: One per channel, on the scale [0, 1].
         std: One per channel, on the scale [0, 1].
-        dtype: Of the result, rounded to at the end.
+        dtype: Dtype of the result; the arithmetic is in float32.
     """
     full = 255 if images.dtype == torch.uint8 else 1
     scale = [1 / (full * s) for s in std]

@@ -15,7 +15,8 @@ from raytrain.errors import DataError
 FORMAT = "folder-1"
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
-FILES = 1024  # encoded files in memory at a time
+FILES = 1024
+"""Number of encoded files that are in memory at a time."""
 
 
 def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
@@ -25,7 +26,7 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     like an image, and hidden ones, are ignored. Labels follow the sorted class names.
 
     Args:
-        folder: What holds train/ and test/.
+        folder: The folder that holds train/ and test/.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
 
     Raises:

@@ -12,8 +12,8 @@ class LabelledImages:
     """Images and their labels, row by row.
 
     Attributes:
-        images: (N, H, W, 3) uint8, C-contiguous.
-        labels: (N,) int64, each an index into the class names.
+        images: Pixels, (N, H, W, 3) uint8, C-contiguous.
+        labels: Classes, (N,) int64, each an index into the class names.
     """
 
     images: NDArray[np.uint8]
@@ -49,9 +49,9 @@ class Splits:
         val: The images that choose the epoch and the trial; may be empty.
         test: The images that judge the model.
         classes: The name of each label.
-        mean: Per channel of `train`, on the scale [0, 1].
-        std: Population standard deviation per channel of `train`, on the scale [0, 1].
-        fingerprint: That of the data set, whatever the split.
+        mean: Mean of each channel of `train`, on the scale [0, 1].
+        std: Population standard deviation of each channel of `train`, on the scale [0, 1].
+        fingerprint: The fingerprint of the data set, which does not depend on the split.
     """
 
     train: LabelledImages

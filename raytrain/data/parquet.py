@@ -29,7 +29,8 @@ FORMAT = "parquet-1"
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
-ROWS = 1024  # decoded at a time
+ROWS = 1024
+"""Number of rows that are decoded at a time."""
 
 
 def find_parquet(folder: SourceFolder) -> SourceFolder | None:
@@ -44,7 +45,7 @@ def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     """Return the data set in a folder for which `find_parquet` found files, decoded once per machine.
 
     Args:
-        folder: Where train*.parquet is.
+        folder: The folder that holds train*.parquet.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
 
     Raises:

@@ -23,9 +23,9 @@ class SourceFolder:
     """A folder that is read, addressed as the user gave it.
 
     Attributes:
-        filesystem: A `pyarrow.fs.FileSystem`.
-        path: Where the folder is within `filesystem`.
-        address: What to call it in messages.
+        filesystem: The `pyarrow.fs.FileSystem` that the folder is on.
+        path: Path of the folder within `filesystem`.
+        address: Path or URI of the folder as the user gave it, for messages.
     """
 
     filesystem: Any
@@ -100,11 +100,11 @@ def open_folder(address: str) -> SourceFolder:
 
 
 def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
-    """Return the SHA-256 of the names and contents of files, 64 hex digits; where the folder is has no part.
+    """Return the SHA-256 of the names and contents of files, 64 hex digits, the same wherever the folder is.
 
     Args:
-        folder: What holds the files.
-        names: Relative to `folder`, with slashes for those in its subfolders.
+        folder: The folder that holds the files.
+        names: Paths of the files relative to `folder`, with slashes.
 
     Raises:
         DataError: A file cannot be read.

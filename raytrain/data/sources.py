@@ -22,7 +22,7 @@ from raytrain.data.source_folder import open_folder
 from raytrain.data.split import stratified
 from raytrain.errors import DataError, PreflightError
 
-# A server that says nothing for so long is given up; torchvision itself would wait for ever.
+# torchvision sets no timeout: it would wait for ever for a server that does not answer.
 SOCKET_TIMEOUT_SECONDS = 30.0
 
 DIGITS_TEST_IMAGES = 360
@@ -85,7 +85,7 @@ def _digits(image_size: int) -> ImageDataset:
 
 
 CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-"""Where torchvision keeps them in its root."""
+"""Names of the folders in which torchvision keeps the two data sets."""
 DATASETS: dict[str, Source] = {"cifar10": cifar10, "cifar100": cifar100, "digits": digits}
 
 
@@ -141,7 +141,7 @@ def _fetch(name: str, loader: str) -> tuple[Any, Any]:
     try:
         home.mkdir(parents=True, exist_ok=True)
         # Of many processes one downloads; the others then find the files there.
-        with FileLock(home / f"{name}.lock"), _patience(), contextlib.redirect_stdout(sys.stderr):
+        with FileLock(home / f"{name}.lock"), _socket_timeout(), contextlib.redirect_stdout(sys.stderr):
             return _torchvision(loader, download=True)
     except (OSError, RuntimeError, HTTPException) as error:
         raise PreflightError(
@@ -165,7 +165,7 @@ def _labelled(part: Any, *, image_size: int) -> LabelledImages:
 
 
 @contextlib.contextmanager
-def _patience() -> Generator[None]:
+def _socket_timeout() -> Generator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SOCKET_TIMEOUT_SECONDS)
     try:

@@ -17,9 +17,9 @@ class Decision:
 
     Attributes:
         rung: Epoch of the rung.
-        accuracy: What the trial had reached, on the validation split.
-        cut: What it needed: the (1 - 1/eta) quantile of what others had recorded; None for the first to arrive.
-        stop: Whether it was stopped.
+        accuracy: Validation accuracy of the trial, in [0, 1].
+        cut: Least accuracy to go on: the (1 - 1/eta) quantile of those recorded before; None for the first to arrive.
+        stop: Whether the trial was stopped.
     """
 
     rung: float
@@ -40,13 +40,13 @@ def rungs_between(first: int, *, epochs: int, reduction_factor: float) -> list[f
 
 @dataclass
 class Rungs:
-    """What trials have reached, rung by rung.
+    """The validation accuracies of trials at each rung.
 
     Attributes:
         first: Epoch of the first rung, the paper's r.
         epochs: Epochs of the longest trial, the paper's R.
         reduction_factor: The paper's eta.
-        recorded: Accuracy by trial, by rung.
+        recorded: For each rung, the accuracy of each trial that was judged there, in [0, 1].
     """
 
     first: int

@@ -37,11 +37,11 @@ class Asha(_Section):
     """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), in its stopping form."""
 
     grace_period: Annotated[int | float, Field(gt=0)] = 0.25
-    """First rung, the paper's r: no trial is stopped earlier. Epochs, or below 1 a share of them."""
+    """First rung, the paper's r, before which no trial is stopped: a number of epochs, or below 1 a share of them."""
     reduction_factor: Annotated[int | float, Field(gt=1)] = 3
-    """The paper's eta: at each rung about 1 in eta goes on; rungs are eta times further apart each."""
+    """Reduction factor, the paper's eta: at each rung about 1 in eta trials goes on; the next is eta times later."""
     rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
-    """Stopped trials, the best ones, that run to their end after the others: what stopping missed is then measured."""
+    """Number of stopped trials, the best ones, that run to their end afterwards, to measure what stopping missed."""
 
     @field_validator("grace_period")
     @classmethod
@@ -70,34 +70,34 @@ def _range(value: object) -> object:
 class Confirm(_Section):
     """The best configurations of a search are trained again with fresh seeds, without early stopping, and ranked.
 
-    The best of many is flattered by having been chosen: its validation accuracy, and with few test images its test
-    accuracy too, are higher than it deserves. Fresh seeds are not.
+    The best of many is in part the luckiest: the accuracy that it was chosen by is higher than what it reaches when
+    it is trained again. Fresh seeds chose nothing, so their accuracies have no such bias.
     """
 
     top: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 3
-    """How many configurations, by mean validation accuracy."""
+    """Number of configurations, the best by mean validation accuracy."""
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (1, 2, 3)
-    """Each is trained once with each; none of them may be a seed of the search."""
+    """Seeds that each configuration is trained with, once each; none of them may be a seed of the search."""
     train_on: Literal["train", "all"] = "train"
-    """all: on the validation images too; accuracies are then those of the last epoch."""
+    """Images to train on: train, or all for the validation images too, where the weights are then of the last epoch."""
 
 
 class Resources(_Section):
     """What one trial runs on. `auto` is derived from the machine or cluster that is there."""
 
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Annotated[tuple[int, int], BeforeValidator(_range)] = 1
-    """Processes that train one trial together, each on its share of every batch. [1, 4] is elastic: as many of these
-    as the cluster has room for, and when nodes come or go the trial goes on from its checkpoint with more or fewer."""
+    """Number of processes that train one trial together, each on its share of every batch. [1, 4] is elastic: as many
+    as the cluster has room for; when nodes come or go, the trial continues from its checkpoint with more or fewer."""
     gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    """GPUs per worker; a fraction packs several trials on one GPU. auto: 1 where there are GPUs, else 0."""
+    """Number of GPUs per worker; a fraction puts several trials on one GPU. auto: 1 where there are GPUs, else 0."""
     cpus_per_worker: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """CPU cores per worker, which is also its number of threads. auto: all cores, divided among the trials."""
+    """Number of CPU cores, and of threads, per worker. auto: all cores, divided among the trials."""
     max_concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Most trials at one time. auto: as many as fit."""
+    """Largest number of trials at one time. auto: as many as fit."""
     accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    """The GPU that each worker must have, as Ray calls it: T4, L4, A10G, A100, H100, ..."""
+    """Type of GPU that each worker must have, by Ray's name for it: T4, L4, A10G, A100, H100, ..."""
     custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
-    """Resources of the cluster's own, such as `bigmem: 1`, that each worker takes from its node."""
+    """Custom Ray resources that each worker takes from its node, such as `bigmem: 1`."""
 
     @property
     def fewest_workers(self) -> int:
@@ -115,8 +115,8 @@ class Trial:
     """One complete recipe to train.
 
     Attributes:
-        id: Readable, and ending in the recipe's digest; also the name of the trial's folder.
-        recipe: What to train.
+        id: Readable name that ends in the recipe's digest; also the name of the trial's folder.
+        recipe: The recipe to train.
     """
 
     id: str
@@ -136,21 +136,21 @@ class Experiment(_Section):
     name: str
     """Name of the run folder."""
     recipe: Recipe = Recipe()
-    """What all trials share."""
+    """The recipe that all trials start from."""
     grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_tuple)]] = {}
-    """Values per recipe field; their cross product is tried."""
+    """Values by recipe field; every combination of them is a trial."""
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
-    """Combinations left out: a trial that matches every field of an entry; a list matches any of its values."""
+    """Combinations to leave out: trials that match every field of an entry, where a list matches any of its values."""
     include: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
     """Further trials, each as changes to `recipe`."""
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple)] | None = None
-    """Every trial is run once with each; absent means the recipe's own seed."""
+    """Seeds that every trial is run with, once each; absent means the recipe's own seed."""
     asha: Asha | None = None
     """Early stopping; absent means that every trial runs to the end."""
     confirm: Confirm | None = None
-    """The best configurations are trained again with fresh seeds after the search; absent means that they are not."""
+    """Training of the best configurations with fresh seeds after the search; absent means none."""
     resources: Resources = Resources()
-    """What one trial runs on."""
+    """Workers, GPUs and CPU cores of one trial."""
 
     @field_validator("name")
     @classmethod

@@ -1,7 +1,7 @@
-"""What trials will cost, and in which order they start: the longest first.
+"""Expected seconds of trials, and the order in which they start: the longest first.
 
-Before anything has run a trial's time is taken to be in proportion to its floating-point operations; from the first
-epoch on, to what epochs like its own took.
+Before anything has run, a trial's time is estimated from its floating-point operations; as soon as an epoch of its
+kind has been measured, from that.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from raytrain.experiment.experiment import Trial
 from raytrain.training.recipe import EpochTime, Recipe
 
 Kind = tuple[object, ...]
-"""What epochs of equal length have in common."""
+"""The values of `DECIDE_THE_TIME` in a recipe: recipes with equal ones have epochs of equal length."""
 
 DECIDE_THE_TIME = tuple(name for name, field in Recipe.model_fields.items() if EpochTime.DEPENDS in field.metadata)
 """Names of the recipe fields that the time of an epoch depends on."""
@@ -22,11 +22,11 @@ DECIDE_THE_TIME = tuple(name for name, field in Recipe.model_fields.items() if E
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What a model is to compute.
+    """The size of a model.
 
     Attributes:
-        parameters: Trainable numbers.
-        forward_flops: Floating-point operations of the forward pass of one image.
+        parameters: Number of trainable parameters.
+        forward_flops: Number of floating-point operations in the forward pass of one image.
     """
 
     parameters: int
@@ -58,7 +58,7 @@ class Costs:
     """Expected seconds of an epoch, by kind of trial.
 
     Args:
-        flops: Of an epoch, by kind: known before anything has run.
+        flops: Floating-point operations of an epoch by kind, which are known before anything has run.
     """
 
     def __init__(self, flops: Mapping[Kind, float]) -> None:
@@ -67,15 +67,15 @@ class Costs:
         self._epochs: dict[Kind, int] = {}
 
     def took(self, kind: Kind, seconds: float, *, epochs: int = 1) -> None:
-        """Learn how long epochs of a kind took."""
+        """Add a measurement: the seconds that a number of epochs of a kind took together."""
         self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
         self._epochs[kind] = self._epochs.get(kind, 0) + epochs
 
     def epoch_seconds(self, kind: Kind) -> float:
-        """Return what an epoch takes: as measured, else by its operations at the speed of the other kinds.
+        """Return the expected seconds of an epoch: as measured, else from its operations at the other kinds' speed.
 
-        While nothing has been measured the speed is taken to be one operation per second: the order is right, the
-        number is not.
+        While nothing has been measured, the speed is set to one operation per second: only the order of such numbers
+        means anything.
         """
         if self._epochs.get(kind):
             return self._seconds[kind] / self._epochs[kind]
@@ -92,8 +92,8 @@ class LongestFirst:
     first). Under ASHA the first to arrive at a rung always goes on, so list the best guess first.
 
     Args:
-        trials: Each with the epochs that it has left.
-        costs: Asked anew for each trial that is handed out, so what was measured meanwhile counts.
+        trials: The trials, each with the number of epochs that it has left.
+        costs: Expected seconds, asked again for each trial that is handed out, so that new measurements count.
     """
 
     def __init__(self, trials: Iterable[tuple[Trial, int]], costs: Costs) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from raytrain.errors import ExperimentError
 
 SHIPPED = ("best", "compare", "fast", "lr", "quick")
-"""Names that commands take in place of a file; a file of that name goes before."""
+"""Names of experiments that commands accept in place of a file; a file of the same name takes precedence."""
 SHIPPED_FILES = (*(f"{name}.yaml" for name in SHIPPED), "student/curves.csv", "student/claims.csv")
-"""What the package needs of experiments/, by its path there."""
+"""Paths within experiments/ of the files that the package contains."""
 
 
 def shipped_experiment(name: str) -> Path:

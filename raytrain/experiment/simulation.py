@@ -1,7 +1,7 @@
-"""How long a sweep will take: trials laid on slots, longest first, with ASHA judging accuracies that are drawn.
+"""Simulation of a run, to know how long it will take: trials start on slots, longest first, and ASHA judges them.
 
-Nobody knows beforehand which trials are good. Each is given a quality by lot, and is stopped or not by the very rule
-that will stop it; many such sweeps show the range.
+Which trials are good is not known beforehand. Each is given a random quality, and ASHA's own rule stops it or not;
+many simulated runs give the range.
 """
 
 import heapq
@@ -18,7 +18,7 @@ from raytrain.experiment.order import Costs, Kind, LongestFirst, kind_of
 
 @dataclass(frozen=True)
 class Lengths:
-    """What trials take.
+    """How long trials take.
 
     Attributes:
         epoch_s: Seconds of an epoch, by kind.
@@ -29,20 +29,20 @@ class Lengths:
     end_s: Mapping[Kind, float]
 
     def seconds(self, trial: Trial, *, after: int, to: int) -> float:
-        """Return what a trial takes from the end of one epoch to that of another."""
+        """Return the seconds that a trial takes from the end of epoch `after` to the end of epoch `to`."""
         kind = kind_of(trial.recipe)
         return (to - after) * self.epoch_s[kind] + (self.end_s[kind] if to == trial.recipe.epochs else 0.0)
 
 
 @dataclass
 class Sweep:
-    """What trials came to in one simulation.
+    """The result of one simulation.
 
     Attributes:
-        seconds: From the first start to the last end.
-        busy_s: Seconds in which they trained, of all slots together.
+        seconds: Seconds from the first start to the last end.
+        busy_s: Seconds of training, summed over the slots.
         finished: The trials that ran to their end.
-        stopped: Those that did not, each with its last epoch.
+        stopped: The trials that were stopped early, each with its last epoch.
     """
 
     seconds: float = 0.0
@@ -60,15 +60,15 @@ def sweep(
     rungs: Rungs | None = None,
     quality: Mapping[Trial, float] | None = None,
 ) -> Sweep:
-    """Return what training `trials` comes to.
+    """Return the result of one simulated training of `trials`.
 
     Args:
-        trials: Each with the epochs that are behind it.
-        lengths: Of all of them.
-        slots: How many run at a time.
-        longest_first: Whether they start in that order, or as listed.
-        rungs: At which they are judged, with the accuracies on record; None lets all of them finish.
-        quality: Of each, in [0, 1]: the share of the others that it is better than.
+        trials: The trials, each with the number of epochs that it has done.
+        lengths: Seconds that the trials take.
+        slots: Number of trials that run at a time.
+        longest_first: Whether the longest trials start first; otherwise they start as listed.
+        rungs: ASHA's rungs, with the accuracies on record; None lets all trials finish.
+        quality: Quality of each trial, in [0, 1]: the share of the others that it is better than.
     """
     judged = _by_place(rungs)
     queue = _longest_first(trials, lengths) if longest_first else iter(trials)

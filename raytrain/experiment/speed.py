@@ -17,23 +17,24 @@ from raytrain.training.outcome import described
 from raytrain.training.recipe import Recipe
 
 BUDGET_S = 3.0
-"""Seconds that the measured steps take, about; one is made in any case, after one that does not count."""
+"""Seconds that the measured steps may take, about; one step is measured in any case, after one to warm up."""
 MOST_STEPS = 50
+"""Largest number of steps that are measured."""
 MOST_BYTES = 2**28
-"""Bytes of the images that the measured steps take."""
+"""Largest size of the images that the measured steps take, in bytes."""
 SAMPLE = 1000
-"""Images to measure with; also how many a training run evaluates at a time."""
+"""Number of images that the measurement is given, which is also how many a training run evaluates at a time."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast trials of one kind go.
+    """The speed of trials of one kind.
 
     Attributes:
-        step_s: Seconds of an optimizer step, with its batch.
-        evaluated_s: Seconds of evaluating an image.
-        steps: How many steps were measured.
-        device: What on: "cpu", or the name of a GPU.
+        step_s: Seconds of an optimizer step, including its batch.
+        evaluated_s: Seconds of evaluating one image.
+        steps: Number of steps that were measured.
+        device: Name of the device: "cpu", or that of a GPU.
     """
 
     step_s: float
@@ -53,7 +54,7 @@ class Speed:
 
 
 def unmeasurable(recipe: Recipe, error: BaseException) -> PreflightError:
-    """Return what to raise when a recipe cannot even be measured."""
+    """Return the error to raise when measuring a recipe has failed with `error`."""
     what = f"{recipe.arch}, width {recipe.width}, batch_size {recipe.batch_size}"
     return PreflightError(f"a trial cannot be trained here ({what}): {described(error)}")
 
@@ -72,15 +73,15 @@ def measure_speed(
     threads: int | None = None,
     workers: int = 1,
 ) -> Speed:
-    """Train a few batches in this process and return how fast that went; nothing is kept.
+    """Train a few batches in this process and return their speed; the trained weights are dropped.
 
     Args:
-        recipe: What is trained. What does not change the time, such as its learning rate, is left aside.
-        some: A few of its images; they are repeated as needed, and are on the device even where all would not fit.
-        device: To train on.
-        images: How many there are to train on; a batch has no more.
-        threads: For a CPU; None leaves PyTorch's choice.
-        workers: Processes that share each batch; what they send each other is not measured.
+        recipe: The recipe to train; fields that do not change the time, such as its learning rate, are replaced.
+        some: A few of its images, repeated as needed; they are on the device even where all would not fit.
+        device: The device to train on.
+        images: Number of training images; a batch has no more.
+        threads: Number of CPU threads; None leaves PyTorch's choice.
+        workers: Number of processes that share each batch; their communication is not measured.
     """
     prepare(device, threads=threads)
     share = max(1, min(recipe.batch_size, images) // workers)

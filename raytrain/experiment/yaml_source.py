@@ -14,9 +14,11 @@ Keys = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value, such as ("grid", "lr", 2)."""
 
 MAX_BYTES = 1_000_000
+"""Largest size of a file, in bytes."""
 MAX_DEPTH = 20
+"""Largest number of nested mappings and lists."""
 MAX_VALUES = 100_000
-"""Most keys and items after aliases are followed: a few nested aliases can stand for billions."""
+"""Largest number of keys and items after aliases are followed: a few nested aliases can stand for billions."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class YamlSource:
     """The content of one file.
 
     Attributes:
-        name: What to call the file in messages.
-        values: Dicts, lists and scalars as the YAML core schema reads them, so `5e-3` is a number.
-        positions: Line and column, counted from 1, of every key and list item.
+        name: Name of the file in messages.
+        values: Content of the file: dicts, lists and scalars as the YAML core schema reads them, so `5e-3` is a number.
+        positions: Line and column of every key and list item, both from 1.
     """
 
     name: str
@@ -72,8 +74,8 @@ def parse_value(text: str, *, name: str) -> Any:
     """Return `text` read as one YAML value: `5e-3` is 0.005, `[crop, flip]` a list, `resnet18` a string.
 
     Args:
-        text: YAML.
-        name: What to call it in messages.
+        text: The value in YAML.
+        name: Name of the text in messages.
 
     Raises:
         ExperimentError: `text` is not a YAML value.

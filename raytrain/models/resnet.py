@@ -106,7 +106,7 @@ class ResNet(nn.Module):
     (weight 1, bias 0) and the linear layer start as PyTorch starts them.
 
     Args:
-        block: What the stages are made of.
+        block: Class of the blocks that the stages are made of.
         depths: Blocks in each of the four stages.
         num_classes: Logits per image.
         width: Channels of the stem and of the first stage, before a bottleneck's expansion.
@@ -175,7 +175,7 @@ class ResNet9(nn.Module):
     learning rate in bounds.
 
     Args:
-        channels: Of the stem and of the three stages.
+        channels: Channels of the stem and of the three stages.
         num_classes: Logits per image.
     """
 

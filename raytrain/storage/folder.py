@@ -18,7 +18,7 @@ from raytrain.errors import PreflightError, StorageError
 from raytrain.storage.retry import Found, passes, persistently
 
 PATIENCE_S = 120.0
-"""How long storage may be away before a run that uses it gives up."""
+"""Seconds that storage may not answer before a run gives up."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CREDENTIALS = re.compile(
     r"://[^/?\s]*@"  # user:password@
@@ -47,9 +47,9 @@ class StoredFile(NamedTuple):
     """A file in a folder.
 
     Attributes:
-        name: Its path relative to the folder.
-        size: Bytes.
-        modified: Nanoseconds since 1970; 0 where the storage does not say.
+        name: Path of the file relative to the folder.
+        size: Size in bytes.
+        modified: Time of the last change in nanoseconds since 1970; 0 where the storage does not say.
     """
 
     name: str
@@ -98,10 +98,10 @@ class Folder:
         return cls(filesystem, path, query=mark + options)
 
     def patient(self, seconds: float | None = None) -> "Folder":
-        """Return this folder, and those below it, with so much patience for storage that does not answer.
+        """Return this folder such that it, and every folder below it, waits for storage that does not answer.
 
         Args:
-            seconds: None takes `PATIENCE_S`.
+            seconds: Seconds to try again before an error is raised; None takes `PATIENCE_S`.
         """
         return Folder(
             self._filesystem, self._path, query=self._query, patience_s=PATIENCE_S if seconds is None else seconds

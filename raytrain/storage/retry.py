@@ -1,4 +1,4 @@
-"""Trying again while storage over a network is away for a while."""
+"""Retries while storage over a network does not answer for a while."""
 
 import errno
 import logging
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 LONGEST_WAIT_S = 15.0
-"""Between two tries; the first waits are 0.5 s, 1 s, 2 s, ..."""
+"""Longest wait between two tries, in seconds; the first waits are 0.5 s, 1 s, 2 s, ..."""
 _PASSING = {
     getattr(errno, name)
     for name in (
@@ -28,19 +28,19 @@ _PASSING_WORDS = re.compile(
     r"|timed? ?out|connection (?:refused|reset)|HTTP (?:response code|status) (?:429|50\d)",
     re.IGNORECASE,
 )
-"""What pyarrow says of object storage that does not answer: those errors have no number."""
+"""Parts of pyarrow's messages about object storage that does not answer; those errors have no number."""
 
 
 def persistently(act: Callable[[], Found], *, patience_s: float, what: str) -> Found:
-    """Return what `act` does; while its errors are passing ones, try again until the patience is used up.
+    """Return what `act` returns; after an error that may pass, call it again for up to `patience_s` seconds.
 
     Args:
-        act: Does something that may be done twice.
-        patience_s: Seconds from the first try on; 0 tries once.
-        what: What is acted on, for the warning.
+        act: The function to call; it must do no harm when it is called twice.
+        patience_s: Seconds after the first try in which it is called again; 0 calls it once.
+        what: Name of the storage, for the warning.
 
     Raises:
-        OSError: The last try's, or at once one that will not pass.
+        OSError: The error of the last try, or at once an error that will not pass.
     """
 
     def say(state: tenacity.RetryCallState) -> None:
@@ -58,7 +58,7 @@ def persistently(act: Callable[[], Found], *, patience_s: float, what: str) -> F
 
 
 def passes(error: BaseException) -> bool:
-    """Return whether an error is one that storage over a network has for a while."""
+    """Return whether an error is of a kind that storage over a network has for a while and then no longer."""
     if not isinstance(error, OSError) or isinstance(error, FileNotFoundError):
         return False
     return error.errno in _PASSING if error.errno else bool(_PASSING_WORDS.search(str(error)))

@@ -25,6 +25,7 @@ from raytrain.storage.folder import Folder
 log = logging.getLogger(__name__)
 
 KEPT = 2
+"""Number of checkpoints that are kept, the newest ones."""
 _MANIFEST = re.compile(r"epoch-(\d+)\.json")
 _OURS = re.compile(r"(state|best|epoch)-\d+\.(pt|json)(\.\d+\.part)?")
 
@@ -34,10 +35,10 @@ class Checkpoint:
     """A trial as it was after an epoch.
 
     Attributes:
-        epoch: Epochs done.
-        state: What `TrainState.state_dict` returned.
-        best: The weights of the best epoch, with its number under "epoch"; None when nothing selects one.
-        history: Metrics of each epoch, in order; plain JSON values.
+        epoch: Number of epochs done.
+        state: The training state, as `TrainState.state_dict` returns it.
+        best: The weights of the best epoch, with its number under "epoch"; None without a validation split.
+        history: The metrics of each epoch so far, in order, as JSON values.
     """
 
     epoch: int

@@ -17,8 +17,8 @@ def prepare(device: torch.device, *, threads: int | None = None) -> None:
     """Set this process up to train on `device`.
 
     Args:
-        device: Of the training.
-        threads: On the CPU, for what PyTorch computes there; None leaves PyTorch's own choice, all cores.
+        device: The device to train on.
+        threads: Number of CPU threads of PyTorch; None leaves PyTorch's own choice.
     """
     if threads:
         torch.set_num_threads(threads)

@@ -14,18 +14,18 @@ from raytrain.storage.folder import Folder, free_bytes
 from raytrain.training.devices import try_device
 
 LEAST_FREE_GIB = 2.0
-"""Below it a run of usual size may fill the disk."""
+"""Free disk space in GiB that the check asks for; with less, a run of usual size may fill the disk."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found.
+    """The result of one check of the machine.
 
     Attributes:
-        name: What was looked at.
-        ok: Whether trials can run with it.
-        found: In a few words.
-        advice: What to do when it is not.
+        name: One word for what was checked, such as "device" or "disk".
+        ok: Whether trials can run.
+        found: The state that was found, in a few words.
+        advice: What to do when `ok` is false.
     """
 
     name: str
@@ -38,8 +38,8 @@ def check_machine(*, out: str, dataset: str) -> Iterator[Check]:
     """Yield the checks that need no cluster.
 
     Args:
-        out: Folder or URI of runs.
-        dataset: As in a recipe.
+        out: Folder or URI that holds the runs.
+        dataset: Name, path or URI of a data set, as in a recipe.
     """
     yield _versions()
     yield checked(

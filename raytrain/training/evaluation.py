@@ -20,12 +20,12 @@ class TrainingData:
     """The three splits on one device, and what normalises them.
 
     Attributes:
-        train: Images to train on.
-        val: Images to select by; may be empty.
-        test: Images to report on.
-        mean: Per channel, of the training split, of values in [0, 1].
-        std: As `mean`.
-        num_classes: Number of classes, which labels count from 0.
+        train: The training images.
+        val: The validation images, which choose the epoch and the trial; may be empty.
+        test: The test images, which are reported on.
+        mean: Mean of each channel of the training images, on the scale [0, 1].
+        std: Standard deviation of each channel of the training images, on the scale [0, 1].
+        num_classes: Number of classes; labels run from 0 to `num_classes` - 1.
     """
 
     train: DeviceImages
@@ -37,7 +37,7 @@ class TrainingData:
 
     @property
     def device(self) -> torch.device:
-        """Where batches come up."""
+        """The device that batches are on."""
         return self.train.device
 
     @classmethod
@@ -79,7 +79,7 @@ def predict(
     Under `torch.distributed` every rank returns all predictions, in the order of the images.
 
     Args:
-        model: As for `evaluate`, like the others.
+        model: Maps normalised images (N, 3, H, W) to logits (N, classes).
         images: One of the splits of `data`.
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.

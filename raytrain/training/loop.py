@@ -53,7 +53,7 @@ class TrainState:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
         self.epoch = 0
         self.step = 0
-        """Optimizer steps in all; may be read by another thread to show how far the epoch is."""
+        """Number of optimizer steps since the start; another thread may read it to show progress within the epoch."""
 
     @classmethod
     def create(cls, recipe: Recipe, *, num_classes: int, device: torch.device) -> "TrainState":
@@ -171,9 +171,9 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
     """Yield this rank's share of an epoch's batches: shuffled, augmented, normalised, mixed.
 
     Args:
-        recipe: Says how.
-        data: Its training split.
-        epoch: Counted from 0; with the seed and the rank it decides every random number.
+        recipe: The recipe, whose fields choose augmentation, mixing and batch size.
+        data: The data, whose training split is used.
+        epoch: Number of the epoch, from 0; with the seed and the rank it decides every random number.
 
     Yields:
         (B, 3, H, W) float32 images, and their targets: (B,) int64 labels, or (B, classes) float32 once mixed.

@@ -1,4 +1,4 @@
-"""What training, evaluation and a trial tell: plain numbers, read and written without PyTorch."""
+"""The numbers that training, evaluation and trials report, readable without PyTorch."""
 
 import base64
 import dataclasses
@@ -16,16 +16,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What one epoch came to.
+    """The metrics of one epoch.
 
     Attributes:
-        epoch: Epochs done, counted from 1.
-        train_loss: Mean over the epoch's batches while the weights moved, on augmented and mixed images.
-        train_accuracy: Running, as `train_loss`; of a mixed image the larger part counts. In [0, 1].
-        val: On the validation split after the epoch, or None without one.
-        test: On the test set after the epoch, or None unless the recipe tracks it.
+        epoch: Number of the epoch, from 1.
+        train_loss: Mean loss in nats over the epoch's batches, as augmented and mixed, taken while the weights moved.
+        train_accuracy: Accuracy over the same batches, in [0, 1]; a mixed image has the class of its larger part.
+        val: Evaluation on the validation split after the epoch, or None without such a split.
+        test: Evaluation on the test set after the epoch, or None unless the recipe tracks it.
         lr: Learning rate of the epoch's last step.
-        seconds: Wall-clock time of training and evaluation.
+        seconds: Wall-clock time of training and evaluation, in seconds.
     """
 
     epoch: int
@@ -61,12 +61,12 @@ class FinalMetrics:
     """Measured once, after the last epoch, with the weights of `epoch`.
 
     Attributes:
-        epoch: The epoch whose weights were taken: the best on the validation split, or the last without one.
-        train: On the training split, not augmented.
-        val: On the validation split, or None without one.
-        test: On the test set.
+        epoch: Number of the epoch whose weights were taken: the best on the validation split, or the last without one.
+        train: Evaluation on the training split, without augmentation.
+        val: Evaluation on the validation split, or None without such a split.
+        test: Evaluation on the test set.
         precision: Arithmetic that was used: fp32, bf16 or fp16.
-        device: Where, such as "cpu" or a GPU's name.
+        device: Name of the device that was used: "cpu", or that of a GPU.
         predictions: Content of predictions.npz: the class that the network gives each test image, with its probability.
     """
 
@@ -81,7 +81,12 @@ class FinalMetrics:
 
 @dataclass(frozen=True)
 class Report:
-    """What a trial tells after each epoch; `final` comes with the last one only."""
+    """What a trial reports after each epoch.
+
+    Attributes:
+        metrics: The metrics of the epoch.
+        final: The metrics of the whole trial, with the last epoch only.
+    """
 
     metrics: EpochMetrics
     final: FinalMetrics | None = None

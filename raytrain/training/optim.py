@@ -25,8 +25,8 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     not: He et al. 2019, arXiv:1812.01187, section 3.1.
 
     Args:
-        model: Whose parameters are trained.
-        weight_decay: Of the first group.
+        model: The model, whose parameters are split.
+        weight_decay: Weight decay of the group that decays.
 
     Returns:
         Two groups as PyTorch's optimizers take them.
@@ -75,8 +75,8 @@ class OptimizerEntry(NamedTuple):
     """An optimizer that a recipe can name.
 
     Attributes:
-        build: Makes it from the parameters, `lr`, `momentum` and `nesterov`.
-        moments: Numbers that it keeps for each parameter, at most; they are part of every checkpoint.
+        build: Function that makes it from the parameters, `lr`, `momentum` and `nesterov`.
+        moments: Most numbers that it keeps for each parameter; they are part of every checkpoint.
     """
 
     build: Callable[..., Optimizer]
@@ -144,9 +144,9 @@ def learning_rate_factor(step: int, *, total_steps: int, warmup_steps: int, sche
     `onecycle` has a rise of its own, so `warmup_steps` is to be 0 with it.
 
     Args:
-        step: 0 for the first; at most `total_steps`.
-        total_steps: Steps of the whole run, warm-up included.
-        warmup_steps: At most `total_steps`.
+        step: Number of the step, from 0; at most `total_steps`.
+        total_steps: Number of steps of the whole run, warm-up included.
+        warmup_steps: Number of steps of the warm-up; at most `total_steps`.
         schedule: A key of `SCHEDULES`.
     """
     if step < warmup_steps:

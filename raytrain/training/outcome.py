@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 from raytrain.errors import DivergenceError
 
 OUT_OF_MEMORY = "out of memory"
-"""What the one line begins with when memory was short."""
+"""The beginning of the line when memory ran out."""
 ADVICE = "try a smaller batch_size or width, fewer trials at one time (--max-concurrent), or a larger machine"
 _SAID_IN_PROCESS = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_alloc|Unable to allocate")
 _SAID_BY_RAY = re.compile(r"low on memory|memory usage threshold|OutOfMemory")
@@ -35,7 +35,7 @@ def outcome_of(error: Exception) -> Outcome:
 
 
 def described(error: BaseException) -> str:
-    """Return what an error means for a trial, in one line."""
+    """Return why a trial failed with `error`, in one line."""
     name = type(error).__name__
     # Train puts the cause on the second line
     lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
@@ -49,7 +49,7 @@ def described_death(said: str) -> str:
     """Return what it means that a trial's process died.
 
     Args:
-        said: What Ray tells of it.
+        said: Ray's message about the death.
     """
     if _SAID_BY_RAY.search(said):
         return f"{OUT_OF_MEMORY}: its process was ended because the machine ran low on memory; {ADVICE}"

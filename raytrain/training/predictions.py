@@ -1,7 +1,7 @@
-"""What a trained network says about each test image: kept for every finished trial, 20 KB for CIFAR-10.
+"""The prediction of a trained network for each test image, kept for every finished trial (20 KB for CIFAR-10).
 
-From them come, without the images and without a network: which classes are confused, which images every trial misses,
-tests on pairs of trials, and what the trials know together.
+They give, without the images and without the network: the confusion of classes, the images that every trial gets
+wrong, tests between pairs of trials, and the accuracy of an ensemble of trials.
 """
 
 import io
@@ -23,9 +23,9 @@ class Predictions:
     """The class that a network gives each test image, in the order of the test set.
 
     Attributes:
-        labels: (N,) int64, the true classes.
-        predicted: (N,) int64, the most probable classes.
-        probabilities: (N,) float32, how probable each of them is, in [0, 1].
+        labels: True classes, (N,) int64.
+        predicted: Most probable classes, (N,) int64.
+        probabilities: Probabilities of the predicted classes, (N,) float32 in [0, 1].
     """
 
     labels: NDArray[np.int64]
@@ -34,12 +34,12 @@ class Predictions:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,) Whether each image is told right."""
+        """Whether each image is classified correctly, (N,) bool."""
         return self.predicted == self.labels
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that are told right, in [0, 1]."""
+        """Share of the images that are classified correctly, in [0, 1]."""
         return float(self.correct.mean())
 
     def to_bytes(self) -> bytes:
@@ -73,20 +73,20 @@ class Predictions:
 
 
 def confusion(predictions: Predictions, *, classes: int) -> NDArray[np.int64]:
-    """Return how often each class (row) is taken for each (column), (classes, classes)."""
+    """Return how often each true class (row) is predicted as each class (column), (classes, classes)."""
     counts = np.bincount(predictions.labels * classes + predictions.predicted, minlength=classes * classes)
     return counts.reshape(classes, classes)
 
 
 def class_accuracies(predictions: Predictions, *, classes: int) -> NDArray[np.float64]:
-    """Return the share of each class's images that are told right, (classes,); NaN for a class without images."""
+    """Return the share of each class's images that are classified correctly, (classes,); NaN without images."""
     table = confusion(predictions, classes=classes)
     totals = table.sum(axis=1)
     return np.divide(table.diagonal(), totals, out=np.full(classes, np.nan), where=totals > 0)
 
 
 def missed_by_all(trials: Sequence[Predictions]) -> NDArray[np.int64]:
-    """Return the rows of the test images that no trial tells right.
+    """Return the rows of the test images that no trial classifies correctly.
 
     Raises:
         ValueError: There is no trial.

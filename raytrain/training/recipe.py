@@ -73,7 +73,7 @@ class Recipe(BaseModel):
     width: Annotated[int, Field(ge=1, le=4096), EpochTime.DEPENDS] = 64
     """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""
     dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
-    """A key of `data.DATASETS`, or a path or URI of Parquet files or of an image folder."""
+    """Data set: a key of `data.DATASETS`, or a path or URI of Parquet files or of an image folder."""
     image_size: Annotated[int, Field(ge=8, le=1024), EpochTime.DEPENDS] = 32
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
@@ -81,34 +81,34 @@ class Recipe(BaseModel):
     augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple), EpochTime.DEPENDS] = ()
     """Augmentations in the order they are applied, keys of `augment.AUGMENTS`."""
     mix: Annotated[str, EpochTime.DEPENDS] = "none"
-    """How pairs of images are mixed: none, or a key of `augment.MIXES`."""
+    """Mixing of pairs of images: none, or a key of `augment.MIXES`."""
     mix_alpha: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
-    """The alpha of the Beta(alpha, alpha) that the share of each image is drawn from."""
+    """Alpha of the Beta(alpha, alpha) distribution that the shares of the two images are drawn from."""
     mix_prob: Annotated[Fraction, EpochTime.SAME] = 1.0
     """Probability that a batch is mixed."""
     mix_off_epochs: Annotated[int, Field(ge=0), EpochTime.SAME] = 0
-    """Epochs at the end of training that are not mixed."""
+    """Number of epochs at the end of training in which no batch is mixed."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.0
     """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567), in batches
     that are not mixed: mixed targets are soft already."""
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
-    """Start every residual block as its shortcut: the weight of its last BatchNorm is 0 (Goyal et al. 2017)."""
+    """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
-    """A key of `optim.OPTIMIZERS`."""
+    """Optimizer, a key of `optim.OPTIMIZERS`."""
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.9
     """Momentum of SGD; Adam and AdamW keep their own (0.9, 0.999)."""
     nesterov: Annotated[bool, EpochTime.SAME] = False
-    """Nesterov momentum, for SGD."""
+    """Whether the momentum of SGD is Nesterov's."""
     weight_decay: Annotated[float, Field(ge=0), EpochTime.SAME] = 5e-4
-    """L2 factor on weights; biases and BatchNorm are left out."""
+    """Weight decay of convolutions and linear layers; biases and BatchNorm do not decay."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
     """Learning rate over training, a key of `optim.SCHEDULES`."""
     warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
-    """Epochs of linear warm-up before the schedule begins."""
+    """Number of epochs of linear warm-up before the schedule begins; may be a fraction."""
     epochs: Annotated[int, Field(ge=1, le=1_000_000), EpochTime.SAME] = 10
-    """Passes over the training split."""
+    """Number of passes over the training split."""
     batch_size: Annotated[int, Field(ge=1), EpochTime.DEPENDS] = 128
     """Images per optimizer step, over all workers together."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
@@ -116,13 +116,13 @@ class Recipe(BaseModel):
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
     """Arithmetic of the forward and backward pass; auto takes bf16 where the device computes in it."""
     channels_last: Annotated[bool, EpochTime.DEPENDS] = True
-    """Keep activations in NHWC memory order."""
+    """Whether activations are kept in NHWC memory order."""
     compile: Annotated[bool, EpochTime.DEPENDS] = False
-    """Compile the model with torch.compile."""
+    """Whether the model is compiled with torch.compile."""
     seed: Annotated[int, Field(ge=0, lt=2**32), EpochTime.SAME] = 0
     """Seed of initialisation, shuffling, augmentation and mixing; the train/val split does not depend on it."""
     track_test: Annotated[bool, EpochTime.DEPENDS] = False
-    """Evaluate the test set after every epoch, as an observer: nothing is selected by it."""
+    """Whether the test set is evaluated after every epoch; the results are shown and select nothing."""
 
     # The choices live beside their functions. They are looked up here and not at import, because torch takes
     # 1.5 s to import and commands that only read results build no recipe.

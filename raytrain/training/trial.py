@@ -1,6 +1,6 @@
 """One trial from start to end: go on from its checkpoint, train, save, and measure once at the end.
 
-It knows neither Ray nor the run folder's tables: `reports` yields, and whoever runs the trial passes them on.
+It depends neither on Ray nor on the run folder: `reports` yields the reports, and the caller records them.
 """
 
 import copy
@@ -25,7 +25,7 @@ from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Re
 from raytrain.training.recipe import Recipe
 
 CHECKPOINT_SHARE = 0.02
-"""Most of the training time that writing checkpoints may take."""
+"""Largest share of the training time that writing checkpoints may take."""
 
 
 @dataclass
@@ -45,8 +45,8 @@ class TrialRun:
     """A trial set up in this process, from its newest checkpoint if it has one.
 
     Attributes:
-        recipe: What is trained.
-        state: Complete whenever `reports` is suspended.
+        recipe: The recipe that is trained.
+        state: The training state, complete whenever `reports` is suspended.
     """
 
     def __init__(self, recipe: Recipe, *, data: TrainingData, device: torch.device, checkpoints: Folder) -> None:
@@ -90,9 +90,13 @@ class TrialRun:
                 yield self._report(metrics)
 
     def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> AbstractContextManager[None]:
-        """Return a context in which `publish` is told every so many seconds how far the epoch is, in [0, 1].
+        """Return a context in which `publish` is called regularly with the progress within the epoch, in [0, 1].
 
-        The loop itself calls nobody: its step count is read from another thread.
+        The loop has no callback: another thread reads its step count.
+
+        Args:
+            publish: Takes the share of the epoch that is done.
+            every: Seconds between two calls.
         """
         world_size = rank_and_world_size()[1]
         steps = steps_per_epoch(len(self._data.train), batch_size=self.recipe.batch_size, world_size=world_size)
