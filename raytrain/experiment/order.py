@@ -11,6 +11,7 @@ from functools import cache
 from statistics import median
 
 from raytrain.experiment.experiment import Trial
+from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
 from raytrain.training.recipe import EpochTime, Recipe
 
 Kind = tuple[object, ...]
@@ -40,9 +41,7 @@ def model_size(recipe: Recipe, num_classes: int) -> ModelSize:
 
 @cache
 def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> ModelSize:
-    import torch
-
-    from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
+    import torch  # takes 1.5 s, and commands that only read results need no size
 
     with torch.device("meta"):
         model = ARCHITECTURES[arch](num_classes, width=width)

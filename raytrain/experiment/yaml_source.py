@@ -1,6 +1,7 @@
 """YAML 1.2 files as plain Python values that remember where in the file they stand."""
 
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,6 @@ def parse_value(text: str, *, name: str) -> Any:
 
 def dump_yaml(values: dict[str, Any]) -> str:
     """Return `values` as YAML text that `read_yaml` reads back the same."""
-    from io import StringIO
-
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]

@@ -3,7 +3,7 @@
 A new one is a function and an entry.
 
 A schedule maps progress in [0, 1] to a factor in [0, 1] of the peak learning rate, in plain floats: it can be
-plotted, tested and read without PyTorch, which is imported only where it is needed.
+plotted, tested and read without PyTorch, which takes 1.5 s to import and is imported only where it is needed.
 """
 
 from __future__ import annotations

@@ -9,6 +9,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from raytrain.data.augment import AUGMENTS, MIXES
+from raytrain.models.architectures import ARCHITECTURES
+from raytrain.training.optim import OPTIMIZERS, SCHEDULES
+
 
 def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
     """Return `value` when it is one of `choices`.
@@ -124,20 +128,15 @@ class Recipe(BaseModel):
     track_test: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether the test set is evaluated after every epoch; the results are shown and select nothing."""
 
-    # The choices live beside their functions. They are looked up here and not at import, because torch takes
-    # 1.5 s to import and commands that only read results build no recipe.
+    # The choices live beside their functions.
     @field_validator("arch")
     @classmethod
     def _known_arch(cls, value: str) -> str:
-        from raytrain.models.architectures import ARCHITECTURES
-
         return one_of(value, ARCHITECTURES, what="architecture")
 
     @field_validator("augment")
     @classmethod
     def _known_augment(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        from raytrain.data.augment import AUGMENTS
-
         for name in value:
             one_of(name, AUGMENTS, what="augmentation")
         return value
@@ -145,22 +144,16 @@ class Recipe(BaseModel):
     @field_validator("mix")
     @classmethod
     def _known_mix(cls, value: str) -> str:
-        from raytrain.data.augment import MIXES
-
         return one_of(value, ["none", *MIXES], what="mix")
 
     @field_validator("optimizer")
     @classmethod
     def _known_optimizer(cls, value: str) -> str:
-        from raytrain.training.optim import OPTIMIZERS
-
         return one_of(value, OPTIMIZERS, what="optimizer")
 
     @field_validator("schedule")
     @classmethod
     def _known_schedule(cls, value: str) -> str:
-        from raytrain.training.optim import SCHEDULES
-
         return one_of(value, SCHEDULES, what="schedule")
 
     @model_validator(mode="after")
