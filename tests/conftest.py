@@ -1,6 +1,8 @@
-"""What every test gets: its own data folder, one torch thread, more time with Ray, a GPU or a skip."""
+"""What every test gets: its own folders, one torch thread, more time with Ray, a GPU or a skip."""
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,15 +10,29 @@ import pytest
 
 # a nested TorchTrainer of two workers takes 68 s on two busy cores
 RAY_TIMEOUT_SECONDS = 240
+# "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.leftovers)
+LONGEST_TEMPORARY_FOLDER = 13
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Point RAYTRAIN_DATA at a temporary folder, for subprocesses too: no test touches the user's cache."""
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give this process, and those that it starts, folders of their own for data and for temporary files.
+
+    So no test touches the user's cache, and none sees what a test beside it leaves in the temporary folder: Ray's
+    private folders, the address of a cluster that was started last.
+    """
+    data = tmp_path_factory.mktemp("data")  # first, so that pytest's own folder is not in the one that is removed
+    usual = tempfile.gettempdir()
+    short = usual if len(usual) <= LONGEST_TEMPORARY_FOLDER else "/tmp"
+    own = tempfile.mkdtemp(prefix="t-", dir=short)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYTRAIN_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("RAYTRAIN_DATA", str(data))
+        patch.setenv("TMPDIR", own)
+        patch.setenv("RAY_TMPDIR", own)
+        patch.setattr(tempfile, "tempdir", own)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # the tests use no network
         yield
+    shutil.rmtree(own, ignore_errors=True)  # a process that was killed may still write
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ Start = Callable[..., Any]  # of a Command, as conftest.py has it
 
 
 def folders() -> set[Path]:
-    return set(Path("/tmp").glob("rt-*")) | set(Path(os.environ.get("TMPDIR", "/tmp")).glob("rt-*"))
+    """Return the private folders of the commands that this test started: its temporary folder is its own."""
+    return set(Path(tempfile.gettempdir()).glob("rt-*"))
 
 
 def alive(processes: list[psutil.Process]) -> list[str]:

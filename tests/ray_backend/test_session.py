@@ -88,13 +88,14 @@ def test_a_ray_of_our_own_asks_for_a_token_and_leaves_nothing(monkeypatch: pytes
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     monkeypatch.setenv("RAY_AUTH_TOKEN", "that of another cluster")
-    before = set(Path("/tmp").glob("rt-*"))
-    with ray_session(None, dashboard=False):
-        (private,) = set(Path("/tmp").glob("rt-*")) - before
+    with ray_session(None, dashboard=False) as session:
+        private = session.private
+        assert private is not None
+        assert private.parent == Path("/tmp")
         assert private.stat().st_mode & 0o077 == 0
         assert os.environ["RAY_AUTH_MODE"] == "token"
         assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-    assert set(Path("/tmp").glob("rt-*")) == before
+    assert not private.exists()
     assert os.environ["RAY_AUTH_TOKEN"] == "that of another cluster"
 
 
