@@ -79,7 +79,8 @@ def filled(ec2: Any, iam: Any) -> str:
     iam.create_instance_profile(InstanceProfileName="raytrain")
     iam.add_role_to_instance_profile(InstanceProfileName="raytrain", RoleName="raytrain")
     image = ec2.describe_images()["Images"][0]["ImageId"]
-    text = (ROOT / "cluster.yaml").read_text()
+    here = f"--python {sys.version_info.major}.{sys.version_info.minor} "
+    text = (ROOT / "cluster.yaml").read_text().replace("--python 3.11 ", here)
     return text.replace("sg-REPLACE-ME", group).replace("ami-REPLACE-ME", image).replace("REPLACE-ME", "bucket")
 
 

@@ -1,6 +1,7 @@
 """Tests of raytrain.cluster.file: what would go wrong is found, at its place; a good file has no findings."""
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from raytrain.errors import ExperimentError
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ("cluster.yaml", "cluster.gcp.yaml", "cluster.local.yaml")
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def filled(name: str) -> str:
-    """Return a template with its placeholders filled in, as a user would."""
-    text = (ROOT / name).read_text()
+    """Return a template as a user fills it in: the placeholders, and the Python that is also here."""
+    text = (ROOT / name).read_text().replace("--python 3.11 ", f"--python {PYTHON} ")
     for placeholder, value in {
         "HEAD-REPLACE-ME": "192.168.0.10",
         "WORKER-REPLACE-ME": "192.168.0.11",
@@ -100,7 +102,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "without RAY_AUTH_MODE",
     ),
     "no token": ("  /home/ubuntu/.ray/auth_token: ~/.ray/auth_token\n", "", "no token is brought"),
-    "another python": ("--python 3.11 ~/venv", "--python 3.8 ~/venv", "the nodes get Python 3.8"),
+    "another python": (f"--python {PYTHON} ~/venv", "--python 3.8 ~/venv", "the nodes get Python 3.8"),
     "another ray": ("  - chmod 600", "  - pip install 'ray[default]==2.9.0'\n  - chmod 600", "the nodes get Ray 2.9.0"),
     "missing file": (": pyproject.toml", ": setup.py", "setup.py is not there"),
     "no storage": ("RAYTRAIN_OUT=s3://", "OUT=s3-", "told of no storage that they share"),
