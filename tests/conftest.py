@@ -49,6 +49,12 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have runs in this process end without a report: its pictures take seconds, and the test is of other things."""
+    monkeypatch.setattr("raytrain.report.page.write_report", lambda *_, **__: None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         starts_ray = item.get_closest_marker("ray") or item.get_closest_marker("cluster")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,12 +37,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def grid(place: Path, tiny_images: str) -> str:
-    (place / "g.yaml").write_text(
+@pytest.fixture(scope="session")
+def grid_yaml(tiny_images: str) -> str:
+    """Return an experiment of two trials that take a fraction of a second."""
+    return (
         f"recipe: {{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 1, batch_size: 16, val_size: 8}}\n"
         "grid: {lr: [0.01, 0.02]}\n"
     )
+
+
+@pytest.fixture
+def grid(place: Path, grid_yaml: str) -> str:
+    (place / "g.yaml").write_text(grid_yaml)
     return "g.yaml"
 
 
@@ -155,6 +162,7 @@ def test_the_address_may_come_from_the_environment(started: list[Any], monkeypat
 # ---------------------------------------------------------------- a run in this process
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
     result = call("tune", "--grid", grid, "--local")
     assert result.exit_code == 0
@@ -164,6 +172,7 @@ def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
         assert part not in result.stdout
 
 
+@pytest.mark.usefixtures("no_report")
 def test_json_is_all_that_stands_on_stdout(grid: str):
     result = call("tune", "--grid", grid, "--local", "--json", "--name", "x")
     rows = json.loads(result.stdout)
@@ -172,12 +181,14 @@ def test_json_is_all_that_stands_on_stdout(grid: str):
     assert rows[0]["test_accuracy"] >= rows[1]["test_accuracy"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_quiet_prints_only_the_results(grid: str):
     result = call("tune", "--grid", grid, "--local", "--quiet")
     assert result.stderr == ""
     assert result.stdout.count("finished") == 2
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_second_time_it_says_that_nothing_was_trained(grid: str):
     call("tune", "--grid", grid, "--local", "-q")
     result = call("tune", "--grid", grid, "--local")
@@ -185,6 +196,7 @@ def test_the_second_time_it_says_that_nothing_was_trained(grid: str):
     assert "All 2 trials had ended before; nothing was trained." in result.stderr
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("rates", "code"), [("[1e30, 0.01]", 4), ("[1e30, 2e30]", 5)])
 def test_diverged_trials_are_reported_and_decide_the_exit_code(grid: str, place: Path, rates: str, code: int):
     text = (place / grid).read_text().replace("[0.01, 0.02]", rates)
@@ -196,6 +208,7 @@ def test_diverged_trials_are_reported_and_decide_the_exit_code(grid: str, place:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.usefixtures("no_report")
 def test_another_experiment_under_a_name_ends_with_2(grid: str):
     call("tune", "--grid", grid, "--local", "-q")
     result = call("tune", "--grid", grid, "--local", "--set", "momentum=0.5")
@@ -212,6 +225,8 @@ def test_the_installed_command_trains_and_reads_back(grid: str):
     assert "finished" in done.stdout
     assert "1 of 1 trials to run" in done.stderr
     assert "  started" in done.stderr
+    assert Path("runs/g/report.html").is_file()
+    assert list(Path("runs/g/plots").glob("*.png"))
     read = [RAYTRAIN, "results", "g", "--format", "json"]
     done = subprocess.run(read, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -228,9 +243,21 @@ def test_an_error_of_the_installed_command_is_one_message_without_traceback():
 # ---------------------------------------------------------------- results
 
 
+@pytest.fixture(scope="session")
+def trained_once(grid_yaml: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished run, not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "g.yaml").write_text(grid_yaml)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raytrain.report.page.write_report", lambda *_, **__: None)
+        trained = call("tune", "--grid", f"{folder}/g.yaml", "--local", "-q", "--name", "x", "--out", f"{folder}/runs")
+    assert trained.exit_code == 0, trained.output
+    return folder / "runs" / "x"
+
+
 @pytest.fixture
-def finished(grid: str) -> str:
-    call("tune", "--grid", grid, "--local", "-q", "--name", "x")
+def finished(trained_once: Path) -> str:
+    shutil.copytree(trained_once, "runs/x")
     return "x"
 
 
@@ -275,7 +302,7 @@ def test_results_are_written_for_people(finished: str, format_: str, to_file: bo
     assert ("| rank | trial" in text) == (format_ == "md")
 
 
-@pytest.mark.usefixtures("finished")
+@pytest.mark.usefixtures("finished", "no_report")
 def test_results_of_several_runs_are_ranked_together(grid: str):
     call("train", grid, "--set", "lr=0.3", "--local", "-q", "--name", "y")
     rows = json.loads(call("results", "x", "y", "-f", "json").stdout)
