@@ -31,6 +31,7 @@ MISSING = [
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.long,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for network namespaces"),
     pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}; `make test-cluster` installs them"),
