@@ -4,13 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-FAST := not ray and not slow and not gpu and not cluster
-COV := --cov --cov-report=
+FAST := not ray and not slow and not gpu and not cluster and not long
+# Two halves of the tests. The first computes: as many processes as cores, each a row of neighbours that share what
+# they train. The second starts Ray and commands, and mostly waits for them: more processes than cores.
+COMPUTING := -n auto --dist worksteal -m "not ray and not cluster and not gpu and not long" --ignore tests/faults
+WAITING := -n 3 --dist loadgroup -m "(ray or cluster or gpu or faults) and not long"
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
+# the lines of targets that run side by side stay whole, where make can do that (macOS has one of 2006)
+LINES := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-ray test-cluster test-faults host-tools browser-tools bench wheel lock clean
+.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-ray test-cluster test-faults host-tools browser-tools bench wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,23 +44,36 @@ lint: $(STAMP) ## the static checks alone
 	$(BIN)/vulture
 	$(BIN)/typos
 
-check: lint ## everything fast: the static checks and the tests that need no Ray
-	$(BIN)/pytest -q -n auto -m "$(FAST)"
+check: $(STAMP) ## everything fast: the static checks and the tests that need no Ray
+	@$(MAKE) --no-print-directory -j 2 $(LINES) lint test-fast
 
-test: lint ## everything: the static checks, all tests, the coverage floor
-	$(BIN)/pytest -q -n auto -m "not ray and not gpu and not cluster" --ignore tests/faults $(COV) --cov-fail-under=0
-	$(BIN)/pytest -n 2 --dist loadfile -m cluster --cov-append $(COV) --cov-fail-under=0
-	$(BIN)/pytest -m "not cluster and (ray or gpu)" --ignore tests/faults --cov-append $(COV)term
-	$(BIN)/pytest tests/faults
+test: $(STAMP) ## everything but what takes minutes alone: the static checks, the tests, the coverage floor
+	@rm -f .coverage .coverage-*
+	@$(MAKE) --no-print-directory -j 3 $(LINES) lint test-computing test-waiting
+	$(BIN)/coverage combine --quiet .coverage-computing .coverage-waiting
+	$(BIN)/coverage report
+
+test-fast: $(STAMP)
+	$(BIN)/pytest -q -n auto --dist worksteal -m "$(FAST)"
+
+test-computing: $(STAMP)
+	COVERAGE_FILE=.coverage-computing $(BIN)/pytest -q $(COMPUTING) --cov --cov-report= --cov-fail-under=0
+
+# not measured in the commands that it starts, which are killed, and whose Ray would be measured too
+test-waiting: $(STAMP)
+	COVERAGE_PATCH=_exit COVERAGE_FILE=.coverage-waiting $(BIN)/pytest -q $(WAITING) --cov --cov-report= --cov-fail-under=0
+
+test-long: $(STAMP) host-tools ## what takes minutes: kills at random, three hosts over ssh, AWS by moto (as root)
+	$(BIN)/pytest -n 3 --dist loadgroup -m long
 
 test-ray: $(STAMP) ## only the tests that start Ray
-	$(BIN)/pytest -m "ray or cluster"
+	$(BIN)/pytest -n 3 --dist loadgroup -m "(ray or cluster) and not long"
 
 test-cluster: $(STAMP) host-tools ## clusters of several nodes: three hosts on this machine over ssh, S3 and AWS by moto (as root)
-	$(BIN)/pytest -n 2 --dist loadfile -m cluster
+	$(BIN)/pytest -n 2 --dist loadgroup -m cluster
 
 test-faults: $(STAMP) ## runs that are killed, starved, cut off and filled up, and go on (as root: one mounts a small disk)
-	$(BIN)/pytest tests/faults
+	$(BIN)/pytest -n 3 --dist loadgroup -m "faults and not long"
 
 host-tools: ## install what the hosts are made of, where it is missing: openssh-server, rsync, iproute2 of Debian
 	@{ test -x /usr/sbin/sshd && command -v rsync ip unshare > /dev/null; } || { \
@@ -82,5 +101,5 @@ lock: $(STAMP) ## resolve constraints.txt again; `make lock UPGRADE=--upgrade` t
 	  --constraints $(VENV)/pins.txt --output-file constraints.txt pyproject.toml
 
 clean: ## remove caches and build outputs; runs/ and .venv stay
-	rm -rf build dist htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist htmlcov .coverage .coverage.* .coverage-* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 pytestmark = [
+    pytest.mark.xdist_group("aws"),
     pytest.mark.cluster,
     pytest.mark.long,
     pytest.mark.slow,

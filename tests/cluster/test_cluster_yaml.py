@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow  # imports Ray, which takes seconds
 
 ROOT = Path(__file__).parents[2]
 

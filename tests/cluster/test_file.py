@@ -54,7 +54,7 @@ def test_a_template_that_is_filled_in_has_no_findings(template: str, found: Call
     assert found(filled(template)) == []
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_ray_accepts_a_template_that_is_filled_in(template: str) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config

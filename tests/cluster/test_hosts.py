@@ -30,6 +30,7 @@ MISSING = [
 ]
 
 pytestmark = [
+    pytest.mark.xdist_group("hosts"),
     pytest.mark.cluster,
     pytest.mark.long,
     pytest.mark.slow,

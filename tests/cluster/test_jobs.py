@@ -20,7 +20,7 @@ import pytest
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("jobs"), pytest.mark.ray, pytest.mark.slow]
 
 TOKEN = "0123456789abcdef" * 4
 

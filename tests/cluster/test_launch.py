@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from raytrain.cli.app import app
 from raytrain.cluster import launch
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow  # imports Ray, which takes seconds
 
 ROOT = Path(__file__).parents[2]
 LOCAL = """\

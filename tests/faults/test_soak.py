@@ -10,6 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
 
+@pytest.mark.faults
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long

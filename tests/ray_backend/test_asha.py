@@ -9,7 +9,7 @@ import pytest
 from raytrain.experiment.asha import Rungs
 from raytrain.ray_backend.asha import AshaScheduler
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow  # imports Ray Tune, which takes seconds
 
 
 def tune_trial(name: str) -> Any:

@@ -33,7 +33,7 @@ def test_ray_on_this_machine_is_checked_by_asking_it(tmp_path: object) -> None:
     assert checks[2].found.endswith("the same versions as here")
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_failed_check() -> None:
     (check,) = check_ray(address="127.0.0.1:1", out="runs")
     assert (check.ok, "nobody answers there" in check.found, "Check the address" in check.advice) == (False, True, True)

@@ -9,7 +9,7 @@ from raytrain.ray_backend import internals
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.journal import RunJournal
 
-pytestmark = pytest.mark.ray  # imports it
+pytestmark = pytest.mark.slow  # imports Ray, which takes seconds
 
 
 @pytest.fixture
