@@ -1,5 +1,6 @@
 """What every test gets: its own folders, one torch thread, more time with Ray, a GPU or a skip."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,15 @@ import pytest
 RAY_TIMEOUT_SECONDS = 240
 # "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.leftovers)
 LONGEST_TEMPORARY_FOLDER = 13
+
+
+def pytest_configure() -> None:
+    """Have this process, and those that it starts, compute in one thread each, before any of them imports torch.
+
+    Threads that wait for each other spin: beside other tests, two trials on the digits took 56 s of processor time on
+    two threads and 8 s on one (`trained` in cli/test_model.py).
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,7 +47,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> Iterator[None]:
-    """Sum in one order on any machine; a test that never imported torch does not pay for it."""
+    """Undo what a test set; one that never imported torch does not pay for it."""
     if "torch" not in sys.modules:
         yield
         return
