@@ -16,7 +16,7 @@ PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 LINES := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-ray test-cluster test-faults host-tools browser-tools bench wheel lock clean
+.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-ray test-cluster test-faults host-tools browser-tools bench mutants wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench: $(STAMP) ## measure the loop, the input, the framework and the sweep agai
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/makespan.py
 	$(BIN)/python benchmarks/record.py --table
+
+mutants: $(STAMP) ## change the code in 200 places and see whether a test notices: experiments/records/mutants.json
+	$(BIN)/python benchmarks/mutants.py
 
 wheel: $(STAMP) ## build dist/raytrain-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -85,3 +85,33 @@ def test_every_script_says_how_it_is_run(script: str):
     text = (BENCHMARKS / script).read_text()
     if script != "comparison.py":
         assert f"python benchmarks/{script}" in text.split('"""')[1]
+
+
+def test_the_mutants_of_a_seed_are_the_same_and_each_is_another_program(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("cosmic_ray")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import mutants
+
+    possible = mutants.places(["storage"])
+    sample = mutants.drawn(possible, count=20, seed=0)
+    assert sample == mutants.drawn(possible, count=20, seed=0) != mutants.drawn(possible, count=20, seed=1)
+    assert len({(mutant.module, mutant.line, mutant.column) for mutant in sample}) == 20
+    for mutant in sample:
+        code, changed = mutant.codes
+        compile(changed, mutant.module, "exec")
+        assert changed.splitlines()[mutant.line - 1] != code.splitlines()[mutant.line - 1]
+
+
+def test_the_score_of_mutants_is_the_share_that_did_not_survive(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("cosmic_ray")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import mutants
+
+    ends = ["killed", "survived", "took too long", "killed"]
+    outcomes = {mutants.Mutant("raytrain/runs/lock.py", n, 0, "core/AddNot", 0): end for n, end in enumerate(ends)}
+    outcomes[mutants.Mutant("raytrain/data/split.py", 1, 0, "core/AddNot", 0)] = "survived"
+    assert mutants.summary(outcomes) == {
+        "all": {"killed": 2, "survived": 2, "took too long": 1, "score": 0.6},
+        "data": {"survived": 1, "score": 0.0},
+        "runs": {"killed": 2, "survived": 1, "took too long": 1, "score": 0.75},
+    }
