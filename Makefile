@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 FAST := not ray and not slow and not gpu and not cluster and not long
-# Two halves of the tests. The first computes: as many processes as cores, each a row of neighbours that share what
-# they train. The second starts Ray and commands, and mostly waits for them: more processes than cores.
-COMPUTING := -n auto --dist worksteal -m "not ray and not cluster and not gpu and not long" --ignore tests/faults
+# Two halves of the tests. The first computes: as many processes as cores ("auto" would leave out hyperthreads), each a
+# row of neighbours that share what they train. The second starts Ray and commands, and mostly waits for them: more
+# processes than cores.
+COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not long" --ignore tests/faults
 WAITING := -n 3 --dist loadgroup -m "(ray or cluster or gpu or faults) and not long"
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
@@ -54,7 +55,7 @@ test: $(STAMP) ## everything but what takes minutes alone: the static checks, th
 	$(BIN)/coverage report
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -q -n auto --dist worksteal -m "$(FAST)"
+	$(BIN)/pytest -q -n logical --dist worksteal -m "$(FAST)"
 
 test-computing: $(STAMP)
 	COVERAGE_FILE=.coverage-computing $(BIN)/pytest -q $(COMPUTING) --cov --cov-report= --cov-fail-under=0
