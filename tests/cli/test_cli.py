@@ -162,7 +162,7 @@ def test_the_address_may_come_from_the_environment(started: list[Any], monkeypat
 # ---------------------------------------------------------------- a run in this process
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("empty_report")
 def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
     result = call("tune", "--grid", grid, "--local")
     assert result.exit_code == 0
@@ -172,7 +172,7 @@ def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
         assert part not in result.stdout
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("empty_report")
 def test_json_is_all_that_stands_on_stdout(grid: str):
     result = call("tune", "--grid", grid, "--local", "--json", "--name", "x")
     rows = json.loads(result.stdout)
@@ -181,14 +181,14 @@ def test_json_is_all_that_stands_on_stdout(grid: str):
     assert rows[0]["test_accuracy"] >= rows[1]["test_accuracy"]
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("empty_report")
 def test_quiet_prints_only_the_results(grid: str):
     result = call("tune", "--grid", grid, "--local", "--quiet")
     assert result.stderr == ""
     assert result.stdout.count("finished") == 2
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("empty_report")
 def test_the_second_time_it_says_that_nothing_was_trained(grid: str):
     call("tune", "--grid", grid, "--local", "-q")
     result = call("tune", "--grid", grid, "--local")
@@ -196,7 +196,7 @@ def test_the_second_time_it_says_that_nothing_was_trained(grid: str):
     assert "All 2 trials had ended before; nothing was trained." in result.stderr
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("empty_report")
 @pytest.mark.parametrize(("rates", "code"), [("[1e30, 0.01]", 4), ("[1e30, 2e30]", 5)])
 def test_diverged_trials_are_reported_and_decide_the_exit_code(grid: str, place: Path, rates: str, code: int):
     text = (place / grid).read_text().replace("[0.01, 0.02]", rates)
@@ -208,7 +208,7 @@ def test_diverged_trials_are_reported_and_decide_the_exit_code(grid: str, place:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("empty_report")
 def test_another_experiment_under_a_name_ends_with_2(grid: str):
     call("tune", "--grid", grid, "--local", "-q")
     result = call("tune", "--grid", grid, "--local", "--set", "momentum=0.5")
@@ -249,7 +249,8 @@ def trained_once(grid_yaml: str, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("trained")
     (folder / "g.yaml").write_text(grid_yaml)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("raytrain.report.page.write_report", lambda *_, **__: None)
+        patch.setattr("raytrain.report.page.render", lambda *_, **__: "")
+        patch.setattr("raytrain.report.page.pictures", lambda *_, **__: {})
         trained = call("tune", "--grid", f"{folder}/g.yaml", "--local", "-q", "--name", "x", "--out", f"{folder}/runs")
     assert trained.exit_code == 0, trained.output
     return folder / "runs" / "x"
@@ -302,7 +303,7 @@ def test_results_are_written_for_people(finished: str, format_: str, to_file: bo
     assert ("| rank | trial" in text) == (format_ == "md")
 
 
-@pytest.mark.usefixtures("finished", "no_report")
+@pytest.mark.usefixtures("finished", "empty_report")
 def test_results_of_several_runs_are_ranked_together(grid: str):
     call("train", grid, "--set", "lr=0.3", "--local", "-q", "--name", "y")
     rows = json.loads(call("results", "x", "y", "-f", "json").stdout)
