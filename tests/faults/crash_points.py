@@ -25,6 +25,7 @@ from raytrain.analysis.record import read_record
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
+from raytrain.report import page
 from raytrain.runs import journal
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
@@ -106,6 +107,9 @@ def main() -> int:
     parser.add_argument("--without", choices=["epochs_known", "mend"])
     options = parser.parse_args()
     torch.set_num_threads(1)
+    # reports are written like all the rest, but a hundred runs need not draw their charts
+    page.render = lambda *_, **__: "<!doctype html>"
+    page.pictures = lambda *_, **__: {"Loss_Test": b"a picture"}
     trial.CHECKPOINT_SHARE = float("inf")  # a checkpoint after every epoch, however short
     experiment = experiment_on(options.images)
     if options.without == "epochs_known":
