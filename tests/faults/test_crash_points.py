@@ -25,10 +25,14 @@ def crash(images: str, out: Path, *runs: tuple[str, ...]) -> list[dict[str, Any]
         for number, options in enumerate(runs)
     ]
     found = []
-    for process in started:
-        stdout, stderr = process.communicate()
-        assert process.returncode == 0, stderr
-        found.append(json.loads(stdout))
+    try:
+        for process in started:
+            stdout, stderr = process.communicate()
+            assert process.returncode == 0, stderr
+            found.append(json.loads(stdout))
+    finally:
+        for process in started:  # those that a time limit has left
+            process.kill()
     return found
 
 
