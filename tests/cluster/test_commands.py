@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from raytrain.storage.json_lines import read_lines
 pytestmark = [pytest.mark.xdist_group("commands"), pytest.mark.ray, pytest.mark.slow]
 
 RATES = "[0.05, 0.01, 1.0e+9]"
+STARTED: list[subprocess.Popen[str]] = []
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,19 @@ def undisturbed(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> l
 
 def start(experiment: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "raytrain", "tune", "--grid", str(experiment), "--out", str(out), *options]
-    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    environment = {**os.environ, "COLUMNS": "200"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    """End what a test that failed has left running: it would take the cores from the next."""
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
 
 
 def wait_for_epochs(out: Path, epochs: int) -> None:

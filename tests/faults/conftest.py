@@ -121,7 +121,7 @@ def start(tmp_path: Path, tiny_images: str) -> Iterator[Callable[..., Command]]:
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 text=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+                env={**os.environ, **(environment or {})},
                 start_new_session=group,
             )
         started.append(Command(process, Path(place) / "x", log))

@@ -31,8 +31,9 @@ def crash(images: str, out: Path, *runs: tuple[str, ...]) -> list[dict[str, Any]
             assert process.returncode == 0, stderr
             found.append(json.loads(stdout))
     finally:
-        for process in started:  # those that a time limit has left
-            process.kill()
+        for process in started:
+            with process:  # one that a time limit has left
+                process.kill()
     return found
 
 
