@@ -98,7 +98,7 @@ def test_what_outlives_a_killed_driver_is_ended_by_the_next_start_and_nothing_el
     command.process.kill()
     command.process.wait()
     starts = len(command.events("started"))
-    bystander = subprocess.Popen(["sleep", "60"])
+    bystander = subprocess.Popen(["sleep", "300"])  # longer than the next start takes on a busy machine
     again = start(epochs=2000)
     again.wait_until(lambda: len(again.events("started")) > starts)
     assert alive(processes) == []
