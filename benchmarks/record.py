@@ -1,17 +1,16 @@
-"""Keep what a run came to: write experiments/records/NAME.json, and the tables that README.md shows of records.
+"""Write the record of a run, and the tables of records in README.md and docs/benchmarks.md.
 
-python benchmarks/record.py runs/quick        # keep a run
-python benchmarks/record.py                   # only write README.md's tables again, from the records
-python benchmarks/record.py --table           # print that of the benchmarks, too
+python benchmarks/record.py runs/quick        # write experiments/records/quick.json, then the tables
+python benchmarks/record.py --table           # write the tables only
 
-Records of benchmarks are written by the benchmarks themselves.
+The benchmarks write their own records.
 """
 
+import argparse
 import base64
 import json
 import re
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,10 @@ from raytrain.training.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "experiments" / "records"
+DOCUMENTS = ("README.md", "docs/benchmarks.md")
+"""Documents that show records."""
 _BLOCK = re.compile(r"(<!-- record: (\S+) -->\n).*?(<!-- end of record -->)", re.DOTALL)
+_TIMED = re.compile(r"(<!-- accuracies after equal times: (\S+) -->\n).*?(<!-- end of accuracies -->)", re.DOTALL)
 _BENCHMARKS = re.compile(r"(<!-- benchmarks: (.+?) -->\n).*?(<!-- end of benchmarks -->)", re.DOTALL)
 
 
@@ -45,7 +47,7 @@ def keep(run: str) -> Path:
 
 
 def shown(record: dict[str, Any]) -> str:
-    """Return a record as README.md shows it: the ranked table, and where its numbers come from."""
+    """Return the ranked table of a record in Markdown; below it the command, the date, the machine and the versions."""
     results = [TrialResult(**values) for values in record["results"]]
     predictions = {
         trial: Predictions.from_bytes(base64.b64decode(text)) for trial, text in record.get("predictions", {}).items()
@@ -70,11 +72,19 @@ def where(about: dict[str, Any]) -> str:
 
 
 def benchmarks(names: list[str]) -> str:
-    """Return the records of benchmarks as README.md shows them: a row for each comparison and target."""
-    records = [json.loads((RECORDS / f"bench-{name}.json").read_text()) for name in names]
-    lines = ["| | ours | compared with | times as good | target |", "| :-- | --: | :-- | --: | :-- |"]
-    for record in records:
-        for row in record["rows"]:
+    """Return the table of records of benchmarks: a row for each comparison and each target.
+
+    Args:
+        names: Of the benchmarks. "epoch" stands for all rows of its record, "epoch[0]" for its first comparison only.
+    """
+    records: list[dict[str, Any]] = []
+    lines = ["| what | ours | compared with | times as fast | target |", "| :-- | --: | :-- | --: | :-- |"]
+    for text in names:
+        name, _, index = text.rstrip("]").partition("[")
+        record = json.loads((RECORDS / f"bench-{name}.json").read_text())
+        records.append(record)
+        rows, targets = ([record["rows"][int(index)]], []) if index else (record["rows"], record["targets"])
+        for row in rows:
             low, high = f"{min(row['ratios']):.2f}", f"{max(row['ratios']):.2f}"
             pairs = len(row["ratios"])
             spread = f" ({low}–{high}, {pairs} pairs)" if pairs > 1 else ""
@@ -82,16 +92,26 @@ def benchmarks(names: list[str]) -> str:
                 f"| {row['what']} | {_median(row['ours'])} {row['unit']} | {row['baseline']}: "
                 f"{_median(row['theirs'])} {row['unit']} | {row['ratio']:.2f}{spread} | {_target(row)} |"
             )
-        lines += [
-            f"| {target['what']} | {target['measured']:.3g} | | | {_target(target)} |" for target in record["targets"]
-        ]
+        lines += [f"| {target['what']} | {target['measured']:.3g} | | | {_target(target)} |" for target in targets]
     dates = ", ".join(sorted({record["date"] for record in records}))
     places = "; ".join(sorted({where(record) for record in records}))
     return (
         "\n".join(lines)
-        + "\n\nMedians; in brackets the lowest and the highest ratio of the pairs that were measured in "
-        f"turn. {dates}, on {places}. The machine is shared.\n"
+        + "\n\nThe numbers are medians. The brackets hold the lowest and the highest ratio, and the number of pairs. "
+        f"Measured {dates} on {places}. Other programs used the machine too.\n"
     )
+
+
+def accuracies(record: dict[str, Any]) -> str:
+    """Return the table of a record of time_to_accuracy.py: epochs and test accuracy of each loop at the end."""
+    ends = record["details"]["at the end, on the whole test set"]
+    names = {"ours": "raytrain", "student": "the student's loop"}
+    lines = ["| | minutes | epochs | test accuracy |", "| :-- | --: | --: | --: |"]
+    lines += [
+        f"| {names[loop]} | {end['seconds'] / 60:.1f} | {end['epochs']:.2f} | {100 * end['test accuracy']:.1f} % |"
+        for loop, end in ends.items()
+    ]
+    return "\n".join(lines) + f"\n\nMeasured {record['date']} on {where(record)}.\n"
 
 
 def _median(values: list[float]) -> str:
@@ -108,21 +128,33 @@ def with_tables(text: str) -> str:
 
     def table(block: re.Match[str]) -> str:
         record = json.loads((ROOT / block[2]).read_text())
-        return f"{block[1]}\n{shown(record)}\n{block[3]}"
+        return f"{block[1]}\n{shown(record)}{block[3]}"
 
     def comparisons(block: re.Match[str]) -> str:
-        return f"{block[1]}\n{benchmarks(block[2].split())}\n{block[3]}"
+        return f"{block[1]}\n{benchmarks(block[2].split())}{block[3]}"
 
-    return _BENCHMARKS.sub(comparisons, _BLOCK.sub(table, text))
+    def ends(block: re.Match[str]) -> str:
+        record = json.loads((ROOT / block[2]).read_text())
+        return f"{block[1]}\n{accuracies(record)}{block[3]}"
+
+    return _TIMED.sub(ends, _BENCHMARKS.sub(comparisons, _BLOCK.sub(table, text)))
+
+
+def main() -> None:
+    """Keep the runs that are named on the command line, and write the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="a run folder whose record to write")
+    parser.add_argument("--table", action="store_true", help="write the tables only")
+    arguments = parser.parse_args()
+    if bool(arguments.runs) == arguments.table:
+        parser.error("name run folders, or give --table")
+    for run in arguments.runs:
+        print(f"written: {keep(run)}")
+    for name in DOCUMENTS:
+        document = ROOT / name
+        document.write_text(with_tables(document.read_text()))
+        print(f"written: {document}")
 
 
 if __name__ == "__main__":
-    for run in sys.argv[1:]:
-        if run == "--table":
-            named = _BENCHMARKS.search((ROOT / "README.md").read_text())
-            assert named, "README.md has a table of benchmarks"
-            print(benchmarks(named[2].split()))
-        else:
-            print(f"written: {keep(run)}")
-    readme = ROOT / "README.md"
-    readme.write_text(with_tables(readme.read_text()))
+    main()

@@ -80,6 +80,19 @@ def test_a_record_says_what_was_measured_where_and_the_table_shows_it(
     assert f"torch {written['code']['packages']['torch']}" in table
 
 
+def test_a_table_can_show_one_comparison_of_a_record(
+    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = comparison.Record("some")
+    kept.add(comparison.Comparison("an epoch", "the other loop", "s", [1.0], [4.0]))
+    kept.add(comparison.Comparison("a batch", "the other loop", "s", [1.0], [2.0]))
+    kept.target("makespan over the bound", 1.05, "≤ 1.1", met=True)
+    kept.write(tmp_path / "bench-some.json")
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    rows = [line for line in record.benchmarks(["some[1]"]).splitlines() if line.startswith("| ")][2:]
+    assert rows == ["| a batch | 1 s | the other loop: 2 s | 2.00 |  |"]
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
 def test_every_script_says_how_it_is_run(script: str):
     text = (BENCHMARKS / script).read_text()

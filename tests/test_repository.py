@@ -1,74 +1,226 @@
-"""The README says what is so: links, commands, the tree, the tables."""
+"""The documents say what is so: links, commands, flags, file names, the tree, the import contract, the tables."""
 
 import re
 import shlex
+import shutil
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
+from raytrain import errors
 from raytrain.cli.app import app
+from raytrain.experiment.reading import read_experiment
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/LOG.md"]
 README = (ROOT / "README.md").read_text()
+DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/LOG.md", *DOCS]
+PRESENT = ["README.md", "CONTRIBUTING.md", *DOCS]
+"""Documents that speak of the project as it is; the changelog and the log may name what is gone."""
+YAML = sorted([*ROOT.glob("cluster*.yaml"), *(ROOT / "experiments").rglob("*.yaml")])
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text()
+
+
+def blocks(document: str, *languages: str) -> list[str]:
+    """Return the code blocks of a document that are marked with one of `languages`; "" for those without a mark."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text_of(document), flags=re.DOTALL | re.MULTILINE)
+    return [code for language, code in found if language in languages]
 
 
 def commands() -> list[str]:
-    """Return every `raytrain ...` line of the README and of the experiments' headers."""
-    texts = [README, *(path.read_text() for path in sorted((ROOT / "experiments").rglob("*.yaml")))]
-    found = re.findall(r"^(?:#   )?(raytrain [a-z]+.*?)(?:   .*)?$", "\n".join(texts), flags=re.MULTILINE)
-    return [command.partition("  #")[0].strip() for command in found]
+    """Return every `raytrain ...` line in a code block of a document or in the comments of a YAML file."""
+    lines = [line for document in PRESENT for code in blocks(document, "", "bash") for line in code.splitlines()]
+    lines += [line.removeprefix("#").strip() for path in YAML for line in path.read_text().splitlines()]
+    found = [line for line in lines if re.match(r"raytrain [a-z]+( |$)", line)]
+    return sorted({re.split(r"  |\s#", line)[0].strip() for line in found})
+
+
+def parse(arguments: list[str], group: Any = None) -> None:
+    """Parse the arguments of `raytrain`, down to a subcommand and to the command behind `submit --`."""
+    command, context_name = group or typer.main.get_command(app), "raytrain"
+    while hasattr(command, "commands"):
+        context_name, *arguments = arguments
+        if context_name not in command.commands:
+            raise ValueError(f"No such command {context_name!r}")
+        command = command.commands[context_name]
+    with command.make_context(context_name, list(arguments)):
+        pass
+    if context_name == "submit":
+        parse(arguments[arguments.index("--") + 1 :])
+
+
+def leaves(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every command that is not a group, with its full name."""
+    for word, command in group.commands.items():
+        full = f"{name} {word}".strip()
+        if hasattr(command, "commands"):
+            yield from leaves(command, full)
+        else:
+            yield full, command
+
+
+def table(document: str, heading: str) -> list[list[str]]:
+    """Return the cells of the rows of the table below a heading."""
+    section = text_of(document).split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return rows[2:]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_relative_link_leads_to_a_file(document: str) -> None:
-    text = (ROOT / document).read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    prose = re.sub(r"^```.*?^```$", "", text_of(document), flags=re.DOTALL | re.MULTILINE)
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if "://" not in link]
     missing = [link for link in links if not (ROOT / document).parent.joinpath(link).exists()]
     assert missing == []
 
 
+def test_every_document_in_docs_is_linked_in_the_readme() -> None:
+    assert [name for name in DOCS if f"({name})" not in README] == []
+
+
+def test_the_readme_has_at_most_120_lines() -> None:
+    assert len(README.splitlines()) <= 120
+
+
 def test_the_documents_have_commands_to_check() -> None:
-    assert len(commands()) >= 10
+    assert len(commands()) >= 40
 
 
-@pytest.mark.parametrize("command", sorted(set(commands())))
+@pytest.mark.parametrize("command", commands())
 def test_every_raytrain_line_in_the_documents_parses(command: str) -> None:
-    group = typer.main.get_command(app)
-    name, *arguments = shlex.split(command)[1:]
-    subcommand = group.commands[name]  # type: ignore[attr-defined]
-    with subcommand.make_context(name, arguments):
-        pass
+    arguments = shlex.split(command)[1:]
+    parse(arguments)
+    shown = {code.split("\n")[0].removeprefix("# ") for name in PRESENT for code in blocks(name, "yaml")}
     for argument in arguments:
         if argument.endswith(".yaml"):
-            assert (ROOT / argument).is_file()
+            assert (ROOT / argument).is_file() or argument in shown
 
 
-def test_a_wrong_line_would_not_parse() -> None:
-    group = typer.main.get_command(app)
-    with pytest.raises(Exception, match="No such option"):
-        group.commands["compare"].make_context("compare", ["--no-such-option"])  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    "line", ["compare --no-such-option", "cluster begin x.yaml", "submit -- compare --no-such-option"]
+)
+def test_a_wrong_line_would_not_parse(line: str) -> None:
+    with pytest.raises(Exception, match="No such"):
+        parse(shlex.split(line))
 
 
-def test_the_tree_in_the_readme_is_the_tree_on_disk() -> None:
+@pytest.mark.parametrize("document", PRESENT)
+def test_every_command_named_in_a_sentence_exists(document: str) -> None:
+    named = re.findall(r"`raytrain ([a-z]+)(?: ([a-z]+))?", text_of(document))
+    known = {name for name, _ in leaves(typer.main.get_command(app))}
+    unknown = [words for words in named if words[0] not in known and " ".join(words).strip() not in known]
+    assert unknown == []
+
+
+def test_the_list_of_commands_is_complete() -> None:
+    assert [row[0].strip("`") for row in table("docs/commands.md", "Commands")] == [
+        name for name, _ in leaves(typer.main.get_command(app))
+    ]
+
+
+def test_the_list_of_flags_is_complete() -> None:
+    listed: set[tuple[str, str]] = set()
+    for flags, names, _ in table("docs/commands.md", "Flags"):
+        for flag in re.findall(r"`(.+?)`", flags):
+            listed |= {(name, flag) for name in re.findall(r"`(.+?)`", names)}
+    assert listed == {
+        (name, flag)
+        for name, command in leaves(typer.main.get_command(app))
+        for option in command.params
+        if option.param_type_name == "option" and option.name != "help"
+        for flag in (*option.opts, *option.secondary_opts)
+    }
+
+
+def test_the_list_of_exit_codes_has_that_of_every_error() -> None:
+    listed = {int(code) for code, _ in table("docs/commands.md", "Exit codes")}
+    raised = {error.exit_code for error in vars(errors).values() if hasattr(error, "exit_code")}
+    assert {2, 3, 6} <= raised <= listed
+
+
+@pytest.mark.parametrize("document", PRESENT)
+def test_every_yaml_block_is_a_valid_experiment(document: str, tmp_path: Path) -> None:
+    for index, code in enumerate(blocks(document, "yaml")):
+        path = tmp_path / f"block-{index}.yaml"
+        path.write_text(code)
+        assert read_experiment(path).trials()
+
+
+@pytest.mark.parametrize("document", [*PRESENT, *(str(path.relative_to(ROOT)) for path in YAML)])
+def test_every_python_file_that_is_named_exists(document: str) -> None:
+    named = set(re.findall(r"(?<![\w./])(?:raytrain|tests|benchmarks)/[\w/]+\.py\b", text_of(document)))
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_what_contributing_says_to_enter_a_choice_in_is_there() -> None:
+    rows = table("CONTRIBUTING.md", "Add a choice")
+    assert len(rows) >= 4
+    for _, write, enter in rows:
+        code = (ROOT / "raytrain" / re.findall(r"`([\w/]+\.py)`", write)[0]).read_text()
+        for name in re.findall(r"`([A-Z]+)`", enter):
+            assert re.search(rf"^{name}\b", code, flags=re.MULTILINE)
+
+
+def test_the_import_contract_in_contributing_is_the_one_that_is_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    (shown,) = [code for code in blocks("CONTRIBUTING.md", "") if code.startswith("__main__")]
+    assert [line.split("  ")[0].strip() for line in shown.splitlines()] == layers
+
+
+def test_the_tree_in_the_readme_has_the_packages_on_disk() -> None:
     (tree,) = re.findall(r"```\nraytrain/\n(.*?)```", README, flags=re.DOTALL)
-    shown = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
-    package = ROOT / "raytrain"
-    there = {path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert shown == there - {"__init__.py"}
+    shown = [line.split()[0].rstrip("/") for line in tree.splitlines()]
+    assert sorted(shown) == sorted(path.parent.name for path in (ROOT / "raytrain").glob("*/__init__.py"))
 
 
-def test_the_tables_in_the_readme_are_what_the_records_say(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/benchmarks.md"])
+def test_the_tables_of_records_are_what_the_records_say(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    from record import DOCUMENTS as WITH_RECORDS
     from record import with_tables
 
-    assert "<!-- record:" in README
-    assert with_tables(README) == README
+    assert document in WITH_RECORDS
+    assert text_of(document).count("<!-- end of ") >= 2
+    assert with_tables(text_of(document)) == text_of(document)
 
 
 def test_make_targets_named_in_the_documents_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"`?make ([a-z-]+)`?", README))
-    assert {"demo", "test"} <= named <= targets
+    named = {
+        name for document in PRESENT for name in re.findall(r"(?:`|^)make ([a-z-]+)", text_of(document), re.MULTILINE)
+    }
+    assert {"demo", "test", "bench"} <= named <= targets
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)  # 20 s on two idle cores, 78 s on busy ones
+def test_the_start_on_ones_own_images_works_as_the_readme_shows_it(
+    tiny_images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = README.split("## Your own images")[1].split("\n## ")[0]
+    (experiment,) = re.findall(r"```yaml\n# first.yaml\n(.*?)```", section, flags=re.DOTALL)
+    lines = re.findall(r"^raytrain (.+?)(?:  .*)?$", section, flags=re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    shutil.copytree(tiny_images, "photos")
+    shutil.copy("photos/test/dark/00.png", "photo.jpg")
+    Path("first.yaml").write_text(experiment)
+    smaller = ["image_size=8", "width=4", "epochs=1", "arch=resnet9"]
+    small = ["--local", *(word for change in smaller for word in ("--set", change))]  # seconds, and no Ray
+    for line in lines:
+        arguments = shlex.split(line)
+        result = CliRunner().invoke(app, [*arguments, *(small if arguments[0] in {"plan", "compare"} else [])])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    assert "dark" in result.output
+    assert opened == [(tmp_path / "runs/first/report.html").as_uri()]
