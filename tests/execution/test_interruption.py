@@ -115,7 +115,7 @@ def test_what_arrived_is_known_although_a_library_raises_a_plain_one_in_its_stea
 
     with pytest.raises(kind), interruption.handled():
         wait_in_ray()
-    assert isinstance(interruption.meant(KeyboardInterrupt()), kind)
+    assert isinstance(interruption.cause_of(KeyboardInterrupt()), kind)
 
 
 def test_handlers_are_put_back_and_other_threads_have_none() -> None:
