@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
-LAST_CALL_S = 5.0
-"""How long the end of the context waits for a call that has begun: one that hangs must not keep the process alive."""
+JOIN_TIMEOUT_S = 5.0
+"""Seconds for which the end of the context waits for a running call; a call that hangs must not block the process."""
 
 
 @contextmanager
 def repeating(act: Callable[[], None], *, every: float) -> Generator[None]:
     """Call `act` from another thread, every so many seconds, for as long as the context lasts.
 
-    An error in it is logged and it is called again: a guard that dies of one failed look guards nothing.
+    An error in it is logged, and it is called again: one failed call must not end the watching.
     """
     stop = threading.Event()
 
@@ -32,4 +32,4 @@ def repeating(act: Callable[[], None], *, every: float) -> Generator[None]:
         yield
     finally:
         stop.set()
-        thread.join(LAST_CALL_S)
+        thread.join(JOIN_TIMEOUT_S)

@@ -22,7 +22,7 @@ STUDENT = "student"
 """The built-in baseline: the logs of the study that raytrain grew out of."""
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 COLUMNS = ("experiment", "epoch", "elapsed_s", *MEASURES)
-LAST = 20
+LAST_EPOCHS = 20
 """Epochs at the end over which a curve's accuracy is averaged."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ARCH = re.compile(r"resnet\d+")
@@ -82,9 +82,9 @@ class BaselineCurve:
 
     @property
     def late(self) -> tuple[float, float] | None:
-        """Mean and standard deviation of the test accuracy over the last `LAST` epochs; None for fewer."""
-        values = [accuracy for _, accuracy in self.tested[-LAST:]]
-        return (fmean(values), stdev(values)) if len(values) == LAST else None
+        """Mean and standard deviation of the test accuracy over the last `LAST_EPOCHS` epochs; None for fewer."""
+        values = [accuracy for _, accuracy in self.tested[-LAST_EPOCHS:]]
+        return (fmean(values), stdev(values)) if len(values) == LAST_EPOCHS else None
 
     def at(self, epoch: int, measure: str = "test_accuracy") -> tuple[int, float] | None:
         """Return the last epoch up to `epoch` that has a measure, and the measure; None where there is none."""

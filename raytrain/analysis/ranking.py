@@ -35,9 +35,9 @@ from raytrain.runs.results import (
 from raytrain.training.predictions import Predictions
 
 DASH = "–"
-GAP = 0.002
+REFERENCE_GAP = 0.002
 """The difference, 0.2 points, that the number of seeds needed is told for."""
-MOST_TESTED = 200
+MOST_COMPARED = 200
 """Configurations that are compared in pairs; of more than that only the best."""
 
 
@@ -80,7 +80,7 @@ class SeedResolution:
         deviation: Standard deviation of test accuracy over seeds, pooled over the configurations, a fraction.
         seeds: The fewest seeds of a configuration.
         gap: The difference in accuracy that they find with the probability `statistics.POWER`, a fraction.
-        needed: Seeds that a difference of `GAP` needs; None for more than `statistics.MOST_SEEDS`.
+        needed: Seeds that a difference of `REFERENCE_GAP` needs; None for more than `statistics.MOST_SEEDS`.
     """
 
     deviation: float
@@ -139,22 +139,22 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         predictions: By trial, of as many finished trials as there are.
     """
     listed = list(results)
-    order = {result.trial: place for place, result in enumerate(listed)}
+    order = {result.trial: index for index, result in enumerate(listed)}
     results = ranked(listed)
     finished = [result for result in results if result.status == "finished"]
     confirmed = {run_of(result) for result in finished if result.phase == "confirm"}
-    contest = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
-    groups = configurations(contest)
+    competing = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
+    groups = configurations(competing)
     groups.sort(key=lambda group: (-_mean(group, "test_accuracy"), -_mean(group, "val_accuracy"), _first(group, order)))
-    tested = groups[:MOST_TESTED]
+    tested = groups[:MOST_COMPARED]
     p_values = pairwise(len(tested), lambda one, other: _p_value(tested[one], tested[other], predictions))
     ranks = shared_ranks(p_values, len(tested)) + [DASH] * (len(groups) - len(tested))
     standings = [
-        _standing(group, rank=rank, predictions=predictions, p_value=p_values.get((0, place)))
-        for place, (rank, group) in enumerate(zip(ranks, groups, strict=True))
+        _standing(group, rank=rank, predictions=predictions, p_value=p_values.get((0, index)))
+        for index, (rank, group) in enumerate(zip(ranks, groups, strict=True))
     ]
-    in_contest = {result.trial for result in contest}
-    rest = configurations(result for result in results if result.trial not in in_contest)
+    competing_ids = {result.trial for result in competing}
+    rest = configurations(result for result in results if result.trial not in competing_ids)
     unranked = [_standing(group, rank=DASH, predictions=predictions) for group in rest]
     chosen, incomplete = _chosen(standings, rest, order)
     return Ranking(
@@ -285,7 +285,7 @@ def _resolution_of_seeds(standings: Sequence[Standing]) -> SeedResolution | None
         return None
     alpha, fewest = ALPHA / pairs, min(standing.seeds for standing in standings)
     gap = resolvable_gap(deviation, fewest, alpha=alpha)
-    return SeedResolution(deviation, fewest, gap, seeds_for(GAP, deviation, alpha=alpha))
+    return SeedResolution(deviation, fewest, gap, seeds_for(REFERENCE_GAP, deviation, alpha=alpha))
 
 
 def _resolution_of_images(

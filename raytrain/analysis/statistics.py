@@ -20,7 +20,7 @@ POWER = 0.8
 """Probability with which a gap of the size that `resolvable_gap` gives is found."""
 MOST_SEEDS = 1000
 """Where the search for a number of seeds ends."""
-POINTS = 200
+QUANTILES = 200
 """Quantiles at which a distribution is taken where there is no closed form."""
 
 
@@ -101,8 +101,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected, highest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+    for position, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - position) * p_values[index]))
         corrected[index] = highest
     return corrected
 
@@ -160,7 +160,7 @@ def welch_power(shift: float, seeds: int, *, alpha: float = ALPHA) -> float:
 
     Two things vary: the pooled variance, which has a chi-squared distribution, and the share of it that the first
     sample shows, which has a Beta distribution and decides by how many degrees of freedom the test judges. Both are
-    taken at `POINTS` quantiles.
+    taken at `QUANTILES` quantiles.
 
     Args:
         shift: The difference in standard errors, deviation x sqrt(2 / seeds).
@@ -168,10 +168,10 @@ def welch_power(shift: float, seeds: int, *, alpha: float = ALPHA) -> float:
         alpha: Significance level, two-sided.
     """
     freedom = seeds - 1
-    levels = (np.arange(POINTS) + 0.5) / POINTS
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     share = stats.beta.ppf(levels, freedom / 2, freedom / 2)
     critical = stats.t.isf(alpha / 2, freedom / (share**2 + (1 - share) ** 2))
-    needed = np.outer(critical, np.sqrt(stats.chi2.ppf(levels, 2 * freedom) / (2 * freedom)))  # (POINTS, POINTS)
+    needed = np.outer(critical, np.sqrt(stats.chi2.ppf(levels, 2 * freedom) / (2 * freedom)))  # (QUANTILES, QUANTILES)
     return float(np.mean(special.ndtr(shift - needed) + special.ndtr(-shift - needed)))
 
 
@@ -197,5 +197,5 @@ def seeds_for(gap: float, deviation: float, *, alpha: float = ALPHA, power: floa
         return resolvable_gap(deviation, seeds, alpha=alpha, power=power) <= gap
 
     counts = range(2, MOST_SEEDS + 1)
-    place = bisect.bisect_left(counts, True, key=enough)  # noqa: FBT003 (the value that is looked for)
-    return counts[place] if place < len(counts) else None
+    position = bisect.bisect_left(counts, True, key=enough)  # noqa: FBT003 (the value that is looked for)
+    return counts[position] if position < len(counts) else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from raytrain.analysis.ranking import GAP, ImageResolution, Ranking, SeedResolution, Standing
+from raytrain.analysis.ranking import REFERENCE_GAP, ImageResolution, Ranking, SeedResolution, Standing
 from raytrain.analysis.statistics import MOST_SEEDS, POWER
 
 
@@ -110,7 +110,7 @@ def _resolution(resolution: SeedResolution | ImageResolution) -> str:
         return (
             f"Test accuracy varies by {100 * resolution.deviation:.2f} points (standard deviation over seeds). "
             f"{resolution.seeds} seeds show a difference of {100 * resolution.gap:.2f} points with a probability of "
-            f"{POWER:.0%}; a difference of {100 * GAP:.1f} points needs {needed} seeds."
+            f"{POWER:.0%}; a difference of {100 * REFERENCE_GAP:.1f} points needs {needed} seeds."
         )
     return (
         f"{resolution.images:,} test images show a difference of {100 * resolution.gap:.2f} points between two trained "

@@ -259,7 +259,7 @@ def job_table(jobs: Sequence[dict[str, Any]]) -> str:
         jobs: Attributes of `raytrain.cluster.jobs.Job` by name.
     """
     rows = [_row(job) for job in jobs]
-    columns = {heading: [row[place] for row in rows] for place, heading in enumerate(HEADINGS)}
+    columns = {heading: [row[index] for row in rows] for index, heading in enumerate(HEADINGS)}
     return as_text(columns, left=HEADINGS)
 
 

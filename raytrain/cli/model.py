@@ -134,7 +134,7 @@ def predict(
         typer.echo(dumps([{"image": str(path), "classes": one} for path, one in zip(read, said, strict=True)]))
     elif named:
         cells = [[f"{label} {100 * share:.1f} %" for label, share in found] for found in named]
-        columns = {f"{place + 1}": [row[place] for row in cells] for place in range(len(cells[0]))}
+        columns = {f"{index + 1}": [row[index] for row in cells] for index in range(len(cells[0]))}
         typer.echo(as_text({"image": list(map(str, read)), **columns}, left={"image", *columns}), nl=False)
     for failure in failures:
         typer.echo(f"raytrain: {failure}", err=True)

@@ -8,7 +8,7 @@ from raytrain.report.table import cell
 from raytrain.report.text import as_text, duration
 from raytrain.runs.results import varied_fields
 
-ENOUGH = 20
+SWEEPS_FOR_RANGE = 20
 """Number of simulated sweeps from which on a range of nine in ten is stated."""
 
 
@@ -39,8 +39,8 @@ def _table(plan: Plan) -> str:
 
 
 def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
-    settled = f", {plan.settled} more are done" if plan.settled else ""
-    yield "Trials", f"{plan.trials}{settled}; {plan.placement}"
+    done = f", {plan.done} more are done" if plan.done else ""
+    yield "Trials", f"{plan.trials}{done}; {plan.placement}"
     if plan.rungs:
         stopped = f"about {plan.stopped.median:.0f} of {plan.trials} are stopped there"
         yield "Early stopping", f"after epochs {', '.join(f'{rung:g}' for rung in plan.rungs)}; {stopped}"
@@ -53,7 +53,7 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
         yield "Price", f"${cost.median:,.2f}{_between(cost, '${:,.2f}'.format)} at ${price:g} per {unit} hour"
     yield "Checkpoints", f"{plan.checkpoint_bytes / 2**30:.2f} GiB at most{_free(plan)}"
     how = f"; {plan.sweeps} simulated sweeps" if plan.sweeps > 1 else ""
-    how += ", nine in ten within the range" if plan.sweeps >= ENOUGH else ""
+    how += ", nine in ten within the range" if plan.sweeps >= SWEEPS_FOR_RANGE else ""
     yield "How", f"a few batches of each kind were trained ({plan.device}){how}"
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from raytrain.errors import ClusterError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-KNOCK_TIMEOUT_S = 5.0
+VERSION_TIMEOUT_S = 5.0
 """How long a dashboard may take to say which version it runs."""
 REFUSED = (
     "the Ray dashboard at {address} refused our token.\n"
@@ -69,7 +69,7 @@ def _check(address: str, *, insecure: bool) -> None:
         )
     try:
         request = urllib.request.Request(f"{address}/api/version", headers=headers)
-        with urllib.request.urlopen(request, timeout=KNOCK_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(request, timeout=VERSION_TIMEOUT_S) as answer:
             version = str(cast("dict[str, object]", json.load(answer))["ray_version"])
     except urllib.error.HTTPError as error:
         if error.code in {401, 403}:

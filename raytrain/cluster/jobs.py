@@ -16,14 +16,14 @@ from raytrain.cluster.package import Package
 from raytrain.cluster.transfer import BEGIN, END, STORED
 from raytrain.errors import ClusterError, JobError
 
-RETRY_S = 1.0
+POLL_INTERVAL_S = 1.0
 """Between two looks at a job, and after a lost connection."""
-LOST_S = 300.0
+RECONNECT_TIMEOUT_S = 300.0
 """How long a connection to the cluster may be lost before we give up on it."""
-STOP_S = 30.0
+STOP_TIMEOUT_S = 30.0
 """What a stopped job has to save its trials before it is killed; Ray's own default is 3 s."""
 TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
-RUNS_THERE = '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"'
+REMOTE_RUNS = '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"'
 """Where run folders are, for the head's shell, when a command does not say: the nodes' storage, or the head's disk."""
 
 
@@ -116,12 +116,12 @@ class Jobs:
             raise JobError(f"there is a job {job!r} already; choose another --name")
         environment: dict[str, Any] = {
             "working_dir": str(package.folder),
-            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_S:.0f}"},
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_TIMEOUT_S:.0f}"},
         }
         if install:
             environment["uv"] = {"packages": list(install)}
         self._start(
-            "exec python -m raytrain " + shlex.join(arguments) + ("" if out else f" --out {RUNS_THERE}"),
+            "exec python -m raytrain " + shlex.join(arguments) + ("" if out else f" --out {REMOTE_RUNS}"),
             environment,
             job=job,
             about={"command": shlex.join(["raytrain", *arguments]), "run": run},
@@ -162,7 +162,7 @@ class Jobs:
             The job, ended.
 
         Raises:
-            ClusterError: The connection was lost for longer than `LOST_S`.
+            ClusterError: The connection was lost for longer than `RECONNECT_TIMEOUT_S`.
         """
         shown = 0
 
@@ -182,13 +182,15 @@ class Jobs:
                 found = self.get(job)
             except (ClusterError, RuntimeError, OSError) as error:
                 lost_since = lost_since or time.monotonic()
-                if time.monotonic() - lost_since > LOST_S:
-                    raise ClusterError(f"{self.address} has not answered for {LOST_S:.0f} s ({error})") from error
+                if time.monotonic() - lost_since > RECONNECT_TIMEOUT_S:
+                    raise ClusterError(
+                        f"{self.address} has not answered for {RECONNECT_TIMEOUT_S:.0f} s ({error})"
+                    ) from error
             else:
                 lost_since = None
                 if found.ended:
                     return found
-            time.sleep(RETRY_S)
+            time.sleep(POLL_INTERVAL_S)
 
     def stop(self, job: str) -> Job:
         """Ask a job to save and end, and wait for it.
@@ -200,9 +202,9 @@ class Jobs:
             return self.get(job)
         with self._explained():
             self._client.stop_job(job)
-        deadline = time.monotonic() + STOP_S + 10
+        deadline = time.monotonic() + STOP_TIMEOUT_S + 10
         while not (found := self.get(job)).ended and time.monotonic() < deadline:
-            time.sleep(RETRY_S)
+            time.sleep(POLL_INTERVAL_S)
         return found
 
     def fetch(self, job: str, *, timeout_s: float = 300.0) -> bytes | str:
@@ -217,13 +219,13 @@ class Jobs:
             asked = self._client.get_job_info(job).runtime_env or {}  # the same code, and what it installed
             environment = {name: asked[name] for name in ("working_dir", "uv") if name in asked}
         fetching = f"{job}-fetch-{os.urandom(3).hex()}"
-        self._start(f"exec python -m raytrain.cluster.transfer {RUNS_THERE}/{owner.run}", environment, job=fetching)
+        self._start(f"exec python -m raytrain.cluster.transfer {REMOTE_RUNS}/{owner.run}", environment, job=fetching)
         deadline = time.monotonic() + timeout_s
         while not (found := self.get(fetching)).ended:
             if time.monotonic() > deadline:
                 self.stop(fetching)
                 raise ClusterError(f"the run folder of {job} did not arrive within {timeout_s:.0f} s")
-            time.sleep(RETRY_S / 2)
+            time.sleep(POLL_INTERVAL_S / 2)
         text = self.log(fetching)
         with self._explained():
             self._client.delete_job(fetching)

@@ -12,7 +12,7 @@ from pathspec import GitIgnoreSpec
 
 from raytrain.errors import PreflightError
 from raytrain.experiment.shipped import SHIPPED_FILES, shipped_file
-from raytrain.runs.provenance import PACKED, describe_code
+from raytrain.runs.provenance import CODE_FILE, describe_code
 
 MAX_BYTES = 500 * 2**20
 """Ray's dashboard takes packages below 512 MiB."""
@@ -39,9 +39,9 @@ class Package:
         self._copy(package, "raytrain", only=(".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js"))
         for name in SHIPPED_FILES:
             self._add(shipped_file(name), f"raytrain/_experiments/{name}")
-        code = self.folder / "raytrain" / PACKED
+        code = self.folder / "raytrain" / CODE_FILE
         code.write_text(json.dumps(describe_code()))
-        self.sizes[f"raytrain/{PACKED}"] = code.stat().st_size
+        self.sizes[f"raytrain/{CODE_FILE}"] = code.stat().st_size
 
     def add(self, path: Path) -> None:
         """Add a file or a folder, less what its .gitignore and .rayignore leave out, under `name_there`.

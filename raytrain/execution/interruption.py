@@ -44,10 +44,10 @@ class Interruption:
     """What SIGINT and SIGTERM do while a run is on.
 
     The first raises KeyboardInterrupt in the main thread. Whoever sends a second one does not want to wait for what
-    the first has set off: `at_once` is called and the process is gone.
+    the first has set off: `before_exit` is called and the process is gone.
 
     Attributes:
-        at_once: What must not be left undone even then.
+        before_exit: What must not be left undone even then.
     """
 
     def __init__(self, *, limit_s: float | None = None) -> None:
@@ -57,7 +57,7 @@ class Interruption:
             limit_s: After how long `limited` work is interrupted; None never does it.
         """
         self._deadline = None if limit_s is None else time.monotonic() + limit_s
-        self.at_once: Callable[[], object] = lambda: None
+        self.before_exit: Callable[[], object] = lambda: None
         self._caught = False
         self._out_of_time = False
         self._raised: KeyboardInterrupt | None = None
@@ -109,7 +109,7 @@ class Interruption:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         interrupt = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
         if self._caught:
-            self.at_once()
+            self.before_exit()
             os._exit(exit_code(interrupt))
         self._caught = True
         if self._out_of_time:  # the run is ending already, in good order

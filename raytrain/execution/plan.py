@@ -21,11 +21,11 @@ from raytrain.runs.journal import RunJournal
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder, free_bytes
 
-DRAWS = 200
+SWEEPS = 200
 """Simulated sweeps where lots decide something."""
-JUDGEMENTS = 40_000
+MAX_SIMULATED_TRIALS = 40_000
 """With more trials fewer sweeps are simulated: about as many trials in all."""
-SHARE = 0.9
+COVERAGE = 0.9
 """Of the simulated sweeps, between the low and the high end of a range."""
 
 
@@ -46,7 +46,7 @@ class Range:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Range":
         """Return the range of simulated values."""
-        low, median, high = np.quantile(values, [(1 - SHARE) / 2, 0.5, (1 + SHARE) / 2])
+        low, median, high = np.quantile(values, [(1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2])
         return cls(float(low), float(median), float(high))
 
 
@@ -78,7 +78,7 @@ class Plan:
     Attributes:
         name: Of the run.
         trials: To be run by the next command; what `asha.rescue` and `confirm` add later is in the times only.
-        settled: Trials that ended in an earlier run.
+        done: Trials that ended in an earlier run.
         placement: What each trial gets and how many run at a time, in words.
         cpus: Of a slot.
         gpus: Of a slot.
@@ -96,7 +96,7 @@ class Plan:
 
     name: str
     trials: int
-    settled: int
+    done: int
     placement: str
     cpus: int
     gpus: float
@@ -171,7 +171,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     return Plan(
         name=experiment.name,
         trials=len(pending),
-        settled=len(run.progress) - len(pending),
+        done=len(run.progress) - len(pending),
         placement=backend.description,
         cpus=backend.cpus,
         gpus=backend.gpus,
@@ -215,7 +215,7 @@ def _may_train(run: RunState, pending: Mapping[Trial, int]) -> list[Trial]:
 def _simulated(run: RunState, pending: Mapping[Trial, int], layout: _Layout, rungs: Rungs | None) -> list[Sweep]:
     """Return simulated sweeps; one where nothing is left to chance."""
     chance = rungs or (run.experiment.confirm and run.stage != "confirm")
-    draws = max(1, min(DRAWS, JUDGEMENTS // len(run.progress))) if chance else 1
+    draws = max(1, min(SWEEPS, MAX_SIMULATED_TRIALS // len(run.progress))) if chance else 1
     draw = np.random.default_rng(0)
     everything = [progress.trial for progress in run.progress.values()]
     return [

@@ -40,7 +40,7 @@ class RunOutcome:
 
     Attributes:
         record: Of the run.
-        trained: Trials that this command started; 0 when all had been settled before.
+        trained: Trials that this command started; 0 when all had been done before.
         interrupted: Exit code of what ended it early, a signal or its time limit, or None.
         ray_lost: Whether Ray has gone, and must not be asked for anything more.
     """
@@ -107,8 +107,8 @@ def _run(
 ) -> RunOutcome:
     fresh, failed_only = options.mode == "fresh", options.mode == "failed_only"
     with storage_errors_explained(folder):
-        folder.names()  # without patience: what cannot be reached now is refused now
-        folder = folder.patient()
+        folder.names()  # tried once: what cannot be reached now is refused now
+        folder = folder.retrying()
         journal = RunJournal.open(folder, experiment, trials, fresh=fresh, failed_only=failed_only)
         seeds = experiment.seeds or (experiment.recipe.seed,)
         data = {key.label: images.fingerprint for key, images in splits.items()}
@@ -120,8 +120,8 @@ def _run(
         # a kill after the last trial may have come before the tables
         return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
     pending = journal.state.pending()
-    settled = len(trials) - len(pending) if journal.state.stage == "search" else 0
-    log.info("%d of %d trials to run%s", len(pending), len(trials), f", {settled} done before" if settled else "")
+    done = len(trials) - len(pending) if journal.state.stage == "search" else 0
+    log.info("%d of %d trials to run%s", len(pending), len(trials), f", {done} done before" if done else "")
     parameters = cache(partial(_parameters, pending, splits))
     with open_backend(
         experiment,
@@ -130,7 +130,7 @@ def _run(
         local=options.local,
         trial_timeout_s=options.trial_timeout_s,
     ) as backend:
-        interruption.at_once = backend.abandon
+        interruption.before_exit = backend.abandon
         interruption.install()  # `ray.init` has taken SIGTERM for itself
         refuse_full_disk(folder, [(trial.recipe, parameters()[trial.id]) for trial in pending])
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
@@ -141,7 +141,7 @@ def _run(
             with shown(journal.state):
                 interrupted = _train(journal, backend, splits, interruption)
         except StorageError:
-            journal.folder = folder.patient(0)  # perhaps there is room for the tables; nobody waits for it any more
+            journal.folder = folder.retrying(0)  # the tables may still fit; one try each
             with contextlib.suppress(StorageError):
                 _end(journal, manifest)
             raise

@@ -17,9 +17,9 @@ from raytrain.ray_backend import internals
 
 log = logging.getLogger(__name__)
 
-NEEDED = ("gcs_server", "raylet")
+ESSENTIAL = ("gcs_server", "raylet")
 """Processes of a Ray that was started here without which nothing goes on."""
-SILENCE_TIMEOUT_S = 30.0
+HEAD_TIMEOUT_S = 30.0
 """Seconds for which the head of another cluster may leave us without an answer."""
 ANSWER_TIMEOUT_S = 5.0
 """Seconds that the head has for one answer."""
@@ -63,7 +63,7 @@ class Health:
     def _look(self) -> None:
         if self.lost:
             return
-        self.lost = self._died() or self._silent()
+        self.lost = self._died() or self._head_lost()
         if self.lost:
             self._wake()
             threading.Thread(target=self._end, args=(self.lost,), daemon=True).start()
@@ -71,12 +71,12 @@ class Health:
     def _died(self) -> str | None:
         return next((f"its {name} has died" for name, process in self._processes.items() if not _lives(process)), None)
 
-    def _silent(self) -> str | None:
+    def _head_lost(self) -> str | None:
         if self._processes or internals.head_answers(timeout_s=ANSWER_TIMEOUT_S):
             self._answered = time.monotonic()
             return None
-        silent = time.monotonic() - self._answered
-        return f"its head has not answered for {silent:.0f} s" if silent > SILENCE_TIMEOUT_S else None
+        waited = time.monotonic() - self._answered
+        return f"its head has not answered for {waited:.0f} s" if waited > HEAD_TIMEOUT_S else None
 
     def _end(self, why: str) -> None:
         """End the process if the main thread does not come back from Ray."""
@@ -90,7 +90,7 @@ def _started_here(folder: Path) -> dict[str, psutil.Process]:
     found: dict[str, psutil.Process] = {}
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):  # another child has just ended
-            if child.name() in NEEDED and any(f"{folder}/" in word for word in child.cmdline()):
+            if child.name() in ESSENTIAL and any(f"{folder}/" in word for word in child.cmdline()):
                 found[child.name()] = child
     return found
 

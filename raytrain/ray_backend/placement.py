@@ -11,7 +11,7 @@ from raytrain.experiment.experiment import Resources
 
 COORDINATOR_CPUS = 0.01
 """CPUs of the process that drives a trial of several workers. Ray refuses a trial that asks for none."""
-A_LITTLE = 0.001
+MARKER_AMOUNT = 0.001
 """What a worker takes of a resource that only says what kind a node is, of which Ray gives each node 1."""
 
 
@@ -74,7 +74,7 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     """
     custom = {name: float(amount) for name, amount in resources.custom.items()}
     if resources.accelerator_type:
-        custom[f"accelerator_type:{resources.accelerator_type}"] = A_LITTLE
+        custom[f"accelerator_type:{resources.accelerator_type}"] = MARKER_AMOUNT
     cpus_total = sum(node.get("CPU", 0) for node in nodes)
     gpus_total = sum(node.get("GPU", 0) for node in nodes)
     there = nodes
@@ -91,7 +91,7 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     concurrent = max(1, slots // resources.most_workers)
     if slots < resources.fewest_workers:
         kinds = "".join(
-            f", {name}" if amount == A_LITTLE else f", {amount:g} {name}" for name, amount in custom.items()
+            f", {name}" if amount == MARKER_AMOUNT else f", {amount:g} {name}" for name, amount in custom.items()
         )
         need = f"{resources.fewest_workers} × ({cpus} CPU{f', {gpus:g} GPU' if gpus else ''}{kinds})"
         having = f", of which {len(nodes)} with {kinds[2:]}" if custom else ""

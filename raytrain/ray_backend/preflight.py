@@ -22,7 +22,7 @@ NODE_TIMEOUT_S = 30.0
 """Seconds that the nodes have to start a process and say what they run."""
 STORAGE_TIMEOUT_S = 60.0
 """Seconds that the nodes have to start a process and try the run folder."""
-BUSY = f"no answer within {NODE_TIMEOUT_S:.0f} s"
+NO_ANSWER = f"no answer within {NODE_TIMEOUT_S:.0f} s"
 MOUNTS = Path("/proc/mounts")
 """What is mounted where; only Linux has it."""
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "glusterfs", "9p", "virtiofs"}
@@ -67,7 +67,7 @@ def refuse_unfit_nodes(placed: Placement, folder: Folder, *, address: str | None
         PreflightError: A GPU cannot be used, or the folder is not shared.
     """
     for check in check_nodes(gpus=placed.gpus > 0):
-        if not check.ok and check.found != BUSY:  # a GPU that another job has is waited for
+        if not check.ok and check.found != NO_ANSWER:  # a GPU that another job has is waited for
             raise (PreflightError if check.name.startswith("the GPU") else ClusterError)(
                 f"{check.name}: {check.found}.\n{check.advice}"
             )
@@ -90,7 +90,7 @@ def check_nodes(*, gpus: bool = True) -> Iterator[Check]:
         name = f"node {node['NodeManagerHostname']}"
         if answer is None:
             advice = "Its GPUs may be taken by another job: `ray status` says so."
-            yield Check(name, ok=False, found=BUSY, advice=advice)
+            yield Check(name, ok=False, found=NO_ANSWER, advice=advice)
         else:
             yield judged(name, answer, here=versions())
 
@@ -216,6 +216,6 @@ def is_on_network_disk(path: Path) -> bool:
     if not MOUNTS.exists():
         return False
     kinds = {fields[1]: fields[2] for line in MOUNTS.read_text().splitlines() if len(fields := line.split()) > 2}
-    holding = next((str(place) for place in (path, *path.parents) if str(place) in kinds), "/")
+    holding = next((str(parent) for parent in (path, *path.parents) if str(parent) in kinds), "/")
     kind = kinds.get(holding, "")
     return kind in NETWORK_DISKS or kind.startswith("fuse.")

@@ -65,14 +65,14 @@ class Recorder(tune.Callback):
         self._scheduler = scheduler
         self._costs = costs
         self._watchdog = watchdog
-        self._asked = workers
+        self._requested_workers = workers
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial starts, for the first time or again."""
         self._hosts[id_of(trial)] = [platform.node()]
-        self._workers[id_of(trial)] = self._asked
+        self._workers[id_of(trial)] = self._requested_workers
         self._try(lambda: self._journal.started(id_of(trial)))
 
     def on_trial_result(
@@ -93,7 +93,7 @@ class Recorder(tune.Callback):
         starts = self._journal.state.progress[id_of(trial)].attempts
         why = f"{self._why(trial)}; it was started {starts} times"
         self._try(
-            lambda: self._journal.ended(id_of(trial), {"status": "failed", "error": why, "details": _rays_words(trial)})
+            lambda: self._journal.ended(id_of(trial), {"status": "failed", "error": why, "details": _ray_error(trial)})
         )
 
     def _record(self, trial_id: str, message: Message) -> None:
@@ -103,14 +103,14 @@ class Recorder(tune.Callback):
         if message["kind"] == "end":
             self._journal.ended(trial_id, message["outcome"])
             return
-        self._record_place(trial_id, message)
+        self._record_location(trial_id, message)
         report = Report.from_dict(message["report"])
         self._journal.reported(trial_id, report)
         self._costs.took(kind_of(self._journal.state.progress[trial_id].trial.recipe), report.metrics.seconds)
         if decision:
             self._journal.judged(trial_id, epoch=report.metrics.epoch, decision=decision)
 
-    def _record_place(self, trial_id: str, message: EpochMessage) -> None:
+    def _record_location(self, trial_id: str, message: EpochMessage) -> None:
         """Record where a trial trains, if that has changed."""
         if message["hosts"] != self._hosts[trial_id]:
             self._hosts[trial_id] = message["hosts"]
@@ -129,10 +129,10 @@ class Recorder(tune.Callback):
             self.stop.asked = True
 
     def _why(self, trial: TuneTrial) -> str:
-        return self._watchdog.why(id_of(trial)) or described_death(_rays_words(trial))
+        return self._watchdog.why(id_of(trial)) or described_death(_ray_error(trial))
 
 
-def _rays_words(trial: TuneTrial) -> str:
+def _ray_error(trial: TuneTrial) -> str:
     """Return what Ray says of the deaths of a trial's process: Tune writes it down beside its own record."""
     path = Path(trial.error_file or "")
     return path.read_text(errors="replace") if path.is_file() else ""

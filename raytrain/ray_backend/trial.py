@@ -169,7 +169,7 @@ def train_trial(
     images: Splits = ray.get(splits[recipe.data_key])
     data = TrainingData.on(device, images)
     try:
-        run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints).patient())
+        run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints).retrying())
         hosts, workers = _hosts(), rank_and_world_size()[1]
         with run.watched(publish):
             for item in run.reports(after=job.after_epoch):

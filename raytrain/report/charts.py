@@ -25,11 +25,11 @@ GREY_POINTS = 50
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 BASELINE_COLOURS = (GREY, "#b08d6e")
 """The second four curves of a baseline have the dashes of the first four in another colour."""
-LOGARITHMIC = 100.0
+LOG_AXIS_SPREAD = 100.0
 """A loss that varies by more than this factor is shown on a logarithmic axis: one bad start would flatten the rest."""
-FEW_DECADES = 1e4
+FINE_TICKS_SPREAD = 1e4
 """A logarithmic axis over a smaller factor has ticks at 1, 2 and 5; over more, where there is room for them."""
-FEW_EPOCHS = 10
+UNIT_TICKS_EPOCHS = 10
 """So many epochs have a tick each; of fewer, halves would be named."""
 
 
@@ -70,9 +70,9 @@ def curves(
         traces += _baseline_curves(baseline, field, most=longest)
     layout = _layout("epoch", title)
     spread = _spread([value for trace in traces for value in trace["y"]])
-    if field.endswith("loss") and spread > LOGARITHMIC:
+    if field.endswith("loss") and spread > LOG_AXIS_SPREAD:
         layout["yaxis"] |= _logarithmic(spread)
-    if max(trace["x"][-1] for trace in traces) <= FEW_EPOCHS:
+    if max(trace["x"][-1] for trace in traces) <= UNIT_TICKS_EPOCHS:
         layout["xaxis"] |= {"dtick": 1}
     return {"data": traces, "layout": layout}
 
@@ -142,7 +142,7 @@ def thinned(points: Sequence[tuple[float, float]], *, most: int = POINTS) -> lis
     if len(points) <= most:
         return list(points)
     step = (len(points) - 1) / (most - 1)
-    return [points[round(place * step)] for place in range(most)]
+    return [points[round(index * step)] for index in range(most)]
 
 
 def _curve(points: Sequence[tuple[float, float]], entry: Entry, *, seed: str, named: bool) -> Figure:
@@ -177,7 +177,7 @@ def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Fig
     # logs from elsewhere seldom have a validation split: their test set stands beside it, and says so
     of, note = (field.replace("val_", "test_"), " (test)") if field.startswith("val_") else (field, "")
     traces: list[Figure] = []
-    for place, curve in enumerate(baseline.curves):
+    for index, curve in enumerate(baseline.curves):
         points = _baseline_points(curve, of, most=most)
         if not points:
             continue
@@ -190,9 +190,9 @@ def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Fig
                 "y": [value for _, value in points],
                 "name": name,
                 "line": {
-                    "color": BASELINE_COLOURS[place // len(BASELINE_DASHES) % len(BASELINE_COLOURS)],
+                    "color": BASELINE_COLOURS[index // len(BASELINE_DASHES) % len(BASELINE_COLOURS)],
                     "width": 1.5,
-                    "dash": BASELINE_DASHES[place % len(BASELINE_DASHES)],
+                    "dash": BASELINE_DASHES[index % len(BASELINE_DASHES)],
                 },
                 "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
             }
@@ -238,7 +238,7 @@ def _spread(values: Sequence[float]) -> float:
 
 def _logarithmic(spread: float) -> Figure:
     # with a format every tick has its whole number; else those between powers of ten have a single small digit
-    return {"type": "log", "tickformat": ".3~g", **({"dtick": "D2"} if spread < FEW_DECADES else {})}
+    return {"type": "log", "tickformat": ".3~g", **({"dtick": "D2"} if spread < FINE_TICKS_SPREAD else {})}
 
 
 def _layout(x: str, y: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def heat_map(results: Sequence[TrialResult]) -> HeatMap | None:
     rows, columns = _values(recipes, row_field), _values(recipes, column_field)
     if max(len(rows), len(columns)) > MOST_VALUES:
         return None
-    groups = [[_there(searched, {row_field: row, column_field: column}) for column in columns] for row in rows]
+    groups = [[_matching(searched, {row_field: row, column_field: column}) for column in columns] for row in rows]
     known = [mean for line in groups for group in line if (mean := _mean(group)) is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
     cells = [[_cell(group, low=low, high=high) for group in line] for line in groups]
@@ -83,7 +83,7 @@ def _values(recipes: Iterable[dict[str, Any]], name: str) -> list[Any]:
     return sorted(values, key=lambda value: (0, value, "") if isinstance(value, int | float) else (1, 0, cell(value)))
 
 
-def _there(results: Iterable[TrialResult], wanted: dict[str, Any]) -> list[TrialResult]:
+def _matching(results: Iterable[TrialResult], wanted: dict[str, Any]) -> list[TrialResult]:
     return [result for result in results if all(result.recipe[name] == value for name, value in wanted.items())]
 
 

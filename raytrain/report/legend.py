@@ -39,10 +39,10 @@ def legend(ranking: Ranking) -> list[Entry]:
     """Return an entry for each of the ranking's configurations, in its order."""
     labels = _labels(ranking.standings)
     return [
-        Entry(label, COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS)], coloured=True)
-        if place < MOST_COLOURED
+        Entry(label, COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS)], coloured=True)
+        if index < MOST_COLOURED
         else Entry(label, GREY, DASHES[0], coloured=False)
-        for place, label in enumerate(labels)
+        for index, label in enumerate(labels)
     ]
 
 
@@ -51,7 +51,7 @@ def _labels(standings: Sequence[Standing]) -> list[str]:
     varied = [name for name in varied_fields(recipes) if name not in {"seed", "val_size"}]
     several_archs = len({recipe["arch"] for recipe in recipes}) > 1
     labels = [_label(recipe, varied, with_arch=several_archs or not varied) for recipe in recipes]
-    return list(_told_apart(labels, standings))
+    return list(_distinct(labels, standings))
 
 
 def _label(recipe: Mapping[str, Any], varied: Sequence[str], *, with_arch: bool) -> str:
@@ -63,7 +63,7 @@ def _label(recipe: Mapping[str, Any], varied: Sequence[str], *, with_arch: bool)
     return ", ".join(parts)
 
 
-def _told_apart(labels: Sequence[str], standings: Sequence[Standing]) -> Iterator[str]:
+def _distinct(labels: Sequence[str], standings: Sequence[Standing]) -> Iterator[str]:
     """Yield the labels; of a configuration that stands there again, with what became of the others of its seeds."""
     counts, seen = Counter(labels), set[str]()
     for label, standing in zip(labels, standings, strict=True):

@@ -74,12 +74,12 @@ def _shown_in_notebook(state: RunState) -> Generator[None]:
         canvas.print(table(NOTEBOOK_WIDTH, NOTEBOOK_ROWS))
         return HTML(canvas.export_html(inline_styles=True, code_format="<pre style='line-height:1.3'>{code}</pre>"))
 
-    place: Any = display(drawn(), display_id=True)
+    handle: Any = display(drawn(), display_id=True)
     try:
-        with repeating(lambda: place.update(drawn()), every=1.0):
+        with repeating(lambda: handle.update(drawn()), every=1.0):
             yield
     finally:
-        place.update(drawn())
+        handle.update(drawn())
 
 
 def _table_of(state: RunState) -> Callable[[int, int], RenderableType]:
@@ -220,7 +220,7 @@ class _Lines:
         if result and event["event"] == result.status:
             seen = {name: getattr(result, f"{name}_accuracy") for name in ("train", "val", "test")}
             return _line(event["trial"], status(result) + _figures(seen))
-        return _line(event["trial"], _what(event))
+        return _line(event["trial"], _event_text(event))
 
     def _of_progress(self, trial_id: str, progress: TrialProgress, now: float) -> str | None:
         row = progress.latest
@@ -245,7 +245,7 @@ def _figures(accuracies: Mapping[str, float | None]) -> str:
     return "".join(f"  {name} {per_cent(value)} %" for name, value in accuracies.items() if value is not None)
 
 
-def _what(event: Event) -> str:
+def _event_text(event: Event) -> str:
     if event["event"] == "elsewhere":
         return f"on {', '.join(event['hosts'])}"
     if event["event"] == "resized":

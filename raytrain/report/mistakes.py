@@ -101,8 +101,8 @@ def mistakes(
 
 def _pairs(table: NDArray[np.int64], classes: Sequence[str]) -> Iterable[tuple[str, str, int]]:
     errors = table - np.diag(table.diagonal())
-    for place in np.argsort(-errors, axis=None, kind="stable")[:PAIRS]:
-        label, predicted = divmod(int(place), len(classes))
+    for cell in np.argsort(-errors, axis=None, kind="stable")[:PAIRS]:
+        label, predicted = divmod(int(cell), len(classes))
         if errors[label, predicted]:
             yield classes[label], classes[predicted], int(errors[label, predicted])
 

@@ -31,7 +31,7 @@ from raytrain.runs.manifest import inputs_of
 
 STOPS = 30
 """Stopped trials that are listed."""
-_PARTS = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
     if ran.spans:
         charts["timeline"] = {"timeline": timeline.figure(ran, by_trial)}
     environment = Environment(
-        loader=FileSystemLoader(_PARTS),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

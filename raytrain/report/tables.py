@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from raytrain.analysis.audit import Audit, Replay
-from raytrain.analysis.baselines import LAST, Baseline, BaselineCurve
+from raytrain.analysis.baselines import LAST_EPOCHS, Baseline, BaselineCurve
 from raytrain.report.table import DASH, per_cent
 
 AUDIT_LEFT = {"trial", "kept", "after all"}
@@ -61,7 +61,7 @@ def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[
         "margin": [f"{100 * stop.margin:.2f}" for stop in audit.stops],
         "epochs spared": [str(stop.epochs_left) for stop in audit.stops],
         "seconds spared": [f"{stop.seconds_left:.1f}" for stop in audit.stops],
-        "after all": [_after_all(stop.rescued, stop.final) for stop in audit.stops],
+        "after all": [_rescue_outcome(stop.rescued, stop.final) for stop in audit.stops],
     }
     return {heading: cells for heading, cells in columns.items() if any(cells) or heading == "trial"}
 
@@ -85,7 +85,7 @@ def replay_columns(replays: Sequence[Replay], labels: Mapping[str, str] | None =
     }
 
 
-def _after_all(rescued: bool, final: float | None) -> str:  # noqa: FBT001
+def _rescue_outcome(rescued: bool, final: float | None) -> str:  # noqa: FBT001
     if final is not None:
         return f"run to the end: {per_cent(final)} %"
     return "run on, not to the end" if rescued else ""
@@ -118,7 +118,7 @@ def _baseline_row(curve: BaselineCurve) -> dict[str, str]:
         "best %": per_cent(best[1] if best else None),
         "at epoch": str(best[0]) if best else DASH,
         "best - last": f"{100 * (best[1] - last):.2f}" if best and last is not None else DASH,
-        f"mean of last {LAST}": f"{per_cent(late[0])} ± {100 * late[1]:.2f}" if late else DASH,
+        f"mean of last {LAST_EPOCHS}": f"{per_cent(late[0])} ± {100 * late[1]:.2f}" if late else DASH,
         "claimed %": per_cent(curve.claimed),
         "elsewhere %": per_cent(curve.claimed_elsewhere),
         "hours in log": DASH if curve.hours is None else f"{curve.hours:.1f}",

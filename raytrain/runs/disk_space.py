@@ -7,7 +7,7 @@ from raytrain.storage.folder import Folder, free_bytes
 from raytrain.training.optim import OPTIMIZERS
 from raytrain.training.recipe import Recipe
 
-BYTES = 4
+BYTES_PER_NUMBER = 4
 """Of a number: weights and what optimizers keep are float32 whatever the arithmetic."""
 KEPT = 2
 """Checkpoints kept of each trial, as `checkpoint.KEPT`; a third is there while it is written."""
@@ -16,7 +16,7 @@ KEPT = 2
 def checkpoint_bytes(recipe: Recipe, *, parameters: int) -> int:
     """Return about how large one checkpoint of a trial is: state, moving average, and the best weights so far."""
     copies = 1 + OPTIMIZERS[recipe.optimizer].moments + (1 if recipe.ema_decay else 0) + (1 if recipe.val_size else 0)
-    return copies * parameters * BYTES
+    return copies * parameters * BYTES_PER_NUMBER
 
 
 def checkpoints_bytes(trials: Iterable[tuple[Recipe, int]]) -> int:
@@ -34,11 +34,11 @@ def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> No
     Raises:
         PreflightError: There is less room than all of them together will keep; the message says need, have and try.
     """
-    place = folder.local_path
-    if place is None:
+    disk = folder.local_path
+    if disk is None:
         return
     need = checkpoints_bytes(trials)
-    have = free_bytes(place)
+    have = free_bytes(disk)
     if need > have:
         raise PreflightError(
             f"{folder} would run out of disk: the checkpoints need {need / 2**30:.1f} GiB, {have / 2**30:.1f} GiB are "

@@ -18,7 +18,7 @@ from raytrain.runs.resume import adopt_shorter, epochs_before, refuse_other_expe
 from raytrain.runs.state import RunState
 from raytrain.runs.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import as_line, mend, read_lines
+from raytrain.storage.json_lines import as_line, drop_torn_line, read_lines
 from raytrain.training.metrics import FinalMetrics, Report
 from raytrain.training.outcome import Outcome
 from raytrain.training.predictions import FILE as PREDICTIONS
@@ -100,7 +100,7 @@ class RunJournal:
         self._open_logs()
         for trial_id, progress in self.state.progress.items():
             if progress.attempts and progress.result is None:
-                mend(self._trial_folder(trial_id), "metrics.jsonl")
+                drop_torn_line(self._trial_folder(trial_id), "metrics.jsonl")
         self.note({"event": "begun", "parameters": dict(parameters)})
 
     def end_unwritten(self, parameters: Mapping[str, int]) -> None:
@@ -242,7 +242,7 @@ class RunJournal:
         if self._open:
             return
         for name in LOGS:
-            mend(self.folder, name)
+            drop_torn_line(self.folder, name)
         if self._unwritten:
             self.folder.append("events.jsonl", b"".join(self._unwritten))
         self._open = True

@@ -14,7 +14,7 @@ from raytrain import __version__
 
 PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyarrow")
 MAX_DIFF_BYTES = 200_000
-PACKED = "_code.json"
+CODE_FILE = "_code.json"
 """File in the package that says where the code comes from, where it was sent to a cluster without its repository."""
 
 
@@ -25,9 +25,9 @@ def describe_code() -> dict[str, Any]:
     the job was submitted from.
     """
     package = Path(str(files("raytrain")))
-    packed = package / PACKED
+    packed = package / CODE_FILE
     sent = json.loads(packed.read_text()) if packed.is_file() else None
-    repository = next((place for place in (Path(), package) if _git("rev-parse", "HEAD", cwd=place)), Path())
+    repository = next((folder for folder in (Path(), package) if _git("rev-parse", "HEAD", cwd=folder)), Path())
     commit = sent["git_commit"] if sent else _git("rev-parse", "HEAD", cwd=repository)
     diff = sent["git_diff"] if sent else _git("diff", "HEAD", cwd=repository) if commit else None
     return {

@@ -9,8 +9,8 @@ from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
-SETTLED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
-"""How a trial ended that is not run again: the same recipe would end the same."""
+FINAL: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
+"""Statuses after which a trial is not run again, because the same recipe would end in the same way."""
 
 
 class RunState:
@@ -39,7 +39,7 @@ class RunState:
         self.stage: Stage = "search"
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
-        self._only: frozenset[str] | None = None
+        self._only_trials: frozenset[str] | None = None
 
     def apply(self, event: Event) -> None:
         """Let an event have its effect. Events of trials that the experiment does not list any more have none."""
@@ -86,7 +86,7 @@ class RunState:
 
     def only_failed(self) -> None:
         """Leave all trials but those that failed out of `pending`."""
-        self._only = frozenset(one.trial.id for one in self.progress.values() if one.status == "failed")
+        self._only_trials = frozenset(one.trial.id for one in self.progress.values() if one.status == "failed")
 
     def run_on(self, trial_id: str) -> None:
         """Have a trial that was stopped early wait to run to its end."""
@@ -98,13 +98,13 @@ class RunState:
         return trial_id in self._rescued
 
     def pending(self) -> list[Trial]:
-        """Return the trials of this stage that are not settled, in order."""
+        """Return the trials of this stage that have no final result, in order."""
         return [
             progress.trial
             for progress in self.progress.values()
-            if progress.status not in SETTLED
+            if progress.status not in FINAL
             and progress.stage == self.stage
-            and (self._only is None or progress.trial.id in self._only)
+            and (self._only_trials is None or progress.trial.id in self._only_trials)
         ]
 
     def unwritten(self) -> list[Trial]:

@@ -1,6 +1,6 @@
 """Folders on a local disk or in object storage, through one small interface.
 
-Storage over a network fails for seconds and comes back: a folder that is `patient` tries again until then.
+Storage over a network fails for seconds and comes back: a folder from `retrying` tries again until then.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from pyarrow import fs
 from raytrain.errors import PreflightError, StorageError
 from raytrain.storage.retry import Found, passes, persistently
 
-PATIENCE_S = 120.0
-"""Seconds that storage may not answer before a run gives up."""
+RETRY_TIMEOUT_S = 120.0
+"""Seconds for which a run tries again when its storage does not answer."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CREDENTIALS = re.compile(
     r"://[^/?\s]*@"  # user:password@
@@ -69,12 +69,12 @@ class Folder:
         path: str,
         *,
         query: str = "",
-        patience_s: float = 0.0,
+        retry_s: float = 0.0,
     ) -> None:
         self._filesystem = filesystem
         self._path = path.rstrip("/")
         self._query = query
-        self._patience_s = patience_s
+        self._retry_s = retry_s
         self._local = isinstance(filesystem, fs.LocalFileSystem)
 
     @classmethod
@@ -97,19 +97,19 @@ class Folder:
         _, mark, options = text.partition("?")
         return cls(filesystem, path, query=mark + options)
 
-    def patient(self, seconds: float | None = None) -> "Folder":
-        """Return this folder such that it, and every folder below it, waits for storage that does not answer.
+    def retrying(self, seconds: float | None = None) -> "Folder":
+        """Return this folder, which tries again when its storage does not answer; so do the folders below it.
 
         Args:
-            seconds: Seconds to try again before an error is raised; None takes `PATIENCE_S`.
+            seconds: Time from the first try until it gives up; None for `RETRY_TIMEOUT_S`.
         """
         return Folder(
-            self._filesystem, self._path, query=self._query, patience_s=PATIENCE_S if seconds is None else seconds
+            self._filesystem, self._path, query=self._query, retry_s=RETRY_TIMEOUT_S if seconds is None else seconds
         )
 
     def __truediv__(self, name: str) -> "Folder":
         path = f"{self._path}/{name}"
-        return Folder(self._filesystem, path, query=self._query, patience_s=self._patience_s)
+        return Folder(self._filesystem, path, query=self._query, retry_s=self._retry_s)
 
     def __str__(self) -> str:
         # with the options, such as another endpoint than AWS's: a worker opens the folder by this text
@@ -244,12 +244,12 @@ class Folder:
                 "Free some space; the same command goes on from there."
             )
         if passes(error):
-            tried = f" for {self._patience_s:.0f} s" if self._patience_s else ""
+            tried = f" for {self._retry_s:.0f} s" if self._retry_s else ""
             return f"{where}: the storage does not answer{tried}: {error}"
         return f"{where}: cannot be written: {error}"
 
     def _persistently(self, act: Callable[[], Found]) -> Found:
-        return persistently(act, patience_s=self._patience_s, what=str(self))
+        return persistently(act, retry_s=self._retry_s, what=str(self))
 
 
 def free_bytes(path: Path) -> int:

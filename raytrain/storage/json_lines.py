@@ -33,8 +33,8 @@ def read_lines(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
             raise RunFolderError(f"{folder}/{name}:{number}: is damaged: {error}") from error
 
 
-def mend(folder: Folder, name: str) -> None:
-    """Cut off a last line that a kill left half written, so that the next one is not glued to it."""
+def drop_torn_line(folder: Folder, name: str) -> None:
+    """Remove a last line that a kill left half written, so that the next line starts on its own."""
     content = folder.read(name) if folder.exists(name) else b""
     if not content.endswith(b"\n") and content:
         folder.write(name, content[: content.rfind(b"\n") + 1])

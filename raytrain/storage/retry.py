@@ -31,13 +31,13 @@ _PASSING_WORDS = re.compile(
 """Parts of pyarrow's messages about object storage that does not answer; those errors have no number."""
 
 
-def persistently(act: Callable[[], Found], *, patience_s: float, what: str) -> Found:
-    """Return what `act` returns; after an error that may pass, call it again for up to `patience_s` seconds.
+def persistently(act: Callable[[], Found], *, retry_s: float, what: str) -> Found:
+    """Return what `act` returns; try again after a passing error, for at most `retry_s`.
 
     Args:
-        act: The function to call; it must do no harm when it is called twice.
-        patience_s: Seconds after the first try in which it is called again; 0 calls it once.
-        what: Name of the storage, for the warning.
+        act: Does something that may be done twice.
+        retry_s: Seconds from the first try until it gives up; 0 tries once.
+        what: What is acted on, for the warning.
 
     Raises:
         OSError: The error of the last try, or at once an error that will not pass.
@@ -46,11 +46,11 @@ def persistently(act: Callable[[], Found], *, patience_s: float, what: str) -> F
     def say(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome:
             why = (str(state.outcome.exception()).splitlines() or ["no reason given"])[0]
-            log.warning("%s does not answer, trying for %.0f s: %s", what, patience_s, why)
+            log.warning("%s does not answer, trying for %.0f s: %s", what, retry_s, why)
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(passes),
-        stop=tenacity.stop_after_delay(patience_s),
+        stop=tenacity.stop_after_delay(retry_s),
         wait=tenacity.wait_exponential(multiplier=0.5, max=LONGEST_WAIT_S),
         before_sleep=say,
         reraise=True,

@@ -14,7 +14,7 @@ SCRIPT = """
 import os, signal, sys
 from raytrain.execution.interruption import Interruption
 interruption = Interruption()
-interruption.at_once = lambda: print("at once", flush=True)
+interruption.before_exit = lambda: print("at once", flush=True)
 with interruption.handled():
     try:
         os.kill(os.getpid(), signal.{first})

@@ -51,7 +51,7 @@ def planned(*arguments: str) -> Result:
 def test_a_grid_takes_its_epochs_and_what_follows_them(tmp_path: Path) -> None:
     plan = make_plan(experiment(), out=str(tmp_path), local=True)
     assert plan
-    assert (plan.trials, plan.settled, plan.rungs, plan.sweeps) == (3, 0, [], 1)
+    assert (plan.trials, plan.done, plan.rungs, plan.sweeps) == (3, 0, [], 1)
     (kind,) = plan.kinds
     assert (kind.trials, kind.epochs) == (3, 4)
     assert kind.epoch_s == pytest.approx(EPOCH_S)
@@ -99,7 +99,7 @@ def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     more = make_plan(short.replace(seeds=(0, 1)), out=str(tmp_path), local=True)
     assert more
-    assert (more.trials, more.settled) == (2, 2)
+    assert (more.trials, more.done) == (2, 2)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

@@ -104,7 +104,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--half", action="store_true", help="kill in the middle of a write")
     parser.add_argument("--every", type=int, default=1, help="try every n-th moment only")
-    parser.add_argument("--without", choices=["epochs_known", "mend"])
+    parser.add_argument("--without", choices=["epochs_known", "drop_torn_line"])
     options = parser.parse_args()
     torch.set_num_threads(1)
     # reports are written like all the rest, but a hundred runs need not draw their charts
@@ -114,8 +114,8 @@ def main() -> int:
     experiment = experiment_on(options.images)
     if options.without == "epochs_known":
         RunState.epochs_known = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
-    if options.without == "mend":
-        journal.mend = lambda _folder, _name: None
+    if options.without == "drop_torn_line":
+        journal.drop_torn_line = lambda _folder, _name: None
 
     def whole(out: Path) -> int:
         return forked(lambda: run(experiment, RunOptions(out=str(out), local=True)))

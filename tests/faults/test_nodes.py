@@ -72,7 +72,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_refused_and_one_that_is_taken_is_waite
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken = Check("the GPU of node a", ok=False, found="no kernel image", advice="Install another.")
-    taken = Check("node a", ok=False, found=preflight.BUSY)
+    taken = Check("node a", ok=False, found=preflight.NO_ANSWER)
     monkeypatch.setattr(preflight, "check_nodes", lambda **_: iter([taken]))
     preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
     monkeypatch.setattr(preflight, "check_nodes", lambda **_: iter([taken, broken]))

@@ -158,8 +158,8 @@ def test_storage_that_stays_away_ends_the_run_which_goes_on_when_it_is_back(
     start: Start, bucket: tuple[str, Door], tmp_path: Path
 ) -> None:
     uri, door = bucket
-    impatient = tmp_path / "sitecustomize.py"  # two minutes are too long for a test
-    impatient.write_text("import raytrain.storage.folder\nraytrain.storage.folder.PATIENCE_S = 4.0\n")
+    hurried = tmp_path / "sitecustomize.py"  # two minutes are too long for a test
+    hurried.write_text("import raytrain.storage.folder\nraytrain.storage.folder.RETRY_TIMEOUT_S = 4.0\n")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = start("--local", out=uri, epochs=12, environment={"PYTHONPATH": path})
     command.wait_until(lambda: "started" in command.stderr)

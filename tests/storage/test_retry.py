@@ -59,7 +59,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 )
 def test_what_passes_is_tried_again(error: OSError, caplog: pytest.LogCaptureFixture) -> None:
     act, calls = failing(3, error)
-    assert persistently(act, patience_s=60, what="runs") == "done"
+    assert persistently(act, retry_s=60, what="runs") == "done"
     assert len(calls) == 4
     assert [record.message.startswith("runs does not answer") for record in caplog.records] == [True]
 
@@ -78,34 +78,34 @@ def test_what_passes_is_tried_again(error: OSError, caplog: pytest.LogCaptureFix
 def test_what_does_not_pass_is_raised_at_once(error: OSError) -> None:
     act, calls = failing(1, error)
     with pytest.raises(OSError):  # noqa: PT011 (the very one)
-        persistently(act, patience_s=60, what="runs")
+        persistently(act, retry_s=60, what="runs")
     assert len(calls) == 1
 
 
-def test_waits_double_up_to_the_longest_until_the_patience_is_used_up(clock: Clock) -> None:
+def test_waits_double_up_to_the_longest_until_the_time_is_over(clock: Clock) -> None:
     act, calls = failing(10**6, OSError(errno.EIO, "Input/output error"))
     with pytest.raises(OSError, match="Input/output error"):
-        persistently(act, patience_s=60, what="runs")
+        persistently(act, retry_s=60, what="runs")
     assert clock.slept == [0.5, 1, 2, 4, 8, 15, 15, 15]
     assert clock.monotonic() == 60.5  # the first try at or after the 60 s is the last
     assert len(calls) == 9
 
 
-def test_without_patience_there_is_one_try() -> None:
+def test_without_time_to_retry_there_is_one_try() -> None:
     act, calls = failing(1, OSError(errno.EIO, "Input/output error"))
     assert passes(OSError(errno.EIO, ""))
     with pytest.raises(OSError, match="Input/output error"):
-        persistently(act, patience_s=0, what="runs")
+        persistently(act, retry_s=0, what="runs")
     assert len(calls) == 1
 
 
-def test_a_folder_hands_its_patience_down_and_gives_up_with_one_error(
+def test_a_folder_retries_for_the_folders_below_it_and_gives_up_with_one_error(
     tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     act, calls = failing(10**6, OSError(errno.EIO, "Input/output error"))
     monkeypatch.setattr("raytrain.storage.folder.Folder._file", lambda *_: act())
     monkeypatch.setattr("tenacity.stop_after_delay", lambda _: lambda state: state.attempt_number >= 5)
-    folder = Folder.at(tmp_path).patient(30) / "trials"
+    folder = Folder.at(tmp_path).retrying(30) / "trials"
     with pytest.raises(StorageError, match="the storage does not answer for 30 s"):
         folder.read("x")
     assert len(calls) == 5
