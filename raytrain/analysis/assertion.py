@@ -20,7 +20,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 MEASURES = ("test_accuracy", "val_accuracy", "train_accuracy", "test_loss", "val_loss", "train_loss", "seconds")
-"""Names of what is measured of the chosen configuration, as a mean over its seeds."""
+"""Fields of a trial's result that a claim may name; each is the mean over the seeds of the chosen configuration."""
 _CLAIM = re.compile(r"\s*([a-z_]+)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
 
 
@@ -31,7 +31,7 @@ def broken(claim: str, ranking: Ranking) -> str | None:
         claim: A name, a comparison and a number. Names are `MEASURES`, of the configuration that
             validation chooses (the first row where there is no validation split), and `trials`,
             `finished`, `stopped`, `diverged`, `failed` and `unfinished`, which count trials.
-        ranking: Of the run.
+        ranking: Ranking of the run.
 
     Raises:
         ExperimentError: It is no such claim.

@@ -14,17 +14,17 @@ from raytrain.experiment.asha import Decision, Rungs
 from raytrain.runs.results import TrialResult
 
 GRACE_PERIODS = (1, 2, 5, 10, 20, 25, 50, 100)
-"""First rungs that are replayed, as far as they lie below the number of epochs."""
+"""Epochs of the first rung to replay, in settings where they are below the number of epochs."""
 REDUCTION_FACTORS = (2, 3, 4)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What one trial went through.
+    """The learning curve of one trial.
 
     Attributes:
-        accuracies: After each epoch, a fraction in [0, 1].
-        seconds: Wall clock at the end of each epoch, since the trial's start; not falling.
+        accuracies: Accuracy after each epoch, a fraction in [0, 1].
+        seconds: Wall-clock seconds from the trial's start to the end of each epoch; never falling.
     """
 
     accuracies: Sequence[float]
@@ -43,10 +43,10 @@ class Replay:
         grace_period: Epoch of the first rung.
         reduction_factor: ASHA's eta.
         kept: Trials that would have run to the end, best first.
-        stopped: The others, with the epoch, in the order in which they would have been stopped.
-        regret: How much better than the best that was kept a stopped trial ended, a fraction; 0 if none did.
+        stopped: Epoch at which each of the other trials would have been stopped, in that order.
+        regret: Final accuracy of the best trial minus that of the best kept trial, a fraction; 0 if the best was kept.
         epochs_saved: Share of all epochs that would not have been run.
-        seconds_saved: Share of all seconds.
+        seconds_saved: Share of all training seconds that would not have been spent.
     """
 
     grace_period: int
@@ -63,15 +63,15 @@ class Stop:
     """A trial that was stopped in a run.
 
     Attributes:
-        trial: Which.
-        epoch: After which.
-        rung: Where it was judged.
-        accuracy: What it had, on the validation split.
-        cut: What it needed.
-        epochs_left: Epochs that it was spared.
-        seconds_left: What they would have taken at its own seconds per epoch: an estimate.
-        rescued: Whether it was run to its end afterwards, and so was not spared them.
-        final: Validation accuracy of its last epoch, if it was.
+        trial: Id of the trial.
+        epoch: Epoch after which the trial was stopped.
+        rung: Epoch of the rung at which ASHA judged the trial.
+        accuracy: Validation accuracy of the trial at the rung, a fraction.
+        cut: Validation accuracy that the trial needed to go on, a fraction.
+        epochs_left: Epochs of the trial after the stop.
+        seconds_left: Estimated seconds of these epochs, from the trial's own seconds per epoch.
+        rescued: Whether `asha.rescue` ran the trial on afterwards, so that its epochs were not saved.
+        final: Validation accuracy of the trial's last epoch, if it was rescued and finished; else None.
     """
 
     trial: str
@@ -86,7 +86,7 @@ class Stop:
 
     @property
     def margin(self) -> float:
-        """By how much it missed the cut, a fraction."""
+        """The difference between the cut and the trial's accuracy, a fraction."""
         return self.cut - self.accuracy
 
 
@@ -95,11 +95,11 @@ class Rung:
     """What happened at one rung.
 
     Attributes:
-        epoch: Where it is.
-        judged: Trials that came to it.
-        stopped: Trials that ended there.
-        tau: Kendall's tau of the order there with the order after the last epoch; None for fewer than three trials.
-        compared: Trials that tau is of: those that ran to the end.
+        epoch: Epoch of the rung.
+        judged: Number of trials that ASHA judged at the rung.
+        stopped: Number of trials that were stopped at the rung.
+        tau: Kendall's tau between the order at the rung and the final order; None for fewer than three trials.
+        compared: Number of trials that tau compares: those that were judged here and ran to the end.
     """
 
     epoch: float
@@ -114,14 +114,14 @@ class Audit:
     """What ASHA did to a run, or would have done.
 
     Attributes:
-        stops: In the order in which they came.
-        rungs: From the first on.
+        stops: Stopped trials, in the order in which they were stopped.
+        rungs: Rungs at which trials were judged, the earliest first.
         epochs: Epochs that the search would have run without ASHA.
-        seconds: Seconds that it would have taken on one slot: an estimate.
-        regret: How much better than the best that was let through a rescued trial ended, in validation accuracy, a
-            fraction; None when no stopped trial was run to its end.
-        complete: Trials that a replay can be made of: those that ran to the end.
-        replays: What other settings would have done to those.
+        seconds: Estimated seconds of the search without ASHA on one slot.
+        regret: Final validation accuracy of the best rescued trial minus that of the best trial never stopped, a
+            fraction, at least 0; None when no rescued trial ran to its end.
+        complete: Number of trials that ran to the end, which are those that can be replayed.
+        replays: Results of other ASHA settings on the complete trials.
     """
 
     stops: Sequence[Stop]
@@ -134,12 +134,12 @@ class Audit:
 
     @property
     def epochs_saved(self) -> int:
-        """Epochs that stopped trials were spared, those of rescued ones left out."""
+        """Epochs that stopping saved; those of rescued trials do not count."""
         return sum(stop.epochs_left for stop in self.stops if not stop.rescued)
 
     @property
     def seconds_saved(self) -> float:
-        """As `epochs_saved`, in seconds: an estimate."""
+        """Estimated training seconds that stopping saved; those of rescued trials do not count."""
         return sum(stop.seconds_left for stop in self.stops if not stop.rescued)
 
 
@@ -151,8 +151,8 @@ def audit(
     """Return the audit of a run.
 
     Args:
-        results: Of its trials; those that confirmed a choice are left out.
-        epochs: Rows of metrics.jsonl by trial.
+        results: Results of the trials; those of the phase "confirm" are ignored.
+        epochs: Rows of metrics.jsonl, by trial id.
         events: Rows of events.jsonl.
     """
     searched = {result.trial: result for result in results if result.phase == "search"}
@@ -205,9 +205,9 @@ def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: 
     """Return what ASHA would have done, had all trials started at once.
 
     Args:
-        curves: Complete ones, by trial.
+        curves: Complete learning curves, by trial.
         grace_period: Epoch of the first rung, at least 1.
-        reduction_factor: Above 1: at each rung about one in so many goes on.
+        reduction_factor: ASHA's eta, above 1: at each rung about one trial in eta goes on.
     """
     rungs = Rungs(grace_period, max(len(curve.accuracies) for curve in curves.values()), reduction_factor)
     stopped: dict[str, int] = {}
@@ -272,7 +272,7 @@ def _rung(epoch: float, judged: Sequence[Mapping[str, Any]], complete: Mapping[s
 
 
 def _arrivals(curves: Mapping[str, Curve]) -> Iterable[tuple[float, int, str]]:
-    """Give when each trial ends each epoch."""
+    """Yield the second, epoch and name for every epoch of every trial."""
     for name, curve in curves.items():
         for epoch, seconds in enumerate(curve.seconds, start=1):
             yield seconds, epoch, name

@@ -14,16 +14,16 @@ from raytrain.runs.tensorboard import TAGS
 def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
     """Keep the curves of TensorBoard logs as a baseline: each folder with event files under `folder` is one.
 
-    Tags are those that raytrain writes, too: Loss/Training, Loss/Test, Accuracy/Train, Accuracy/Test. Accuracies of
-    a log in which one is above 1 are taken for per cent; steps that begin with 0 are counted from 1.
+    It reads the tags that raytrain writes: Loss/Training, Loss/Test, Accuracy/Train, Accuracy/Test. If an accuracy of
+    a log is above 1, all of that log are read as per cent. Steps that begin with 0 are counted from 1.
 
     Args:
-        folder: Where the event files are, at any depth.
-        name: Of the baseline.
-        force: Whether it may take the place of one that is there.
+        folder: Folder that holds the event files, at any depth.
+        name: Name for the baseline.
+        force: Whether to replace an existing baseline of that name.
 
     Raises:
-        ExperimentError: The name is not possible, or taken.
+        ExperimentError: The name is invalid, or there is such a baseline.
         DataError: There are no event files, none has such a tag, or one is damaged.
     """
     if not NAME.fullmatch(name) or name == STUDENT:
@@ -73,17 +73,17 @@ def _logged(paths: Iterable[Path]) -> dict[int, dict[str, float | None]]:
 
 
 PATTERN = "*tfevents*"
-"""File names that TensorBoard reads."""
+"""Glob pattern of TensorBoard's event files."""
 
 
 class Scalar(NamedTuple):
-    """A value that was logged.
+    """A logged value.
 
     Attributes:
-        tag: Its name.
-        step: As its writer counted.
-        value: The number.
-        wall_time: Seconds since 1970.
+        tag: Name of the logged quantity.
+        step: Step number that the writer gave it, usually the epoch.
+        value: Logged number.
+        wall_time: Time of the record, in seconds since 1970.
     """
 
     tag: str

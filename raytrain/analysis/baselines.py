@@ -19,11 +19,11 @@ from raytrain.errors import DataError, ExperimentError
 from raytrain.experiment.shipped import shipped_file
 
 STUDENT = "student"
-"""The built-in baseline: the logs of the study that raytrain grew out of."""
+"""Name of the built-in baseline: the logs of the study from which raytrain started."""
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 COLUMNS = ("experiment", "epoch", "elapsed_s", *MEASURES)
 LAST_EPOCHS = 20
-"""Epochs at the end over which a curve's accuracy is averaged."""
+"""Number of final epochs over which the accuracy of a curve is averaged."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ARCH = re.compile(r"resnet\d+")
 
@@ -33,17 +33,17 @@ class BaselineCurve:
     """What one training run logged.
 
     Attributes:
-        name: Of the run.
-        arch: Its architecture, None where nothing says so.
-        epochs: Counted from 1, ascending.
-        seconds: From the first line of the log to each epoch's; the first epoch itself is not in it.
-        train_loss: After each epoch, with the next three; None where nothing was logged.
-        test_loss: On the test set.
-        train_accuracy: Fractions in [0, 1].
-        test_accuracy: Fractions in [0, 1].
-        claimed: Test accuracy that its author reports, a fraction; None where there is none.
-        claimed_elsewhere: Another one that the same author reports for it.
-        claimed_hours: Training time that its author reports.
+        name: Name of the training run.
+        arch: Architecture; None if unknown.
+        epochs: Epoch numbers, counted from 1, ascending.
+        seconds: Seconds from the first logged line to that of each epoch; the first epoch's own time is not included.
+        train_loss: Training loss after each epoch, in nats; None where none was logged.
+        test_loss: Test loss after each epoch, in nats; None where none was logged.
+        train_accuracy: Training accuracy after each epoch, a fraction in [0, 1]; None where none was logged.
+        test_accuracy: Test accuracy after each epoch, a fraction in [0, 1]; None where none was logged.
+        claimed: Test accuracy that the author reports, a fraction in [0, 1]; None if none is reported.
+        claimed_elsewhere: Second test accuracy that the author reports for the run, a fraction; None if there is none.
+        claimed_hours: Training time that the author reports, in hours; None if none is reported.
     """
 
     name: str
@@ -60,7 +60,7 @@ class BaselineCurve:
 
     @property
     def tested(self) -> list[tuple[int, float]]:
-        """Epochs that have a test accuracy, with it."""
+        """The epochs that have a test accuracy, each with its accuracy."""
         pairs = zip(self.epochs, self.test_accuracy, strict=True)
         return [(epoch, accuracy) for epoch, accuracy in pairs if accuracy is not None]
 
@@ -71,12 +71,12 @@ class BaselineCurve:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The first epoch with the highest test accuracy, and that: chosen on the test set, which flatters it."""
+        """The first epoch with the highest test accuracy, and that accuracy, which is biased: the test set chose it."""
         return max(self.tested, key=lambda pair: (pair[1], -pair[0]), default=None)
 
     @property
     def hours(self) -> float | None:
-        """Time that it took, the first epoch, which the log does not time, counted like the mean of the others."""
+        """Training time in hours; the first epoch, which the log does not time, counts as the mean of the others."""
         timed = len(self.epochs) - 1
         return self.seconds[-1] * (timed + 1) / timed / 3600 if timed and self.seconds[-1] else None
 
@@ -95,12 +95,12 @@ class BaselineCurve:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Curves under one name.
+    """Learning curves under one name.
 
     Attributes:
-        name: What it is called.
-        curves: A log each.
-        dataset: What they are of; None where nothing says so.
+        name: Name of the baseline.
+        curves: One learning curve for each log.
+        dataset: Data set of all curves; None if unknown.
     """
 
     name: str
@@ -110,15 +110,15 @@ class Baseline:
 
 @dataclass(frozen=True)
 class BaselineRow:
-    """A curve as it stands beside a run, at one epoch.
+    """A curve at one epoch, as a row below the table of a run.
 
     Attributes:
-        name: Of the baseline and the curve, such as "student/resnet18".
-        arch: As in the recipe; None if unknown.
-        epoch: At which it is taken.
-        epochs: How many it has.
-        train_accuracy: Of that epoch, as it was logged; a fraction.
-        test_accuracy: Of that epoch; a fraction.
+        name: Names of the baseline and the curve, such as "student/resnet18".
+        arch: Architecture, by its name in recipes; None if unknown.
+        epoch: Epoch whose accuracies are shown.
+        epochs: Number of epochs of the curve.
+        train_accuracy: Training accuracy of that epoch as it was logged, a fraction; None if none was logged.
+        test_accuracy: Test accuracy of that epoch, a fraction; None if none was logged.
     """
 
     name: str
@@ -237,7 +237,7 @@ def curve_of(name: str, by_epoch: Mapping[int, Mapping[str, float | None]]) -> B
 
 
 def _with_claims(curves: Iterable[BaselineCurve], path: Path) -> Iterable[BaselineCurve]:
-    """Give the curves with what their author says of them."""
+    """Yield the curves with what their author reports."""
     claims = {row["experiment"]: row for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))}
     for curve in curves:
         claim = claims[curve.name]

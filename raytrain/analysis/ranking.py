@@ -36,9 +36,9 @@ from raytrain.training.predictions import Predictions
 
 DASH = "–"
 REFERENCE_GAP = 0.002
-"""The difference, 0.2 points, that the number of seeds needed is told for."""
+"""Difference in accuracy, a fraction, for which the needed number of seeds is computed."""
 MOST_COMPARED = 200
-"""Configurations that are compared in pairs; of more than that only the best."""
+"""Most configurations that are compared in pairs; of more, only the best are."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Standing:
     """A configuration among the others.
 
     Attributes:
-        rank: Such as "1", "1=" or "3"; a dash for one that did not finish.
-        results: Of its seeds, all of one status.
-        test_accuracy: Mean over seeds, a fraction in [0, 1]; None unless finished.
-        val_accuracy: As `test_accuracy`, on the validation split; None without one.
+        rank: Rank as text, such as "1", "1=" or "3"; a dash for a configuration that did not finish.
+        results: Results of its seeds, all of one status.
+        test_accuracy: Mean test accuracy over the seeds, a fraction in [0, 1]; None unless finished.
+        val_accuracy: Mean validation accuracy over the seeds, a fraction; None without a validation split.
         interval: 95 % interval of `test_accuracy`.
-        p_value: That it is as good as the leader, corrected for all comparisons; None for the leader.
+        p_value: P-value of the test that it equals the leader, corrected for all comparisons; None for the leader.
     """
 
     rank: str
@@ -68,19 +68,19 @@ class Standing:
 
     @property
     def seeds(self) -> int:
-        """How many seeds it was trained with."""
+        """Number of seeds that it was trained with."""
         return len(self.results)
 
 
 @dataclass(frozen=True)
 class SeedResolution:
-    """Which difference the number of seeds resolves.
+    """The difference in accuracy that the seeds can show.
 
     Attributes:
         deviation: Standard deviation of test accuracy over seeds, pooled over the configurations, a fraction.
-        seeds: The fewest seeds of a configuration.
-        gap: The difference in accuracy that they find with the probability `statistics.POWER`, a fraction.
-        needed: Seeds that a difference of `REFERENCE_GAP` needs; None for more than `statistics.MOST_SEEDS`.
+        seeds: Lowest number of seeds of any configuration.
+        gap: Difference in accuracy that a test finds with the probability `statistics.POWER`, a fraction.
+        needed: Number of seeds needed to find `REFERENCE_GAP`; None if more than `statistics.MOST_SEEDS`.
     """
 
     deviation: float
@@ -91,11 +91,11 @@ class SeedResolution:
 
 @dataclass(frozen=True)
 class ImageResolution:
-    """Which difference between two trained networks the test images resolve.
+    """The difference in accuracy between two trained networks that the test images can show.
 
     Attributes:
-        images: Test images.
-        gap: The difference in accuracy that they find with the probability `statistics.POWER`, a fraction.
+        images: Number of test images.
+        gap: Difference in accuracy that a test finds with the probability `statistics.POWER`, a fraction.
     """
 
     images: int
@@ -107,13 +107,13 @@ class Ranking:
     """All configurations of a run, best first, and what can be said of their order.
 
     Attributes:
-        standings: Finished ones by test accuracy, then those that were stopped, then the rest.
-        chosen: The configuration that validation chooses; None where nothing finished or there is no validation split.
-        incomplete: Configurations that validation would have chosen, had not one of their seeds failed or diverged.
-        searched: Configurations of a search that are listed without a rank, because its best were trained again.
-        survivors: Ranked configurations of which other seeds were stopped early.
-        resolution: What the seeds, or with one seed the test images, can tell apart; None where that is not known.
-        beside: Curves from elsewhere that are shown below, without a rank.
+        standings: Finished configurations by test accuracy, then stopped ones, then the rest.
+        chosen: Configuration that validation chooses; None if nothing finished or there is no validation split.
+        incomplete: Configurations with better validation, not chosen because one of their seeds failed or diverged.
+        searched: Number of configurations without a rank from a search whose best were trained again.
+        survivors: Number of ranked configurations that have other seeds which were stopped early.
+        resolution: Difference that the seeds, or with one seed the test images, can show; None if unknown.
+        beside: Rows of a baseline, shown below without a rank.
         notes: Further sentences about the rows.
     """
 
@@ -135,8 +135,8 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     unranked.
 
     Args:
-        results: Of all trials.
-        predictions: By trial, of as many finished trials as there are.
+        results: Results of all trials.
+        predictions: Test predictions by trial id, for finished trials; some may be missing.
     """
     listed = list(results)
     order = {result.trial: index for index, result in enumerate(listed)}
@@ -171,9 +171,9 @@ def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None
     """Return the ranking with its rows in another order, or fewer of them; ranks stay what they are.
 
     Args:
-        ranking: Of all.
-        by: A recipe field or a measure, such as `lr` or `seconds`, smallest first; of accuracies the highest first.
-        most: How many rows are kept.
+        ranking: The ranking to rearrange.
+        by: Recipe field or result to sort by, such as `lr` or `seconds`: lowest first, but the highest accuracy first.
+        most: Number of rows to keep; None for all.
 
     Raises:
         ExperimentError: There is no such field.

@@ -24,7 +24,7 @@ class RunRecord:
 
     Attributes:
         folder: The run folder.
-        state: What has become of the run.
+        state: State of the run.
     """
 
     folder: Folder

@@ -1,6 +1,6 @@
-"""How sure a comparison of trained models is: intervals, tests, shared ranks, and what a design can resolve.
+"""Statistics of comparing trained models: intervals, tests, shared ranks, and the smallest difference a run can show.
 
-Plain functions on numbers; they know no trial. Accuracies are fractions in [0, 1].
+Plain functions on numbers. Accuracies are fractions in [0, 1].
 """
 
 import bisect
@@ -17,25 +17,25 @@ from scipy import optimize, special, stats
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
-"""Probability with which a gap of the size that `resolvable_gap` gives is found."""
+"""Probability with which a test finds a difference of the size that `resolvable_gap` returns."""
 MOST_SEEDS = 1000
-"""Where the search for a number of seeds ends."""
+"""Largest number of seeds that `seeds_for` tries."""
 QUANTILES = 200
-"""Quantiles at which a distribution is taken where there is no closed form."""
+"""Number of quantiles at which a distribution without a closed form is evaluated."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the true value lies, with the confidence that was asked for."""
+    """A confidence interval."""
 
     low: float
     high: float
 
 
 def wilson(correct: int, total: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """Return the interval of an accuracy that `total` images gave: how sure the test set is, for one training run.
+    """Return Wilson's interval of an accuracy that was measured on `total` images, for one training run.
 
-    It says nothing about another seed. E. B. Wilson, JASA 22 (1927).
+    It does not include the variation over seeds. E. B. Wilson, JASA 22 (1927).
 
     Raises:
         ValueError: There are no images, or more correct ones than images.
@@ -48,7 +48,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) ->
     """Return Student's t interval of the mean over seeds.
 
     Raises:
-        ValueError: Of a single value nothing can be said.
+        ValueError: There are fewer than two values.
     """
     if len(values) < 2:
         raise ValueError("an interval over seeds needs at least two of them")
@@ -63,11 +63,11 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     Only images on which one is right and the other wrong count. Q. McNemar, Psychometrika 12 (1947).
 
     Args:
-        first: [n] Whether the first is right on each image.
-        second: [n] The same of the second.
+        first: (N,) bool, whether the first classifier is right on each image.
+        second: (N,) bool, whether the second classifier is right on each image.
 
     Raises:
-        ValueError: They were asked about different numbers of images.
+        ValueError: The shapes differ.
     """
     if first.shape != second.shape:
         raise ValueError(f"predictions of {first.size} and of {second.size} images cannot be paired")
@@ -82,7 +82,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
     B. L. Welch, Biometrika 34 (1947).
 
     Raises:
-        ValueError: One of them has a single seed.
+        ValueError: A configuration has fewer than two seeds.
     """
     if min(len(first), len(second)) < 2:
         raise ValueError("Welch's test needs at least two seeds of each")
@@ -95,7 +95,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that hold for all of the comparisons at once, in the same order.
+    """Return the p-values corrected for the number of comparisons, in the same order.
 
     S. Holm, Scandinavian Journal of Statistics 6 (1979).
     """
@@ -110,8 +110,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def pairwise(count: int, p_value: Callable[[int, int], float]) -> dict[tuple[int, int], float]:
     """Return Holm's p-values of all pairs of `count` configurations, by (smaller, larger) index.
 
-    Of all pairs and not of those with the leader alone: who leads is seen in the same data, and the best of many
-    equals is easily found better than the worst of them.
+    The correction counts all pairs, not only those with the leader: the same data decide which one leads, and the best
+    of many equal configurations easily tests as better than the worst of them.
     """
     pairs = list(itertools.combinations(range(count), 2))
     return dict(zip(pairs, holm([p_value(*pair) for pair in pairs]), strict=True))
@@ -120,12 +120,12 @@ def pairwise(count: int, p_value: Callable[[int, int], float]) -> dict[tuple[int
 def shared_ranks(p_values: dict[tuple[int, int], float], count: int, *, alpha: float = ALPHA) -> list[str]:
     """Return the rank of each of `count` configurations, which stand in the order of their means.
 
-    Those that cannot be told apart from the first of their group share its rank: "1", "1=", "3".
+    Those that do not differ significantly from the first of their group share its rank: "1", "1=", "3".
 
     Args:
-        p_values: As `pairwise` returns them.
-        count: How many there are.
-        alpha: Below it a pair is told apart.
+        p_values: Corrected p-values by pair of indices, from `pairwise`.
+        count: Number of configurations.
+        alpha: Significance level; a pair with a smaller p-value differs.
     """
     ranks: list[str] = []
     first = 0
@@ -139,14 +139,14 @@ def shared_ranks(p_values: dict[tuple[int, int], float], count: int, *, alpha: f
 def resolvable_gap(deviation: float, seeds: int, *, alpha: float = ALPHA, power: float = POWER) -> float:
     """Return the smallest difference of two means that Welch's test finds with probability `power`.
 
-    For normal accuracies with equal deviations. The usual formula with the quantiles of two t distributions promises
-    too much for few seeds: at its gap for 3 seeds the test has a power of 68 %, not 80 %.
+    It assumes normal accuracies with equal deviations. The usual formula with the quantiles of two t distributions is
+    too optimistic for small numbers of seeds: with 3 seeds, the test finds its gap with a power of 68 %, not 80 %.
 
     Args:
-        deviation: Standard deviation over seeds, in the unit of the answer.
-        seeds: Of each of the two configurations, at least 2.
+        deviation: Standard deviation over seeds, in the unit of the result.
+        seeds: Number of seeds of each of the two configurations, at least 2.
         alpha: Significance level, two-sided.
-        power: Probability of finding it.
+        power: Probability of finding the difference.
     """
     highest = 4.0
     while welch_power(highest, seeds, alpha=alpha) < power:
@@ -158,13 +158,13 @@ def resolvable_gap(deviation: float, seeds: int, *, alpha: float = ALPHA, power:
 def welch_power(shift: float, seeds: int, *, alpha: float = ALPHA) -> float:
     """Return the probability that Welch's test finds a difference, for two equal deviations.
 
-    Two things vary: the pooled variance, which has a chi-squared distribution, and the share of it that the first
-    sample shows, which has a Beta distribution and decides by how many degrees of freedom the test judges. Both are
-    taken at `QUANTILES` quantiles.
+    Two quantities vary: the pooled variance, which has a chi-squared distribution, and the first sample's share of it,
+    which has a Beta distribution and determines the degrees of freedom of the test. Both are evaluated at `QUANTILES`
+    quantiles.
 
     Args:
-        shift: The difference in standard errors, deviation x sqrt(2 / seeds).
-        seeds: Of each of the two, at least 2.
+        shift: Difference in units of its standard error, deviation x sqrt(2 / seeds).
+        seeds: Number of seeds of each of the two configurations, at least 2.
         alpha: Significance level, two-sided.
     """
     freedom = seeds - 1
@@ -184,7 +184,7 @@ def resolvable_gap_of_images(disagreement: float, images: int, *, alpha: float =
         disagreement: Share of the images on which one of the two is right and the other wrong.
         images: Size of the test set.
         alpha: Significance level, two-sided.
-        power: Probability of finding it.
+        power: Probability of finding the difference.
     """
     quantiles = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
     return quantiles * math.sqrt(disagreement / images)

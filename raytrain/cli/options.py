@@ -122,9 +122,9 @@ def experiment_of(path: Path | None, assignments: list[str] | None, changes: dic
     """Return the experiment that a command is about.
 
     Args:
-        path: A file, or the name of a shipped experiment; None is the default recipe.
-        assignments: Those of `--set`.
-        changes: As `changes_of` returns them.
+        path: File, or name of a shipped experiment; None for the default recipe.
+        assignments: Values of `--set`, such as "lr=0.1".
+        changes: Top-level keys of the experiment to set, from `changes_of`.
 
     Raises:
         ExperimentError: It is invalid.

@@ -17,7 +17,7 @@ def plan_text(plan: Plan, *, price: float | None = None) -> str:
 
     Args:
         plan: What a run will take.
-        price: Dollars of an hour of a GPU, or of a core where there is no GPU.
+        price: Dollars per hour of a GPU, or of a core where there is no GPU; None shows no price.
     """
     lines = [f"{name:<16}{text}" for name, text in _facts(plan, price)]
     return "\n".join([_table(plan), *lines, ""])

@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
 
 COMMANDS = ("compare", "tune", "train")
-"""What can be submitted."""
+"""Commands that can be submitted."""
 ON_EVERY_NODE = {"ray", "torch", "torchvision"}
-"""Requirements that no job installs: a node is there to have them, in the build for its GPU."""
+"""Requirements that `--install` leaves out: each node has them already, in the build for its GPU."""
 
 
 def submission_of(
     context: typer.Context, command: Sequence[str], *, name: str | None, send: Sequence[Path], install: bool
 ) -> Submission:
-    """Read a command as raytrain itself would, so that what is wrong with it is said here.
+    """Return the submission of a command, after reading its options as raytrain would, so that errors show before it.
 
     Args:
-        context: Of any command of raytrain's.
-        command: Its words, with or without `raytrain` before them.
-        name: What to call the job; None takes the experiment's name and a suffix.
-        send: Files and folders to take along.
-        install: Whether the nodes have to install raytrain's requirements.
+        context: Typer context of the running command.
+        command: Words of the command to submit, with or without `raytrain` before them.
+        name: Name of the job; None for the experiment's name and a suffix.
+        send: Files and folders to send with the job.
+        install: Whether the nodes install raytrain's requirements.
 
     Raises:
-        ExperimentError: It is none that can be submitted, its experiment is invalid, or it names what a cluster
-            cannot see.
+        ExperimentError: The command cannot be submitted, its experiment is invalid, or it names a folder that the
+            cluster cannot see.
     """
     words = list(command[1:] if command[0] == "raytrain" else command)
     if not words or words[0] not in COMMANDS:

@@ -14,7 +14,7 @@ from raytrain.errors import ClusterError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 VERSION_TIMEOUT_S = 5.0
-"""How long a dashboard may take to say which version it runs."""
+"""Seconds within which a dashboard must say which version of Ray it runs."""
 REFUSED = (
     "the Ray dashboard at {address} refused our token.\n"
     "Give the cluster's: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token."

@@ -20,9 +20,9 @@ PROVIDERS: dict[str, tuple[str, ...]] = {
     "gcp": ("region", "availability_zone", "project_id"),
     "local": ("head_ip", "worker_ips"),
 }
-"""What `ray up` needs to know of each provider."""
+"""Keys that `ray up` needs for each provider, by the provider's name."""
 OUT = "RAYTRAIN_OUT"
-"""Variable of the nodes that names the storage they share."""
+"""Environment variable on the nodes that names their shared storage."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Finding:
     """Something in the file that would go wrong.
 
     Attributes:
-        where: file:line:column.
-        message: What is there, and what to do.
+        where: Position in the file, as file:line:column.
+        message: The problem, and how to fix it.
     """
 
     where: str

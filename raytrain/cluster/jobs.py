@@ -17,14 +17,14 @@ from raytrain.cluster.transfer import BEGIN, END, STORED
 from raytrain.errors import ClusterError, JobError
 
 POLL_INTERVAL_S = 1.0
-"""Between two looks at a job, and after a lost connection."""
+"""Seconds between two requests for a job's status, and before a lost connection is tried again."""
 RECONNECT_TIMEOUT_S = 300.0
-"""How long a connection to the cluster may be lost before we give up on it."""
+"""Seconds for which a lost connection to the cluster is tried again."""
 STOP_TIMEOUT_S = 30.0
-"""What a stopped job has to save its trials before it is killed; Ray's own default is 3 s."""
+"""Seconds that a stopped job has to save its trials before Ray kills it; Ray's default is 3 s."""
 TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
 REMOTE_RUNS = '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"'
-"""Where run folders are, for the head's shell, when a command does not say: the nodes' storage, or the head's disk."""
+"""Folder of runs on the cluster for a command without --out, as shell text: shared storage, or the head's disk."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Job:
     """What a cluster says about a job.
 
     Attributes:
-        id: What it is called there.
+        id: Name of the job on the cluster.
         status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
-        command: The raytrain command, or the whole entry point of a job that is not ours.
-        run: Name of its run folder, or None.
-        message: What the cluster says about the status.
-        started: Seconds since 1970, or None.
-        seconds: From its start to its end, or until now.
-        exit_code: Of the command, or None before it ended, or when it never ran.
+        command: The raytrain command, or the whole entry point of a job that is not raytrain's.
+        run: Name of the run folder; None for a job that is not raytrain's.
+        message: Message of the cluster about the status.
+        started: Start time in seconds since 1970; None before it.
+        seconds: Seconds from the start to the end, or until now; None before the start.
+        exit_code: Exit code of the command; None if it has not ended or never ran.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether its status is a last one."""
+        """Whether the job has ended."""
         return self.status in TERMINAL
 
     @property
@@ -79,9 +79,8 @@ class Jobs:
         """Connect.
 
         Args:
-            address: URL of the dashboard, such as http://127.0.0.1:8265; None takes RAY_API_SERVER_ADDRESS,
-                RAY_ADDRESS, or that one.
-            insecure: Talk to another host even without a token.
+            address: URL of the dashboard; None for RAY_API_SERVER_ADDRESS, RAY_ADDRESS or http://127.0.0.1:8265.
+            insecure: Whether to connect to another host without a token.
 
         Raises:
             ClusterError: Nobody answers there, the token is missing or wrong, or another version runs there.
@@ -100,13 +99,13 @@ class Jobs:
         """Start `raytrain ARGUMENTS` on the cluster.
 
         Args:
-            arguments: Of the command, as they read in the package.
-            package: What the command takes along.
-            job: What the job is to be called.
+            arguments: Words of the command after `raytrain`, with paths as they are in the package.
+            package: Files to send with the command.
+            job: Name for the job.
             run: Name of the run folder.
-            out: Folder or URI of runs that the arguments name; None leaves it to RAYTRAIN_OUT of the nodes, else the
-                home directory of the head.
-            install: Requirements to install beside what the nodes have.
+            out: Folder or URI of runs in the arguments; None for RAYTRAIN_OUT of the nodes, else the head's home
+                directory.
+            install: Requirements to install in addition to what the nodes have.
 
         Raises:
             JobError: There is a job of that name.
@@ -155,8 +154,8 @@ class Jobs:
         """Show what a job prints until it ends, over lost connections too.
 
         Args:
-            job: Its name.
-            show: Takes pieces of the log, each once.
+            job: Name of the job.
+            show: Function that is called with each new piece of the log.
 
         Returns:
             The job, ended.

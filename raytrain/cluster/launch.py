@@ -23,9 +23,9 @@ from raytrain.errors import ClusterError, ExperimentError
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 20
-"""Seconds that `ray stop` may take on a worker."""
+"""Seconds within which `ray stop` must end on a worker."""
 TOKEN = Path.home() / ".ray" / "auth_token"
-"""Where Ray looks for the token, here and on the nodes."""
+"""File with Ray's token, here and on the nodes."""
 
 
 def check(file: ClusterFile) -> None:
@@ -128,8 +128,8 @@ def ssh_command(cluster: Mapping[str, Any], address: str, command: str) -> list[
 
     Args:
         cluster: The content of the cluster file.
-        address: Of the machine.
-        command: For its shell.
+        address: Address of the machine.
+        command: Command for the machine's shell.
     """
     auth = cluster["auth"]
     options = ["BatchMode=yes", "LogLevel=ERROR", f"ConnectTimeout={STOP_TIMEOUT_S}"]

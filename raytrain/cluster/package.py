@@ -15,10 +15,10 @@ from raytrain.experiment.shipped import SHIPPED_FILES, shipped_file
 from raytrain.runs.provenance import CODE_FILE, describe_code
 
 MAX_BYTES = 500 * 2**20
-"""Ray's dashboard takes packages below 512 MiB."""
+"""Largest size of a package in bytes; Ray's dashboard refuses 512 MiB and more."""
 IGNORE_FILES = (".gitignore", ".rayignore")
 LARGEST = 5
-"""Files that are named when a package is too large."""
+"""Number of files that the message about a too large package names."""
 
 
 @dataclass
@@ -26,8 +26,8 @@ class Package:
     """A folder in which a command runs on a cluster as it does here.
 
     Attributes:
-        folder: Where it is put together; the working directory of the command over there.
-        sizes: Bytes of each file in it, by its path relative to `folder`.
+        folder: Local folder with the files; its copy is the working directory of the command on the cluster.
+        sizes: Size of each file in bytes, by path relative to `folder`.
     """
 
     folder: Path
@@ -88,7 +88,7 @@ class Package:
 
 
 def _kept(folder: Path) -> Iterator[Path]:
-    """Give the files in `folder`, relative to it, that its ignore files leave."""
+    """Yield the files in `folder` that its ignore files do not exclude, as paths relative to it."""
     ignored = GitIgnoreSpec.from_lines(["__pycache__/", ".git/", *_lines(folder / name for name in IGNORE_FILES)])
     for parent, folders, names in os.walk(folder):
         here = Path(parent).relative_to(folder)

@@ -15,12 +15,12 @@ class NodePrice:
     """A kind of node.
 
     Attributes:
-        name: Of the node type.
+        name: Name of the node type.
         instance: The machine type, such as g6.xlarge.
-        spot: Whether it may be taken back by the cloud.
-        least: How many run all the time.
-        most: How many may run.
-        dollars: Per hour and node, or None where the table does not know it.
+        spot: Whether the cloud may reclaim the node.
+        least: Number of nodes that always run.
+        most: Largest number of nodes that may run.
+        dollars: Price in dollars per node and hour; None if the table has none.
     """
 
     name: str

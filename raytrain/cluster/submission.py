@@ -22,13 +22,13 @@ class Submission:
     """A command that is to run on a cluster.
 
     Attributes:
-        arguments: Its words, without `raytrain`.
-        experiment: What it runs.
-        file: The experiment file it names, or None.
-        send: Files and folders that it takes along.
-        out: Where it says that run folders are to be; None leaves it to the head.
-        job: What the job is called.
-        install: Requirements that the nodes have to install first.
+        arguments: Words of the command after `raytrain`.
+        experiment: Experiment that the command runs.
+        file: Experiment file in the arguments; None for a shipped experiment or the default recipe.
+        send: Files and folders to send with the command.
+        out: Folder or URI of runs in the arguments; None for the default of the cluster's head.
+        job: Name of the job.
+        install: Requirements that the nodes install first.
     """
 
     arguments: tuple[str, ...]
@@ -41,7 +41,7 @@ class Submission:
 
     @contextmanager
     def package(self) -> Generator[Package]:
-        """Give the folder in which the command runs over there, for as long as the context lasts.
+        """Yield the package of files that the command needs on the cluster.
 
         Raises:
             PreflightError: It is too large, or something to send is not there.
@@ -103,13 +103,14 @@ def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tupl
     """Bring a run folder here.
 
     Args:
-        run: Its URI or path, or the name of the job that wrote it.
-        out: Folder of runs to bring it to.
-        address: Of the cluster's dashboard, for a job.
-        insecure: As for `Jobs`.
+        run: URI or path of the run folder, or the name of the job that wrote it.
+        out: Local folder of runs to copy it to.
+        address: URL of the cluster's dashboard, for a job; None for the default of `Jobs`.
+        insecure: Whether to connect to another host without a token.
 
     Returns:
-        Where it is, and files, bytes ("size") and files that were here already ("unchanged").
+        The local folder, and a dict with the number of copied "files", their "size" in bytes, and the number of
+        "unchanged" files.
     """
     if "://" in run or "/" in run:
         source = Folder.at(run)

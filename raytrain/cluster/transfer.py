@@ -18,10 +18,10 @@ from raytrain.storage.folder import Folder, StoredFile
 BEGIN = "-----BEGIN RUN FOLDER-----\n"
 END = "-----END RUN FOLDER-----"
 MAX_BYTES = 256 * 2**20
-"""Above it, checkpoints stay on the cluster: the archive travels through the job's log."""
+"""Size in bytes of a run folder above which its checkpoints stay on the cluster, since the archive is sent as a log."""
 STORED = "The run folder is in shared storage: "
 LINE = 2**16
-"""Characters of base64 per line of that log."""
+"""Number of base64 characters per line of the log that carries the archive."""
 
 
 def pack(folder: Path) -> bytes:
@@ -77,12 +77,12 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Pulled:
-    """What was brought.
+    """A summary of a copied run folder.
 
     Attributes:
-        files: Files that were new or had changed.
-        size: Their bytes.
-        unchanged: Files that were here already.
+        files: Number of files that were copied because they were new or had changed.
+        size: Size of the copied files in bytes.
+        unchanged: Number of files that had not changed.
     """
 
     files: int

@@ -77,8 +77,8 @@ class Run:
         """Show what a record says; `open_run` and `run` make runs.
 
         Args:
-            record: Of the run.
-            interrupted: Whether it ended early.
+            record: Record of the run.
+            interrupted: Whether a signal or the time limit ended the run early.
         """
         self._record = record
         self.interrupted = interrupted
@@ -132,8 +132,8 @@ class Run:
         """Return the network of a trial, ready to predict.
 
         Args:
-            trial: Its id, or the digest at the end of it; None takes the trial that validation chooses.
-            which: best: the weights that the table judges; last: those after the last epoch.
+            trial: Id of the trial, or the digest at its end; None for the trial that validation chooses.
+            which: "best" for the weights whose accuracies the table shows, "last" for those after the last epoch.
 
         Raises:
             RunFolderError: There is no such trial, or it has no checkpoint that can be read.
@@ -165,8 +165,8 @@ def read_experiment(
     """Return the experiment in a YAML file, or a shipped one by its name, such as "quick".
 
     Args:
-        path: The file, or the name.
-        set: Recipe fields to set; where the grid has such an axis, it keeps this value alone.
+        path: YAML file, or name of a shipped experiment.
+        set: Recipe fields to set, by name; a grid axis of that name keeps this value only.
         changes: Other keys of an experiment to set, such as `name`, `seeds` or `asha`.
 
     Raises:
@@ -195,15 +195,15 @@ def run(
     notebook, saves and returns the run; the same call goes on with it.
 
     Args:
-        experiment: What to run.
-        out: Folder or URI in which the run folder is, under the experiment's name.
-        local: Run in this process, one trial after another, without Ray.
-        address: Of a Ray cluster; None starts Ray on this machine.
-        mode: What is done with an earlier run of that name: go on with it, delete it ("fresh"), or run only the trials
-            that failed ("failed_only").
+        experiment: Experiment to run.
+        out: Folder or URI of runs; the run folder in it has the experiment's name.
+        local: Whether to run in this process, one trial after another, without Ray.
+        address: Address of a Ray cluster; None starts Ray on this machine.
+        mode: Treatment of an earlier run of that name: "resume" continues it, "fresh" deletes it, "failed_only" runs
+            only its failed trials.
         trial_timeout_s: Seconds for which a trial on Ray may show no progress before it is started again.
-        time_limit_s: Seconds after which the run ends in good order, to be resumed; None for no limit.
-        progress: Show the live table: in the terminal's standard error, or in the output of a notebook's cell.
+        time_limit_s: Seconds after which the run saves its state and ends; the same call continues it. None: no limit.
+        progress: Whether to show the live table, on standard error or in the output of the notebook cell.
 
     Raises:
         RaytrainError: The run cannot start, or not go on, for one of the reasons in `raytrain.errors`.
@@ -233,10 +233,10 @@ def plan(
     A few batches of each kind of trial are trained where trials will run. Nothing is written.
 
     Args:
-        experiment: What would be run.
-        out: Folder or URI in which the run folder is, or would be.
-        local: Measure in this process, for runs without Ray.
-        address: Of a Ray cluster; None starts Ray on this machine.
+        experiment: Experiment to plan.
+        out: Folder or URI of runs, in which the run folder is or would be.
+        local: Whether to measure in this process, for runs without Ray.
+        address: Address of a Ray cluster; None starts Ray on this machine.
 
     Raises:
         RaytrainError: The run could not start, or one of its trials cannot be trained at all.
@@ -248,8 +248,8 @@ def training_data(recipe: Recipe, *, device: str = "cpu") -> "TrainingData":
     """Return the images that a recipe is trained, selected and tested on, for `train`.
 
     Args:
-        recipe: Names the data set, the image size and the validation split.
-        device: Where they are put: "cpu", or "cuda".
+        recipe: Recipe with the data set, the image size and the validation split.
+        device: Device that holds the images, "cpu" or "cuda".
 
     Raises:
         DataError: The data set cannot be read.

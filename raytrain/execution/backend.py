@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from raytrain.experiment.speed import Speed  # brings PyTorch, for which the start of Ray should not wait
 
 SplitsByKey = Mapping[DataKey, Splits]
-"""Images by `Recipe.data_key`."""
+"""The split images of each data set, by `Recipe.data_key`."""
 
 
 class Backend(Protocol):
@@ -28,17 +28,17 @@ class Backend(Protocol):
 
     @property
     def slots(self) -> int:
-        """Trials that run at a time."""
+        """Number of trials that run at the same time."""
         ...
 
     @property
     def cpus(self) -> int:
-        """CPU cores of a slot."""
+        """Number of CPU cores per slot."""
         ...
 
     @property
     def gpus(self) -> float:
-        """GPUs of a slot; may be a fraction."""
+        """Number of GPUs per slot, which may be a fraction."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class Backend(Protocol):
 
     @property
     def description(self) -> str:
-        """All of that, in words."""
+        """Slots, cores and GPUs in words."""
         ...
 
     def run_trials(self, journal: RunJournal, splits: SplitsByKey) -> None:
@@ -78,12 +78,12 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What a backend has to know of the work before it starts.
+    """The work for a backend, known before it starts.
 
     Attributes:
         folder: The run folder.
-        trials: How many are to be run.
-        meanwhile: Called while Ray starts.
+        trials: Number of trials to run.
+        meanwhile: Function that is called while Ray starts.
     """
 
     folder: Folder
@@ -103,11 +103,11 @@ def open_backend(
     """Give the backend on which trials run for as long as the context lasts.
 
     Args:
-        experiment: Says what each trial needs.
-        work: What is to be done.
-        address: Of a Ray cluster; None starts one on this machine.
-        local: This process, without Ray.
-        trial_timeout_s: How long a trial on Ray may show no progress, in seconds.
+        experiment: Experiment, with the resources of each trial.
+        work: Run folder and number of trials.
+        address: Address of a Ray cluster; None starts Ray on this machine.
+        local: Whether trials run in this process, without Ray.
+        trial_timeout_s: Seconds for which a trial on Ray may show no progress before its process is killed.
 
     Raises:
         ClusterError: Ray does not start or answer, or runs other versions.

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a time limit: the first of them ends a run in good order, a second signal at once."""
+"""Ctrl-C, SIGTERM and the time limit: the first of them saves and ends a run, a second signal ends it at once."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 OUT_OF_TIME = 8
 _WAKE = signal.SIGUSR2
-"""Sent by a thread of this process to the main thread, which nothing but a signal wakes up. SIGUSR1 is Tune's."""
+"""Signal that another thread sends to wake the main thread, which only a signal can do. Tune uses SIGUSR1."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -20,11 +20,11 @@ class Terminated(KeyboardInterrupt):
 
 
 class OutOfTime(KeyboardInterrupt):
-    """The run has lasted as long as it may; it ends as by Ctrl-C."""
+    """The time limit was reached; the run ends as it does after Ctrl-C."""
 
 
 class Woken(KeyboardInterrupt):
-    """The main thread waits for what will never come."""
+    """The main thread waits for a Ray that is gone."""
 
 
 def wake_main_thread() -> None:
@@ -41,20 +41,20 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
 
 
 class Interruption:
-    """What SIGINT and SIGTERM do while a run is on.
+    """Handles SIGINT, SIGTERM and the time limit during a run.
 
-    The first raises KeyboardInterrupt in the main thread. Whoever sends a second one does not want to wait for what
-    the first has set off: `before_exit` is called and the process is gone.
+    The first raises KeyboardInterrupt in the main thread, which then saves the run. The second calls `before_exit` and
+    ends the process without waiting.
 
     Attributes:
-        before_exit: What must not be left undone even then.
+        before_exit: Function that is called before the second signal ends the process.
     """
 
     def __init__(self, *, limit_s: float | None = None) -> None:
         """Start the clock.
 
         Args:
-            limit_s: After how long `limited` work is interrupted; None never does it.
+            limit_s: Seconds after which `limited` interrupts its context; None for no limit.
         """
         self._deadline = None if limit_s is None else time.monotonic() + limit_s
         self.before_exit: Callable[[], object] = lambda: None
@@ -63,9 +63,9 @@ class Interruption:
         self._raised: KeyboardInterrupt | None = None
 
     def cause_of(self, caught: KeyboardInterrupt) -> KeyboardInterrupt:
-        """Return what was raised where `caught` has been caught: within Ray a signal becomes a plain KeyboardInterrupt.
+        """Return the interrupt behind `caught`, such as Terminated: within Ray it becomes a plain KeyboardInterrupt.
 
-        Its Cython swallows what a handler raises while it waits, and raises one of its own.
+        Ray's Cython code drops what a signal handler raises while it waits, and raises its own KeyboardInterrupt.
         """
         return self._raised or caught
 
@@ -100,7 +100,7 @@ class Interruption:
             signal.signal(signal.SIGALRM, before)
 
     def install(self) -> None:
-        """Handle the signals, again after somebody else has taken them: `ray.init` answers SIGTERM by an abort."""
+        """Install the signal handlers, also again after `ray.init`, which installs its own handler of SIGTERM."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._handle)
             signal.signal(signal.SIGTERM, self._handle)

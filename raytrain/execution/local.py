@@ -24,11 +24,11 @@ class LocalBackend:
     """This process, as a `Backend`.
 
     Attributes:
-        slots: One trial runs at a time.
-        cpus: CPU cores of this machine.
-        gpus: 1 where there is a GPU, else 0.
-        longest_first: Trials start as listed.
-        description: All of that, in words.
+        slots: Number of trials at a time, 1.
+        cpus: Number of CPU cores of this machine.
+        gpus: 1 on a machine with a GPU, else 0.
+        longest_first: False: trials start in the listed order.
+        description: Placement of the trials, in words.
     """
 
     slots = 1
@@ -43,11 +43,11 @@ class LocalBackend:
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train every pending trial of a run, under ASHA where the experiment has it.
 
-        Trials come one by one, so ASHA lets the first through and judges each later one by those before it.
+        Trials run one by one, so ASHA never stops the first and compares each later one with those before it.
 
         Args:
-            journal: Says what to train, and records what happens.
-            splits: Images by `Recipe.data_key`.
+            journal: Journal of the run, with its pending trials.
+            splits: The split images of each data set, by `Recipe.data_key`.
 
         Raises:
             StorageError: The run folder, or a checkpoint, cannot be written any longer.

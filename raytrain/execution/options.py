@@ -1,4 +1,4 @@
-"""How an experiment is run, as far as it changes no result."""
+"""Options of a run that do not change its results."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,21 +6,21 @@ from typing import Literal
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 
 Mode = Literal["resume", "fresh", "failed_only"]
-"""What is done with an earlier run of the same name: go on with it, delete it, or run what failed and nothing else."""
+"""Treatment of an earlier run of the same name: continue it, delete it, or run only its failed trials."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How an experiment is run, as far as it changes no result.
+    """Options of a run that do not change its results.
 
     Attributes:
-        out: Folder or URI in which the run folder is, under the experiment's name.
-        address: Of a Ray cluster; None starts one on this machine.
-        local: Run in this process, without Ray.
-        mode: What is done with an earlier run of that name.
-        trial_timeout_s: Seconds for which a trial on Ray may show no progress before its process is ended and started
+        out: Folder or URI of runs; the run folder in it has the experiment's name.
+        address: Address of a Ray cluster; None starts Ray on this machine.
+        local: Whether to run in this process, without Ray.
+        mode: Treatment of an earlier run of that name.
+        trial_timeout_s: Seconds for which a trial on Ray may show no progress before its process is killed and started
             again.
-        time_limit_s: Seconds after which the run ends as by Ctrl-C, to be resumed; None for no limit.
+        time_limit_s: Seconds after which the run ends as it does after Ctrl-C; None for no limit.
     """
 
     out: str = "runs"

@@ -22,21 +22,21 @@ from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder, free_bytes
 
 SWEEPS = 200
-"""Simulated sweeps where lots decide something."""
+"""Largest number of simulated sweeps, when chance decides which trials are stopped or chosen."""
 MAX_SIMULATED_TRIALS = 40_000
-"""With more trials fewer sweeps are simulated: about as many trials in all."""
+"""Largest number of simulated trials in all sweeps together; with many trials, fewer sweeps are simulated."""
 COVERAGE = 0.9
-"""Of the simulated sweeps, between the low and the high end of a range."""
+"""Share of the simulated sweeps that lies between the low and the high end of a range."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What is expected.
+    """The range of a simulated quantity.
 
     Attributes:
-        low: One in twenty simulated sweeps came to less.
-        median: Half of them did.
-        high: One in twenty came to more.
+        low: Value that 5 % of the simulated sweeps fall below.
+        median: Value that half of the simulated sweeps fall below.
+        high: Value that 5 % of the simulated sweeps exceed.
     """
 
     low: float
@@ -52,15 +52,15 @@ class Range:
 
 @dataclass(frozen=True)
 class KindPlan:
-    """Trials that take equally long.
+    """A group of trials that take equally long.
 
     Attributes:
-        recipe: Of one of them.
-        parameters: Trainable numbers of the model.
-        trials: How many.
-        epochs: That each of them has left.
-        epoch_s: Seconds of an epoch.
-        trial_s: Seconds of one of them, run to its end.
+        recipe: Every field of the recipe of one trial of the group, by name.
+        parameters: Number of trainable parameters of the model.
+        trials: Number of trials in the group.
+        epochs: Number of epochs that each trial has left.
+        epoch_s: Seconds per epoch.
+        trial_s: Seconds of one trial that runs to its end.
     """
 
     recipe: dict[str, Any]
@@ -76,22 +76,22 @@ class Plan:
     """What a run will take.
 
     Attributes:
-        name: Of the run.
-        trials: To be run by the next command; what `asha.rescue` and `confirm` add later is in the times only.
-        done: Trials that ended in an earlier run.
-        placement: What each trial gets and how many run at a time, in words.
-        cpus: Of a slot.
-        gpus: Of a slot.
-        device: On which it was measured.
-        kinds: The trials, the longest first.
-        rungs: Epochs at which ASHA judges.
-        stopped: Trials that ASHA stops.
-        seconds: From the first start to the last end.
-        seconds_unstopped: The same, as the median, with every trial of the search run to its end.
-        slot_hours: Hours in which slots are busy, all of them together.
-        checkpoint_bytes: What checkpoints need at most.
-        free_bytes: What is free there; None for object storage.
-        sweeps: How many were simulated.
+        name: Name of the run.
+        trials: Number of trials to run now; those that `asha.rescue` and `confirm` add later count in the times only.
+        done: Number of trials that ended in an earlier command.
+        placement: Resources of each trial and number of trials at a time, in words.
+        cpus: Number of CPU cores per slot.
+        gpus: Number of GPUs per slot, which may be a fraction.
+        device: Device of the measurement, such as "cpu" or a GPU's name.
+        kinds: Groups of trials that take equally long, the longest first.
+        rungs: Epochs of ASHA's rungs.
+        stopped: Number of trials that ASHA stops.
+        seconds: Seconds from the first start to the last end.
+        seconds_unstopped: Median of those seconds when every trial of the search runs to its end.
+        slot_hours: Busy hours of all slots together.
+        checkpoint_bytes: Most bytes that checkpoints need.
+        free_bytes: Free bytes where the run folder is; None for object storage.
+        sweeps: Number of simulated sweeps.
     """
 
     name: str
@@ -131,10 +131,10 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     A few batches of each kind of trial are trained where trials will run, as many at a time as trials will be.
 
     Args:
-        experiment: What would be run.
-        out: Folder or URI in which the run folder is, or would be.
-        address: Of a Ray cluster; None starts one on this machine.
-        local: Measure in this process, for runs without Ray.
+        experiment: Experiment to plan.
+        out: Folder or URI of runs, in which the run folder is or would be.
+        address: Address of a Ray cluster; None starts Ray on this machine.
+        local: Whether to measure in this process, for runs without Ray.
 
     Raises:
         RaytrainError: The run could not start, or one of its trials cannot be trained at all.
@@ -190,7 +190,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
 
 @dataclass(frozen=True)
 class _Layout:
-    """How trials are laid on slots."""
+    """How trials are assigned to slots."""
 
     lengths: Lengths
     slots: int

@@ -31,18 +31,18 @@ from raytrain.training.recipe import DataKey
 log = logging.getLogger(__name__)
 
 Shown = Callable[[RunState], AbstractContextManager[None]]
-"""Shows a run for as long as the context lasts."""
+"""Function that returns a context in which the progress of a run is shown."""
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run came to. Everything is written when it exists.
+    """The outcome of a run. All files are written when it exists.
 
     Attributes:
-        record: Of the run.
-        trained: Trials that this command started; 0 when all had been done before.
-        interrupted: Exit code of what ended it early, a signal or its time limit, or None.
-        ray_lost: Whether Ray has gone, and must not be asked for anything more.
+        record: Record of the run.
+        trained: Number of trials that this command started; 0 when all had ended before.
+        interrupted: Exit code for the signal or time limit that ended the run early; None otherwise.
+        ray_lost: Whether Ray is gone, so that no further call of Ray may be made.
     """
 
     record: RunRecord
@@ -75,9 +75,9 @@ def run(
     """Run `experiment`, or what is left of it, and write its tables and its report.
 
     Args:
-        experiment: What to run.
-        options: How to run it; None takes the defaults.
-        shown: Shows the run while trials run.
+        experiment: Experiment to run.
+        options: Options of the run; None for the defaults.
+        shown: Function that shows the run while trials run.
 
     Raises:
         RaytrainError: The run cannot start, or not go on, for one of the reasons in `errors`.

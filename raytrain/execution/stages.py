@@ -71,7 +71,7 @@ def confirming(recipe: Recipe, confirm: Confirm) -> list[Trial]:
 
 
 STAGES: dict[Stage, Callable[[RunJournal], None]] = {"search": _search, "rescue": _rescue, "confirm": _confirm}
-"""The stages in their order, each with the function that chooses what is trained in it."""
+"""Stages in order, each with the function that chooses its trials."""
 
 
 def _results(state: RunState) -> list[TrialResult]:

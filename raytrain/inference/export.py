@@ -46,8 +46,8 @@ def trial_of(record: RunRecord, trial: str | None) -> tuple[TrialResult, str]:
     """Return a trial of a run, and why that one.
 
     Args:
-        record: Of the run.
-        trial: Its id, the digest at its end, or the first letters of either; None for the one that validation chooses.
+        record: Record of the run.
+        trial: Id of the trial, the digest at its end, or the first letters of either; None for the chosen trial.
 
     Raises:
         RunFolderError: There is no such trial, or none has finished.
@@ -59,9 +59,9 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
     """Return the description and the weights of a trial: a state_dict of contiguous float tensors on the CPU.
 
     Args:
-        record: Of the run.
-        result: The trial.
-        which: `BEST` for the weights that the run's table judges, or `LAST` for those after the last epoch.
+        record: Record of the run.
+        result: Result of the trial.
+        which: `BEST` for the weights whose accuracies the table shows, or `LAST` for those after the last epoch.
 
     Raises:
         RunFolderError: There is no checkpoint that can be read.

@@ -23,7 +23,7 @@ from raytrain.training.recipe import Recipe
 
 BATCH = 256
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-"""What is taken for an image in a folder; a file that is named may be of any kind that Pillow reads."""
+"""Suffixes of the image files in a folder; a file that is named itself may have any format that Pillow reads."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Model:
 
     Attributes:
         network: The network, in evaluation mode, on `device`.
-        description: Where its weights come from, its classes and its normalisation.
-        device: Where it computes.
+        description: Origin of the weights, classes and normalisation.
+        device: Device on which the network computes.
     """
 
     network: nn.Module
@@ -143,10 +143,10 @@ def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64
 
     Args:
         model: The network.
-        images: (N, H, W, 3), of the size that the recipe names.
+        images: (N, H, W, 3) uint8, RGB, where H and W are the recipe's `image_size`.
 
     Returns:
-        (N, classes), rows of which add up to 1.
+        (N, classes) float64; each row adds up to 1.
     """
     description = model.description
     precision = description.precision

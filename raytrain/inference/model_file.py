@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-"""Raised when an older raytrain could not read the JSON any more."""
+"""Version of the JSON format; it increases with a change that older versions of raytrain cannot read."""
 SUFFIXES = (".pth", ".safetensors")
 _KEY = "raytrain"
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a file of weights is.
+    """The description of a file of weights.
 
     Attributes:
-        run: Name of the run folder it comes from.
-        trial: Id of the trial in it.
-        which: best: the weights that the run's table judges; or last: those after the last epoch.
-        epoch: After which the weights were so.
-        recipe: Every field of the recipe.
-        classes: Names, in the order of the network's outputs.
-        mean: Per channel, by which images on the scale [0, 1] are normalised.
-        std: As `mean`.
-        precision: Arithmetic in which it was measured: fp32, bf16 or fp16.
-        val_accuracy: Of these weights, a fraction in [0, 1]; None if they were not measured.
-        test_accuracy: As `val_accuracy`, on the test set.
-        fingerprint: Of the data set it was trained and tested on.
-        versions: Of raytrain and torch.
+        run: Name of the run folder.
+        trial: Id of the trial.
+        which: "best" for the weights whose accuracies the run's table shows, "last" for those after the last epoch.
+        epoch: Epoch after which the weights were saved.
+        recipe: Every field of the recipe, by name.
+        classes: Names of the classes, in the order of the network's outputs.
+        mean: Mean per channel (red, green, blue), on the scale [0, 1].
+        std: Standard deviation per channel (red, green, blue), on the scale [0, 1].
+        precision: Arithmetic of the measured accuracies: fp32, bf16 or fp16.
+        val_accuracy: Validation accuracy of these weights, a fraction in [0, 1]; None if not measured.
+        test_accuracy: Test accuracy of these weights, a fraction in [0, 1]; None if not measured.
+        fingerprint: Fingerprint of the data set of training and test; None if unknown.
+        versions: Versions of raytrain and torch, by name.
     """
 
     run: str
@@ -66,10 +66,10 @@ def write_model(path: Path, description: ModelDescription, weights: Mapping[str,
     """Write the weights to `path` and the description beside them.
 
     Args:
-        path: Ends in .pth or .safetensors.
-        description: What they are.
-        weights: A state_dict on the CPU.
-        force: Whether files that are there may be replaced.
+        path: Target file, whose name ends in .pth or .safetensors.
+        description: Description of the weights.
+        weights: State dict of the network, on the CPU.
+        force: Whether to replace existing files.
 
     Raises:
         ExperimentError: The suffix is another one, a file is there, or the folder is not.

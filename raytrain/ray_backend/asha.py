@@ -20,7 +20,7 @@ class AshaScheduler(FIFOScheduler):
         """Begin with what is on record.
 
         Args:
-            rungs: With the accuracies that earlier commands recorded.
+            rungs: Rungs with the accuracies that earlier commands recorded.
         """
         super().__init__()
         self._rungs = rungs

@@ -27,10 +27,10 @@ class RayBackend:
     """The Ray cluster that this process is connected to, as a `Backend`.
 
     Attributes:
-        placement: What each trial gets, and how many run at a time.
-        session: The connection.
-        trial_timeout_s: Seconds for which a trial may show no progress before its process is ended.
-        longest_first: The trial that takes longest starts first.
+        placement: Resources of each trial, and number of trials at a time.
+        session: Connection to Ray.
+        trial_timeout_s: Seconds for which a trial may show no progress before its process is killed.
+        longest_first: Whether the trial that takes longest starts first.
     """
 
     placement: Placement
@@ -40,22 +40,22 @@ class RayBackend:
 
     @property
     def slots(self) -> int:
-        """Trials that run at a time."""
+        """Number of trials that run at the same time."""
         return self.placement.concurrent
 
     @property
     def cpus(self) -> int:
-        """CPU cores of a slot."""
+        """Number of CPU cores per slot."""
         return self.placement.cpus * self.placement.likely_workers
 
     @property
     def gpus(self) -> float:
-        """GPUs of a slot; may be a fraction."""
+        """Number of GPUs per slot, which may be a fraction."""
         return self.placement.gpus * self.placement.likely_workers
 
     @property
     def description(self) -> str:
-        """All of that, in words."""
+        """Slots, cores and GPUs in words."""
         return str(self.placement)
 
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
@@ -90,16 +90,16 @@ def ray_backend(
     wake: Callable[[], object],
     trial_timeout_s: float,
 ) -> Generator[RayBackend]:
-    """Give a Ray that has passed the checks, for as long as the context lasts.
+    """Yield a connection to a Ray that has passed the checks.
 
     Args:
-        resources: What each trial needs.
-        address: Of a Ray cluster; None starts one on this machine.
+        resources: Resources of each trial.
+        address: Address of a Ray cluster; None starts Ray on this machine.
         folder: The run folder, which all nodes have to see.
-        trials: How many are to be run.
-        meanwhile: Called while Ray starts.
-        wake: Interrupts the main thread when Ray is lost.
-        trial_timeout_s: Seconds for which a trial may show no progress before its process is ended.
+        trials: Number of trials to run.
+        meanwhile: Function that is called while Ray starts.
+        wake: Function that interrupts the main thread when Ray is lost.
+        trial_timeout_s: Seconds for which a trial may show no progress before its process is killed.
 
     Raises:
         ClusterError: Ray does not start or answer, or runs other versions.

@@ -18,28 +18,28 @@ from raytrain.ray_backend import internals
 log = logging.getLogger(__name__)
 
 ESSENTIAL = ("gcs_server", "raylet")
-"""Processes of a Ray that was started here without which nothing goes on."""
+"""Names of the processes that a Ray on this machine cannot run without."""
 HEAD_TIMEOUT_S = 30.0
-"""Seconds for which the head of another cluster may leave us without an answer."""
+"""Seconds without an answer after which the head of another cluster counts as lost."""
 ANSWER_TIMEOUT_S = 5.0
-"""Seconds that the head has for one answer."""
+"""Seconds within which the head must give one answer."""
 END_TIMEOUT_S = 20.0
-"""Seconds that the main thread has to end the run in good order once Ray is gone."""
+"""Seconds within which the main thread must save the run and end once Ray is gone."""
 
 
 class Health:
     """Watches Ray, and interrupts the main thread when it is gone.
 
     Attributes:
-        lost: Why Ray is gone, or None.
+        lost: Reason why Ray is gone; None while it is there.
     """
 
     def __init__(self, *, folder: Path | None, wake: Callable[[], object]) -> None:
         """Remember the processes of the Ray that this process is connected to.
 
         Args:
-            folder: Folder of a Ray that was started here; None for another cluster.
-            wake: Interrupts the main thread, which may wait for an answer that will not come.
+            folder: Folder of a Ray that this process started; None for another cluster.
+            wake: Function that interrupts the main thread, which may wait for an answer of Ray.
         """
         self.lost: str | None = None
         self._processes = _started_here(folder) if folder else {}

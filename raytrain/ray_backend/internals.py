@@ -25,8 +25,8 @@ def put_value(key: str, value: Any) -> None:
     """Store a JSON value under a key in the head's memory, over the one that was there.
 
     Args:
-        key: Unique in the cluster.
-        value: Anything that JSON can hold.
+        key: Key that is unique in the cluster.
+        value: Value that JSON can represent.
     """
     from ray.experimental.internal_kv import _internal_kv_put  # pyright: ignore[reportPrivateUsage]
 
@@ -99,7 +99,7 @@ def addable_nodes(*, most: int) -> list[dict[str, float]]:
     `GlobalState.get_cluster_config`, Ray 2.57 to 2.60; no upstream issue is known.
 
     Args:
-        most: Nodes of a type whose number is not limited.
+        most: Number of nodes to count for a node type without a limit.
     """
     from ray._private.state import state
 

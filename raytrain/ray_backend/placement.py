@@ -1,4 +1,4 @@
-"""What each trial gets and how many run at a time, derived from the nodes that are there.
+"""The resources of each trial and the number of trials at a time, derived from the nodes of the cluster.
 
 Plain arithmetic on what Ray says about its nodes; imports no Ray, so it is tested on clusters of any shape.
 """
@@ -10,23 +10,23 @@ from raytrain.errors import PreflightError
 from raytrain.experiment.experiment import Resources
 
 COORDINATOR_CPUS = 0.01
-"""CPUs of the process that drives a trial of several workers. Ray refuses a trial that asks for none."""
+"""CPUs of the process that coordinates the workers of a trial; Ray refuses a trial that requests none."""
 MARKER_AMOUNT = 0.001
-"""What a worker takes of a resource that only says what kind a node is, of which Ray gives each node 1."""
+"""Amount that a worker requests of a marker resource, such as accelerator_type:L4; Ray gives each node 1 of it."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How trials are laid on a cluster.
+    """The resources of each trial, and how many trials run at a time.
 
     Attributes:
-        workers: Processes per trial; the most, if it is elastic.
-        cpus: Cores, and so threads, per worker.
-        gpus: GPUs per worker; may be a fraction.
-        concurrent: Trials at one time.
-        custom: Other resources per worker, by Ray's names for them.
-        fewest: Processes that an elastic trial can do with; None for one that needs all of them.
-        room: Processes that an elastic trial has room for on the nodes as they are; None for one that needs all.
+        workers: Number of processes per trial; the largest number for an elastic trial.
+        cpus: Number of CPU cores per worker, and so of threads.
+        gpus: Number of GPUs per worker, which may be a fraction.
+        concurrent: Number of trials at the same time.
+        custom: Amounts of other resources per worker, by Ray's names.
+        fewest: Smallest number of processes of an elastic trial; None for a trial that is not elastic.
+        room: Number of processes of an elastic trial that fit the present nodes; None for a trial that is not elastic.
     """
 
     workers: int
@@ -57,7 +57,7 @@ class Placement:
 
 
 def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials: int) -> Placement:
-    """Return how `trials` trials are laid on `nodes`.
+    """Return the placement of `trials` trials on `nodes`.
 
     With GPUs, each worker takes one and the cores of a node are divided among its GPUs. Without, as many trials
     run at once as there are cores: two trials on a core each finish sooner than one after the other on both,
@@ -65,9 +65,9 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     gets several.
 
     Args:
-        resources: As the experiment says, `auto` where it leaves it to us.
-        nodes: Resources of each node that is up, by Ray's names: "CPU", "GPU", "accelerator_type:L4", ...
-        trials: How many are to be run.
+        resources: Resources in the experiment, where "auto" is resolved here.
+        nodes: Resources of each running node, by Ray's names: "CPU", "GPU", "accelerator_type:L4", ...
+        trials: Number of trials to run.
 
     Raises:
         PreflightError: Not even one trial fits.

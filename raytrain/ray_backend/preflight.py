@@ -19,14 +19,14 @@ from raytrain.storage.folder import Folder
 from raytrain.training.doctor import Check, checked
 
 NODE_TIMEOUT_S = 30.0
-"""Seconds that the nodes have to start a process and say what they run."""
+"""Seconds within which each node must start a process and report its versions."""
 STORAGE_TIMEOUT_S = 60.0
-"""Seconds that the nodes have to start a process and try the run folder."""
+"""Seconds within which each node must start a process and try the run folder."""
 NO_ANSWER = f"no answer within {NODE_TIMEOUT_S:.0f} s"
 MOUNTS = Path("/proc/mounts")
-"""What is mounted where; only Linux has it."""
+"""File that lists the mounted file systems, on Linux only."""
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "glusterfs", "9p", "virtiofs"}
-"""File systems that several hosts may mount."""
+"""Types of file systems that several hosts may mount."""
 SHARED_STORAGE = (
     "Name a folder that all of them share, such as --out s3://bucket/runs or --out /nfs/runs: "
     "a trial that moves to another node goes on from what is there."
@@ -37,7 +37,7 @@ def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
     """Yield the checks of Ray.
 
     Args:
-        address: Of a cluster; None starts Ray on this machine.
+        address: Address of a Ray cluster; None starts Ray on this machine.
         out: Folder or URI of runs, which the nodes of a cluster must share.
     """
     where = f"Ray at {address}" if address else "Ray on this machine"
@@ -58,9 +58,9 @@ def refuse_unfit_nodes(placed: Placement, folder: Folder, *, address: str | None
     """Refuse a cluster whose nodes run other versions, cannot use their GPUs, or do not share the run folder.
 
     Args:
-        placed: What trials get.
+        placed: Resources of each trial.
         folder: The run folder.
-        address: Of the cluster; None when Ray was started here, whose versions and disk are this process's own.
+        address: Address of the cluster; None for a Ray that this process started, which has its versions and disk.
 
     Raises:
         ClusterError: A node runs other versions.
@@ -99,9 +99,9 @@ def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
     """Return the check of what a node has said of itself.
 
     Args:
-        name: Of the check.
-        said: As `_describe_node` returns it.
-        here: The versions of this process.
+        name: Name of the check.
+        said: Report of the node, from `_describe_node`.
+        here: Versions of this process, by name.
     """
     if said["problem"]:
         return Check(
@@ -121,8 +121,8 @@ def check_storage(folder: Folder, *, more_nodes: bool) -> None:
     """Try `folder` on every node that is up but this one.
 
     Args:
-        folder: Where the run is to be written; if it was not there, it is not there afterwards.
-        more_nodes: Whether an autoscaler may add nodes, which cannot be asked yet.
+        folder: The run folder; if it did not exist, it does not exist afterwards.
+        more_nodes: Whether an autoscaler may add nodes, which cannot be checked yet.
 
     Raises:
         PreflightError: A node does not see what is written here, or cannot write there; or nodes that are still to

@@ -26,17 +26,17 @@ from filelock import FileLock, Timeout
 from raytrain.ray_backend import internals
 
 PREFIX = "rt-"
-"""First characters of a folder's name."""
+"""Prefix of the name of a private folder."""
 LOCK = "owner.lock"
-"""Name of the lock file in it."""
+"""Name of the lock file in a private folder."""
 MAX_PARENT_LENGTH = 24
-"""Characters of the folder around it: up to 79 follow, and a socket's path may have 103 on macOS, 107 on Linux."""
+"""Longest path of the parent folder, in characters: Ray adds up to 79, and a socket's path may have 103 on macOS."""
 MIN_AGE_S = 10.0
-"""Seconds for which a new folder may have no lock yet."""
+"""Age in seconds below which a folder never counts as abandoned, since it may have no lock yet."""
 ROUNDS = 3
-"""How often processes are looked for: one that dies may have just started another."""
+"""Number of searches for processes to kill: one that dies may have just started another."""
 EXIT_TIMEOUT_S = 2.0
-"""Seconds that killed processes have to be gone."""
+"""Seconds within which killed processes must be gone."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def end_processes(folder: Path) -> list[int]:
     They are killed, not terminated: they block SIGTERM (`sigterm_blocked`).
 
     Args:
-        folder: Of a Ray whose driver is gone, or does not need it any more.
+        folder: Private folder of a Ray whose driver is gone, or no longer needs it.
     """
     killed: list[int] = []
     for _ in range(ROUNDS):

@@ -22,7 +22,7 @@ class Stop(tune.Stopper):
     """Stops all trials when asked. Tune pickles it with its own state, so it holds nothing else.
 
     Attributes:
-        asked: Whether it was.
+        asked: Whether all trials are to be stopped.
     """
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ class Recorder(tune.Callback):
     """Records what happens.
 
     Attributes:
-        problem: Why nothing can be recorded any longer, or None; what happens after it is not recorded.
-        stop: Stops all trials once there is a problem.
+        problem: Error after which nothing more can be recorded; None before it.
+        stop: Stopper that ends all trials once there is a problem.
     """
 
     def __init__(

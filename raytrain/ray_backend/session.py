@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from raytrain.ray_backend.health import Health
 
 OLDEST, NEWEST = (2, 57), (2, 60)
-"""Versions of Ray that raytrain is tried on, the first and the last; see `internals` for what it needs of them."""
+"""First and last version of Ray that raytrain is tested with; `internals` lists what depends on the version."""
 SETTINGS = {
     # Tune and Train print tables and advice of their own; raytrain shows one table
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -39,9 +39,9 @@ SETTINGS = {
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
 }
 MAX_NODES = 1000
-"""Nodes that count of a type whose number is not limited."""
+"""Number of nodes to count for a node type without a limit."""
 CONNECT_TIMEOUT_S = 5.0
-"""Seconds that a cluster may take to accept a connection."""
+"""Seconds within which a cluster must accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Session:
     """A connection to Ray.
 
     Attributes:
-        private: Folder of a Ray that was started here, or None.
-        health: What watches that Ray.
+        private: Folder of a Ray that this process started; None for another cluster.
+        health: Watcher of that Ray.
     """
 
     private: Path | None
@@ -73,13 +73,13 @@ def ray_session(
     """Connect to Ray for as long as the context lasts.
 
     Args:
-        address: Of a running cluster, or "auto"; None starts Ray on this machine's cores and GPUs, guarded by a
-            token that only this process and its children know, and ends it afterwards.
-        dashboard: Whether a Ray that is started here gets its dashboard, which Ray Train's own clean-up of
-            trials with several workers asks.
-        meanwhile: Called in another thread while Ray starts: nearly all of those 4 s are waiting. Its error is
-            raised when Ray is up.
-        wake: Interrupts the main thread; called from another thread when Ray is lost.
+        address: Address of a running cluster, or "auto"; None starts Ray on this machine's cores and GPUs, protected by
+            a token that only this process and its children know, and ends it afterwards.
+        dashboard: Whether a Ray that is started here gets a dashboard, which Ray Train asks when it cleans up trials
+            with several workers.
+        meanwhile: Function that is called in another thread while Ray starts, since nearly all of those 4 s are
+            waiting. Its error is raised when Ray is up.
+        wake: Function that interrupts the main thread; another thread calls it when Ray is lost.
 
     Raises:
         ClusterError: There is no cluster at `address`, it refused us, it runs other versions, or the Ray that is
@@ -97,7 +97,7 @@ def refuse_unsupported_ray(version: str) -> None:
     """Refuse a version of Ray that raytrain is not tried on.
 
     Args:
-        version: As Ray gives it, such as 2.60.0.
+        version: Version of Ray, such as 2.60.0.
 
     Raises:
         ClusterError: It is older or newer than those that are supported.

@@ -16,7 +16,7 @@ from raytrain.training.devices import choose_device
 from raytrain.training.recipe import DataKey, Recipe
 
 TIMEOUT_S = 600.0
-"""Seconds that the nodes have to come up, where an autoscaler adds them, and to measure."""
+"""Seconds within which a measurement must end, including the start of nodes that an autoscaler adds."""
 
 
 def measure(recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits], *, placement: Placement) -> list[Speed]:

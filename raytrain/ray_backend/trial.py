@@ -27,25 +27,25 @@ from raytrain.training.outcome import Outcome, outcome_of
 from raytrain.training.recipe import DataKey, Recipe
 
 WORKER_RETRIES = 2
-"""How often the workers of a trial are started again after one has died."""
+"""Number of times that the workers of a trial are started again after one has died."""
 CONTROLLER_RETRIES = 5
-"""How often Train may fail to place or start the workers; its own default is for ever."""
+"""Number of times that Train may fail to start the workers; Train's default has no limit."""
 RESIZE_INTERVAL_S = 10.0
-"""How often an elastic trial looks whether the cluster has room for more workers."""
+"""Seconds between two checks of an elastic trial whether more workers fit the cluster."""
 SplitsRefs = dict[DataKey, Any]
-"""References to `Splits` in the object store, by `Recipe.data_key`."""
+"""References to the `Splits` in Ray's object store, by `Recipe.data_key`."""
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """What a trial's processes are told; plain values, because Ray copies it.
+    """The task of a trial's processes, in plain values because Ray copies it.
 
     Attributes:
-        trial_id: Which trial.
-        recipe: Every field of its recipe.
-        checkpoints: Path or URI of its checkpoint folder.
-        after_epoch: Epochs that are already on record.
-        scratch: Path or URI that Ray Train may write to.
+        trial_id: Id of the trial.
+        recipe: Every field of the recipe, by name.
+        checkpoints: Path or URI of the checkpoint folder.
+        after_epoch: Last epoch that is on record; later ones are reported.
+        scratch: Path or URI of a folder for Ray Train's own files.
     """
 
     trial_id: str
@@ -60,11 +60,11 @@ class EpochMessage(TypedDict):
 
     kind: Literal["epoch"]
     report: dict[str, Any]
-    """A `Report` as a dict."""
+    """The `Report` of the epoch, as a dict."""
     hosts: list[str]
-    """Names of the hosts that train the trial together."""
+    """Names of the hosts that train the trial."""
     workers: int
-    """Number of processes that train it together."""
+    """Number of processes that train the trial."""
 
 
 class EndMessage(TypedDict):
@@ -88,9 +88,9 @@ def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placemen
     """Train one trial: the function that Tune runs.
 
     Args:
-        config: `{"job": ...}`, a TrialJob as a dict.
+        config: Dict with the key "job", whose value is a TrialJob as a dict.
         splits: References to the images.
-        placement: What the trial has to run on.
+        placement: Resources of the trial.
     """
     job = TrialJob(**config["job"])
     try:
@@ -147,10 +147,10 @@ def train_trial(
     """Train a trial in this process, alone or as one rank of several.
 
     Args:
-        job: What to train.
-        splits: Its images are read from the node's shared memory, without a copy.
-        placement: Gives the number of threads, and whether to use a GPU.
-        report: Ray's report function: `tune.report` in a trial, `ray.train.report` in a worker of one.
+        job: The trial to train.
+        splits: References to the images, which are read from the node's shared memory without a copy.
+        placement: Resources, which give the number of threads and whether to use a GPU.
+        report: Ray's report function: `tune.report` in a trial, `ray.train.report` in a worker of a trial.
     """
     import torch
 

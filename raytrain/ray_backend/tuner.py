@@ -28,7 +28,7 @@ from raytrain.runs.state import RunState
 from raytrain.training.recipe import DataKey
 
 TRIAL_RETRIES = 2
-"""How often a trial is started again after its process has died."""
+"""Number of times that a trial is started again after its process has died."""
 
 
 def run_trials(
@@ -42,11 +42,11 @@ def run_trials(
     """Train every pending trial of a run on the Ray cluster that this process is connected to.
 
     Args:
-        journal: Says what to train, and records what happens.
-        splits: Images by `Recipe.data_key`.
-        placement: What each trial gets, and how many run at a time.
-        train: Trains one trial; a stand-in measures what the scheduling alone costs.
-        trial_timeout_s: Seconds for which a trial may stand still before its process is ended and started again.
+        journal: Journal of the run, with its pending trials.
+        splits: The split images of each data set, by `Recipe.data_key`.
+        placement: Resources of each trial, and number of trials at a time.
+        train: Function that trains one trial; a benchmark replaces it to measure the scheduling alone.
+        trial_timeout_s: Seconds for which a trial may show no progress before its process is killed and started again.
 
     Raises:
         StorageError: The run folder, or a checkpoint, cannot be written any longer; the trials are then unfinished.

@@ -21,7 +21,7 @@ from raytrain.runs.journal import RunJournal
 log = logging.getLogger(__name__)
 
 KILL_TIMEOUT_S = 10.0
-"""Seconds that another node has to end a process there."""
+"""Seconds within which another node must kill one of its processes."""
 
 
 @dataclass
@@ -46,9 +46,9 @@ class Watchdog:
         """Start to watch.
 
         Args:
-            timeout_s: Seconds for which progress may stand still.
-            kill: Ends a process by its node's id and its own.
-            clock: Seconds since any moment.
+            timeout_s: Seconds for which a trial may show no progress.
+            kill: Function that kills a process, by the node's id and the process id; None for `os.kill` on that node.
+            clock: Function that returns a time in seconds.
         """
         self._timeout_s = timeout_s
         self._kill = kill or _kill

@@ -18,19 +18,19 @@ from raytrain.report.legend import GREY, Entry
 Figure = dict[str, Any]
 
 POINTS = 200
-"""Most points of a curve; a screen shows no more."""
+"""Most points of a coloured curve; a screen shows no more."""
 GREY_POINTS = 50
-"""Most points of one among many grey curves."""
+"""Most points of a grey curve."""
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 BASELINE_COLOURS = (GREY, "#b08d6e")
-"""The second four curves of a baseline have the dashes of the first four in another colour."""
+"""Colours of the first and the second four curves of a baseline; each four use all of `BASELINE_DASHES`."""
 LOG_AXIS_SPREAD = 100.0
-"""A loss that varies by more than this factor is shown on a logarithmic axis: one bad start would flatten the rest."""
+"""Ratio of highest to lowest loss above which the axis is logarithmic, since one bad start would flatten the rest."""
 FINE_TICKS_SPREAD = 1e4
-"""A logarithmic axis over a smaller factor has ticks at 1, 2 and 5; over more, where there is room for them."""
+"""Ratio of highest to lowest value below which a logarithmic axis has ticks at 1, 2 and 5."""
 UNIT_TICKS_EPOCHS = 10
-"""So many epochs have a tick each; of fewer, halves would be named."""
+"""Largest number of epochs with a tick for each; Plotly would also label half epochs."""
 
 
 def curves(
@@ -40,10 +40,10 @@ def curves(
 
     Args:
         record: The run.
-        entries: Of its configurations, in order.
-        field: A column of metrics.jsonl; of `*_accuracy` per cent is shown.
-        title: Of the vertical axis.
-        baseline: Curves to put beside them, as far as the run's own reach.
+        entries: Legend entries of the run's configurations, in the ranking's order.
+        field: Column of metrics.jsonl; accuracies are shown in per cent.
+        title: Title of the vertical axis.
+        baseline: Curves to add, up to the run's last epoch.
     """
     traces: list[Figure] = []
     stopped: list[tuple[float, float, str]] = []
@@ -83,10 +83,10 @@ def cost_chart(
     """Return test accuracy against a cost, with the Pareto front; None when fewer than two costs differ.
 
     Args:
-        standings: All configurations; those without a test accuracy are left out.
-        entries: Of each.
-        costs: Of each, such as parameters; above 0.
-        title: Of the horizontal axis, with the unit.
+        standings: All configurations; those without a test accuracy are not shown.
+        entries: Legend entry of each configuration.
+        costs: Cost of each configuration, such as its number of parameters; above 0.
+        title: Title of the horizontal axis, with the unit.
     """
     shown = [
         (cost, 100 * standing.test_accuracy, standing, entry)

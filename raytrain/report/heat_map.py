@@ -9,20 +9,20 @@ from raytrain.report.table import cell, outcome
 from raytrain.runs.results import STATUSES, TrialResult, varied_fields
 
 PREFERRED = ("lr", "schedule", "optimizer", "arch")
-"""Axes that are taken before others, where they vary."""
+"""Recipe fields that become the axes first, if they vary."""
 MOST_VALUES = 40
-"""An axis with more is no axis to look at."""
+"""Most values of an axis; with more there is no heat map."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A pair of values.
+    """The trials of one pair of values.
 
     Attributes:
-        accuracy: Mean test accuracy of its finished trials, a fraction in [0, 1]; None if none finished.
-        trials: How many finished.
-        share: Where the accuracy lies between the lowest (0) and the highest (1) of the map.
-        text: What became of its trials where none finished; "" where there was none.
+        accuracy: Mean test accuracy of the finished trials, a fraction in [0, 1]; None if none finished.
+        trials: Number of finished trials.
+        share: Accuracy on a scale from the lowest (0) to the highest (1) of the map.
+        text: Statuses of the trials, if none finished; "" if there is no trial.
     """
 
     accuracy: float | None
@@ -36,12 +36,12 @@ class HeatMap:
     """Accuracies by two recipe fields.
 
     Attributes:
-        row_field: The field down the side, with the next.
-        column_field: The field along the top.
-        rows: Values of `row_field` as text, with the next.
-        columns: Values of `column_field`.
-        cells: By row and column.
-        averaged: Other fields that vary, over which each cell is the mean.
+        row_field: Name of the field whose values are the rows.
+        column_field: Name of the field whose values are the columns.
+        rows: Values of `row_field`, as text.
+        columns: Values of `column_field`, as text.
+        cells: Cells by row and column.
+        averaged: Names of the other fields that vary; each cell is a mean over them.
     """
 
     row_field: str

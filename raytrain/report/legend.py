@@ -10,12 +10,12 @@ from raytrain.report.table import cell
 from raytrain.runs.results import varied_fields
 
 COLOURS = ("#3b82c4", "#e07b39", "#2f9e6e", "#c9518f", "#8a6fd1", "#b8922b", "#37a3b5", "#d15050")
-"""Told apart on white and on black, and in this order by most who see colours differently."""
+"""Colours of the configurations, which differ on white, on black and for most colour-blind readers."""
 GREY = "#8b8f98"
 DASHES = ("solid", "dash", "dot")
-"""The second eight configurations are dashed, the third dotted."""
+"""Line styles of the first, second and third eight configurations, by Plotly's names."""
 MOST_COLOURED = len(COLOURS) * 2
-"""Configurations, best first, that have a colour; more than that nobody tells apart."""
+"""Number of configurations, best first, that have a colour; the others are grey."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Entry:
     """How a configuration is shown.
 
     Attributes:
-        label: What tells it apart from the others.
-        colour: As in CSS.
-        dash: One of `DASHES`.
-        coloured: False for one of many that all are grey and not in the legend.
+        label: Text that distinguishes the configuration from the others.
+        colour: CSS colour.
+        dash: Line style, one of `DASHES`.
+        coloured: Whether the configuration has a colour and an entry in the legend.
     """
 
     label: str

@@ -31,9 +31,9 @@ STYLES = {
     "failed": "bold red",
 }
 BAR_WIDTH = 16
-"""Characters of a progress bar."""
+"""Width of a progress bar in characters."""
 NOTEBOOK_WIDTH, NOTEBOOK_ROWS = 120, 20
-"""Characters per line, and most trials, of the table in a notebook."""
+"""Width in characters and most rows of the table in a notebook."""
 
 
 @contextmanager
@@ -41,8 +41,8 @@ def shown(state: RunState, console: Console) -> Generator[None]:
     """Show a run for as long as the context lasts: a live table on a terminal or in a notebook, else plain lines.
 
     Args:
-        state: Of the run; it is read from another thread.
-        console: Where it is shown.
+        state: State of the run, which is read from another thread.
+        console: Console to write to.
     """
     if console.is_jupyter:
         with _shown_in_notebook(state):
@@ -95,11 +95,11 @@ def live_table(state: RunState, *, varied: list[str], rows: int, width: int, sec
     """Return what the terminal shows now: running trials first, then ended ones by rank, then waiting ones.
 
     Args:
-        state: Of the run.
-        varied: Recipe fields that get a column.
-        rows: Most trials to list; the rest is counted.
-        width: Characters per line; columns that matter less are left out until the others fit.
-        seconds: Since the start.
+        state: State of the run.
+        varied: Names of the recipe fields that get a column.
+        rows: Most trials to list; the others are counted.
+        width: Width of the terminal in characters; less important columns are left out until the table fits.
+        seconds: Seconds since the start.
     """
     everything = list(state.progress.values())
     running = [progress for progress in everything if progress.status == "running"]
@@ -172,9 +172,9 @@ def _bar(progress: TrialProgress) -> ProgressBar:
 
 
 EPOCH_LINE_EVERY_S = 5.0
-"""Least seconds between two lines about the same trial, when it has done further epochs."""
+"""Least seconds between two lines about finished epochs of the same trial."""
 WITHIN_EPOCH_LINE_EVERY_S = 30.0
-"""Least seconds between two lines about the same trial, when it is only further within an epoch."""
+"""Least seconds between two lines about the same epoch of the same trial."""
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def lines_shown(state: RunState, console: Console) -> Generator[None]:
 
 
 class _Lines:
-    """Which lines have been written."""
+    """The new lines about a run since the last call."""
 
     def __init__(self, state: RunState) -> None:
         self._state = state

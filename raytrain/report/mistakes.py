@@ -12,9 +12,9 @@ from PIL import Image
 from raytrain.training.predictions import Predictions, class_accuracies, confusion, ensemble_accuracy, missed_by_all
 
 SHEET = 40
-"""Images on the sheet, the most confident mistakes first."""
+"""Number of images on the sheet, the most confident mistakes first."""
 MOST_CLASSES = 20
-"""A confusion matrix of more classes is shown by its largest entries."""
+"""Most classes of a confusion matrix; with more, only the most frequent confusions are shown."""
 PAIRS = 15
 
 
@@ -23,10 +23,10 @@ class Mistake:
     """A test image that the winner gets wrong.
 
     Attributes:
-        image: A PNG as a data URI; "" where the images are not at hand.
-        label: Its class.
-        predicted: What the network took it for.
-        probability: How sure it was, in [0, 1].
+        image: PNG image as a data URI; "" if the images are not on this machine.
+        label: Name of the true class.
+        predicted: Name of the predicted class.
+        probability: Probability of the predicted class, in [0, 1].
         missed_by_all: Whether every finished trial gets it wrong.
     """
 
@@ -42,16 +42,16 @@ class Mistakes:
     """All that is shown of a trial's errors.
 
     Attributes:
-        trial: Which.
-        classes: Names, in the order of the labels.
-        matrix: Counts by class and prediction; empty for more than `MOST_CLASSES`.
-        accuracies: By class, fractions in [0, 1]; NaN for a class without test images.
-        pairs: The most frequent confusions: class, prediction, count.
-        sheet: The most confident mistakes.
-        wrong: How many test images it gets wrong, of ...
-        images: ... so many.
-        missed_by_all: Test images that every finished trial gets wrong.
-        ensemble: Accuracy of all finished trials voting; None for fewer than two.
+        trial: Id of the trial.
+        classes: Names of the classes, in the order of the labels.
+        matrix: Numbers of test images by true and predicted class; empty for more than `MOST_CLASSES`.
+        accuracies: Accuracy of each class, a fraction in [0, 1]; NaN for a class without test images.
+        pairs: Most frequent confusions: true class, predicted class, number of images.
+        sheet: Most confident mistakes.
+        wrong: Number of test images that the trial gets wrong.
+        images: Number of test images.
+        missed_by_all: Number of test images that every finished trial gets wrong.
+        ensemble: Accuracy of the majority vote of all finished trials, a fraction; None for fewer than two trials.
     """
 
     trial: str
@@ -76,10 +76,10 @@ def mistakes(
     """Return what a trial gets wrong.
 
     Args:
-        trial: Which; it must be in `predictions`.
-        predictions: Of the finished trials.
-        classes: Names, in the order of the labels.
-        images: (N, H, W, 3), those that `predictions` are of, in that order; None when they are not at hand.
+        trial: Id of the trial, which must be in `predictions`.
+        predictions: Test predictions of the finished trials, by trial id.
+        classes: Names of the classes, in the order of the labels.
+        images: (N, H, W, 3) uint8, the test images in the order of `predictions`; None if they are not on this machine.
     """
     own = predictions[trial]
     same = [one for one in predictions.values() if np.array_equal(one.labels, own.labels)]

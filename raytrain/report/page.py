@@ -30,7 +30,7 @@ from raytrain.report.text import duration
 from raytrain.runs.manifest import inputs_of
 
 STOPS = 30
-"""Stopped trials that are listed."""
+"""Most stopped trials that the page lists."""
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -39,10 +39,10 @@ class Row:
     """A row of the ranked table.
 
     Attributes:
-        cells: As text.
-        status: How its trials ended, or "baseline".
-        colour: As in the charts; "" for a baseline.
-        whisker: Where its interval and mean are drawn: low, mean and high, shares of the width; None without one.
+        cells: Cells as text.
+        status: Status of the trials, or "baseline".
+        colour: CSS colour of the configuration in the charts; "" for a baseline.
+        whisker: Low end, mean and high end of the interval, as shares of the cell's width; None without an interval.
     """
 
     cells: Sequence[str]

@@ -23,11 +23,11 @@ PICTURES = {
     "Loss_Test": ("test_loss", "loss in nats"),
     "Loss_Train": ("train_loss", "loss in nats"),
 }
-"""File name without suffix: the field that it shows, and its unit."""
+"""Column of metrics.jsonl and unit of each picture, by file name without suffix."""
 INK = "#010203"
-"""Stands for the page's own colour of text in an SVG."""
+"""Placeholder in an SVG that is replaced by the page's text colour."""
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
-"""Plotly's names of dashes: matplotlib's."""
+"""Matplotlib's line styles, by Plotly's names."""
 
 
 def pictures(record: RunRecord, entries: Sequence[Entry], baseline: Baseline | None = None) -> dict[str, bytes]:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
 
 LEFT = {"run", "trial", "architecture", "status"}
-"""Columns of text. Others are numbers, which stand to the right, unless words are in them; see `left_of`."""
+"""Columns of text, which are aligned left; `left_of` adds others that contain words."""
 DASH = "–"
 CHOSEN = ", chosen"
-"""Follows the status of the configuration that validation chooses."""
+"""Text after the status of the configuration that validation chooses."""
 SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % interval")
-"""Columns that go, in this order, where there is no room for all."""
+"""Columns that are left out, in this order, when the table is too wide."""
 
 
 def headings(ranking: "Ranking") -> list[str]:
@@ -99,9 +99,9 @@ def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = (
     """Return the ranked table for a terminal of `width` characters; on a narrow one with fewer columns.
 
     Args:
-        ranking: What is shown.
-        width: Characters per line.
-        columns: Headings of the columns to show, all of them, whatever the width; none for the usual ones.
+        ranking: Ranking to show.
+        width: Width of the terminal in characters.
+        columns: Headings of the columns to show, whatever the width; empty for the usual ones.
 
     Raises:
         ExperimentError: There is no such column.

@@ -7,9 +7,9 @@ from raytrain.analysis.baselines import LAST_EPOCHS, Baseline, BaselineCurve
 from raytrain.report.table import DASH, per_cent
 
 AUDIT_LEFT = {"trial", "kept", "after all"}
-"""Columns of an audit's tables that hold text."""
+"""Columns of text in the tables of an audit, which are aligned left."""
 MOST_NAMED = 6
-"""Trials that are named in a cell; of more, their number is."""
+"""Most trials that a cell names; of more it gives the number."""
 
 
 def summary(audit: Audit) -> list[str]:
@@ -98,7 +98,7 @@ def _named(trials: Sequence[str], labels: Mapping[str, str]) -> str:
 
 
 BASELINE_LEFT = {"curve", "architecture"}
-"""Columns of a baseline's table that hold text."""
+"""Columns of text in the table of a baseline, which are aligned left."""
 
 
 def baseline_columns(baseline: Baseline) -> dict[str, list[str]]:

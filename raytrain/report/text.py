@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 1000
-"""Characters per line where there is no terminal to fit."""
+"""Width in characters when the output is no terminal."""
 
 Columns = Mapping[str, Sequence[str]]
-"""Cells by heading, as many in each."""
+"""Cells of a table by heading; all columns have the same number of cells."""
 
 
 def as_table(columns: Columns, *, left: Collection[str]) -> Table:
@@ -50,9 +50,9 @@ def fitting(
 
     Args:
         columns: Cells by heading.
-        width: Characters per line.
-        dispensable: Headings, in the order in which they go.
-        gap: Characters between columns.
+        width: Width of a line in characters.
+        dispensable: Headings of the columns to leave out, in that order.
+        gap: Number of characters between columns.
     """
     kept = dict(columns)
     for heading in dispensable:

@@ -10,7 +10,7 @@ from raytrain.report.legend import Entry
 
 ENDS = {"finished", "stopped", "diverged", "failed"}
 IDLE_S = 30.0
-"""A longer time in which nothing ran is cut out: the run was interrupted, and went on later."""
+"""Seconds of idle time above which it is cut out, because the run was interrupted and resumed later."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Span:
     """A trial on a slot.
 
     Attributes:
-        trial: Which.
-        start: Seconds since the run's first start, time in which nothing ran left out.
-        end: As `start`.
-        outcome: How it ended: one of `ENDS`, or "interrupted".
-        slot: Counted from 0.
+        trial: Id of the trial.
+        start: Start in seconds since the first start of the run, without idle time.
+        end: End in seconds since the first start of the run, without idle time.
+        outcome: Status at the end: one of `ENDS`, or "interrupted".
+        slot: Number of the slot, counted from 0.
     """
 
     trial: str
@@ -37,8 +37,8 @@ class Timeline:
     """All spans of a run.
 
     Attributes:
-        spans: By their start.
-        breaks: Seconds at which idle time was cut out.
+        spans: Spans, sorted by start.
+        breaks: Times in seconds at which idle time was cut out.
     """
 
     spans: Sequence[Span]
@@ -46,12 +46,12 @@ class Timeline:
 
     @property
     def slots(self) -> int:
-        """How many trials ran at one time, at most."""
+        """Largest number of trials that ran at the same time."""
         return max((span.slot + 1 for span in self.spans), default=0)
 
     @property
     def seconds(self) -> float:
-        """From the first start to the last end, idle time left out."""
+        """Seconds from the first start to the last end, without idle time."""
         return max((span.end for span in self.spans), default=0.0)
 
     @property

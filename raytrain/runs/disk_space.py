@@ -8,9 +8,9 @@ from raytrain.training.optim import OPTIMIZERS
 from raytrain.training.recipe import Recipe
 
 BYTES_PER_NUMBER = 4
-"""Of a number: weights and what optimizers keep are float32 whatever the arithmetic."""
+"""Bytes of a stored number: weights and optimizer state are float32 in every precision."""
 KEPT = 2
-"""Checkpoints kept of each trial, as `checkpoint.KEPT`; a third is there while it is written."""
+"""Number of checkpoints kept per trial, as `checkpoint.KEPT`; a third exists while it is written."""
 
 
 def checkpoint_bytes(recipe: Recipe, *, parameters: int) -> int:
@@ -28,11 +28,11 @@ def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> No
     """Refuse a run whose checkpoints would fill the disk.
 
     Args:
-        folder: The run folder; one in object storage is taken to be large enough.
-        trials: The recipe and the number of parameters of each trial that is to be run.
+        folder: The run folder; object storage is assumed to have enough space.
+        trials: Recipe and number of parameters of each trial to run.
 
     Raises:
-        PreflightError: There is less room than all of them together will keep; the message says need, have and try.
+        PreflightError: The checkpoints of all trials together need more space than is free.
     """
     disk = folder.local_path
     if disk is None:

@@ -3,12 +3,12 @@
 from typing import Any, Literal, NotRequired, TypedDict
 
 Stage = Literal["search", "rescue", "confirm"]
-"""Why a trial is run: the experiment lists it, it was stopped early and runs on, or it confirms a choice."""
+"""Reason why a trial is run: the experiment lists it, it was stopped early and runs on, or it confirms a choice."""
 
 Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
 
 STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed", "unfinished")
-"""How a trial can have ended, best first: this is also the order in which they rank."""
+"""All statuses of a trial's end, in the order in which trials are ranked."""
 
 
 class Begun(TypedDict):
@@ -16,7 +16,7 @@ class Begun(TypedDict):
 
     event: Literal["begun"]
     parameters: dict[str, int]
-    """Trainable parameters of each trial that is to be trained, by trial id."""
+    """Number of trainable parameters of each trial to train, by trial id."""
 
 
 class Added(TypedDict):
@@ -42,11 +42,11 @@ class Started(TypedDict):
     event: Literal["started"]
     trial: str
     attempt: int
-    """Starts of the trial so far, this one included."""
+    """Number of starts of the trial so far, including this one."""
     after_epoch: int
-    """Epochs on record."""
+    """Number of epochs on record before the start."""
     where: str
-    """Host and device, or "" where it is not known yet."""
+    """Host and device of the trial; "" if not known yet."""
 
 
 class Judged(TypedDict):
@@ -144,4 +144,4 @@ Event = (
     | Interrupted
     | RayLost
 )
-"""A line of events.jsonl, without its time."""
+"""A line of events.jsonl, without the key "time"."""

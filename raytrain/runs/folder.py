@@ -24,11 +24,11 @@ def checkpoint_folder(run: Folder, trial: str) -> Folder:
 
 
 def read_state(folder: Folder, state: RunState | None = None) -> RunState:
-    """Return what has become of the run in a folder.
+    """Return the state of the run in a folder.
 
     Args:
         folder: The run folder.
-        state: A new state of the experiment, if that is known; None reads experiment.yaml.
+        state: State without events to fill; None for a new one of the experiment in experiment.yaml.
 
     Raises:
         RunFolderError: A file is damaged, or of another version.

@@ -24,24 +24,24 @@ from raytrain.training.outcome import Outcome
 from raytrain.training.predictions import FILE as PREDICTIONS
 
 LOGS = ("trials.jsonl", "events.jsonl")
-"""Files of the run folder that lines are appended to."""
+"""Names of the run folder's files to which lines are appended."""
 
 
 class RunJournal:
     """A run folder that is open for writing.
 
     Attributes:
-        folder: Where it is.
-        state: What has become of the run.
+        folder: The run folder.
+        state: State of the run.
     """
 
     def __init__(self, folder: Folder, state: RunState, *, fresh: bool = False) -> None:
         """Write about a run whose state is known; `open` reads the state first.
 
         Args:
-            folder: Where.
-            state: What has become of the run so far.
-            fresh: Whether `begin` deletes what is in the folder.
+            folder: The run folder.
+            state: State of the run so far.
+            fresh: Whether `begin` deletes the contents of the folder.
         """
         self.folder = folder
         self.state = state
@@ -63,11 +63,11 @@ class RunJournal:
         """Return the journal of a run, with what earlier commands left there; nothing is written before `begin`.
 
         Args:
-            folder: Where.
-            experiment: What is run; must be what was run there before, if anything was.
-            trials: Its trials.
-            fresh: Leave what is there out of account, and delete it at `begin`.
-            failed_only: Only trials that failed are pending.
+            folder: The run folder.
+            experiment: Experiment to run; the same as in the folder, or the same with more seeds or epochs.
+            trials: Trials of the experiment.
+            fresh: Whether to ignore an earlier run in the folder, and to delete it at `begin`.
+            failed_only: Whether only trials that failed are pending.
 
         Raises:
             RunFolderError: Another experiment was run there, or `fresh` would delete what is no run folder.
@@ -88,7 +88,7 @@ class RunJournal:
         """Make the folder ready to be written to: the experiment in full, and no line that a kill has cut short.
 
         Args:
-            parameters: Trainable parameters of each pending trial, by id.
+            parameters: Number of trainable parameters of each pending trial, by trial id.
         """
         if self._fresh:
             self.folder.remove()
@@ -107,7 +107,7 @@ class RunJournal:
         """Write the end of the trials that ASHA has stopped, where a kill came between its decision and their end.
 
         Args:
-            parameters: Trainable parameters of each, by id.
+            parameters: Number of trainable parameters of each of them, by trial id.
         """
         self._open_logs()
         for trial in self.state.unwritten():
@@ -130,8 +130,8 @@ class RunJournal:
         """Add trials that were chosen by the results of others; those of the stage that are not among them go.
 
         Args:
-            trials: Each with its number of trainable parameters.
-            stage: In which they are run.
+            trials: Number of trainable parameters of each trial to add.
+            stage: Stage in which the trials are run.
         """
         wanted = {trial.id for trial in trials}
         for trial_id, progress in self.state.progress.items():

@@ -15,18 +15,18 @@ _NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the networks of a run were shown: enough to use one of them without the training images.
+    """The images of a run, described so that its networks can be used without the training images.
 
     Attributes:
-        dataset: As in the recipe, with the next two.
+        dataset: Name, path or URI of the data set, as in the recipe.
         image_size: Height and width in pixels.
-        val_size: Count or share of training images held out.
+        val_size: Number or share of training images held out for validation, as in the recipe.
         classes: Names of the classes, in the order of the labels.
-        mean: Per channel, by which images were normalised, on the scale [0, 1].
-        std: As `mean`.
-        train: Images to train on, with the next two.
-        val: Images to select by.
-        test: Images to report on.
+        mean: Mean per channel (red, green, blue) of the training images, on the scale [0, 1].
+        std: Standard deviation per channel (red, green, blue), on the scale [0, 1].
+        train: Number of training images.
+        val: Number of validation images.
+        test: Number of test images.
     """
 
     dataset: str
@@ -61,10 +61,10 @@ class Manifest:
 
         Args:
             folder: The run folder.
-            data: Fingerprints of the images that are to be used, by what they are called.
-            inputs: What networks are shown.
-            seeds: Those that the experiment names.
-            fresh: Leave what is there out of account.
+            data: Fingerprints of the images, by label, such as "digits at 32 px".
+            inputs: Descriptions of the images.
+            seeds: Seeds of the experiment.
+            fresh: Whether to ignore an earlier manifest in the folder.
 
         Raises:
             RunFolderError: The run used other images before, or its manifest is damaged.

@@ -14,16 +14,16 @@ class TrialProgress:
 
     Attributes:
         trial: The trial.
-        parameters: Trainable parameters; 0 until they are counted.
-        status: waiting or running, or how the trial ended.
-        epoch: Epochs done.
-        within_epoch: Share of the current epoch that is done, in [0, 1].
-        latest: The newest row of its metrics.
-        best: The row with the highest validation accuracy.
-        seconds: Wall-clock time of its epochs.
-        attempts: How often it was started.
-        result: Its result, once it has ended.
-        stage: Why it is run.
+        parameters: Number of trainable parameters; 0 until they are counted.
+        status: "waiting", "running", or the status of the trial's end.
+        epoch: Number of finished epochs.
+        within_epoch: Finished share of the current epoch, in [0, 1].
+        latest: Latest row of metrics.jsonl.
+        best: Row of metrics.jsonl with the highest validation accuracy.
+        seconds: Wall-clock seconds of the finished epochs.
+        attempts: Number of starts.
+        result: Result of the trial; None before its end.
+        stage: Stage in which the trial is run.
     """
 
     trial: Trial
@@ -59,8 +59,8 @@ class TrialProgress:
         """Return the result of the trial as it stands.
 
         Args:
-            status: How it has ended.
-            measured: Fields of the result that were measured at its end; the best epoch stands for the others.
+            status: Status for the result.
+            measured: Fields of the result that were measured at the end; the others come from the best epoch.
         """
         best = {name: self.best[name] for name in ("val_loss", "val_accuracy") if self.best}
         if self.best:

@@ -15,7 +15,7 @@ from raytrain import __version__
 PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyarrow")
 MAX_DIFF_BYTES = 200_000
 CODE_FILE = "_code.json"
-"""File in the package that says where the code comes from, where it was sent to a cluster without its repository."""
+"""Name of a file in the package with the commit of the code, for a cluster that has no copy of the repository."""
 
 
 def describe_code() -> dict[str, Any]:

@@ -19,22 +19,22 @@ class TrialResult:
 
     Attributes:
         trial: The trial's id.
-        status: finished; stopped by ASHA; diverged (the loss was not finite); failed; or unfinished.
-        recipe: Every field of the recipe.
-        parameters: Trainable parameters.
-        epochs: Epochs done.
-        best_epoch: The epoch whose weights the accuracies are of; for a trial that did not finish, its best
-            epoch on the validation split.
+        status: "finished", "stopped" by ASHA, "diverged" (the loss was not finite), "failed" or "unfinished".
+        recipe: Every field of the recipe, by name.
+        parameters: Number of trainable parameters.
+        epochs: Number of finished epochs.
+        best_epoch: Epoch whose weights the losses and accuracies describe; for a trial that did not finish, the epoch
+            with the best validation accuracy.
         train_loss: Cross-entropy in nats on the training split without augmentation; None unless finished.
-        train_accuracy: As `train_loss`, a fraction in [0, 1].
-        val_loss: On the validation split; None without one.
-        val_accuracy: As `val_loss`, a fraction in [0, 1].
-        test_loss: On the test set, which is read once, at the end; None unless finished.
-        test_accuracy: As `test_loss`, a fraction in [0, 1].
-        seconds: Wall-clock time of its epochs.
-        attempts: How often it was started, in all.
-        error: Why it diverged or failed.
-        phase: search; or confirm, when a configuration that the search chose was trained again with fresh seeds.
+        train_accuracy: Accuracy on the training split without augmentation, a fraction in [0, 1]; None unless finished.
+        val_loss: Cross-entropy in nats on the validation split; None without a validation split.
+        val_accuracy: Accuracy on the validation split, a fraction in [0, 1]; None without a validation split.
+        test_loss: Cross-entropy in nats on the test set, which is read once, at the end; None unless finished.
+        test_accuracy: Accuracy on the test set, a fraction in [0, 1]; None unless finished.
+        seconds: Wall-clock seconds of the finished epochs.
+        attempts: Number of starts.
+        error: Reason why the trial diverged or failed; None otherwise.
+        phase: "search", or "confirm" for a chosen configuration that is trained again with fresh seeds.
     """
 
     trial: str

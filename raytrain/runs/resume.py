@@ -99,9 +99,9 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
     """Give each trial the checkpoints of the one that had `epochs_before` epochs, if that is the same course.
 
     Args:
-        trials: What is to be trained.
+        trials: Trials to train.
         run: The run folder.
-        epochs_before: Of the recipe when it was run before.
+        epochs_before: Number of epochs of the recipe in the earlier run.
 
     Returns:
         The trials that go on from there.

@@ -1,4 +1,4 @@
-"""What has become of a run: a fold of its events, without any input or output."""
+"""The state of a run: a fold of its events, without any input or output."""
 
 from collections.abc import Iterable
 
@@ -14,23 +14,23 @@ FINAL: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 
 
 class RunState:
-    """Where a run is.
+    """The state of a run.
 
     Other threads may read it while `apply` changes it.
 
     Attributes:
-        experiment: What is run.
-        progress: Of every trial, by id, in the order in which the experiment lists them.
+        experiment: Experiment of the run.
+        progress: Progress of every trial, by trial id, in the experiment's order.
         events: All events so far, in order.
-        stage: Which trials are run now; `execution.stages` goes from one to the next.
+        stage: Current stage; `execution.stages` moves from one to the next.
     """
 
     def __init__(self, experiment: Experiment, trials: Iterable[Trial] | None = None) -> None:
         """Begin with trials of which nothing has happened.
 
         Args:
-            experiment: What is run.
-            trials: Its trials, where they are known already.
+            experiment: Experiment of the run.
+            trials: Trials of the experiment; None to list them here.
         """
         listed = experiment.trials() if trials is None else trials
         self.experiment = experiment

@@ -18,7 +18,7 @@ TAGS = {
     "Accuracy/Test": "test_accuracy",
     "LR": "lr",
 }
-"""Tag -> field of a row of metrics.jsonl; the step is the epoch."""
+"""Columns of metrics.jsonl by TensorBoard tag; the step is the epoch."""
 
 
 class Scalars:
@@ -60,10 +60,10 @@ class RunScalars:
         """Log a row of a trial.
 
         Args:
-            trial: Its id.
-            row: Of metrics.jsonl.
-            folder: Where its event files are.
-            first_epoch: For a file that is not open yet: TensorBoard hides what earlier ones have from there on.
+            trial: Id of the trial.
+            row: Row of metrics.jsonl.
+            folder: Folder of the trial's event files.
+            first_epoch: Epoch from which TensorBoard hides the content of earlier files, when a new file is opened.
         """
         if trial not in self._open:
             path = folder.local_path or self._scratch_folder() / trial
