@@ -42,7 +42,7 @@ def broken(claim: str, ranking: Ranking) -> str | None:
     if match is None or number is None or match[1] not in (*MEASURES, *counts):
         names = ", ".join((*MEASURES, *counts))
         raise ExperimentError(
-            f"--assert {claim!r}: write NAME >= NUMBER, with one of {', '.join(COMPARISONS)} and {names}"
+            f"--assert {claim!r}: write NAME >= NUMBER; comparisons are {', '.join(COMPARISONS)}; names are {names}"
         )
     name, comparison = match[1], match[2]
     value = counts[name] if name in counts else _of_the_chosen(ranking, name)

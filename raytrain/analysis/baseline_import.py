@@ -33,18 +33,20 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
         )
     target = baselines_home() / f"{name}.csv"
     if target.exists() and not force:
-        raise ExperimentError(f"there is a baseline {name!r}; choose another --name, or replace it with --force")
+        raise ExperimentError(
+            f"there is already a baseline {name!r}; choose another --name, or replace it with --force"
+        )
     logs: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob(PATTERN)):
         within = path.parent.relative_to(folder).as_posix().removesuffix("/tb")  # raytrain's own are in TRIAL/tb
         logs[folder.resolve().name if within == "." else within].append(path)
     if not logs:
-        raise DataError(f"{folder}: there is no TensorBoard event file in it ({PATTERN}); name the folder of the logs")
+        raise DataError(f"{folder}: has no TensorBoard event files ({PATTERN}); give the folder of the logs")
     read = {curve: _logged(paths) for curve, paths in logs.items()}
     curves = [curve_of(curve, by_epoch) for curve, by_epoch in read.items() if by_epoch]
     if not curves:
         wanted = [tag for tag, field in TAGS.items() if field in MEASURES]
-        raise DataError(f"{folder}: none of its event files has a tag of {', '.join(wanted)}")
+        raise DataError(f"{folder}: no event file has one of the tags {', '.join(wanted)}")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(as_csv(curves), encoding="utf-8")
     return Baseline(name, tuple(curves))
@@ -107,7 +109,7 @@ def read_scalars(path: Path) -> Iterator[Scalar]:
         try:
             event = message.Event.FromString(record)
         except DecodeError as error:
-            raise DataError(f"{path}: is no TensorBoard event file ({error})") from error
+            raise DataError(f"{path}: is not a TensorBoard event file ({error})") from error
         for value in event.summary.value:
             if value.HasField("simple_value"):
                 yield Scalar(value.tag, event.step, value.simple_value, event.wall_time)
@@ -124,7 +126,7 @@ def _records(path: Path) -> Iterator[bytes]:
     while start + 12 <= len(content):
         length, checksum = struct.unpack_from("<QI", content, start)
         if masked_crc32c(content[start : start + 8]) != checksum:
-            raise DataError(f"{path}: is damaged at byte {start}, or no TensorBoard event file; copy it again")
+            raise DataError(f"{path}: is damaged at byte {start}, or not a TensorBoard event file; copy it again")
         end = start + 12 + length
         if end + 4 > len(content):
             return  # its writer was killed, or is still writing

@@ -157,7 +157,7 @@ def open_baseline(baseline: str) -> Baseline:
     if (path := Path(baseline)).is_file():
         return Baseline(path.stem, tuple(read_curves(path)))
     raise ExperimentError(
-        f"there is no baseline {baseline!r}, and no file of that name; there are {', '.join(list_baselines())}.\n"
+        f"unknown baseline {baseline!r}, and no file of that name; choose one of {', '.join(list_baselines())}.\n"
         "Import TensorBoard logs with: raytrain baseline import FOLDER --name NAME"
     )
 
@@ -176,7 +176,7 @@ def read_curves(path: Path) -> list[BaselineCurve]:
     if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
         raise DataError(f"{path}: has no column {', '.join(missing)}; a baseline has the columns {', '.join(COLUMNS)}")
     if not rows:
-        raise DataError(f"{path}: has no row")
+        raise DataError(f"{path}: has no rows")
     curves: dict[str, dict[int, dict[str, float | None]]] = defaultdict(dict)
     for line, row in enumerate(rows, start=2):
         name, epoch, values = _parsed(row, f"{path}:{line}")
@@ -204,11 +204,11 @@ def _parsed(row: Mapping[str, str | None], where: str) -> tuple[str, int, dict[s
         try:
             return float(text) if text else None
         except ValueError:
-            raise DataError(f"{where}: {column} is {text!r}, which is no number") from None
+            raise DataError(f"{where}: {column} is {text!r}, which is not a number") from None
 
     epoch = number("epoch")
     if not row["experiment"] or epoch is None or epoch < 1 or not epoch.is_integer():
-        raise DataError(f"{where}: a row needs an experiment and an epoch, a whole number from 1 on")
+        raise DataError(f"{where}: a row needs an experiment and an epoch, which is a whole number from 1")
     values = {column: number(column) for column in ("elapsed_s", *MEASURES)}
     for measure in ("train_accuracy", "test_accuracy"):
         if not 0 <= (values[measure] or 0.0) <= 1:

@@ -184,7 +184,7 @@ def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None
             {*vars(standings[0].results[0]), *standings[0].results[0].recipe} - {"recipe"} if standings else ()
         )
         if standings and by not in known:
-            raise ExperimentError(f"--sort {by}: there is no such field; choose among {', '.join(known)}")
+            raise ExperimentError(f"--sort {by}: unknown field; choose one of {', '.join(known)}")
         standings = sorted(standings, key=lambda standing: _order(standing, by))
     return replace(ranking, standings=standings[:most])
 
@@ -326,8 +326,8 @@ def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
         else ""
     )
     note = (
-        f"The rows of {baseline.name} come from its logs, at epoch {epoch} or at their end: the test accuracy of that "
-        "epoch, and the training accuracy as it was logged. They have no rank, because they come from another protocol "
-        f"and from one seed each.{elsewhere}"
+        f"The rows of {baseline.name} show the test and training accuracies in its logs, at epoch {epoch} or, in a "
+        "shorter log, the last. They have no rank, because they come from another protocol and from one seed each."
+        f"{elsewhere}"
     )
     return replace(ranking, beside=rows, notes=[*ranking.notes, note])

@@ -15,7 +15,7 @@ def footer(ranking: Ranking) -> list[str]:
     if len(finished) == 1:
         return lines
     if shared > 1:
-        order = f"The first {shared} share rank 1: the test does not separate them."
+        order = f"The first {shared} share rank 1, because the test does not separate them."
         return [*lines, f"Rows are ranked by test accuracy. {order}"]
     return [*lines, "Rows are ranked by test accuracy. The first row is ahead of all others."]
 
@@ -35,7 +35,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     if ranking.searched:
         yield (
             "Only the configurations that were trained again with fresh seeds have a rank. The search has "
-            f"{ranking.searched} more; the best of them look better than they are, because they were chosen."
+            f"{ranking.searched} more; the accuracies of its best are biased upwards, because the search chose them."
         )
     yield from _intervals(finished)
     if ranking.resolution:
@@ -44,12 +44,12 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         yield f"The test images come from {len(data)} data sets: accuracies on different images cannot be compared."
     shared = sum(standing.rank in {"1", "1="} for standing in finished)
     if shared > 1:
-        yield f"The first {shared} rows share rank 1: the test does not separate them."
+        yield f"The first {shared} rows share rank 1, because the test does not separate them."
     if ranking.survivors:
         which = "configuration" if ranking.survivors == 1 else "configurations"
         yield (
-            f"Of {ranking.survivors} ranked {which}, some seeds were stopped early and only the others count, so the "
-            "mean is too high. --no-asha trains all seeds to the end."
+            f"In {ranking.survivors} ranked {which}, some seeds were stopped early. The mean over the others is biased "
+            "upwards; --no-asha trains all seeds to the end."
         )
     yield from ranking.notes
     yield from _choice(ranking)
@@ -74,10 +74,10 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
     else:
         yield (
             "There is no validation split: accuracies are those of the last epoch, and rows are ranked by test "
-            "accuracy. The best of several looks better than it is, because the test set chose it."
+            "accuracy. The accuracy of the first row is biased upwards, because the test set chose it."
         )
     if len(with_split) > 1:
-        yield "Rows without a validation accuracy trained on those images, too; their accuracies are of the last epoch."
+        yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
 
 
 def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
     elif any(standing.interval for standing in standings):
         if len(standings) == 1:
             yield (
-                "The interval is Wilson's, 95 %, for the test images alone. It is one seed: another seed may give an "
+                "The 95 % interval is Wilson's, for the test images alone. There is one seed: another seed may give an "
                 "accuracy outside it."
             )
             return
@@ -114,7 +114,7 @@ def _resolution(resolution: SeedResolution | ImageResolution) -> str:
         )
     return (
         f"{resolution.images:,} test images show a difference of {100 * resolution.gap:.2f} points between two trained "
-        f"networks with a probability of {POWER:.0%}. To learn what seeds change, run several: --seeds 0,1,2."
+        f"networks with a probability of {POWER:.0%}. To measure the variation over seeds, add --seeds 0,1,2."
     )
 
 
@@ -126,7 +126,9 @@ def _choice(ranking: Ranking) -> Iterator[str]:
     accuracy = f"{100 * (chosen.test_accuracy or 0.0):.2f} %"
     mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
     first = chosen.results[0]
-    yield f"Validation chooses {first.trial}: {accuracy} on the test set{mean}. The test set has no part in the choice."
+    yield (
+        f"Validation chooses {first.trial}: {accuracy} on the test set{mean}. The test set plays no part in the choice."
+    )
     if ranking.incomplete:
         names = ", ".join(standing.results[0].trial for standing in ranking.incomplete)
-        yield f"Not chosen, because a seed of theirs failed or diverged: {names}."
+        yield f"Not chosen, because one of their seeds failed or diverged: {names}."

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_commands(app: typer.Typer) -> None:
     """Add `audit` and the group `baseline` to the application."""
     app.command()(audit)
-    group = typer.Typer(help="Keep curves of other trainings, to show beside runs.", no_args_is_help=True)
+    group = typer.Typer(help="Import and show learning curves of other training runs.", no_args_is_help=True)
     group.command("import")(import_)
     group.command("list")(list_)
     group.command()(show)
@@ -26,18 +26,18 @@ def add_commands(app: typer.Typer) -> None:
 
 def audit(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", show_default=False, help="Its name, folder or URI.")
+        str | None, typer.Argument(metavar="[RUN]", show_default=False, help="Name, folder or URI of the run.")
     ] = None,
     out: Out = "runs",
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="NAME_OR_CSV", help="Audit ASHA on these curves, such as student.", show_default=False),
+        typer.Option(metavar="NAME_OR_CSV", help="Replay ASHA on this baseline, such as student.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what ASHA saved, whom it stopped and by how much, and what other settings would have done."""
+    """Show what early stopping saved, which trials it stopped, and what other settings would have done."""
     if (run is None) == (baseline is None):
-        raise ExperimentError("audit takes a RUN, or --baseline NAME; give one of them")
+        raise ExperimentError("audit needs either a RUN or --baseline NAME; give exactly one of them")
     if run is not None:
         _audit_run(run, out, json=json)
     else:
@@ -64,7 +64,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     if audited.rungs:
         typer.echo(as_text(tables.rung_columns(audited), left=()), nl=False)
         typer.echo(
-            "tau: Kendall's, between the order at the rung and after the last epoch (1: the same, 0: no relation)"
+            "tau: Kendall's tau between the order at the rung and the final order (1: the same order, 0: no relation)"
         )
         typer.echo(as_text(tables.stop_columns(audited), left=tables.AUDIT_LEFT), nl=False)
     digests = {result.trial: result.digest for result in record.results}
@@ -81,7 +81,7 @@ def _audit_baseline(name: str, *, json: bool) -> None:
 
     tested = {curve.name: curve for curve in open_baseline(name).curves if curve.tested}
     if not tested:
-        raise ExperimentError(f"no curve of {name} has a test accuracy, which is what a replay judges by")
+        raise ExperimentError(f"no curve of {name} has a test accuracy, which a replay needs; choose another")
     # an experiment's trials have equal epochs: the commonest number of epochs is the experiment
     common = Counter(len(curve.tested) for curve in tested.values()).most_common(1)[0][0]
     seconds = {one.name: dict(zip(one.epochs, one.seconds, strict=True)) for one in tested.values()}
@@ -97,8 +97,8 @@ def _audit_baseline(name: str, *, json: bool) -> None:
     left = [name for name in tested if name not in curves]
     typer.echo(
         f"{len(curves)} curves of {common} epochs"
-        + (f" ({', '.join(left)} left out: of another length)" if left else "")
-        + ". Judged by test accuracy: the logs have no validation split."
+        + (f" (without {', '.join(left)}, which have another length)" if left else "")
+        + ". ASHA judges them by test accuracy, because the logs have no validation split."
     )
     _show_replays(made, complete=len(curves), labels={})
 
@@ -110,25 +110,33 @@ def _show_replays(made: "Sequence[Replay]", *, complete: int, labels: "Mapping[s
     if not made:
         typer.echo("Fewer than two trials ran to the end, so no other setting can be replayed.")
         return
-    typer.echo(f"What other settings would have done to the {complete} trials that ran to the end, started at once:")
+    typer.echo(f"Other settings, replayed on the {complete} trials that ran to the end, as if all had started at once:")
     typer.echo(as_text(tables.replay_columns(made, labels), left=tables.AUDIT_LEFT), nl=False)
-    typer.echo("regret: points by which the best trial ended above the best that is kept. One seed each is no law.")
+    typer.echo(
+        "regret: accuracy of the best trial minus that of the best kept trial, in percentage points. "
+        "With one seed each, it is only an example."
+    )
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="TensorBoard event files, at any depth.")],
-    name: Annotated[str, typer.Option(help="What to call it.", show_default=False)],
-    force: Annotated[bool, typer.Option("--force", help="Replace a baseline of that name.")] = False,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder with TensorBoard event files, at any depth.")
+    ],
+    name: Annotated[str, typer.Option(help="Name for the baseline.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing baseline of that name.")] = False,
 ) -> None:
-    """Read TensorBoard logs: Loss/Training, Loss/Test, Accuracy/Train, Accuracy/Test, a curve for each folder."""
+    """Import TensorBoard logs as a baseline, one curve for each folder with event files.
+
+    It reads the tags Loss/Training, Loss/Test, Accuracy/Train and Accuracy/Test.
+    """
     from raytrain.analysis.baseline_import import import_events
 
     baseline = import_events(folder, name, force=force)
-    typer.echo(f"{name}: {len(baseline.curves)} curves; raytrain baseline show {name}")
+    typer.echo(f"{name}: {len(baseline.curves)} curves imported. Show them with: raytrain baseline show {name}")
 
 
 def list_(json: Json = False) -> None:
-    """List the baselines there are."""
+    """List the names of all baselines."""
     from json import dumps
 
     from raytrain.analysis.baselines import list_baselines
@@ -138,10 +146,12 @@ def list_(json: Json = False) -> None:
 
 
 def show(
-    baseline: Annotated[str, typer.Argument(metavar="NAME_OR_CSV", help="Such as student.")],
+    baseline: Annotated[
+        str, typer.Argument(metavar="NAME_OR_CSV", help="Name of a baseline, such as student, or a CSV file.")
+    ],
     json: Json = False,
 ) -> None:
-    """Show what the logs of a baseline say, beside what their author claims."""
+    """Show the accuracies in the logs of a baseline, beside those that its author reports."""
     from dataclasses import asdict
     from json import dumps
 
@@ -155,7 +165,7 @@ def show(
         return
     typer.echo(as_text(baseline_columns(read), left=BASELINE_LEFT), nl=False)
     typer.echo(
-        "Best: the epoch chosen by the test accuracy that is reported, which flatters it by what stands under best - "
-        "last. One seed of each: no order is established.",
+        "best %: the highest test accuracy of all epochs. It is biased upwards, because the test set chose the epoch. "
+        "Each curve has one seed, so another seed may change their order.",
         err=True,
     )

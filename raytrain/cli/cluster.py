@@ -19,15 +19,15 @@ Dashboard = Annotated[
     typer.Option(
         "--address",
         metavar="URL",
-        show_default=False,
-        help="The cluster's dashboard.  [default: $RAY_API_SERVER_ADDRESS, $RAY_ADDRESS, http://127.0.0.1:8265]",
+        show_default="$RAY_API_SERVER_ADDRESS, $RAY_ADDRESS, http://127.0.0.1:8265",
+        help="URL of the cluster's dashboard.",
     ),
 ]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Talk to another host even without a token.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Connect to another host even without a token.")]
 ClusterPath = Annotated[
-    Path, typer.Argument(metavar="FILE", show_default=False, help="A file for `ray up`, such as cluster.yaml.")
+    Path, typer.Argument(metavar="FILE", show_default=False, help="Cluster file for `ray up`, such as cluster.yaml.")
 ]
-JobName = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
+JobName = Annotated[str, typer.Argument(metavar="JOB", show_default=False, help="Name of the job.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(context_settings={"allow_interspersed_args": False})(submit)
     for command in (jobs, logs, stop, pull):
         app.command()(command)
-    cluster = typer.Typer(help="Check a cluster file, and start and end the cluster.", no_args_is_help=True)
+    cluster = typer.Typer(help="Check a cluster file; start and stop the cluster.", no_args_is_help=True)
     for command in (check, up, down, status):
         cluster.command()(command)
     app.add_typer(cluster, name="cluster")
@@ -46,31 +46,35 @@ def submit(
     command: Annotated[
         list[str],
         typer.Argument(
-            metavar="-- compare|tune|train ...", show_default=False, help="The command, as you would type it here."
+            metavar="-- compare|tune|train ...", show_default=False, help="Command to run, as you would type it here."
         ),
     ],
     address: Dashboard = None,
-    wait: Annotated[bool, typer.Option("--wait/--detach", help="Follow the job to its end, or only start it.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--detach", help="Follow the job until it ends, or only start it.")
+    ] = True,
     name: Annotated[
-        str | None, typer.Option(help="Name of the job.  [default: the experiment's, and a suffix]", show_default=False)
+        str | None,
+        typer.Option(help="Name of the job.", show_default="the experiment's name and a suffix"),
     ] = None,
     send: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PATH", show_default=False, help="A file or folder to take along, such as data. Repeatable."
+            metavar="PATH", show_default=False, help="File or folder to send with the job, such as data. Repeatable."
         ),
     ] = None,
     install: Annotated[
-        bool, typer.Option("--install", help="Install raytrain's requirements on the nodes, with uv.")
+        bool, typer.Option("--install", help="Install raytrain's requirements on the nodes with uv.")
     ] = False,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Where the run folder comes home to.")] = "runs",
+    out: Annotated[str, typer.Option(metavar="DIR", help="Local folder to copy the run folder to.")] = "runs",
     insecure: Insecure = False,
     json: Json = False,
 ) -> None:
-    """Run a command on a Ray cluster, as a job; its exit code is this one's.
+    """Run a command on a Ray cluster as a job, and exit with the exit code of the job.
 
-    The command's experiment file and raytrain itself travel with it. Without `--out` in the command, the head keeps
-    the run folder and `--wait` brings it home.
+    raytrain and the experiment file are sent with the command.
+    Without `--out` in the command, the cluster keeps the run folder.
+    `--wait` then copies it to this machine at the end.
     """
     from raytrain.cli.submit import submission_of
     from raytrain.cluster.jobs import Jobs
@@ -89,8 +93,8 @@ def submit(
         job = cluster.follow(submission.job, _to_stderr)
     except KeyboardInterrupt:
         typer.echo(
-            f"raytrain: the job goes on. Follow it with: raytrain logs -f {submission.job}; "
-            f"end it with: raytrain stop {submission.job}",
+            f"raytrain: the job is still running. Follow it with: raytrain logs -f {submission.job}; "
+            f"stop it with: raytrain stop {submission.job}",
             err=True,
         )
         raise typer.Exit(130) from None
@@ -101,7 +105,7 @@ def submit(
 
 
 def jobs(address: Dashboard = None, insecure: Insecure = False, json: Json = False) -> None:
-    """List the jobs of a cluster, the latest first."""
+    """List the jobs of a cluster, latest first."""
     from raytrain.cluster.jobs import Jobs
 
     found = Jobs(address, insecure=insecure).all()
@@ -118,13 +122,13 @@ def jobs(address: Dashboard = None, insecure: Insecure = False, json: Json = Fal
 def logs(
     job: JobName,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the job ends; its exit code is this one's.")
+        bool, typer.Option("--follow", "-f", help="Follow the log until the job ends, and exit with its exit code.")
     ] = False,
     address: Dashboard = None,
     insecure: Insecure = False,
     json: Json = False,
 ) -> None:
-    """Print what a job has printed."""
+    """Print the output of a job."""
     from raytrain.cluster.jobs import Jobs
 
     cluster = Jobs(address, insecure=insecure)
@@ -142,25 +146,25 @@ def logs(
 
 
 def stop(job: JobName, address: Dashboard = None, insecure: Insecure = False, json: Json = False) -> None:
-    """Have a job save its trials and end; the same command, submitted again, goes on."""
+    """Stop a job after it has saved its trials. If you submit its command again, the run continues."""
     from raytrain.cluster.jobs import Jobs
 
     found = Jobs(address, insecure=insecure).stop(job)
     _print(found, json=json)
     if not found.ended:
-        typer.echo(f"raytrain: {job} is still {found.status}; it ends once its environment is prepared", err=True)
+        typer.echo(f"raytrain: {job} is still {found.status}; it stops when its environment is ready", err=True)
 
 
 def pull(
     run: Annotated[
-        str, typer.Argument(metavar="URI|JOB", show_default=False, help="A run folder in shared storage, or a job.")
+        str, typer.Argument(metavar="URI|JOB", show_default=False, help="URI of a run folder, or name of a job.")
     ],
     out: Out = "runs",
     address: Dashboard = None,
     insecure: Insecure = False,
     json: Json = False,
 ) -> None:
-    """Bring a run folder here: from shared storage only what is new, or from the head of a one-node cluster."""
+    """Copy a run folder to this machine, from shared storage (only new files) or from the cluster that ran a job."""
     from raytrain.cluster.submission import pull_run
 
     folder, pulled = pull_run(run, out=out, address=address, insecure=insecure)
@@ -168,24 +172,26 @@ def pull(
         _print_json({"run_folder": str(folder), **pulled})
     else:
         typer.echo(
-            f"{folder}: {pulled['files']} files brought ({pulled['size'] / 2**20:.1f} MiB), "
+            f"{folder}: {pulled['files']} files copied ({pulled['size'] / 2**20:.1f} MiB), "
             f"{pulled['unchanged']} had not changed"
         )
 
 
 def check(file: ClusterPath) -> None:
-    """Check a cluster file by raytrain's rules and by Ray's own, offline."""
+    """Check a cluster file by the rules of raytrain and of Ray; it needs no network."""
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
     from raytrain.cluster.prices import describe, node_prices
 
     cluster = read_cluster_file(file)
     launch.check(cluster)
-    typer.echo(f"{file}: nothing found\n{describe(node_prices(cluster))}".rstrip())
+    typer.echo(f"{file}: no problems found\n{describe(node_prices(cluster))}".rstrip())
 
 
-def up(file: ClusterPath, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Check a cluster file, say what an hour costs, and run `ray up`."""
+def up(
+    file: ClusterPath, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+) -> None:
+    """Check a cluster file, show the price per hour, and run `ray up`."""
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
     from raytrain.cluster.prices import describe, node_prices
@@ -194,17 +200,18 @@ def up(file: ClusterPath, yes: Annotated[bool, typer.Option("--yes", "-y", help=
     launch.check(cluster)
     if prices := describe(node_prices(cluster)):
         typer.echo(prices, err=True)
-    if not yes and not typer.confirm("Start it?", err=True):
+    if not yes and not typer.confirm("Start the cluster?", err=True):
         raise typer.Exit(0)
     launch.up(cluster, file)
     typer.echo(
-        f"raytrain: the cluster is up. Tunnel to it: ray dashboard {file}   End it: raytrain cluster down {file}",
+        f"raytrain: the cluster is up. Open a tunnel with: ray dashboard {file}; stop the cluster with: "
+        f"raytrain cluster down {file}",
         err=True,
     )
 
 
 def down(file: ClusterPath) -> None:
-    """Run `ray down`, and say how long the cluster ran."""
+    """Run `ray down`, and show how long the cluster ran."""
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
     from raytrain.cluster.prices import describe, node_prices
@@ -212,14 +219,14 @@ def down(file: ClusterPath) -> None:
 
     cluster = read_cluster_file(file)
     seconds = launch.down(cluster, file)
-    ran = f"after {clock(seconds)}" if seconds is not None else "; it was not started from here"
-    typer.echo(f"raytrain: the cluster is down {ran}".replace(" ;", ";"), err=True)
+    ran = f"it ran for {clock(seconds)}" if seconds is not None else "it was not started from this machine"
+    typer.echo(f"raytrain: the cluster is down; {ran}", err=True)
     if prices := describe(node_prices(cluster)):
         typer.echo(prices, err=True)
 
 
 def status(file: ClusterPath) -> None:
-    """Print which nodes a cluster has, as its head says."""
+    """Show the nodes of a cluster, as its head reports them."""
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
 

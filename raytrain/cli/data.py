@@ -14,24 +14,24 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def fetch(
-    datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs.")],
+    datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs of data sets.")],
     image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
 ) -> None:
-    """Download data sets, or decode those of a folder, so that runs find them ready."""
+    """Download data sets, or decode image folders, so that later runs start at once."""
     _describe_datasets(datasets, image_size)
 
 
 def verify(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name, folder or URI.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Name, folder or URI of a data set.")],
     image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
     fingerprint: Annotated[
-        str | None, typer.Option(help="What the data must be, as a manifest.json says.", show_default=False)
+        str | None, typer.Option(help="Expected fingerprint, from a manifest.json.", show_default=False)
     ] = None,
 ) -> None:
-    """Read every image of a data set, and compare its fingerprint with the one that is expected."""
+    """Read every image of a data set, and compare its fingerprint with the expected one."""
     (found,) = _describe_datasets([dataset], image_size)
     if fingerprint and found != fingerprint:
-        typer.echo(f"raytrain: the fingerprint of {dataset} is {found}, not {fingerprint}", err=True)
+        typer.echo(f"raytrain: the fingerprint of {dataset} is {found}, not the expected {fingerprint}", err=True)
         raise typer.Exit(9)
 
 

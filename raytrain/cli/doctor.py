@@ -15,12 +15,12 @@ def add_commands(app: typer.Typer) -> None:
 
 def doctor(
     out: Out = "runs",
-    dataset: Annotated[str, typer.Option(help="A name, folder or URI.")] = "digits",
+    dataset: Annotated[str, typer.Option(help="Name, folder or URI of a data set to read.")] = "digits",
     address: Address = None,
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Check what trials need: versions, device, storage, disk, data and Ray; say what to do about what is missing."""
+    """Check what trials need (versions, device, storage, disk, data, Ray), and say how to fix each problem."""
     from dataclasses import asdict
     from json import dumps
 

@@ -11,7 +11,9 @@ from raytrain.cli.options import Json, Out
 if TYPE_CHECKING:
     from raytrain.inference.model import Model
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="What export wrote: .pth or .safetensors.")]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Model file of `raytrain export`: .pth or .safetensors.")
+]
 
 
 class Which(StrEnum):
@@ -33,18 +35,18 @@ def export(
         typer.Argument(
             metavar="RUN[/TRIAL]",
             show_default=False,
-            help="A run's name, folder or URI, for the trial that validation chooses; or one of its trials.",
+            help="Name, folder or URI of a run, to export its chosen trial; or RUN/TRIAL to export another one.",
         ),
     ],
     out: Out = "runs",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="model.pth or model.safetensors.  [default: RUN-TRIAL.pth]"),
+        typer.Option("--output", "-o", help="File to write, .pth or .safetensors.", show_default="RUN-TRIAL.pth"),
     ] = None,
-    which: Annotated[Which, typer.Option(help="Weights of the best validation epoch, or of the last.")] = Which.best,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    which: Annotated[Which, typer.Option(help="Weights of the best epoch (by validation) or the last.")] = Which.best,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a trial's weights, and a JSON file with its recipe, classes and normalisation."""
+    """Export the weights of a trial, and a JSON file with its recipe, classes and normalisation."""
     from raytrain.inference.export import export_trial, find_trial
     from raytrain.inference.model_file import check_suffix, write_model
 
@@ -57,17 +59,17 @@ def export(
     write_model(path, description, weights, force=force)
     typer.echo(f"{path}")
     known = "" if description.test_accuracy is None else f", {100 * description.test_accuracy:.2f} % on the test set"
-    typer.echo(f"weights of epoch {description.epoch}{known}; described in {path.with_suffix('.json')}", err=True)
+    typer.echo(f"weights of epoch {description.epoch}{known}; description in {path.with_suffix('.json')}", err=True)
 
 
 def evaluate(
     model: ModelFile,
     dataset: Annotated[
-        str | None, typer.Option(help="Another one than the model was trained on.", show_default=False)
+        str | None, typer.Option(help="Data set to use instead of the model's own.", show_default=False)
     ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a model on the test images of its data set, or of another one with the same classes."""
+    """Measure a model on the test images of its data set, or of another data set with the same classes."""
     from json import dumps
 
     from raytrain.data import load
@@ -97,18 +99,18 @@ def evaluate(
     before = description.test_accuracy
     if before is not None and images.fingerprint == description.fingerprint and before != measured.accuracy:
         typer.echo(
-            f"raytrain: its run measured {per_cent(before)} %; another device or number of threads rounds otherwise",
+            f"raytrain: the run measured {per_cent(before)} %; another device or number of threads rounds differently",
             err=True,
         )
 
 
 def predict(
     model: ModelFile,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of images.")],
-    top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 3,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of images.")],
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each image.")] = 3,
     json: Json = False,
 ) -> None:
-    """Name the most probable classes of images."""
+    """Predict the most probable classes of images."""
     from json import dumps
 
     import numpy as np

@@ -29,7 +29,7 @@ ExperimentFile = Annotated[
     typer.Argument(
         metavar="EXPERIMENT.yaml",
         show_default=False,
-        help="A file, or the name of a shipped one: best, compare, fast, lr, quick.",
+        help="Experiment file, or name of a shipped experiment: best, compare, fast, lr, quick.",
     ),
 ]
 Set = Annotated[
@@ -37,28 +37,30 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="Set a recipe field; fixes the axis if the grid has one. Repeatable.",
+        help="Set a recipe field. A grid over this field keeps only this value. Repeatable.",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the run folder.  [default: the experiment's name]")]
-Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Where run folders are.")]
+Name = Annotated[str | None, typer.Option(help="Name of the run folder.", show_default="the experiment's name")]
+Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Folder or URI of runs.")]
 Address = Annotated[
     str | None,
-    typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.  [default: start Ray on this machine]"),
+    typer.Option(
+        envvar="RAY_ADDRESS", help="Address of a running Ray cluster.", show_default="start Ray on this machine"
+    ),
 ]
-Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial once with each seed.")]
+Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial with each of these seeds.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
-Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; a fraction packs several trials on one.")]
-MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at one time.")]
-NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to the end.")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; with a fraction, trials share a GPU.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at the same time.")]
+NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to its end, without early stopping.")]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start anew.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start again.")]
 TrialTimeout = Annotated[
     float,
     typer.Option(
         metavar="SECONDS",
         min=1,
-        help="How long a trial may show no progress before its process is taken to hang and started again.",
+        help="Time without progress after which the process of a trial is killed and started again.",
     ),
 ]
 
@@ -71,7 +73,7 @@ def seconds_of(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if not found or float(found[1]) == 0:
-        raise ExperimentError(f"--time-limit: {text!r} is no time; give a number and s, m, h or d, such as 90m or 8h")
+        raise ExperimentError(f"--time-limit: {text!r} is not a time; give a number with s, m, h or d, such as 90m")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
@@ -81,15 +83,15 @@ TimeLimit = Annotated[
         parser=seconds_of,
         metavar="TIME",
         show_default=False,
-        help="End in good order after this long, such as 90m or 8h, with exit code 8; the same command goes on.",
+        help="Save and end after this time, such as 90m or 8h, with exit code 8. The same command continues the run.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 
 
 def mode_of(*, fresh: bool) -> Mode:
-    """Return what is done with an earlier run of the same name."""
+    """Return the treatment of an earlier run of the same name."""
     return "fresh" if fresh else "resume"
 
 
@@ -113,7 +115,7 @@ def changes_of(
             changes["seeds"] = [int(seed) for seed in seeds.split(",")]
         except ValueError:
             raise ExperimentError(
-                f"--seeds {seeds}: give whole numbers and commas, for example --seeds 0,1,2"
+                f"--seeds {seeds}: give whole numbers separated by commas, such as --seeds 0,1,2"
             ) from None
     return changes
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def tolerant_output() -> Generator[None]:
-    """Let a standard output that is closed or full take nothing else from a command whose results are stored."""
+    """Ignore a closed standard output and report a full one, in a command whose results are stored already."""
     try:
         yield
         sys.stdout.flush()
@@ -42,21 +42,21 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     shown_out = "" if out == "runs" else f" --out {out}"
     if outcome.interrupted:
         left = sum(result.status == "unfinished" for result in outcome.results)
-        why = "Out of time" if outcome.interrupted == OUT_OF_TIME else "Interrupted"
+        why = "Time limit reached" if outcome.interrupted == OUT_OF_TIME else "Interrupted"
         trials = "1 trial" if left == 1 else f"{left} trials"
-        typer.echo(f"{why} with {trials} unfinished. The same command goes on where this one stopped.", err=True)
+        typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
     elif not outcome.trained:
-        typer.echo(f"All {len(outcome.results)} trials had ended before; nothing was trained.", err=True)
+        typer.echo(f"All {len(outcome.results)} trials have ended already; nothing was trained.", err=True)
     for result in outcome.results:
         if result.error:
             typer.echo(f"{result.trial}: {result.error}", err=True)
     for line in footer(outcome.record.ranking):
         typer.echo(line, err=True)
-    typer.echo(f"How to read it: raytrain results {name}{shown_out} --explain", err=True)
+    typer.echo(f"How to read the table: raytrain results {name}{shown_out} --explain", err=True)
     typer.echo(f"Run folder  {outcome.folder}", err=True)
     if outcome.folder.exists(REPORT) and not outcome.interrupted:
         typer.echo(f"Report      {outcome.folder}/{REPORT}", err=True)
-    typer.echo(f"Again       raytrain results {name}{shown_out} --format md", err=True)
+    typer.echo(f"Table       raytrain results {name}{shown_out} --format md", err=True)
     typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
 
 
@@ -81,7 +81,7 @@ def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, c
         print_table(ranking, columns=columns)
         return
     if format_ is Format.parquet and output is None and sys.stdout.isatty():
-        raise ExperimentError("--format parquet is not text; name a file with --output, or redirect standard output")
+        raise ExperimentError("--format parquet is binary; name a file with --output, or redirect standard output")
     content = _written(ranking, format_, columns)
     if output is None:
         sys.stdout.buffer.write(content)
@@ -100,7 +100,7 @@ def write_file(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise ExperimentError(
-            f"{path}: cannot be written: {error.strerror}; name a file in a folder that exists"
+            f"{path}: cannot be written: {error.strerror}; choose a file in an existing folder"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> byt
         return table.markdown(ranking, columns=columns).encode()
     rows = table.flat_rows(ranking)
     if unknown := [name for name in columns if rows and name not in rows[0]]:
-        raise ExperimentError(f"there is no column {unknown[0]!r}; choose among {', '.join(rows[0])}")
+        raise ExperimentError(f"unknown column {unknown[0]!r}; choose from {', '.join(rows[0])}")
     if columns:
         rows = [{name: row[name] for name in columns} for row in rows]
     if format_ is Format.parquet:

@@ -42,15 +42,16 @@ def plan(
     price: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="DOLLARS", show_default=False, help="Of an hour of a GPU, or of a core where there is none."
+            min=0, metavar="DOLLARS", show_default=False, help="Price per hour of a GPU, or of a core without GPUs."
         ),
     ] = None,
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Say what compare or tune will take, by training a few batches of each kind of trial; writes no run folder.
+    """Estimate the time, work and disk space of compare or tune. It writes no run folder.
 
-    It may download data, and have nodes of an autoscaling cluster start. For train, add --no-asha.
+    It trains some batches of each kind of trial, so it may download data and start nodes of an autoscaling cluster.
+    For train, add --no-asha.
     """
     import sys
     from json import dumps
@@ -62,7 +63,7 @@ def plan(
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     made = make_plan(experiment_of(experiment, set_, changes), out=out, address=address, local=local)
     if made is None:
-        typer.echo(dumps({"trials": 0}) if json else "All trials have ended; the run would train nothing.")
+        typer.echo(dumps({"trials": 0}) if json else "All trials have ended; there is nothing to train.")
     elif json:
         typer.echo(dumps(made.as_dict(price=price)))
     else:

@@ -1,4 +1,4 @@
-"""A plan as text: what a run will take. Apart from the command, because `raytrain --help` need not load all of this."""
+"""A plan as text. It is a module of its own so that `raytrain --help` does not load its imports."""
 
 from collections.abc import Callable, Iterator
 
@@ -32,17 +32,17 @@ def _table(plan: Plan) -> str:
         "parameters": [f"{kind.parameters / 1e6:.2f} M" for kind in plan.kinds],
         "trials": [str(kind.trials) for kind in plan.kinds],
         "epochs": [str(kind.epochs) for kind in plan.kinds],
-        "an epoch": [duration(kind.epoch_s) for kind in plan.kinds],
-        "to the end": [duration(kind.trial_s) for kind in plan.kinds],
+        "per epoch": [duration(kind.epoch_s) for kind in plan.kinds],
+        "per trial": [duration(kind.trial_s) for kind in plan.kinds],
     }
     return as_text(columns, left={"architecture", *varied})
 
 
 def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
-    done = f", {plan.done} more are done" if plan.done else ""
+    done = f", {plan.done} have ended already" if plan.done else ""
     yield "Trials", f"{plan.trials}{done}; {plan.placement}"
     if plan.rungs:
-        stopped = f"about {plan.stopped.median:.0f} of {plan.trials} are stopped there"
+        stopped = f"about {plan.stopped.median:.0f} of {plan.trials} are stopped"
         yield "Early stopping", f"after epochs {', '.join(f'{rung:g}' for rung in plan.rungs)}; {stopped}"
     without = f"; {duration(plan.seconds_unstopped)} without early stopping" if plan.rungs else ""
     yield "Time", f"{_about(plan.seconds)}{without}"
@@ -53,8 +53,8 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
         yield "Price", f"${cost.median:,.2f}{_between(cost, '${:,.2f}'.format)} at ${price:g} per {unit} hour"
     yield "Checkpoints", f"{plan.checkpoint_bytes / 2**30:.2f} GiB at most{_free(plan)}"
     how = f"; {plan.sweeps} simulated sweeps" if plan.sweeps > 1 else ""
-    how += ", nine in ten within the range" if plan.sweeps >= SWEEPS_FOR_RANGE else ""
-    yield "How", f"a few batches of each kind were trained ({plan.device}){how}"
+    how += ", nine in ten of them within the range" if plan.sweeps >= SWEEPS_FOR_RANGE else ""
+    yield "Method", f"measured on some batches of each kind of trial ({plan.device}){how}"
 
 
 def _about(seconds: Range) -> str:

@@ -19,39 +19,41 @@ def add_commands(app: typer.Typer) -> None:
 def results(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", show_default=False, help="Names, folders or URIs. None: list the runs."),
+        typer.Argument(
+            metavar="RUN", show_default=False, help="Names, folders or URIs of runs. Without any, list the runs."
+        ),
     ] = None,
     out: Out = "runs",
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How to write them.")] = Format.table,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.table,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="Write the results to this file.", show_default=False)
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(metavar="FIELD", help="Order by a recipe field or a measure.", show_default=False)
+        str | None, typer.Option(metavar="FIELD", help="Sort by a recipe field or a result.", show_default=False)
     ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the first rows.", show_default=False)] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the first rows.", show_default=False)] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Only these columns.", show_default=False)
+        str | None, typer.Option(metavar="A,B,C", help="Show only these columns.", show_default=False)
     ] = None,
     assert_: Annotated[
         list[str] | None,
         typer.Option(
             "--assert",
             metavar="'NAME >= NUMBER'",
-            help="End with 9 unless this holds, such as 'test_accuracy >= 0.9'. Repeatable.",
+            help="Exit with code 9 unless this holds, such as 'test_accuracy >= 0.9'. Repeatable.",
             show_default=False,
         ),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="NAME_OR_CSV", help="Rows to show below, such as student.", show_default=False),
+        typer.Option(
+            metavar="NAME_OR_CSV", help="Baseline to show below the runs, such as student.", show_default=False
+        ),
     ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say in full how accuracies, intervals and ranks are made.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain the accuracies, intervals and ranks.")] = False,
     json: Json = False,
 ) -> None:
-    """Print the ranked results of runs, or the names of the runs there are. Several runs are ranked together."""
+    """Print the ranked results of one or more runs, or list the runs. Several runs are ranked together."""
     from raytrain.runs.folder import list_runs, open_run
 
     if not runs:
@@ -79,21 +81,21 @@ def results(
     if explain:
         print_explanation(shown)
     elif format_ is Format.table and output is None:
-        for line in (*footer(shown), f"How to read it: raytrain results {' '.join(runs)} --explain"):
+        for line in (*footer(shown), f"How to read the table: raytrain results {' '.join(runs)} --explain"):
             typer.echo(line, err=True)
     for failure in failures:
-        typer.echo(f"raytrain: does not hold: {failure}", err=True)
+        typer.echo(f"raytrain: assertion failed: {failure}", err=True)
     if failures:
         raise typer.Exit(9)
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Its name, folder or URI.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Name, folder or URI of the run.")],
     out: Out = "runs",
     baseline: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME_OR_CSV", help="Curves to show beside the run's, such as student.", show_default=False
+            metavar="NAME_OR_CSV", help="Baseline whose curves are added, such as student.", show_default=False
         ),
     ] = None,
     output: Annotated[
@@ -102,9 +104,9 @@ def report(
             "--output", "-o", help="Write the page to this file instead of the run folder.", show_default=False
         ),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Show it in the web browser.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the web browser.")] = False,
 ) -> None:
-    """Write report.html, one file that shows the whole run and opens without a network, and plots/*.png."""
+    """Write report.html, a single file that shows the whole run and needs no network, and plots/*.png."""
     from raytrain.analysis.baselines import open_baseline
     from raytrain.analysis.record import read_record
     from raytrain.cli.output import write_file
@@ -115,7 +117,7 @@ def report(
     folder = open_run(run, out=out)
     beside = open_baseline(baseline) if baseline else None
     if open_ and output is None and folder.local_path is None:
-        raise ExperimentError(f"--open shows a file of this machine and {folder} is none; add --output report.html")
+        raise ExperimentError(f"--open needs a local file, and {folder} is not local; add --output report.html")
     record = read_record(folder)
     if output is None:
         write_report(record, baseline=beside)
@@ -125,4 +127,4 @@ def report(
         written = str(output.absolute())
     typer.echo(written)
     if open_ and not webbrowser.open(Path(written).as_uri()):
-        typer.echo("raytrain: no web browser was found; open the file by hand", err=True)
+        typer.echo("raytrain: no web browser was found; open the file yourself", err=True)

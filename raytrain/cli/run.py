@@ -58,7 +58,7 @@ def train(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train one recipe: that of an experiment file, or the default one, with what --set changes."""
+    """Train one recipe: the default one or that of an experiment file, with the changes of --set."""
     changes = changes_of(name, workers=workers, gpus=gpus, no_asha=True)
     read = experiment_of(experiment, set_, changes)
     trials = read.trials()
@@ -69,8 +69,8 @@ def train(
         archs = ["arch"] if len({recipe["arch"] for recipe in recipes}) > 1 else []
         varied = ", ".join(archs + varied_fields(recipes))
         raise ExperimentError(
-            f"train runs one trial and {experiment} has {len(trials)}, which differ in {varied}.\n"
-            "Fix those with --set, or run them all with: raytrain compare"
+            f"train runs one trial, but {experiment} has {len(trials)}, which differ in {varied}.\n"
+            "Set these fields with --set, or run all trials with: raytrain compare"
         )
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
     _run(read, options, json=json, quiet=quiet)
@@ -94,7 +94,7 @@ def compare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare architectures; without an experiment, the five ResNets of the shipped compare.yaml."""
+    """Compare architectures; without an experiment, five ResNets (the shipped experiment compare)."""
     from raytrain.experiment.shipped import shipped_experiment
 
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
@@ -110,7 +110,7 @@ def tune(
             "--grid",
             metavar="EXPERIMENT.yaml",
             show_default=False,
-            help="The experiment with the grid: a file, or the name of a shipped one.",
+            help="Experiment with the grid: a file, or the name of a shipped experiment.",
         ),
     ],
     set_: Set = None,
@@ -129,15 +129,15 @@ def tune(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Try every combination of a grid, such as learning rates and schedules."""
+    """Run every combination of a grid, such as learning rates and schedules."""
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
     _run(experiment_of(grid, set_, changes), options, json=json, quiet=quiet)
 
 
 def resume(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Its name, folder or URI.")],
-    failed_only: Annotated[bool, typer.Option("--failed-only", help="Only trials that failed.")] = False,
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Name, folder or URI of the run.")],
+    failed_only: Annotated[bool, typer.Option("--failed-only", help="Run only the trials that failed.")] = False,
     out: Out = "runs",
     address: Address = None,
     local: Local = False,
@@ -146,7 +146,7 @@ def resume(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run where it stopped, as the command that started it would."""
+    """Continue a run where it stopped, like the command that started it."""
     from raytrain.experiment.reading import read_run
     from raytrain.runs.folder import open_run
     from raytrain.runs.resume import refuse_renamed

@@ -42,7 +42,7 @@ def submission_of(
     words = list(command[1:] if command[0] == "raytrain" else command)
     if not words or words[0] not in COMMANDS:
         given = words[0] if words else "nothing"
-        raise ExperimentError(f"{given!r} cannot be submitted; give one of: {', '.join(COMMANDS)}")
+        raise ExperimentError(f"{given!r} cannot be submitted; choose one of {', '.join(COMMANDS)}")
     for word in words:
         refuse_credentials(word)  # the cluster lists its jobs with their commands
     options, given = _parsed(context, words)
@@ -98,14 +98,16 @@ def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:
         sent = any(path == one or one in path.parents for one in send)
         if "://" not in dataset and path.exists() and not path.is_absolute() and not sent:
             raise ExperimentError(
-                f"dataset {dataset} is a folder of this machine, which the cluster does not see.\n"
-                f"Take it along with --send {dataset}, or name a URI or a path that all nodes share."
+                f"dataset {dataset} is a local folder, which the cluster cannot see.\n"
+                f"Send it with --send {dataset}, or give a URI or a path that all nodes share."
             )
 
 
 def _job_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ExperimentError(f"--name {name}: a job's name has letters, digits, '.', '_' and '-', at most 100")
+        raise ExperimentError(
+            f"--name {name}: use at most 100 letters, digits, '.', '_' and '-', first a letter or digit"
+        )
     return name
 
 

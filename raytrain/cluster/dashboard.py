@@ -16,8 +16,8 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 VERSION_TIMEOUT_S = 5.0
 """Seconds within which a dashboard must say which version of Ray it runs."""
 REFUSED = (
-    "the Ray dashboard at {address} refused our token.\n"
-    "Give the cluster's: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token."
+    "the Ray dashboard at {address} refused the token.\n"
+    "Give the cluster's token in RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token."
 )
 
 
@@ -64,8 +64,8 @@ def _check(address: str, *, insecure: bool) -> None:
     headers = _authorization()
     if not headers and not insecure and not _is_loopback(parts.hostname):
         raise ClusterError(
-            f"{address} is another host, and there is no token: whoever reaches that dashboard runs code there.\n"
-            "Set RAY_AUTH_TOKEN, or tunnel to it with `ray dashboard cluster.yaml`, or say --insecure."
+            f"{address} is another host, and there is no token: anyone who reaches its dashboard can run code there.\n"
+            "Set RAY_AUTH_TOKEN, open a tunnel with `ray dashboard cluster.yaml`, or add --insecure."
         )
     try:
         request = urllib.request.Request(f"{address}/api/version", headers=headers)
@@ -81,11 +81,11 @@ def _check(address: str, *, insecure: bool) -> None:
         reason = getattr(error, "reason", error)
         raise ClusterError(
             f"no Ray dashboard answers at {address} ({reason}).\n"
-            "Start the cluster, tunnel to it with `ray dashboard cluster.yaml`, or give its --address."
+            "Start the cluster, open a tunnel with `ray dashboard cluster.yaml`, or give its --address."
         ) from error
     if version.split(".")[:2] != ray.__version__.split(".")[:2]:
         raise ClusterError(
-            f"Ray {version} runs at {address} and {ray.__version__} here; install that one here, or ours there"
+            f"Ray {version} runs at {address}, but {ray.__version__} here; install the same version on both sides"
         )
 
 

@@ -98,7 +98,7 @@ Found = Iterator[tuple[Keys, str]]
 def _provider(file: ClusterFile) -> Found:
     provider = file.values.get("provider")
     if not isinstance(provider, dict) or file.provider not in PROVIDERS:
-        yield ("provider", "type"), f"provider {file.provider!r} is none of {', '.join(PROVIDERS)}"
+        yield ("provider", "type"), f"unknown provider {file.provider!r}; choose one of {', '.join(PROVIDERS)}"
         return
     for key in PROVIDERS[file.provider]:
         if provider.get(key) is None:
@@ -117,7 +117,7 @@ EXAMPLES = {
 def _placeholders(file: ClusterFile) -> Found:
     for place, value in _leaves(file.values, ()):
         if isinstance(value, str) and PLACEHOLDER in value:
-            yield place, f"{value!r} is to be replaced; the comments of the file say how to find yours"
+            yield place, f"{value!r} is a placeholder; replace it, as the comments in the file explain"
 
 
 def _node_types(file: ClusterFile) -> Found:
@@ -125,23 +125,26 @@ def _node_types(file: ClusterFile) -> Found:
         return
     types = file.node_types()
     if not types:
-        yield ("available_node_types",), "there are no available_node_types: name a head and at least one worker type"
+        yield ("available_node_types",), "there are no available_node_types; define a head and at least one worker type"
         return
     head = file.values.get("head_node_type")
     if head not in types:
-        yield ("head_node_type",), f"head_node_type {head!r} is none of {', '.join(types)}"
+        yield ("head_node_type",), f"unknown head_node_type {head!r}; choose one of {', '.join(types)}"
     most = file.values.get("max_workers")
     if not isinstance(most, int):
-        yield ("max_workers",), "there is no max_workers: it bounds what can be running, and billed, at once"
+        yield (
+            ("max_workers",),
+            "there is no max_workers, which limits the number of nodes that run and cost money at the same time",
+        )
     for name, node in types.items():
         place: Keys = ("available_node_types", name)
         if not isinstance(node.get("resources"), dict):
             yield place, f"{name} needs `resources`, for example {{CPU: 4, GPU: 1}}"
         least, limit = node.get("min_workers", 0), node.get("max_workers")
         if isinstance(least, int) and isinstance(limit, int) and least > limit:
-            yield (*place, "min_workers"), f"{name} has min_workers {least} above its max_workers {limit}"
+            yield (*place, "min_workers"), f"{name} has min_workers {least}, above its max_workers {limit}"
         if isinstance(least, int) and isinstance(most, int) and least > most:
-            yield (*place, "min_workers"), f"{name} has min_workers {least} above the cluster's max_workers {most}"
+            yield (*place, "min_workers"), f"{name} has min_workers {least}, above the cluster's max_workers {most}"
         key = {"aws": "InstanceType", "gcp": "machineType"}.get(file.provider, "")
         config = node.get("node_config")
         if key and not (isinstance(config, dict) and config.get(key)):
@@ -159,27 +162,27 @@ def _open_ports(file: ClusterFile) -> Found:
                 place = ("available_node_types", name, "node_config")
                 yield (
                     place,
-                    f"{name} has no SecurityGroupIds: the group that Ray makes opens port 22 to the whole internet",
+                    f"{name} has no SecurityGroupIds: the group that Ray creates opens port 22 to the whole internet",
                 )
     starts = [(place, text) for place, text in file.commands("head_start_ray_commands") if "ray start" in text]
     if not starts:
         yield (
             ("head_start_ray_commands",),
-            "there is no `ray start`: Ray's own default serves the dashboard to every host",
+            "there is no `ray start`: Ray's default opens the dashboard to every host",
         )
     for place, text in starts:
         host = re.search(r"--dashboard-host[= ](0\.0\.0\.0|::)(\s|$)", text)
         if host:
-            yield place, f"--dashboard-host={host[1]}: whoever reaches the dashboard runs code; write 127.0.0.1"
+            yield place, f"--dashboard-host={host[1]}: anyone who can reach it can run code; use 127.0.0.1"
 
 
 def _token(file: ClusterFile) -> Found:
     for place, text in file.commands("head_start_ray_commands", "worker_start_ray_commands"):
         if "ray start" in text and "RAY_AUTH_MODE=token" not in text:
-            yield place, "`ray start` without RAY_AUTH_MODE=token: whoever reaches a port of the node runs code on it"
+            yield place, "`ray start` without RAY_AUTH_MODE=token: anyone who can reach a port of the node can run code"
     mounts = file.values.get("file_mounts")
     if not any("auth_token" in str(name) for name in (mounts if isinstance(mounts, dict) else {})):
-        yield ("file_mounts",), "no token is brought: mount ~/.ray/auth_token to the same place on the nodes"
+        yield ("file_mounts",), "no token is copied to the nodes; mount ~/.ray/auth_token at the same path"
 
 
 def _versions(file: ClusterFile) -> Found:
@@ -187,19 +190,19 @@ def _versions(file: ClusterFile) -> Found:
     for place, text in file.commands("setup_commands", "head_setup_commands", "worker_setup_commands"):
         for pinned in re.findall(r"\bray(?:\[[^]]*\])?==([\w.]+)", text):
             if pinned != ray:
-                yield place, f"the nodes get Ray {pinned}, and {ray} is here; a job needs the same on both sides"
+                yield place, f"the nodes get Ray {pinned}, but {ray} is here; a job needs the same on both sides"
         for pinned in re.findall(r"--python[= ](\d+\.\d+)\b", text):
             if pinned != python:
-                yield place, f"the nodes get Python {pinned}, and {python} is here; a job needs the same on both sides"
+                yield place, f"the nodes get Python {pinned}, but {python} is here; a job needs the same on both sides"
     mounts = file.values.get("file_mounts")
     for there, local in (mounts if isinstance(mounts, dict) else {}).items():
         path = file.folder / Path(str(local)).expanduser()
         if not path.exists() and "auth_token" not in str(there):
-            yield ("file_mounts", there), f"{local} is not there; paths are relative to the file's folder"
+            yield ("file_mounts", there), f"{local} does not exist; paths are relative to the file's folder"
         elif path.name == "constraints.txt":
             for pinned in re.findall(r"^ray==(\S+)", path.read_text(), re.MULTILINE):
                 if pinned != ray:
-                    yield ("file_mounts", there), f"{local} pins Ray {pinned}, and {ray} is here"
+                    yield ("file_mounts", there), f"{local} pins Ray {pinned}, but {ray} is here"
 
 
 def _storage(file: ClusterFile) -> Found:
@@ -207,21 +210,21 @@ def _storage(file: ClusterFile) -> Found:
         return
     everything = [str(value) for _, value in _leaves(file.values, ())]
     if not any(re.search(rf"{OUT}=\S*(://|/)", text) for text in everything):
-        yield (), f"the nodes are told of no storage that they share; set {OUT}=s3://bucket/runs, as cluster.yaml does"
+        yield (), f"the nodes have no shared storage; set {OUT}=s3://bucket/runs, as cluster.yaml does"
 
 
 def _images(file: ClusterFile) -> Found:
     docker = file.values.get("docker")
     image = str(docker.get("image", "")) if isinstance(docker, dict) else ""
     if image and (":" not in image.rpartition("/")[2] or image.endswith((":latest", ":nightly"))):
-        yield ("docker", "image"), f"the image {image} moves; pin a version, as in image:2.60.0"
+        yield ("docker", "image"), f"the image {image} has no fixed version; pin one, as in image:2.60.0"
     for name, node in file.node_types().items():
         config, place = node.get("node_config"), ("available_node_types", name, "node_config")
         if file.provider == "aws" and isinstance(config, dict) and not config.get("ImageId"):
             yield place, f"{name} has no ImageId: Ray's default image changes, and is too old for torch"
     for place, value in _leaves(file.values, ()):
         if place and place[-1] == "sourceImage" and "/family/" in str(value):
-            yield place, f"{value} is a family, which moves; name an image"
+            yield place, f"{value} is an image family, which changes; give one image"
 
 
 RULES: tuple[Callable[[ClusterFile], Found], ...] = (

@@ -112,7 +112,7 @@ class Jobs:
             ClusterError: The cluster did not take it.
         """
         if any(other.id == job for other in self.all()):
-            raise JobError(f"there is a job {job!r} already; choose another --name")
+            raise JobError(f"there is already a job {job!r}; choose another --name")
         environment: dict[str, Any] = {
             "working_dir": str(package.folder),
             "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_TIMEOUT_S:.0f}"},
@@ -136,7 +136,7 @@ class Jobs:
             if one.id == job:
                 return one
         names = ", ".join(one.id for one in jobs[:5]) or "none"
-        raise JobError(f"there is no job {job!r} at {self.address}; the latest there: {names}")
+        raise JobError(f"there is no job {job!r} at {self.address}; its latest jobs: {names}")
 
     def all(self) -> list[Job]:
         """Return all jobs that were submitted, the latest first."""
@@ -234,7 +234,7 @@ class Jobs:
             return text.partition(STORED)[2].splitlines()[0]
         archive, whole, _ = text.partition(BEGIN)[2].partition(END)
         if not whole:
-            raise ClusterError(f"the run folder of {job} did not arrive whole; try again")
+            raise ClusterError(f"the run folder of {job} did not arrive completely; try again")
         return base64.b64decode(archive)
 
     def _start(

@@ -1,4 +1,4 @@
-"""`ray up` and `ray down` with a check before and the clock running."""
+"""`ray up` and `ray down`, with a check of the cluster file and a record of the start time."""
 
 import copy
 import json
@@ -117,7 +117,7 @@ def _stop_workers(file: ClusterFile) -> None:
         try:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=STOP_TIMEOUT_S, check=True)
         except (OSError, subprocess.SubprocessError):
-            log.warning("the worker %s could not be reached; its Ray ends by itself within about a minute", address)
+            log.warning("the worker %s could not be reached; its Ray will end within about a minute", address)
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(stop, file.values["provider"].get("worker_ips", ())))
@@ -150,7 +150,7 @@ def _ray(*arguments: str, provider: str) -> None:
         environment.setdefault("RAY_UP_enable_autoscaler_v2", "0")  # the other one starts only one worker
     done = subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *arguments], env=environment, check=False)
     if done.returncode:
-        raise ClusterError(f"`ray {' '.join(arguments)}` ended with {done.returncode}; what it printed says why")
+        raise ClusterError(f"`ray {' '.join(arguments)}` failed with exit code {done.returncode}; see its output")
 
 
 def _state_file() -> Path:

@@ -54,7 +54,7 @@ class Package:
         elif path.is_file():
             self._add(path, name_there(path))
         else:
-            raise PreflightError(f"{path}: there is no such file or folder to send; check the path")
+            raise PreflightError(f"{path}: there is no such file or folder; check the path of --send")
 
     def check_size(self) -> None:
         """Refuse what a cluster would refuse.
@@ -66,10 +66,10 @@ class Package:
         if total > MAX_BYTES:
             largest = sorted(self.sizes.items(), key=lambda item: -item[1])[:LARGEST]
             raise PreflightError(
-                f"{total / 2**20:.0f} MiB are too much to send with a job (at most {MAX_BYTES / 2**20:.0f}): "
+                f"{total / 2**20:.0f} MiB are too much for a job (at most {MAX_BYTES / 2**20:.0f}); the largest files: "
                 + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in largest)
-                + ".\nPut data where the cluster can read it (s3://, a shared file system) and name that, "
-                "or leave files out with a .rayignore."
+                + ".\nPut data where the cluster can read it (s3://, a shared file system), "
+                "or exclude files in a .rayignore."
             )
 
     def __str__(self) -> str:

@@ -66,7 +66,7 @@ def describe(rows: list[NodePrice]) -> str:
         + (f" to {row.most}" if row.most != row.least else "")
         + f" x {row.instance} "
         + ("spot" if row.spot else "on demand")
-        + (f", ${row.dollars:.2f} an hour each" if row.dollars is not None else ", price not in the table")
+        + (f", ${row.dollars:.2f} an hour each" if row.dollars is not None else ", price unknown")
         for row in rows
     ]
     known = [row for row in rows if row.dollars is not None]
@@ -74,6 +74,8 @@ def describe(rows: list[NodePrice]) -> str:
         sum(count * (row.dollars or 0) for row, count in zip(known, counts, strict=True))
         for counts in ([row.least for row in known], [row.most for row in known])
     )
-    unknown = "" if len(known) == len(rows) else ", and what is not in the table"
-    lines.append(f"together ${least:.2f} to ${most:.2f} an hour{unknown} (list prices: {user_table()} replaces them)")
+    unknown = "" if len(known) == len(rows) else ", plus nodes without a price"
+    lines.append(
+        f"together ${least:.2f} to ${most:.2f} an hour{unknown} (list prices; to replace them, write {user_table()})"
+    )
     return "\n".join(lines)

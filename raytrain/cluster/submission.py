@@ -61,7 +61,7 @@ class Submission:
 
 
 def follow_home(jobs: "Jobs", submission: Submission, job: "Job", *, out: str, say: Callable[[str], object]) -> None:
-    """Say how a job ended, and bring its run folder home if the head kept it."""
+    """Report how a job ended, and copy its run folder to this machine unless it is in the `out` of the command."""
     if job.exit_code is None and job.status == "FAILED":
         say(f"the job {job.id} did not run: {job.message.strip()}")
     if submission.out:
@@ -74,11 +74,11 @@ def follow_home(jobs: "Jobs", submission: Submission, job: "Job", *, out: str, s
     except RaytrainError as error:
         say(f"{error}\nTry again with: raytrain pull {job.id}")
     else:
-        say(f"the run folder came home to {folder}")
+        say(f"the run folder was copied to {folder}")
 
 
 def fetch(jobs: "Jobs", job: str, *, out: str) -> Path:
-    """Bring the run folder of a job to the folder `out`, from the head's disk or the storage that the nodes share.
+    """Copy the run folder of a job to the folder `out`, from the head's disk or the storage that the nodes share.
 
     Raises:
         JobError: The job left none, or another run is in the way.
@@ -86,7 +86,7 @@ def fetch(jobs: "Jobs", job: str, *, out: str) -> Path:
     """
     run = jobs.get(job).run
     if not run:
-        raise JobError(f"{job} is no job of raytrain's")
+        raise JobError(f"{job} is not a raytrain job, so it has no run folder")
     folder = Path(out) / run
     fetched = jobs.fetch(job)
     if isinstance(fetched, bytes):
@@ -100,7 +100,7 @@ def fetch(jobs: "Jobs", job: str, *, out: str) -> Path:
 
 
 def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tuple[Path, dict[str, Any]]:
-    """Bring a run folder here.
+    """Copy a run folder to this machine.
 
     Args:
         run: URI or path of the run folder, or the name of the job that wrote it.

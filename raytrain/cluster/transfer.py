@@ -100,7 +100,7 @@ def pull(source: Folder, target: Path) -> Pulled:
         RunFolderError: There is no run folder at `source`.
     """
     if not source.exists("experiment.yaml"):
-        raise RunFolderError(f"{source}: there is no run folder; give the URI that ends in the run's name")
+        raise RunFolderError(f"{source}: is not a run folder; give the URI that ends in the run's name")
     files = [file for file in source.files() if not file.name.startswith(".ray/")]
     new = [file for file in files if not _is_here(file, target)]
     for file in new:

@@ -170,8 +170,12 @@ def _train(journal: RunJournal, backend: Backend, splits: SplitsByKey, interrupt
             lost = _ray_lost(journal, backend)
             assert lost, "only its loss wakes the main thread"
             raise lost from None
-        more = "the time is over" if isinstance(interrupt, OutOfTime) else "interrupted; once more ends at once"
-        log.info("%s: writing what there is", more)
+        more = (
+            "the time limit is reached"
+            if isinstance(interrupt, OutOfTime)
+            else "interrupted (a second signal ends at once)"
+        )
+        log.info("%s: saving the run", more)
         journal.note({"event": "interrupted", "exit_code": exit_code(interrupt)})
         return exit_code(interrupt)
     return None
@@ -183,7 +187,7 @@ def _ray_lost(journal: RunJournal, backend: Backend) -> RayLostError | None:
     if why is None:
         return None
     journal.note({"event": "ray lost", "why": why})
-    return RayLostError(f"Ray is gone: {why}.\nThe same command goes on where this one stopped.")
+    return RayLostError(f"Ray is gone: {why}.\nThe same command continues the run.")
 
 
 def _end(journal: RunJournal, manifest: Manifest) -> RunRecord:
@@ -206,7 +210,7 @@ def write_tables(record: RunRecord) -> RunRecord:
 
 
 def _write_report(outcome: RunOutcome) -> None:
-    """Write the report of a run that has ended; what goes wrong there is said and takes nothing from the run."""
+    """Write the report of a run that has ended; an error is logged, because the results are stored already."""
     if not outcome.trained and outcome.folder.exists(REPORT):
         return
     try:
@@ -228,7 +232,7 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
     }
     for (dataset, _), images in datasets.items():
         if len(images.classes) < 2:
-            raise DataError(f"{dataset!r} has 1 class: there is nothing to tell apart; give two or more")
+            raise DataError(f"{dataset!r} has {len(images.classes)} class; give a data set with at least two")
     return {key: split(datasets[key.dataset, key.image_size], key.val_size) for key in keys}
 
 

@@ -43,7 +43,7 @@ def _rescue(journal: RunJournal) -> None:
     for result in ranked(stopped)[: max(left, 0)]:
         state.run_on(result.trial)
     if state.pending():
-        log.info("%d stopped trials run on, to measure what stopping missed", len(state.pending()))
+        log.info("%d stopped trials run to their end, to measure the cost of early stopping", len(state.pending()))
 
 
 def _confirm(journal: RunJournal) -> None:
@@ -61,7 +61,7 @@ def _confirm(journal: RunJournal) -> None:
     }
     journal.add(chosen, stage="confirm")
     if journal.state.pending():
-        log.info("the best %d configurations are trained again, with fresh seeds", len(groups[: confirm.top]))
+        log.info("the best %d configurations are trained again with fresh seeds", len(groups[: confirm.top]))
 
 
 def confirming(recipe: Recipe, confirm: Confirm) -> list[Trial]:

@@ -52,7 +52,7 @@ def trial_of(record: RunRecord, trial: str | None) -> tuple[TrialResult, str]:
     Raises:
         RunFolderError: There is no such trial, or none has finished.
     """
-    return _chosen(record) if trial is None else (_named(record, trial), "the one that was named")
+    return _chosen(record) if trial is None else (_named(record, trial), "named explicitly")
 
 
 def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple[ModelDescription, dict[str, "Tensor"]]:
@@ -114,9 +114,9 @@ def _named(record: RunRecord, trial: str) -> TrialResult:
     if len(found) == 1:
         return found[0]
     if found:
-        raise RunFolderError(f"{trial!r} is the beginning of {', '.join(one.trial for one in found)}; give more of it")
+        raise RunFolderError(f"{trial!r} matches {', '.join(one.trial for one in found)}; give more letters")
     known = ", ".join(one.trial for one in results) or "none yet"
-    raise RunFolderError(f"no trial {trial!r} has trained in {record.folder}; those that have: {known}")
+    raise RunFolderError(f"there is no trained trial {trial!r} in {record.folder}; the trained ones are: {known}")
 
 
 def _chosen(record: RunRecord) -> tuple[TrialResult, str]:
@@ -124,7 +124,10 @@ def _chosen(record: RunRecord) -> tuple[TrialResult, str]:
     if chosen is None:
         raise RunFolderError(f"no trial of {record.folder} has finished; name one that has a checkpoint: RUN/TRIAL")
     if record.chosen is None:
-        return chosen, "the first row: without a validation split the test set chose it, so its accuracy is too high"
+        return (
+            chosen,
+            "the first row; without a validation split the test set chose it, so its accuracy is biased upwards",
+        )
     return chosen, "chosen by validation accuracy"
 
 

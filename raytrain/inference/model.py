@@ -76,7 +76,7 @@ class Model:
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
                 raise DataError(
-                    f"an array of shape {images.shape} and type {images.dtype} is no batch of images; "
+                    f"an array of shape {images.shape} and type {images.dtype} is not a batch of images; "
                     "give (N, H, W, 3) of type uint8"
                 )
             pixels = resized(images, image_size=self.image_size)
@@ -111,7 +111,7 @@ def build(description: ModelDescription, weights: dict[str, Tensor], *, device: 
         network.load_state_dict(weights)
     except (ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"the weights and their description do not make a network: {reason}") from error
+        raise ModelError(f"the weights do not match their description: {reason}") from error
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     placed = network.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     return Model(placed.eval(), description, device)
@@ -171,7 +171,7 @@ def image_files(paths: Sequence[Path]) -> Iterator[Path]:
             continue
         inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
         if not inside:
-            raise DataError(f"{path}: has no image in it ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"{path}: has no images; their names end in {', '.join(sorted(SUFFIXES))}")
         yield from inside
 
 

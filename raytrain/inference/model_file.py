@@ -76,8 +76,8 @@ def write_model(path: Path, description: ModelDescription, weights: Mapping[str,
     """
     check_suffix(path)
     described = path.with_suffix(".json")
-    if taken := [str(one) for one in (path, described) if one.exists() and not force]:
-        raise ExperimentError(f"{' and '.join(taken)} would be replaced; name another --output, or add --force")
+    if existing := [str(one) for one in (path, described) if one.exists() and not force]:
+        raise ExperimentError(f"{' and '.join(existing)} would be replaced; choose another --output, or add --force")
     values = {"format": FORMAT, **asdict(description)}
     content = _safetensors(weights, values) if path.suffix == ".safetensors" else _pickled(weights)
     said = {**values, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
@@ -87,7 +87,7 @@ def write_model(path: Path, description: ModelDescription, weights: Mapping[str,
         _replace(described, json.dumps(said, indent=1).encode() + b"\n")
     except OSError as error:
         raise ExperimentError(
-            f"{path}: cannot be written: {error.strerror}; name a file in a folder that exists"
+            f"{path}: cannot be written: {error.strerror}; choose a file in an existing folder"
         ) from error
 
 
@@ -120,13 +120,13 @@ def read_model(path: Path) -> tuple[ModelDescription, dict[str, "Tensor"]]:
     elif path.suffix == ".safetensors":
         values = _metadata(path)
     else:
-        raise ModelError(f"{described}: is missing; it says what {path.name} is, and was written beside it")
+        raise ModelError(f"{described}: is missing; it describes {path.name}, and export wrote it beside that file")
     return _description(values, str(described)), _tensors(path, content)
 
 
 def _description(values: dict[str, Any], where: str) -> ModelDescription:
     if values.pop("format", None) != FORMAT:
-        raise ModelError(f"{where}: is of another format than {FORMAT}; read it with the raytrain that wrote it")
+        raise ModelError(f"{where}: has another format than {FORMAT}; use the version of raytrain that wrote it")
     known = {field.name for field in fields(ModelDescription)}
     if values.keys() != known:
         differing = ", ".join(sorted(values.keys() ^ known))
@@ -141,7 +141,7 @@ def _json(content: bytes | str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{where}: is damaged: {error}; export the model again") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{where}: describes no model; export it again")
+        raise ModelError(f"{where}: does not describe a model; export it again")
     return values
 
 
@@ -152,7 +152,7 @@ def _metadata(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as opened:
             said: dict[str, str] = opened.metadata() or {}
     except SafetensorError as error:
-        raise ModelError(f"{path}: is damaged, or no safetensors file: {error}") from error
+        raise ModelError(f"{path}: is damaged, or not a safetensors file: {error}") from error
     if _KEY not in said:
         raise ModelError(
             f"{path}: was not written by raytrain, and there is no {path.with_suffix('.json').name} beside it"
@@ -168,7 +168,7 @@ def _tensors(path: Path, content: bytes) -> dict[str, "Tensor"]:
         try:
             return load(content)
         except SafetensorError as error:
-            raise ModelError(f"{path}: is damaged, or no safetensors file: {error}") from error
+            raise ModelError(f"{path}: is damaged, or not a safetensors file: {error}") from error
     import pickle
 
     import torch
@@ -177,7 +177,7 @@ def _tensors(path: Path, content: bytes) -> dict[str, "Tensor"]:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"{path}: is damaged, or no file of weights: {reason}") from error
+        raise ModelError(f"{path}: is damaged, or not a file of weights: {reason}") from error
 
 
 def _pickled(weights: Mapping[str, "Tensor"]) -> bytes:

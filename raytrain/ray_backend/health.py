@@ -81,7 +81,7 @@ class Health:
     def _end(self, why: str) -> None:
         """End the process if the main thread does not come back from Ray."""
         if not self._left.wait(END_TIMEOUT_S):
-            log.error("Ray is gone: %s. The same command goes on where this one stopped.", why)
+            log.error("Ray is gone: %s. The same command continues the run.", why)
             os._exit(ClusterError.exit_code)
 
 

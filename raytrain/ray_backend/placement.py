@@ -50,7 +50,7 @@ class Placement:
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
         each = f"{self.cpus} CPU{'s' if self.cpus != 1 else ''}{gpus}"
-        shared = "; trials share GPUs, so their seconds are not those of a GPU alone" if 0 < self.gpus < 1 else ""
+        shared = "; trials share GPUs, so each takes longer than alone on a GPU" if 0 < self.gpus < 1 else ""
         least = "" if self.fewest is None else f"{self.fewest} to "
         many = f"{least}{self.workers} × " if self.workers > 1 else ""
         return f"{self.concurrent} at a time, each on {many}{each}{shared}"

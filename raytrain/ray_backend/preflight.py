@@ -28,8 +28,8 @@ MOUNTS = Path("/proc/mounts")
 NETWORK_DISKS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "glusterfs", "9p", "virtiofs"}
 """Types of file systems that several hosts may mount."""
 SHARED_STORAGE = (
-    "Name a folder that all of them share, such as --out s3://bucket/runs or --out /nfs/runs: "
-    "a trial that moves to another node goes on from what is there."
+    "Give a folder that all nodes share, such as --out s3://bucket/runs or --out /nfs/runs: "
+    "a trial that moves to another node continues from its checkpoint there."
 )
 
 
@@ -89,7 +89,7 @@ def check_nodes(*, gpus: bool = True) -> Iterator[Check]:
     for node, answer in _answers(ask, _nodes(), timeout_s=NODE_TIMEOUT_S):
         name = f"node {node['NodeManagerHostname']}"
         if answer is None:
-            advice = "Its GPUs may be taken by another job: `ray status` says so."
+            advice = "Another job may use its GPUs; `ray status` shows it."
             yield Check(name, ok=False, found=NO_ANSWER, advice=advice)
         else:
             yield judged(name, answer, here=versions())
@@ -129,7 +129,9 @@ def check_storage(folder: Folder, *, more_nodes: bool) -> None:
             come would not see a local disk.
     """
     if more_nodes and folder.local_path and not is_on_network_disk(folder.local_path):
-        raise PreflightError(f"{folder} is on a disk of this host, and the cluster may add others.\n{SHARED_STORAGE}")
+        raise PreflightError(
+            f"{folder} is on a local disk of this host, and the cluster may add other hosts.\n{SHARED_STORAGE}"
+        )
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in _nodes() if node["NodeID"] != here]
     if not others:
@@ -203,7 +205,7 @@ def _try_folder(folder: str, name: str, answer: str) -> str:
     there = Folder.at(folder)
     try:
         if not there.exists(name):
-            return "it does not see what is written here"
+            return "it does not see files that are written here"
         there.write(answer, b"")
         there.delete(answer)
     except (OSError, PreflightError) as error:

@@ -106,8 +106,8 @@ def refuse_unsupported_ray(version: str) -> None:
     if not OLDEST <= release <= NEWEST:
         first, last = (".".join(map(str, one)) for one in (OLDEST, NEWEST))
         raise ClusterError(
-            f"Ray {version} is installed, and raytrain works with Ray {first} to {last}.\n"
-            f"Install one of them: pip install 'ray[default,train,tune]=={last}.*'. Or run without Ray: --local."
+            f"Ray {version} is installed, but raytrain needs Ray {first} to {last}.\n"
+            f"Install one of these: pip install 'ray[default,train,tune]=={last}.*'. Or run without Ray: --local."
         )
 
 
@@ -211,7 +211,7 @@ def _refuse_closed_port(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
-        raise ConnectionError(f"nobody answers there ({error})") from error
+        raise ConnectionError(f"nothing answers at this address ({error})") from error
 
 
 def nodes() -> list[dict[str, float]]:

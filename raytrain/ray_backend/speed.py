@@ -45,8 +45,8 @@ def measure(recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits], *, plac
         _, late = ray.wait(list(jobs), num_returns=len(jobs), timeout=TIMEOUT_S)
         if late:
             raise PreflightError(
-                f"{len(late)} of {len(jobs)} measurements have not come back within {TIMEOUT_S:.0f} s.\n"
-                "See with `ray status` whether the nodes are taken, or are only just starting."
+                f"{len(late)} of {len(jobs)} measurements did not end within {TIMEOUT_S:.0f} s.\n"
+                "Check with `ray status` whether the nodes are busy or still starting."
             )
         for job, number in jobs.items():
             speeds[number].append(_result(job, recipes[number]))

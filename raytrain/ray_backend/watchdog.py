@@ -65,7 +65,7 @@ class Watchdog:
             if reported := reported_progress(trial_id):
                 progress.within_epoch = reported["within_epoch"]
                 if self.stands_still(trial_id, (progress.epoch, progress.attempts, reported)):
-                    log.warning("%s shows no progress for %.0f s: ending its process", trial_id, self._timeout_s)
+                    log.warning("%s has made no progress for %.0f s: killing its process", trial_id, self._timeout_s)
                     journal.note({"event": "hung", "trial": trial_id, "seconds": self._timeout_s})
                     self._hung[trial_id] = self._hung.get(trial_id, 0) + 1
                     self.forget(trial_id)

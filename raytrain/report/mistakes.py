@@ -51,7 +51,7 @@ class Mistakes:
         wrong: Number of test images that the trial gets wrong.
         images: Number of test images.
         missed_by_all: Number of test images that every finished trial gets wrong.
-        ensemble: Accuracy of the majority vote of all finished trials, a fraction; None for fewer than two trials.
+        ensemble: Accuracy of all finished trials voting with their probabilities as weights; None for fewer than two.
     """
 
     trial: str

@@ -65,7 +65,9 @@ def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None
         for name, content in images.items():
             (folder / "plots").write(f"{name}.png", content)
     except OSError as error:
-        raise RunFolderError(f"{folder}/{REPORT} cannot be written ({error}); name a file with --output") from error
+        raise RunFolderError(
+            f"{folder}/{REPORT} cannot be written ({error}); write to another file with --output"
+        ) from error
 
 
 def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
@@ -149,7 +151,7 @@ def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
 
 
 def _facts(record: RunRecord, ran: timeline.Timeline) -> Iterator[tuple[str, str]]:
-    """Give what stands at the top: the data, the trials, the time and the machine."""
+    """Yield the facts at the top: the data, the trials, the time and the machine."""
     results = record.results
     if results:
         yield "Data set", ", ".join(sorted({str(result.recipe["dataset"]) for result in results}))
@@ -164,7 +166,7 @@ def _facts(record: RunRecord, ran: timeline.Timeline) -> Iterator[tuple[str, str
 
 
 def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
-    """Give what the manifest says of the code, the data and the machine."""
+    """Yield what the manifest says of the code, the data and the machine."""
     if sessions := record.manifest.get("sessions"):
         code, machine = sessions[-1]["code"], sessions[-1]["machine"]
         versions = {"raytrain": code["raytrain"], "Python": code["python"], **code["packages"]}

@@ -6,7 +6,7 @@ from raytrain.analysis.audit import Audit, Replay
 from raytrain.analysis.baselines import LAST_EPOCHS, Baseline, BaselineCurve
 from raytrain.report.table import DASH, per_cent
 
-AUDIT_LEFT = {"trial", "kept", "after all"}
+AUDIT_LEFT = {"trial", "kept", "rescued"}
 """Columns of text in the tables of an audit, which are aligned left."""
 MOST_NAMED = 6
 """Most trials that a cell names; of more it gives the number."""
@@ -30,10 +30,11 @@ def _sentences(audit: Audit) -> Iterator[str]:
         )
     rescued = sum(stop.rescued for stop in audit.stops)
     if audit.regret is not None:
-        found = f"the best of them ended {100 * audit.regret:.2f} points above" if audit.regret else "none ended above"
-        yield f"{rescued} of the stopped trials ran on to the end: {found} the best that was let through (validation)."
+        trials = "1 stopped trial was" if rescued == 1 else f"{rescued} stopped trials were"
+        found = f"the best ended {100 * audit.regret:.2f} points above" if audit.regret else "none ended above"
+        yield f"{trials} run to the end: {found} the best trial that was never stopped (validation accuracy)."
     elif audit.stops:
-        yield "What stopping missed was not measured: asha: {rescue: 2} would run the best two of them to the end."
+        yield "The cost of stopping was not measured; asha: {rescue: 2} runs the two best stopped trials to the end."
 
 
 def _share(part: float, whole: float) -> str:
@@ -47,7 +48,7 @@ def rung_columns(audit: Audit) -> dict[str, list[str]]:
         "judged": [str(rung.judged) for rung in audit.rungs],
         "stopped": [str(rung.stopped) for rung in audit.rungs],
         "tau": [DASH if rung.tau is None else f"{rung.tau:.2f}" for rung in audit.rungs],
-        "of trials": [str(rung.compared) for rung in audit.rungs],
+        "trials compared": [str(rung.compared) for rung in audit.rungs],
     }
 
 
@@ -57,11 +58,11 @@ def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[
         "trial": [(labels or {}).get(stop.trial, stop.trial) for stop in audit.stops],
         "rung": [f"{stop.rung:g}" for stop in audit.stops],
         "accuracy %": [per_cent(stop.accuracy) for stop in audit.stops],
-        "cut %": [per_cent(stop.cut) for stop in audit.stops],
+        "cutoff %": [per_cent(stop.cut) for stop in audit.stops],
         "margin": [f"{100 * stop.margin:.2f}" for stop in audit.stops],
-        "epochs spared": [str(stop.epochs_left) for stop in audit.stops],
-        "seconds spared": [f"{stop.seconds_left:.1f}" for stop in audit.stops],
-        "after all": [_rescue_outcome(stop.rescued, stop.final) for stop in audit.stops],
+        "epochs saved": [str(stop.epochs_left) for stop in audit.stops],
+        "seconds saved": [f"{stop.seconds_left:.1f}" for stop in audit.stops],
+        "rescued": [_rescue_outcome(stop.rescued, stop.final) for stop in audit.stops],
     }
     return {heading: cells for heading, cells in columns.items() if any(cells) or heading == "trial"}
 
@@ -88,12 +89,12 @@ def replay_columns(replays: Sequence[Replay], labels: Mapping[str, str] | None =
 def _rescue_outcome(rescued: bool, final: float | None) -> str:  # noqa: FBT001
     if final is not None:
         return f"run to the end: {per_cent(final)} %"
-    return "run on, not to the end" if rescued else ""
+    return "run on, unfinished" if rescued else ""
 
 
 def _named(trials: Sequence[str], labels: Mapping[str, str]) -> str:
     if len(trials) > MOST_NAMED:
-        return f"{len(trials)} trials, {labels.get(trials[0], trials[0])} the best"
+        return f"{len(trials)} trials, the best {labels.get(trials[0], trials[0])}"
     return ", ".join(labels.get(trial, trial) for trial in trials)
 
 

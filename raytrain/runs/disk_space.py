@@ -42,5 +42,5 @@ def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> No
     if need > have:
         raise PreflightError(
             f"{folder} would run out of disk: the checkpoints need {need / 2**30:.1f} GiB, {have / 2**30:.1f} GiB are "
-            "free.\nChoose an --out with more room, delete old runs, or run fewer trials."
+            "free.\nChoose an --out with more space, delete old runs, or run fewer trials."
         )

@@ -104,7 +104,7 @@ class WorkerLost(TypedDict):
 
 
 TRIAL_TIMEOUT_S = 1800.0
-"""Seconds for which a trial may show no progress, not even a step, before its process is taken to hang."""
+"""Seconds without any progress, not even a step, after which the process of a trial counts as hung."""
 
 
 class Hung(TypedDict):

@@ -75,8 +75,8 @@ def open_run(run: str, *, out: str) -> Folder:
     if folder.exists("experiment.yaml"):
         return folder
     known = list_runs(out)
-    hint = f"there are {', '.join(known)}" if known else "there is no run yet"
-    raise RunFolderError(f"no run {run!r} under {out}, and no run folder of that path; {hint}")
+    hint = f"choose one of {', '.join(known)}" if known else "there are no runs yet"
+    raise RunFolderError(f"there is no run {run!r} under {out}, and no run folder at that path; {hint}")
 
 
 def list_runs(out: str) -> list[str]:
@@ -89,4 +89,4 @@ def list_runs(out: str) -> list[str]:
     try:
         return [name for name in folder.names() if (folder / name).exists("experiment.yaml")]
     except OSError as error:
-        raise RunFolderError(f"{folder} cannot be listed ({error}); give the folder that holds runs") from error
+        raise RunFolderError(f"{folder} cannot be listed ({error}); give the folder that holds the runs") from error

@@ -74,7 +74,9 @@ class RunJournal:
         """
         if fresh:
             if folder.names() and not folder.exists("experiment.yaml"):
-                raise RunFolderError(f"{folder} is no run folder, so --fresh does not delete it; choose another --name")
+                raise RunFolderError(
+                    f"{folder} is not a run folder, so --fresh does not delete it; choose another --name"
+                )
             return cls(folder, RunState(experiment, trials), fresh=True)
         if not folder.exists("experiment.yaml"):
             return cls(folder, RunState(experiment, trials))

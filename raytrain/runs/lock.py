@@ -44,12 +44,12 @@ def run_locked(folder: Folder) -> Generator[None]:
         file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}), encoding="utf-8")
     except Timeout:
         raise RunFolderError(
-            f"{folder} is being worked on by {_holder(file)}.\nWait for it, end it, or choose another --name."
+            f"{folder} is in use by {_holder(file)}.\nWait for it, stop it, or choose another --name."
         ) from None
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
-        log.info("%s is on a disk without locks: take care that one command at a time works on it", folder)
+        log.info("the disk of %s has no file locks: run only one command at a time on this run", folder)
     try:
         yield
     finally:

@@ -81,12 +81,12 @@ class Manifest:
             before = json.loads(folder.read(_NAME))
             content["sessions"], known = before["sessions"], before["data"]
         except (ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(f"{folder}/{_NAME} is damaged: {error}; restore it, or remove it") from error
+            raise RunFolderError(f"{folder}/{_NAME} is damaged: {error}; restore or remove it") from error
         for name, fingerprint in data.items():
             if known.get(name, fingerprint) != fingerprint:
                 raise RunFolderError(
-                    f"{folder} was run on other images: {name} has changed ({known[name]} then, {fingerprint} now).\n"
-                    "Choose another --name, restore the images, or start anew with --fresh."
+                    f"{folder} was run on other images: {name} has changed ({known[name]} before, {fingerprint} now).\n"
+                    "Choose another --name, restore the images, or start again with --fresh."
                 )
         return cls(folder, content)
 
@@ -134,7 +134,7 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
             lists: dict[str, Any] = {name: tuple(one[name]) for name in ("classes", "mean", "std")}
             return Inputs(**{**one, **lists})
     raise RunFolderError(
-        f"the manifest has no entry for {wanted}: the run is of an older raytrain; run its command again with --fresh"
+        f"the manifest has no entry for {wanted}: an older raytrain wrote it; run the command again with --fresh"
     )
 
 

@@ -125,6 +125,8 @@ def read_results(folder: Folder) -> list[TrialResult]:
     for line in read_lines(folder, "trials.jsonl"):
         if not line.keys() <= known:
             unknown = ", ".join(sorted(line.keys() - known))
-            raise RunFolderError(f"{folder}/trials.jsonl has fields of another raytrain version: {unknown}")
+            raise RunFolderError(
+                f"{folder}/trials.jsonl was written by another version of raytrain; unknown fields: {unknown}"
+            )
         results.append(TrialResult(**line))
     return results

@@ -26,19 +26,21 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise RunFolderError(
             f"{folder} holds another experiment ({shown}).\n"
-            "Choose another --name, go back to what it was, or start anew with --fresh, which deletes that run.\n"
-            "Only more seeds, or more epochs, are added to a run."
+            "Choose another --name, undo the change, or start again with --fresh, which deletes that run.\n"
+            "Only seeds and epochs can be added to a run."
         )
 
 
 def refuse_renamed(folder: Folder, experiment: Experiment) -> None:
-    """Refuse to go on with a run folder that has another name than its experiment: it would go on in the old place.
+    """Refuse to continue a renamed run folder, since the run would be written to a folder of the old name.
 
     Raises:
         RunFolderError: It has.
     """
     if experiment.name != folder.name:
-        raise RunFolderError(f"{folder} is the run {experiment.name!r}, renamed; name it {experiment.name} to go on")
+        raise RunFolderError(
+            f"{folder} is the run {experiment.name!r}, renamed; rename it to {experiment.name} to continue it"
+        )
 
 
 def epochs_before(folder: Folder) -> int | None:
@@ -81,7 +83,7 @@ def _differences(before: object, now: object, path: str = "") -> list[str]:
             for key in keys
             for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         ]
-    return [] if before == now else [f"{path}: {before} there, {now} now"]
+    return [] if before == now else [f"{path}: {before} before, {now} now"]
 
 
 log = logging.getLogger(__name__)
@@ -108,9 +110,9 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
     """
     adopted = [trial for trial in trials if _adopts(trial, run, epochs_before)]
     if adopted:
-        log.info("%d trials go on from their %d epochs", len(adopted), epochs_before)
+        log.info("%d trials continue after their first %d epochs", len(adopted), epochs_before)
     if others := len(trials) - len(adopted):
-        log.info("%d trials are trained from the start: their schedule depends on the number of epochs", others)
+        log.info("%d trials start again, because their schedule depends on the number of epochs", others)
     return adopted
 
 
