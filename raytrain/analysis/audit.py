@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from scipy import stats
+
 from raytrain.experiment.asha import Decision, Rungs
 from raytrain.runs.results import TrialResult
 
@@ -234,8 +236,6 @@ def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two orders of the same trials: 1 the same, -1 reversed; None where all are equal."""
-    from scipy import stats
-
     found: Any = stats.kendalltau(first, second)
     tau = float(found.statistic)
     return None if math.isnan(tau) else tau

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from google.protobuf.message import DecodeError
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import masked_crc32c
+
 from raytrain.analysis.baselines import MEASURES, NAME, STUDENT, Baseline, as_csv, baselines_home, curve_of
 from raytrain.errors import DataError, ExperimentError
 from raytrain.runs.tensorboard import TAGS
@@ -100,9 +104,6 @@ def read_scalars(path: Path) -> Iterator[Scalar]:
     Raises:
         DataError: A record is damaged, or the file is no event file.
     """
-    from google.protobuf.message import DecodeError
-    from tensorboardX.proto import event_pb2
-
     message: Any = event_pb2  # its classes are made at import
 
     for record in _records(path):
@@ -119,8 +120,6 @@ def read_scalars(path: Path) -> Iterator[Scalar]:
 
 def _records(path: Path) -> Iterator[bytes]:
     """Yield the records: a length of 8 bytes, its checksum of 4, the content, its checksum of 4."""
-    from tensorboardX.record_writer import masked_crc32c
-
     content = path.read_bytes()
     start = 0
     while start + 12 <= len(content):

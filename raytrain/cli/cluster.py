@@ -1,8 +1,11 @@
 """The commands about clusters: `cluster`, `submit`, `jobs`, `logs`, `stop` and `pull`. As in `cli`, no logic."""
 
+# The imports inside functions load pyarrow and Ray: at the top they would make `raytrain --help` take seconds more.
+
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,8 +115,6 @@ def jobs(address: Dashboard = None, insecure: Insecure = False, json: Json = Fal
     if json:
         _print_json([job.as_dict() for job in found])
     elif found:
-        from raytrain.cli.cluster import job_table
-
         typer.echo(job_table([job.as_dict() for job in found]), nl=False)
     else:
         typer.echo("no job has been submitted to this cluster", err=True)
@@ -215,7 +216,6 @@ def down(file: ClusterPath) -> None:
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
     from raytrain.cluster.prices import describe, node_prices
-    from raytrain.report.text import clock
 
     cluster = read_cluster_file(file)
     seconds = launch.down(cluster, file)
@@ -251,9 +251,7 @@ def _print(job: "Job", *, json: bool) -> None:
 
 
 def _print_json(content: object) -> None:
-    import json
-
-    typer.echo(json.dumps(content, indent=2))
+    typer.echo(dumps(content, indent=2))
 
 
 HEADINGS = ("job", "status", "exit", "started", "time", "command")

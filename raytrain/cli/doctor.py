@@ -1,5 +1,9 @@
 """`raytrain doctor`: whether trials can run here, or on a cluster."""
 
+# The imports inside `doctor` load PyTorch and Ray: at the top they would make `raytrain --help` take seconds more.
+
+from dataclasses import asdict
+from json import dumps
 from typing import Annotated
 
 import typer
@@ -21,9 +25,6 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check what trials need (versions, device, storage, disk, data, Ray), and say how to fix each problem."""
-    from dataclasses import asdict
-    from json import dumps
-
     from raytrain.training.doctor import Check, check_machine
 
     checks: list[Check] = []

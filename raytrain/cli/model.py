@@ -1,12 +1,17 @@
 """`raytrain export`, `evaluate` and `predict`: a trained model out of its run, and at work."""
 
+# The imports inside functions load PyTorch: at the top they would make `raytrain --help` take seconds more.
+
 from enum import StrEnum
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raytrain.cli.options import Json, Out
+from raytrain.errors import DataError
+from raytrain.report.text import as_text
 
 if TYPE_CHECKING:
     from raytrain.inference.model import Model
@@ -70,12 +75,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
-    from json import dumps
-
     from raytrain.data import load
     from raytrain.inference.model import evaluate_on
     from raytrain.report.table import per_cent
-    from raytrain.report.text import as_text
     from raytrain.training.predictions import class_accuracies
 
     opened = _open(model)
@@ -111,13 +113,9 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict the most probable classes of images."""
-    from json import dumps
-
     import numpy as np
 
-    from raytrain.errors import DataError
     from raytrain.inference.model import image_files, probabilities, read_image
-    from raytrain.report.text import as_text
 
     opened = _open(model)
     classes, size = opened.description.classes, opened.description.recipe["image_size"]

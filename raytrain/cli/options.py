@@ -9,6 +9,7 @@ import typer
 
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode
+from raytrain.experiment.shipped import SHIPPED, shipped_experiment
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -131,8 +132,8 @@ def experiment_of(path: Path | None, assignments: list[str] | None, changes: dic
     Raises:
         ExperimentError: It is invalid.
     """
+    # here, because pydantic and PyYAML would make `raytrain --help` slower
     from raytrain.experiment.reading import default_experiment, parse_overrides, read_experiment
-    from raytrain.experiment.shipped import SHIPPED, shipped_experiment
 
     overrides = parse_overrides(assignments or [])
     if path is None:

@@ -1,5 +1,8 @@
 """`raytrain train`, `compare`, `tune` and `resume`: the commands that run experiments."""
 
+# The imports inside functions load NumPy, SciPy, pyarrow and Rich: at the top they would make `raytrain --help` take
+# 3.2 s instead of 0.5 s.
+
 import logging
 import sys
 import threading
@@ -32,6 +35,7 @@ from raytrain.cli.options import (
 )
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode, RunOptions
+from raytrain.experiment.shipped import shipped_experiment
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -95,8 +99,6 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compare architectures; without an experiment, five ResNets (the shipped experiment compare)."""
-    from raytrain.experiment.shipped import shipped_experiment
-
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     read = experiment_of(experiment or shipped_experiment("compare"), set_, changes)
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)

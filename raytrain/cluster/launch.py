@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import platformdirs
 
 from raytrain.cluster.file import ClusterFile, Finding, findings
@@ -40,7 +41,6 @@ def check(file: ClusterFile) -> None:
 
 def _rays(file: ClusterFile) -> list[Finding]:
     """Return what Ray's own schema of cluster files refuses, after Ray has filled in its defaults."""
-    import jsonschema
     from ray.autoscaler import sdk
 
     schema = json.loads(files("ray.autoscaler").joinpath("ray-schema.json").read_text(encoding="utf-8"))

@@ -5,16 +5,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from raytrain.cluster.jobs import Job, Jobs
 from raytrain.cluster.package import Package, with_path
 from raytrain.cluster.transfer import pull, unpack
 from raytrain.errors import JobError, RaytrainError
+from raytrain.experiment.experiment import Experiment
 from raytrain.storage.folder import Folder
-
-if TYPE_CHECKING:
-    from raytrain.cluster.jobs import Job, Jobs
-    from raytrain.experiment.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Submission:
     """
 
     arguments: tuple[str, ...]
-    experiment: "Experiment"
+    experiment: Experiment
     file: Path | None
     send: tuple[Path, ...]
     out: str | None
@@ -54,13 +52,13 @@ class Submission:
             package.check_size()
             yield package
 
-    def submit(self, jobs: "Jobs", package: Package) -> None:
+    def submit(self, jobs: Jobs, package: Package) -> None:
         """Start it."""
         words = self.arguments if self.file is None else with_path(self.arguments, self.file)
         jobs.submit(words, package, job=self.job, run=self.experiment.name, out=self.out, install=self.install)
 
 
-def follow_home(jobs: "Jobs", submission: Submission, job: "Job", *, out: str, say: Callable[[str], object]) -> None:
+def follow_home(jobs: Jobs, submission: Submission, job: Job, *, out: str, say: Callable[[str], object]) -> None:
     """Report how a job ended, and copy its run folder to this machine unless it is in the `out` of the command."""
     if job.exit_code is None and job.status == "FAILED":
         say(f"the job {job.id} did not run: {job.message.strip()}")
@@ -77,7 +75,7 @@ def follow_home(jobs: "Jobs", submission: Submission, job: "Job", *, out: str, s
         say(f"the run folder was copied to {folder}")
 
 
-def fetch(jobs: "Jobs", job: str, *, out: str) -> Path:
+def fetch(jobs: Jobs, job: str, *, out: str) -> Path:
     """Copy the run folder of a job to the folder `out`, from the head's disk or the storage that the nodes share.
 
     Raises:
@@ -116,8 +114,6 @@ def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tupl
         source = Folder.at(run)
         target = Path(out) / source.name
         return target, asdict(pull(source, target))
-    from raytrain.cluster.jobs import Jobs
-
     folder = fetch(Jobs(address, insecure=insecure), run, out=out)
     files = [path for path in folder.rglob("*") if path.is_file()]
     return folder, {"files": len(files), "size": sum(path.stat().st_size for path in files), "unchanged": 0}

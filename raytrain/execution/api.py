@@ -10,6 +10,8 @@
 `import raytrain` gives these names; nothing heavy is imported before one of them is used.
 """
 
+# The imports inside functions load PyTorch, over a second, which reading a run does not need.
+
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
@@ -20,6 +22,7 @@ import pandas as pd
 from rich.console import Console
 
 from raytrain.analysis.record import RunRecord, read_record
+from raytrain.data import load, split
 from raytrain.execution import plan as planning
 from raytrain.execution import run as running
 from raytrain.execution.options import Mode, RunOptions
@@ -256,7 +259,6 @@ def training_data(recipe: Recipe, *, device: str = "cpu") -> "TrainingData":
     """
     import torch
 
-    from raytrain.data import load, split
     from raytrain.training.evaluation import TrainingData
 
     images = load(recipe.dataset, image_size=recipe.image_size)

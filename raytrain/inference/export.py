@@ -1,6 +1,7 @@
 """A trial's weights taken out of its run folder, with what it takes to use them."""
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
 from raytrain import __version__
 from raytrain.analysis.record import RunRecord, read_record
@@ -9,9 +10,9 @@ from raytrain.inference.model_file import ModelDescription
 from raytrain.runs.folder import checkpoint_folder, open_run
 from raytrain.runs.manifest import inputs_of
 from raytrain.runs.results import TrialResult
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from raytrain.training import checkpoint
+from raytrain.training.loop import TrainState
+from raytrain.training.recipe import Recipe
 
 BEST, LAST = "best", "last"
 
@@ -55,7 +56,7 @@ def trial_of(record: RunRecord, trial: str | None) -> tuple[TrialResult, str]:
     return _chosen(record) if trial is None else (_named(record, trial), "named explicitly")
 
 
-def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple[ModelDescription, dict[str, "Tensor"]]:
+def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple[ModelDescription, dict[str, Tensor]]:
     """Return the description and the weights of a trial: a state_dict of contiguous float tensors on the CPU.
 
     Args:
@@ -66,12 +67,6 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
     Raises:
         RunFolderError: There is no checkpoint that can be read.
     """
-    import torch
-
-    from raytrain.training import checkpoint
-    from raytrain.training.loop import TrainState
-    from raytrain.training.recipe import Recipe
-
     inputs = inputs_of(record.manifest, result.recipe)
     device = torch.device("cpu")
     there = checkpoint_folder(record.folder, result.trial)

@@ -11,15 +11,18 @@ import hashlib
 import io
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor
 
 from raytrain.errors import ExperimentError, ModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FORMAT = 1
 """Version of the JSON format; it increases with a change that older versions of raytrain cannot read."""
@@ -62,7 +65,7 @@ class ModelDescription:
     versions: dict[str, str]
 
 
-def write_model(path: Path, description: ModelDescription, weights: Mapping[str, "Tensor"], *, force: bool) -> None:
+def write_model(path: Path, description: ModelDescription, weights: Mapping[str, Tensor], *, force: bool) -> None:
     """Write the weights to `path` and the description beside them.
 
     Args:
@@ -97,7 +100,7 @@ def check_suffix(path: Path) -> None:
         raise ExperimentError(f"{path}: ends in {path.suffix or 'no suffix'}; name it .pth or .safetensors")
 
 
-def read_model(path: Path) -> tuple[ModelDescription, dict[str, "Tensor"]]:
+def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
     """Return what `write_model` wrote.
 
     Raises:
@@ -146,8 +149,6 @@ def _json(content: bytes | str, where: str) -> dict[str, Any]:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as opened:
             said: dict[str, str] = opened.metadata() or {}
@@ -160,19 +161,12 @@ def _metadata(path: Path) -> dict[str, Any]:
     return _json(said[_KEY], str(path))
 
 
-def _tensors(path: Path, content: bytes) -> dict[str, "Tensor"]:
+def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         try:
             return load(content)
         except SafetensorError as error:
             raise ModelError(f"{path}: is damaged, or not a safetensors file: {error}") from error
-    import pickle
-
-    import torch
-
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
@@ -180,17 +174,13 @@ def _tensors(path: Path, content: bytes) -> dict[str, "Tensor"]:
         raise ModelError(f"{path}: is damaged, or not a file of weights: {reason}") from error
 
 
-def _pickled(weights: Mapping[str, "Tensor"]) -> bytes:
-    import torch
-
+def _pickled(weights: Mapping[str, Tensor]) -> bytes:
     stream = io.BytesIO()
     torch.save(dict(weights), stream)
     return stream.getvalue()
 
 
-def _safetensors(weights: Mapping[str, "Tensor"], values: Mapping[str, Any]) -> bytes:
-    from safetensors.torch import save
-
+def _safetensors(weights: Mapping[str, Tensor], values: Mapping[str, Any]) -> bytes:
     return save(dict(weights), metadata={_KEY: json.dumps(values)})
 
 

@@ -1,5 +1,7 @@
 """Trials on Ray, once it is up and known to be able to run them."""
 
+# The imports inside functions load Ray: its environment must be set first, and its 2 s of imports run beside its start.
+
 import importlib
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence

@@ -5,6 +5,8 @@ exists as it is used here, and which upstream issue asks for a public way, where
 `tests/ray_backend/test_internals.py` has a canary test for each, so that a new version of Ray fails there first.
 """
 
+# Ray is imported inside the functions: `private_ray` has to set Ray's environment before the first import of Ray.
+
 import json
 import os
 from collections.abc import Generator, Iterator

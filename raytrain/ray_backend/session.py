@@ -1,5 +1,7 @@
 """A connection to a Ray cluster: one that is there, or one of our own on this machine while we run."""
 
+# Ray is imported inside the functions: its settings must be in the environment before the first import of Ray.
+
 import logging
 import os
 import socket

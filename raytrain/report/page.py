@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
 
 from raytrain import __version__
 from raytrain.analysis.audit import audit
@@ -72,8 +74,6 @@ def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None
 
 def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
     """Return the page as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     entries = legend(record.ranking)
     ranking = beside(record.ranking, baseline) if baseline else record.ranking
     columns = table.cells_by_heading(ranking)
@@ -259,6 +259,4 @@ def _test_images(dataset: str, image_size: int, *, fingerprint: str | None) -> N
 
 def _plotly() -> str:
     """Return Plotly's JavaScript, compressed: 1.4 MB in place of 4.6; the page unpacks it."""
-    from plotly.offline import get_plotlyjs
-
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

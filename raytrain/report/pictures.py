@@ -1,21 +1,21 @@
 """Curves of all trials as pictures: four PNG files as TensorBoard shows them, and the SVG of a page without scripts."""
 
-from __future__ import annotations
-
+import html
 import io
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from raytrain.analysis.baselines import Baseline
 from raytrain.analysis.record import RunRecord
 from raytrain.report.charts import curves
 from raytrain.report.legend import Entry
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure  # matplotlib takes half a second to import
 
 PICTURES = {
     "Accuracy_Test": ("test_accuracy", "accuracy %"),
@@ -76,8 +76,6 @@ def _png(record: RunRecord, entries: Sequence[Entry], name: str, baseline: Basel
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
     # not pyplot, which would look for a display and keep every figure
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -118,14 +116,10 @@ def _has(record: RunRecord, field: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    import html
-
     return html.unescape(name)
 
 
 def _style(axes: Axes, unit: str, ink: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_xlabel("epoch", color=ink)
     axes.set_ylabel(unit, color=ink)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -154,8 +148,6 @@ def _legend(figure: Figure, *, columns: int, ink: str) -> None:
 @contextmanager
 def _quiet() -> Generator[None]:
     """Draw with text as text in an SVG, with the same ids every time, and without a word on letters a font lacks."""
-    import matplotlib as mpl
-
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "raytrain"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         yield

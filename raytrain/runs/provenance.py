@@ -41,7 +41,7 @@ def describe_code() -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Return the system, processor, cores, memory in bytes and GPUs of this machine."""
-    import torch
+    import torch  # takes over a second, and `raytrain results` reads manifests without it
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {

@@ -25,7 +25,7 @@ class Scalars:
     """An open event file; TensorBoard hides what earlier files of the folder have from `first_epoch` on."""
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # imports PyTorch, over a second
 
         # tensorboardX names files by the second, and a second one within it would replace the first
         suffix = f".{time.time_ns()}"
