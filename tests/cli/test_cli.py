@@ -317,7 +317,7 @@ def test_a_claim_that_does_not_hold_ends_with_9(finished: str):
     assert call("results", finished, "--assert", "test_accuracy >= 0", "--assert", "finished == 2").exit_code == 0
     result = call("results", finished, "--assert", "test_accuracy >= 0", "--assert", "finished > 2")
     assert result.exit_code == 9
-    assert "raytrain: does not hold: finished > 2: finished is 2" in result.stderr
+    assert "raytrain: assertion failed: finished > 2: finished is 2" in result.stderr
     assert call("results", finished, "--assert", "finished").exit_code == 2
 
 

@@ -124,7 +124,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(trained: Fold
     assert "bad.png: cannot be decoded" in ended.stderr
     assert "none.png: cannot be read: No such file" in ended.stderr
     (tmp_path / "empty").mkdir()
-    assert "has no image in it" in call("predict", tmp_path / "m.pth", tmp_path / "empty").stderr
+    assert "has no images" in call("predict", tmp_path / "m.pth", tmp_path / "empty").stderr
 
 
 def test_a_data_set_of_other_classes_is_refused(trained: Folder, tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ def test_nothing_is_replaced_unasked_and_bad_names_are_one_message(trained: Fold
     cases = {
         ("export", trained, "-o", model): "add --force",
         ("export", trained, "-o", tmp_path / "m.onnx"): "name it .pth or .safetensors",
-        ("export", trained, "-o", tmp_path / "no" / "m.pth"): "in a folder that exists",
+        ("export", trained, "-o", tmp_path / "no" / "m.pth"): "in an existing folder",
         ("export", f"{trained}/zzz"): "no trial 'zzz' has ended",
-        ("export", f"{trained}/resnet18"): "is the beginning of",
+        ("export", f"{trained}/resnet18"): "matches",
         ("export", "nowhere/zzz", "--out", tmp_path): "no run 'nowhere/zzz'",
         ("evaluate", tmp_path / "absent.pth"): "raytrain export RUN",
         ("evaluate", tmp_path / "m.json"): "name the file of its weights",
@@ -173,16 +173,16 @@ def test_damage_is_found(trained: Folder, tmp_path: Path) -> None:
     model.write_bytes(content)
     for change, message in (
         ({"format": 2}, "another format than 1"),
-        ({"classes": ["only", "two"]}, "do not make a network"),
+        ({"classes": ["only", "two"]}, "do not match their description"),
         ({"extra": 1}, "missing or unknown: extra"),
-        ({"recipe": {**said["recipe"], "arch": "resnet1000"}}, "do not make a network"),
+        ({"recipe": {**said["recipe"], "arch": "resnet1000"}}, "do not match their description"),
     ):
         described.write_text(json.dumps({**said, **change}))
         refused(message)
     described.write_text("{")
     refused("is damaged")
     described.write_text("[]")
-    refused("describes no model")
+    refused("does not describe a model")
     described.unlink()
     refused("is missing")
 

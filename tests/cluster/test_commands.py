@@ -88,7 +88,7 @@ def test_a_run_that_was_ended_by_a_signal_goes_on_to_the_numbers_of_an_undisturb
     _, said = first.communicate(timeout=60)
     assert first.returncode == exit_code
     if number != signal.SIGKILL:
-        assert "The same command goes on where this one stopped" in said
+        assert "The same command continues the run" in said
     # one diverged, the others finish: exit code 4
     again = start(experiment, tmp_path / "out", "--json")
     printed, said = again.communicate(timeout=120)

@@ -93,7 +93,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "open dashboard": (
         "--dashboard-host=127.0.0.1",
         "--dashboard-host=0.0.0.0",
-        "whoever reaches the dashboard runs code",
+        "anyone who can reach it can run code",
     ),
     "open network": ("region: us-east-1", "region: us-east-1\n  cidr: 0.0.0.0/0", "0.0.0.0/0 is the whole internet"),
     "no token mode": (
@@ -101,11 +101,11 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "ray start --address",
         "without RAY_AUTH_MODE",
     ),
-    "no token": ("  /home/ubuntu/.ray/auth_token: ~/.ray/auth_token\n", "", "no token is brought"),
+    "no token": ("  /home/ubuntu/.ray/auth_token: ~/.ray/auth_token\n", "", "no token is copied"),
     "another python": (f"--python {PYTHON} ~/venv", "--python 3.8 ~/venv", "the nodes get Python 3.8"),
     "another ray": ("  - chmod 600", "  - pip install 'ray[default]==2.9.0'\n  - chmod 600", "the nodes get Ray 2.9.0"),
     "missing file": (": pyproject.toml", ": setup.py", "setup.py is not there"),
-    "no storage": ("RAYTRAIN_OUT=s3://", "OUT=s3-", "told of no storage that they share"),
+    "no shared storage": ("RAYTRAIN_OUT=s3://", "OUT=s3-", "have no shared storage"),
     "moving image": ("      ImageId: *image\n", "", "gpu_worker has no ImageId"),
     "docker": (
         "cluster_name: raytrain",
@@ -134,7 +134,7 @@ def test_a_finding_has_the_line_of_what_is_wrong(found: Callable[[str], list[str
 
 def test_a_gcp_image_family_moves(found: Callable[[str], list[str]]) -> None:
     text = filled("cluster.gcp.yaml").replace("global/images/common", "global/images/family/common")
-    assert any("is a family, which moves" in line for line in found(text))
+    assert any("is an image family, which changes" in line for line in found(text))
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "provider: aws\n", "available_node_types: [a]\nfile_mounts: 3\n"])

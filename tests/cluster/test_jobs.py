@@ -113,7 +113,7 @@ def test_a_job_is_followed_and_its_run_folder_comes_home(
     done = raytrain("submit", "--name", "first", "--", *command, "--name", "one")
     assert done.returncode == 0, done.stderr
     assert "started" in done.stderr  # the job's own log
-    assert "the run folder came home to runs/one" in done.stderr
+    assert "the run folder was copied to runs/one" in done.stderr
     (result,) = read_results(Folder.at(tmp_path / "runs" / "one"))
     assert result.status == "finished"
     assert (tmp_path / "runs/one/trials" / result.trial / "metrics.jsonl").read_text().count("\n") == 2
@@ -153,7 +153,7 @@ def test_a_stopped_job_saves_its_trials_and_ends_with_7(
     assert json.loads(raytrain("stop", "long", "--json").stdout)["status"] == "STOPPED"
     followed = raytrain("logs", "-f", "long")
     assert followed.returncode == 7
-    assert "The same command goes on where this one stopped." in followed.stdout
+    assert "The same command continues the run." in followed.stdout
     pulled = raytrain("pull", "long")
     assert pulled.returncode == 0, pulled.stderr
     (metrics,) = (tmp_path / "runs" / "long" / "trials").glob("*/metrics.jsonl")
@@ -165,14 +165,14 @@ def test_a_stopped_job_saves_its_trials_and_ends_with_7(
 def test_a_wrong_token_is_refused(raytrain: Callable[..., Any], words: tuple[str, ...]) -> None:
     done = raytrain(*words, RAY_AUTH_TOKEN="f" * 64)
     assert done.returncode == 6
-    assert "refused our token" in done.stderr
+    assert "refused the token" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_missing_token_is_refused(raytrain: Callable[..., Any]) -> None:
     done = raytrain("jobs", RAY_AUTH_TOKEN="")
     assert done.returncode == 6
-    assert "refused our token" in done.stderr
+    assert "refused the token" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_jobs_name_can_be_typed(name: str) -> None:
     if not name:
         assert read("compare", name=name).job.startswith("compare-")
         return
-    with pytest.raises(ExperimentError, match="a job's name has letters"):
+    with pytest.raises(ExperimentError, match="use at most 100 letters"):
         read("compare", name=name)
 
 

@@ -125,7 +125,7 @@ def test_the_manifest_says_what_ran_where_on_what(
     inputs = inputs_of(manifest, keys["recipe"])
     assert (inputs.classes, inputs.train, inputs.val, inputs.test) == (("bright", "dark"), 32, 8, 10)
     assert all(0 < value < 1 for value in (*inputs.mean, *inputs.std))
-    with pytest.raises(RunFolderError, match="the run is of an older raytrain"):
+    with pytest.raises(RunFolderError, match="an older raytrain wrote it"):
         inputs_of({}, keys["recipe"])
     assert "`raytrain tune --grid 'a b.yaml'`" in (tmp_path / "x" / "README.md").read_text()
 
@@ -166,7 +166,7 @@ def test_fresh_is_no_error_where_there_is_no_run(tmp_path: Path, keys: dict[str,
 def test_fresh_does_not_delete_what_is_no_run_folder(tmp_path: Path, keys: dict[str, Any]):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunFolderError, match="is no run folder, so --fresh does not delete it"):
+    with pytest.raises(RunFolderError, match="is not a run folder, so --fresh does not delete it"):
         run_here(tmp_path, keys, mode="fresh")
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["thesis.tex"]
 
@@ -313,7 +313,7 @@ def test_a_signal_saves_ends_with_its_code_and_the_same_command_goes_on(
         process.kill()
     assert process.returncode == code, stderr
     assert "unfinished" in stdout
-    assert "The same command goes on where this one stopped" in stderr
+    assert "The same command continues the run" in stderr
     assert "Traceback" not in stderr
     assert (tmp_path / "x" / "README.md").exists()
     (row,) = table(tmp_path / "x" / "trials.parquet")

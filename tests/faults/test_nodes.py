@@ -52,7 +52,7 @@ def test_a_cluster_whose_head_is_gone_is_given_up_in_seconds(cluster: Any, start
     assert command.end(seconds=90) == 6, command.stderr
     assert time.monotonic() - began < 75
     assert "Traceback" not in command.stderr
-    assert "The same command goes on where this one stopped" in command.stderr
+    assert "The same command continues the run" in command.stderr
 
 
 def test_other_versions_on_a_node_are_refused_with_both(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def test_without_ray_a_run_ends_in_seconds_with_its_tables_and_goes_on(
     process.kill()
     assert command.end(seconds=45) == 6, command.stderr
     assert f"Ray is gone: its {name.split('/')[0]} has died" in command.stderr
-    assert "The same command goes on where this one stopped" in command.stderr
+    assert "The same command continues the run" in command.stderr
     assert "Traceback" not in command.stderr
     assert (command.folder / "README.md").exists()
     again = start("--local", lr=(0.05,), epochs=60)

@@ -49,7 +49,7 @@ def test_a_signal_to_the_whole_group_saves_and_leaves_nothing_behind(
     processes = children(command)
     os.killpg(command.process.pid, number)
     assert command.end() == code, command.stderr
-    assert "The same command goes on where this one stopped" in command.stderr
+    assert "The same command continues the run" in command.stderr
     assert "Traceback" not in command.stderr
     assert (command.folder / "README.md").exists()
     assert command.events()[-1]["event"] == "interrupted"

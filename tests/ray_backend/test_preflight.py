@@ -36,7 +36,7 @@ def test_ray_on_this_machine_is_checked_by_asking_it(tmp_path: object) -> None:
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_failed_check() -> None:
     (check,) = check_ray(address="127.0.0.1:1", out="runs")
-    assert (check.ok, "nobody answers there" in check.found, "Check the address" in check.advice) == (False, True, True)
+    assert (check.ok, "nothing answers at this address" in check.found, "Check the address" in check.advice) == (False, True, True)
 
 
 # ---------------------------------------------------------------- storage
@@ -82,14 +82,14 @@ def test_a_run_whose_folder_a_node_does_not_see_is_refused(two_nodes: str, tmp_p
         check=False,
     )
     assert done.returncode == 3, done.stderr
-    assert "it does not see what is written here" in done.stderr
+    assert "it does not see files that are written here" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs" / "train").exists()
 
 
 @pytest.mark.ray
 def test_nodes_that_are_still_to_come_would_not_see_a_local_disk(tmp_path: Path) -> None:
-    with pytest.raises(PreflightError, match="the cluster may add others"):
+    with pytest.raises(PreflightError, match="the cluster may add other hosts"):
         check_storage(Folder.at(tmp_path), more_nodes=True)
 
 

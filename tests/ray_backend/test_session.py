@@ -74,7 +74,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> Non
         taken.bind(("127.0.0.1", 0))  # bound, so that nobody else takes it, and not listening
         address = address.format(port=taken.getsockname()[1])
         with (
-            pytest.raises(ClusterError, match="nobody answers there") as refusal,
+            pytest.raises(ClusterError, match="nothing answers at this address") as refusal,
             ray_session(address, dashboard=False),
         ):
             pass

@@ -31,7 +31,7 @@ def test_another_file_can_be_named_and_the_run_folder_stays_as_it_is(make_run: A
     assert not folder.exists("report.html")
     missing = report(str(folder), "--output", str(tmp_path / "nowhere" / "page.html"))
     assert missing.exit_code == 2
-    assert "name a file in a folder that exists" in missing.stderr
+    assert "choose a file in an existing folder" in missing.stderr
 
 
 def test_open_shows_the_file_in_the_browser(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_an_unknown_run_is_answered_with_those_there_are(out: Path):
 
 
 def test_an_unknown_run_where_there_is_none_is_said_so(tmp_path: Path):
-    with pytest.raises(RunFolderError, match="there is no run yet"):
+    with pytest.raises(RunFolderError, match="there are no runs yet"):
         open_run("three", out=str(tmp_path))
 
 

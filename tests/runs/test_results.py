@@ -119,5 +119,5 @@ def test_a_trial_that_was_run_again_has_a_line_for_each_end_in_order(tmp_path: P
 
 def test_fields_of_another_version_are_refused_by_name(tmp_path: Path):
     folder = write(tmp_path, lines(trial_line("a", "finished", future=1, newer=2)), "trials.jsonl")
-    with pytest.raises(RunFolderError, match="fields of another raytrain version: future, newer"):
+    with pytest.raises(RunFolderError, match="another version of raytrain; unknown fields: future, newer"):
         read_results(folder)
