@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raytrain.cli.options import Json, Out
+from raytrain.errors import ExitCode
 from raytrain.report.text import as_text, clock
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def submit(
             f"stop it with: raytrain stop {submission.job}",
             err=True,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     if json:
         _print(job, json=True)
     follow_home(cluster, submission, job, out=out, say=lambda text: typer.echo(f"raytrain: {text}", err=True))
@@ -202,7 +203,7 @@ def up(
     if prices := describe(node_prices(cluster)):
         typer.echo(prices, err=True)
     if not yes and not typer.confirm("Start the cluster?", err=True):
-        raise typer.Exit(0)
+        raise typer.Exit
     launch.up(cluster, file)
     typer.echo(
         f"raytrain: the cluster is up. Open a tunnel with: ray dashboard {file}; stop the cluster with: "

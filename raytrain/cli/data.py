@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from raytrain.errors import ExitCode
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the group `data` to the application."""
@@ -32,7 +34,7 @@ def verify(
     (found,) = _describe_datasets([dataset], image_size)
     if fingerprint and found != fingerprint:
         typer.echo(f"raytrain: the fingerprint of {dataset} is {found}, not the expected {fingerprint}", err=True)
-        raise typer.Exit(9)
+        raise typer.Exit(ExitCode.ASSERTION_FAILED)
 
 
 def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:

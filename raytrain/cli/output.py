@@ -13,8 +13,7 @@ from rich.console import Console
 
 from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
-from raytrain.errors import ExperimentError
-from raytrain.execution.interruption import OUT_OF_TIME
+from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, table
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     shown_out = "" if out == "runs" else f" --out {out}"
     if outcome.interrupted:
         left = sum(result.status == "unfinished" for result in outcome.results)
-        why = "Time limit reached" if outcome.interrupted == OUT_OF_TIME else "Interrupted"
+        why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
         trials = "1 trial" if left == 1 else f"{left} trials"
         typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
     elif not outcome.trained:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from raytrain.cli.options import Format, Json, Out
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT
 
 
@@ -90,7 +90,7 @@ def results(
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {failure}", err=True)
     if failures:
-        raise typer.Exit(9)
+        raise typer.Exit(ExitCode.ASSERTION_FAILED)
 
 
 def report(

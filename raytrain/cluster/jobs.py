@@ -14,7 +14,7 @@ from typing import Any
 from raytrain.cluster import dashboard
 from raytrain.cluster.package import Package
 from raytrain.cluster.transfer import BEGIN, END, STORED
-from raytrain.errors import ClusterError, JobError
+from raytrain.errors import ClusterError, ExitCode, JobError
 
 POLL_INTERVAL_S = 1.0
 """Seconds between two requests for a job's status, and before a lost connection is tried again."""
@@ -60,9 +60,9 @@ class Job:
     def end_code(self) -> int:
         """Exit code of a command that waited for it: the job's own; 7 if it was stopped, 6 if it never ran."""
         if self.status == "SUCCEEDED":
-            return 0
+            return ExitCode.DONE
         if self.status == "STOPPED":
-            return 7
+            return ExitCode.JOB_STOPPED
         if self.exit_code is None:
             return ClusterError.exit_code
         return self.exit_code if self.exit_code > 0 else 128 - self.exit_code  # -9: killed by signal 9

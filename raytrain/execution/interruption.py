@@ -8,9 +8,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-INTERRUPTED = 130
-TERMINATED = 143
-OUT_OF_TIME = 8
+from raytrain.errors import ExitCode
+
 _WAKE = signal.SIGUSR2
 """Signal that another thread sends to wake the main thread, which only a signal can do. Tune uses SIGUSR1."""
 
@@ -33,11 +32,11 @@ def wake_main_thread() -> None:
     os.kill(os.getpid(), _WAKE if handled else signal.SIGINT)
 
 
-def exit_code(interrupt: KeyboardInterrupt) -> int:
+def exit_code(interrupt: KeyboardInterrupt) -> ExitCode:
     """Return the exit code of a command that `interrupt` has ended."""
     if isinstance(interrupt, OutOfTime):
-        return OUT_OF_TIME
-    return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        return ExitCode.OUT_OF_TIME
+    return ExitCode.TERMINATED if isinstance(interrupt, Terminated) else ExitCode.INTERRUPTED
 
 
 class Interruption:

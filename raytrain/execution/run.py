@@ -10,7 +10,7 @@ from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
 from raytrain.data import Splits, load, split
-from raytrain.errors import DataError, PreflightError, RayLostError, StorageError
+from raytrain.errors import DataError, ExitCode, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
@@ -47,7 +47,7 @@ class RunOutcome:
 
     record: RunRecord
     trained: int
-    interrupted: int | None = None
+    interrupted: ExitCode | None = None
     ray_lost: bool = False
 
     @property
@@ -61,12 +61,14 @@ class RunOutcome:
         return self.record.state.results()
 
     @property
-    def exit_code(self) -> int:
-        """0 when every trial finished or was stopped early, 4 or 5 when some or all did not, 130, 143 or 8."""
+    def exit_code(self) -> ExitCode:
+        """The exit code of the command: that of the interruption, else by how many trials failed or diverged."""
         if self.interrupted:
             return self.interrupted
         bad = sum(result.status not in {"finished", "stopped"} for result in self.results)
-        return 0 if not bad else 5 if bad == len(self.results) else 4
+        if not bad:
+            return ExitCode.DONE
+        return ExitCode.ALL_FAILED if bad == len(self.results) else ExitCode.SOME_FAILED
 
 
 def run(
@@ -153,7 +155,7 @@ def _run(
     return RunOutcome(record, len(pending), interrupted, ray_lost=lost)
 
 
-def _train(journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption) -> int | None:
+def _train(journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption) -> ExitCode | None:
     """Run stage after stage; return the exit code of what ended it early, a signal or its time limit, or None."""
     try:
         with interruption.limited():

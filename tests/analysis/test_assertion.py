@@ -37,5 +37,7 @@ def test_a_claim_that_does_not_hold_is_answered_with_the_value() -> None:
 
 @pytest.mark.parametrize("claim", ["", "test_accuracy", "accuracy > 1", "test_accuracy => 1", "test_accuracy > much"])
 def test_what_is_no_claim_is_refused_with_what_is(claim: str) -> None:
-    with pytest.raises(ExperimentError, match=r"write NAME >= NUMBER; comparisons are >=, .*; names are test_accuracy, "):
+    with pytest.raises(
+        ExperimentError, match=r"write NAME >= NUMBER; comparisons are >=, .*; names are test_accuracy, "
+    ):
         broken(claim, RANKING)

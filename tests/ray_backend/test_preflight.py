@@ -36,7 +36,11 @@ def test_ray_on_this_machine_is_checked_by_asking_it(tmp_path: object) -> None:
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_failed_check() -> None:
     (check,) = check_ray(address="127.0.0.1:1", out="runs")
-    assert (check.ok, "nothing answers at this address" in check.found, "Check the address" in check.advice) == (False, True, True)
+    assert (check.ok, "nothing answers at this address" in check.found, "Check the address" in check.advice) == (
+        False,
+        True,
+        True,
+    )
 
 
 # ---------------------------------------------------------------- storage
