@@ -13,7 +13,7 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.events import Event, Stage, Status
-from raytrain.runs.folder import checkpoint_folder, read_state, trial_folder
+from raytrain.runs.folder import checkpoint_folder, read_epochs, read_state, trial_folder
 from raytrain.runs.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.state import RunState
 from raytrain.runs.tensorboard import RunScalars
@@ -156,6 +156,8 @@ class RunJournal:
         epoch = progress.epoch
         if progress.stage == "rescue" and not self.state.is_rescued(trial_id):
             self.note({"event": "rescued", "trial": trial_id, "stopped_at": epoch})
+        if progress.epoch and not progress.latest.get("epoch"):  # known from its result alone
+            progress.replace_epochs(read_epochs(self.folder, trial_id))
         attempt = progress.attempts + 1
         self.note({"event": "started", "trial": trial_id, "attempt": attempt, "after_epoch": epoch, "where": where})
 

@@ -82,5 +82,5 @@ class TrialProgress:
         self.result, self.status = result, result.status
         self.parameters = result.parameters
         self.epoch, self.seconds = result.epochs, result.seconds
-        if not self.latest:  # read from its result alone, without its epochs
+        if "epoch" not in self.latest:  # read from its result alone, without its epochs
             self.latest = {"train_accuracy": result.train_accuracy, "val_accuracy": result.val_accuracy}

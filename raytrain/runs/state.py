@@ -39,6 +39,7 @@ class RunState:
         self.stage: Stage = "search"
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
+        self._stopped: dict[str, TrialResult] = {}
         self._only_trials: frozenset[str] | None = None
 
     def apply(self, event: Event) -> None:
@@ -79,10 +80,16 @@ class RunState:
             self.progress[result.trial].end(result)
 
     def suspend(self) -> None:
-        """Have the trials that were running wait: the command that ran them is gone."""
+        """Have the trials that were running wait: the command that ran them is gone.
+
+        A stopped trial that was to run on, and has not started, is stopped: nothing on record says otherwise.
+        """
         for progress in self.progress.values():
             if progress.status == "running":
                 progress.status = "waiting"
+            elif progress.stage == "rescue" and not self.is_rescued(progress.trial.id):
+                progress.stage = "search"
+                progress.end(self._stopped[progress.trial.id])
 
     def only_failed(self) -> None:
         """Leave all trials but those that failed out of `pending`."""
@@ -91,6 +98,8 @@ class RunState:
     def run_on(self, trial_id: str) -> None:
         """Have a trial that was stopped early wait to run to its end."""
         progress = self.progress[trial_id]
+        if progress.result:
+            self._stopped[trial_id] = progress.result
         progress.stage, progress.status, progress.result = "rescue", "waiting", None
 
     def is_rescued(self, trial_id: str) -> bool:
