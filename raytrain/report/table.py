@@ -156,7 +156,7 @@ def _column(columns: Iterable[str], wanted: str) -> str:
     by_word = {name.removesuffix(" %").removesuffix(" accuracy"): name for name in names}
     by_word |= {name: name for name in names}
     if wanted not in by_word:
-        raise ExperimentError(f"there is no column {wanted!r}; choose among {', '.join(names)}")
+        raise ExperimentError(f"unknown column {wanted!r}; choose from {', '.join(names)}")
     return by_word[wanted]
 
 

@@ -160,6 +160,6 @@ def test_a_csv_of_ones_own_is_a_baseline(tmp_path: Path) -> None:
 
 
 def test_an_unknown_baseline_names_those_there_are() -> None:
-    with pytest.raises(ExperimentError, match="there are student"):
+    with pytest.raises(ExperimentError, match="choose one of student"):
         open_baseline("absent")
     assert isinstance(open_baseline("student"), Baseline)

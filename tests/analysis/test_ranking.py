@@ -52,7 +52,7 @@ def test_single_seeds_that_the_images_cannot_tell_apart_share_a_rank() -> None:
     assert first.interval is not None
     assert first.interval.low < 0.9 < first.interval.high
     assert any("Wilson" in sentence and "There is one seed of each" in sentence for sentence in explain(ranking))
-    assert "The first 2 rows share rank 1: the test does not separate them." in explain(ranking)
+    assert "The first 2 rows share rank 1, because the test does not separate them." in explain(ranking)
 
 
 def test_several_seeds_are_one_configuration_with_their_mean_and_students_interval() -> None:
@@ -146,7 +146,7 @@ def test_a_configuration_that_lost_a_seed_is_named_and_not_chosen_before_a_compl
     assert ranking.chosen is not None
     assert ranking.chosen.results[0].trial == "c0"
     assert [standing.results[0].trial for standing in ranking.incomplete] == ["i0"]
-    assert "Not chosen, because a seed of theirs failed or diverged: i0." in explain(ranking)
+    assert "Not chosen, because one of their seeds failed or diverged: i0." in explain(ranking)
     assert chosen(*incomplete) == "i0", "there is no complete one"
 
 
@@ -203,7 +203,7 @@ def test_rows_can_be_ordered_and_cut_while_ranks_stay() -> None:
     assert [trial for _, trial in ranks(arranged(ranking, by="seconds", most=2))] == ["b", "c"]
     assert [trial for _, trial in ranks(arranged(ranking, by="test_accuracy"))] == ["a", "c", "b"]
     assert [trial for _, trial in ranks(arranged(ranking, by="trial"))] == ["a", "b", "c"]
-    with pytest.raises(ExperimentError, match="--sort acc: there is no such field; choose among"):
+    with pytest.raises(ExperimentError, match="--sort acc: unknown field; choose one of"):
         arranged(ranking, by="acc")
 
 
@@ -225,7 +225,7 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
     finished = [result("a0", test_accuracy=0.9), result("b0", lr=0.2, test_accuracy=0.8)]
     stopped = result("a1", seed=1, status="stopped", epochs=4)
     assert any(
-        "Of 1 ranked configuration, some seeds were stopped early" in s for s in explain(rank([*finished, stopped], {}))
+        "In 1 ranked configuration, some seeds were stopped early" in s for s in explain(rank([*finished, stopped], {}))
     )
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))

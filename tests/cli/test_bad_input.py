@@ -146,8 +146,8 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
     "an empty name": (["train", "--name", ""], "'' cannot name a run"),
     "a name with a slash": (["train", "--name", "a/b"], "'a/b' cannot name a run"),
     "a name that ends a line": (["train", "--name", "a\nb"], "cannot name a run"),
-    "no time": (["tune", "--grid", "g.yaml", "--time-limit", "soon"], "'soon' is no time"),
-    "a time of nothing": (["tune", "--grid", "g.yaml", "--time-limit", "0h"], "'0h' is no time"),
+    "no time": (["tune", "--grid", "g.yaml", "--time-limit", "soon"], "'soon' is not a time"),
+    "a time of nothing": (["tune", "--grid", "g.yaml", "--time-limit", "0h"], "'0h' is not a time"),
     "seeds that are words": (["tune", "--grid", "g.yaml", "--seeds", "a,b"], "give whole numbers separated by commas"),
     "no seeds": (["tune", "--grid", "g.yaml", "--seeds", ""], "give whole numbers separated by commas"),
     "a seed missing": (["tune", "--grid", "g.yaml", "--seeds", "1,,2"], "give whole numbers separated by commas"),
@@ -274,7 +274,7 @@ def test_a_truncated_image_is_named_by_its_path(images: Path):
 def test_one_class_is_nothing_to_tell_apart(images: Path):
     for part in ("train", "test"):
         shutil.rmtree(images / part / "dark")
-    assert "'data' has 1 class: there is nothing to tell apart" in message(train_on("data"), code=2)
+    assert "'data' has 1 class; give a data set with at least two" in message(train_on("data"), code=2)
 
 
 def test_three_images_are_too_few(images: Path):

@@ -88,7 +88,7 @@ def test_a_run_alone_means_the_trial_that_validation_chooses(trained: Folder, tm
     assert f"{chosen.trial}: chosen by validation accuracy" in exported.stderr
     digest = chosen.trial.rpartition("-")[2]
     again = call("export", f"{trained.name}/{digest[:5]}", "--out", Path(str(trained)).parent, "-o", tmp_path / "b.pth")
-    assert (again.exit_code, f"{chosen.trial}: the one that was named" in again.stderr) == (0, True)
+    assert (again.exit_code, f"{chosen.trial}: named explicitly" in again.stderr) == (0, True)
     assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
 
 
@@ -147,7 +147,7 @@ def test_nothing_is_replaced_unasked_and_bad_names_are_one_message(trained: Fold
         ("export", trained, "-o", model): "add --force",
         ("export", trained, "-o", tmp_path / "m.onnx"): "name it .pth or .safetensors",
         ("export", trained, "-o", tmp_path / "no" / "m.pth"): "in an existing folder",
-        ("export", f"{trained}/zzz"): "no trial 'zzz' has ended",
+        ("export", f"{trained}/zzz"): "there is no trained trial 'zzz'",
         ("export", f"{trained}/resnet18"): "matches",
         ("export", "nowhere/zzz", "--out", tmp_path): "no run 'nowhere/zzz'",
         ("evaluate", tmp_path / "absent.pth"): "raytrain export RUN",

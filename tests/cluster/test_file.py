@@ -68,7 +68,7 @@ def test_what_is_still_to_be_filled_in_is_found_where_it_stands(
 ) -> None:
     text = (ROOT / template).read_text()
     lines = [number for number, line in enumerate(text.splitlines(), 1) if "REPLACE-ME" in line.partition("#")[0]]
-    there = {int(line.split(":")[0]) for line in found(text) if "is to be replaced" in line}
+    there = {int(line.split(":")[0]) for line in found(text) if "is a placeholder" in line}
     # a value that goes over several lines is found at its start
     assert there
     assert all(any(0 <= number - start <= 3 for start in there) for number in lines)
@@ -76,17 +76,17 @@ def test_what_is_still_to_be_filled_in_is_found_where_it_stands(
 
 BROKEN: dict[str, tuple[str, str, str]] = {
     "no region": ("  region: us-east-1\n", "", "aws needs a region"),
-    "unknown provider": ("type: aws", "type: azure", "provider 'azure' is none of aws, gcp, local"),
+    "unknown provider": ("type: aws", "type: azure", "unknown provider 'azure'; choose one of aws, gcp, local"),
     "misspelt head": (
         "head_node_type: head",
         "head_node_type: haed",
-        "head_node_type 'haed' is none of head, gpu_worker",
+        "unknown head_node_type 'haed'; choose one of head, gpu_worker",
     ),
     "no bound": ("max_workers: 4 # beside", "# beside", "there is no max_workers"),
     "more than the bound": (
         "min_workers: 0 # nothing",
         "min_workers: 9 # nothing",
-        "min_workers 9 above its max_workers 4",
+        "min_workers 9, above its max_workers 4",
     ),
     "no instance": ("      InstanceType: g6.xlarge", "      Tenancy: x", "gpu_worker needs node_config.InstanceType"),
     "rays own group": ("      SecurityGroupIds: *security_groups\n", "", "opens port 22 to the whole internet"),
@@ -104,13 +104,13 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "no token": ("  /home/ubuntu/.ray/auth_token: ~/.ray/auth_token\n", "", "no token is copied"),
     "another python": (f"--python {PYTHON} ~/venv", "--python 3.8 ~/venv", "the nodes get Python 3.8"),
     "another ray": ("  - chmod 600", "  - pip install 'ray[default]==2.9.0'\n  - chmod 600", "the nodes get Ray 2.9.0"),
-    "missing file": (": pyproject.toml", ": setup.py", "setup.py is not there"),
+    "missing file": (": pyproject.toml", ": setup.py", "setup.py does not exist"),
     "no shared storage": ("RAYTRAIN_OUT=s3://", "OUT=s3-", "have no shared storage"),
     "moving image": ("      ImageId: *image\n", "", "gpu_worker has no ImageId"),
     "docker": (
         "cluster_name: raytrain",
         "docker: {image: rayproject/ray}\ncluster_name: raytrain",
-        "rayproject/ray moves",
+        "rayproject/ray has no fixed version",
     ),
 }
 
@@ -167,8 +167,8 @@ def test_an_hour_costs_the_head_at_least_and_every_worker_at_most(
 
 def test_a_machine_that_the_table_does_not_know_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = describe(prices(tmp_path, "aws: {m6i.xlarge: 0.25}\n", monkeypatch))
-    assert "0 to 4 x g6.xlarge spot, price not in the table" in text
-    assert "together $0.25 to $0.25 an hour, and what is not in the table" in text
+    assert "0 to 4 x g6.xlarge spot, price unknown" in text
+    assert "together $0.25 to $0.25 an hour, plus nodes without a price" in text
 
 
 def test_the_table_that_comes_with_raytrain_knows_the_templates(

@@ -56,7 +56,7 @@ def test_the_template_says_what_is_to_be_filled_in_and_nothing_is_started(ran: l
     for command in (("check",), ("up", "--yes")):
         done = raytrain("cluster", *command, ROOT / "cluster.yaml")
         assert done.exit_code == 2
-        assert "ami-REPLACE-ME' is to be replaced" in done.stderr
+        assert "ami-REPLACE-ME' is a placeholder" in done.stderr
     assert ran == []
 
 
@@ -85,8 +85,8 @@ def test_up_makes_a_token_that_only_its_owner_reads_and_down_says_how_long_it_ra
     assert token.read_text() == before
     done = raytrain("cluster", "down", file)
     assert ran[-1] == ["down", "--yes", str(file)]
-    assert "the cluster is down after 0:00:0" in done.stderr
-    assert "it was not started from here" in raytrain("cluster", "down", file).stderr
+    assert "the cluster is down; it ran for 0:00:0" in done.stderr
+    assert "it was not started from this machine" in raytrain("cluster", "down", file).stderr
 
 
 def test_a_failure_of_rays_is_one_line_and_no_traceback(ran: list[list[str]], tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_failure_of_rays_is_one_line_and_no_traceback(ran: list[list[str]], tm
     broken.write_text(LOCAL)
     done = raytrain("cluster", "up", "--yes", broken)
     assert done.exit_code == 6
-    assert "ended with 1; what it printed says why" in done.stderr
+    assert "failed with exit code 1; see its output" in done.stderr
     assert "Traceback" not in done.stderr
     assert raytrain("cluster", "status", broken).exit_code == 6
     assert ran[-1][0] == "exec"

@@ -99,7 +99,7 @@ def test_ignore_files_leave_files_out(package: Package, here: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_what_is_not_there_cannot_be_sent(package: Package) -> None:
-    with pytest.raises(PreflightError, match="nowhere: there is no such file or folder to send"):
+    with pytest.raises(PreflightError, match="nowhere: there is no such file or folder; check the path of --send"):
         package.add(Path("nowhere"))
 
 

@@ -59,6 +59,6 @@ def test_what_only_this_side_has_stays(source: Folder, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    with pytest.raises(RunFolderError, match="there is no run folder"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         pull(Folder.at(tmp_path / "there"), tmp_path / "here")
     assert not (tmp_path / "here").exists()

@@ -58,7 +58,7 @@ def test_the_package_holds_the_experiment_and_what_is_to_be_sent(here: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("results",), "'results' cannot be submitted; give one of: compare, tune, train"),
+        (("results",), "'results' cannot be submitted; choose one of compare, tune, train"),
         (("raytrain",), "'nothing' cannot be submitted"),
         (("compare", "--local"), "leave --local out"),
         (("compare", "--address", "10.0.0.1:6379"), "leave --address out"),

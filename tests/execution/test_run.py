@@ -182,7 +182,7 @@ def test_changed_images_are_refused_with_both_fingerprints(tmp_path: Path, keys:
     then = load(str(images), image_size=8).fingerprint
     Image.new("RGB", (8, 8), (9, 9, 9)).save(images / "train" / "dark" / "00.png")
     now = load(str(images), image_size=8).fingerprint
-    with pytest.raises(RunFolderError, match=rf"has changed \({then} then, {now} now\)"):
+    with pytest.raises(RunFolderError, match=rf"has changed \({then} before, {now} now\)"):
         run_here(tmp_path, keys)
     assert run_here(tmp_path, keys, mode="fresh").exit_code == 0
 
@@ -346,7 +346,7 @@ def test_a_run_of_another_version_or_name_is_not_resumed(tmp_path: Path, keys: d
     run_here(tmp_path, keys)
     (tmp_path / "x").rename(tmp_path / "y")
     ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
-    assert (ended.exit_code, "name it x to go on" in ended.stderr) == (2, True)
+    assert (ended.exit_code, "rename it to x to continue it" in ended.stderr) == (2, True)
     (tmp_path / "y" / "experiment.yaml").write_text("name: y\nnew: 1\n")
     ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
     assert (ended.exit_code, "of another raytrain version" in ended.stderr) == (2, True)
@@ -365,7 +365,7 @@ def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_th
     keys["recipe"]["epochs"] = 5
     with caplog.at_level("INFO", "raytrain"):
         longer = run_here(tmp_path / "longer", keys)
-    assert "2 trials go on from their 2 epochs" in caplog.text
+    assert "2 trials continue after their first 2 epochs" in caplog.text
     assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
     for result in longer.results:
         rows = list(read_lines(longer.folder / "trials" / result.trial, "metrics.jsonl"))
@@ -380,7 +380,7 @@ def test_more_epochs_of_a_falling_learning_rate_are_another_course_and_trained_f
     keys["recipe"]["epochs"] = 3
     with caplog.at_level("INFO", "raytrain"):
         longer = run_here(tmp_path / "longer", keys)
-    assert "2 trials are trained from the start" in caplog.text
+    assert "2 trials start again" in caplog.text
     assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
 
 

@@ -52,7 +52,7 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
     (worker,) = command.rays("ray::ImplicitFunc")
     worker.send_signal(signal.SIGSTOP)
     assert command.end() == 0, command.stderr
-    assert "shows no progress for 5 s" in command.stderr
+    assert "has made no progress for 5 s" in command.stderr
     (hung,) = command.events("hung")
     (result,) = command.results()
     assert (hung["trial"], result.attempts) == (result.trial, 2)

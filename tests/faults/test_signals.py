@@ -76,8 +76,8 @@ def test_a_run_that_is_out_of_time_saves_and_the_same_command_goes_on(start: Sta
     command.wait_until(lambda: command.epochs() >= 1)
     processes = children(command)
     assert command.end() == 8, command.stderr
-    assert "the time is over: writing what there is" in command.stderr
-    assert "Out of time with 1 trials unfinished. The same command goes on" in command.stderr
+    assert "the time limit is reached: saving the run" in command.stderr
+    assert "Time limit reached with 1 trial unfinished. The same command continues" in command.stderr
     assert (command.folder / "README.md").exists()
     assert command.events()[-1]["exit_code"] == 8
     assert gone(processes) == []

@@ -103,7 +103,7 @@ def test_one_trial_and_two_hundred_make_a_page(make_run: Any, trials: int) -> No
 def test_a_run_in_which_nothing_finished_still_has_its_page(make_run: Any) -> None:
     _, page = page_of(make_run(grid={"lr": [0.1, 0.2]}, ends={0: "diverged", 1: "failed"}))
     assert "No trial has finished." in page.text
-    assert "What the winner gets wrong" not in page.text
+    assert "Mistakes of the chosen trial" not in page.text
 
 
 def test_the_files_of_a_report_lie_in_the_run_folder(make_run: Any) -> None:

@@ -130,7 +130,7 @@ def test_named_columns_are_shown_whatever_the_width():
     assert console.export_text().split()[:3] == ["lr", "test", "%"]
     assert table.markdown(RANKING, columns=["rank", "test"]).startswith("| rank | test accuracy % |\n| --: | --: |\n")
     for write in (table.plain, table.markdown):
-        with pytest.raises(ExperimentError, match="there is no column 'tset'; choose among rank, trial, architecture"):
+        with pytest.raises(ExperimentError, match="unknown column 'tset'; choose from rank, trial, architecture"):
             write(RANKING, columns=["tset"])
 
 
@@ -210,7 +210,7 @@ def test_the_readme_warns_where_the_test_set_ranked():
     unsplit = result(recipe={"val_size": 0}, test_accuracy=0.9, test_loss=0.1)
     text = table.readme("x", ranking(unsplit), command="c")
     assert "There is no validation split" in text
-    assert "looks better than it is, because the test set chose it" in text
+    assert "is biased upwards, because the test set chose it" in text
 
 
 def test_the_readme_says_nothing_of_a_missing_split_where_no_trial_has_come_to_use_its_own():

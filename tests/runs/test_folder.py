@@ -33,7 +33,7 @@ def test_a_run_is_opened_by_a_relative_path(out: Path, monkeypatch: pytest.Monke
 
 
 def test_an_unknown_run_is_answered_with_those_there_are(out: Path):
-    with pytest.raises(RunFolderError, match=r"no run 'three' under .*; there are one, two"):
+    with pytest.raises(RunFolderError, match=r"no run 'three' under .*; choose one of one, two"):
         open_run("three", out=str(out))
 
 

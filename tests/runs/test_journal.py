@@ -217,7 +217,7 @@ def test_another_experiment_is_refused_with_the_difference(open_folder: Any):
     with pytest.raises(RunFolderError) as caught:
         open_folder(recipe={"epochs": 2}, seeds=[1, 2])
     message = str(caught.value)
-    for part in ("recipe.epochs: 3 there, 2 now", "seeds: None there, [1, 2] now", "--name", "--fresh"):
+    for part in ("recipe.epochs: 3 before, 2 now", "seeds: None before, [1, 2] now", "--name", "--fresh"):
         assert part in message
 
 

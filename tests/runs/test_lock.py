@@ -35,7 +35,7 @@ def holder(tmp_path: Path) -> subprocess.Popen[str]:
 
 def test_the_second_is_told_who_is_the_first(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with (
-        pytest.raises(RunFolderError, match=f"is being worked on by process {holder.pid} on {os.uname().nodename}"),
+        pytest.raises(RunFolderError, match=f"is in use by process {holder.pid} on {os.uname().nodename}"),
         run_locked(Folder.at(tmp_path / "run")),
     ):
         pass

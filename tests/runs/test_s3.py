@@ -95,7 +95,7 @@ def test_workers_write_to_the_bucket_and_a_laptop_pulls_it(
     assert (result.status, result.epochs) == ("finished", 2)
     assert list((tmp_path / "lr" / "trials" / result.trial / "checkpoint").iterdir())
     again = run(pull)
-    assert "lr: 0 files brought" in again.stdout
+    assert "lr: 0 files copied" in again.stdout
     # what a laptop asks of the bucket, with no cluster up
     assert asked("results", bucket.format("runs/lr"), "--format", "csv").count("\n") == 2
     assert (tmp_path / "lr" / "report.html").read_bytes().startswith(b"<!doctype html>")

@@ -85,7 +85,7 @@ def test_a_failed_append_leaves_what_was_there_before(tmp_path, before):
 
 def test_an_append_that_is_tried_again_is_there_once(tmp_path, monkeypatch):
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)
-    folder = Folder(FailingDisk(errno.EIO), str(tmp_path)).patient(60)
+    folder = Folder(FailingDisk(errno.EIO), str(tmp_path)).retrying(60)
     folder.write("lines", b"one\n")
     folder.append("lines", b"two\n")
     assert folder.read("lines") == b"one\ntwo\n"
