@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 pytestmark = [
-    pytest.mark.xdist_group("aws"),
     pytest.mark.cluster,
     pytest.mark.long,
     pytest.mark.slow,

@@ -15,7 +15,7 @@ from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
-pytestmark = [pytest.mark.xdist_group("commands"), pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 RATES = "[0.05, 0.01, 1.0e+9]"
 STARTED: list[subprocess.Popen[str]] = []

@@ -30,7 +30,6 @@ MISSING = [
 ]
 
 pytestmark = [
-    pytest.mark.xdist_group("hosts"),
     pytest.mark.cluster,
     pytest.mark.long,
     pytest.mark.slow,

@@ -20,7 +20,7 @@ import pytest
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 
-pytestmark = [pytest.mark.xdist_group("jobs"), pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -149,7 +149,7 @@ def test_a_stopped_job_saves_its_trials_and_ends_with_7(
     wait_until(lambda: re.search(r"epoch \d", raytrain("logs", "long").stdout) is not None, seconds=90)
     taken = raytrain("submit", "--name", "long", "--", *command)
     assert taken.returncode == 2
-    assert "there is a job 'long' already" in taken.stderr
+    assert "there is already a job 'long'" in taken.stderr
     assert json.loads(raytrain("stop", "long", "--json").stdout)["status"] == "STOPPED"
     followed = raytrain("logs", "-f", "long")
     assert followed.returncode == 7

@@ -36,17 +36,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         raytrain.no_such_name  # noqa: B018
 
 
-def test_importing_raytrain_is_quick_and_loads_nothing_heavy() -> None:
-    program = (
-        "import sys, time; started = time.perf_counter(); import raytrain\n"
-        "print(time.perf_counter() - started, [n for n in ('torch', 'ray', 'pandas', 'pydantic') if n in sys.modules])"
-    )
-    done = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split(" ", 1)
-        for _ in range(3)
-    ]
-    assert {loaded for _, loaded in done} == {"[]\n"}
-    assert min(float(seconds) for seconds, _ in done) < 0.1
+def test_importing_raytrain_loads_nothing_heavy() -> None:
+    heavy = ("torch", "ray", "pandas", "numpy", "pydantic", "pyarrow")
+    program = f"import raytrain, sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from raytrain.ray_backend.session import ray_session
 from raytrain.runs.journal import RunJournal
 from raytrain.training.recipe import DataKey
 
-pytestmark = [pytest.mark.xdist_group("autoscaling"), pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 HEAD = {"CPU": 0.0}

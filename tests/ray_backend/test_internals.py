@@ -14,8 +14,6 @@ import pytest
 import raytrain
 from raytrain.ray_backend import internals, session
 
-pytestmark = pytest.mark.xdist_group("internals")
-
 PRIVATE = re.compile(r"ray\._private|_raylet|ray\.experimental\.internal_kv|\._internal")
 PACKAGE = Path(raytrain.__file__).parent
 PATIENCE_S = 30.0

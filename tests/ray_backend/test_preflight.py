@@ -13,8 +13,6 @@ from raytrain.ray_backend.preflight import check_ray, check_storage, judged, ver
 from raytrain.ray_backend.session import ray_session
 from raytrain.storage.folder import Folder
 
-pytestmark = pytest.mark.xdist_group("preflight")
-
 
 def test_a_node_is_judged_by_its_versions_and_its_device() -> None:
     here = versions()

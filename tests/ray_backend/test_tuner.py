@@ -22,7 +22,7 @@ from raytrain.runs.results import TrialResult
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import DataKey
 
-pytestmark = [pytest.mark.xdist_group("tuner"), pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SplitsByKey = dict[DataKey, Splits]
 ONE_WORKER = Placement(workers=1, cpus=1, gpus=0.0, concurrent=2)

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.storage.folder import Folder
 
-pytestmark = [pytest.mark.xdist_group("s3"), pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")
