@@ -19,6 +19,8 @@ from raytrain.ray_backend import internals, private_ray
 if TYPE_CHECKING:
     from raytrain.ray_backend.health import Health
 
+log = logging.getLogger(__name__)
+
 OLDEST, NEWEST = (2, 57), (2, 60)
 """First and last version of Ray that raytrain is tested with; `internals` lists what depends on the version."""
 SETTINGS = {
@@ -42,6 +44,8 @@ SETTINGS = {
 }
 MAX_NODES = 1000
 """Number of nodes to count for a node type without a limit."""
+START_ATTEMPTS = 2
+"""How often Ray is started before it is said that it does not start."""
 CONNECT_TIMEOUT_S = 5.0
 """Seconds within which a cluster must accept a connection."""
 
@@ -109,7 +113,7 @@ def refuse_unsupported_ray(version: str) -> None:
         first, last = (".".join(map(str, one)) for one in (OLDEST, NEWEST))
         raise ClusterError(
             f"Ray {version} is installed, but raytrain needs Ray {first} to {last}.\n"
-            f"Install one of these: pip install 'ray[default,train,tune]=={last}.*'. Or run without Ray: --local."
+            f"Install another one: pip install 'ray[default,train,tune]=={last}.*'. Or run without Ray: --local."
         )
 
 
@@ -142,21 +146,47 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
         private_ray.private_settings(),
         private_ray.environment(found_at),
     ):
-        import ray
-
         work = _Thread(meanwhile)
-        advice = "Free memory or disk space, or run with --local."
+        advice = "Free memory, disk space or processor time, or run with --local."
         with _errors_explained("Ray on this machine", advice=advice), private_ray.sigterm_blocked():
+            start_ray(folder, dashboard=dashboard, port=port)
+        with _watched(folder, work, wake) as session:
+            yield session
+
+
+def start_ray(folder: Path, *, dashboard: bool, port: int) -> None:
+    """Start Ray on this machine; once more where its node does not come up in the 30 s that Ray allows it.
+
+    On a busy machine 30 s may be too short, and Ray has no setting for it.
+
+    Args:
+        folder: Where Ray keeps its files.
+        dashboard: Whether it gets its dashboard.
+        port: Of the dashboard, on 127.0.0.1.
+
+    Raises:
+        Exception: It does not come up; Ray has no class of its own for that.
+    """
+    import ray
+
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
             ray.init(
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
                 dashboard_port=port,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                _temp_dir=f"{folder}/r",  # Ray opens this one to everybody
+                _temp_dir=f"{folder}/{attempt}",  # Ray opens this one to everybody
             )
-        with _watched(folder, work, wake) as session:
-            yield session
+        except Exception as error:
+            if type(error) is not Exception or attempt == START_ATTEMPTS:
+                raise
+            log.warning("Ray did not start within 30 s; trying once more")
+            ray.shutdown()
+            private_ray.end_processes(folder)
+        else:
+            return
 
 
 @contextmanager
@@ -200,7 +230,10 @@ class _Thread:
 def _errors_explained(what: str, *, advice: str) -> Generator[None]:
     try:
         yield
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:
+        # a node that does not come up is a bare Exception
+        if not isinstance(error, ConnectionError | RuntimeError | ValueError) and type(error) is not Exception:
+            raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ClusterError(f"{what} cannot be used: {lines[0]}\n{advice}") from error
 

@@ -141,7 +141,7 @@ def test_a_ray_that_raytrain_is_tried_on_is_taken(version: str) -> None:
 def test_a_ray_that_raytrain_is_not_tried_on_is_refused_with_what_to_install(version: str) -> None:
     with pytest.raises(ClusterError) as refusal:
         refuse_unsupported_ray(version)
-    assert f"Ray {version} is installed, and raytrain works with Ray 2.57 to 2.60" in str(refusal.value)
+    assert f"Ray {version} is installed, but raytrain needs Ray 2.57 to 2.60" in str(refusal.value)
     assert "pip install 'ray[default,train,tune]==2.60.*'" in str(refusal.value)
     assert refusal.value.exit_code == 6
 
@@ -151,3 +151,33 @@ def test_a_session_looks_at_the_version_before_it_starts_anything(monkeypatch: p
     monkeypatch.setattr(session.private_ray, "private_folder", lambda: pytest.fail("a Ray is started"))
     with pytest.raises(ClusterError, match=r"Ray 2\.61\.0"), ray_session(None, dashboard=False):
         pass
+
+
+@pytest.mark.parametrize(("failures", "starts"), [(0, 1), (1, 2)])
+def test_ray_is_started_once_more_where_its_node_does_not_come_up(
+    failures: int, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    folders: list[str] = []
+
+    def init(*, _temp_dir: str, **_: object) -> None:
+        folders.append(_temp_dir)
+        if len(folders) <= failures:
+            raise Exception("The current node timed out during startup.")  # noqa: TRY002 (as Ray does)
+
+    monkeypatch.setattr(ray, "init", init)
+    session.start_ray(tmp_path, dashboard=False, port=1)
+    assert len(folders) == len(set(folders)) == starts
+
+
+def test_a_ray_that_does_not_start_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 (as Ray does)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ClusterError, match="timed out during startup") as refusal, ray_session(None, dashboard=False):
+        pass
+    assert refusal.value.exit_code == 6
