@@ -86,7 +86,7 @@ def filled(ec2: Any, iam: Any) -> str:
 
 def raytrain(*words: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "raytrain", *words], capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-m", "raytrain", *words], capture_output=True, text=True, timeout=600, check=False
     )
     return {"code": done.returncode, "out": done.stdout[-3000:], "err": done.stderr[-3000:]}
 

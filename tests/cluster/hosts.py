@@ -90,7 +90,7 @@ class Hosts:
         _run("ip", "-n", SWITCH, "link", "set", "bridge", "up")
         for host in range(self.count):
             self._start(host)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         for host in range(self.count):
             while self.ssh(host, "true").returncode:
                 assert time.monotonic() < deadline, (self.state / f"h{host}" / "log").read_text()

@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.long,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network namespace"),
     pytest.mark.skipif(not (shutil.which("unshare") and shutil.which("ip")), reason="needs util-linux and iproute2"),
 ]
@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ["unshare", "--net", "sh", "-c", inside, "-", sys.executable, box, tmp_path_factory.mktemp("aws")],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
         check=False,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]

@@ -93,7 +93,7 @@ def raytrain(head: str, tmp_path: Path) -> Callable[..., subprocess.CompletedPro
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
             check=False,
         )
 

@@ -141,7 +141,7 @@ def test_a_plan_says_what_a_run_will_take(tmp_path: Path) -> None:
 def notebook(*cells: str, folder: Path) -> list[Any]:
     """Return the cells of a notebook after it ran in a kernel of its own."""
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(book, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(book, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
     return book.cells
 
 

@@ -18,7 +18,7 @@ from raytrain.runs.results import TrialResult, read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
-PATIENCE_S = 90.0
+PATIENCE_S = 270.0
 
 
 @dataclass

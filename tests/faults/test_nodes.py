@@ -13,7 +13,7 @@ from raytrain.ray_backend.session import ray_session
 from raytrain.storage.folder import Folder
 from raytrain.training.doctor import Check
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(720)]
 
 Start = Callable[..., Any]  # of a Command, as conftest.py has it
 ONE_CPU = Placement(workers=1, cpus=1, gpus=0.0, concurrent=1)

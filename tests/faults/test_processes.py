@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(720)]
 
 Start = Callable[..., Any]  # of a Command, as conftest.py has it
 Undisturbed = Callable[..., list[dict[str, Any]]]

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(720)]
 
 Start = Callable[..., Any]  # of a Command, as conftest.py has it
 Undisturbed = Callable[..., list[dict[str, Any]]]

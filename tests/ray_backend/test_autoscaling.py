@@ -103,7 +103,7 @@ def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_w
     # Ray starts nodes in the main thread only
     with ray_session(head.address, dashboard=False), ThreadPoolExecutor() as pool:
         sweep = pool.submit(tuner.run_trials, run, splits, placement=placement)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while decision() != {"gpu_worker": 3}:
             assert time.monotonic() < deadline, decision()
             time.sleep(0.5)

@@ -16,7 +16,7 @@ from raytrain.runs.journal import RunJournal
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import DataKey
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 EPOCHS = 200
 ELASTIC = Placement(workers=2, cpus=1, gpus=0.0, concurrent=1, fewest=1)
@@ -36,7 +36,7 @@ def workers(run: RunJournal) -> list[int]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 450
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)

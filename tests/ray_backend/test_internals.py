@@ -16,7 +16,7 @@ from raytrain.ray_backend import internals, session
 
 PRIVATE = re.compile(r"ray\._private|_raylet|ray\.experimental\.internal_kv|\._internal")
 PACKAGE = Path(raytrain.__file__).parent
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 def files_with_private_symbols() -> set[str]:

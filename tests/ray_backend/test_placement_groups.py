@@ -30,7 +30,7 @@ def sweep(run: RunJournal, splits: dict[DataKey, Splits], *, dashboard: bool) ->
         return groups, free
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dashboard", [True, False])
 def test_early_stops_leave_no_placement_group_and_all_cpus(
     open_run: Callable[..., RunJournal],
@@ -47,7 +47,7 @@ def test_early_stops_leave_no_placement_group_and_all_cpus(
     assert free == 2
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_without_a_release_an_early_stop_leaves_its_placement_group(
     open_run: Callable[..., RunJournal],
     splits: dict[DataKey, Splits],

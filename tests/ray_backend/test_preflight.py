@@ -82,7 +82,7 @@ def test_a_run_whose_folder_a_node_does_not_see_is_refused(two_nodes: str, tmp_p
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=360,
         check=False,
     )
     assert done.returncode == 3, done.stderr

@@ -36,7 +36,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(450)
 def test_a_run_uses_the_cluster_at_an_address(cluster: str, tmp_path: Path, tiny_images: Path) -> None:
     experiment = tmp_path / "grid.yaml"
     experiment.write_text(
@@ -44,7 +44,7 @@ def test_a_run_uses_the_cluster_at_an_address(cluster: str, tmp_path: Path, tiny
         "grid: {lr: [0.05, 0.01]}\n"
     )
     command = [sys.executable, "-m", "raytrain", "tune", "--grid", str(experiment), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--address", cluster], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*command, "--address", cluster], capture_output=True, text=True, timeout=360, check=False)
     assert done.returncode == 0, done.stderr
     assert "2 at a time, each on 1 CPU" in done.stderr
     assert {result.status for result in read_results(Folder.at(tmp_path / "out" / "grid"))} == {"finished"}

@@ -129,7 +129,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint_to_the_same
 def kill_worker_after(run: RunJournal, epochs: int) -> None:
     """Kill -9 the process that trains, once it has reported so many epochs."""
     (progress,) = run.state.progress.values()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while progress.epoch < epochs and time.monotonic() < deadline:
         time.sleep(0.02)
     while not (seen := reported_progress(progress.trial.id)) and time.monotonic() < deadline:
