@@ -69,7 +69,7 @@ def test_a_run_that_is_opened_again_is_the_same(run: raytrain.Run) -> None:
     folder = Path(run.folder)
     for again in (raytrain.open_run("mine", out=folder.parent), raytrain.open_run(folder)):
         pd.testing.assert_frame_equal(again.table(), run.table())
-    with pytest.raises(RunFolderError, match="there are mine"):
+    with pytest.raises(RunFolderError, match="choose one of mine"):
         raytrain.open_run("yours", out=folder.parent)
 
 
@@ -109,7 +109,7 @@ def test_a_model_predicts_files_and_arrays_alike(run: raytrain.Run, tmp_path: Pa
 def test_a_trial_is_named_by_the_digest_that_the_table_shows(run: raytrain.Run) -> None:
     last = run.table()["trial"].iloc[-1]
     assert run.load_model(last, which="last").description.trial.endswith(last)
-    with pytest.raises(RunFolderError, match="no trial 'nothing'"):
+    with pytest.raises(RunFolderError, match="no trained trial 'nothing'"):
         run.load_model("nothing")
 
 

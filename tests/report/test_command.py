@@ -47,7 +47,7 @@ def test_a_run_that_is_not_there_and_a_damaged_one_are_one_message_each(make_run
     folder = make_run()
     absent = report("absent", "--out", str(Path(str(folder)).parent))
     assert (absent.exit_code, absent.stderr.count("\n")) == (2, 1)
-    assert "there are made" in absent.stderr
+    assert "choose one of made" in absent.stderr
     folder.write("manifest.json", b"{")
     damaged = report(str(folder))
     assert damaged.exit_code == 2
