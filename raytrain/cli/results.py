@@ -85,7 +85,8 @@ def results(
     if explain:
         print_explanation(shown)
     elif format_ is Format.table and output is None:
-        for line in (*footer(shown), f"How to read the table: raytrain results {' '.join(runs)} --explain"):
+        shown_out = "" if out == "runs" else f" --out {out}"
+        for line in (*footer(shown), f"How to read the table: raytrain results {' '.join(runs)}{shown_out} --explain"):
             typer.echo(line, err=True)
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {failure}", err=True)

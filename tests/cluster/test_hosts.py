@@ -129,7 +129,7 @@ def test_the_cluster_comes_up_and_trains_on_several_hosts(laptop: Laptop) -> Non
     began = datetime.now(UTC)
     up = laptop.raytrain("cluster", "up", "--yes", str(laptop.file))
     assert up.returncode == 0, up.stdout + up.stderr
-    wait_until(lambda: "\n 3 local" in laptop.hosts.ssh(0, "RAY_AUTH_MODE=token ray status").stdout, seconds=90)
+    wait_until(lambda: "\n 3 local" in laptop.hosts.ssh(0, "RAY_AUTH_MODE=token ray status").stdout, seconds=270)
     # long enough that no host has trained all three before the others have started a worker
     done = laptop.raytrain("submit", "--", "tune", "--grid", "grid.yaml", "--set", "epochs=40")
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_two_workers_of_a_trial_sit_on_two_hosts(laptop: Laptop) -> None:
 def test_a_host_that_is_cut_off_costs_no_trial(laptop: Laptop) -> None:
     words = ("tune", "--grid", "grid.yaml", "--set", "epochs=30", "--seeds", "0,1", "--name", "cut")
     assert laptop.raytrain("submit", "--detach", "--name", "cut", "--", *words).returncode == 0
-    wait_until(lambda: "h2" in laptop.hosts_of("cut"), seconds=120)
+    wait_until(lambda: "h2" in laptop.hosts_of("cut"), seconds=360)
     laptop.hosts.cut_off(2)
     done = laptop.raytrain("logs", "-f", "cut", timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -168,7 +168,7 @@ def test_a_host_that_is_cut_off_costs_no_trial(laptop: Laptop) -> None:
 def test_a_job_is_stopped_and_the_cluster_goes_down_and_leaves_nothing(laptop: Laptop) -> None:
     words = ("tune", "--grid", "grid.yaml", "--set", "epochs=10000", "--name", "long")
     assert laptop.raytrain("submit", "--detach", "--name", "long", "--", *words).returncode == 0
-    wait_until(lambda: len(laptop.events("long")) > 0, seconds=60)
+    wait_until(lambda: len(laptop.events("long")) > 0, seconds=180)
     assert "STOPPED" in laptop.raytrain("stop", "long").stdout
     down = laptop.raytrain("cluster", "down", str(laptop.file))
     assert down.returncode == 0, down.stdout + down.stderr
