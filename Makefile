@@ -67,7 +67,7 @@ test-waiting: $(STAMP)
 	COVERAGE_PATCH=_exit COVERAGE_FILE=.coverage-waiting $(BIN)/pytest -q $(WAITING) --cov --cov-report= --cov-fail-under=0
 
 test-long: $(STAMP) host-tools ## what takes minutes: kills at random, three hosts over ssh, AWS by moto (as root)
-	$(BIN)/pytest -n 2 --dist loadfile -m long
+	$(BIN)/pytest -m long
 
 test-ray: $(STAMP) ## only the tests that start Ray
 	$(BIN)/pytest -n 2 --dist loadfile -m "(ray or cluster) and not long"

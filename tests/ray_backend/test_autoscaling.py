@@ -110,4 +110,4 @@ def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_w
         assert [progress.status for progress in run.state.progress.values()] == ["waiting"] * 3
         head.add_node(num_cpus=4, num_gpus=1)
         sweep.result()
-    assert [result.status for result in run.state.results()] == ["finished"] * 3
+    assert [(result.status, result.error) for result in run.state.results()] == [("finished", None)] * 3

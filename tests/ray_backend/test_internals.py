@@ -42,15 +42,14 @@ def test_each_function_has_its_canary() -> None:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Any]:
-    """A Ray of two CPUs without a dashboard, for all tests of this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in session.SETTINGS.items():
-            patch.setenv(name, value)
+    """A Ray of our own without a dashboard, for all tests of this module.
+
+    Not a bare `ray.init`: that one turns token authentication on for every later Ray of this process.
+    """
+    with session.ray_session(None, dashboard=False):
         import ray
 
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
         yield ray
-        ray.shutdown()
 
 
 def wait_until(happened: Any) -> None:
