@@ -12,8 +12,8 @@ from raytrain.data import Splits
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
+from raytrain.runs.folder import read_epochs
 from raytrain.runs.journal import RunJournal
-from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -58,5 +58,5 @@ def test_a_trial_grows_onto_a_node_that_comes_and_shrinks_when_it_goes(
     assert workers(run) == [1, 2, 1]
     (result,) = run.state.results()
     assert result.status == "finished"
-    epochs = [row["epoch"] for row in read_lines(run.trial_folder(result.trial), "metrics.jsonl")]
+    epochs = [row["epoch"] for row in read_epochs(run.folder, result.trial)]
     assert epochs == list(range(1, EPOCHS + 1))
