@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from raytrain import errors
 from raytrain.cli.app import app
 from raytrain.experiment.reading import read_experiment
+from raytrain.training.recipe import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -138,6 +139,18 @@ def test_the_list_of_flags_is_complete() -> None:
         for option in command.params
         if option.param_type_name == "option" and option.name != "help"
         for flag in (*option.opts, *option.secondary_opts)
+    }
+
+
+def test_the_list_of_functions_with_their_arguments_is_complete() -> None:
+    registries = {"arch": ARCHS, "augment": AUGMENTATIONS, "optimizer": OPTIMIZER_CHOICES, "schedule": SCHEDULE_CHOICES}
+    rows = dict(table("docs/experiments.md", "Functions with arguments"))
+    assert {field.strip("`"): re.findall(r"`(.+?)`", functions) for field, functions in rows.items()} == {
+        field: [
+            f"{name}({', '.join(arguments)})" if (arguments := registry.arguments(name)) else name
+            for name in registry.entries
+        ]
+        for field, registry in registries.items()
     }
 
 

@@ -37,6 +37,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
             "Only the configurations that were trained again with fresh seeds have a rank. The search has "
             f"{ranking.searched} more; the accuracies of its best are biased upwards, because the search chose them."
         )
+    yield from _views(finished)
     yield from _intervals(finished)
     if ranking.resolution:
         yield _resolution(ranking.resolution)
@@ -78,6 +79,15 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
         )
     if len(with_split) > 1:
         yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
+
+
+def _views(standings: Sequence[Standing]) -> Iterator[str]:
+    """Yield what the accuracy with test-time augmentation is, where one was measured."""
+    if any(result.test_tta_accuracy is not None for standing in standings for result in standing.results):
+        yield (
+            "with TTA: accuracy of the mean logits of several views of each test image. It ranks and chooses nothing; "
+            "the plain test accuracy, intervals and tests are of one view."
+        )
 
 
 def _intervals(standings: Sequence[Standing]) -> Iterator[str]:

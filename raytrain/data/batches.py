@@ -88,7 +88,7 @@ def images_per_step(n: int, *, batch_size: int, world_size: int = 1) -> int:
 
 def training_batches(
     data: DeviceImages, *, batch_size: int, order: Tensor, rank: int = 0, world_size: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield this rank's share of each batch of the epoch.
 
     Args:
@@ -99,7 +99,8 @@ def training_batches(
         world_size: How many ranks share a batch.
 
     Yields:
-        (B, 3, H, W) uint8 images in channels_last memory, and their (B,) int64 labels, on the data's device.
+        (B, 3, H, W) uint8 images in channels_last memory, their (B,) int64 labels, and their (B,) int64 rows in `data`,
+        on the data's device.
 
     Raises:
         DataError: There are fewer images than ranks.
@@ -112,7 +113,9 @@ def training_batches(
         rows = order[step * size : (step + 1) * size][rank::world_size]
         # index_select is 19x as fast as images[rows] on a CPU: 0.025 and 0.48 ms for 512 images of CIFAR-10.
         images, labels = data.images.index_select(0, rows), data.labels.index_select(0, rows)
-        yield _sent(images, data.device).permute(0, 3, 1, 2), _sent(labels, data.device)
+        sent = (_sent(tensor, data.device) for tensor in (images, labels, rows))
+        pixels, classes, index = sent
+        yield pixels.permute(0, 3, 1, 2), classes, index
 
 
 def evaluation_batches(

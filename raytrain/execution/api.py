@@ -54,6 +54,7 @@ class ChosenTrial:
         val_loss: Cross-entropy on the validation split; None without one.
         test_accuracy: Accuracy on the test set, which had no part in the choice.
         test_loss: Cross-entropy on the test set.
+        test_tta_accuracy: Accuracy on the test set with test-time augmentation; None unless the recipe has `tta`.
         seconds: Wall-clock time of its epochs.
     """
 
@@ -66,6 +67,7 @@ class ChosenTrial:
     val_loss: float | None
     test_accuracy: float | None
     test_loss: float | None
+    test_tta_accuracy: float | None
     seconds: float
 
 

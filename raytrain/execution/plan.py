@@ -160,7 +160,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))
     lengths = Lengths(
         {kind: speed.epoch_s(recipes[kind], splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
-        {kind: speed.end_s(splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
+        {kind: speed.end_s(recipes[kind], splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
     )
     rungs = run.rungs()
     layout = _Layout(lengths, backend.slots, longest_first=backend.longest_first)

@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from raytrain.errors import ExperimentError
-from raytrain.training.recipe import Recipe, as_tuple
+from raytrain.training.component import name_of
+from raytrain.training.recipe import Recipe, as_tuple, canonical
 
 MAX_TRIALS = 10_000
 MAX_WORKERS = 4096
@@ -126,7 +127,8 @@ class Trial:
     def of(cls, recipe: Recipe) -> "Trial":
         """Return the trial of `recipe`; the same recipe has the same id in every experiment."""
         lr = f"{recipe.lr:g}".replace("+", "")
-        parts = (recipe.arch, recipe.optimizer, f"lr{lr}", recipe.schedule, f"s{recipe.seed}", recipe.digest)
+        names = [name_of(component) for component in (recipe.arch, recipe.optimizer, recipe.schedule)]
+        parts = (*names[:2], f"lr{lr}", names[2], f"s{recipe.seed}", recipe.digest)
         return cls("-".join(parts), recipe)
 
 
@@ -170,14 +172,14 @@ class Experiment(_Section):
                 raise ValueError(f"the axis {axis!r} is empty; give it at least one value, or remove it")
             if axis == "seed":
                 raise ValueError("'seed' is not a grid axis; list seeds under `seeds:`, beside grid")
-        return value
+        return {axis: tuple(canonical(axis, one) for one in values) for axis, values in value.items()}
 
     @field_validator("exclude", "include")
     @classmethod
     def _entries_name_no_seed(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         if any("seed" in entry for entry in value):
             raise ValueError("'seed' cannot be in an entry: every trial is run with each of `seeds:`; list seeds there")
-        return value
+        return tuple({field: _canonical_options(field, wanted) for field, wanted in entry.items()} for entry in value)
 
     @field_validator("seeds")
     @classmethod
@@ -283,14 +285,19 @@ class CombinationError(ExperimentError):
         super().__init__(f"{changes}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip())
 
 
+def _canonical_options(field: str, wanted: Any) -> Any:
+    """Return the value of an entry, or each of the values that an entry of `exclude` may list."""
+    several = isinstance(wanted, list) and (field != "augment" or any(isinstance(one, list) for one in wanted))
+    return [canonical(field, one) for one in wanted] if several else canonical(field, wanted)
+
+
 def _matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:
     return all(_equals_any(getattr(recipe, field), wanted) for field, wanted in entry.items())
 
 
 def _equals_any(value: object, wanted: object) -> bool:
     if isinstance(value, tuple):  # `augment` is itself a list: [crop] is a value, [[crop], []] are two
-        several = isinstance(wanted, list) and any(isinstance(item, list) for item in wanted)
-        options: list[Any] = wanted if several else [wanted]  # pyright: ignore[reportAssignmentType]
+        options: list[Any] = wanted if isinstance(wanted, list) else [wanted]
         return any(list(value) == list(option) for option in options if isinstance(option, list | tuple))
     if isinstance(wanted, list | tuple):
         return value in wanted

@@ -11,8 +11,8 @@ from functools import cache
 from statistics import median
 
 from raytrain.experiment.experiment import Trial
-from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
-from raytrain.training.recipe import EpochTime, Recipe
+from raytrain.models.architectures import forward_flops, parameter_count
+from raytrain.training.recipe import ARCHS, EpochTime, Recipe
 
 Kind = tuple[object, ...]
 """The values of `DECIDE_THE_TIME` in a recipe: recipes with equal ones have epochs of equal length."""
@@ -44,7 +44,7 @@ def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> Mod
     import torch  # takes 1.5 s, and commands that only read results need no size
 
     with torch.device("meta"):
-        model = ARCHITECTURES[arch](num_classes, width=width)
+        model = ARCHS.function(arch)(num_classes, width=width)
     return ModelSize(parameter_count(model), forward_flops(model, image_size))
 
 

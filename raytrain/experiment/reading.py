@@ -67,7 +67,8 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         field = field.strip()
         if field not in Recipe.model_fields:
             raise ExperimentError(f"--set {assignment}: {_unknown(field, Recipe.model_fields, 'recipe field')}")
-        plain_text = Recipe.model_fields[field].annotation is str
+        # a component with arguments is a mapping: {triangle: {peak: 0.3}}
+        plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
         overrides[field] = text.strip() if plain_text else parse_value(text, name=f"--set {assignment}")
     return overrides
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from raytrain.data import LabelledImages, Splits
 from raytrain.data.batches import steps_per_epoch
 from raytrain.errors import PreflightError
 from raytrain.training.devices import device_name, prepare
-from raytrain.training.evaluation import TrainingData, evaluate
+from raytrain.training.evaluation import VIEW_COUNT, TrainingData, evaluate
 from raytrain.training.loop import TrainState, train
 from raytrain.training.outcome import described
 from raytrain.training.recipe import Recipe
+from raytrain.training.resolution import mean_area
 
 BUDGET_S = 3.0
 """Seconds that the measured steps may take, about; one step is measured in any case, after one to warm up."""
@@ -31,7 +33,7 @@ class Speed:
     """The speed of trials of one kind.
 
     Attributes:
-        step_s: Seconds of an optimizer step, including its batch.
+        step_s: Seconds of an optimizer step, including its batch, with images of the full size.
         evaluated_s: Seconds of evaluating one image.
         steps: Number of steps that were measured.
         device: Name of the device: "cpu", or that of a GPU.
@@ -43,14 +45,17 @@ class Speed:
     device: str
 
     def epoch_s(self, recipe: Recipe, splits: Splits) -> float:
-        """Return the seconds of an epoch: its steps, and what is evaluated after them."""
+        """Return the seconds of an epoch, its steps and what is evaluated after them, on average over the trial."""
         steps = steps_per_epoch(len(splits.train), batch_size=recipe.batch_size)
         evaluated = len(splits.val) + (len(splits.test) if recipe.track_test else 0)
-        return steps * self.step_s + evaluated * self.evaluated_s
+        smaller = mean_area(recipe.resolution, epochs=recipe.epochs, full=recipe.image_size)
+        return steps * self.step_s * smaller + evaluated * self.evaluated_s
 
-    def end_s(self, splits: Splits) -> float:
+    def end_s(self, recipe: Recipe, splits: Splits) -> float:
         """Return the seconds after a trial's last epoch, when its training and test images are evaluated."""
-        return (len(splits.train) + len(splits.test)) * self.evaluated_s
+        views = 1 + VIEW_COUNT[recipe.tta]
+        train = len(splits.train) if recipe.final_train_accuracy else 0
+        return (train + views * len(splits.test)) * self.evaluated_s
 
 
 def unmeasurable(recipe: Recipe, error: BaseException) -> PreflightError:
@@ -85,14 +90,22 @@ def measure_speed(
     """
     prepare(device, threads=threads)
     share = max(1, min(recipe.batch_size, images) // workers)
-    plain = {"lr": 1e-6, "schedule": "constant", "warmup_epochs": 0, "mix_off_epochs": 0, "track_test": False}
+    plain: dict[str, Any] = {
+        "lr": 1e-6,
+        "schedule": "constant",
+        "warmup_epochs": 0,
+        "mix_off_epochs": 0,
+        "track_test": False,
+        "resolution": "",
+    }
     if share == 1:
         plain["mix"] = "none"
-    recipe = recipe.replace(**plain, batch_size=share, epochs=2)
-    state = TrainState.create(recipe, num_classes=len(some.classes), device=device)
+    recipe = recipe.replace(**plain, batch_size=share, accumulate=min(recipe.accumulate, share), epochs=2)
 
     def data(images: int) -> TrainingData:
         return TrainingData.on(device, replace(some, train=_repeated(some.train, images)))
+
+    state = TrainState.create(recipe, num_classes=len(some.classes), device=device, data=data(share))
 
     _, second = train(recipe, state, data(share))  # memory is allocated and kernels are chosen in the first
     step_s = second.seconds

@@ -14,7 +14,6 @@ from raytrain.data.batches import evaluation_batches, normalize, on_device
 from raytrain.data.decode import decode, resized
 from raytrain.errors import DataError, ModelError
 from raytrain.inference.model_file import ModelDescription, read_model
-from raytrain.models import architectures
 from raytrain.training.devices import autocast, choose_device
 from raytrain.training.evaluation import TrainingData, predict
 from raytrain.training.metrics import Evaluation
@@ -107,7 +106,7 @@ def build(description: ModelDescription, weights: dict[str, Tensor], *, device: 
     """
     try:
         recipe = Recipe(**description.recipe)
-        network = architectures.ARCHITECTURES[recipe.arch](len(description.classes), width=recipe.width)
+        network = recipe.build_network(len(description.classes))
         network.load_state_dict(weights)
     except (ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Protocol, cast, runtime_checkable
+
+from annotated_types import Ge, Le
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+Size = Annotated[int, Ge(1), Le(64)]
+"""A small number of things: convolutions, or multiples of a width."""
 
 
 def resnet18(num_classes: int = 10, *, width: int = 64) -> nn.Module:
@@ -50,6 +55,31 @@ def resnet9(num_classes: int = 10, *, width: int = 64) -> nn.Module:
     return ResNet9((width, 2 * width, 4 * width, 8 * width), num_classes=num_classes)
 
 
+def airbench(
+    num_classes: int = 10,
+    *,
+    width: int = 64,
+    multiples: tuple[Size, Size, Size] = (1, 4, 4),
+    depth: Size = 2,
+) -> nn.Module:
+    """Build the network of airbench: 1.97 M parameters, 0.24 GFLOP forward for a 32x32 image.
+
+    K. Jordan 2024, arXiv:2404.00498. Its first layer is computed from training images: `init_from`. The paper's larger
+    networks are `width: 128` with `{airbench: {multiples: [1, 3, 3]}}` for 95 %, and
+    `{airbench: {multiples: [1, 3, 4], depth: 3}}` for 96 %.
+
+    Args:
+        num_classes: Number of outputs.
+        width: Channels that `multiples` are multiples of.
+        multiples: Channels of the three groups, in multiples of `width`.
+        depth: Convolutions in each group; from 3 on, those after the first have a shortcut around them.
+    """
+    from raytrain.models.airbench import Airbench
+
+    first, second, third = (width * multiple for multiple in multiples)
+    return Airbench(num_classes, channels=(first, second, third), depth=depth)
+
+
 def _basic(depths: tuple[int, int, int, int], *, num_classes: int, width: int) -> nn.Module:
     from raytrain.models.resnet import BasicBlock, ResNet
 
@@ -69,7 +99,20 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet101": resnet101,
     "resnet152": resnet152,
     "resnet9": resnet9,
+    "airbench": airbench,
 }
+
+
+@runtime_checkable
+class DataInitialised(Protocol):
+    """A network whose initial weights are computed from training images."""
+
+    def init_from(self, images: torch.Tensor) -> None:
+        """Set weights from (N, 3, H, W) float32 images, normalised, on the network's device.
+
+        It must be a function of the images alone, so that all workers of a trial start with the same weights.
+        """
+        ...
 
 
 @runtime_checkable

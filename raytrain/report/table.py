@@ -58,12 +58,19 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         "train accuracy %": [per_cent(_mean(standing, "train_accuracy")) for standing in standings],
         "val accuracy %": [per_cent(standing.val_accuracy) for standing in standings],
         "test accuracy %": [per_cent(standing.test_accuracy) for standing in standings],
+        **_views_cells(standings),
         "95 % interval": [interval(standing) for standing in standings],
         "seconds": [f"{_mean(standing, 'seconds'):.1f}" for standing in standings],
         "status": [outcome(one.results) + (CHOSEN if one is ranking.chosen else "") for one in standings],
     }
     beside = [_baseline_cells(row) for row in ranking.beside]
     return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}
+
+
+def _views_cells(standings: Sequence["Standing"]) -> dict[str, list[str]]:
+    """Return the column of test accuracies with test-time augmentation, where there are any."""
+    means = [_mean(standing, "test_tta_accuracy") for standing in standings]
+    return {"with TTA %": [per_cent(mean) for mean in means]} if any(mean is not None for mean in means) else {}
 
 
 def _baseline_cells(row: "BaselineRow") -> dict[str, str]:
@@ -228,6 +235,7 @@ def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
                 "test_accuracy": standing.test_accuracy,
                 "test_accuracy_low": low,
                 "test_accuracy_high": high,
+                "test_tta_accuracy": _mean(standing, "test_tta_accuracy"),
                 "seconds": _mean(standing, "seconds"),
                 "status": first.status,
             }

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from raytrain.errors import PreflightError
 from raytrain.storage.folder import Folder, free_bytes
-from raytrain.training.optim import OPTIMIZERS
-from raytrain.training.recipe import Recipe
+from raytrain.training.recipe import OPTIMIZER_CHOICES, Recipe
 
 BYTES_PER_NUMBER = 4
 """Bytes of a stored number: weights and optimizer state are float32 in every precision."""
@@ -15,7 +14,12 @@ KEPT = 2
 
 def checkpoint_bytes(recipe: Recipe, *, parameters: int) -> int:
     """Return about how large one checkpoint of a trial is: state, moving average, and the best weights so far."""
-    copies = 1 + OPTIMIZERS[recipe.optimizer].moments + (1 if recipe.ema_decay else 0) + (1 if recipe.val_size else 0)
+    copies = (
+        1
+        + OPTIMIZER_CHOICES.entry(recipe.optimizer).moments
+        + (1 if recipe.ema_decay else 0)
+        + (1 if recipe.val_size else 0)
+    )
     return copies * parameters * BYTES_PER_NUMBER
 
 

@@ -207,9 +207,10 @@ class RunJournal:
             self._scalars.add(trial_id, {"epoch": final.epoch, **test}, folder=folder / "tb", first_epoch=first)
         if final.predictions:
             folder.write(PREDICTIONS, final.predictions)
-        train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy}
+        train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy} if final.train else {}
         val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
-        measured = {"best_epoch": final.epoch, **train, **test, **val}
+        views = {"test_tta_accuracy": final.test_tta.accuracy} if final.test_tta else {}
+        measured = {"best_epoch": final.epoch, **train, **test, **val, **views}
         self._end(trial_id, "finished", ran_on={"device": final.device, "precision": final.precision}, **measured)
 
     def _end(

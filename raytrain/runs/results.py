@@ -9,6 +9,7 @@ from raytrain.errors import RunFolderError
 from raytrain.runs.events import STATUSES, Status
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
+from raytrain.training.recipe import Recipe
 
 Phase = Literal["search", "confirm"]
 
@@ -31,6 +32,7 @@ class TrialResult:
         val_accuracy: Accuracy on the validation split, a fraction in [0, 1]; None without a validation split.
         test_loss: Cross-entropy in nats on the test set, which is read once, at the end; None unless finished.
         test_accuracy: Accuracy on the test set, a fraction in [0, 1]; None unless finished.
+        test_tta_accuracy: Accuracy on the test set with test-time augmentation; None unless the recipe has `tta`.
         seconds: Wall-clock seconds of the finished epochs.
         attempts: Number of starts.
         error: Reason why the trial diverged or failed; None otherwise.
@@ -53,6 +55,7 @@ class TrialResult:
     attempts: int = 1
     error: str | None = None
     phase: Phase = "search"
+    test_tta_accuracy: float | None = None
 
     @property
     def digest(self) -> str:
@@ -121,6 +124,7 @@ def read_results(folder: Folder) -> list[TrialResult]:
         RunFolderError: It was written by an incompatible version.
     """
     known = {field.name for field in fields(TrialResult)}
+    defaults = Recipe().model_dump(mode="json")
     results: list[TrialResult] = []
     for line in read_lines(folder, "trials.jsonl"):
         if not line.keys() <= known:
@@ -128,5 +132,6 @@ def read_results(folder: Folder) -> list[TrialResult]:
             raise RunFolderError(
                 f"{folder}/trials.jsonl was written by another version of raytrain; unknown fields: {unknown}"
             )
-        results.append(TrialResult(**line))
+        # an older version's recipes lack the fields that came later
+        results.append(TrialResult(**line | {"recipe": defaults | line["recipe"]}))
     return results

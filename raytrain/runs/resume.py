@@ -94,7 +94,9 @@ def is_same_course(recipe: Recipe) -> bool:
 
     A learning rate that falls towards the end, and mixing that ends some epochs before it, depend on where the end is.
     """
-    return recipe.schedule == "constant" and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
+    return (
+        recipe.schedule == "constant" and not recipe.resolution and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
+    )
 
 
 def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> list[Trial]:

@@ -1,6 +1,7 @@
 """Loss, accuracy and predictions of a model on a split, and the splits as they lie on a device."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +72,60 @@ def evaluate(
 
 
 @torch.inference_mode()
+def evaluate_views(
+    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, tta: str, batch_size: int = 1000
+) -> Evaluation:
+    """Return what `evaluate` does, of the mean logits of several views of each image: test-time augmentation.
+
+    K. Jordan 2024, arXiv:2404.00498, section 3.5.
+
+    Args:
+        model: Maps normalised images (N, 3, H, W) to logits (N, classes).
+        images: One of the splits of `data`.
+        data: Gives the mean and std to normalise by.
+        precision: fp32, bf16 or fp16.
+        tta: A key of `VIEWS`.
+        batch_size: Images at a time.
+    """
+    rank, world_size = rank_and_world_size()
+    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
+    seen = 0
+    was_training = model.training
+    model.eval()
+    for batch, labels in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
+        inputs = normalize(batch, mean=data.mean, std=data.std)
+        with autocast(batch.device, precision):
+            logits = torch.stack([share * model(view).float() for share, view in VIEWS[tta](inputs)]).sum(dim=0)
+        sums += _loss_and_correct(logits, labels)
+        seen += len(labels)
+    model.train(was_training)
+    return reduce_sums(sums, seen)
+
+
+def _mirror(inputs: Tensor) -> list[tuple[float, Tensor]]:
+    """Return an image and its mirror image, with their weights."""
+    return [(1 / 2, inputs), (1 / 2, inputs.flip(3))]
+
+
+def _shifts(inputs: Tensor) -> list[tuple[float, Tensor]]:
+    """Return an image and two copies that are shifted by a pixel up and left, and down and right, each and mirrored.
+
+    What a shift uncovers is the mirrored border. The image itself has half of the weight.
+    """
+    height, width = inputs.shape[2:]
+    padded = F.pad(inputs, (1, 1, 1, 1), mode="reflect")
+    corners = (padded[:, :, :height, :width], padded[:, :, 2:, 2:])
+    views = [(1 / 4, view) for view in (inputs, inputs.flip(3))]
+    return views + [(1 / 8, view) for corner in corners for view in (corner, corner.flip(3))]
+
+
+VIEWS: dict[str, Callable[[Tensor], list[tuple[float, Tensor]]]] = {"mirror": _mirror, "shifts": _shifts}
+"""Views of an image that test-time augmentation averages over, with their weights, which add up to 1."""
+VIEW_COUNT = {"none": 0, "mirror": 2, "shifts": 6}
+"""Number of views that each value of the recipe's `tta` takes beside the plain image."""
+
+
+@torch.inference_mode()
 def predict(
     model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int = 1000
 ) -> tuple[Evaluation, Predictions]:
@@ -133,7 +188,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def reduce_sums(sums: Tensor, images: int) -> Evaluation:
-    """Return the means over all ranks' images.
+    """Return the means over all ranks' images; without any, a loss that is not a number.
 
     Args:
         sums: (2,) float64, this rank's summed loss and number of correct images.
@@ -143,4 +198,4 @@ def reduce_sums(sums: Tensor, images: int) -> Evaluation:
     if dist.is_initialized():
         dist.all_reduce(total)
     loss, correct, count = total.tolist()
-    return Evaluation(loss / count, correct / count)
+    return Evaluation(loss / count, correct / count) if count else Evaluation(math.nan, 0.0)

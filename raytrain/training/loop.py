@@ -10,6 +10,7 @@ bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there 
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,17 @@ from raytrain.data.batches import (
 from raytrain.errors import DivergenceError
 from raytrain.models import architectures
 from raytrain.training import optim
+from raytrain.training.component import accepted
 from raytrain.training.devices import autocast, choose_precision
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
 from raytrain.training.metrics import EpochMetrics, Evaluation
-from raytrain.training.recipe import Recipe
+from raytrain.training.recipe import AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES, Recipe
+from raytrain.training.resolution import resized, resolution_of
+
+SMALLEST_SCALE = 2.0**-10
+"""Factor of the loss below which fp16 has not just left out some batches: the gradients are beyond any scale."""
+INITIAL_IMAGES = 5000
+"""Most training images that an architecture's initial weights are computed from."""
 
 
 class TrainState:
@@ -53,25 +61,50 @@ class TrainState:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
         self.epoch = 0
         self.step = 0
-        """Number of optimizer steps since the start; another thread may read it to show progress within the epoch."""
+        """Number of steps that changed the weights since the start; another thread may read it to show progress within
+        the epoch."""
 
     @classmethod
-    def create(cls, recipe: Recipe, *, num_classes: int, device: torch.device) -> "TrainState":
-        """Return the state before the first epoch. The initial weights depend on the recipe's seed alone."""
+    def create(
+        cls, recipe: Recipe, *, num_classes: int, device: torch.device, data: TrainingData | None = None
+    ) -> "TrainState":
+        """Return the state before the first epoch.
+
+        The initial weights depend on the recipe's seed alone, and those that an architecture computes from data on the
+        first training images.
+
+        Args:
+            recipe: The recipe to train.
+            num_classes: Number of classes.
+            device: The device to train on.
+            data: The data; needed by architectures that are `DataInitialised` only.
+
+        Raises:
+            ValueError: The architecture needs `data`, and there is none.
+        """
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
             torch.default_generator.manual_seed(recipe.seed)
-            model = architectures.ARCHITECTURES[recipe.arch](num_classes, width=recipe.width)
+            model = recipe.build_network(num_classes)
         if recipe.zero_init_residual:
             architectures.zero_init_residual(model)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-        optimizer = optim.OPTIMIZERS[recipe.optimizer].build(
-            optim.parameter_groups(model, weight_decay=recipe.weight_decay),
+        if isinstance(model, architectures.DataInitialised):
+            if data is None:
+                raise ValueError(f"{recipe.arch} is initialised from training images; give data")
+            model.init_from(_first_images(data))
+        groups = optim.parameter_groups(
+            model,
             lr=recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            decoupled=recipe.decoupled_weight_decay,
+            bias_lr_factor=recipe.bias_lr_factor,
+            head_lr_factor=recipe.head_lr_factor,
+            head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
         )
+        build = OPTIMIZER_CHOICES.function(recipe.optimizer)
+        optimizer = build(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
         precision = choose_precision(recipe.precision, device)
         return cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
 
@@ -136,35 +169,84 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
     sums = torch.zeros(2, dtype=torch.float64, device=state.device)  # loss, correct
     seen = 0
+    schedule = SCHEDULE_CHOICES.function(recipe.schedule)
     model.train()
     for inputs, targets in training_inputs(recipe, data, epoch=state.epoch):
         factor = optim.learning_rate_factor(
             state.step,
             total_steps=recipe.epochs * steps,
             warmup_steps=round(recipe.warmup_epochs * steps),
-            schedule=recipe.schedule,
+            schedule=schedule,
         )
         for group in state.optimizer.param_groups:
-            group["lr"] = recipe.lr * factor
-        with autocast(state.device, state.precision):
-            logits: Tensor = model(inputs)
-        smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+            group["lr"] = recipe.lr * group.get("lr_factor", 1.0) * factor
         state.optimizer.zero_grad(set_to_none=True)
-        # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
-        share = len(targets) * world_size / together
-        state.scaler.scale(loss * share).backward()
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        if state.ema:
-            state.ema.update_parameters(state.model)
-        classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
-        correct = (logits.detach().argmax(dim=1) == classes).sum()
-        sums += torch.stack([loss.detach().double() * len(targets), correct.double()])
-        seen += len(targets)
-        state.step += 1
+        parts = list(zip(inputs.chunk(recipe.accumulate), targets.chunk(recipe.accumulate), strict=True))
+        batch = torch.zeros_like(sums)
+        for number, (images, classes) in enumerate(parts, start=1):
+            with _gradients_shared(model, now=number == len(parts)):
+                batch += _backward(recipe, state, model, images, classes, per_rank=together / world_size)
+        stepped = _step(recipe, state)
+        if stepped:
+            state.step += 1
+            if state.ema:
+                state.ema.update_parameters(state.model)
+        if stepped or batch.isfinite().all():
+            sums += batch
+            seen += len(targets)
     _share_buffers(state)
+    if state.scaler.is_enabled() and state.scaler.get_scale() < SMALLEST_SCALE:
+        sums.fill_(torch.nan)
     return reduce_sums(sums, seen)
+
+
+def _backward(
+    recipe: Recipe, state: TrainState, model: nn.Module, inputs: Tensor, targets: Tensor, *, per_rank: float
+) -> Tensor:
+    """Add the gradients of some images to those that are there, and return their loss and correct ones, (2,) float64.
+
+    Args:
+        recipe: The recipe.
+        state: Its state.
+        model: The model, as it is called.
+        inputs: (B, 3, H, W) float32.
+        targets: (B,) int64, or (B, classes) float32.
+        per_rank: Images of a batch per rank, of which the gradient is the mean.
+    """
+    with autocast(state.device, state.precision):
+        logits: Tensor = model(inputs)
+    smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+    # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
+    state.scaler.scale(loss * (len(targets) / per_rank)).backward()
+    classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+    correct = (logits.detach().argmax(dim=1) == classes).sum()
+    return torch.stack([loss.detach().double() * len(targets), correct.double()])
+
+
+def _step(recipe: Recipe, state: TrainState) -> bool:
+    """Change the weights by their gradients; return False where fp16 left a number too large and nothing changed.
+
+    The scaler then halves its factor. Of some thousand steps this costs a handful, most of them the first.
+    """
+    if recipe.grad_clip:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.grad_clip)
+    before = state.scaler.get_scale()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    return state.scaler.get_scale() >= before
+
+
+def _gradients_shared(model: nn.Module, *, now: bool) -> AbstractContextManager[object]:
+    """Return a context in which the ranks average their gradients in a backward pass, or do not yet."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else nullcontext()
+
+
+def _first_images(data: TrainingData) -> Tensor:
+    """Return the first training images, normalised, (N, 3, H, W) float32 on the device."""
+    first = data.train.images[:INITIAL_IMAGES].to(data.device).permute(0, 3, 1, 2)
+    return normalize(first, mean=data.mean, std=data.std)
 
 
 def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -176,7 +258,8 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
         epoch: Number of the epoch, from 0; with the seed and the rank it decides every random number.
 
     Yields:
-        (B, 3, H, W) float32 images, and their targets: (B,) int64 labels, or (B, classes) float32 once mixed.
+        (B, 3, H, W) float32 images of the size that the epoch has, and their targets: (B,) int64 labels, or
+        (B, classes) float32 once mixed.
     """
     rank, world_size = rank_and_world_size()
     device = data.device
@@ -185,10 +268,13 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
     mix_generator = _generator(torch.device("cpu"), recipe.seed, epoch, rank, 1)
     mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
     batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
-    for images, labels in batches:
-        for name in recipe.augment:
-            images = augment.AUGMENTS[name](images, generator=augment_generator)
-        inputs = normalize(images, mean=data.mean, std=data.std)
+    size = resolution_of(recipe.resolution, epoch=epoch, epochs=recipe.epochs, full=recipe.image_size)
+    augmentations = [AUGMENTATIONS.function(name) for name in recipe.augment]
+    for images, labels, index in batches:
+        offered = {"generator": augment_generator, "index": index, "epoch": epoch, "seed": recipe.seed}
+        for function in augmentations:
+            images = function(images, **{name: offered[name] for name in accepted(function.func) & offered.keys()})
+        inputs = resized(normalize(images, mean=data.mean, std=data.std), size)
         if not recipe.channels_last:
             inputs = inputs.contiguous()
         if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:

@@ -62,21 +62,23 @@ class FinalMetrics:
 
     Attributes:
         epoch: Number of the epoch whose weights were taken: the best on the validation split, or the last without one.
-        train: Evaluation on the training split, without augmentation.
+        train: Evaluation on the training split, without augmentation; None where the recipe leaves it out.
         val: Evaluation on the validation split, or None without such a split.
         test: Evaluation on the test set.
         precision: Arithmetic that was used: fp32, bf16 or fp16.
         device: Name of the device that was used: "cpu", or that of a GPU.
         predictions: Content of predictions.npz: the class that the network gives each test image, with its probability.
+        test_tta: Evaluation on the test set with the recipe's test-time augmentation, or None without one.
     """
 
     epoch: int
-    train: Evaluation
+    train: Evaluation | None
     val: Evaluation | None
     test: Evaluation
     precision: str
     device: str
     predictions: bytes = b""
+    test_tta: Evaluation | None = None
 
 
 @dataclass(frozen=True)

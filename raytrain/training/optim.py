@@ -10,31 +10,68 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Gt, Le, Lt
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
     from torch.optim.optimizer import ParamsT
 
+Share = Annotated[float, Ge(0), Le(1)]
+"""A share of the whole, in [0, 1]."""
 
-def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the parameters in those that decay and those that do not.
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    decoupled: bool = False,
+    bias_lr_factor: float = 1.0,
+    head_lr_factor: float = 1.0,
+    head_apart: bool = False,
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters by how they learn.
 
     Weights of convolutions and linear layers decay; biases and BatchNorm's weights, all of one dimension, do
     not: He et al. 2019, arXiv:1812.01187, section 3.1.
 
     Args:
         model: The model, whose parameters are split.
-        weight_decay: Weight decay of the group that decays.
+        lr: Peak learning rate.
+        weight_decay: Weight decay of the groups that decay.
+        decoupled: Whether `weight_decay` is the share of a weight that it loses per step at the peak of the schedule,
+            whatever the learning rate, as K. Jordan 2024, arXiv:2404.00498, section 3.1, has it for SGD. For that it is
+            divided by the group's peak learning rate, which the optimizer multiplies with again.
+        bias_lr_factor: Factor of the learning rate of biases and BatchNorm's weights.
+        head_lr_factor: Factor of the learning rate of the head's weights.
+        head_apart: Whether the head, the weights of the last linear layer, is a group even where it learns as the other
+            weights do.
 
     Returns:
-        Two groups as PyTorch's optimizers take them.
+        Groups as PyTorch's optimizers take them, each with its "lr_factor": the weights, the biases, and the head where
+        it is apart.
     """
-    parameters = list(model.parameters())
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    from torch import nn
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    apart = linear[-1:] if head_apart or head_lr_factor != 1.0 else []
+    head = {id(layer.weight) for layer in apart}
+
+    def group(those: list[nn.Parameter], factor: float, decay: float) -> dict[str, Any]:
+        decay = decay / (lr * factor) if decoupled else decay
+        return {"params": those, "weight_decay": decay, "lr_factor": factor, "lr": lr * factor}
+
+    groups = [
+        group([one for one in parameters if one.ndim > 1 and id(one) not in head], 1.0, weight_decay),
+        group([one for one in parameters if one.ndim <= 1], bias_lr_factor, 0.0),
+    ]
+    if head:
+        groups.append(group([one for one in parameters if id(one) in head], head_lr_factor, weight_decay))
+    return groups
 
 
 def sgd(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> Optimizer:
@@ -71,22 +108,63 @@ def adamw(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) ->
     return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
 
 
+def muon(
+    parameters: ParamsT,
+    *,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    iterations: Annotated[int, Ge(1), Le(20)] = 5,
+    sgd_momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
+    unit_filters: bool = False,
+) -> Optimizer:
+    """Return Muon for the weights of hidden layers, and SGD for the rest: biases, BatchNorm, the head.
+
+    K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon;
+    see `raytrain.training.muon`.
+
+    Args:
+        parameters: Groups of `parameter_groups` with the head apart.
+        lr: Peak learning rate of the hidden layers; the others have it times their factor.
+        momentum: Momentum of the hidden layers.
+        nesterov: Whether both momenta are Nesterov's.
+        iterations: Newton-Schulz iterations.
+        sgd_momentum: Momentum of the rest.
+        unit_filters: Whether the weights of a hidden layer are scaled to a root mean square of 1 per output and input
+            pattern before each step, so that their size neither grows nor decays.
+    """
+    from raytrain.training.muon import Muon
+
+    return Muon(
+        parameters,
+        lr=lr,
+        momentum=momentum,
+        nesterov=nesterov,
+        iterations=iterations,
+        sgd_momentum=sgd_momentum,
+        unit_filters=unit_filters,
+    )
+
+
 class OptimizerEntry(NamedTuple):
     """An optimizer that a recipe can name.
 
     Attributes:
         build: Function that makes it from the parameters, `lr`, `momentum` and `nesterov`.
         moments: Most numbers that it keeps for each parameter; they are part of every checkpoint.
+        head_apart: Whether it treats the head otherwise than hidden layers.
     """
 
     build: Callable[..., Optimizer]
     moments: int
+    head_apart: bool = False
 
 
 OPTIMIZERS: dict[str, OptimizerEntry] = {
     "sgd": OptimizerEntry(sgd, moments=1),
     "adam": OptimizerEntry(adam, moments=2),
     "adamw": OptimizerEntry(adamw, moments=2),
+    "muon": OptimizerEntry(muon, moments=1, head_apart=True),
 }
 
 
@@ -123,16 +201,31 @@ def onecycle(progress: float) -> float:
     return end + (1.0 - end) * cosine((progress - peak) / (1.0 - peak))
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
+def triangle(
+    progress: float, *, start: Share = 0.2, peak: Annotated[float, Gt(0), Lt(1)] = 0.23, end: Share = 0.07
+) -> float:
+    """Rise from `start` to 1 along a line until the share `peak` of the steps, then fall to `end` along another.
+
+    As K. Jordan 2024, arXiv:2404.00498, whose values are the defaults.
+    """
+    if progress < peak:
+        return start + (1.0 - start) * progress / peak
+    return 1.0 + (end - 1.0) * (progress - peak) / (1.0 - peak)
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": constant,
     "cosine": cosine,
     "onecycle": onecycle,
     "multistep": multistep,
     "linear": linear,
+    "triangle": triangle,
 }
 
 
-def learning_rate_factor(step: int, *, total_steps: int, warmup_steps: int, schedule: str) -> float:
+def learning_rate_factor(
+    step: int, *, total_steps: int, warmup_steps: int, schedule: Callable[[float], float]
+) -> float:
     """Return the factor of the peak learning rate to take optimizer step `step` with.
 
     The first w = `warmup_steps` steps rise along a line: 1/w, 2/w, ..., 1 (Goyal et al. 2017,
@@ -147,10 +240,10 @@ def learning_rate_factor(step: int, *, total_steps: int, warmup_steps: int, sche
         step: Number of the step, from 0; at most `total_steps`.
         total_steps: Number of steps of the whole run, warm-up included.
         warmup_steps: Number of steps of the warm-up; at most `total_steps`.
-        schedule: A key of `SCHEDULES`.
+        schedule: Function of progress in [0, 1], such as those of `SCHEDULES`.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if step == total_steps:  # also where the warm-up is the whole run and nothing remains to divide by
-        return SCHEDULES[schedule](1.0)
-    return SCHEDULES[schedule]((step - warmup_steps) / (total_steps - warmup_steps))
+        return schedule(1.0)
+    return schedule((step - warmup_steps) / (total_steps - warmup_steps))

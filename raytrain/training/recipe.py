@@ -1,36 +1,72 @@
 """Recipe: everything that determines one training run, and nothing else."""
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.models.architectures import ARCHITECTURES
+from raytrain.training.component import Registry, one_of
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES
+from raytrain.training.resolution import canonical_resolution
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
-    """Return `value` when it is one of `choices`.
+ARCHS = Registry("architecture", ARCHITECTURES, supplied=frozenset({"width"}))
+AUGMENTATIONS = Registry("augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}))
+OPTIMIZER_CHOICES = Registry("optimizer", OPTIMIZERS, supplied=frozenset({"lr", "momentum", "nesterov"}))
+SCHEDULE_CHOICES = Registry("schedule", SCHEDULES)
 
-    Raises:
-        ValueError: It is not; the message names the nearest choice and all of them.
-    """
-    names = list(choices)
-    if value in names:
-        return value
-    near = difflib.get_close_matches(value, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {what} {value!r}; {hint}choose one of {', '.join(names)}")
+ADDED_LATER = frozenset(
+    {
+        "resolution",
+        "bias_lr_factor",
+        "head_lr_factor",
+        "decoupled_weight_decay",
+        "grad_clip",
+        "accumulate",
+        "tta",
+        "final_train_accuracy",
+    }
+)
+"""Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
+trials keep their id."""
 
 
 def as_tuple(value: object) -> object:
     """Return a list as a tuple, and anything else as it is: YAML has lists, frozen models have tuples."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def _augment_text(value: object) -> object:
+    if isinstance(value, str | Mapping) or not isinstance(value, list | tuple):
+        return value  # no list: pydantic says so
+    return tuple(AUGMENTATIONS.canonical(each) for each in value)
+
+
+_CANONICAL: dict[str, Callable[[Any], Any]] = {
+    "arch": ARCHS.canonical,
+    "augment": _augment_text,
+    "optimizer": OPTIMIZER_CHOICES.canonical,
+    "schedule": SCHEDULE_CHOICES.canonical,
+    "resolution": canonical_resolution,
+}
+
+
+def canonical(field: str, value: Any) -> Any:
+    """Return the value of a recipe field in the form that recipes keep: components with arguments as text.
+
+    A value that the field does not take stays as it is.
+    """
+    try:
+        return _CANONICAL[field](value) if field in _CANONICAL else value
+    except ValueError:
+        return value
 
 
 class EpochTime(Enum):
@@ -73,7 +109,7 @@ class Recipe(BaseModel):
     )
 
     arch: Annotated[str, EpochTime.DEPENDS] = "resnet18"
-    """Architecture, a key of `models.ARCHITECTURES`."""
+    """Architecture, a key of `models.ARCHITECTURES`, with arguments where it takes some."""
     width: Annotated[int, Field(ge=1, le=4096), EpochTime.DEPENDS] = 64
     """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""
     dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
@@ -82,8 +118,12 @@ class Recipe(BaseModel):
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
     """Training images held out for validation: a count, or below 1 a share of them; 0 for none."""
+    resolution: Annotated[str, EpochTime.DEPENDS] = ""
+    """Image size in the course of training, as a mapping from a share of the epochs to pixels: `{0: 24, 0.4: 32}`
+    trains at 24 pixels, and at 32 from the first epoch on that begins after 40 % of the epochs. What is evaluated has
+    `image_size`. Empty for `image_size` throughout."""
     augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple), EpochTime.DEPENDS] = ()
-    """Augmentations in the order they are applied, keys of `augment.AUGMENTS`."""
+    """Augmentations in the order they are applied, keys of `augment.AUGMENTS`, with arguments where they take some."""
     mix: Annotated[str, EpochTime.DEPENDS] = "none"
     """Mixing of pairs of images: none, or a key of `augment.MIXES`."""
     mix_alpha: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
@@ -98,23 +138,35 @@ class Recipe(BaseModel):
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
-    """Optimizer, a key of `optim.OPTIMIZERS`."""
+    """Optimizer, a key of `optim.OPTIMIZERS`, with arguments where it takes some."""
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
+    bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
+    """Learning rate of biases and BatchNorm's weights, as a multiple of `lr`."""
+    head_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
+    """Learning rate of the weights of the last linear layer, as a multiple of `lr`."""
     momentum: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.9
-    """Momentum of SGD; Adam and AdamW keep their own (0.9, 0.999)."""
+    """Momentum of SGD and Muon; Adam and AdamW keep their own (0.9, 0.999)."""
     nesterov: Annotated[bool, EpochTime.SAME] = False
-    """Whether the momentum of SGD is Nesterov's."""
+    """Whether the momentum of SGD and Muon is Nesterov's."""
     weight_decay: Annotated[float, Field(ge=0), EpochTime.SAME] = 5e-4
     """Weight decay of convolutions and linear layers; biases and BatchNorm do not decay."""
+    decoupled_weight_decay: Annotated[bool, EpochTime.SAME] = False
+    """Whether `weight_decay` is the share that a weight loses per step at the peak of the schedule, whatever `lr`; else
+    it is multiplied by the learning rate."""
+    grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
+    """Largest norm of the gradient of all parameters together; a longer one is scaled down to it. 0 for no limit."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
-    """Learning rate over training, a key of `optim.SCHEDULES`."""
+    """Learning rate over training, a key of `optim.SCHEDULES`, with arguments where it takes some."""
     warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Number of epochs of linear warm-up before the schedule begins; may be a fraction."""
     epochs: Annotated[int, Field(ge=1, le=1_000_000), EpochTime.SAME] = 10
     """Number of passes over the training split."""
     batch_size: Annotated[int, Field(ge=1), EpochTime.DEPENDS] = 128
     """Images per optimizer step, over all workers together."""
+    accumulate: Annotated[int, Field(ge=1, le=1024), EpochTime.DEPENDS] = 1
+    """Number of parts of a batch whose gradients are added up, one after the other, to take less memory. BatchNorm
+    normalises by the part."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
@@ -127,34 +179,22 @@ class Recipe(BaseModel):
     """Seed of initialisation, shuffling, augmentation and mixing; the train/val split does not depend on it."""
     track_test: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether the test set is evaluated after every epoch; the results are shown and select nothing."""
+    tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.SAME] = "none"
+    """Test-time augmentation of a second reading of the test set at the end: the mean logits of an image and its mirror
+    image, or of these and two copies shifted by a pixel. Its accuracy stands beside the plain one and ranks nothing."""
+    final_train_accuracy: Annotated[bool, EpochTime.SAME] = True
+    """Whether the training images are evaluated at the end, without augmentation."""
 
     # The choices live beside their functions.
-    @field_validator("arch")
+    @field_validator(*_CANONICAL, mode="before")
     @classmethod
-    def _known_arch(cls, value: str) -> str:
-        return one_of(value, ARCHITECTURES, what="architecture")
-
-    @field_validator("augment")
-    @classmethod
-    def _known_augment(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            one_of(name, AUGMENTS, what="augmentation")
-        return value
+    def _canonical(cls, value: object, info: ValidationInfo) -> object:
+        return _CANONICAL[str(info.field_name)](value)
 
     @field_validator("mix")
     @classmethod
     def _known_mix(cls, value: str) -> str:
         return one_of(value, ["none", *MIXES], what="mix")
-
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, value: str) -> str:
-        return one_of(value, OPTIMIZERS, what="optimizer")
-
-    @field_validator("schedule")
-    @classmethod
-    def _known_schedule(cls, value: str) -> str:
-        return one_of(value, SCHEDULES, what="schedule")
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -171,6 +211,8 @@ class Recipe(BaseModel):
             )
         if self.mix_off_epochs > self.epochs:
             raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate: {self.accumulate} is more than batch_size: {self.batch_size}")
         if self.mix != "none" and self.batch_size < 2:
             raise ValueError(f"mix: {self.mix} needs a batch_size of 2 or more, given {self.batch_size}")
         return self
@@ -183,6 +225,11 @@ class Recipe(BaseModel):
         """
         return Recipe.model_validate({**self.model_dump(), **changes})
 
+    def build_network(self, num_classes: int) -> "nn.Module":
+        """Return the network, its weights at random from PyTorch's generator of this process."""
+        network: nn.Module = ARCHS.function(self.arch)(num_classes, width=self.width)
+        return network
+
     @property
     def data_key(self) -> DataKey:
         """What the splits depend on: data set, image size and validation size."""
@@ -190,9 +237,10 @@ class Recipe(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Eight hex digits of the SHA-256 of every field: the identity of the trial."""
+        """Eight hex digits of the SHA-256 of the fields: the identity of the trial."""
+        new = {name for name in ADDED_LATER if getattr(self, name) == type(self).model_fields[name].default}
         # 5000 and 5000.0 are the same recipe
-        values = self.model_dump(mode="json").items()
+        values = self.model_dump(mode="json", exclude=new).items()
         whole = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values}
         fields = json.dumps(whole, sort_keys=True)
         return hashlib.sha256(fields.encode()).hexdigest()[:8]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.devices import device_name
-from raytrain.training.evaluation import TrainingData, evaluate, predict, rank_and_world_size
+from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views, predict, rank_and_world_size
 from raytrain.training.loop import TrainState, train
 from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.training.recipe import Recipe
@@ -51,7 +52,7 @@ class TrialRun:
 
     def __init__(self, recipe: Recipe, *, data: TrainingData, device: torch.device, checkpoints: Folder) -> None:
         self.recipe = recipe
-        self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device)
+        self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device, data=data)
         self._data = data
         self._checkpoints = checkpoints
         self._best: _Best | None = None
@@ -132,8 +133,10 @@ class TrialRun:
             model.load_state_dict(self._best.weights)
         data = self._data
 
-        train = evaluate(model, data.train, data=data, precision=self.state.precision)
-        test, predictions = predict(model, data.test, data=data, precision=self.state.precision)
+        how: Any = {"data": data, "precision": self.state.precision}
+        train = evaluate(model, data.train, **how) if self.recipe.final_train_accuracy else None
+        test, predictions = predict(model, data.test, **how)
+        views = evaluate_views(model, data.test, tta=self.recipe.tta, **how) if self.recipe.tta != "none" else None
         val = Evaluation(self._best.loss, self._best.accuracy) if self._best else None  # these weights' own
         name = device_name(self.state.device)
-        return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes())
+        return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes(), views)

@@ -1,13 +1,23 @@
 """Tests of raytrain.data.augment against slow loops and torchvision."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
 from raytrain.data import augment
-from raytrain.data.augment import AUGMENTS, MIXES, apply_color_jitter, color_jitter, horizontal_flip, random_crop
+from raytrain.data.augment import (
+    AUGMENTS,
+    MIXES,
+    alternating_flip,
+    apply_color_jitter,
+    color_jitter,
+    cutout,
+    horizontal_flip,
+    random_crop,
+)
 
 
 def generator(seed=0):
@@ -72,6 +82,70 @@ def test_flip_happens_with_its_probability(probability):
     flipped = horizontal_flip(images, probability=probability, generator=generator())
     share = flipped[:, 0, 0, 0].float().mean().item()
     assert share == pytest.approx(probability, abs=4 * (probability * (1 - probability) / 4000) ** 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("padding", [1, 4])
+def test_a_crop_with_mirrored_borders_equals_numpys_padding(dtype, padding):
+    images = random_images(32, dtype=dtype)
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode="reflect")
+    offsets = crop_offsets(random_crop(coordinates(32), padding=padding, generator=generator()), padding=padding)
+    crops = random_crop(images, padding=padding, mode="reflect", generator=generator())
+    for window, crop, (dy, dx) in zip(padded, crops, offsets.tolist(), strict=True):
+        assert torch.equal(crop, torch.from_numpy(window[:, dy : dy + 16, dx : dx + 16]))
+
+
+def mirrored(flipped, images):
+    """Tell for each image whether it was mirrored; those that are their own mirror image count as not."""
+    return [not torch.equal(new, old) for new, old in zip(flipped, images, strict=True)]
+
+
+def test_alternating_flip_shows_the_other_side_of_every_image_in_the_next_epoch():
+    images, index = random_images(32), torch.arange(32)
+    epochs = [alternating_flip(images, index=index, epoch=epoch, seed=3) for epoch in range(3)]
+    assert all(torch.equal(new, reference.hflip(old)) for new, old in zip(epochs[1], epochs[0], strict=True))
+    assert torch.equal(epochs[2], epochs[0])
+    first = mirrored(epochs[0], images)
+    assert any(first)
+    assert not all(first)
+
+
+def test_alternating_flip_knows_an_image_by_its_number_wherever_it_is_in_the_batch():
+    images, order = random_images(32), torch.randperm(32, generator=generator(5))
+    straight = alternating_flip(images, index=torch.arange(32), epoch=0, seed=3)
+    assert torch.equal(alternating_flip(images[order], index=order, epoch=0, seed=3), straight[order])
+
+
+@pytest.mark.parametrize("numbers", [torch.arange(20_000), 2 * torch.arange(20_000), 1_000_003 * torch.arange(20_000)])
+def test_the_coin_of_alternating_flip_is_fair_and_independent(numbers):
+    tosses = torch.stack([augment._coin(numbers, seed=seed) for seed in (0, 1, 2, 2**32 - 1)]).double()
+    deviation = 0.5 / 20_000**0.5
+    assert ((tosses.mean(dim=1) - 0.5).abs() < 4 * deviation).all()
+    # neither neighbours nor seeds agree more often than by chance
+    for one, other in [*combinations(tosses, 2), *((toss[1:], toss[:-1]) for toss in tosses)]:
+        assert abs((one == other).double().mean().item() - 0.5) < 4 * deviation
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_cutout_blanks_one_square_that_may_reach_over_the_edge(dtype, size):
+    images = torch.ones(500, 3, 9, 9, dtype=dtype)
+    blank = cutout(images, size=size, generator=generator()) == 0
+    assert (blank == blank[:, :1]).all()  # of all channels
+    rows, columns = blank[:, 0].any(dim=2), blank[:, 0].any(dim=1)
+    assert torch.equal(blank[:, 0], rows[:, :, None] & columns[:, None, :])  # a rectangle
+    for side in (rows, columns):
+        lengths = side.sum(dim=1)
+        assert lengths.max() == size
+        assert lengths.min() == (size + 1) // 2  # a centre on the edge
+        firsts = side.int().argmax(dim=1)
+        assert all(row[first : first + n].all() for row, first, n in zip(side, firsts, lengths, strict=True))  # no gaps
+
+
+def test_cutout_centres_are_uniform():
+    blank = cutout(torch.ones(8100, 3, 9, 9), size=1, generator=generator())[:, 0] == 0
+    observed = blank.sum(dim=0).flatten()
+    assert ((observed - 100) ** 2 / 100).sum() < 124.8  # 99.9 % quantile of chi-square with 80 degrees
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

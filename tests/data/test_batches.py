@@ -89,7 +89,7 @@ def test_batches_are_as_many_as_announced_and_of_one_size(n: int, batch_size: in
         )
         assert len(batches) == steps_per_epoch(n, batch_size=batch_size, world_size=world_size) == steps
         size = min(batch_size // world_size, n // world_size)
-        assert [len(labels) for _, labels in batches] == [size] * steps
+        assert [len(labels) for _, labels, _ in batches] == [size] * steps
 
 
 def test_fewer_images_than_ranks_are_refused():
@@ -99,16 +99,17 @@ def test_fewer_images_than_ranks_are_refused():
 
 def test_ranks_together_see_the_batches_of_a_single_rank():
     data, order = numbered(23), permutation(23, seed=0, epoch=3)
-    alone = [labels for _, labels in training_batches(data, batch_size=6, order=order)]
+    alone = [labels for _, labels, _ in training_batches(data, batch_size=6, order=order)]
     assert [labels.tolist() for labels in alone] == [order[k * 6 : k * 6 + 6].tolist() for k in range(3)]
     for rank in range(3):
         shares = training_batches(data, batch_size=6, order=order, rank=rank, world_size=3)
-        assert [labels.tolist() for _, labels in shares] == [batch[rank::3].tolist() for batch in alone]
+        assert [labels.tolist() for _, labels, _ in shares] == [batch[rank::3].tolist() for batch in alone]
 
 
 def test_training_images_are_channels_last_copies_of_the_rows():
     data, order = numbered(8), permutation(8, seed=0, epoch=0)
-    for images, labels in training_batches(data, batch_size=4, order=order):
+    for images, labels, index in training_batches(data, batch_size=4, order=order):
+        assert index.tolist() == labels.tolist()  # `numbered` has the row as its label
         assert images.shape == (4, 3, 4, 5)
         assert images.dtype == torch.uint8
         assert images.is_contiguous(memory_format=torch.channels_last)
@@ -160,6 +161,6 @@ def test_batches_on_an_accelerator_equal_those_on_the_cpu():
         training_batches(there, batch_size=4, order=order),
         strict=True,
     )
-    for (expected, _), (images, _) in pairs:
+    for (expected, *_), (images, *_) in pairs:
         scale = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
         torch.testing.assert_close(normalize(images, **scale).cpu(), normalize(expected, **scale))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from raytrain.models.architectures import resnet18
-from raytrain.training.evaluation import Evaluation, TrainingData, evaluate, rank_and_world_size, reduce_sums
+from raytrain.training.evaluation import (
+    VIEW_COUNT,
+    VIEWS,
+    Evaluation,
+    TrainingData,
+    evaluate,
+    evaluate_views,
+    rank_and_world_size,
+    reduce_sums,
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +123,34 @@ def test_a_process_alone_is_rank_0_of_1():
 
 def test_sums_are_divided_by_the_number_of_images():
     assert reduce_sums(torch.tensor([6.0, 3.0], dtype=torch.float64), 4) == Evaluation(1.5, 0.75)
+
+
+@pytest.mark.parametrize("tta", VIEWS)
+def test_views_equal_a_slow_mean_of_the_logits(model, data, tta):
+    model.eval()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
+    loss, correct = 0.0, 0
+    for image, label in zip(data.val.images, data.val.labels.tolist(), strict=True):
+        pixels = ((image.permute(2, 0, 1).double() / 255 - mean) / std).numpy()
+        big = np.pad(pixels, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+        side = pixels.shape[-1]
+        plain = [pixels] if tta == "mirror" else [pixels, pixels, big[:, :side, :side], big[:, 2:, 2:]]
+        views = [view for one in plain for view in (one, one[:, :, ::-1])]
+        logits = sum(model(torch.tensor(view.copy()).float()[None])[0].double() for view in views) / len(views)
+        loss += (logits.logsumexp(0) - logits[label]).item()
+        correct += logits.argmax().item() == label
+    found = evaluate_views(model, data.val, data=data, precision="fp32", tta=tta, batch_size=5)
+    assert found.accuracy == correct / len(data.val)
+    assert found.loss == pytest.approx(loss / len(data.val), rel=1e-5)
+
+
+@pytest.mark.parametrize("tta", VIEWS)
+def test_the_weights_of_the_views_add_up_to_one(tta):
+    views = VIEWS[tta](torch.zeros(1, 3, 8, 8))
+    assert sum(share for share, _ in views) == 1
+    assert len(views) == VIEW_COUNT[tta]
+
+
+def test_no_image_has_no_loss():
+    nothing = reduce_sums(torch.zeros(2, dtype=torch.float64), 0)
+    assert math.isnan(nothing.loss)

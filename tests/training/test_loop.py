@@ -39,6 +39,11 @@ RESUMED = {
     "moving average": {"ema_decay": 0.9},
     "warm-up across the interruption": {"warmup_epochs": 3.5},
     "bottlenecks": {"arch": "resnet50"},
+    "initialised from images": {"arch": "airbench", "lr": 0.01},
+    "sides of images by turns": {"augment": ["alternating_flip", {"cutout": 3}]},
+    "larger images later": {"resolution": {0: 8, 0.5: 12}},
+    "parts of a batch, clipped": {"accumulate": 3, "grad_clip": 0.1},
+    "rates of their own": {"bias_lr_factor": 2.0, "head_lr_factor": 0.5, "decoupled_weight_decay": True},
     "all at once": {
         "augment": ["crop", "flip", "jitter"],
         "mix": "cutmix_or_mixup",
@@ -59,7 +64,7 @@ def recipe_of(**changes):
 
 
 def new_state(recipe, data):
-    return TrainState.create(recipe, num_classes=data.num_classes, device=CPU)
+    return TrainState.create(recipe, num_classes=data.num_classes, device=CPU, data=data)
 
 
 def without_seconds(metrics):
@@ -239,6 +244,122 @@ def test_fp16_scales_the_loss_and_the_others_do_not(make_data):
     data = make_data()
     assert new_state(recipe_of(precision="fp16"), data).scaler.is_enabled()
     assert not new_state(recipe_of(precision="bf16"), data).scaler.is_enabled()
+
+
+class Overflowing(torch.nn.Module):
+    """A linear layer whose gradients are infinite in the batches with the given numbers."""
+
+    def __init__(self, *batches):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 4)
+        self.batches, self.seen = batches, 0
+
+    def forward(self, images):
+        logits = self.layer(images.mean(dim=(2, 3)))
+        if self.training:
+            if self.seen in self.batches:
+                logits.register_hook(lambda gradient: gradient * float("inf"))
+            self.seen += 1
+        return logits
+
+
+def test_a_batch_that_fp16_cannot_hold_changes_nothing_and_ends_nothing(make_data):
+    data, recipe = make_data(), recipe_of(precision="fp16", ema_decay=0.9, batch_size=12, epochs=1)
+    states = []
+    for batches in [(), (1,)]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = Overflowing(*batches)
+        optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr": recipe.lr}], lr=recipe.lr)
+        states.append(TrainState(model, optimizer, ema_decay=recipe.ema_decay, precision="fp16"))
+    plain, skipping = (next(train(recipe, state, data)) for state in states)
+    assert (states[0].step, states[1].step) == (4, 3)
+    assert states[1].ema.n_averaged == 3
+    assert math.isfinite(skipping.train_loss)
+    assert skipping.train_loss == pytest.approx(plain.train_loss, rel=0.2)  # of all batches
+    assert states[1].scaler.get_scale() == states[0].scaler.get_scale() / 2
+    assert plain.train_loss != skipping.train_loss
+
+
+def test_a_trial_of_which_fp16_can_hold_no_batch_has_diverged(make_data):
+    data, recipe = make_data(), recipe_of(precision="fp16", batch_size=12, epochs=20)
+    model = Overflowing(*range(80))
+    state = TrainState(model, torch.optim.SGD(model.parameters(), lr=0.1), ema_decay=0.0, precision="fp16")
+    with pytest.raises(DivergenceError):
+        list(train(recipe, state, data))
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_batch(make_data):
+    """Without BatchNorm, which normalises by the part, the sum of the parts is the whole."""
+    data = make_data()
+    weights = []
+    for accumulate in (1, 3, 16):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = Overflowing()
+        recipe = recipe_of(accumulate=accumulate, batch_size=16, label_smoothing=0.1, epochs=2)
+        optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr": recipe.lr}], lr=recipe.lr)
+        state = TrainState(model, optimizer, ema_decay=0.0, precision="fp32")
+        metrics = [dataclasses.replace(one, seconds=0.0) for one in train(recipe, state, data)]
+        weights.append((model.layer.weight, metrics))
+    for weight, metrics in weights[1:]:
+        torch.testing.assert_close(weight, weights[0][0])
+        assert [one.train_loss for one in metrics] == pytest.approx([one.train_loss for one in weights[0][1]])
+
+
+def test_a_long_gradient_is_scaled_down_to_the_limit(make_data):
+    data = make_data()
+    moved = []
+    for grad_clip in (0.0, 0.5):
+        recipe = recipe_of(grad_clip=grad_clip, batch_size=48, epochs=1, momentum=0.0, weight_decay=0.0)
+        state = new_state(recipe, data)
+        before = torch.cat([parameter.detach().flatten().clone() for parameter in state.model.parameters()])
+        next(train(recipe, state, data))
+        after = torch.cat([parameter.detach().flatten() for parameter in state.model.parameters()])
+        moved.append((before - after) / recipe.lr)
+    assert moved[0].norm() > 0.5
+    torch.testing.assert_close(moved[1], moved[0] * (0.5 / moved[0].norm()), atol=1e-5, rtol=1e-3)
+
+
+def test_groups_learn_at_their_own_rates_and_decay_apart_from_them(make_data):
+    recipe = recipe_of(bias_lr_factor=4.0, head_lr_factor=0.5, decoupled_weight_decay=True, weight_decay=0.01, lr=0.2)
+    state = new_state(recipe, make_data())
+    weights, biases, head = state.optimizer.param_groups
+    assert [group["weight_decay"] for group in (weights, biases, head)] == pytest.approx([0.05, 0.0, 0.1])
+    assert [id(parameter) for parameter in head["params"]] == [id(state.model.head.weight)]
+    next(train(recipe, state, make_data()))
+    assert [group["lr"] / weights["lr"] for group in (weights, biases, head)] == pytest.approx([1, 4, 0.5])
+
+
+@pytest.mark.parametrize(("epoch", "size"), [(0, 12), (1, 12), (2, 16), (4, 16)])
+def test_an_epoch_has_images_of_its_size(epoch, size, make_data):
+    recipe = recipe_of(resolution={0: 12, 0.4: 16}, epochs=5)
+    for inputs, _ in training_inputs(recipe, make_data(), epoch=epoch):
+        assert inputs.shape[2:] == (size, size)
+        assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_augmentation_is_given_what_it_asks_for(make_data, monkeypatch):
+    seen = []
+
+    def watch(images, *, index, epoch, seed, strength: int = 1):
+        seen.append((index.tolist(), epoch, seed, strength))
+        return images
+
+    monkeypatch.setitem(augment.AUGMENTS, "watch", watch)
+    data, recipe = make_data(), recipe_of(augment=[{"watch": 3}], seed=7)
+    list(training_inputs(recipe, data, epoch=2))
+    order = permutation(len(data.train), seed=7, epoch=2).tolist()
+    assert seen == [(order[first : first + 16], 2, 7, 3) for first in range(0, 48, 16)]
+
+
+def test_a_network_that_starts_from_images_needs_them(make_data):
+    recipe, data = recipe_of(arch="airbench"), make_data()
+    with pytest.raises(ValueError, match="airbench is initialised from training images"):
+        TrainState.create(recipe, num_classes=4, device=CPU)
+    states = [TrainState.create(recipe, num_classes=4, device=CPU, data=data) for _ in range(2)]
+    assert states[0].model.whitening.weight.abs().sum() > 0
+    assert differing(states[0].state_dict(), states[1].state_dict()) == []
 
 
 def test_a_state_saved_in_bf16_goes_on_in_fp16(make_data):

@@ -18,7 +18,7 @@ STEPS = 20
 
 def factors(schedule, *, total_steps=STEPS, warmup_steps=0):
     return [
-        learning_rate_factor(step, total_steps=total_steps, warmup_steps=warmup_steps, schedule=schedule)
+        learning_rate_factor(step, total_steps=total_steps, warmup_steps=warmup_steps, schedule=SCHEDULES[schedule])
         for step in range(total_steps)
     ]
 
@@ -93,7 +93,7 @@ def test_the_warm_up_rises_to_one_and_the_schedule_follows_from_its_start(schedu
 
 def test_a_warm_up_may_be_the_whole_run():
     assert factors("cosine", total_steps=2, warmup_steps=2) == [0.5, 1.0]
-    assert learning_rate_factor(2, total_steps=2, warmup_steps=2, schedule="cosine") == 0.0
+    assert learning_rate_factor(2, total_steps=2, warmup_steps=2, schedule=SCHEDULES["cosine"]) == 0.0
 
 
 def test_no_step_is_taken_with_a_learning_rate_of_zero():
@@ -102,7 +102,7 @@ def test_no_step_is_taken_with_a_learning_rate_of_zero():
 
 def test_weight_decay_is_on_matrices_and_kernels_only():
     model = resnet18(width=4)
-    decayed, others = parameter_groups(model, weight_decay=5e-4)
+    decayed, others = parameter_groups(model, lr=0.1, weight_decay=5e-4)
     kinds = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
     assert decayed["weight_decay"] == 5e-4
     assert others["weight_decay"] == 0
@@ -112,7 +112,7 @@ def test_weight_decay_is_on_matrices_and_kernels_only():
 
 def test_parameter_groups_hold_every_parameter_once():
     model = resnet18(width=4)
-    grouped = [id(p) for group in parameter_groups(model, weight_decay=0.1) for p in group["params"]]
+    grouped = [id(p) for group in parameter_groups(model, lr=0.1, weight_decay=0.1) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 
 
@@ -120,7 +120,7 @@ def one_step(name, *, weight_decay, momentum=0.0, nesterov=False, gradient=1.0):
     """Return where one step of an optimizer with lr 0.1 takes a 1x1 weight from 2."""
     layer = nn.Linear(1, 1, bias=False)
     nn.init.constant_(layer.weight, 2.0)
-    groups = parameter_groups(layer, weight_decay=weight_decay)
+    groups = parameter_groups(layer, lr=0.1, weight_decay=weight_decay)
     optimizer = OPTIMIZERS[name].build(groups, lr=0.1, momentum=momentum, nesterov=nesterov)
     layer.weight.grad = torch.full((1, 1), gradient)
     optimizer.step()

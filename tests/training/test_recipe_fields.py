@@ -1,14 +1,18 @@
 """Every field of a recipe has an effect: changing it changes the trained weights, or what is named below."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from raytrain.storage.folder import Folder
 from raytrain.training import loop
 from raytrain.training.loop import TrainState, train
+from raytrain.training.metrics import FinalMetrics
 from raytrain.training.recipe import Recipe
+from raytrain.training.trial import TrialRun
 
 CPU = torch.device("cpu")
 BASE = Recipe(width=2, image_size=8, batch_size=16, lr=0.05, precision="fp32", epochs=2)
@@ -17,6 +21,7 @@ MIXED = {"mix": "mixup"}
 CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "arch": ({}, "resnet9"),
     "width": ({}, 3),
+    "resolution": ({}, "0:8,0.5:12"),
     "augment": ({}, ("crop",)),
     "mix": ({}, "mixup"),
     "mix_alpha": (MIXED, 0.2),
@@ -26,13 +31,18 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "zero_init_residual": ({}, True),
     "optimizer": ({}, "adamw"),
     "lr": ({}, 0.01),
+    "bias_lr_factor": ({}, 2.0),
+    "head_lr_factor": ({}, 2.0),
     "momentum": ({}, 0.5),
     "nesterov": ({}, True),
     "weight_decay": ({}, 0.01),
+    "decoupled_weight_decay": ({}, True),
+    "grad_clip": ({}, 0.01),
     "schedule": ({}, "linear"),
     "warmup_epochs": ({}, 1.0),
     "epochs": ({}, 3),
     "batch_size": ({}, 24),
+    "accumulate": ({}, 2),
     "ema_decay": ({}, 0.5),
     "precision": ({}, "bf16"),
     "seed": ({}, 1),
@@ -42,13 +52,31 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
 CHANGES_THE_DATA: dict[str, Any] = {"dataset": "cifar10", "image_size": 16, "val_size": 0.2}
 """The loop is handed the splits; these fields choose them, through `Recipe.data_key`."""
 
-LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test"}
+LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy"}
 """These change how training runs or what it reports; each has a test of its own here."""
+
+COMPONENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"augment": ["crop"]}, {"augment": [{"crop": {"mode": "reflect"}}]}),
+    ({"augment": ["crop"]}, {"augment": [{"crop": {"padding": 2}}]}),
+    ({"augment": ["flip"]}, {"augment": [{"flip": 0.1}]}),
+    ({"augment": ["flip"]}, {"augment": ["alternating_flip"]}),
+    ({"augment": [{"cutout": 2}]}, {"augment": [{"cutout": 4}]}),
+    ({"augment": ["jitter"]}, {"augment": [{"jitter": {"brightness": 0.1}}]}),
+    ({"schedule": "triangle"}, {"schedule": {"triangle": {"start": 0.5}}}),
+    ({"schedule": "triangle"}, {"schedule": {"triangle": {"peak": 0.5}}}),
+    ({"schedule": "triangle"}, {"schedule": {"triangle": {"end": 0.5}}}),
+    ({"optimizer": "muon"}, {"optimizer": {"muon": {"iterations": 2}}}),
+    ({"optimizer": "muon"}, {"optimizer": {"muon": {"sgd_momentum": 0.5}}}),
+    ({"optimizer": "muon"}, {"optimizer": {"muon": {"unit_filters": True}}}),
+    ({"arch": "airbench"}, {"arch": {"airbench": {"multiples": [1, 2, 2]}}}),
+    ({"arch": "airbench"}, {"arch": {"airbench": {"depth": 3}}}),
+]
+"""Arguments of components: a recipe without one, and with it."""
 
 
 def fingerprint(recipe: Recipe, data: Any) -> str:
     """Return a hash of the weights that are evaluated after training."""
-    state = TrainState.create(recipe, num_classes=data.num_classes, device=CPU)
+    state = TrainState.create(recipe, num_classes=data.num_classes, device=CPU, data=data)
     list(train(recipe, state, data))
     digest = hashlib.sha256()
     for name, tensor in state.evaluated_model.state_dict().items():
@@ -72,6 +100,14 @@ def test_a_changed_field_changes_the_trained_weights(field: str, make_data: Any)
     beside, value = CHANGES_THE_WEIGHTS[field]
     recipe = BASE.replace(**beside)
     assert fingerprint(recipe.replace(**{field: value}), data) != fingerprint(recipe, data)
+
+
+@pytest.mark.parametrize(("plain", "changed"), COMPONENTS, ids=[str(changed) for _, changed in COMPONENTS])
+def test_an_argument_of_a_component_changes_the_trained_weights(
+    plain: dict[str, Any], changed: dict[str, Any], make_data: Any
+):
+    data, recipe = make_data(), BASE
+    assert fingerprint(recipe.replace(**changed), data) != fingerprint(recipe.replace(**plain), data)
 
 
 @pytest.mark.parametrize("field", CHANGES_THE_DATA)
@@ -108,3 +144,23 @@ def test_track_test_decides_whether_an_epoch_reports_the_test_set(track_test: bo
     recipe, data = BASE.replace(track_test=track_test), make_data()
     state = TrainState.create(recipe, num_classes=data.num_classes, device=CPU)
     assert (next(train(recipe, state, data)).test is not None) == track_test
+
+
+@pytest.mark.parametrize("tta", ["none", "mirror", "shifts"])
+def test_tta_decides_whether_the_test_set_is_read_in_several_views(tta: str, make_data: Any, tmp_path: Path):
+    final = final_of(BASE.replace(tta=tta), make_data(), tmp_path)
+    assert (final.test_tta is not None) == (tta != "none")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_final_train_accuracy_decides_whether_the_training_images_are_read_again(
+    wanted: bool, make_data: Any, tmp_path: Path
+):
+    assert (final_of(BASE.replace(final_train_accuracy=wanted), make_data(), tmp_path).train is not None) == wanted
+
+
+def final_of(recipe: Recipe, data: Any, folder: Path) -> FinalMetrics:
+    """Return what a trial measures at its end."""
+    *_, last = TrialRun(recipe, data=data, device=CPU, checkpoints=Folder.at(folder)).reports()
+    assert last.final
+    return last.final

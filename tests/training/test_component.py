@@ -1,0 +1,104 @@
+"""Components: names with arguments, read from what YAML and command lines give, and written in one form."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import pytest
+from annotated_types import Ge
+
+from raytrain.training.component import Registry, accepted, name_of, one_of
+from raytrain.training.recipe import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
+
+
+def paint(
+    picture: str,
+    *,
+    layers: Annotated[int, Ge(1)] = 2,
+    colour: Literal["red", "dark red"] = "red",
+    sizes: tuple[float, float] = (1.0, 0.5),
+    glossy: bool = False,
+    brush: str,
+) -> tuple[Any, ...]:
+    return picture, layers, colour, sizes, glossy, brush
+
+
+PAINTERS = Registry("painter", {"paint": paint, "wipe": lambda picture: picture}, supplied=frozenset({"brush"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("paint", "paint"),
+        (" paint ", "paint"),
+        ("paint()", "paint"),
+        ({"paint": None}, "paint"),
+        ({"paint": {}}, "paint"),
+        ({"paint": {"layers": 2}}, "paint"),  # the default
+        ({"paint": 3}, "paint(layers=3)"),  # the first argument
+        ({"paint": {"glossy": True, "layers": 3}}, "paint(layers=3, glossy=true)"),  # in the order of the signature
+        ("paint(glossy=true,layers=3)", "paint(layers=3, glossy=true)"),
+        ("paint(glossy=True)", "paint(glossy=true)"),
+        ({"paint": {"colour": "dark red"}}, "paint(colour='dark red')"),
+        ("paint(colour='dark red')", "paint(colour='dark red')"),
+        ({"paint": {"sizes": [2, 0.25]}}, "paint(sizes=[2, 0.25])"),
+        ("paint(sizes=[2.0, 0.25])", "paint(sizes=[2, 0.25])"),
+    ],
+)
+def test_a_component_has_one_text(given: object, text: str):
+    assert PAINTERS.canonical(given) == text
+    assert PAINTERS.canonical(text) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("pant", "unknown painter 'pant'; did you mean 'paint'"),
+        (3, "unknown painter 3; write its name"),
+        (["paint"], "unknown painter"),
+        ({}, "given nothing"),
+        ({"paint": {}, "wipe": {}}, "given paint, wipe"),
+        ({"paint": {"layer": 1}}, "unknown argument 'layer'; did you mean 'layers'"),
+        ({"paint": {"brush": "wide"}}, "unknown argument 'brush'"),  # what the loop supplies is not the user's
+        ({"paint": {"layers": 0}}, "layers is 0: input should be greater than or equal to 1"),
+        ({"paint": {"layers": "3"}}, "layers is '3'"),
+        ({"paint": {"layers": True}}, "layers is True"),
+        ({"paint": {"colour": "blue"}}, "colour is 'blue': input should be 'red' or 'dark red'"),
+        ({"paint": {"sizes": [1.0]}}, "sizes is"),
+        ({"wipe": 3}, "painter wipe takes no arguments, given 3"),
+        ("paint(3)", "'paint(3)' cannot be read"),
+        ("paint(layers=)", "cannot be read"),
+        ("paint(layers=open('x'))", "cannot be read"),
+        ("paint(**{})", "cannot be read"),
+        ("paint(layers=3", "unknown painter"),
+    ],
+)
+def test_what_is_no_component_is_refused(given: object, problem: str):
+    with pytest.raises(ValueError, match=r"^") as caught:
+        PAINTERS.canonical(given)
+    assert problem in str(caught.value)
+
+
+def test_arguments_are_bound_and_the_rest_is_passed():
+    function = PAINTERS.function("paint(layers=3, sizes=[2, 0.25], glossy=true)")
+    assert function("wall", brush="wide") == ("wall", 3, "red", (2, 0.25), True, "wide")
+    assert name_of("paint(layers=3)") == name_of("paint") == "paint"
+
+
+def test_accepted_names_every_parameter():
+    assert accepted(paint) == {"picture", "layers", "colour", "sizes", "glossy", "brush"}
+
+
+@pytest.mark.parametrize("registry", [ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES], ids=lambda r: r.what)
+def test_every_component_can_be_written_with_its_arguments(registry: Registry):
+    """An annotation that cannot be evaluated, or a default that its own type refuses, would show here."""
+    for name, entry in registry.entries.items():
+        function: Callable[..., Any] = getattr(entry, "build", entry)
+        ours = {key: value for key, value in (function.__kwdefaults__ or {}).items() if key not in registry.supplied}
+        assert registry.canonical({name: ours}) == name
+
+
+def test_one_of_returns_what_is_allowed_and_hints_only_when_something_is_near():
+    assert one_of("b", ["a", "b"], what="letter") == "b"
+    with pytest.raises(ValueError, match="unknown letter 'zzz'; choose one of a, b") as caught:
+        one_of("zzz", ["a", "b"], what="letter")
+    assert "did you mean" not in str(caught.value)
