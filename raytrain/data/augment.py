@@ -154,7 +154,7 @@ def cutout(images: Tensor, *, size: Pixels = 16, generator: torch.Generator) -> 
         generator: Random generator on the images' device.
 
     Returns:
-        (N, 3, H, W) of the same dtype and memory format.
+        (N, 3, H, W) of the same dtype, channels_last.
     """
     import torch
 
@@ -165,8 +165,8 @@ def cutout(images: Tensor, *, size: Pixels = 16, generator: torch.Generator) -> 
         positions = torch.arange(length, device=images.device)
         first = centres - size // 2
         inside.append((positions >= first) & (positions < first + size))  # (N, length)
-    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return images.masked_fill(square, 0)
+    square = inside[0][:, :, None, None] & inside[1][:, None, :, None]  # (N, H, W, 1)
+    return images.permute(0, 2, 3, 1).masked_fill(square, 0).contiguous().permute(0, 3, 1, 2)
 
 
 def color_jitter(

@@ -274,7 +274,9 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
         offered = {"generator": augment_generator, "index": index, "epoch": epoch, "seed": recipe.seed}
         for function in augmentations:
             images = function(images, **{name: offered[name] for name in accepted(function.func) & offered.keys()})
-        inputs = resized(normalize(images, mean=data.mean, std=data.std), size)
+        inputs = normalize(images, mean=data.mean, std=data.std)
+        if recipe.resolution:
+            inputs = resized(inputs, size)
         if not recipe.channels_last:
             inputs = inputs.contiguous()
         if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:

@@ -82,7 +82,9 @@ def sgd(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> O
     """
     import torch
 
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov)
+    from raytrain.training.eager import eager
+
+    return eager(torch.optim.SGD)(parameters, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 def adam(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> Optimizer:  # noqa: ARG001
@@ -93,7 +95,9 @@ def adam(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> 
     """
     import torch
 
-    return torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.999))
+    from raytrain.training.eager import eager
+
+    return eager(torch.optim.Adam)(parameters, lr=lr, betas=(0.9, 0.999))
 
 
 def adamw(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> Optimizer:  # noqa: ARG001
@@ -104,8 +108,10 @@ def adamw(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) ->
     """
     import torch
 
+    from raytrain.training.eager import eager
+
     # 0 unless the groups say otherwise, as for the others: PyTorch's own default here is 0.01
-    return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
+    return eager(torch.optim.AdamW)(parameters, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
 
 
 def muon(
@@ -133,9 +139,10 @@ def muon(
         unit_filters: Whether the weights of a hidden layer are scaled to a root mean square of 1 per output and input
             pattern before each step, so that their size neither grows nor decays.
     """
+    from raytrain.training.eager import eager
     from raytrain.training.muon import Muon
 
-    return Muon(
+    return eager(Muon)(
         parameters,
         lr=lr,
         momentum=momentum,

@@ -70,7 +70,10 @@ LOCATED = [
     ("recipe: {nesterov: 1}", "x.yaml:1:10: recipe.nesterov: given 1; must be true or false"),
     ("recipe: {nesterov: yes}", "x.yaml:1:10: recipe.nesterov: given 'yes'; must be true or false"),
     ("recipe: {augment: crop}", "x.yaml:1:10: recipe.augment: given 'crop'; must be a list"),
-    ("recipe: {arch: 18}", "x.yaml:1:10: recipe.arch: given 18; must be a string"),
+    (
+        "recipe: {arch: 18}",
+        "x.yaml:1:10: recipe.arch: unknown architecture 18; write its name, or name(argument=value)",
+    ),
     ("grid: [lr]", "x.yaml:1:1: grid: given ['lr']; must be a mapping"),
     ("grid: {lr: 0.1}", "x.yaml:1:8: grid.lr: given 0.1; must be a list"),
     ("exclude: {lr: 0.1}", "x.yaml:1:1: exclude: given {'lr': 0.1}; must be a list"),

@@ -38,7 +38,7 @@ def open_run(tmp_path: Path) -> Callable[..., RunJournal]:
         recipe |= values.pop("recipe", {})  # type: ignore[operator]
         experiment = Experiment.model_validate({"name": "tiny", "recipe": recipe, **values})
         trials = experiment.trials()
-        run = RunJournal.open(Folder.at(tmp_path / "tiny"), experiment, trials)
+        run = RunJournal.open(Folder.at(tmp_path / experiment.name), experiment, trials)
         run.begin({trial.id: 1 for trial in trials})
         return run
 
