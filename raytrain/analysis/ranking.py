@@ -4,26 +4,16 @@ A configuration is a recipe whatever its seed. With several seeds of each, inter
 of the test images only, and the sentences that come along say so.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
-from statistics import fmean, median, variance
+from statistics import fmean
 from typing import Any
 
 from raytrain.analysis.baselines import Baseline, BaselineRow
-from raytrain.analysis.statistics import (
-    ALPHA,
-    Interval,
-    mcnemar,
-    mean_interval,
-    pairwise,
-    resolvable_gap,
-    resolvable_gap_of_images,
-    seeds_for,
-    shared_ranks,
-    welch,
-    wilson,
-)
+from raytrain.analysis.resolution import ImageResolution, SeedResolution, resolution_of
+from raytrain.analysis.sample import Sample, compare
+from raytrain.analysis.statistics import Interval, pairwise, rank_intervals
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import (
     Status,
@@ -35,8 +25,6 @@ from raytrain.runs.results import (
 from raytrain.training.predictions import Predictions
 
 DASH = "–"
-REFERENCE_GAP = 0.002
-"""Difference in accuracy, a fraction, for which the needed number of seeds is computed."""
 MOST_COMPARED = 200
 """Most configurations that are compared in pairs; of more, only the best are."""
 
@@ -46,7 +34,7 @@ class Standing:
     """A configuration among the others.
 
     Attributes:
-        rank: Rank as text, such as "1", "1=" or "3"; a dash for a configuration that did not finish.
+        rank: Ranks that it may have, as text, such as "1" or "1–3"; a dash for a configuration that did not finish.
         results: Results of its seeds, all of one status.
         test_accuracy: Mean test accuracy over the seeds, a fraction in [0, 1]; None unless finished.
         val_accuracy: Mean validation accuracy over the seeds, a fraction; None without a validation split.
@@ -62,6 +50,11 @@ class Standing:
     p_value: float | None = None
 
     @property
+    def may_lead(self) -> bool:
+        """Whether no other configuration is better by the test."""
+        return self.rank.partition(DASH)[0] == "1"
+
+    @property
     def status(self) -> Status:
         """How its trials ended."""
         return self.results[0].status
@@ -70,36 +63,6 @@ class Standing:
     def seeds(self) -> int:
         """Number of seeds that it was trained with."""
         return len(self.results)
-
-
-@dataclass(frozen=True)
-class SeedResolution:
-    """The difference in accuracy that the seeds can show.
-
-    Attributes:
-        deviation: Standard deviation of test accuracy over seeds, pooled over the configurations, a fraction.
-        seeds: Lowest number of seeds of any configuration.
-        gap: Difference in accuracy that a test finds with the probability `statistics.POWER`, a fraction.
-        needed: Number of seeds needed to find `REFERENCE_GAP`; None if more than `statistics.MOST_SEEDS`.
-    """
-
-    deviation: float
-    seeds: int
-    gap: float
-    needed: int | None
-
-
-@dataclass(frozen=True)
-class ImageResolution:
-    """The difference in accuracy between two trained networks that the test images can show.
-
-    Attributes:
-        images: Number of test images.
-        gap: Difference in accuracy that a test finds with the probability `statistics.POWER`, a fraction.
-    """
-
-    images: int
-    gap: float
 
 
 @dataclass(frozen=True)
@@ -147,15 +110,16 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     groups = configurations(competing)
     groups.sort(key=lambda group: (-_mean(group, "test_accuracy"), -_mean(group, "val_accuracy"), _first(group, order)))
     tested = groups[:MOST_COMPARED]
-    p_values = pairwise(len(tested), lambda one, other: _p_value(tested[one], tested[other], predictions))
-    ranks = shared_ranks(p_values, len(tested)) + [DASH] * (len(groups) - len(tested))
+    samples = [Sample.of(group, predictions) for group in groups]
+    p_values = pairwise(len(tested), lambda one, other: compare(samples[one], samples[other]))
+    ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(groups[len(tested) :])
     standings = [
-        _standing(group, rank=rank, predictions=predictions, p_value=p_values.get((0, index)))
-        for index, (rank, group) in enumerate(zip(ranks, groups, strict=True))
+        _standing(group, sample, rank=rank, p_value=p_values.get((0, index)))
+        for index, (rank, group, sample) in enumerate(zip(ranks, groups, samples, strict=True))
     ]
     competing_ids = {result.trial for result in competing}
     rest = configurations(result for result in results if result.trial not in competing_ids)
-    unranked = [_standing(group, rank=DASH, predictions=predictions) for group in rest]
+    unranked = [_standing(group, Sample.of(group, predictions), rank=DASH) for group in rest]
     chosen, incomplete = _chosen(standings, rest, order)
     return Ranking(
         standings + unranked,
@@ -163,7 +127,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         incomplete=incomplete,
         searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
         survivors=_survivors(groups, rest),
-        resolution=_resolution(standings, predictions),
+        resolution=resolution_of(samples),
     )
 
 
@@ -197,40 +161,18 @@ def _order(standing: Standing, name: str) -> tuple[Any, ...]:
     return (False, 0, fmean(numbers) * (-1 if name.endswith("accuracy") else 1))
 
 
-def _standing(
-    group: Sequence[TrialResult],
-    *,
-    rank: str,
-    predictions: Mapping[str, Predictions],
-    p_value: float | None = None,
-) -> Standing:
-    test = [result.test_accuracy for result in group if result.test_accuracy is not None]
+def _text(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}{DASH}{last}"
+
+
+def _standing(group: Sequence[TrialResult], sample: Sample, *, rank: str, p_value: float | None = None) -> Standing:
+    test = sample.accuracies
     val = [result.val_accuracy for result in group if result.val_accuracy is not None]
-    interval = None
-    if len(test) > 1:
-        whole = mean_interval(test)
-        interval = Interval(max(0.0, whole.low), min(1.0, whole.high))  # no accuracy lies beyond
-    elif test and (seen := predictions.get(group[0].trial)):
-        interval = wilson(int(seen.correct.sum()), len(seen.labels))
-    return Standing(rank, group, fmean(test) if test else None, fmean(val) if val else None, interval, p_value)
+    return Standing(rank, group, fmean(test) if test else None, fmean(val) if val else None, sample.interval(), p_value)
 
 
 def _mean(group: Sequence[TrialResult], name: str) -> float:
     return fmean(getattr(result, name) or 0.0 for result in group)
-
-
-def _p_value(one: Sequence[TrialResult], other: Sequence[TrialResult], predictions: Mapping[str, Predictions]) -> float:
-    """Return the p-value of two finished configurations: over seeds if both have several, else over the images."""
-    if min(len(one), len(other)) > 1:
-        return welch([_accuracy(result) for result in one], [_accuracy(result) for result in other])
-    first, second = predictions.get(one[0].trial), predictions.get(other[0].trial)
-    if first is None or second is None or first.labels.shape != second.labels.shape:
-        return 1.0  # other test sets, or none on record: nothing pairs them, so nothing tells them apart
-    return mcnemar(first.correct, second.correct)
-
-
-def _accuracy(result: TrialResult) -> float:
-    return result.test_accuracy or 0.0
 
 
 def _chosen(
@@ -242,8 +184,15 @@ def _chosen(
     experiment lists them. The test set decides nothing. A configuration of which a seed failed or diverged is not
     chosen before a complete one.
     """
-    known = [standing for standing in standings if standing.val_accuracy is not None]
-    known.sort(key=lambda one: (-(one.val_accuracy or 0.0), _mean(one.results, "val_loss"), _first(one.results, order)))
+    judged = [(standing, standing.results) for standing in standings if standing.val_accuracy is not None]
+    if not judged:  # confirmed with their validation images too: what the search saw of them counts
+        searched = {_setting(group[0]): group for group in rest if group[0].phase == "search"}
+        confirmed = [standing for standing in standings if standing.results[0].phase == "confirm"]
+        judged = [
+            (one, searched[_setting(one.results[0])]) for one in confirmed if _setting(one.results[0]) in searched
+        ]
+    judged.sort(key=lambda one: (-_mean(one[1], "val_accuracy"), _mean(one[1], "val_loss"), _first(one[1], order)))
+    known = [standing for standing, _ in judged]
     broken = [_without_seed(group[0]) for group in rest if group[0].status in {"failed", "diverged"}]
     complete = [standing for standing in known if _without_seed(standing.results[0]) not in broken]
     if not complete:
@@ -255,6 +204,12 @@ def _first(group: Sequence[TrialResult], order: Mapping[str, int]) -> int:
     return min(order[result.trial] for result in group)
 
 
+def _setting(result: TrialResult) -> str:
+    """Return what a configuration of the search and the same one confirmed have in common."""
+    fields = {name: value for name, value in result.recipe.items() if name not in {"seed", "val_size"}}
+    return json.dumps([run_of(result), fields], sort_keys=True)
+
+
 def _without_seed(result: TrialResult) -> dict[str, Any]:
     return {"run": run_of(result)} | {name: value for name, value in result.recipe.items() if name != "seed"}
 
@@ -263,43 +218,6 @@ def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequenc
     """Return how many configurations are ranked by those of their seeds that were not stopped."""
     stopped = [_without_seed(group[0]) for group in rest if group[0].status == "stopped"]
     return sum(_without_seed(group[0]) in stopped for group in finished)
-
-
-def _resolution(
-    standings: Sequence[Standing], predictions: Mapping[str, Predictions]
-) -> SeedResolution | ImageResolution | None:
-    if not standings:
-        return None
-    if all(standing.seeds > 1 for standing in standings):
-        return _resolution_of_seeds(standings)
-    return _resolution_of_images(standings, predictions)
-
-
-def _resolution_of_seeds(standings: Sequence[Standing]) -> SeedResolution | None:
-    """Return which gap this number of seeds resolves, from the spread that the configurations show."""
-    variances = [variance(map(_accuracy, standing.results)) for standing in standings]
-    freedom = [standing.seeds - 1 for standing in standings]
-    deviation = sqrt(sum(v * f for v, f in zip(variances, freedom, strict=True)) / sum(freedom))
-    pairs = len(standings) * (len(standings) - 1) // 2
-    if not deviation or not pairs:
-        return None
-    alpha, fewest = ALPHA / pairs, min(standing.seeds for standing in standings)
-    gap = resolvable_gap(deviation, fewest, alpha=alpha)
-    return SeedResolution(deviation, fewest, gap, seeds_for(REFERENCE_GAP, deviation, alpha=alpha))
-
-
-def _resolution_of_images(
-    standings: Sequence[Standing], predictions: Mapping[str, Predictions]
-) -> ImageResolution | None:
-    """Return which gap the test images resolve, from how often trials disagree on who is right."""
-    seen = [predictions[one.results[0].trial].correct for one in standings if one.results[0].trial in predictions]
-    if len(seen) < 2 or len({one.shape for one in seen}) > 1:
-        return None
-    disagreement = median(float((seen[0] != other).mean()) for other in seen[1:])
-    pairs = len(seen) * (len(seen) - 1) // 2
-    if not disagreement:
-        return None
-    return ImageResolution(len(seen[0]), resolvable_gap_of_images(disagreement, len(seen[0]), alpha=ALPHA / pairs))
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing, rank
-from raytrain.errors import RunFolderError
+from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.runs.folder import read_epochs, read_predictions, read_state
 from raytrain.runs.manifest import read_manifest
 from raytrain.runs.results import TrialResult
@@ -107,13 +107,30 @@ def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
 
     Raises:
         RunFolderError: One cannot be read.
+        ExperimentError: They are not of one data set.
     """
     records = {name: read_record(folder) for name, folder in folders.items()}
     if len(records) == 1:
         return next(iter(records.values())).ranking
+    _refuse_several_data_sets(records)
     results: list[TrialResult] = []
     predictions: dict[str, Predictions] = {}
     for name, record in records.items():
         results += [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
         predictions |= {f"{name}/{trial}": seen for trial, seen in record.predictions.items()}
     return rank(results, predictions)
+
+
+def _refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:
+    """Raise ExperimentError where runs have no data set in common, neither by its content nor by its name."""
+    first, *others = records
+    for other in others:
+        one, two = ({**records[name].manifest.get("data", {})} for name in (first, other))
+        if not one or not two or {*one.values()} & {*two.values()}:
+            continue
+        names = [{label.rpartition(" at ")[0] for label in data} for data in (one, two)]
+        if not names[0] & names[1]:
+            raise ExperimentError(
+                f"{first} is on {', '.join(sorted(names[0]))} and {other} on {', '.join(sorted(names[1]))}: accuracies "
+                "on different images cannot be compared. Show runs of one data set at a time."
+            )

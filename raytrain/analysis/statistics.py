@@ -6,7 +6,7 @@ Plain functions on numbers. Accuracies are fractions in [0, 1].
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,17 +44,58 @@ def wilson(correct: int, total: int, *, confidence: float = CONFIDENCE) -> Inter
     return Interval(float(low), float(high))
 
 
-def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:
-    """Return Student's t interval of the mean over seeds.
+def mean_interval(
+    values: Sequence[float], *, floor: float = 0.0, images: float = 0.0, confidence: float = CONFIDENCE
+) -> Interval:
+    """Return the interval of the mean accuracy of a configuration, over seeds and, with `images`, over test images.
+
+    Student's t for the seeds; the two variances are added, with the degrees of freedom of F. E. Satterthwaite,
+    Biometrics Bulletin 2 (1946).
+
+    Args:
+        values: Accuracy of each seed.
+        floor: Least variance over seeds, from `variance_floor`.
+        images: Variance of the mean over test sets of this size, from `image_variance`; 0 for these images alone.
+        confidence: Probability with which the interval holds the true mean.
 
     Raises:
         ValueError: There are fewer than two values.
     """
     if len(values) < 2:
         raise ValueError("an interval over seeds needs at least two of them")
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    mean, freedom = float(np.mean(values)), len(values) - 1
+    seeds = max(float(np.var(values, ddof=1)), floor) / len(values)
+    freedom = freedom * ((seeds + images) / seeds) ** 2 if seeds else freedom
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(seeds + images)
     return Interval(mean - half, mean + half)
+
+
+def variance_floor(correct: NDArray[np.bool_]) -> float:
+    """Return the variance over seeds that an accuracy has at least, from the images on which the seeds differ.
+
+    If whether an image is right varied from seed to seed independently of the other images, this would be the whole
+    variance; images that vary together only add to it. It is averaged over all images, so a few seeds whose accuracies
+    agree by chance do not make it 0. An accuracy is a multiple of 1 / N: the variance of that rounding comes on top.
+
+    Args:
+        correct: (seeds, N) bool, whether each seed is right on each image; at least two seeds.
+    """
+    images = correct.shape[1]
+    apart = float(np.var(correct, axis=0, ddof=1).sum()) / images**2
+    return apart + 1 / (12 * images**2)
+
+
+def image_variance(correct: NDArray[np.bool_]) -> float:
+    """Return the variance of the mean accuracy over test sets of the same size, what the seeds vary by left out.
+
+    The variance over images of the probability that a seed is right on one, divided by their number.
+
+    Args:
+        correct: (seeds, N) bool, whether each seed is right on each image; at least two seeds.
+    """
+    accuracy = float(correct.mean())
+    apart = float(np.var(correct, axis=0, ddof=1).mean())
+    return max(0.0, accuracy * (1 - accuracy) - apart) / correct.shape[1]
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -76,22 +117,56 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
+def welch(first: Sequence[float], second: Sequence[float], *, floors: tuple[float, float] = (0.0, 0.0)) -> float:
     """Return the two-sided p-value that two configurations have the same mean over seeds, whatever their variances.
 
     B. L. Welch, Biometrika 34 (1947).
+
+    Args:
+        first: Accuracy of each seed of one configuration.
+        second: Accuracy of each seed of the other.
+        floors: Least variance over seeds of each, from `variance_floor`. Where both variances are 0, nothing tells the
+            two apart.
 
     Raises:
         ValueError: A configuration has fewer than two seeds.
     """
     if min(len(first), len(second)) < 2:
         raise ValueError("Welch's test needs at least two seeds of each")
-    if len({*first}) == len({*second}) == 1:  # no variance at all
-        return 1.0 if first[0] == second[0] else 0.0
+    deviations = [_deviation(one, floor) for one, floor in zip((first, second), floors, strict=True)]
+    if not any(deviations):
+        return 1.0
     # from means and deviations: of the values themselves SciPy warns where the seeds of one agree
-    (mean_a, std_a), (mean_b, std_b) = ((np.mean(one), np.std(one, ddof=1)) for one in (first, second))
-    test: Any = stats.ttest_ind_from_stats(mean_a, std_a, len(first), mean_b, std_b, len(second), equal_var=False)
+    test: Any = stats.ttest_ind_from_stats(
+        np.mean(first), deviations[0], len(first), np.mean(second), deviations[1], len(second), equal_var=False
+    )
     return float(test.pvalue)
+
+
+def one_against_several(value: float, others: Sequence[float], *, floor: float = 0.0) -> float:
+    """Return the two-sided p-value that one seed of a configuration comes from another's distribution over seeds.
+
+    Student's t of a further observation, in which the one seed has the variance of the others.
+
+    Args:
+        value: Accuracy of the one seed.
+        others: Accuracies of the seeds of the other configuration.
+        floor: Least variance of those, from `variance_floor`. With no variance at all, nothing tells them apart.
+
+    Raises:
+        ValueError: There are fewer than two others.
+    """
+    if len(others) < 2:
+        raise ValueError("the other configuration needs at least two seeds")
+    deviation = _deviation(others, floor)
+    if not deviation:
+        return 1.0
+    distance = abs(value - float(np.mean(others))) / (deviation * math.sqrt(1 + 1 / len(others)))
+    return 2 * float(stats.t.sf(distance, len(others) - 1))
+
+
+def _deviation(values: Sequence[float], floor: float) -> float:
+    return math.sqrt(max(float(np.var(values, ddof=1)), floor))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -117,23 +192,29 @@ def pairwise(count: int, p_value: Callable[[int, int], float]) -> dict[tuple[int
     return dict(zip(pairs, holm([p_value(*pair) for pair in pairs]), strict=True))
 
 
-def shared_ranks(p_values: dict[tuple[int, int], float], count: int, *, alpha: float = ALPHA) -> list[str]:
-    """Return the rank of each of `count` configurations, which stand in the order of their means.
+def rank_intervals(
+    p_values: Mapping[tuple[int, int], float], count: int, *, alpha: float = ALPHA
+) -> list[tuple[int, int]]:
+    """Return the first and last rank that each of `count` configurations may have: (1, 2), (1, 3), (2, 3).
 
-    Those that do not differ significantly from the first of their group share its rank: "1", "1=", "3".
+    A configuration is behind those that are better by the test, and ahead of those that are worse. Whether two differ
+    is not transitive: the first may differ from the third, and the second from neither. So each has its own interval.
+    Two that do not differ have a rank in common.
 
     Args:
-        p_values: Corrected p-values by pair of indices, from `pairwise`.
+        p_values: Corrected p-values by pair of indices, from `pairwise`; the configurations stand in the order of their
+            means.
         count: Number of configurations.
         alpha: Significance level; a pair with a smaller p-value differs.
     """
-    ranks: list[str] = []
-    first = 0
-    for index in range(count):
-        if index and p_values[first, index] < alpha:
-            first = index
-        ranks.append(f"{first + 1}" if index == first else f"{first + 1}=")
-    return ranks
+    differ = {pair for pair, p_value in p_values.items() if p_value < alpha}
+    first = [1 + sum((other, index) in differ for other in range(index)) for index in range(count)]
+    last = [count - sum((index, other) in differ for other in range(index + 1, count)) for index in range(count)]
+    for better, worse in itertools.combinations(range(count), 2):
+        # possible where one between them, measured more exactly, differs from both
+        if (better, worse) not in differ and first[worse] > last[better]:
+            first[worse] = last[better]
+    return list(zip(first, last, strict=True))
 
 
 def resolvable_gap(deviation: float, seeds: int, *, alpha: float = ALPHA, power: float = POWER) -> float:
@@ -175,19 +256,56 @@ def welch_power(shift: float, seeds: int, *, alpha: float = ALPHA) -> float:
     return float(np.mean(special.ndtr(shift - needed) + special.ndtr(-shift - needed)))
 
 
-def resolvable_gap_of_images(disagreement: float, images: int, *, alpha: float = ALPHA, power: float = POWER) -> float:
+def resolvable_gap_of_images(
+    disagreement: float, images: int, *, alpha: float = ALPHA, power: float = POWER
+) -> float | None:
     """Return the smallest difference of two accuracies that McNemar's test finds with probability `power`.
 
-    R. J. Connor, Biometrics 43 (1987), to first order in the difference.
-
     Args:
-        disagreement: Share of the images on which one of the two is right and the other wrong.
+        disagreement: Share of the images on which one of two equally good networks is right and the other wrong; of two
+            that differ by a gap, it is larger by the gap.
         images: Size of the test set.
         alpha: Significance level, two-sided.
         power: Probability of finding the difference.
+
+    Returns:
+        The difference, a fraction; None where no difference is found with that probability.
     """
-    quantiles = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
-    return quantiles * math.sqrt(disagreement / images)
+    low, high = 0.0, 1.0 - disagreement
+    if mcnemar_power(high, disagreement, images, alpha=alpha) < power:
+        return None
+    while high - low > 0.01 / images:
+        middle = (low + high) / 2
+        if mcnemar_power(middle, disagreement, images, alpha=alpha) < power:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def mcnemar_power(gap: float, disagreement: float, images: int, *, alpha: float = ALPHA) -> float:
+    """Return the probability that McNemar's exact test finds a difference of two accuracies.
+
+    Exact: over the number of images on which the two differ, which is binomial, and how they fall given that number.
+
+    Args:
+        gap: Difference of the accuracies, a fraction.
+        disagreement: Share of the images on which two equally good networks differ; these two differ on `gap` more.
+        images: Size of the test set.
+        alpha: Significance level, two-sided.
+    """
+    differ = disagreement + gap
+    if not differ:
+        return 0.0
+    counts = np.arange(images + 1)
+    likely = stats.binom.pmf(counts, images, differ)
+    counts, likely = counts[likely > 1e-12], likely[likely > 1e-12]
+    # most images that one may have for itself where the test finds a difference; -1 for none
+    most = stats.binom.ppf(alpha / 2, counts, 0.5)
+    most = np.where(2 * special.bdtr(most, counts, 0.5) <= alpha, most, most - 1)
+    share = (disagreement / 2 + gap) / differ
+    found = np.where(most >= 0, special.bdtr(most, counts, share) + special.bdtr(most, counts, 1 - share), 0.0)
+    return float(np.sum(likely * found))
 
 
 def seeds_for(gap: float, deviation: float, *, alpha: float = ALPHA, power: float = POWER) -> int | None:

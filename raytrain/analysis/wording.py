@@ -1,8 +1,10 @@
 """A ranking in plain sentences: what was chosen, what the rows are ranked by, and how sure the order is."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from raytrain.analysis.ranking import REFERENCE_GAP, ImageResolution, Ranking, SeedResolution, Standing
+from raytrain.analysis.ranking import DASH, Ranking, Standing
+from raytrain.analysis.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
 from raytrain.analysis.statistics import MOST_SEEDS, POWER
 
 
@@ -11,13 +13,9 @@ def footer(ranking: Ranking) -> list[str]:
     if not (finished := _finished(ranking)):
         return ["No trial has finished."]
     lines = list(_choice(ranking))[:1]
-    shared = sum(standing.rank in {"1", "1="} for standing in finished)
     if len(finished) == 1:
         return lines
-    if shared > 1:
-        order = f"The first {shared} share rank 1, because the test does not separate them."
-        return [*lines, f"Rows are ranked by test accuracy. {order}"]
-    return [*lines, "Rows are ranked by test accuracy. The first row is ahead of all others."]
+    return [*lines, f"Rows are in the order of their test accuracy. {_first_place(finished)}"]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -43,9 +41,11 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         yield _resolution(ranking.resolution)
     if len(data := {str(standing.results[0].recipe["dataset"]) for standing in finished}) > 1:
         yield f"The test images come from {len(data)} data sets: accuracies on different images cannot be compared."
-    shared = sum(standing.rank in {"1", "1="} for standing in finished)
-    if shared > 1:
-        yield f"The first {shared} rows share rank 1, because the test does not separate them."
+    if len(finished) > 1:
+        yield (
+            f"A rank such as 1{DASH}3 says which places a row may have: the test separates it from the rows outside. "
+            f"{_first_place(finished)}"
+        )
     if ranking.survivors:
         which = "configuration" if ranking.survivors == 1 else "configurations"
         yield (
@@ -54,6 +54,21 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         )
     yield from ranking.notes
     yield from _choice(ranking)
+
+
+def _first_place(finished: Sequence[Standing]) -> str:
+    """Return who may be first, and what the ranks are of."""
+    candidates = sum(standing.may_lead for standing in finished)
+    if candidates == 1:
+        lead = "The first row is ahead of all others."
+    else:
+        lead = f"{candidates} rows may be the best: no test separates one of them from a better one."
+    one_seed = "Ranks are of these trained networks; other seeds may give others." if _single(finished) else ""
+    return f"{lead} {one_seed}".strip()
+
+
+def _single(finished: Sequence[Standing]) -> bool:
+    return all(standing.seeds == 1 for standing in finished)
 
 
 def _finished(ranking: Ranking) -> list[Standing]:
@@ -69,16 +84,24 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
     if True in with_split:
         yield (
             "Accuracies are those of each trial's best epoch on the validation split, measured without augmentation. "
-            "The test set is read once, at the end of a trial. Rows are ranked by test accuracy, and rows that the "
-            "test does not separate share a rank."
+            f"{_test_reads(recipes)} Rows are in the order of their test accuracy."
         )
     else:
         yield (
-            "There is no validation split: accuracies are those of the last epoch, and rows are ranked by test "
-            "accuracy. The accuracy of the first row is biased upwards, because the test set chose it."
+            "There is no validation split: accuracies are those of the last epoch, and rows are in the order of their "
+            "test accuracy. The accuracy of the first row is biased upwards, because the test set chose it."
         )
     if len(with_split) > 1:
         yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
+
+
+def _test_reads(recipes: Sequence[dict[str, Any]]) -> str:
+    """Return how often the test set was read."""
+    tracked = {recipe["track_test"] for recipe in recipes}
+    if tracked == {True}:
+        return "The test set is read after every epoch, because track_test is on; it chooses nothing."
+    some = " of trials without track_test; the others read it after every epoch" if True in tracked else " of a trial"
+    return f"The test set is read once, at the end{some}."
 
 
 def _views(standings: Sequence[Standing]) -> Iterator[str]:
@@ -96,7 +119,10 @@ def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
     several = any(standing.seeds > 1 for standing in standings)
     if all(standing.seeds > 1 for standing in standings):
         counts = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-        yield f"Intervals: 95 %, Student's t over {counts} seeds. Tests: Welch's, corrected for all pairs by Holm."
+        yield (
+            f"Intervals: 95 %, for other seeds and other test images: Student's t over {counts} seeds, and the "
+            "variance of the images. Tests: Welch's, for other seeds on these images, corrected for all pairs by Holm."
+        )
     elif any(standing.interval for standing in standings):
         if len(standings) == 1:
             yield (
@@ -104,8 +130,12 @@ def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
                 "accuracy outside it."
             )
             return
-        over_seeds = ", Student's t over the seeds where there are several" if several else ""
-        tests = "Welch's between two configurations of several seeds, else " if several else ""
+        over_seeds = ", with Student's t over the seeds where there are several" if several else ""
+        tests = (
+            "Welch's between two configurations of several seeds, Student's t of one against several, else "
+            if several
+            else ""
+        )
         one_seed = "Where there is one seed, another seed" if several else "There is one seed of each: another seed"
         yield (
             f"Intervals: 95 %, Wilson's for the test images{over_seeds}. Tests: {tests}McNemar's on the same images, "

@@ -137,13 +137,13 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     if len(finished) == 1:
         return f"{named[id(chosen)]} reaches {accuracy}."
     found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
-    shared = sum(standing.rank in {"1", "1="} for standing in finished)
-    if chosen.rank not in {"1", "1="}:
-        return f"{found} {accuracy}. {named[id(leads)]} ranks first with {table.per_cent(leads.test_accuracy)} %."
-    if shared > 1:
-        others = "another one shares" if shared == 2 else f"{shared - 1} others share"
-        return f"{found} {accuracy}; {others} rank 1 with it."
-    return f"{found} {accuracy} and ranks first, ahead of all others."
+    candidates = sum(standing.may_lead for standing in finished)
+    if not chosen.may_lead:
+        return f"{found} {accuracy}. {named[id(leads)]} is better with {table.per_cent(leads.test_accuracy)} %."
+    if candidates > 1:
+        others = "another one" if candidates == 2 else f"{candidates - 1} others"
+        return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."
+    return f"{found} {accuracy} and is ahead of all others."
 
 
 def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:

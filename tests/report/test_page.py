@@ -66,7 +66,7 @@ def test_the_page_shows_every_part_of_a_run_and_fetches_nothing(make_run: Any) -
     assert all(link.startswith(("data:", "#")) for link in page.fetched)
     assert "@import" not in text
     assert "url(http" not in text
-    for words in ("stopped at 4", "diverged at epoch 3", "95 % interval", "lr × schedule", "share rank"):
+    for words in ("stopped at 4", "diverged at epoch 3", "95 % interval", "lr × schedule", "may be the best"):
         assert words in page.text
 
 
@@ -126,16 +126,18 @@ def test_the_verdict_is_about_what_is_chosen_and_says_whether_its_lead_is_certai
         return verdict(Ranking(standings, chosen=None if chosen is None else standings[chosen]), entries[: len(ranks)])
 
     assert said("1") == "resnet34 reaches 90.00 % on the test set."
-    assert said("1", "2", "2=") == "resnet34 reaches 90.00 % on the test set and ranks first, ahead of all others."
-    assert said("1", "1=", "3") == "resnet34 reaches 90.00 % on the test set; another one shares rank 1 with it."
-    assert "; 2 others share rank 1 with it." in said("1", "1=", "1=")
+    assert said("1", "2–3", "2–3") == "resnet34 reaches 90.00 % on the test set and is ahead of all others."
+    assert said("1–2", "1–2", "3") == (
+        "resnet34 reaches 90.00 % on the test set. Another one may be as good: the test does not separate them."
+    )
+    assert "2 others may be as good: the test does not separate them." in said("1–3", "1–3", "1–3")
     assert verdict(Ranking([]), []) == "No trial has finished."
     assert said("1", "2", chosen=0).startswith(
-        "resnet34, chosen by validation, reaches 90.00 % on the test set and ranks"
+        "resnet34, chosen by validation, reaches 90.00 % on the test set and is ahead"
     )
-    assert said("1", "1=", chosen=1).startswith("resnet18, chosen by validation, reaches 80.00 %")
+    assert said("1–2", "1–2", chosen=1).startswith("resnet18, chosen by validation, reaches 80.00 %")
     assert said("1", "2", "3", chosen=1) == (
-        "resnet18, chosen by validation, reaches 80.00 % on the test set. resnet34 ranks first with 90.00 %."
+        "resnet18, chosen by validation, reaches 80.00 % on the test set. resnet34 is better with 90.00 %."
     )
 
 

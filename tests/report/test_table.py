@@ -46,7 +46,7 @@ def column(name: str) -> list[str]:
 
 
 def test_rows_are_ranked_by_test_accuracy_and_only_finished_trials_have_a_rank():
-    assert column("rank") == ["1", "1=", "–", "–", "–", "–"]  # without predictions nothing tells the two apart
+    assert column("rank") == ["1–2", "1–2", "–", "–", "–", "–"]  # without predictions nothing tells the two apart
     assert column("lr") == ["0.1", "0.4", "0.3", "5", "0.2", "0.5"]
 
 

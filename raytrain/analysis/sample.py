@@ -1,0 +1,74 @@
+"""The test accuracies of one configuration, and whether two configurations differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.analysis.statistics import (
+    Interval,
+    image_variance,
+    mcnemar,
+    mean_interval,
+    one_against_several,
+    variance_floor,
+    welch,
+    wilson,
+)
+from raytrain.runs.results import TrialResult
+from raytrain.training.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The test accuracies of a configuration.
+
+    Attributes:
+        accuracies: Accuracy of each seed.
+        correct: (seeds, N) bool, whether each seed is right on each image; None where predictions are missing, or are
+            of different images.
+        dataset: Data set of the recipe.
+    """
+
+    accuracies: list[float]
+    correct: NDArray[np.bool_] | None
+    dataset: str
+
+    @classmethod
+    def of(cls, group: Sequence[TrialResult], predictions: Mapping[str, Predictions]) -> Self:
+        """Return the sample of the seeds of a configuration."""
+        accuracies = [result.test_accuracy for result in group if result.test_accuracy is not None]
+        seen = [predictions[result.trial].correct for result in group if result.trial in predictions]
+        whole = seen and len(seen) == len(accuracies) and len({one.shape for one in seen}) == 1
+        return cls(accuracies, np.stack(seen) if whole else None, str(group[0].recipe.get("dataset")))
+
+    @property
+    def floor(self) -> float:
+        """Least variance over seeds; 0 where it is not known."""
+        return variance_floor(self.correct) if self.correct is not None and len(self.correct) > 1 else 0.0
+
+    def interval(self) -> Interval | None:
+        """Return the 95 % interval of the mean: over seeds and images, with one seed over images."""
+        if len(self.accuracies) > 1:
+            images = image_variance(self.correct) if self.correct is not None else 0.0
+            whole = mean_interval(self.accuracies, floor=self.floor, images=images)
+            return Interval(max(0.0, whole.low), min(1.0, whole.high))  # no accuracy lies beyond
+        if self.correct is None or not self.accuracies:
+            return None
+        return wilson(int(self.correct.sum()), self.correct.shape[1])
+
+
+def compare(one: Sample, other: Sample) -> float:
+    """Return the p-value of two finished configurations: over seeds where one has several, else over the images."""
+    if one.dataset != other.dataset:
+        return 1.0  # other images: nothing compares them
+    fewer, more = sorted((one, other), key=lambda sample: len(sample.accuracies))
+    if len(fewer.accuracies) > 1:
+        return welch(one.accuracies, other.accuracies, floors=(one.floor, other.floor))
+    if len(more.accuracies) > 1:
+        return one_against_several(fewer.accuracies[0], more.accuracies, floor=more.floor)
+    if one.correct is None or other.correct is None or one.correct.shape != other.correct.shape:
+        return 1.0  # other test sets, or none on record: nothing pairs them, so nothing tells them apart
+    return mcnemar(one.correct[0], other.correct[0])
