@@ -7,9 +7,10 @@ STAMP := $(VENV)/.stamp
 FAST := not ray and not slow and not gpu and not cluster and not long
 # Two halves of the tests. The first computes: as many processes as cores ("auto" would leave out hyperthreads), each a
 # row of neighbours that share what they train. The second starts Ray and commands, two at a time: Ray gives itself 30 s
-# to start, and with three at a time on two cores it did not always come up.
+# to start, and with three at a time on two cores it did not always come up. Files in the order of their names: those with
+# the most tests first, as xdist would have it, leaves the longest to the end.
 COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not long" --ignore tests/faults
-WAITING := -n 2 --dist loadfile -m "(ray or cluster or gpu or faults) and not long"
+WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu or faults) and not long"
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 

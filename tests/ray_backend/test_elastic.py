@@ -16,7 +16,7 @@ from raytrain.runs.folder import read_epochs
 from raytrain.runs.journal import RunJournal
 from raytrain.training.recipe import DataKey
 
-pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1200)]
 
 EPOCHS = 200
 ELASTIC = Placement(workers=2, cpus=1, gpus=0.0, concurrent=1, fewest=1)
