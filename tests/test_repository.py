@@ -143,14 +143,14 @@ def test_the_list_of_flags_is_complete() -> None:
 
 
 def test_the_list_of_functions_with_their_arguments_is_complete() -> None:
-    registries = {"arch": ARCHS, "augment": AUGMENTATIONS, "optimizer": OPTIMIZER_CHOICES, "schedule": SCHEDULE_CHOICES}
+    fields = {"arch": ARCHS, "augment": AUGMENTATIONS, "optimizer": OPTIMIZER_CHOICES, "schedule": SCHEDULE_CHOICES}
     rows = dict(table("docs/experiments.md", "Functions with arguments"))
     assert {field.strip("`"): re.findall(r"`(.+?)`", functions) for field, functions in rows.items()} == {
         field: [
-            f"{name}({', '.join(arguments)})" if (arguments := registry.arguments(name)) else name
-            for name in registry.entries
+            f"{name}({', '.join(arguments)})" if (arguments := components.arguments(name)) else name
+            for name in components.entries
         ]
-        for field, registry in registries.items()
+        for field, components in fields.items()
     }
 
 

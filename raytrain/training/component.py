@@ -24,7 +24,7 @@ _WORD = re.compile(r"[A-Za-z_][\w.-]*")
 
 
 @dataclass(frozen=True)
-class Registry:
+class Components:
     """The components that a recipe field can name.
 
     Attributes:

@@ -10,17 +10,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.models.architectures import ARCHITECTURES
-from raytrain.training.component import Registry, one_of
+from raytrain.training.component import Components, one_of
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES
 from raytrain.training.resolution import canonical_resolution
 
 if TYPE_CHECKING:
     from torch import nn
 
-ARCHS = Registry("architecture", ARCHITECTURES, supplied=frozenset({"width"}))
-AUGMENTATIONS = Registry("augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}))
-OPTIMIZER_CHOICES = Registry("optimizer", OPTIMIZERS, supplied=frozenset({"lr", "momentum", "nesterov"}))
-SCHEDULE_CHOICES = Registry("schedule", SCHEDULES)
+ARCHS = Components("architecture", ARCHITECTURES, supplied=frozenset({"width"}))
+AUGMENTATIONS = Components("augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}))
+OPTIMIZER_CHOICES = Components("optimizer", OPTIMIZERS, supplied=frozenset({"lr", "momentum", "nesterov"}))
+SCHEDULE_CHOICES = Components("schedule", SCHEDULES)
 
 ADDED_LATER = frozenset(
     {

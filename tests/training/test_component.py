@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge
 
-from raytrain.training.component import Registry, accepted, name_of, one_of
+from raytrain.training.component import Components, accepted, name_of, one_of
 from raytrain.training.recipe import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 
 
@@ -22,7 +22,7 @@ def paint(
     return picture, layers, colour, sizes, glossy, brush
 
 
-PAINTERS = Registry("painter", {"paint": paint, "wipe": lambda picture: picture}, supplied=frozenset({"brush"}))
+PAINTERS = Components("painter", {"paint": paint, "wipe": lambda picture: picture}, supplied=frozenset({"brush"}))
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,15 @@ def test_accepted_names_every_parameter():
     assert accepted(paint) == {"picture", "layers", "colour", "sizes", "glossy", "brush"}
 
 
-@pytest.mark.parametrize("registry", [ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES], ids=lambda r: r.what)
-def test_every_component_can_be_written_with_its_arguments(registry: Registry):
+@pytest.mark.parametrize(
+    "components", [ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES], ids=lambda r: r.what
+)
+def test_every_component_can_be_written_with_its_arguments(components: Components):
     """An annotation that cannot be evaluated, or a default that its own type refuses, would show here."""
-    for name, entry in registry.entries.items():
+    for name, entry in components.entries.items():
         function: Callable[..., Any] = getattr(entry, "build", entry)
-        ours = {key: value for key, value in (function.__kwdefaults__ or {}).items() if key not in registry.supplied}
-        assert registry.canonical({name: ours}) == name
+        ours = {key: value for key, value in (function.__kwdefaults__ or {}).items() if key not in components.supplied}
+        assert components.canonical({name: ours}) == name
 
 
 def test_one_of_returns_what_is_allowed_and_hints_only_when_something_is_near():
