@@ -39,7 +39,12 @@ def keep(run: str) -> Path:
     run_record = read_record(folder)
     results = run_record.state.results()
     predictions = {trial: base64.b64encode(seen.to_bytes()).decode() for trial, seen in run_record.predictions.items()}
-    record = {**manifest, "results": [vars(result) for result in results], "predictions": predictions}
+    record = {
+        **manifest,
+        "results": [vars(result) for result in results],
+        "epochs": {trial: list(rows) for trial, rows in run_record.epochs.items()},
+        "predictions": predictions,
+    }
     path = RECORDS / f"{Path(run).name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")

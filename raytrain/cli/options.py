@@ -30,7 +30,7 @@ ExperimentFile = Annotated[
     typer.Argument(
         metavar="EXPERIMENT.yaml",
         show_default=False,
-        help="Experiment file, or name of a shipped experiment: best, compare, fast, lr, quick.",
+        help=f"Experiment file, or name of a shipped experiment: {', '.join(SHIPPED)}.",
     ),
 ]
 Set = Annotated[

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from raytrain.errors import ExperimentError
 
-SHIPPED = ("best", "compare", "fast", "lr", "quick")
+SHIPPED = ("accurate", "best", "compare", "fast", "lr", "quick", "resnet9")
 """Names of experiments that commands accept in place of a file; a file of the same name takes precedence."""
 SHIPPED_FILES = (*(f"{name}.yaml" for name in SHIPPED), "student/curves.csv", "student/claims.csv")
 """Paths within experiments/ of the files that the package contains."""
