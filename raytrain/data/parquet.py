@@ -25,7 +25,7 @@ arrow: Any = pa  # pyarrow ships no types
 arrow_parquet: Any = pq
 
 # Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "parquet-1"
+FORMAT = "parquet-2"
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")

@@ -1,6 +1,7 @@
 """Folders that hold a data set, on the local disk or on any file system that pyarrow knows."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,6 +48,24 @@ class SourceFolder:
     def folder(self, name: str) -> "SourceFolder":
         """Return the folder of that name within this one, whether or not it exists."""
         return SourceFolder(self.filesystem, f"{self.path}/{name}", self.locate(name))
+
+    def loops(self, name: str) -> bool:
+        """Return whether the folder of that name is a link to a folder that this one lies in, or to this one."""
+        if self.filesystem.type_name != "local":
+            return False
+        here, there = Path(self.path).resolve(), Path(self.path, name).resolve()
+        return there == here or there in here.parents
+
+    def others(self) -> list[str]:
+        """Return the sorted names of what is neither a file nor a folder, such as links to nowhere; no hidden ones.
+
+        There are some on a local disk only.
+        """
+        if self.filesystem.type_name != "local" or not self.exists():
+            return []
+        with os.scandir(self.path) as entries:  # pyarrow does not list a link to nowhere
+            names = [entry.name for entry in entries if not (entry.is_file() or entry.is_dir())]
+        return sorted(name for name in names if not name.startswith("."))
 
     def locate(self, name: str) -> str:
         """Return what to call a file of this folder in messages."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.batches import evaluation_batches, normalize, on_device
-from raytrain.data.decode import decode, resized
+from raytrain.data.decode import SUFFIXES, decode, resized
 from raytrain.errors import DataError, ModelError
 from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.training.devices import autocast, choose_device
@@ -21,8 +21,6 @@ from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 BATCH = 256
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-"""Suffixes of the image files in a folder; a file that is named itself may have any format that Pillow reads."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from raytrain.data import load
+from raytrain.data.decode import SUFFIXES
 from raytrain.errors import DataError
 
 
@@ -58,6 +59,38 @@ def test_a_file_moved_to_another_class_is_noticed_by_the_cache(root: Path):
     after = load(str(root), image_size=8)
     assert before.train.labels.tolist() == [0, 1, 1]
     assert after.train.labels.tolist() == [0, 0, 1]
+
+
+def test_images_in_folders_of_a_class_are_its_images(root: Path):
+    save(root / "train" / "cat" / "2021" / "may" / "a.png", 5)
+    dataset = load(str(root), image_size=8)
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1]
+    np.testing.assert_array_equal(dataset.train.images[1], np.asarray(picture(5)))
+
+
+def test_what_is_left_out_is_counted(root: Path, caplog: pytest.LogCaptureFixture):
+    for number in range(3):
+        (root / "train" / "cat" / f"{number}.heic").write_bytes(b"\0")
+    (root / "test" / "dog" / "readme").write_text("not an image")
+    (root / "train" / "dog" / "z.png").symlink_to("nowhere.png")
+    (root / "train" / "dog" / "up").symlink_to(root)
+    load(str(root), image_size=8)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith(
+        "3 .heic, 1 links to a folder above, 1 that are no files, such as links to nowhere, 1 without a suffix"
+    )
+
+
+def test_nothing_is_said_where_nothing_is_left_out(root: Path, caplog: pytest.LogCaptureFixture):
+    load(str(root), image_size=8)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_suffix_is_that_of_a_format_that_is_read(suffix: str, root: Path):
+    file = root / "train" / "cat" / f"more{suffix}"
+    picture(5).convert("1" if suffix == ".pbm" else "RGB").save(file)
+    assert load(str(root), image_size=8).train.labels.tolist() == [0, 0, 1, 1]
 
 
 def test_links_back_up_are_not_followed_deeper(root: Path):

@@ -1,0 +1,81 @@
+"""Images come out as a person sees them."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from raytrain.data.decode import decode
+from raytrain.errors import DataError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def photo() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+
+TURNED: dict[int, Any] = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: np.rot90(pixels, k=-1),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: np.rot90(pixels),
+}
+"""What is seen, by EXIF orientation."""
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_a_photo_is_turned_as_its_exif_orientation_says(orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    seen = decode(encoded(photo(), exif=exif), image_size=8)
+    np.testing.assert_array_equal(seen, TURNED[orientation](np.asarray(photo())))
+
+
+def half_transparent() -> NDArray[np.uint8]:
+    pixels = np.zeros((8, 8, 4), dtype=np.uint8)
+    pixels[..., 0], pixels[:4, :, 3], pixels[4:, :, 3] = 200, 255, 0
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGBA", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("RGBA", "GIF"), ("RGBA", "WEBP")]
+)
+def test_transparent_pixels_are_white_and_the_others_stay(mode: str, kind: str):
+    image = Image.fromarray(half_transparent()).convert(mode)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    seen = decode(encoded(image, kind, **options), image_size=8)
+    opaque = Image.fromarray(half_transparent()[..., :3]).convert("L" if mode == "LA" else "RGB").convert("RGB")
+    np.testing.assert_array_equal(seen[4:], 255)
+    np.testing.assert_allclose(
+        seen[:4].astype(int), np.asarray(opaque)[:4].astype(int), atol=60 if mode == "P" or kind == "GIF" else 0
+    )
+
+
+def test_a_colour_that_is_named_transparent_is_white():
+    image = Image.new("RGB", (8, 8), (10, 20, 30))
+    seen = decode(encoded(image, transparency=(10, 20, 30)), image_size=8)
+    np.testing.assert_array_equal(seen, 255)
+
+
+def test_of_an_animation_the_first_frame_counts():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    seen = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), image_size=8)
+    np.testing.assert_array_equal(seen[0, 0], [255, 0, 0])
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF"])
+def test_a_format_that_starts_other_programs_is_not_read(kind: str):
+    with pytest.raises(DataError, match="none of the formats BMP, GIF, JPEG"):
+        decode(encoded(photo(), kind), image_size=8)
