@@ -109,7 +109,7 @@ def compare(arch: str, record: Record, *, dataset: ImageDataset, size: int, pair
     student = StudentLoop(arch, mean=splits.mean, std=splits.std)
     recipe = Recipe(arch=arch, epochs=10_000, augment=("crop", "flip", "jitter"), mix="cutmix_or_mixup", lr=0.05)
     data = TrainingData.on(CPU, splits)
-    state = TrainState.create(recipe, num_classes=10, device=CPU)
+    state = TrainState.create(recipe, num_classes=10, device=CPU, data=data)
     slices: dict[str, Iterator[int]] = {side: iter(range(-1, pairs)) for side in ("ours", "theirs")}
 
     def ours() -> float:

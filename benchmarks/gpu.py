@@ -33,7 +33,7 @@ def synchronized(device: torch.device) -> float:
 def measure(recipe: Recipe, data: TrainingData, *, epochs: int) -> dict[str, Any]:
     """Train some epochs and return what they took."""
     device = data.device
-    state = TrainState.create(recipe, num_classes=data.num_classes, device=device)
+    state = TrainState.create(recipe, num_classes=data.num_classes, device=device, data=data)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     loop = train(recipe, state, data)

@@ -19,7 +19,16 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-MEASURES = ("test_accuracy", "val_accuracy", "train_accuracy", "test_loss", "val_loss", "train_loss", "seconds")
+MEASURES = (
+    "test_accuracy",
+    "val_accuracy",
+    "train_accuracy",
+    "test_loss",
+    "val_loss",
+    "train_loss",
+    "seconds",
+    "test_tta_accuracy",
+)
 """Fields of a trial's result that a claim may name; each is the mean over the seeds of the chosen configuration."""
 _CLAIM = re.compile(r"\s*([a-z_]+)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
 

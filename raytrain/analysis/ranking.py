@@ -186,7 +186,8 @@ def _chosen(
     """
     judged = [(standing, standing.results) for standing in standings if standing.val_accuracy is not None]
     if not judged:  # confirmed with their validation images too: what the search saw of them counts
-        searched = {_setting(group[0]): group for group in rest if group[0].phase == "search"}
+        finished = (group for group in rest if (group[0].phase, group[0].status) == ("search", "finished"))
+        searched = {_setting(group[0]): group for group in finished}
         confirmed = [standing for standing in standings if standing.results[0].phase == "confirm"]
         judged = [
             (one, searched[_setting(one.results[0])]) for one in confirmed if _setting(one.results[0]) in searched

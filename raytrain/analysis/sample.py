@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -44,7 +45,7 @@ class Sample:
         whole = seen and len(seen) == len(accuracies) and len({one.shape for one in seen}) == 1
         return cls(accuracies, np.stack(seen) if whole else None, str(group[0].recipe.get("dataset")))
 
-    @property
+    @cached_property
     def floor(self) -> float:
         """Least variance over seeds; 0 where it is not known."""
         return variance_floor(self.correct) if self.correct is not None and len(self.correct) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""Statistics of comparing trained models: intervals, tests, shared ranks, and the smallest difference a run can show.
+"""Statistics of comparing trained models: intervals, tests, ranks, and the smallest difference a run can show.
 
 Plain functions on numbers. Accuracies are fractions in [0, 1].
 """

@@ -58,9 +58,14 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 
 def _first_place(finished: Sequence[Standing]) -> str:
     """Return who may be first, and what the ranks are of."""
-    candidates = sum(standing.may_lead for standing in finished)
-    if candidates == 1:
+    ranked = [standing for standing in finished if standing.rank != DASH]
+    candidates = sum(standing.may_lead for standing in ranked)
+    if len(ranked) < 2:
+        lead = "One row is ranked."
+    elif ranked[0].rank == "1":
         lead = "The first row is ahead of all others."
+    elif candidates == 1:
+        lead = "No row is ahead of the first, and the test does not separate it from all others."
     else:
         lead = f"{candidates} rows may be the best: no test separates one of them from a better one."
     one_seed = "Ranks are of these trained networks; other seeds may give others." if _single(finished) else ""
@@ -96,12 +101,17 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
 
 
 def _test_reads(recipes: Sequence[dict[str, Any]]) -> str:
-    """Return how often the test set was read."""
+    """Return how often the test set was read: with test-time augmentation once more, in several views."""
+    again = " It is read once more for the accuracy with test-time augmentation." if _any_views(recipes) else ""
     tracked = {recipe["track_test"] for recipe in recipes}
     if tracked == {True}:
-        return "The test set is read after every epoch, because track_test is on; it chooses nothing."
+        return "The test set is read after every epoch, because track_test is on; it chooses nothing." + again
     some = " of trials without track_test; the others read it after every epoch" if True in tracked else " of a trial"
-    return f"The test set is read once, at the end{some}."
+    return f"The test set is read once, at the end{some}.{again}"
+
+
+def _any_views(recipes: Sequence[dict[str, Any]]) -> bool:
+    return any(recipe.get("tta", "none") != "none" for recipe in recipes)
 
 
 def _views(standings: Sequence[Standing]) -> Iterator[str]:

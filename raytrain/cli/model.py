@@ -79,11 +79,13 @@ def evaluate(
     from raytrain.inference.model import evaluate_on
     from raytrain.report.table import per_cent
     from raytrain.training.predictions import class_accuracies
+    from raytrain.training.recipe import Recipe
 
     opened = _open(model)
     description = opened.description
     name = dataset or description.recipe["dataset"]
-    images = load(name, image_size=description.recipe["image_size"])
+    recipe = Recipe(**description.recipe)
+    images = load(name, image_size=recipe.image_size, test_size=recipe.test_size)
     measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
     if json:

@@ -122,9 +122,10 @@ def alternating_flip(images: Tensor, *, index: Tensor, epoch: int, seed: int) ->
 def _coin(index: Tensor, *, seed: int) -> Tensor:
     """Return a fair random bit for each number, (N,) int64, always the same for a seed.
 
-    The finaliser of MurmurHash3 (A. Appleby, public domain) on 31 bits, so that no product leaves 64 bits.
+    Shifts and products that spread each bit of the input over all of the output, as finalisers of hash functions do, on
+    31 bits: products stay below 64 bits.
     """
-    bits = (index * 0x9E3779B1 + seed * 0x85EBCA6B) % 2**31
+    bits = (index * 0x9E3779B1 + seed * 0x85EBCA6B % 2**31) % 2**31
     for factor in (0x45D9F3B, 0x45D9F3B):
         bits = ((bits ^ (bits >> 16)) * factor) % 2**31
     return (bits >> 15) & 1

@@ -63,10 +63,11 @@ def _write(entry: Path, dataset: ImageDataset) -> None:
     partial = entry.with_name(f"{entry.name}.partial")  # one writer at a time: the caller holds the lock
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    for name, part in (("train", dataset.train), ("test", dataset.test)):
+    parts = {"train": dataset.train, "test": dataset.test} | ({"val": dataset.val} if dataset.val else {})
+    for name, part in parts.items():
         np.save(partial / f"{name}_images.npy", part.images)
         np.save(partial / f"{name}_labels.npy", part.labels)
-    about = {"classes": dataset.classes, "fingerprint": dataset.fingerprint}
+    about = {"classes": dataset.classes, "fingerprint": dataset.fingerprint, "parts": list(parts)}
     (partial / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
     shutil.rmtree(entry, ignore_errors=True)
     partial.rename(entry)
@@ -77,11 +78,11 @@ def _read(entry: Path) -> ImageDataset | None:
         return None
     try:
         about: Any = json.loads((entry / "dataset.json").read_text(encoding="utf-8"))
-        dataset = image_dataset(
-            LabelledImages(_array(entry / "train_images.npy"), _array(entry / "train_labels.npy")),
-            LabelledImages(_array(entry / "test_images.npy"), _array(entry / "test_labels.npy")),
-            classes=tuple(about["classes"]),
-        )
+        parts = {
+            name: LabelledImages(_array(entry / f"{name}_images.npy"), _array(entry / f"{name}_labels.npy"))
+            for name in about.get("parts", ("train", "test"))
+        }
+        dataset = image_dataset(parts["train"], parts["test"], classes=tuple(about["classes"]), val=parts.get("val"))
         intact = dataset.fingerprint == about["fingerprint"]  # 0.1 s for CIFAR-10
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         log.warning("%s is damaged and is built again (%s)", entry, error)

@@ -1,8 +1,10 @@
-"""Images as files in one folder per class: train/<class>/**/* and test/<class>/**/*."""
+"""Images as files in one folder per class: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
 
 import logging
 from collections import Counter
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,51 +20,93 @@ log = logging.getLogger(__name__)
 # Part of the cache key: raise it when the same files shall give other arrays.
 FORMAT = "folder-2"
 
+WHOLE = "."
+"""Path of a part that is the folder itself."""
+VALIDATION = ("val", "valid", "validation")
+"""Names of the folder of the validation images."""
 DEEPEST = 16
 """Levels of folders below a class."""
 FILES = 1024
 """Number of encoded files that are in memory at a time."""
 
 
-def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
-    """Return the data set in a folder that holds train/, decoded once per machine.
+def has_images(folder: SourceFolder) -> bool:
+    """Return whether a folder holds a folder train, or at least two folders with images right inside."""
+    if folder.folder("train").exists():
+        return True
+    with_images = (name for name in folder.folders() if any(_is_image(file) for file in folder.folder(name).files()))
+    return len(list(islice(with_images, 2))) == 2
 
-    The images of a class may lie in folders of its own; a link that leads back up is not followed. What is no image by
-    its name is left out, and counted in a warning; hidden files are not counted. Labels follow the sorted class names.
+
+def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
+    """Return the data set in a folder of image files, decoded once per machine.
+
+    Its parts are train/<class>/ and, where they are there, test/<class>/ and val/<class>/ (or valid, validation). With
+    no test/, val/ is the test set, as it is in ImageNet; with neither, and where the folder holds the classes
+    themselves, there are no test images. The images of a class may lie in folders of its own; a link that leads back up
+    is not followed. What is no image by its name is left out, and counted in a warning; hidden files are not counted.
+    Labels follow the sorted class names.
 
     Args:
-        folder: The folder that holds train/ and test/.
+        folder: The folder, for which `has_images` is true.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
 
     Raises:
         DataError: A class or an image is missing or not usable; the message says which.
     """
     left_out: Counter[str] = Counter()
-    train, test = (_class_files(folder, part, left_out) for part in ("train", "test"))
+    parts = {part: _class_files(folder, path, left_out) for part, path in _layout(folder).items()}
     if left_out:
         log.warning("%s: left out, because only images are read: %s", folder.address, _counted(left_out))
-    for part, lacking in (("test", train.keys() - test.keys()), ("train", test.keys() - train.keys())):
-        if lacking:
-            raise DataError(
-                f"{folder.address}: train/ and test/ must hold the same classes; {part}/ lacks "
-                f"{', '.join(sorted(lacking))}"
-            )
+    for part in ("test", "val"):
+        _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
 
     def build() -> ImageDataset:
-        return image_dataset(
-            _read(folder, train, image_size=image_size),
-            _read(folder, test, image_size=image_size),
-            classes=tuple(train),
-        )
+        images = {part: _read(folder, files, parts["train"], image_size=image_size) for part, files in parts.items()}
+        train = images["train"]
+        nothing = LabelledImages(train.images[:0], train.labels[:0])
+        return image_dataset(train, images.get("test", nothing), classes=tuple(parts["train"]), val=images.get("val"))
 
-    source = hash_files(folder, [name for part in (train, test) for names in part.values() for name in names])
-    return cached(f"{FORMAT}-{image_size}-{source[:32]}", build)
+    source = hash_files(folder, [name for part in parts.values() for names in part.values() for name in names])
+    return cached(f"{FORMAT}-{image_size}-{'-'.join(parts)}-{source[:32]}", build)
+
+
+def _layout(folder: SourceFolder) -> dict[str, str]:
+    """Return the path of each part that is there: "train", "val", "test"."""
+    if not folder.folder("train").exists():
+        return {"train": WHOLE}
+    there = [name for name in VALIDATION if folder.folder(name).exists()]
+    if len(there) > 1:
+        raise DataError(f"{folder.address} holds {' and '.join(there)}; keep one of them for the validation images")
+    if folder.folder("test").exists():
+        return {"train": "train", **({"val": there[0]} if there else {}), "test": "test"}
+    if there:
+        log.info("%s: there is no test/, so %s/ is the test set", folder.address, there[0])
+    return {"train": "train", **({"test": there[0]} if there else {})}
+
+
+def _refuse_other_classes(
+    folder: SourceFolder, train: Collection[str], other: Collection[str] | None, *, part: str
+) -> None:
+    """Raise DataError where a part has not the classes of train/; validation images may lack some."""
+    if other is None:
+        return
+    lacks = {"train": sorted({*other} - {*train})}
+    if part == "test":
+        lacks[part] = sorted({*train} - {*other})
+    for name, classes in lacks.items():
+        if classes:
+            raise DataError(
+                f"{folder.address}: train/ and {part}/ must hold the same classes; {name}/ lacks {', '.join(classes)}"
+            )
 
 
 def _class_files(folder: SourceFolder, part: str, left_out: Counter[str]) -> dict[str, list[str]]:
     """Return the image files of each class, relative to `folder` and sorted; count what else is there."""
-    where = folder.locate(part)
-    found = {name: _image_files(folder, f"{part}/{name}", left_out) for name in folder.folder(part).folders()}
+    whole = part == WHOLE
+    place, where = (folder, folder.address) if whole else (folder.folder(part), folder.locate(part))
+    prefix = "" if whole else f"{part}/"
+    found = {name: _image_files(folder, f"{prefix}{name}", left_out) for name in place.folders()}
     if not found:
         raise DataError(f"{where} holds no class; it must have one folder per class, with its images")
     empty = [name for name, files in found.items() if not files]
@@ -79,11 +123,10 @@ def _image_files(folder: SourceFolder, path: str, left_out: Counter[str], *, dep
     within = folder.folder(path)
     found: list[str] = []
     for name in within.files():
-        suffix = f".{name.lower().rpartition('.')[2]}" if "." in name else ""
-        if suffix in SUFFIXES:
+        if _is_image(name):
             found.append(f"{path}/{name}")
         else:
-            left_out[suffix or "without a suffix"] += 1
+            left_out[_suffix(name) or "without a suffix"] += 1
     left_out.update("that are no files, such as links to nowhere" for _ in within.others())
     parent, _, own = path.rpartition("/")
     if depth < DEEPEST and not folder.folder(parent).loops(own):
@@ -95,13 +138,25 @@ def _image_files(folder: SourceFolder, path: str, left_out: Counter[str], *, dep
     return found
 
 
+def _suffix(name: str) -> str:
+    return f".{name.lower().rpartition('.')[2]}" if "." in name else ""
+
+
+def _is_image(name: str) -> bool:
+    return _suffix(name) in SUFFIXES
+
+
 def _counted(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
 
 
-def _read(folder: SourceFolder, part: dict[str, list[str]], *, image_size: int) -> LabelledImages:
+def _read(
+    folder: SourceFolder, part: Mapping[str, list[str]], classes: Collection[str], *, image_size: int
+) -> LabelledImages:
+    """Return the images of a part; labels are the positions of its classes among `classes`."""
     files = [name for names in part.values() for name in names]
-    labels = np.repeat(np.arange(len(part), dtype=np.int64), [len(names) for names in part.values()])
+    positions = [list(classes).index(name) for name in part]
+    labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in part.values()])
     images: list[NDArray[np.uint8]] = []
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(files), FILES):

@@ -29,15 +29,17 @@ class ImageDataset:
 
     Attributes:
         train: All training images; the validation images are still among them.
-        test: The test images, read once at the end of a run.
+        test: The test images, read once at the end of a run; none where the source has no test part.
         classes: The name of each label.
         fingerprint: The first 16 hex digits of the SHA-256 of the decoded content.
+        val: The validation images of a source that has a part for them; None where they are split off.
     """
 
     train: LabelledImages
     test: LabelledImages
     classes: tuple[str, ...]
     fingerprint: str
+    val: LabelledImages | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +65,13 @@ class Splits:
     fingerprint: str
 
 
-def image_dataset(train: LabelledImages, test: LabelledImages, *, classes: tuple[str, ...]) -> ImageDataset:
+def image_dataset(
+    train: LabelledImages, test: LabelledImages, *, classes: tuple[str, ...], val: LabelledImages | None = None
+) -> ImageDataset:
     """Return the data set with the fingerprint of its content."""
     digest = hashlib.sha256(repr(classes).encode())
-    for array in (train.images, train.labels, test.images, test.labels):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return ImageDataset(train=train, test=test, classes=classes, fingerprint=digest.hexdigest()[:16])
+    for part in (train, test, *([val] if val else [])):
+        for array in (part.images, part.labels):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return ImageDataset(train=train, test=test, classes=classes, fingerprint=digest.hexdigest()[:16], val=val)

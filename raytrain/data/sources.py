@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from raytrain.data.cache import cached, data_home
 from raytrain.data.decode import resized
-from raytrain.data.folder import load_folder
+from raytrain.data.folder import has_images, load_folder
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.parquet import find_parquet, load_parquet
 from raytrain.data.source_folder import open_folder
-from raytrain.data.split import stratified
+from raytrain.data.split import stratified, with_test
 from raytrain.errors import DataError, PreflightError
 
 # torchvision sets no timeout: it would wait for ever for a server that does not answer.
 SOCKET_TIMEOUT_SECONDS = 30.0
 
 DIGITS_TEST_IMAGES = 360
+TEST_SIZE = 0.2
+"""Share of the images to test on where a source has no test part and nothing else is said."""
 
 
 class Source(Protocol):
@@ -96,12 +98,13 @@ def is_here(dataset: str) -> bool:
     return dataset in DATASETS or "://" not in dataset
 
 
-def load(dataset: str, *, image_size: int) -> ImageDataset:
+def load(dataset: str, *, image_size: int, test_size: float = TEST_SIZE) -> ImageDataset:
     """Return the data set of that name, or the one in the folder or URI of that address.
 
     Args:
         dataset: A key of DATASETS, which goes before a folder of the same name, or a path or URI.
         image_size: Height and width in pixels.
+        test_size: Share below 1, or number, of the images to test on where the source has no test part.
 
     Raises:
         DataError: There is no such data set, or its content is not as it must be.
@@ -113,14 +116,14 @@ def load(dataset: str, *, image_size: int) -> ImageDataset:
     place = find_parquet(folder)
     if place is not None:
         return load_parquet(place, image_size=image_size)
-    if folder.folder("train").exists():
-        return load_folder(folder, image_size=image_size)
+    if has_images(folder):
+        return with_test(load_folder(folder, image_size=image_size), test_size)
     near = difflib.get_close_matches(dataset, DATASETS, n=1)
     what = f"{dataset!r} holds no data set" if folder.exists() else f"unknown data set {dataset!r}"
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise DataError(
         f"{what}{hint}; choose one of {', '.join(DATASETS)}, or give a folder or URI that holds "
-        "train*.parquet and test*.parquet, or train/<class>/ and test/<class>/ with image files"
+        "train*.parquet and test*.parquet, or train/<class>/ and test/<class>/ with image files, or <class>/ alone"
     )
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.data.images import ImageDataset, LabelledImages, Splits
+from raytrain.data.images import ImageDataset, LabelledImages, Splits, image_dataset
 from raytrain.errors import DataError
 
 # One split for every recipe and seed, so that trials are compared on the same validation images.
@@ -15,11 +15,32 @@ SPLIT_SEED = 0
 CHUNK = 1000
 
 
-def split(dataset: ImageDataset, val_size: float) -> Splits:
-    """Return the data set with `val_size` of its training images set aside, stratified by class.
+def with_test(dataset: ImageDataset, test_size: float) -> ImageDataset:
+    """Return the data set with test images: its own, or else `test_size` of its training images, stratified by class.
 
-    Both parts keep the order of the source. The mean and the standard deviation are those of the images
-    left for training, never of the validation or test images.
+    Args:
+        dataset: What a source returned.
+        test_size: A share of the images below 1, or a count.
+
+    Raises:
+        DataError: The images cannot be split that way.
+    """
+    if len(dataset.test):
+        return dataset
+    count = _count(dataset.train, test_size, name="test_size")
+    if count == 0:
+        raise DataError(f"there is no test part, and test_size is {test_size:g}; give a share or a number of images")
+    train_rows, test_rows = stratified(dataset.train.labels, count, classes=dataset.classes, part="test")
+    train, test = _take(dataset.train, train_rows), _take(dataset.train, test_rows)
+    return image_dataset(train, test, classes=dataset.classes, val=dataset.val)
+
+
+def split(dataset: ImageDataset, val_size: float) -> Splits:
+    """Return the data set with its validation images, or `val_size` of its training images set aside for them.
+
+    A source with a validation part of its own keeps it, unless `val_size` is 0: then it is not used. Otherwise the
+    images that are set aside are stratified by class. Both parts keep the order of the source. The mean and the
+    standard deviation are those of the images left for training, never of the validation or test images.
 
     Args:
         dataset: What a source returned.
@@ -28,8 +49,11 @@ def split(dataset: ImageDataset, val_size: float) -> Splits:
     Raises:
         DataError: The training images cannot be split that way.
     """
-    count = _validation_count(dataset.train, val_size)
-    if count == 0:
+    own = dataset.val if val_size else None
+    count = 0 if own else _count(dataset.train, val_size, name="val_size")
+    if own:
+        train, val = dataset.train, own
+    elif count == 0:
         train, val = dataset.train, _take(dataset.train, np.empty(0, dtype=np.int64))
     else:
         train_rows, val_rows = stratified(dataset.train.labels, count, classes=dataset.classes)
@@ -47,7 +71,7 @@ def split(dataset: ImageDataset, val_size: float) -> Splits:
 
 
 def stratified(
-    labels: NDArray[np.int64], count: int, *, classes: tuple[str, ...]
+    labels: NDArray[np.int64], count: int, *, classes: tuple[str, ...], part: str = "validation"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the sorted rows kept and the sorted rows set aside, each class in proportion.
 
@@ -55,6 +79,7 @@ def stratified(
         labels: (N,) int64.
         count: How many rows to set aside.
         classes: The name of each label, for messages.
+        part: What the rows are set aside for, for messages: "validation" or "test".
 
     Raises:
         DataError: A part cannot hold every class, or a class has fewer than two images.
@@ -62,15 +87,14 @@ def stratified(
     present, sizes = np.unique(labels, return_counts=True)
     if count < len(present) or len(labels) - count < len(present):
         raise DataError(
-            f"{count} validation images of {len(labels)} training images cannot be stratified "
-            f"over {len(present)} classes; set val_size to 0 or so that "
-            f"both parts have {len(present)} images or more"
+            f"{count} {part} images of {len(labels)} training images cannot be stratified "
+            f"over {len(present)} classes; {_advice(part)} so that both parts have {len(present)} images or more"
         )
     if sizes.min() < 2:
         name = classes[int(present[sizes.argmin()])]
         raise DataError(
-            f"class {name!r} has 1 training image; a class needs 2 or more to be in both training and "
-            "validation: add images, drop the class, or set val_size to 0"
+            f"class {name!r} has 1 training image; a class needs 2 or more to be in both training and {part}: add "
+            f"images{', drop the class, or set val_size to 0' if part == 'validation' else ' or drop the class'}"
         )
     # Each class gives its share rounded down, and those that lost most to rounding give one more. Not scikit-learn's
     # train_test_split, which does the same: its import takes 1.2 s of every start.
@@ -84,6 +108,10 @@ def stratified(
         ]
     )
     return np.setdiff1d(np.arange(len(labels), dtype=np.int64), aside), np.sort(aside)
+
+
+def _advice(part: str) -> str:
+    return "set val_size to 0 or" if part == "validation" else "set test_size"
 
 
 def channel_statistics(
@@ -113,18 +141,19 @@ def _moments(counts: NDArray[np.int64]) -> tuple[float, float]:
     return total / (255 * pixels), math.sqrt(spread) / (255 * pixels) if spread else 1.0
 
 
-def _validation_count(train: LabelledImages, val_size: float) -> int:
-    if not math.isfinite(val_size) or val_size < 0 or (val_size > 1 and val_size != int(val_size)):
-        raise DataError(f"val_size is {val_size}; give 0 for none, a share below 1, or a whole number of images")
-    count = round(val_size * len(train)) if val_size < 1 else int(val_size)
+def _count(train: LabelledImages, size: float, *, name: str) -> int:
+    """Return how many images a `val_size` or a `test_size` is of some training images."""
+    if not math.isfinite(size) or size < 0 or (size > 1 and size != int(size)):
+        raise DataError(f"{name} is {size}; give 0 for none, a share below 1, or a whole number of images")
+    count = round(size * len(train)) if size < 1 else int(size)
     if count >= len(train):
         raise DataError(
-            f"val_size {val_size} leaves nothing to train on: there are {len(train)} training images; "
+            f"{name} {size} leaves nothing to train on: there are {len(train)} training images; "
             "give a smaller number, or a share below 1"
         )
-    if val_size > 0 and count == 0:
+    if size > 0 and count == 0:
         raise DataError(
-            f"val_size {val_size} of {len(train)} training images is no image; give a larger share, or 0 for none"
+            f"{name} {size} of {len(train)} training images is no image; give a larger share, or 0 for none"
         )
     return count
 

@@ -263,5 +263,5 @@ def training_data(recipe: Recipe, *, device: str = "cpu") -> "TrainingData":
 
     from raytrain.training.evaluation import TrainingData
 
-    images = load(recipe.dataset, image_size=recipe.image_size)
+    images = load(recipe.dataset, image_size=recipe.image_size, test_size=recipe.test_size)
     return TrainingData.on(torch.device(device), split(images, recipe.val_size))

@@ -229,18 +229,18 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
     if unsplit_too:
         keys |= dict.fromkeys(key._replace(val_size=0) for key in keys)
     datasets = {
-        (dataset, size): load(dataset, image_size=size)
-        for dataset, size in dict.fromkeys((key.dataset, key.image_size) for key in keys)
+        (dataset, size, test): load(dataset, image_size=size, test_size=test)
+        for dataset, size, test in dict.fromkeys((key.dataset, key.image_size, key.test_size) for key in keys)
     }
-    for (dataset, _), images in datasets.items():
+    for (dataset, *_), images in datasets.items():
         if len(images.classes) < 2:
             raise DataError(f"{dataset!r} has {len(images.classes)} class; give a data set with at least two")
-    return {key: split(datasets[key.dataset, key.image_size], key.val_size) for key in keys}
+    return {key: split(datasets[key.dataset, key.image_size, key.test_size], key.val_size) for key in keys}
 
 
 def _inputs(key: DataKey, images: Splits) -> Inputs:
     counts = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
-    return Inputs(*key, images.classes, images.mean, images.std, **counts)
+    return Inputs(key.dataset, key.image_size, key.val_size, images.classes, images.mean, images.std, **counts)
 
 
 def _parameters(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:

@@ -179,6 +179,16 @@ class Experiment(_Section):
     def _entries_name_no_seed(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         if any("seed" in entry for entry in value):
             raise ValueError("'seed' cannot be in an entry: every trial is run with each of `seeds:`; list seeds there")
+        return value
+
+    @field_validator("include")
+    @classmethod
+    def _canonical_entries(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        return tuple({field: canonical(field, one) for field, one in entry.items()} for entry in value)
+
+    @field_validator("exclude")
+    @classmethod
+    def _canonical_exclusions(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         return tuple({field: _canonical_options(field, wanted) for field, wanted in entry.items()} for entry in value)
 
     @field_validator("seeds")
@@ -286,9 +296,15 @@ class CombinationError(ExperimentError):
 
 
 def _canonical_options(field: str, wanted: Any) -> Any:
-    """Return the value of an entry, or each of the values that an entry of `exclude` may list."""
+    """Return the value in an entry of `exclude`, or each of those that it lists.
+
+    Raises:
+        ValueError: The field does not take one: nothing would match it.
+    """
     several = isinstance(wanted, list) and (field != "augment" or any(isinstance(one, list) for one in wanted))
-    return [canonical(field, one) for one in wanted] if several else canonical(field, wanted)
+    if several:
+        return [canonical(field, one, strict=True) for one in wanted]
+    return canonical(field, wanted, strict=True)
 
 
 def _matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from raytrain.runs.folder import checkpoint_folder, open_run
 from raytrain.runs.manifest import inputs_of
 from raytrain.runs.results import TrialResult
 from raytrain.training import checkpoint
-from raytrain.training.loop import TrainState
+from raytrain.training.loop import evaluated_weights
 from raytrain.training.recipe import Recipe
 
 BEST, LAST = "best", "last"
@@ -78,11 +78,9 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
     if which == BEST and saved.best:
         epoch, weights = saved.best["epoch"], saved.best["weights"]
     else:
-        state = TrainState.create(Recipe(**result.recipe), num_classes=len(inputs.classes), device=device)
-        state.load_state_dict(saved.state)
-        epoch, weights = saved.epoch, state.evaluated_model.state_dict()
+        epoch, weights = saved.epoch, evaluated_weights(saved.state)
     measured = result.status == "finished" and epoch == result.best_epoch
-    fingerprint = record.manifest.get("data", {}).get(f"{inputs.dataset} at {inputs.image_size} px")
+    fingerprint = record.manifest.get("data", {}).get(Recipe(**result.recipe).data_key.label)
     described = ModelDescription(
         run=record.name,
         trial=result.trial,

@@ -19,6 +19,8 @@ PATCH_NUMBERS = 3 * PATCH**2
 """Numbers in a patch of an RGB image."""
 WHITENING_EPS = 5e-4
 """Added to each variance before its root is divided by, so that directions without variance are not blown up."""
+PIXELS_AT_ONCE = 5000 * 32 * 32
+"""Pixels of the images whose patches are in memory at a time; each becomes 12 numbers of 8 bytes."""
 LOGIT_SCALE = 1 / 9
 """Factor of the logits."""
 BATCHNORM_MOMENTUM = 0.4
@@ -45,10 +47,15 @@ class Whitening(nn.Conv2d):
         Args:
             images: (N, 3, H, W) float, normalised as in training.
         """
-        patches = images.double().unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (N, 3, H-1, W-1, 2, 2), a view
-        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, PATCH_NUMBERS)
         # about zero, not about the mean: the images are centred already
-        covariance = patches.T @ patches / len(patches)
+        sums, count = torch.zeros(PATCH_NUMBERS, PATCH_NUMBERS, dtype=torch.float64, device=images.device), 0
+        at_once = max(1, PIXELS_AT_ONCE // images[0, 0].numel())
+        for part in images.split(at_once):
+            patches = part.double().unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (N, 3, H-1, W-1, 2, 2), a view
+            patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, PATCH_NUMBERS)
+            sums += patches.T @ patches
+            count += len(patches)
+        covariance = sums / count
         variances, directions = torch.linalg.eigh(covariance)  # ascending; a direction per column
         filters = (directions / (variances + WHITENING_EPS).sqrt()).T.flip(0).reshape(-1, 3, PATCH, PATCH)
         self.weight.copy_(torch.cat([filters, -filters]))

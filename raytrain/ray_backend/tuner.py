@@ -26,6 +26,7 @@ from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.state import RunState
 from raytrain.training.recipe import DataKey
+from raytrain.training.resolution import mean_area
 
 TRIAL_RETRIES = 2
 """Number of times that a trial is started again after its process has died."""
@@ -160,7 +161,9 @@ def run_costs(state: RunState, splits: Mapping[DataKey, Splits]) -> Costs:
         recipe = progress.trial.recipe
         if recipe.data_key in splits:
             images = splits[recipe.data_key]
-            flops[kind_of(recipe)] = float(len(images.train)) * model_size(recipe, len(images.classes)).forward_flops
+            image = model_size(recipe, len(images.classes)).forward_flops
+            area = mean_area(recipe.resolution, epochs=recipe.epochs, full=recipe.image_size)
+            flops[kind_of(recipe)] = float(len(images.train)) * image * area
     costs = Costs(flops)
     for progress in state.progress.values():
         if (kind := kind_of(progress.trial.recipe)) in flops:

@@ -30,6 +30,7 @@ from raytrain.report.mistakes import Mistakes, mistakes
 from raytrain.report.pictures import pictures, static_curves
 from raytrain.report.text import duration
 from raytrain.runs.manifest import inputs_of
+from raytrain.training.recipe import DataKey, Recipe
 
 STOPS = 30
 """Most stopped trials that the page lists."""
@@ -139,11 +140,13 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
     candidates = sum(standing.may_lead for standing in finished)
     if not chosen.may_lead:
-        return f"{found} {accuracy}. {named[id(leads)]} is better with {table.per_cent(leads.test_accuracy)} %."
+        return f"{found} {accuracy}. {named[id(leads)]} is first with {table.per_cent(leads.test_accuracy)} %."
+    if chosen.rank == "1":
+        return f"{found} {accuracy} and is ahead of all others."
     if candidates > 1:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"
         return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."
-    return f"{found} {accuracy} and is ahead of all others."
+    return f"{found} {accuracy}. No other is better by the test, which does not separate all of them from it."
 
 
 def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -243,15 +246,16 @@ def _mistakes(record: RunRecord) -> Mistakes | None:
     if shown is None or shown.trial not in record.predictions:
         return None
     inputs = inputs_of(record.manifest, shown.recipe)
-    expected = record.manifest["data"].get(f"{inputs.dataset} at {inputs.image_size} px")
-    images = _test_images(inputs.dataset, inputs.image_size, fingerprint=expected)
+    key = Recipe(**shown.recipe).data_key
+    images = _test_images(key, fingerprint=record.manifest["data"].get(key.label))
     return mistakes(shown.trial, record.predictions, classes=inputs.classes, images=images)
 
 
-def _test_images(dataset: str, image_size: int, *, fingerprint: str | None) -> NDArray[np.uint8] | None:
+def _test_images(key: DataKey, *, fingerprint: str | None) -> NDArray[np.uint8] | None:
     """Return the test images, or None where they are not on this machine: a run may be looked at anywhere."""
     try:
-        found = load(dataset, image_size=image_size) if is_here(dataset) else None
+        here = is_here(key.dataset)
+        found = load(key.dataset, image_size=key.image_size, test_size=key.test_size) if here else None
     except RaytrainError:
         return None
     return found.test.images if found and found.fingerprint == fingerprint else None

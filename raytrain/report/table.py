@@ -194,7 +194,7 @@ def cell(value: object) -> str:
     """Return the value of a recipe field as a table shows it."""
     if isinstance(value, list | tuple):
         return "+".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
 def per_cent(accuracy: float | None) -> str:

@@ -4,8 +4,9 @@ A component is written as its name, `crop`, or with arguments, in YAML as a mapp
 
     augment: [{crop: {padding: 2, mode: reflect}}, flip, {cutout: 12}]
 
-A recipe keeps it as text, `crop(padding=2, mode=reflect)`, which can also be typed, on a command line too. The text is
-always the same for the same component: arguments in the order of the signature, those that equal its default left out.
+A recipe keeps it as text, `crop(padding=2, mode=reflect)`, which can be typed too; in a YAML list it needs quotes,
+because of the comma. The text is always the same for the same component: arguments in the order of the signature, those
+that equal its default left out.
 """
 
 import ast
@@ -20,7 +21,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 _TEXT = re.compile(r"\s*(?P<name>[^()]+?)\s*(?:\((?P<arguments>.*)\))?\s*", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z_][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ class Components:
     def entry(self, text: str) -> Any:
         """Return the entry of a component."""
         return self.entries[name_of(text)]
+
+    def parsed(self, text: str) -> tuple[str, dict[str, Any]]:
+        """Return the name of a component and the arguments that it gives, of a text from `canonical`."""
+        return _parsed(text, what=self.what)
 
     def arguments(self, name: str) -> list[str]:
         """Return the names of the arguments that the component called `name` takes."""
@@ -140,10 +144,13 @@ def _parsed(given: object, *, what: str) -> tuple[str, Any]:
 def _arguments(text: str, arguments: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(keyword.arg is None for keyword in call.keywords):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise SyntaxError  # noqa: TRY301 (one message for all)
+        names = [keyword.arg for keyword in call.keywords]
+        if None in names or len(set(names)) < len(names):
+            raise SyntaxError  # noqa: TRY301
         return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ValueError(f"{text!r} cannot be read; write name(argument=value, argument=value)") from None
 
 

@@ -136,6 +136,14 @@ class TrainState:
         self.step = saved["step"]
 
 
+def evaluated_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of `TrainState.evaluated_model` from what `TrainState.state_dict` has returned."""
+    if saved["ema"] is None:
+        return saved["model"]
+    averaged: dict[str, Tensor] = saved["ema"]  # of an AveragedModel, which counts its updates beside its module
+    return {name.removeprefix("module."): one for name, one in averaged.items() if name.startswith("module.")}
+
+
 def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[EpochMetrics]:
     """Train from where `state` is to the recipe's last epoch, and yield after each epoch.
 
@@ -240,13 +248,23 @@ def _step(recipe: Recipe, state: TrainState) -> bool:
 
 def _gradients_shared(model: nn.Module, *, now: bool) -> AbstractContextManager[object]:
     """Return a context in which the ranks average their gradients in a backward pass, or do not yet."""
-    return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else nullcontext()
+    ddp = getattr(model, "_orig_mod", model)  # torch.compile wraps what it is given
+    return ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not now else nullcontext()
 
 
 def _first_images(data: TrainingData) -> Tensor:
-    """Return the first training images, normalised, (N, 3, H, W) float32 on the device."""
-    first = data.train.images[:INITIAL_IMAGES].to(data.device).permute(0, 3, 1, 2)
-    return normalize(first, mean=data.mean, std=data.std)
+    """Return some training images, normalised, (N, 3, H, W) float32 on the device.
+
+    The first ones; but where a class is missing among them, because the images are in the order of their classes, the
+    same number at equal distances.
+    """
+    count = len(data.train)
+    rows = torch.arange(min(count, INITIAL_IMAGES))
+    labels = data.train.labels.cpu()
+    if len(labels[rows].unique()) < len(labels.unique()):
+        rows = torch.linspace(0, count - 1, len(rows), dtype=torch.float64).round().long()
+    images = data.train.images[rows.to(data.train.images.device)].to(data.device)
+    return normalize(images.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
 
 
 def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -49,7 +49,8 @@ class Muon(Optimizer):
         nesterov: Whether momenta are Nesterov's.
         iterations: Newton-Schulz iterations.
         sgd_momentum: Momentum of the other groups.
-        unit_filters: Whether the weights of a hidden layer are scaled to the norm sqrt(out) before each step.
+        unit_filters: Whether the weights of a hidden layer are scaled before each step to the norm sqrt(out), which is
+            a norm of 1 for each filter on average.
     """
 
     def __init__(

@@ -42,9 +42,9 @@ def parameter_groups(
         model: The model, whose parameters are split.
         lr: Peak learning rate.
         weight_decay: Weight decay of the groups that decay.
-        decoupled: Whether `weight_decay` is the share of a weight that it loses per step at the peak of the schedule,
-            whatever the learning rate, as K. Jordan 2024, arXiv:2404.00498, section 3.1, has it for SGD. For that it is
-            divided by the group's peak learning rate, which the optimizer multiplies with again.
+        decoupled: Whether `weight_decay` is independent of the learning rate and follows the schedule only, as
+            K. Jordan 2024, arXiv:2404.00498, section 3.1, has it for SGD. For that it is divided by the group's peak
+            learning rate, which the optimizer multiplies with again.
         bias_lr_factor: Factor of the learning rate of biases and BatchNorm's weights.
         head_lr_factor: Factor of the learning rate of the head's weights.
         head_apart: Whether the head, the weights of the last linear layer, is a group even where it learns as the other
@@ -136,8 +136,8 @@ def muon(
         nesterov: Whether both momenta are Nesterov's.
         iterations: Newton-Schulz iterations.
         sgd_momentum: Momentum of the rest.
-        unit_filters: Whether the weights of a hidden layer are scaled to a root mean square of 1 per output and input
-            pattern before each step, so that their size neither grows nor decays.
+        unit_filters: Whether the weights of a hidden layer are scaled before each step, so that a filter has the norm 1
+            on average and neither grows nor decays.
     """
     from raytrain.training.eager import eager
     from raytrain.training.muon import Muon

@@ -12,7 +12,7 @@ from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.training.component import Components, one_of
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES
-from raytrain.training.resolution import canonical_resolution
+from raytrain.training.resolution import canonical_resolution, sizes_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +24,7 @@ SCHEDULE_CHOICES = Components("schedule", SCHEDULES)
 
 ADDED_LATER = frozenset(
     {
+        "test_size",
         "resolution",
         "bias_lr_factor",
         "head_lr_factor",
@@ -58,21 +59,29 @@ _CANONICAL: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def canonical(field: str, value: Any) -> Any:
+def canonical(field: str, value: Any, *, strict: bool = False) -> Any:
     """Return the value of a recipe field in the form that recipes keep: components with arguments as text.
 
-    A value that the field does not take stays as it is.
+    Args:
+        field: Name of the field.
+        value: Value as a file gives it.
+        strict: Whether a value that the field does not take is an error; else it is returned as it is.
+
+    Raises:
+        ValueError: With `strict`, the field does not take the value.
     """
     try:
         return _CANONICAL[field](value) if field in _CANONICAL else value
     except ValueError:
+        if strict:
+            raise
         return value
 
 
 class EpochTime(Enum):
     """Whether the time that an epoch takes depends on a recipe field; every field of `Recipe` is annotated with one."""
 
-    DEPENDS = "epochs take another time when the field changes"
+    DEPENDS = "epochs, or what is measured after the last, take another time when the field changes"
     SAME = "epochs take the same time whatever the field says"
 
 
@@ -83,16 +92,19 @@ class DataKey(NamedTuple):
         dataset: Name, path or URI of the data set.
         image_size: Height and width of the images in pixels.
         val_size: Validation images held out: a count, or below 1 a share of the training images.
+        test_size: Test images held out where the data set has no test part, in the same way.
     """
 
     dataset: str
     image_size: int
     val_size: float
+    test_size: float = 0.2
 
     @property
     def label(self) -> str:
         """The data set and the size of its images in words: "digits at 32 px"."""
-        return f"{self.dataset} at {self.image_size} px"
+        other = "" if self.test_size == type(self)._field_defaults["test_size"] else f", test_size {self.test_size:g}"
+        return f"{self.dataset} at {self.image_size} px{other}"
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -111,13 +123,17 @@ class Recipe(BaseModel):
     arch: Annotated[str, EpochTime.DEPENDS] = "resnet18"
     """Architecture, a key of `models.ARCHITECTURES`, with arguments where it takes some."""
     width: Annotated[int, Field(ge=1, le=4096), EpochTime.DEPENDS] = 64
-    """Channels of the first stage; the later ones have 2, 4 and 8 times as many."""
+    """Channels of the first stage. The later stages of a ResNet have 2, 4 and 8 times as many, those of other networks
+    what their function says."""
     dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
     """Data set: a key of `data.DATASETS`, or a path or URI of Parquet files or of an image folder."""
     image_size: Annotated[int, Field(ge=8, le=1024), EpochTime.DEPENDS] = 32
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
-    """Training images held out for validation: a count, or below 1 a share of them; 0 for none."""
+    """Training images held out for validation: a count, or below 1 a share of them; 0 for none. A data set with a
+    validation part of its own keeps that, unless this is 0."""
+    test_size: Annotated[int | float, Field(gt=0), EpochTime.DEPENDS] = 0.2
+    """Images held out for the test where the data set has no test part: a count, or below 1 a share of them."""
     resolution: Annotated[str, EpochTime.DEPENDS] = ""
     """Image size in the course of training, as a mapping from a share of the epochs to pixels: `{0: 24, 0.4: 32}`
     trains at 24 pixels, and at 32 from the first epoch on that begins after 40 % of the epochs. What is evaluated has
@@ -152,8 +168,9 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0), EpochTime.SAME] = 5e-4
     """Weight decay of convolutions and linear layers; biases and BatchNorm do not decay."""
     decoupled_weight_decay: Annotated[bool, EpochTime.SAME] = False
-    """Whether `weight_decay` is the share that a weight loses per step at the peak of the schedule, whatever `lr`; else
-    it is multiplied by the learning rate."""
+    """Whether `weight_decay` does not depend on `lr`, only on the schedule: at its peak a weight loses that share per
+    step. With SGD, the momentum repeats the loss: 10 times in all with 0.9. With adam it has no such meaning, and is
+    refused."""
     grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Largest norm of the gradient of all parameters together; a longer one is scaled down to it. 0 for no limit."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
@@ -179,10 +196,10 @@ class Recipe(BaseModel):
     """Seed of initialisation, shuffling, augmentation and mixing; the train/val split does not depend on it."""
     track_test: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether the test set is evaluated after every epoch; the results are shown and select nothing."""
-    tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.SAME] = "none"
+    tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.DEPENDS] = "none"
     """Test-time augmentation of a second reading of the test set at the end: the mean logits of an image and its mirror
     image, or of these and two copies shifted by a pixel. Its accuracy stands beside the plain one and ranks nothing."""
-    final_train_accuracy: Annotated[bool, EpochTime.SAME] = True
+    final_train_accuracy: Annotated[bool, EpochTime.DEPENDS] = True
     """Whether the training images are evaluated at the end, without augmentation."""
 
     # The choices live beside their functions.
@@ -198,6 +215,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
+        if self.decoupled_weight_decay and self.optimizer == "adam":
+            raise ValueError("decoupled_weight_decay: true is for sgd, adamw and muon; adam divides the decay away")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: true needs a momentum above 0; momentum is 0")
         if self.warmup_epochs >= self.epochs:
@@ -211,6 +230,13 @@ class Recipe(BaseModel):
             )
         if self.mix_off_epochs > self.epochs:
             raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
+        smallest = min([self.image_size, *sizes_of(self.resolution)])
+        for name, arguments in map(AUGMENTATIONS.parsed, self.augment):
+            if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= smallest:
+                raise ValueError(
+                    f"augment: crop with mode: reflect needs a padding below image_size: {self.image_size}, "
+                    f"given {arguments.get('padding', 4)}"
+                )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate: {self.accumulate} is more than batch_size: {self.batch_size}")
         if self.mix != "none" and self.batch_size < 2:
@@ -232,8 +258,8 @@ class Recipe(BaseModel):
 
     @property
     def data_key(self) -> DataKey:
-        """What the splits depend on: data set, image size and validation size."""
-        return DataKey(self.dataset, self.image_size, self.val_size)
+        """What the splits depend on: data set, image size, validation and test size."""
+        return DataKey(self.dataset, self.image_size, self.val_size, self.test_size)
 
     @property
     def digest(self) -> str:

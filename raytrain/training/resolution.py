@@ -31,14 +31,14 @@ def canonical_resolution(given: object) -> str:
     try:
         pairs: list[tuple[Any, Any]] = list(given.items()) if isinstance(given, Mapping) else _split(given)
         steps = sorted((float(share), int(size)) for share, size in pairs if int(size) == float(size))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{given!r} is not a schedule of sizes; {FORM}") from None
     shares = [share for share, _ in steps]
     if len(steps) < len(pairs) or not all(SMALLEST <= size <= LARGEST for _, size in steps):
         raise ValueError(f"{given!r}: sizes are whole pixels from {SMALLEST} to {LARGEST}; {FORM}")
-    if not steps or shares[0] != 0 or shares[-1] >= 1 or len(set(shares)) < len(shares):
+    if not steps or shares[0] != 0 or not shares[-1] < 1 or len(set(shares)) < len(shares):
         raise ValueError(f"{given!r}: shares begin at 0, differ, and are below 1; {FORM}")
-    return ",".join(f"{share:g}:{size}" for share, size in steps)
+    return ",".join(f"{int(share) if share.is_integer() else share!r}:{size}" for share, size in steps)
 
 
 def resolution_of(schedule: str, *, epoch: int, epochs: int, full: int) -> int:
@@ -50,8 +50,14 @@ def resolution_of(schedule: str, *, epoch: int, epochs: int, full: int) -> int:
         epochs: Number of epochs.
         full: Size without a schedule.
     """
-    sizes = [int(size) for share, size in _split(schedule) if epoch >= float(share) * epochs]
+    # 0.28 of 25 epochs is 7.000000000000001 in floating point
+    sizes = [int(size) for share, size in _split(schedule) if epoch >= float(share) * epochs - 1e-9]
     return sizes[-1] if sizes else full
+
+
+def sizes_of(schedule: str) -> list[int]:
+    """Return the sizes in pixels of a schedule; none for an empty one."""
+    return [int(size) for _, size in _split(schedule)]
 
 
 def mean_area(schedule: str, *, epochs: int, full: int) -> float:

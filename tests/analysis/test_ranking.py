@@ -159,6 +159,30 @@ def test_networks_of_other_data_sets_are_not_compared() -> None:
     assert ranks(ranking) == [("1–2", "a"), ("1–2", "b")]
 
 
+def test_a_first_row_that_the_test_does_not_separate_from_all_is_not_ahead_of_all() -> None:
+    """Only the second is beaten by the first; the third is measured too badly."""
+    results = [
+        *seeds("a", 1, 0.95, 0.9501, 0.9502),
+        *seeds("b", 2, 0.94, 0.9401, 0.9402),
+        *seeds("c", 3, 0.80, 0.99, 0.97),
+    ]
+    ranking = rank(results, {})
+    assert ranks(ranking) == [("1–2", "a0"), ("2–3", "b0"), ("1–3", "c0")]
+    (said,) = [sentence for sentence in explain(ranking) if "A rank such as" in sentence]
+    assert "2 rows may be the best" in said
+
+
+def test_a_trial_of_the_search_that_did_not_finish_chooses_nothing_among_the_confirmed() -> None:
+    again = result("c", lr=1, seed=9, phase="confirm", test_accuracy=0.8, val_accuracy=None, val_loss=None)
+    again = replace(again, recipe=again.recipe | {"val_size": 0})
+    results = [
+        result("s0", lr=1, seed=0, test_accuracy=0.8, val_accuracy=0.9),
+        result("s1", lr=1, seed=1, status="stopped", epochs=5, val_accuracy=0.1),
+        again,
+    ]
+    assert chosen(*results) == "c"
+
+
 def test_where_validation_images_are_trained_on_too_the_search_chooses_among_the_confirmed() -> None:
     def confirmed(name: str, lr: float, accuracy: float) -> TrialResult:
         one = result(name, lr=lr, seed=1, phase="confirm", test_accuracy=accuracy, val_accuracy=None, val_loss=None)

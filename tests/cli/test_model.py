@@ -55,6 +55,20 @@ def test_evaluate_gives_the_tables_accuracy_again(trained: Folder, tmp_path: Pat
         assert f"test accuracy {100 * accuracy:.2f} %" in call("evaluate", model).stdout
 
 
+def test_a_network_that_starts_from_images_is_exported_without_them(tmp_path: Path) -> None:
+    """Without a validation split there are no best weights, so those of the last epoch come out of the state."""
+    recipe = {**RECIPE, "arch": "airbench", "val_size": 0, "epochs": 1, "ema_decay": 0.5, "tta": "mirror"}
+    keys = {"name": "whitened", "recipe": recipe}
+    folder = run(Experiment.model_validate(keys), RunOptions(out=str(tmp_path), local=True)).folder
+    (result,) = read_results(folder)
+    assert call("export", folder, "-o", tmp_path / "model.pth").exit_code == 0
+    measured = json.loads(call("evaluate", tmp_path / "model.pth", "--json").stdout)
+    assert measured["test_accuracy"] == result.test_accuracy
+    rows = json.loads(call("results", "whitened", "--out", tmp_path, "--json").stdout)
+    assert rows[0]["test_tta_accuracy"] == result.test_tta_accuracy is not None
+    assert "with TTA %" in call("results", "whitened", "--out", tmp_path).stdout
+
+
 def test_best_and_last_are_not_the_same_weights_when_best_is_not_last(tmp_path: Path) -> None:
     # a learning rate that rises until nothing is learnt any more: of four trials one ends below its best for sure
     keys = {"name": "rough", "recipe": {**RECIPE, "lr": 3.0, "epochs": 4, "warmup_epochs": 3.9}, "seeds": [0, 1, 2, 3]}

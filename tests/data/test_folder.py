@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raytrain.data import load
+from raytrain.data import load, split
 from raytrain.data.decode import SUFFIXES
 from raytrain.errors import DataError
 
@@ -123,10 +123,81 @@ def test_a_train_folder_without_classes_is_refused(tmp_path: Path):
         load(str(tmp_path), image_size=8)
 
 
-def test_a_missing_test_folder_is_refused(root: Path):
-    (root / "test").rename(root / "validation")
-    with pytest.raises(DataError, match="test holds no class"):
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_without_a_test_folder_the_validation_folder_is_the_test_set(
+    name: str, root: Path, caplog: pytest.LogCaptureFixture
+):
+    expected = load(str(root), image_size=8)
+    (root / "test").rename(root / name)
+    with caplog.at_level("INFO"):
+        dataset = load(str(root), image_size=8)
+    assert dataset.fingerprint == expected.fingerprint
+    assert dataset.val is None
+    assert f"there is no test/, so {name}/ is the test set" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_a_validation_folder_beside_a_test_folder_is_the_validation_split(name: str, root: Path):
+    save(root / name / "dog" / "v.png", 7)
+    dataset = load(str(root), image_size=8)
+    again = load(str(root), image_size=8)  # from the cache
+    for one in (dataset, again):
+        splits = split(one, 0.1)
+        assert splits.val.labels.tolist() == [1]  # a class may be missing there
+        np.testing.assert_array_equal(splits.val.images[0], np.asarray(picture(7)))
+        assert (len(splits.train), len(splits.test)) == (3, 2)
+    assert len(split(dataset, 0).val) == 0
+    assert len(split(dataset, 0).train) == 3
+
+
+def test_a_class_that_training_lacks_is_refused_in_the_validation_folder(root: Path):
+    save(root / "val" / "eel" / "v.png", 7)
+    with pytest.raises(DataError, match="train/ lacks eel"):
         load(str(root), image_size=8)
+
+
+def test_two_validation_folders_are_refused(root: Path):
+    for name in ("val", "valid"):
+        save(root / name / "dog" / "v.png", 7)
+    with pytest.raises(DataError, match="holds val and valid; keep one of them"):
+        load(str(root), image_size=8)
+
+
+@pytest.fixture(params=["train", "."])
+def without_test(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a folder of 20 cats and 10 dogs, in train/ or right inside."""
+    root = tmp_path / "photos"
+    for name, count in (("cat", 20), ("dog", 10)):
+        for number in range(count):
+            save(root / str(request.param) / name / f"{number:02}.png", 100 * len(name) + number + (name == "dog") * 50)
+    return root
+
+
+def test_without_test_images_some_are_split_off_of_each_class(without_test: Path):
+    dataset = load(str(without_test), image_size=8)
+    assert np.bincount(dataset.train.labels).tolist() == [16, 8]
+    assert np.bincount(dataset.test.labels).tolist() == [4, 2]
+    everything = {image.tobytes() for part in (dataset.train, dataset.test) for image in part.images}
+    assert len(everything) == 30
+    assert load(str(without_test), image_size=8).fingerprint == dataset.fingerprint
+    assert np.bincount(load(str(without_test), image_size=8, test_size=15).test.labels).tolist() == [10, 5]
+
+
+@pytest.mark.parametrize("test_size", [0, 0.001, 30, 1.5, 1])
+def test_a_test_size_that_cannot_be_is_refused(test_size: float, without_test: Path):
+    with pytest.raises(DataError, match=r"test_size|test images"):
+        load(str(without_test), image_size=8, test_size=test_size)
+
+
+def test_a_folder_with_its_own_test_images_keeps_them(root: Path):
+    assert load(str(root), image_size=8, test_size=0.5).fingerprint == load(str(root), image_size=8).fingerprint
+
+
+def test_a_folder_with_images_in_one_folder_only_is_no_data_set(tmp_path: Path):
+    save(tmp_path / "holiday" / "a.png", 1)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no data set"):
+        load(str(tmp_path), image_size=8)
 
 
 def test_a_corrupt_image_is_named_by_its_path(root: Path):

@@ -39,6 +39,14 @@ def test_the_filters_depend_on_the_images_alone():
     assert torch.equal(one.weight, other.weight)
 
 
+def test_the_filters_of_many_images_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch):
+    whole, parts = Whitening(), Whitening()
+    whole.init_from(images())
+    monkeypatch.setattr("raytrain.models.airbench.PIXELS_AT_ONCE", 7 * 16 * 16)
+    parts.init_from(images())
+    torch.testing.assert_close(parts.weight, whole.weight)
+
+
 def test_the_network_is_initialised_from_data_and_a_resnet_is_not():
     assert isinstance(airbench(width=8), DataInitialised)
     assert not isinstance(resnet18(width=4), DataInitialised)

@@ -35,7 +35,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         trials = experiment.trials()
         folder = Folder.at(tmp_path / "runs") / name
         inputs = [
-            Inputs(*key, CLASSES, (0.3,) * 3, (0.2,) * 3, train=1200, val=150, test=IMAGES)
+            Inputs(*key[:3], CLASSES, (0.3,) * 3, (0.2,) * 3, train=1200, val=150, test=IMAGES)
             for key in dict.fromkeys(trial.recipe.data_key for trial in trials)
         ]
         run = RunJournal.open(folder, experiment, trials)

@@ -135,9 +135,13 @@ def test_the_verdict_is_about_what_is_chosen_and_says_whether_its_lead_is_certai
     assert said("1", "2", chosen=0).startswith(
         "resnet34, chosen by validation, reaches 90.00 % on the test set and is ahead"
     )
+    assert said("1–2", "2", "2–3") == (
+        "resnet34 reaches 90.00 % on the test set. No other is better by the test, which does not separate all of them "
+        "from it."
+    )
     assert said("1–2", "1–2", chosen=1).startswith("resnet18, chosen by validation, reaches 80.00 %")
     assert said("1", "2", "3", chosen=1) == (
-        "resnet18, chosen by validation, reaches 80.00 % on the test set. resnet34 is better with 90.00 %."
+        "resnet18, chosen by validation, reaches 80.00 % on the test set. resnet34 is first with 90.00 %."
     )
 
 

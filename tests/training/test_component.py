@@ -70,6 +70,9 @@ def test_a_component_has_one_text(given: object, text: str):
         ("paint(layers=open('x'))", "cannot be read"),
         ("paint(**{})", "cannot be read"),
         ("paint(layers=3", "unknown painter"),
+        ("paint(layers=3, layers=4)", "cannot be read"),
+        ("paint(layers=3)(glossy=true)", "cannot be read"),
+        ("paint(layers={[]: 1})", "cannot be read"),
     ],
 )
 def test_what_is_no_component_is_refused(given: object, problem: str):

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from raytrain.data import augment
-from raytrain.data.batches import permutation
+from raytrain.data.batches import normalize, permutation
 from raytrain.errors import DivergenceError
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.resnet import BasicBlock, ResNet
@@ -21,7 +21,7 @@ from raytrain.training import checkpoint, optim
 from raytrain.training import loop as training_module
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.evaluation import evaluate
-from raytrain.training.loop import TrainState, train, training_inputs
+from raytrain.training.loop import TrainState, evaluated_weights, train, training_inputs
 from raytrain.training.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -351,6 +351,32 @@ def test_an_augmentation_is_given_what_it_asks_for(make_data, monkeypatch):
     list(training_inputs(recipe, data, epoch=2))
     order = permutation(len(data.train), seed=7, epoch=2).tolist()
     assert seen == [(order[first : first + 16], 2, 7, 3) for first in range(0, 48, 16)]
+
+
+def test_images_in_the_order_of_their_classes_are_taken_at_equal_distances(make_data, monkeypatch):
+    monkeypatch.setattr(training_module, "INITIAL_IMAGES", 8)
+    data = make_data()
+    labels, order = data.train.labels.sort()
+    images = data.train.images[order]
+    for these, expected in [
+        (dataclasses.replace(data.train, images=images, labels=labels), images[[0, 7, 13, 20, 27, 34, 40, 47]]),
+        (dataclasses.replace(data.train, labels=torch.arange(48) % 4), data.train.images[:8]),
+    ]:
+        found = training_module._first_images(dataclasses.replace(data, train=these))
+        pixels = normalize(expected.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
+        assert torch.equal(found, pixels)
+
+
+def test_the_weights_that_are_evaluated_are_those_of_the_average_where_there_is_one(make_data):
+    data = make_data()
+    for decay in (0.0, 0.5):
+        recipe = recipe_of(ema_decay=decay)
+        state = new_state(recipe, data)
+        next(train(recipe, state, data))
+        expected = state.evaluated_model.state_dict()
+        found = evaluated_weights(copy.deepcopy(state.state_dict()))
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_network_that_starts_from_images_needs_them(make_data):

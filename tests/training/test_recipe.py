@@ -201,3 +201,17 @@ def test_the_data_key_is_what_the_splits_depend_on():
     assert recipe.data_key == DataKey("digits", 16, 0.2)
     assert recipe.replace(lr=0.5, seed=3).data_key == recipe.data_key
     assert recipe.data_key.label == "digits at 16 px"
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"augment": [{"crop": {"padding": 8, "mode": "reflect"}}], "image_size": 8}, "needs a padding below"),
+        ({"augment": [{"crop": {"padding": 8, "mode": "reflect"}}], "resolution": {0: 8}}, "needs a padding below"),
+        ({"decoupled_weight_decay": True, "optimizer": "adam"}, "is for sgd, adamw and muon"),
+        ({"accumulate": 9, "batch_size": 8}, "accumulate: 9 is more than batch_size: 8"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any], problem: str):
+    with pytest.raises(ValidationError, match=problem):
+        Recipe(**fields)
