@@ -201,3 +201,13 @@ def test_a_failed_trial_that_is_interrupted_when_it_is_tried_again_is_shown_as_i
         outcome = run(experiment, options)
     assert outcome.interrupted == 130
     assert outcome.record.results == read_record(outcome.folder).results
+
+
+def test_runs_on_different_images_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:
+    digits = {**recipe, "dataset": "digits", "val_size": 20}
+    for name, values in (("photos", recipe), ("numbers", digits), ("wide", {**recipe, "width": 3})):
+        assert tune(place, name=name, recipe={**values, "epochs": 1}).exit_code == 0
+    refused = CliRunner().invoke(app, ["results", "photos", "numbers"])
+    assert refused.exit_code == 2
+    assert "numbers on digits: accuracies on different images cannot be compared" in refused.stderr
+    assert CliRunner().invoke(app, ["results", "photos", "wide"]).exit_code == 0
