@@ -58,10 +58,12 @@ def shown(record: dict[str, Any]) -> str:
         trial: Predictions.from_bytes(base64.b64decode(text)) for trial, text in record.get("predictions", {}).items()
     }
     session = record["sessions"][0]
-    seeds = len(record["seeds"])
+    planned = len(record["seeds"])
+    seeds = len({result.recipe["seed"] for result in results if result.status == "finished"})
+    of = f"{seeds} of {planned} seeds so far" if seeds < planned else f"{seeds} seed{'s' if seeds > 1 else ''}"
     return (
         f"{markdown(rank(results, predictions))}\n"
-        f"`{' '.join(session['command'])}`, {session['started'][:10]}, {seeds} seed{'s' if seeds > 1 else ''}, on "
+        f"`{' '.join(session['command'])}`, {session['started'][:10]}, {of}, on "
         f"{where(session)}.\n"
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from raytrain.data.cache import cached
 from raytrain.data.decode import SUFFIXES, decode_all
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
+from raytrain.data.overlap import check_overlap
 from raytrain.data.source_folder import READERS, SourceFolder, hash_files
 from raytrain.errors import DataError
 
@@ -65,7 +66,10 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
         images = {part: _read(folder, files, parts["train"], image_size=image_size) for part, files in parts.items()}
         train = images["train"]
         nothing = LabelledImages(train.images[:0], train.labels[:0])
-        return image_dataset(train, images.get("test", nothing), classes=tuple(parts["train"]), val=images.get("val"))
+        dataset = image_dataset(
+            train, images.get("test", nothing), classes=tuple(parts["train"]), val=images.get("val")
+        )
+        return check_overlap(dataset, address=folder.address)
 
     source = hash_files(folder, [name for part in parts.values() for names in part.values() for name in names])
     return cached(f"{FORMAT}-{image_size}-{'-'.join(parts)}-{source[:32]}", build)

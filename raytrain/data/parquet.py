@@ -1,48 +1,71 @@
 """Images in Parquet files, laid out as the Hugging Face hub does.
 
-https://huggingface.co/docs/hub/datasets-image: files train*.parquet and test*.parquet, a column `img` or
-`image` with the encoded file, a column `label`. Differs from it: plain binary images and CIFAR-100's
-`fine_label` are taken too, and only `bytes` is read, never `path`.
+https://huggingface.co/docs/hub/datasets-image: files train*.parquet and test*.parquet, or folders train/ and test/ of
+such files; a column `img` or `image` with the encoded file, a column `label`. Differs from it: plain binary images and
+other names of the label column are taken too, and only `bytes` is read, never `path`.
 """
 
-import json
-from collections.abc import Callable, Iterator
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raytrain.data.cache import cached
-from raytrain.data.decode import decode_all
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
-from raytrain.data.source_folder import SourceFolder, hash_files
+from raytrain.data.overlap import check_overlap
+from raytrain.data.parquet_file import UNLABELLED, read_part
+from raytrain.data.source_folder import SourceFolder, combined, hash_each
 from raytrain.errors import DataError
 
-arrow: Any = pa  # pyarrow ships no types
-arrow_parquet: Any = pq
+log = logging.getLogger(__name__)
 
 # Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "parquet-2"
+FORMAT = "parquet-3"
 
-IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMNS = ("label", "fine_label")
-ROWS = 1024
-"""Number of rows that are decoded at a time."""
+PARTS = {"train": ("train",), "test": ("test",), "val": ("val", "dev")}
+"""What the names of a part's files, or of its folder, begin with; "val" stands for valid and validation too."""
+FOLDERS = ("data", "plain_text", "default")
+"""Folders of a repository that are looked into first."""
+MOST_CLASSES = 10_000
+"""Most classes; a column with more different values is no label."""
+FEW_CLASSES = 100
+"""Most classes of which each may have a single image: more such are an id."""
+_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)")
 
 
 def find_parquet(folder: SourceFolder) -> SourceFolder | None:
-    """Return `folder` or its subfolder `data`, whichever holds train*.parquet; None if neither does."""
-    for place in (folder, folder.folder("data")):
-        if _files(place, "train"):
-            return place
-    return None
+    """Return the folder that holds the files of the part train: `folder`, or one in it; None if there is none.
+
+    Raises:
+        DataError: Several folders in it do, as the configurations of a data set.
+    """
+    if _files(folder, "train"):
+        return folder
+    inside = folder.folders()
+    for name in FOLDERS:
+        if name in inside and _files(folder.folder(name), "train"):
+            return folder.folder(name)
+    if "train" in inside:
+        return None  # image files, maybe in many folders
+    found = [name for name in inside if _files(folder.folder(name), "train")]
+    if len(found) > 1:
+        raise DataError(
+            f"{folder.address} holds several data sets: {', '.join(found)}; name one, such as {folder.locate(found[0])}"
+        )
+    return folder.folder(found[0]) if found else None
 
 
 def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     """Return the data set in a folder for which `find_parquet` found files, decoded once per machine.
+
+    Without a test part, or with one that is not labelled, the validation part is the test set; without one either,
+    there are no test images. Labels are what the files name as classes; else integers, words or true and false, each of
+    which is a class of that name.
 
     Args:
         folder: The folder that holds train*.parquet.
@@ -51,131 +74,106 @@ def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     Raises:
         DataError: A file, column, label or image is missing or not usable; the message says where.
     """
-    files = {part: _files(folder, part) for part in ("train", "test")}
-    if not files["test"]:
-        raise DataError(f"{folder.address} holds {files['train'][0]} but no test*.parquet; add the test images")
+    files = {part: found for part in PARTS if (found := _files(folder, part))}
+    listed = [name for part in files.values() for name in part]
+    _refuse_missing_shards(folder, listed)
+    hashes = hash_each(folder, listed)
+    _refuse_copies(folder, hashes)
 
     def build() -> ImageDataset:
-        train, names = _read(folder, files["train"], names=(), image_size=image_size)
-        test, _ = _read(folder, files["test"], names=names, image_size=image_size)
-        known = np.unique(train.labels)
-        strange = np.setdiff1d(test.labels, known)
-        if len(strange):
-            raise DataError(
-                f"{folder.address}: test*.parquet has the labels {strange.tolist()[:10]}, which no training "
-                "image has; use the same classes in both"
-            )
-        classes = names or tuple(str(label) for label in range(int(known[-1]) + 1))
-        return image_dataset(train, test, classes=classes)
+        read: dict[str, tuple[NDArray[np.uint8], NDArray[Any]]] = {}
+        names: tuple[str, ...] = ()
+        for part in ("train", "val", "test"):
+            if part in files:
+                images, labels, names = read_part(folder, files[part], names, part=part, image_size=image_size)
+                read[part] = images, labels
+        if "test" in read and (read["test"][1] == UNLABELLED).all():
+            log.info("%s: the test images have no labels", folder.address)
+            del read["test"]
+        if "test" not in read and "val" in read:
+            log.info("%s: no test images with labels, so the validation images are the test set", folder.address)
+            read["test"] = read.pop("val")
+        classes, train = _numbered(folder, read["train"][1], names)
+        whole = {
+            part: LabelledImages(images, _as_numbers(folder, labels, read["train"][1], names, part=part))
+            for part, (images, labels) in read.items()
+            if part != "train"
+        }
+        first = LabelledImages(read["train"][0], train)
+        nothing = LabelledImages(first.images[:0], first.labels[:0])
+        dataset = image_dataset(first, whole.get("test", nothing), classes=classes, val=whole.get("val"))
+        return check_overlap(dataset, address=folder.address)
 
-    source = hash_files(folder, [*files["train"], *files["test"]])
-    return cached(f"{FORMAT}-{image_size}-{source[:32]}", build)
+    return cached(f"{FORMAT}-{image_size}-{combined(hashes)[:32]}", build)
 
 
 def _files(folder: SourceFolder, part: str) -> list[str]:
-    return [name for name in folder.files() if fnmatch(name, f"{part}*.parquet")]
+    """Return the files of a part: those whose names begin with it, else those in a folder whose name does."""
+    files = [name for name in folder.files() for begins in PARTS[part] if fnmatch(name, f"{begins}*.parquet")]
+    if files:
+        return files
+    inside = [name for name in folder.folders() for begins in PARTS[part] if name.startswith(begins)]
+    return [f"{name}/{file}" for name in inside for file in folder.folder(name).files() if file.endswith(".parquet")]
 
 
-def _read(
-    folder: SourceFolder, files: list[str], *, names: tuple[str, ...], image_size: int
-) -> tuple[LabelledImages, tuple[str, ...]]:
-    """Return the rows of all files, and the class names: `names`, or where empty what the files say."""
-    images: list[NDArray[np.uint8]] = []
-    labels: list[NDArray[np.int64]] = []
-    for file in files:
-        where = folder.locate(file)
-        try:
-            with folder.open(file) as source:
-                parquet = arrow_parquet.ParquetFile(source)
-                columns = _columns(parquet.schema_arrow, where)
-                names = _same_names(names, _class_names(parquet.schema_arrow, columns[1]), where)
-                for row, batch in _batches(parquet, columns):
-                    labels.append(_labels(batch.column(columns[1]), _row_name(where, row), len(names)))
-                    images.append(_images(batch.column(columns[0]), _row_name(where, row), image_size))
-        except (OSError, arrow.ArrowException) as error:
-            raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
-    if not images:
-        raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
-    return LabelledImages(np.concatenate(images), np.concatenate(labels)), names
+def _refuse_missing_shards(folder: SourceFolder, files: Iterable[str]) -> None:
+    shards: defaultdict[tuple[str, str, int], set[int]] = defaultdict(set)
+    for name in files:
+        if match := _SHARD.fullmatch(name):
+            shards[match[1], match[4], int(match[3])].add(int(match[2]))
+    for (before, after, count), there in shards.items():
+        if missing := sorted({*range(count)} - there):
+            raise DataError(
+                f"{folder.locate(before)}-*-of-{count:05}{after}: of {count} files, {_some(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing (counted from 0); fetch all of them"
+            )
 
 
-def _columns(schema: Any, where: str) -> tuple[str, str]:
-    """Return the names of the image and the label column."""
-    there: list[str] = schema.names
-    found: list[str] = []
-    for what, accepted in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
-        matches = [name for name in accepted if name in there]
-        if not matches:
-            raise DataError(f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(accepted)}")
-        found.append(matches[0])
-    image, label = found
-    storage = _encoded_type(schema.field(image).type)
-    if not (arrow.types.is_binary(storage) or arrow.types.is_large_binary(storage)):
+def _refuse_copies(folder: SourceFolder, hashes: dict[str, str]) -> None:
+    first: dict[str, str] = {}
+    for name, content in hashes.items():
+        if content in first:
+            raise DataError(
+                f"{folder.locate(first[content])} and {folder.locate(name)} are copies of each other; remove one"
+            )
+        first[content] = name
+
+
+def _numbered(
+    folder: SourceFolder, labels: NDArray[Any], names: tuple[str, ...]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the names of the classes, and the training labels as positions among them, (N,) int64.
+
+    Raises:
+        DataError: The labels have so many different values that they are none.
+    """
+    if names:
+        return names, labels.astype(np.int64)
+    values, numbers = np.unique(labels, return_inverse=True)
+    if len(values) > MOST_CLASSES or len(values) == len(labels) > FEW_CLASSES:
         raise DataError(
-            f"{where}: column {image} is {schema.field(image).type}; it must hold encoded images, as binary "
-            "or as a struct with the binary field bytes"
+            f"{folder.address}: the labels of {len(labels):,} training images have {len(values):,} different values, "
+            f"such as {_some(values.tolist())}; that is an id, not a class"
         )
-    if not arrow.types.is_integer(schema.field(label).type):
-        raise DataError(f"{where}: column {label} is {schema.field(label).type}; labels must be integers from 0")
-    return image, label
+    if labels.dtype.kind == "i" and values[-1] != len(values) - 1:
+        log.warning("%s: the labels do not count from 0; the classes are %s", folder.address, _some(values.tolist()))
+    return tuple(map(str, values)), numbers.astype(np.int64)
 
 
-def _encoded_type(column: Any) -> Any:
-    if not arrow.types.is_struct(column):
-        return column
-    index: int = column.get_field_index("bytes")
-    return column.field(index).type if index >= 0 else column
-
-
-def _batches(parquet: Any, columns: tuple[str, str]) -> Iterator[tuple[int, Any]]:
-    row = 0
-    for batch in parquet.iter_batches(batch_size=ROWS, columns=list(columns)):
-        if batch.num_rows:
-            yield row, batch
-        row += batch.num_rows
-
-
-def _row_name(where: str, start: int) -> Callable[[int], str]:
-    return lambda index: f"{where}: the image in row {start + index} (counted from 0)"
-
-
-def _labels(column: Any, name: Callable[[int], str], classes: int) -> NDArray[np.int64]:
-    """Return the labels as (N,) int64; `classes` is 0 where the file names none."""
-    if column.null_count:
-        raise DataError(f"{name(column.is_null().to_pylist().index(True))} has no label; add it or drop the row")
-    labels = np.asarray(column.cast(arrow.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
-    allowed = (labels >= 0) & ((labels < classes) | (classes == 0))
-    if not allowed.all():
-        index = int(np.argmin(allowed))
-        upper = f"to {classes - 1}, as the file names {classes} classes" if classes else "upwards"
-        raise DataError(f"{name(index)} has the label {labels[index]}; labels run from 0 {upper}")
-    return labels
-
-
-def _images(column: Any, name: Callable[[int], str], image_size: int) -> NDArray[np.uint8]:
-    if arrow.types.is_struct(column.type):  # flatten carries the nulls of the struct over to its fields
-        column = column.flatten()[column.type.get_field_index("bytes")]
-    if column.null_count:
-        index = column.is_null().to_pylist().index(True)
-        raise DataError(f"{name(index)} has no bytes; store the encoded image in the file, not its path")
-    encoded: list[bytes] = column.to_pylist()
-    return decode_all(encoded, image_size=image_size, name=name)
-
-
-def _class_names(schema: Any, label: str) -> tuple[str, ...]:
-    """Return what the Hugging Face metadata calls the labels; empty where it says nothing."""
-    try:
-        about: Any = json.loads((schema.metadata or {})[b"huggingface"])
-        names: Any = about["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
-        return ()
-    return tuple(str(name) for name in names)
-
-
-def _same_names(before: tuple[str, ...], names: tuple[str, ...], where: str) -> tuple[str, ...]:
-    if before and names and names != before:
+def _as_numbers(
+    folder: SourceFolder, labels: NDArray[Any], train: NDArray[Any], names: tuple[str, ...], *, part: str
+) -> NDArray[np.int64]:
+    """Return labels of another part as positions among the classes of the training labels, (N,) int64."""
+    known = np.unique(train)
+    strange = np.setdiff1d(labels, known)
+    if len(strange):
         raise DataError(
-            f"{where} names the classes {', '.join(names)}, an earlier file {', '.join(before)}; "
-            "a label must mean the same everywhere"
+            f"{folder.address}: {part}*.parquet has the labels {strange.tolist()[:10]}, which no training "
+            "image has; use the same classes in both"
         )
-    return before or names
+    return labels.astype(np.int64) if names else np.searchsorted(known, labels).astype(np.int64)
+
+
+def _some(values: list[Any], *, most: int = 10) -> str:
+    more = f" and {len(values) - most:,} more" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more

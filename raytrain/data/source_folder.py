@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,11 @@ class SourceFolder:
 
     def _names(self, kind: str) -> list[str]:
         infos: list[Any] = self._look(arrow_fs.FileSelector(self.path, allow_not_found=True))
-        names: list[str] = [info.base_name for info in infos if _kind(info) == kind]
+        try:
+            names: list[str] = [info.base_name for info in infos if _kind(info) == kind]
+        except UnicodeDecodeError as error:
+            name = error.object.decode(errors="backslashreplace")
+            raise DataError(f"{self.address} holds {name}, whose name is not UTF-8; rename or remove it") from error
         return sorted(name for name in names if not name.startswith("."))
 
     def _look(self, what: Any) -> Any:
@@ -118,8 +122,8 @@ def open_folder(address: str) -> SourceFolder:
     return SourceFolder(filesystem, path.rstrip("/"), address)
 
 
-def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
-    """Return the SHA-256 of the names and contents of files, 64 hex digits, the same wherever the folder is.
+def hash_each(folder: SourceFolder, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of the content of each file, 64 hex digits, by its name and in the given order.
 
     Args:
         folder: The folder that holds the files.
@@ -128,12 +132,23 @@ def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
     Raises:
         DataError: A file cannot be read.
     """
-
-    def hash_file(name: str) -> str:
-        return f"{name}\0{hashlib.sha256(folder.read(name)).hexdigest()}\0"
-
+    listed = list(names)
     with ThreadPoolExecutor(READERS) as pool:
-        return hashlib.sha256("".join(pool.map(hash_file, names)).encode()).hexdigest()
+        hashes = pool.map(lambda name: hashlib.sha256(folder.read(name)).hexdigest(), listed)
+        return dict(zip(listed, hashes, strict=True))
+
+
+def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
+    """Return the SHA-256 of the names and contents of files, 64 hex digits, the same wherever the folder is.
+
+    Arguments and errors are those of `hash_each`.
+    """
+    return combined(hash_each(folder, names))
+
+
+def combined(hashes: Mapping[str, str]) -> str:
+    """Return one SHA-256, 64 hex digits, of what `hash_each` has returned."""
+    return hashlib.sha256("".join(f"{name}\0{one}\0" for name, one in hashes.items()).encode()).hexdigest()
 
 
 def _kind(info: Any) -> str:

@@ -115,7 +115,7 @@ def load(dataset: str, *, image_size: int, test_size: float = TEST_SIZE) -> Imag
     folder = open_folder(dataset)
     place = find_parquet(folder)
     if place is not None:
-        return load_parquet(place, image_size=image_size)
+        return with_test(load_parquet(place, image_size=image_size), test_size)
     if has_images(folder):
         return with_test(load_folder(folder, image_size=image_size), test_size)
     near = difflib.get_close_matches(dataset, DATASETS, n=1)

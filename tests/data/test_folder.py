@@ -1,3 +1,6 @@
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +201,26 @@ def test_a_folder_with_images_in_one_folder_only_is_no_data_set(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no data set"):
         load(str(tmp_path), image_size=8)
+
+
+def test_a_test_set_that_is_the_training_set_is_refused(root: Path):
+    shutil.rmtree(root / "test")
+    shutil.copytree(root / "train", root / "test")
+    with pytest.raises(DataError, match="the 3 test images are the training images"):
+        load(str(root), image_size=8)
+
+
+def test_test_images_that_are_training_images_too_are_counted(root: Path, caplog: pytest.LogCaptureFixture):
+    shutil.copy(root / "train" / "cat" / "a.png", root / "test" / "dog" / "again.png")
+    load(str(root), image_size=8)
+    assert "1 different test images are training images too" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not store such a name")
+def test_a_file_name_that_is_no_utf_8_is_named(root: Path):
+    shutil.copy(root / "train" / "cat" / "a.png", os.fsencode(root / "train" / "cat") + b"/caf\xe9.png")
+    with pytest.raises(DataError, match=r"cat holds caf\\xe9\.png, whose name is not UTF-8"):
+        load(str(root), image_size=8)
 
 
 def test_a_corrupt_image_is_named_by_its_path(root: Path):

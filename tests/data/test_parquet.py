@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
-from raytrain.data import load
+from raytrain.data import load, split
 from raytrain.errors import DataError
 
 
@@ -71,8 +71,8 @@ def test_several_files_are_read_in_the_order_of_their_names(tmp_path: Path):
 @pytest.mark.parametrize("label", ["label", "fine_label"])
 @pytest.mark.parametrize("image", ["img", "image"])
 def test_columns_may_have_either_name_and_plain_bytes(image: str, label: str, tmp_path: Path):
-    for part in ("train", "test"):
-        write(tmp_path / f"{part}.parquet", [png(picture(0))], [0], image=image, label=label)
+    for seed, part in enumerate(("train", "test")):
+        write(tmp_path / f"{part}.parquet", [png(picture(seed))], [0], image=image, label=label)
     np.testing.assert_array_equal(load(str(tmp_path), image_size=8).train.images[0], np.asarray(picture(0)))
 
 
@@ -87,16 +87,16 @@ def test_classes_without_names_are_numbered(tmp_path: Path):
 
 
 def test_other_sizes_are_cropped_to_the_centre_and_resized(tmp_path: Path):
-    for part in ("train", "test"):
-        write(tmp_path / f"{part}.parquet", [struct(0, (12, 20))], [0])
+    for seed, part in enumerate(("train", "test")):
+        write(tmp_path / f"{part}.parquet", [struct(seed, (12, 20))], [0])
     expected = ImageOps.fit(picture(0, (12, 20)), (8, 8), method=Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(load(str(tmp_path), image_size=8).train.images[0], np.asarray(expected))
 
 
 def test_grey_images_get_three_equal_channels(tmp_path: Path):
     grey = picture(0).convert("L")
-    for part in ("train", "test"):
-        write(tmp_path / f"{part}.parquet", [png(grey)], [0])
+    for part, image in (("train", grey), ("test", picture(1))):
+        write(tmp_path / f"{part}.parquet", [png(image)], [0])
     images = load(str(tmp_path), image_size=8).train.images[0]
     np.testing.assert_array_equal(images, np.repeat(np.asarray(grey)[..., None], 3, axis=-1))
 
@@ -104,8 +104,8 @@ def test_grey_images_get_three_equal_channels(tmp_path: Path):
 def test_large_files_are_decoded_by_threads_to_the_same(tmp_path: Path):
     encoded = [png(picture(seed, (60, 60))) for seed in range(5)]
     assert min(map(len, encoded)) > 8192
-    for part in ("train", "test"):
-        write(tmp_path / f"{part}.parquet", encoded, [0] * 5)
+    for part, images in (("train", encoded), ("test", encoded[1:])):
+        write(tmp_path / f"{part}.parquet", images, [0] * len(images))
     for row, image in enumerate(load(str(tmp_path), image_size=60).train.images):
         np.testing.assert_array_equal(image, np.asarray(picture(row, (60, 60))))
 
@@ -113,7 +113,7 @@ def test_large_files_are_decoded_by_threads_to_the_same(tmp_path: Path):
 def test_the_second_load_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_both(tmp_path)
     first = load(str(tmp_path), image_size=8)
-    monkeypatch.setattr("raytrain.data.parquet.decode_all", None)
+    monkeypatch.setattr("raytrain.data.parquet_file.decode_all", None)
     assert load(str(tmp_path), image_size=8).fingerprint == first.fingerprint
     with pytest.raises(TypeError):  # another size is another entry
         load(str(tmp_path), image_size=4)
@@ -172,9 +172,107 @@ def test_a_missing_column_is_answered_with_those_there_are(tmp_path: Path):
         load(str(tmp_path), image_size=8)
 
 
-def test_missing_test_files_are_named(tmp_path: Path):
-    write(tmp_path / "train.parquet", [GOOD], [0])
-    with pytest.raises(DataError, match=r"holds train\.parquet but no test\*\.parquet"):
+def test_without_test_files_some_images_of_each_class_are_set_aside(tmp_path: Path):
+    write(tmp_path / "train.parquet", [struct(number) for number in range(30)], [0, 1, 1] * 10)
+    dataset = load(str(tmp_path), image_size=8)
+    assert np.bincount(dataset.train.labels).tolist() == [8, 16]
+    assert np.bincount(dataset.test.labels).tolist() == [2, 4]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_a_validation_part_is_the_validation_split_and_without_a_test_part_the_test_set(name: str, tmp_path: Path):
+    write_both(tmp_path)
+    write(tmp_path / f"{name}-00000.parquet", [struct(7)], [1])
+    for one in (load(str(tmp_path), image_size=8), load(str(tmp_path), image_size=8)):  # the second from the cache
+        splits = split(one, 0.1)
+        assert (splits.val.labels.tolist(), len(splits.train), len(splits.test)) == ([1], 3, 1)
+    (tmp_path / "test.parquet").unlink()
+    dataset = load(str(tmp_path), image_size=8)
+    assert (dataset.test.labels.tolist(), dataset.val) == ([1], None)
+
+
+def test_a_test_part_without_labels_is_none(tmp_path: Path):
+    names = ["cat", "dog"]
+    write(tmp_path / "train.parquet", [struct(0), struct(1)], [0, 1], names=names)
+    write(tmp_path / "validation.parquet", [struct(2)], [1], names=names)
+    write(tmp_path / "test.parquet", [struct(3), struct(4)], [-1, -1], names=names)
+    dataset = load(str(tmp_path), image_size=8)
+    assert (dataset.test.labels.tolist(), dataset.val) == ([1], None)
+
+
+@pytest.mark.parametrize("below", ["data", "plain_text", "default", "mine"])
+def test_the_files_may_lie_in_a_folder(below: str, tmp_path: Path):
+    write_both(tmp_path / below)
+    assert len(load(str(tmp_path), image_size=8).train) == 3
+
+
+def test_a_part_may_be_a_folder_of_files(tmp_path: Path):
+    write(tmp_path / "default" / "train" / "0000.parquet", [struct(0), struct(1)], [0, 1])
+    write(tmp_path / "default" / "test" / "0000.parquet", [struct(2)], [1])
+    dataset = load(str(tmp_path), image_size=8)
+    assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([0, 1], [1])
+
+
+def test_of_several_data_sets_one_is_to_be_named(tmp_path: Path):
+    for name in ("large", "small"):
+        write_both(tmp_path / name)
+    with pytest.raises(DataError, match=r"several data sets: large, small; name one, such as .*/large"):
+        load(str(tmp_path), image_size=8)
+    assert len(load(str(tmp_path / "small"), image_size=8).train) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "numbers"),
+    [
+        (["dog", "cat", "dog"], ("cat", "dog"), [1, 0, 1]),
+        (pa.array(["dog", "cat", "dog"]).dictionary_encode(), ("cat", "dog"), [1, 0, 1]),
+        ([True, False, True], ("false", "true"), [1, 0, 1]),
+        ([2, 1, 2], ("1", "2"), [1, 0, 1]),
+        ([7, 0, 7], ("0", "7"), [1, 0, 1]),
+        ([300_000_000, 0, 10**12], ("0", "300000000", "1000000000000"), [1, 0, 2]),
+    ],
+)
+def test_every_value_of_a_label_is_a_class_of_its_name(
+    labels: Any, classes: tuple[str, ...], numbers: list[int], tmp_path: Path
+):
+    write(tmp_path / "train.parquet", [struct(0), struct(1), struct(2)], labels)
+    write(tmp_path / "test.parquet", [struct(3)], labels[:1])
+    dataset = load(str(tmp_path), image_size=8)
+    assert dataset.classes == classes
+    assert dataset.train.labels.tolist() == numbers
+    assert dataset.test.labels.tolist() == numbers[:1]
+
+
+@pytest.mark.parametrize("label", ["labels", "class", "target"])
+def test_the_label_column_may_have_other_names(label: str, tmp_path: Path):
+    write_both(tmp_path, label=label)
+    assert load(str(tmp_path), image_size=8).train.labels.tolist() == [1, 0, 1]
+
+
+def test_an_id_is_no_label(tmp_path: Path):
+    write(tmp_path / "train.parquet", [struct(0)] * 101, [number * 7919 for number in range(101)])
+    with pytest.raises(DataError, match=r"have 101 different values, such as 0, 7919, .* that is an id"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_copies_of_a_file_are_refused(tmp_path: Path):
+    write_both(tmp_path)
+    (tmp_path / "train (1).parquet").write_bytes((tmp_path / "train.parquet").read_bytes())
+    with pytest.raises(DataError, match=r"train \(1\)\.parquet and .*train\.parquet are copies of each other"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_missing_shards_are_named(tmp_path: Path):
+    write(tmp_path / "train-00001-of-00004.parquet", [struct(0)], [0])
+    write(tmp_path / "test.parquet", [struct(1)], [0])
+    with pytest.raises(DataError, match=r"train-\*-of-00004\.parquet: of 4 files, 0, 2, 3 are missing"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_a_git_lfs_pointer_is_called_that(tmp_path: Path):
+    write_both(tmp_path)
+    (tmp_path / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match="is a Git LFS pointer, not the file; fetch it with: git lfs pull"):
         load(str(tmp_path), image_size=8)
 
 
@@ -186,8 +284,8 @@ def test_test_labels_that_training_lacks_are_listed(tmp_path: Path):
 
 
 def test_a_label_beyond_the_class_names_is_refused(tmp_path: Path):
-    for part in ("train", "test"):
-        write(tmp_path / f"{part}.parquet", [GOOD, GOOD], [0, 2], names=["cat", "dog"])
+    write(tmp_path / "train.parquet", [GOOD, GOOD], [0, 2], names=["cat", "dog"])
+    write(tmp_path / "test.parquet", [GOOD], [0], names=["cat", "dog"])
     with pytest.raises(DataError, match="has the label 2; labels run from 0 to 1"):
         load(str(tmp_path), image_size=8)
 

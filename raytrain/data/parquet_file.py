@@ -1,0 +1,166 @@
+"""What Parquet files hold: images and labels, row by row, and what they call the classes."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from raytrain.data.decode import decode_all
+from raytrain.data.source_folder import SourceFolder
+from raytrain.errors import DataError
+
+arrow: Any = pa  # pyarrow ships no types
+arrow_parquet: Any = pq
+
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+UNLABELLED = -1
+"""Label of the images in a test part that is not labelled."""
+ROWS = 1024
+"""Number of rows that are decoded at a time."""
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def read_part(
+    folder: SourceFolder, files: list[str], names: tuple[str, ...], *, part: str, image_size: int
+) -> tuple[NDArray[np.uint8], NDArray[Any], tuple[str, ...]]:
+    """Return the images and the labels of all files of a part, and the names of the classes.
+
+    Args:
+        folder: The folder that holds the files.
+        files: Their paths in it.
+        names: Names of the classes that earlier files gave, or none.
+        part: Name of the part: "train", "val" or "test"; in "test", images may have no label.
+        image_size: Height and width in pixels.
+
+    Returns:
+        (N, image_size, image_size, 3) uint8; (N,) int64 or text; the names, empty where nothing names the classes.
+
+    Raises:
+        DataError: A file, a column, a label or an image is not usable; the message says where.
+    """
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[Any]] = []
+    for file in files:
+        where = folder.locate(file)
+        try:
+            with folder.open(file) as source:
+                parquet = arrow_parquet.ParquetFile(source)
+                columns = _columns(parquet.schema_arrow, where)
+                names = _same_names(names, _class_names(parquet.schema_arrow, columns[1]), where)
+                for row, batch in _batches(parquet, columns):
+                    called = _row_name(where, row)
+                    labels.append(_labels(batch.column(columns[1]), called, len(names), lowest=_lowest(part)))
+                    images.append(_images(batch.column(columns[0]), called, image_size))
+        except (OSError, arrow.ArrowException) as error:
+            if folder.read(file).startswith(_LFS):
+                raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
+            raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
+    if not images:
+        raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
+    return np.concatenate(images), np.concatenate(labels), names
+
+
+def _lowest(part: str) -> int:
+    return UNLABELLED if part == "test" else 0
+
+
+def _columns(schema: Any, where: str) -> tuple[str, str]:
+    """Return the names of the image and the label column."""
+    there: list[str] = schema.names
+    found: list[str] = []
+    for what, accepted in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
+        matches = [name for name in accepted if name in there]
+        if not matches:
+            raise DataError(f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(accepted)}")
+        found.append(matches[0])
+    image, label = found
+    storage = _encoded_type(schema.field(image).type)
+    if not (arrow.types.is_binary(storage) or arrow.types.is_large_binary(storage)):
+        raise DataError(
+            f"{where}: column {image} is {schema.field(image).type}; it must hold encoded images, as binary "
+            "or as a struct with the binary field bytes"
+        )
+    kind = _values_type(schema.field(label).type)
+    if not any(fits(kind) for fits in (arrow.types.is_integer, arrow.types.is_boolean, _is_text)):
+        raise DataError(
+            f"{where}: column {label} is {schema.field(label).type}; labels must be integers, words, or true and false"
+        )
+    return image, label
+
+
+def _values_type(column: Any) -> Any:
+    return column.value_type if arrow.types.is_dictionary(column) else column
+
+
+def _is_text(column: Any) -> bool:
+    return arrow.types.is_string(column) or arrow.types.is_large_string(column)
+
+
+def _encoded_type(column: Any) -> Any:
+    if not arrow.types.is_struct(column):
+        return column
+    index: int = column.get_field_index("bytes")
+    return column.field(index).type if index >= 0 else column
+
+
+def _batches(parquet: Any, columns: tuple[str, str]) -> Iterator[tuple[int, Any]]:
+    row = 0
+    for batch in parquet.iter_batches(batch_size=ROWS, columns=list(columns)):
+        if batch.num_rows:
+            yield row, batch
+        row += batch.num_rows
+
+
+def _row_name(where: str, start: int) -> Callable[[int], str]:
+    return lambda index: f"{where}: the image in row {start + index} (counted from 0)"
+
+
+def _labels(column: Any, name: Callable[[int], str], classes: int, *, lowest: int) -> NDArray[Any]:
+    """Return the labels as (N,) int64 or text; `classes` is 0 where the file names none, `lowest` the least integer."""
+    if arrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if column.null_count:
+        raise DataError(f"{name(column.is_null().to_pylist().index(True))} has no label; add it or drop the row")
+    if not arrow.types.is_integer(column.type):
+        return np.array([str(value).lower() if isinstance(value, bool) else value for value in column.to_pylist()])
+    labels = np.asarray(column.cast(arrow.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+    allowed = (labels >= lowest) & ((labels < classes) | (classes == 0))
+    if not allowed.all():
+        index = int(np.argmin(allowed))
+        upper = f"to {classes - 1}, as the file names {classes} classes" if classes else "upwards"
+        raise DataError(f"{name(index)} has the label {labels[index]}; labels run from 0 {upper}")
+    return labels
+
+
+def _images(column: Any, name: Callable[[int], str], image_size: int) -> NDArray[np.uint8]:
+    if arrow.types.is_struct(column.type):  # flatten carries the nulls of the struct over to its fields
+        column = column.flatten()[column.type.get_field_index("bytes")]
+    if column.null_count:
+        index = column.is_null().to_pylist().index(True)
+        raise DataError(f"{name(index)} has no bytes; store the encoded image in the file, not its path")
+    encoded: list[bytes] = column.to_pylist()
+    return decode_all(encoded, image_size=image_size, name=name)
+
+
+def _class_names(schema: Any, label: str) -> tuple[str, ...]:
+    """Return what the Hugging Face metadata calls the labels; empty where it says nothing."""
+    try:
+        about: Any = json.loads((schema.metadata or {})[b"huggingface"])
+        names: Any = about["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(str(name) for name in names)
+
+
+def _same_names(before: tuple[str, ...], names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    if before and names and names != before:
+        raise DataError(
+            f"{where} names the classes {', '.join(names)}, an earlier file {', '.join(before)}; "
+            "a label must mean the same everywhere"
+        )
+    return before or names
