@@ -35,7 +35,7 @@ def between_epochs(ended_at: list[float]) -> float:
 
 
 def bare(recipe: Recipe) -> float:
-    splits = split(load(recipe.dataset, image_size=recipe.image_size), recipe.val_size)
+    splits = split(load(recipe.dataset, image_size=recipe.image_size, test_size=recipe.test_size), recipe.val_size)
     device = torch.device("cpu")
     data = TrainingData.on(device, splits)
     state = TrainState.create(recipe, num_classes=data.num_classes, device=device)

@@ -30,20 +30,23 @@ class Sample:
         accuracies: Accuracy of each seed.
         correct: (seeds, N) bool, whether each seed is right on each image; None where predictions are missing, or are
             of different images.
-        dataset: Data set of the recipe.
+        dataset: Data set and `test_size` of the recipe: what decides on the test images.
     """
 
     accuracies: list[float]
     correct: NDArray[np.bool_] | None
-    dataset: str
+    dataset: tuple[str, float]
 
     @classmethod
     def of(cls, group: Sequence[TrialResult], predictions: Mapping[str, Predictions]) -> Self:
         """Return the sample of the seeds of a configuration."""
+        recipe = group[0].recipe
         accuracies = [result.test_accuracy for result in group if result.test_accuracy is not None]
         seen = [predictions[result.trial].correct for result in group if result.trial in predictions]
         whole = seen and len(seen) == len(accuracies) and len({one.shape for one in seen}) == 1
-        return cls(accuracies, np.stack(seen) if whole else None, str(group[0].recipe.get("dataset")))
+        return cls(
+            accuracies, np.stack(seen) if whole else None, (str(recipe.get("dataset")), recipe.get("test_size", 0.2))
+        )
 
     @cached_property
     def floor(self) -> float:

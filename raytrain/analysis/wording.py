@@ -61,7 +61,7 @@ def _first_place(finished: Sequence[Standing]) -> str:
     ranked = [standing for standing in finished if standing.rank != DASH]
     candidates = sum(standing.may_lead for standing in ranked)
     if len(ranked) < 2:
-        lead = "One row is ranked."
+        lead = "One row is ranked." if ranked else "No row is ranked."
     elif ranked[0].rank == "1":
         lead = "The first row is ahead of all others."
     elif candidates == 1:

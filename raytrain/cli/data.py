@@ -44,8 +44,9 @@ def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:
     for name in datasets:
         images = load(name, image_size=image_size)
         fingerprints.append(images.fingerprint)
+        val = f", {len(images.val):,} validation" if images.val else ""
         typer.echo(
-            f"{name}: {len(images.train):,} training and {len(images.test):,} test images of {image_size} × "
+            f"{name}: {len(images.train):,} training{val} and {len(images.test):,} test images of {image_size} × "
             f"{image_size} in {len(images.classes)} classes, fingerprint {images.fingerprint}"
         )
     return fingerprints

@@ -25,16 +25,16 @@ WHOLE = "."
 """Path of a part that is the folder itself."""
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of the validation images."""
-DEEPEST = 16
-"""Levels of folders below a class."""
 FILES = 1024
 """Number of encoded files that are in memory at a time."""
 
 
 def has_images(folder: SourceFolder) -> bool:
     """Return whether a folder holds a folder train, or at least two folders with images right inside."""
-    if folder.folder("train").exists():
-        return True
+    return folder.folder("train").exists() or _is_flat(folder)
+
+
+def _is_flat(folder: SourceFolder) -> bool:
     with_images = (name for name in folder.folders() if any(_is_image(file) for file in folder.folder(name).files()))
     return len(list(islice(with_images, 2))) == 2
 
@@ -77,7 +77,8 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
 
 def _layout(folder: SourceFolder) -> dict[str, str]:
     """Return the path of each part that is there: "train", "val", "test"."""
-    if not folder.folder("train").exists():
+    train = folder.folder("train")
+    if not train.exists() or (not train.folders() and _is_flat(folder)):  # `train` may be a class, of railway pictures
         return {"train": WHOLE}
     there = [name for name in VALIDATION if folder.folder(name).exists()]
     if len(there) > 1:
@@ -122,9 +123,19 @@ def _class_files(folder: SourceFolder, part: str, left_out: Counter[str]) -> dic
     return found
 
 
-def _image_files(folder: SourceFolder, path: str, left_out: Counter[str], *, depth: int = 0) -> list[str]:
-    """Return the images in a folder and in those below it, those of the folder first."""
+def _image_files(
+    folder: SourceFolder, path: str, left_out: Counter[str], above: frozenset[str] = frozenset()
+) -> list[str]:
+    """Return the images in a folder and in those below it, those of the folder first.
+
+    Args:
+        folder: The folder of the data set.
+        path: Path of the folder in it.
+        left_out: Counts what is no image.
+        above: Where the folders that lead here really are, through links.
+    """
     within = folder.folder(path)
+    above = above or frozenset({folder.really(), folder.folder(path.rpartition("/")[0]).really()})
     found: list[str] = []
     for name in within.files():
         if _is_image(name):
@@ -132,13 +143,13 @@ def _image_files(folder: SourceFolder, path: str, left_out: Counter[str], *, dep
         else:
             left_out[_suffix(name) or "without a suffix"] += 1
     left_out.update("that are no files, such as links to nowhere" for _ in within.others())
-    parent, _, own = path.rpartition("/")
-    if depth < DEEPEST and not folder.folder(parent).loops(own):
-        for name in within.folders():
-            if within.loops(name):
-                left_out["links to a folder above"] += 1
-            else:
-                found += _image_files(folder, f"{path}/{name}", left_out, depth=depth + 1)
+    if within.really() in above:
+        return found
+    for name in within.folders():
+        if within.folder(name).really() in above | {within.really()}:
+            left_out["links to a folder above"] += 1
+        else:
+            found += _image_files(folder, f"{path}/{name}", left_out, above | {within.really()})
     return found
 
 

@@ -9,7 +9,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,8 @@ log = logging.getLogger(__name__)
 # Part of the cache key: raise it when the same files shall give other arrays.
 FORMAT = "parquet-3"
 
-PARTS = {"train": ("train",), "test": ("test",), "val": ("val", "dev")}
-"""What the names of a part's files, or of its folder, begin with; "val" stands for valid and validation too."""
+PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
+"""What the name of a part's files, or of its folder, begins with; no letter follows it."""
 FOLDERS = ("data", "plain_text", "default")
 """Folders of a repository that are looked into first."""
 MOST_CLASSES = 10_000
@@ -109,22 +108,25 @@ def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
 
 def _files(folder: SourceFolder, part: str) -> list[str]:
     """Return the files of a part: those whose names begin with it, else those in a folder whose name does."""
-    files = [name for name in folder.files() for begins in PARTS[part] if fnmatch(name, f"{begins}*.parquet")]
+    begins = re.compile(rf"(?:{PARTS[part]})(?![A-Za-z]).*")
+    files = [name for name in folder.files() if name.endswith(".parquet") and begins.fullmatch(name)]
     if files:
         return files
-    inside = [name for name in folder.folders() for begins in PARTS[part] if name.startswith(begins)]
+    inside = [name for name in folder.folders() if re.fullmatch(PARTS[part], name)]
+    if len(inside) > 1:
+        raise DataError(f"{folder.address} holds {' and '.join(inside)}; keep one of them")
     return [f"{name}/{file}" for name in inside for file in folder.folder(name).files() if file.endswith(".parquet")]
 
 
 def _refuse_missing_shards(folder: SourceFolder, files: Iterable[str]) -> None:
-    shards: defaultdict[tuple[str, str, int], set[int]] = defaultdict(set)
+    shards: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
     for name in files:
-        if match := _SHARD.fullmatch(name):
-            shards[match[1], match[4], int(match[3])].add(int(match[2]))
-    for (before, after, count), there in shards.items():
+        if match := _SHARD.fullmatch(name):  # what follows the count may be a hash of its own
+            shards[match[1], int(match[3])].add(int(match[2]))
+    for (before, count), there in shards.items():
         if missing := sorted({*range(count)} - there):
             raise DataError(
-                f"{folder.locate(before)}-*-of-{count:05}{after}: of {count} files, {_some(missing)} "
+                f"{folder.locate(before)}-*-of-{count:05}: of {count} files, {_some(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} missing (counted from 0); fetch all of them"
             )
 
@@ -148,6 +150,12 @@ def _numbered(
         DataError: The labels have so many different values that they are none.
     """
     if names:
+        if labels.dtype.kind != "i" or labels.max() >= len(names):
+            strange = labels[labels >= len(names)][:1] if labels.dtype.kind == "i" else labels[:1]
+            raise DataError(
+                f"{folder.address}: a training image has the label {strange[0]}, and the files name {len(names)} "
+                f"classes; labels run from 0 to {len(names) - 1}"
+            )
         return names, labels.astype(np.int64)
     values, numbers = np.unique(labels, return_inverse=True)
     if len(values) > MOST_CLASSES or len(values) == len(labels) > FEW_CLASSES:
@@ -164,6 +172,11 @@ def _as_numbers(
     folder: SourceFolder, labels: NDArray[Any], train: NDArray[Any], names: tuple[str, ...], *, part: str
 ) -> NDArray[np.int64]:
     """Return labels of another part as positions among the classes of the training labels, (N,) int64."""
+    if labels.dtype.kind != train.dtype.kind:
+        raise DataError(
+            f"{folder.address}: labels are {_kind(train)} in the training images and {_kind(labels)} in {part}; "
+            "store them in one way"
+        )
     known = np.unique(train)
     strange = np.setdiff1d(labels, known)
     if len(strange):
@@ -172,6 +185,10 @@ def _as_numbers(
             "image has; use the same classes in both"
         )
     return labels.astype(np.int64) if names else np.searchsorted(known, labels).astype(np.int64)
+
+
+def _kind(labels: NDArray[Any]) -> str:
+    return "integers" if labels.dtype.kind == "i" else "words"
 
 
 def _some(values: list[Any], *, most: int = 10) -> str:

@@ -62,6 +62,8 @@ def read_part(
             raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
     if not images:
         raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
+    if len({one.dtype.kind for one in labels}) > 1:
+        raise DataError(f"{', '.join(map(folder.locate, files))}: some labels are integers and some words; store one")
     return np.concatenate(images), np.concatenate(labels), names
 
 
@@ -124,6 +126,8 @@ def _labels(column: Any, name: Callable[[int], str], classes: int, *, lowest: in
     """Return the labels as (N,) int64 or text; `classes` is 0 where the file names none, `lowest` the least integer."""
     if arrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if column.null_count == len(column) and lowest == UNLABELLED:
+        return np.full(len(column), UNLABELLED, dtype=np.int64)
     if column.null_count:
         raise DataError(f"{name(column.is_null().to_pylist().index(True))} has no label; add it or drop the row")
     if not arrow.types.is_integer(column.type):

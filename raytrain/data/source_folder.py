@@ -49,12 +49,9 @@ class SourceFolder:
         """Return the folder of that name within this one, whether or not it exists."""
         return SourceFolder(self.filesystem, f"{self.path}/{name}", self.locate(name))
 
-    def loops(self, name: str) -> bool:
-        """Return whether the folder of that name is a link to a folder that this one lies in, or to this one."""
-        if self.filesystem.type_name != "local":
-            return False
-        here, there = Path(self.path).resolve(), Path(self.path, name).resolve()
-        return there == here or there in here.parents
+    def really(self) -> str:
+        """Return the path that the folder has when links are followed."""
+        return str(Path(self.path).resolve()) if self.filesystem.type_name == "local" else self.path
 
     def others(self) -> list[str]:
         """Return the sorted names of what is neither a file nor a folder, such as links to nowhere; no hidden ones.

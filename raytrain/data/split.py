@@ -38,7 +38,7 @@ def with_test(dataset: ImageDataset, test_size: float) -> ImageDataset:
 def split(dataset: ImageDataset, val_size: float) -> Splits:
     """Return the data set with its validation images, or `val_size` of its training images set aside for them.
 
-    A source with a validation part of its own keeps it, unless `val_size` is 0: then it is not used. Otherwise the
+    A source with a validation part of its own keeps it, unless `val_size` is 0: then it is trained on. Otherwise the
     images that are set aside are stratified by class. Both parts keep the order of the source. The mean and the
     standard deviation are those of the images left for training, never of the validation or test images.
 
@@ -49,10 +49,11 @@ def split(dataset: ImageDataset, val_size: float) -> Splits:
     Raises:
         DataError: The training images cannot be split that way.
     """
-    own = dataset.val if val_size else None
-    count = 0 if own else _count(dataset.train, val_size, name="val_size")
-    if own:
-        train, val = dataset.train, own
+    count = 0 if dataset.val else _count(dataset.train, val_size, name="val_size")
+    if dataset.val and val_size:
+        train, val = dataset.train, dataset.val
+    elif dataset.val:
+        train, val = _together(dataset.train, dataset.val), _take(dataset.val, np.empty(0, dtype=np.int64))
     elif count == 0:
         train, val = dataset.train, _take(dataset.train, np.empty(0, dtype=np.int64))
     else:
@@ -156,6 +157,10 @@ def _count(train: LabelledImages, size: float, *, name: str) -> int:
             f"{name} {size} of {len(train)} training images is no image; give a larger share, or 0 for none"
         )
     return count
+
+
+def _together(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+    return LabelledImages(np.concatenate([first.images, second.images]), np.concatenate([first.labels, second.labels]))
 
 
 def _take(images: LabelledImages, rows: NDArray[np.int64]) -> LabelledImages:

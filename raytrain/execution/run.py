@@ -240,7 +240,16 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
 
 def _inputs(key: DataKey, images: Splits) -> Inputs:
     counts = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
-    return Inputs(key.dataset, key.image_size, key.val_size, images.classes, images.mean, images.std, **counts)
+    return Inputs(
+        key.dataset,
+        key.image_size,
+        key.val_size,
+        images.classes,
+        images.mean,
+        images.std,
+        **counts,
+        test_size=key.test_size,
+    )
 
 
 def _parameters(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:

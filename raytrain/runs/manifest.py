@@ -27,6 +27,7 @@ class Inputs:
         train: Number of training images.
         val: Number of validation images.
         test: Number of test images.
+        test_size: Number or share of images held out for the test where the data set has no test part.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Inputs:
     train: int
     val: int
     test: int
+    test_size: float = 0.2
 
 
 class Manifest:
@@ -130,7 +132,8 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
     """
     wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
     for one in manifest.get("inputs", ()):
-        if {name: one[name] for name in wanted} == wanted:
+        same_test = one.get("test_size", recipe.get("test_size", 0.2)) == recipe.get("test_size", 0.2)
+        if same_test and {name: one[name] for name in wanted} == wanted:
             lists: dict[str, Any] = {name: tuple(one[name]) for name in ("classes", "mean", "std")}
             return Inputs(**{**one, **lists})
     raise RunFolderError(

@@ -12,7 +12,7 @@ from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.training.component import Components, one_of
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES
-from raytrain.training.resolution import canonical_resolution, sizes_of
+from raytrain.training.resolution import canonical_resolution
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,7 +131,7 @@ class Recipe(BaseModel):
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
     """Training images held out for validation: a count, or below 1 a share of them; 0 for none. A data set with a
-    validation part of its own keeps that, unless this is 0."""
+    validation part of its own keeps that, unless this is 0: then it is trained on."""
     test_size: Annotated[int | float, Field(gt=0), EpochTime.DEPENDS] = 0.2
     """Images held out for the test where the data set has no test part: a count, or below 1 a share of them."""
     resolution: Annotated[str, EpochTime.DEPENDS] = ""
@@ -230,9 +230,8 @@ class Recipe(BaseModel):
             )
         if self.mix_off_epochs > self.epochs:
             raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
-        smallest = min([self.image_size, *sizes_of(self.resolution)])
         for name, arguments in map(AUGMENTATIONS.parsed, self.augment):
-            if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= smallest:
+            if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= self.image_size:
                 raise ValueError(
                     f"augment: crop with mode: reflect needs a padding below image_size: {self.image_size}, "
                     f"given {arguments.get('padding', 4)}"

@@ -55,11 +55,6 @@ def resolution_of(schedule: str, *, epoch: int, epochs: int, full: int) -> int:
     return sizes[-1] if sizes else full
 
 
-def sizes_of(schedule: str) -> list[int]:
-    """Return the sizes in pixels of a schedule; none for an empty one."""
-    return [int(size) for _, size in _split(schedule)]
-
-
 def mean_area(schedule: str, *, epochs: int, full: int) -> float:
     """Return the mean number of pixels of a training image over all epochs, as a share of those at the size `full`."""
     sizes = (resolution_of(schedule, epoch=epoch, epochs=epochs, full=full) for epoch in range(epochs))

@@ -149,8 +149,8 @@ def test_a_validation_folder_beside_a_test_folder_is_the_validation_split(name: 
         assert splits.val.labels.tolist() == [1]  # a class may be missing there
         np.testing.assert_array_equal(splits.val.images[0], np.asarray(picture(7)))
         assert (len(splits.train), len(splits.test)) == (3, 2)
-    assert len(split(dataset, 0).val) == 0
-    assert len(split(dataset, 0).train) == 3
+    everything = split(dataset, 0)
+    assert (len(everything.val), everything.train.labels.tolist()) == (0, [0, 1, 1, 1])
 
 
 def test_a_class_that_training_lacks_is_refused_in_the_validation_folder(root: Path):
@@ -194,6 +194,18 @@ def test_a_test_size_that_cannot_be_is_refused(test_size: float, without_test: P
 
 def test_a_folder_with_its_own_test_images_keeps_them(root: Path):
     assert load(str(root), image_size=8, test_size=0.5).fingerprint == load(str(root), image_size=8).fingerprint
+
+
+def test_train_may_be_a_class(tmp_path: Path):
+    for number, name in enumerate(["bus", "train"] * 10):
+        save(tmp_path / name / f"{number}.png", number)
+    assert load(str(tmp_path), image_size=8).classes == ("bus", "train")
+
+
+def test_links_that_lead_to_each_other_are_followed_once(root: Path):
+    (root / "train" / "cat" / "x").symlink_to("../dog")
+    (root / "train" / "dog" / "y").symlink_to("../cat")
+    assert len(load(str(root), image_size=8).train) == 3 + 3
 
 
 def test_a_folder_with_images_in_one_folder_only_is_no_data_set(tmp_path: Path):

@@ -262,10 +262,43 @@ def test_copies_of_a_file_are_refused(tmp_path: Path):
         load(str(tmp_path), image_size=8)
 
 
+def test_shards_may_have_a_hash_each(tmp_path: Path):
+    for number, content in enumerate(("0a1b2c", "3d4e5f")):
+        write(tmp_path / f"train-{number:05}-of-00002-{content}.parquet", [struct(number)], [number])
+    write(tmp_path / "test.parquet", [struct(9)], [0])
+    assert load(str(tmp_path), image_size=8).train.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("stray", ["training", "development", "valuable", "testing"])
+def test_a_name_that_only_begins_like_a_part_is_none(stray: str, tmp_path: Path):
+    write_both(tmp_path)
+    before = load(str(tmp_path), image_size=8).fingerprint
+    write(tmp_path / f"{stray}.parquet", [struct(8)], [0])
+    write(tmp_path / stray / "0.parquet", [struct(8)], [0])
+    assert load(str(tmp_path), image_size=8).fingerprint == before
+
+
+def test_labels_of_two_kinds_are_refused(tmp_path: Path):
+    write(tmp_path / "train.parquet", [struct(0), struct(1)], [0, 1])
+    write(tmp_path / "test.parquet", [struct(2)], ["1"])
+    with pytest.raises(DataError, match="labels are integers in the training images and words in test"):
+        load(str(tmp_path), image_size=8)
+    write(tmp_path / "train-2.parquet", [struct(3)], ["1"])
+    with pytest.raises(DataError, match="some labels are integers and some words"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_a_label_beyond_the_names_of_a_later_file_is_refused(tmp_path: Path):
+    write(tmp_path / "train.parquet", [struct(0), struct(1)], [0, 5])
+    write(tmp_path / "test.parquet", [struct(2)], [0], names=["cat", "dog"])
+    with pytest.raises(DataError, match="has the label 5, and the files name 2 classes"):
+        load(str(tmp_path), image_size=8)
+
+
 def test_missing_shards_are_named(tmp_path: Path):
     write(tmp_path / "train-00001-of-00004.parquet", [struct(0)], [0])
     write(tmp_path / "test.parquet", [struct(1)], [0])
-    with pytest.raises(DataError, match=r"train-\*-of-00004\.parquet: of 4 files, 0, 2, 3 are missing"):
+    with pytest.raises(DataError, match=r"train-\*-of-00004: of 4 files, 0, 2, 3 are missing"):
         load(str(tmp_path), image_size=8)
 
 

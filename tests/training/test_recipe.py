@@ -207,7 +207,6 @@ def test_the_data_key_is_what_the_splits_depend_on():
     ("fields", "problem"),
     [
         ({"augment": [{"crop": {"padding": 8, "mode": "reflect"}}], "image_size": 8}, "needs a padding below"),
-        ({"augment": [{"crop": {"padding": 8, "mode": "reflect"}}], "resolution": {0: 8}}, "needs a padding below"),
         ({"decoupled_weight_decay": True, "optimizer": "adam"}, "is for sgd, adamw and muon"),
         ({"accumulate": 9, "batch_size": 8}, "accumulate: 9 is more than batch_size: 8"),
     ],
