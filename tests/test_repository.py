@@ -1,5 +1,6 @@
 """The documents say what is so: links, commands, flags, file names, the tree, the import contract, the tables."""
 
+import json
 import re
 import shlex
 import shutil
@@ -7,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import pytest
@@ -90,6 +92,17 @@ def test_every_document_in_docs_is_linked_in_the_readme() -> None:
 
 def test_the_readme_has_at_most_120_lines() -> None:
     assert len(README.splitlines()) <= 120
+
+
+def test_the_accuracy_on_cifar10_in_the_readme_is_that_of_its_record() -> None:
+    record = json.loads(text_of("experiments/records/fast.json"))
+    finished = [one for one in record["results"] if one["status"] == "finished"]
+    plain, views = (100 * fmean(one[name] for one in finished) for name in ("test_accuracy", "test_tta_accuracy"))
+    minutes = median(one["seconds"] for one in finished) / 60
+    said = re.findall(
+        r"reaches ([\d.]+) % test accuracy, and ([\d.]+) % with test-time\s+augmentation,\s+in (\d+)\s", README
+    )
+    assert said == [(f"{plain:.2f}", f"{views:.2f}", f"{minutes:.0f}")]
 
 
 def test_the_documents_have_commands_to_check() -> None:
