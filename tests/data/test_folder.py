@@ -230,8 +230,8 @@ def test_test_images_that_are_training_images_too_are_counted(root: Path, caplog
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not store such a name")
 def test_a_file_name_that_is_no_utf_8_is_named(root: Path):
-    shutil.copy(root / "train" / "cat" / "a.png", os.fsencode(root / "train" / "cat") + b"/caf\xe9.png")
-    with pytest.raises(DataError, match=r"cat holds caf\\xe9\.png, whose name is not UTF-8"):
+    shutil.copy(root / "train" / "cat" / "a.png", os.fsencode(root / "train" / "cat") + b"/\xe9.png")
+    with pytest.raises(DataError, match=r"cat holds \\xe9\.png, whose name is not UTF-8"):
         load(str(root), image_size=8)
 
 
