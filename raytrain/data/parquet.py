@@ -77,7 +77,8 @@ def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     listed = [name for part in files.values() for name in part]
     _refuse_missing_shards(folder, listed)
     hashes = hash_each(folder, listed)
-    _refuse_copies(folder, hashes)
+    for part in files.values():  # the images of two parts are compared once they are decoded
+        _refuse_copies(folder, {name: hashes[name] for name in part})
 
     def build() -> ImageDataset:
         read: dict[str, tuple[NDArray[np.uint8], NDArray[Any]]] = {}

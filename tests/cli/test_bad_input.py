@@ -233,7 +233,7 @@ def encoded() -> bytes:
 TABLES = {
     "no image column": ({"picture": [b""], "label": [0]}, "has no image column; it has picture, label"),
     "no label column": ({"img": [b""], "y": [0]}, "has no label column; it has img, y"),
-    "labels that are words": ({"img": [b""], "label": ["cat"]}, "labels must be integers"),
+    "labels that are fractions": ({"img": [b""], "label": [0.5]}, "labels must be integers, words, or true and false"),
     "images that are paths": ({"img": ["a.png"], "label": [0]}, "it must hold encoded images"),
     "a broken image": ({"img": [b"nonsense"], "label": [0]}, "row 0 (counted from 0) cannot be decoded as an image"),
     "a negative label": ({"img": [encoded()], "label": [-1]}, "has the label -1; labels run from 0"),

@@ -143,12 +143,12 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(trained: Fold
 
 def test_a_data_set_of_other_classes_is_refused(trained: Folder, tmp_path: Path) -> None:
     call("export", trained, "-o", tmp_path / "m.pth")
-    for part in ("train", "test"):
+    for blue, part in enumerate(("train", "test")):
         for label in ("cat", "dog"):
             folder = tmp_path / "pets" / part / label
             folder.mkdir(parents=True)
             for number in range(3):
-                Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+                Image.new("RGB", (32, 32), (number, 0, blue)).save(folder / f"{number}.png")
     ended = call("evaluate", tmp_path / "m.pth", "--dataset", tmp_path / "pets")
     assert ended.exit_code == 2
     assert "has the classes cat, dog; the model knows 0, 1, 2" in ended.stderr

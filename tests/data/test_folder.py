@@ -132,7 +132,7 @@ def test_without_a_test_folder_the_validation_folder_is_the_test_set(
 ):
     expected = load(str(root), image_size=8)
     (root / "test").rename(root / name)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="raytrain.data.folder"):
         dataset = load(str(root), image_size=8)
     assert dataset.fingerprint == expected.fingerprint
     assert dataset.val is None
