@@ -12,7 +12,7 @@ from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import DataKey
 
-KEY = ("digits", 16, 0.1)
+KEY = DataKey("digits", 16, 0.1)
 
 
 def _images(n: int, seed: int) -> LabelledImages:

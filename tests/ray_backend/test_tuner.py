@@ -66,7 +66,7 @@ def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., Ru
     run = open_run(grid={"lr": [1e9, 0.05]}, include=[{"lr": 0.03, "dataset": "cifar10"}])
     (good,) = splits.values()
     labels_of_no_class = LabelledImages(good.train.images, good.train.labels + len(good.classes))
-    broken = {**splits, ("cifar10", 16, 0.1): dataclasses.replace(good, train=labels_of_no_class)}
+    broken = {**splits, DataKey("cifar10", 16, 0.1): dataclasses.replace(good, train=labels_of_no_class)}
     tuner.run_trials(run, broken, placement=ONE_WORKER)
     results = by_lr(run)
     assert results[1e9].status == "diverged"
