@@ -18,6 +18,7 @@ from raytrain.analysis.statistics import (
     welch,
     wilson,
 )
+from raytrain.data.split import TEST_SIZE
 from raytrain.runs.results import TrialResult
 from raytrain.training.predictions import Predictions
 
@@ -45,7 +46,9 @@ class Sample:
         seen = [predictions[result.trial].correct for result in group if result.trial in predictions]
         whole = seen and len(seen) == len(accuracies) and len({one.shape for one in seen}) == 1
         return cls(
-            accuracies, np.stack(seen) if whole else None, (str(recipe.get("dataset")), recipe.get("test_size", 0.2))
+            accuracies,
+            np.stack(seen) if whole else None,
+            (str(recipe.get("dataset")), recipe.get("test_size", TEST_SIZE)),
         )
 
     @cached_property

@@ -19,15 +19,13 @@ from raytrain.data.folder import has_images, load_folder
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.parquet import find_parquet, load_parquet
 from raytrain.data.source_folder import open_folder
-from raytrain.data.split import stratified, with_test
+from raytrain.data.split import TEST_SIZE, stratified, with_test
 from raytrain.errors import DataError, PreflightError
 
 # torchvision sets no timeout: it would wait for ever for a server that does not answer.
 SOCKET_TIMEOUT_SECONDS = 30.0
 
 DIGITS_TEST_IMAGES = 360
-TEST_SIZE = 0.2
-"""Share of the images to test on where a source has no test part and nothing else is said."""
 
 
 class Source(Protocol):

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from raytrain.data.images import ImageDataset, LabelledImages, Splits, image_dataset
 from raytrain.errors import DataError
 
+TEST_SIZE = 0.2
+"""Share of the images to test on where a source has no test part and nothing else is said."""
+
 # One split for every recipe and seed, so that trials are compared on the same validation images.
 SPLIT_SEED = 0
 

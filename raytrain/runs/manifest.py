@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from raytrain.data.split import TEST_SIZE
 from raytrain.errors import RunFolderError
 from raytrain.runs.provenance import command_line, describe_code, describe_machine
 from raytrain.storage.folder import Folder
@@ -39,7 +40,7 @@ class Inputs:
     train: int
     val: int
     test: int
-    test_size: float = 0.2
+    test_size: float = TEST_SIZE
 
 
 class Manifest:
@@ -132,7 +133,7 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
     """
     wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
     for one in manifest.get("inputs", ()):
-        same_test = one.get("test_size", recipe.get("test_size", 0.2)) == recipe.get("test_size", 0.2)
+        same_test = one.get("test_size", TEST_SIZE) == recipe.get("test_size", TEST_SIZE)
         if same_test and {name: one[name] for name in wanted} == wanted:
             lists: dict[str, Any] = {name: tuple(one[name]) for name in ("classes", "mean", "std")}
             return Inputs(**{**one, **lists})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from raytrain.data.augment import AUGMENTS, MIXES
+from raytrain.data.split import TEST_SIZE
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.training.component import Components, one_of
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES
@@ -98,7 +99,7 @@ class DataKey(NamedTuple):
     dataset: str
     image_size: int
     val_size: float
-    test_size: float = 0.2
+    test_size: float = TEST_SIZE
 
     @property
     def label(self) -> str:
@@ -132,7 +133,7 @@ class Recipe(BaseModel):
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
     """Training images held out for validation: a count, or below 1 a share of them; 0 for none. A data set with a
     validation part of its own keeps that, unless this is 0: then it is trained on."""
-    test_size: Annotated[int | float, Field(gt=0), EpochTime.DEPENDS] = 0.2
+    test_size: Annotated[int | float, Field(gt=0), EpochTime.DEPENDS] = TEST_SIZE
     """Images held out for the test where the data set has no test part: a count, or below 1 a share of them."""
     resolution: Annotated[str, EpochTime.DEPENDS] = ""
     """Image size in the course of training, as a mapping from a share of the epochs to pixels: `{0: 24, 0.4: 32}`
