@@ -21,6 +21,7 @@ from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.outcome import Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -112,9 +113,18 @@ def test_after_more_epochs_every_table_has_the_same_trials_ranks_and_count(place
     assert planned == {3}
 
 
-def test_a_run_that_its_time_limit_ended_is_printed_as_it_is_read_back(place: Path, recipe: dict[str, Any]) -> None:
+def test_a_run_that_its_time_limit_ended_is_printed_as_it_is_read_back(
+    place: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     include = [{"epochs": 1}, {"epochs": 100_000, "lr": 0.02}, {"epochs": 100_000, "lr": 0.03}]
-    ended = tune(place, "--time-limit", "4s", recipe=recipe, include=include)
+    end = RunJournal.ended
+
+    def out_of_time_soon(journal: RunJournal, trial_id: str, outcome: Outcome) -> None:
+        end(journal, trial_id, outcome)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)  # the timer of the limit, in the midst of the second trial
+
+    monkeypatch.setattr(RunJournal, "ended", out_of_time_soon)
+    ended = tune(place, "--time-limit", "1h", recipe=recipe, include=include)
     assert ended.exit_code == 8, ended.output
     read = CliRunner().invoke(app, ["results", "g"])
     assert read.exit_code == 0

@@ -71,21 +71,29 @@ def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
     assert gone(processes) == []
 
 
+def run_out_of_time(command: Any, *, after: int) -> int:
+    """Let the clock of `--time-limit` strike once `after` epochs are on record, however slow the machine is.
+
+    The limit is a timer whose signal is SIGALRM; that it is set, and for how long, test_interruption.py tests.
+    """
+    command.wait_until(lambda: command.epochs() >= after)
+    command.process.send_signal(signal.SIGALRM)
+    return command.end()
+
+
 def test_a_run_that_is_out_of_time_saves_and_the_same_command_goes_on(start: Start) -> None:
-    # Ray's start counts, and takes half of it on a busy machine
-    command = start("--time-limit", "45s", lr=(0.05,), epochs=20000)
+    command = start("--time-limit", "1h", lr=(0.05,), epochs=20000)
     command.wait_until(lambda: command.epochs() >= 1)
     processes = children(command)
-    assert command.end() == 8, command.stderr
+    assert run_out_of_time(command, after=1) == 8, command.stderr
     assert "the time limit is reached: saving the run" in command.stderr
     assert "Time limit reached with 1 trial unfinished. The same command continues" in command.stderr
     assert (command.folder / "README.md").exists()
     assert command.events()[-1]["exit_code"] == 8
     assert gone(processes) == []
     before = command.epochs()
-    again = start("--local", "--time-limit", "8s", lr=(0.05,), epochs=20000)
-    assert again.end() == 8, again.stderr
-    assert again.epochs() > before
+    again = start("--local", "--time-limit", "1h", lr=(0.05,), epochs=20000)
+    assert run_out_of_time(again, after=before + 1) == 8, again.stderr
     assert again.contiguous()
 
 

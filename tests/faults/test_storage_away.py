@@ -54,7 +54,7 @@ def test_a_full_disk_ends_the_run_at_once_and_with_space_it_goes_on(
     command = start(*where, out=small_disk, epochs=60)
     command.wait_until(lambda: command.epochs() >= 3)
     filler = fill(small_disk)
-    assert command.end(seconds=60) == 3, command.stderr
+    assert command.end(seconds=150) == 3, command.stderr
     assert "no space is left" in command.stderr
     assert "bytes were to be written" in command.stderr
     assert "Traceback" not in command.stderr
@@ -141,7 +141,7 @@ def test_storage_that_is_away_for_a_while_is_waited_for(
     time.sleep(seconds)  # several tries: the waits between them are 0.5 s, 1 s, 2 s, ...
     assert command.process.poll() is None
     door.open()
-    assert command.end(seconds=120) == 0, command.stderr
+    assert command.end() == 0, command.stderr
     assert "Traceback" not in command.stderr
     results = subprocess.run(
         [sys.executable, "-m", "raytrain", "results", f"{uri.replace('?', '/x?')}", "--format", "json"],
@@ -164,12 +164,12 @@ def test_storage_that_stays_away_ends_the_run_which_goes_on_when_it_is_back(
     command = start("--local", out=uri, epochs=12, environment={"PYTHONPATH": path})
     command.wait_until(lambda: "started" in command.stderr)
     door.shut()
-    assert command.end(seconds=60) == 3, command.stderr
+    assert command.end(seconds=150) == 3, command.stderr
     assert "the storage does not answer for 4 s" in command.stderr
     assert "Traceback" not in command.stderr
     door.open()
     again = start("--local", out=uri, epochs=12)
-    assert again.end(seconds=120) == 0, again.stderr
+    assert again.end() == 0, again.stderr
 
 
 def test_storage_that_is_away_from_the_start_is_refused_in_seconds(start: Start, bucket: tuple[str, Door]) -> None:
@@ -177,8 +177,8 @@ def test_storage_that_is_away_from_the_start_is_refused_in_seconds(start: Start,
     door.shut()
     began = time.monotonic()
     command = start("--local", out=uri)
-    assert command.end(seconds=60) == 3, command.stderr
-    assert time.monotonic() - began < 30
+    assert command.end(seconds=150) == 3, command.stderr
+    assert time.monotonic() - began < 60
     assert "cannot be" in command.stderr
     assert "Traceback" not in command.stderr
     door.open()
