@@ -21,7 +21,6 @@ from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
-from raytrain.training.outcome import Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -117,13 +116,14 @@ def test_a_run_that_its_time_limit_ended_is_printed_as_it_is_read_back(
     place: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     include = [{"epochs": 1}, {"epochs": 100_000, "lr": 0.02}, {"epochs": 100_000, "lr": 0.03}]
-    end = RunJournal.ended
+    note = RunJournal.note
 
-    def out_of_time_soon(journal: RunJournal, trial_id: str, outcome: Outcome) -> None:
-        end(journal, trial_id, outcome)
-        signal.setitimer(signal.ITIMER_REAL, 0.5)  # the timer of the limit, in the midst of the second trial
+    def out_of_time_after_the_first(journal: RunJournal, event: Any) -> None:
+        note(journal, event)
+        if event["event"] == "finished":
+            signal.setitimer(signal.ITIMER_REAL, 0.5)  # the timer of the limit, in the midst of the second trial
 
-    monkeypatch.setattr(RunJournal, "ended", out_of_time_soon)
+    monkeypatch.setattr(RunJournal, "note", out_of_time_after_the_first)
     ended = tune(place, "--time-limit", "1h", recipe=recipe, include=include)
     assert ended.exit_code == 8, ended.output
     read = CliRunner().invoke(app, ["results", "g"])
