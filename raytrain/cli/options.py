@@ -1,9 +1,10 @@
 """Options that several commands share, and what they change in an experiment."""
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +41,24 @@ Set = Annotated[
         metavar="FIELD=VALUE",
         help="Set a recipe field. A grid over this field keeps only this value. Repeatable.",
     ),
+]
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grid",
+        metavar="FILE or FIELD=VALUES",
+        show_default=False,
+        help="Experiment with the grid, or an axis: lr=0.1,0.01, or a range, lr=log:1e-4:1, momentum=uniform:0:0.99, "
+        "width=int:8:64. Repeatable.",
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(min=1, show_default=False, help="Draw this many combinations from the grid. Ranges need it."),
+]
+SamplerName = Annotated[
+    Literal["random", "sobol"] | None,
+    typer.Option("--sampler", show_default="random", help="How --samples draws them."),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the run folder.", show_default="the experiment's name")]
 Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Folder or URI of runs.")]
@@ -96,6 +115,20 @@ def mode_of(*, fresh: bool) -> Mode:
     return "fresh" if fresh else "resume"
 
 
+def file_and_axes(experiment: Path | None, grid: list[str] | None) -> tuple[Path | None, list[str]]:
+    """Return the experiment file and the axes that an argument and `--grid` give.
+
+    Raises:
+        ExperimentError: Two files are given.
+    """
+    axes = [text for text in grid or [] if re.match(r"\w+\s*=", text) and not Path(text).is_file()]
+    files = [Path(text) for text in grid or [] if text not in axes]
+    given = [*([experiment] if experiment else []), *files]
+    if len(given) > 1:
+        raise ExperimentError(f"two experiments are given, {given[0]} and {given[1]}; give one")
+    return (given[0] if given else None), axes
+
+
 def changes_of(
     name: str | None,
     *,
@@ -104,9 +137,32 @@ def changes_of(
     seeds: str | None = None,
     max_concurrent: int | None = None,
     no_asha: bool = False,
+    axes: Sequence[str] = (),
+    samples: int | None = None,
+    sampler: str | None = None,
 ) -> dict[str, Any]:
-    """Return the top-level keys of an experiment that options set; `resources` is merged with the file's."""
-    changes: dict[str, Any] = {"name": name} if name is not None else {}
+    """Return the top-level keys of an experiment that options set; `resources` and `grid` are merged with the file's.
+
+    Args:
+        name: Name of the run folder.
+        workers: Value of `--workers`.
+        gpus: Value of `--gpus`.
+        seeds: Text of `--seeds`.
+        max_concurrent: Value of `--max-concurrent`.
+        no_asha: Whether early stopping is off.
+        axes: Texts of `--grid` that name an axis, such as "lr=0.1,0.01".
+        samples: Value of `--samples`.
+        sampler: Value of `--sampler`.
+
+    Raises:
+        ExperimentError: A text cannot be read.
+    """
+    given = {"name": name, "samples": samples, "sampler": sampler}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if axes:
+        from raytrain.experiment.reading import parse_axes  # pydantic and PyYAML would make `raytrain --help` slower
+
+        changes["grid"] = parse_axes(axes)
     resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
     changes["resources"] = {key: value for key, value in resources.items() if value is not None}
     if no_asha:
@@ -121,13 +177,16 @@ def changes_of(
     return changes
 
 
-def experiment_of(path: Path | None, assignments: list[str] | None, changes: dict[str, Any]) -> "Experiment":
+def experiment_of(
+    path: Path | None, assignments: list[str] | None, changes: dict[str, Any], *, unnamed: str = "train"
+) -> "Experiment":
     """Return the experiment that a command is about.
 
     Args:
         path: File, or name of a shipped experiment; None for the default recipe.
         assignments: Values of `--set`, such as "lr=0.1".
         changes: Top-level keys of the experiment to set, from `changes_of`.
+        unnamed: Name of the run where there is neither file nor name.
 
     Raises:
         ExperimentError: It is invalid.
@@ -137,7 +196,7 @@ def experiment_of(path: Path | None, assignments: list[str] | None, changes: dic
 
     overrides = parse_overrides(assignments or [])
     if path is None:
-        return default_experiment("train", overrides=overrides, changes=changes)
+        return default_experiment(unnamed, overrides=overrides, changes=changes)
     if str(path) in SHIPPED and not path.is_file():
         path = shipped_experiment(str(path))
     return read_experiment(path, overrides=overrides, changes=changes)

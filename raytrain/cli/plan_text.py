@@ -1,10 +1,11 @@
 """A plan as text. It is a module of its own so that `raytrain --help` does not load its imports."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from raytrain.execution.plan import Plan, Range
+from raytrain.experiment.experiment import Trial
 from raytrain.experiment.order import DECIDE_THE_TIME
-from raytrain.report.table import cell
+from raytrain.report.table import axis_cell, cell
 from raytrain.report.text import as_text, duration
 from raytrain.runs.results import varied_fields
 
@@ -21,6 +22,15 @@ def plan_text(plan: Plan, *, price: float | None = None) -> str:
     """
     lines = [f"{name:<16}{text}" for name, text in _facts(plan, price)]
     return "\n".join([_table(plan), *lines, ""])
+
+
+def trials_text(trials: Sequence[Trial]) -> str:
+    """Return a table with a row for each trial and a column for each field in which they differ."""
+    recipes = [trial.recipe.model_dump() for trial in trials]
+    varied = ["arch", *varied_fields(recipes)]
+    columns = {"trial": [trial.id for trial in trials]}
+    columns |= {name: [axis_cell(recipe, name) for recipe in recipes] for name in varied}
+    return as_text(columns, left={"trial", "arch", "optimizer", "schedule", "augment", "mix"})
 
 
 def _table(plan: Plan) -> str:

@@ -6,7 +6,6 @@
 import logging
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +16,7 @@ from raytrain.cli.options import (
     Format,
     Fresh,
     Gpus,
+    Grid,
     Json,
     Local,
     MaxConcurrent,
@@ -24,6 +24,8 @@ from raytrain.cli.options import (
     NoAsha,
     Out,
     Quiet,
+    SamplerName,
+    Samples,
     Seeds,
     Set,
     TimeLimit,
@@ -31,6 +33,7 @@ from raytrain.cli.options import (
     Workers,
     changes_of,
     experiment_of,
+    file_and_axes,
     mode_of,
 )
 from raytrain.errors import ExperimentError
@@ -55,6 +58,7 @@ def train(
     address: Address = None,
     workers: Workers = None,
     gpus: Gpus = None,
+    seeds: Seeds = None,
     local: Local = False,
     fresh: Fresh = False,
     trial_timeout: TrialTimeout = 1800,
@@ -63,17 +67,17 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train one recipe: the default one or that of an experiment file, with the changes of --set."""
-    changes = changes_of(name, workers=workers, gpus=gpus, no_asha=True)
+    changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, no_asha=True)
     read = experiment_of(experiment, set_, changes)
     trials = read.trials()
-    if len(trials) > 1:
+    if len({trial.recipe.replace(seed=0).digest for trial in trials}) > 1:
         from raytrain.runs.results import varied_fields
 
         recipes = [trial.recipe.model_dump() for trial in trials]
         archs = ["arch"] if len({recipe["arch"] for recipe in recipes}) > 1 else []
         varied = ", ".join(archs + varied_fields(recipes))
         raise ExperimentError(
-            f"train runs one trial, but {experiment} has {len(trials)}, which differ in {varied}.\n"
+            f"train runs one recipe, but {experiment} has {len(trials)}, which differ in {varied}.\n"
             "Set these fields with --set, or run all trials with: raytrain compare"
         )
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
@@ -106,16 +110,11 @@ def compare(
 
 
 def tune(
-    grid: Annotated[
-        Path,
-        typer.Option(
-            "--grid",
-            metavar="EXPERIMENT.yaml",
-            show_default=False,
-            help="Experiment with the grid: a file, or the name of a shipped experiment.",
-        ),
-    ],
+    experiment: ExperimentFile = None,
+    grid: Grid = None,
     set_: Set = None,
+    samples: Samples = None,
+    sampler: SamplerName = None,
     name: Name = None,
     out: Out = "runs",
     address: Address = None,
@@ -131,10 +130,25 @@ def tune(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run every combination of a grid, such as learning rates and schedules."""
-    changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    """Run every combination of a grid, such as learning rates and schedules, or samples of it."""
+    file, axes = file_and_axes(experiment, grid)
+    if file is None and not axes:
+        raise ExperimentError(
+            "tune needs a grid: give an experiment file, or axes, such as --grid lr=0.1,0.01 --grid optimizer=sgd,adam"
+        )
+    changes = changes_of(
+        name,
+        workers=workers,
+        gpus=gpus,
+        seeds=seeds,
+        max_concurrent=max_concurrent,
+        no_asha=no_asha,
+        axes=axes,
+        samples=samples,
+        sampler=sampler,
+    )
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
-    _run(experiment_of(grid, set_, changes), options, json=json, quiet=quiet)
+    _run(experiment_of(file, set_, changes, unnamed="tune"), options, json=json, quiet=quiet)
 
 
 def resume(

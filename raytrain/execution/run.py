@@ -118,6 +118,10 @@ def _run(
         manifest = Manifest.open(folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh)
         if unwritten := journal.state.unwritten():
             journal.end_unwritten(_parameters(unwritten, splits))
+    if repeated := experiment.repeated():
+        log.info("%s", repeated)
+    if unlisted := journal.state.unlisted:
+        log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
     if not journal.state.pending() and not stages.advance(journal):
         # a kill after the last trial may have come before the tables
         return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)

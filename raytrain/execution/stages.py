@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from raytrain.experiment.experiment import Confirm, Trial
+from raytrain.experiment.experiment import Trial
+from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult, configurations, ranked

@@ -1,16 +1,12 @@
 """Experiment: a recipe, what varies, and how to run it; `trials()` are the complete recipes."""
 
-import itertools
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -18,97 +14,13 @@ from pydantic import (
 )
 
 from raytrain.errors import ExperimentError
+from raytrain.experiment import grid
+from raytrain.experiment.grid import Axis, Sampler, checked_axis
+from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed
 from raytrain.training.component import name_of
-from raytrain.training.recipe import Recipe, as_tuple, canonical
+from raytrain.training.recipe import Recipe, as_tuple, canonical, inert
 
-MAX_TRIALS = 10_000
-MAX_WORKERS = 4096
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Asha(_Section):
-    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), in its stopping form."""
-
-    grace_period: Annotated[int | float, Field(gt=0)] = 0.25
-    """First rung, the paper's r, before which no trial is stopped: a number of epochs, or below 1 a share of them."""
-    reduction_factor: Annotated[int | float, Field(gt=1)] = 3
-    """Reduction factor, the paper's eta: at each rung about 1 in eta trials goes on; the next is eta times later."""
-    rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
-    """Number of stopped trials, the best ones, that run to their end afterwards, to measure what stopping missed."""
-
-    @field_validator("grace_period")
-    @classmethod
-    def _whole_epochs(cls, value: float) -> float:
-        if value >= 1 and value != int(value):
-            raise ValueError(f"{value:g} epochs is not a whole number; give whole epochs, or a share below 1")
-        return value
-
-    def first_rung(self, epochs: int) -> int:
-        """Return the epoch of the first rung for trials of `epochs` epochs."""
-        return math.ceil(self.grace_period * epochs) if self.grace_period < 1 else int(self.grace_period)
-
-
-def _range(value: object) -> object:
-    """Refuse a list of workers that is no range; anything else is pydantic's to judge."""
-    if isinstance(value, list | tuple):
-        bounds: list[Any] = list(value)
-        whole = len(bounds) == 2 and all(type(bound) is int for bound in bounds)
-        if not whole or not 1 <= bounds[0] <= bounds[1] <= MAX_WORKERS:
-            raise ValueError(
-                f"{bounds} is no range of workers; give the fewest and the most of 1 to {MAX_WORKERS}, such as [1, 4]"
-            )
-    return as_tuple(value)
-
-
-class Confirm(_Section):
-    """The best configurations of a search are trained again with fresh seeds, without early stopping, and ranked.
-
-    The best of many is in part the luckiest: the accuracy that it was chosen by is higher than what it reaches when
-    it is trained again. Fresh seeds chose nothing, so their accuracies have no such bias.
-    """
-
-    top: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 3
-    """Number of configurations, the best by mean validation accuracy."""
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (1, 2, 3)
-    """Seeds that each configuration is trained with, once each; none of them may be a seed of the search."""
-    train_on: Literal["train", "all"] = "train"
-    """Images to train on: train, or all for the validation images too, where the weights are then of the last epoch."""
-
-
-class Resources(_Section):
-    """What one trial runs on. `auto` is derived from the machine or cluster that is there."""
-
-    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Annotated[tuple[int, int], BeforeValidator(_range)] = 1
-    """Number of processes that train one trial together, each on its share of every batch. [1, 4] is elastic: as many
-    as the cluster has room for; when nodes come or go, the trial continues from its checkpoint with more or fewer."""
-    gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    """Number of GPUs per worker; a fraction puts several trials on one GPU. auto: 1 where there are GPUs, else 0."""
-    cpus_per_worker: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Number of CPU cores, and of threads, per worker. auto: all cores, divided among the trials."""
-    max_concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Largest number of trials at one time. auto: as many as fit."""
-    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    """Type of GPU that each worker must have, by Ray's name for it: T4, L4, A10G, A100, H100, ..."""
-    custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
-    """Custom Ray resources that each worker takes from its node, such as `bigmem: 1`."""
-
-    @property
-    def fewest_workers(self) -> int:
-        """The number of workers that a trial does not run without."""
-        return self.workers if isinstance(self.workers, int) else self.workers[0]
-
-    @property
-    def most_workers(self) -> int:
-        """The number of workers that a trial never exceeds."""
-        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 @dataclass(frozen=True)
@@ -132,15 +44,20 @@ class Trial:
         return cls("-".join(parts), recipe)
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """What a YAML file under `experiments/` says, with every default filled in."""
 
     name: str
     """Name of the run folder."""
     recipe: Recipe = Recipe()
     """The recipe that all trials start from."""
-    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_tuple)]] = {}
-    """Values by recipe field; every combination of them is a trial."""
+    grid: dict[str, Axis] = Field(default_factory=dict)
+    """Axes by recipe field: values, values with axes of their own, or a range to draw from. Every combination is a
+    trial, or as many as `samples` says."""
+    samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
+    """Number of combinations to draw from the grid; absent for every one. Ranges need it."""
+    sampler: Sampler = "random"
+    """How samples are drawn: random, independently, or sobol, which covers the ranges more evenly."""
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
     """Combinations to leave out: trials that match every field of an entry, where a list matches any of its values."""
     include: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
@@ -164,15 +81,12 @@ class Experiment(_Section):
             )
         return value
 
-    @field_validator("grid")
+    @field_validator("grid", mode="before")
     @classmethod
-    def _axes_have_values(cls, value: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-        for axis, values in value.items():
-            if not values:
-                raise ValueError(f"the axis {axis!r} is empty; give it at least one value, or remove it")
-            if axis == "seed":
-                raise ValueError("'seed' is not a grid axis; list seeds under `seeds:`, beside grid")
-        return {axis: tuple(canonical(axis, one) for one in values) for axis, values in value.items()}
+    def _axes(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value  # pydantic says so
+        return {str(field): checked_axis(str(field), axis) for field, axis in value.items()}
 
     @field_validator("exclude", "include")
     @classmethod
@@ -201,8 +115,20 @@ class Experiment(_Section):
         return value
 
     @model_validator(mode="after")
+    def _samples_are_drawn(self) -> Self:
+        drawn = grid.ranges(self.grid)
+        if drawn and self.samples is None:
+            raise ValueError(
+                f"the grid draws {', '.join(drawn)} from ranges, and samples is missing; say how many samples to draw, "
+                "such as samples: 20"
+            )
+        if self.samples is not None and not self.grid:
+            raise ValueError(f"samples is {self.samples}, and there is no grid to draw from; give one, or remove it")
+        return self
+
+    @model_validator(mode="after")
     def _asha_can_judge(self) -> Self:
-        if self.asha and self.recipe.val_size == 0 and "val_size" not in self.grid:
+        if self.asha and self.recipe.val_size == 0 and not self.varies("val_size"):
             raise ValueError(
                 "asha stops trials by validation accuracy, and val_size is 0; "
                 "set val_size, or run without asha (--no-asha)"
@@ -219,7 +145,7 @@ class Experiment(_Section):
                 f"confirm.seeds has {used[0]}, which the search uses too; give seeds that chose nothing, such as "
                 f"{[max((*searched, *self.confirm.seeds)) + 1 + n for n in range(len(self.confirm.seeds))]}"
             )
-        if self.recipe.val_size == 0 and "val_size" not in self.grid:
+        if self.recipe.val_size == 0 and not self.varies("val_size"):
             raise ValueError(
                 "confirm chooses by validation accuracy, and val_size is 0; set val_size, or remove confirm"
             )
@@ -229,19 +155,51 @@ class Experiment(_Section):
         """Return this experiment with `changes`, validated as a new one is."""
         return Experiment.model_validate({**self.model_dump(), **changes})
 
+    def varies(self, field: str) -> bool:
+        """Return whether a recipe field is an axis of the grid."""
+        return field in grid.fields(self.grid)
+
     def trials(self) -> list[Trial]:
-        """Return the trials in listed order, each recipe once.
+        """Return the trials in listed order; of combinations that train the same, the first.
 
         Raises:
             ExperimentError: A combination is invalid, nothing is left, or there are more than `MAX_TRIALS`.
         """
+        distinct: dict[str, Recipe] = {}
+        for recipe in self._recipes():
+            distinct.setdefault(recipe.effect, recipe)
+        trials = [Trial.of(recipe) for recipe in distinct.values()]
+        self._refuse_what_cannot_run(trials)
+        return trials
+
+    def repeated(self) -> str:
+        """Return a sentence about the combinations that train the same as another, "" where there are none."""
+        recipes = self._recipes()
+        several = len(recipes) - len({recipe.effect for recipe in recipes})
+        if not several:
+            return ""
+        reasons = {
+            f"{field} has no effect where {reason}"
+            for recipe in recipes
+            for field, reason in inert(recipe.model_dump()).items()
+            if self.varies(field) or any(field in entry for entry in self.include)
+        }
+        why = f": {'; '.join(sorted(reasons))}" if reasons else ""
+        what = "combination trains" if several == 1 else "combinations train"
+        return f"{several} {what} the same as another, and {'is' if several == 1 else 'are'} left out{why}"
+
+    def _recipes(self) -> list[Recipe]:
         seeds = self.seeds or (self.recipe.seed,)
-        count = (math.prod(len(values) for values in self.grid.values()) + len(self.include)) * len(seeds)
-        if count > MAX_TRIALS:
+        count = (self.samples or grid.size(self.grid)) + len(self.include)
+        if count * len(seeds) > MAX_TRIALS:
             raise ExperimentError(
-                f"the grid has {count:,} trials, more than the {MAX_TRIALS:,} allowed; remove values or axes"
+                f"the grid has {count * len(seeds):,} trials, more than the {MAX_TRIALS:,} allowed; "
+                "remove values or axes"
             )
-        combinations = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        if self.samples:
+            combinations = grid.draw(self.grid, samples=self.samples, sampler=self.sampler)
+        else:
+            combinations = grid.combinations(self.grid)
         recipes = [
             recipe
             for recipe in map(self._recipe, combinations)
@@ -253,10 +211,7 @@ class Experiment(_Section):
         recipes += map(self._recipe, self.include)
         if not recipes:
             raise ExperimentError(f"`exclude` leaves no trial of {len(combinations)}; remove an entry")
-        seeded = [recipe.replace(seed=seed) for seed in seeds for recipe in recipes]
-        trials = list({recipe.digest: Trial.of(recipe) for recipe in seeded}.values())
-        self._refuse_what_cannot_run(trials)
-        return trials
+        return [recipe.replace(seed=seed) for seed in seeds for recipe in recipes]
 
     def _refuse_what_cannot_run(self, trials: list[Trial]) -> None:
         workers = self.resources.most_workers

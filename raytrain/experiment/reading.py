@@ -1,6 +1,7 @@
 """Experiments read from YAML, with errors that name the file, the line and the nearest valid key."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.experiment.experiment import CombinationError, Experiment
+from raytrain.experiment.grid import checked_axis, with_values
 from raytrain.experiment.yaml_source import Keys, YamlSource, parse_value, read_yaml
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -67,10 +69,38 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         field = field.strip()
         if field not in Recipe.model_fields:
             raise ExperimentError(f"--set {assignment}: {_unknown(field, Recipe.model_fields, 'recipe field')}")
-        # a component with arguments is a mapping: {triangle: {peak: 0.3}}
-        plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
-        overrides[field] = text.strip() if plain_text else parse_value(text, name=f"--set {assignment}")
+        overrides[field] = _value_of(field, text, name=f"--set {assignment}")
     return overrides
+
+
+def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the grid axes that `field=values` texts give: `lr=0.1,0.01`, or a range, `lr=log:1e-4:1`.
+
+    Raises:
+        ExperimentError: A text names no recipe field, or a range cannot be read.
+    """
+    axes: dict[str, Any] = {}
+    for text in texts:
+        field, _, said = (part.strip() for part in text.partition("="))
+        if field not in Recipe.model_fields:
+            raise ExperimentError(f"--grid {text}: {_unknown(field, Recipe.model_fields, 'recipe field')}")
+        kind, *ends = said.split(":")
+        if kind in _RANGES_IN_SHORT and ends:
+            axes[field] = {_RANGES_IN_SHORT[kind]: [parse_value(end, name=f"--grid {text}") for end in ends]}
+        else:
+            values = re.split(r",(?![^(\[{]*[)\]}])", said)  # a comma within brackets separates arguments
+            axes[field] = [_value_of(field, value, name=f"--grid {text}") for value in values]
+    return axes
+
+
+_RANGES_IN_SHORT = {"log": "loguniform", "loguniform": "loguniform", "uniform": "uniform", "int": "int"}
+
+
+def _value_of(field: str, text: str, *, name: str) -> Any:
+    """Return the value of a recipe field that a text on the command line gives."""
+    # a component with arguments is a mapping: {triangle: {peak: 0.3}}
+    plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
+    return text.strip() if plain_text else parse_value(text, name=name)
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,10 +133,9 @@ def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
     recipe: Any = values.get("recipe") or {}
     if isinstance(recipe, dict):
         values["recipe"] = {**recipe, **overrides}
-    grid = values.get("grid")
-    if isinstance(grid, dict):
+    if isinstance(values.get("grid"), dict):
         # an axis of one value, not none: without a grid, `include` alone would be left
-        values["grid"] = {axis: [overrides[axis]] if axis in overrides else listed for axis, listed in grid.items()}
+        values["grid"] = with_values(values["grid"], overrides)
     if isinstance(values.get("include"), list):
         values["include"] = [
             {**entry, **{field: overrides[field] for field in entry if field in overrides}}
@@ -165,6 +194,8 @@ def _locate(
 ) -> str:
     first, *others = error.errors(include_url=False)
     loc = first["loc"]
+    if loc == ("grid",):
+        loc = _axis_at_fault(source) or loc
     path: Keys = _in_file(loc, source)
     if first["type"] == "value_error":
         problem = str(first["msg"]).removeprefix("Value error, ")
@@ -196,6 +227,17 @@ def _locate_combination(error: CombinationError, source: YamlSource, overrides: 
             section = ("include", index, field)
     where = f"{source.where(section)}: " if source.name else ""
     return f"{where}the trial {{{shown}}}: {problem}" if shown else f"{where}{problem}"
+
+
+def _axis_at_fault(source: YamlSource) -> Keys:
+    """Return the path of the first axis of a grid that is none, or () where it is another one's fault."""
+    axes = source.values.get("grid")
+    for field, axis in axes.items() if isinstance(axes, dict) else ():
+        try:
+            checked_axis(str(field), axis)
+        except ValueError:
+            return ("grid", field)
+    return ()
 
 
 def _set_by(changes: Mapping[str, Any], loc: tuple[str | int, ...]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raytrain.data import Splits
-from raytrain.experiment.experiment import Resources
+from raytrain.experiment.sections import Resources
 from raytrain.ray_backend import session
 from raytrain.ray_backend.placement import Placement, place
 from raytrain.ray_backend.session import Session

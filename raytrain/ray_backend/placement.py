@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raytrain.errors import PreflightError
-from raytrain.experiment.experiment import Resources
+from raytrain.experiment.sections import Resources
 
 COORDINATOR_CPUS = 0.01
 """CPUs of the process that coordinates the workers of a trial; Ray refuses a trial that requests none."""

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytrain import __version__
 from raytrain.errors import ClusterError, PreflightError, RaytrainError
-from raytrain.experiment.experiment import Resources
+from raytrain.experiment.sections import Resources
 from raytrain.ray_backend import placement, session
 from raytrain.ray_backend.placement import Placement
 from raytrain.storage.folder import Folder

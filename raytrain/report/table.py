@@ -15,6 +15,7 @@ from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.report.text import as_markdown, as_table, as_text, fitting
 from raytrain.runs.results import TrialResult, run_of, varied_fields
+from raytrain.training.recipe import inert
 
 if TYPE_CHECKING:
     from raytrain.analysis.baselines import BaselineRow
@@ -51,7 +52,7 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         **({"run": [run_of(result) for result in first]} if several_runs else {}),
         "trial": [trial_name(standing) for standing in standings],
         "architecture": [result.recipe["arch"] for result in first],
-        **{name: [cell(result.recipe[name]) for result in first] for name in varied},
+        **{name: [axis_cell(result.recipe, name) for result in first] for name in varied},
         **({"seeds": [str(standing.seeds) for standing in standings]} if several_seeds else {}),
         "parameters": [f"{result.parameters / 1e6:.2f} M" if result.parameters else DASH for result in first],
         "epochs": [f"{_epochs(one.results)}/{one.results[0].recipe['epochs']}" for one in standings],
@@ -188,6 +189,11 @@ def outcome(results: Sequence[TrialResult]) -> str:
 def _epochs(results: Sequence[TrialResult]) -> str:
     fewest, most = min(result.epochs for result in results), max(result.epochs for result in results)
     return f"{most}" if fewest == most else f"{fewest}–{most}"
+
+
+def axis_cell(recipe: Mapping[str, Any], name: str) -> str:
+    """Return the cell of a recipe field that varies; a dash where it has no effect, as momentum beside adam."""
+    return DASH if name in inert(recipe) else cell(recipe[name])
 
 
 def cell(value: object) -> str:

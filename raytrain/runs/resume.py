@@ -5,6 +5,7 @@ from typing import Any
 
 from raytrain.errors import RunFolderError
 from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.grid import fields
 from raytrain.experiment.yaml_source import parse_value
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -13,8 +14,8 @@ from raytrain.training.recipe import Recipe
 def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
     """Refuse to go on with a run folder in which another experiment was run.
 
-    What does not change the trials of the search may change: where they run, and what comes after them. And there may
-    be more of the same: further seeds, or more epochs.
+    What does not change the trials of the search may change: where they run, and what comes after them. There may be
+    more epochs. And what varies may change, values, seeds and samples, as long as some trials are in both.
 
     Raises:
         RunFolderError: Another was run; the first differences are shown.
@@ -22,12 +23,15 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
     before = _experiment_in(folder)
     now = experiment.model_dump(mode="json")
     differences = _differences(_what_counts(before, now), _what_counts(now, now))
-    if differences:
+    varied = _differences(_what_varies(before), _what_varies(now))
+    if not differences and varied and _common(before, experiment):
+        return
+    if differences := differences + varied:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise RunFolderError(
             f"{folder} holds another experiment ({shown}).\n"
             "Choose another --name, undo the change, or start again with --fresh, which deletes that run.\n"
-            "Only seeds and epochs can be added to a run."
+            "A run can grow: under the same name, add values to the grid, samples, seeds or epochs."
         )
 
 
@@ -52,19 +56,42 @@ def _experiment_in(folder: Folder) -> dict[str, Any]:
     return parse_value(folder.read("experiment.yaml").decode(), name=f"{folder}/experiment.yaml")
 
 
+_MAY_CHANGE = frozenset({"resources", "confirm", "grid", "include", "exclude", "samples", "sampler", "seeds"})
+"""Keys of an experiment that may differ from those that were run before, the last six if some trials are in both."""
+
+
 def _what_counts(experiment: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """Return what must be as it was before, with what has only been added to taken as it is `now`."""
     asha: dict[str, Any] | None = experiment.get("asha")
     counts: dict[str, Any] = {
-        **{key: value for key, value in experiment.items() if key not in {"resources", "confirm"}},
+        **{key: value for key, value in experiment.items() if key not in _MAY_CHANGE},
         "asha": {key: value for key, value in asha.items() if key != "rescue"} if asha else None,
     }
-    if set(_seeds(experiment)) <= set(_seeds(now)):
-        counts["seeds"] = now["seeds"]
+    if set(_seeds(experiment)) & set(_seeds(now)):
         counts["recipe"] = {**counts["recipe"], "seed": now["recipe"]["seed"]}
-    if counts["recipe"]["epochs"] < now["recipe"]["epochs"] and not _varies(now, "epochs"):
+    if _has_more_epochs(experiment, now):
         counts["recipe"] = {**counts["recipe"], "epochs": now["recipe"]["epochs"]}
     return counts
+
+
+def _what_varies(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Return what says which trials there are, beside the recipe that they start from."""
+    said = {key: value for key, value in experiment.items() if key in _MAY_CHANGE - {"resources", "confirm"}}
+    defaults = {"samples": None, "sampler": Experiment.model_fields["sampler"].default}
+    return {**defaults, **said, "seeds": _seeds(experiment)}
+
+
+def _common(before: dict[str, Any], experiment: Experiment) -> bool:
+    """Return whether some trial of `experiment` was one before, or was one of fewer epochs."""
+    now = experiment.model_dump(mode="json")
+    if _has_more_epochs(before, now):
+        before = {**before, "recipe": {**before["recipe"], "epochs": now["recipe"]["epochs"]}}
+    earlier = {trial.id for trial in Experiment.model_validate(before).trials()}
+    return any(trial.id in earlier for trial in experiment.trials())
+
+
+def _has_more_epochs(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    return before["recipe"]["epochs"] < now["recipe"]["epochs"] and not _varies(now, "epochs")
 
 
 def _seeds(experiment: dict[str, Any]) -> list[int]:
@@ -72,7 +99,7 @@ def _seeds(experiment: dict[str, Any]) -> list[int]:
 
 
 def _varies(experiment: dict[str, Any], field: str) -> bool:
-    return field in experiment["grid"] or any(field in entry for entry in experiment["include"])
+    return field in fields(experiment["grid"]) or any(field in entry for entry in experiment["include"])
 
 
 def _differences(before: object, now: object, path: str = "") -> list[str]:

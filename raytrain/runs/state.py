@@ -23,6 +23,7 @@ class RunState:
         progress: Progress of every trial, by trial id, in the experiment's order.
         events: All events so far, in order.
         stage: Current stage; `execution.stages` moves from one to the next.
+        unlisted: Ids of trials that were started and that the experiment does not list any more.
     """
 
     def __init__(self, experiment: Experiment, trials: Iterable[Trial] | None = None) -> None:
@@ -37,6 +38,7 @@ class RunState:
         self.progress = {trial.id: TrialProgress(trial) for trial in listed}
         self.events: list[Event] = []
         self.stage: Stage = "search"
+        self.unlisted: set[str] = set()
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
         self._stopped: dict[str, TrialResult] = {}
@@ -61,6 +63,8 @@ class RunState:
             self._judged.append(event)
         progress = self.progress.get(event.get("trial", ""))
         if progress is None:
+            if event["event"] == "started":
+                self.unlisted.add(event["trial"])
             return
         if event["event"] == "started":
             progress.status, progress.result = "running", None

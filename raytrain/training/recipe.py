@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.data.split import TEST_SIZE
 from raytrain.models.architectures import ARCHITECTURES
-from raytrain.training.component import Components, one_of
+from raytrain.training.component import Components, name_of, one_of
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES
 from raytrain.training.resolution import canonical_resolution
 
@@ -106,6 +106,25 @@ class DataKey(NamedTuple):
         """The data set and the size of its images in words: "digits at 32 px"."""
         other = "" if self.test_size == type(self)._field_defaults["test_size"] else f", test_size {self.test_size:g}"
         return f"{self.dataset} at {self.image_size} px{other}"
+
+
+def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a recipe that change nothing beside its others, each with the reason: "mix is none".
+
+    Args:
+        recipe: Every field of the recipe, by name.
+    """
+    optimizer = name_of(recipe["optimizer"])
+    found: dict[str, str] = {}
+    if optimizer in {"adam", "adamw"}:
+        found["momentum"] = found["nesterov"] = f"optimizer is {optimizer}, which has its own"
+    if recipe["mix"] == "none":
+        found["mix_alpha"] = found["mix_prob"] = found["mix_off_epochs"] = "mix is none"
+    elif recipe["mix_prob"] == 1 and recipe["mix_off_epochs"] == 0:
+        found["label_smoothing"] = "every batch is mixed"
+    if recipe["weight_decay"] == 0:
+        found["decoupled_weight_decay"] = "weight_decay is 0"
+    return found
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -260,6 +279,12 @@ class Recipe(BaseModel):
     def data_key(self) -> DataKey:
         """What the splits depend on: data set, image size, validation and test size."""
         return DataKey(self.dataset, self.image_size, self.val_size, self.test_size)
+
+    @property
+    def effect(self) -> str:
+        """The digest of this recipe without what changes nothing: two recipes with equal effects train the same."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in inert(self.model_dump())}).digest
 
     @property
     def digest(self) -> str:

@@ -156,6 +156,88 @@ def test_options_reach_the_experiment(grid: str, started: list[Any]):
     assert (options.out, options.mode, options.address) == ("o", "fresh", "ray://h:1")
 
 
+def test_tune_takes_its_grid_from_the_command_line(started: list[Any]):
+    schedules = "schedule=cosine,triangle(start=0.1, peak=0.5)"
+    call("tune", "--grid", "lr=0.1,0.01", "--grid", schedules, "--set", "epochs=3")
+    ((experiment, _),) = started
+    assert experiment.name == "tune"
+    assert [(trial.recipe.lr, trial.recipe.schedule, trial.recipe.epochs) for trial in experiment.trials()] == [
+        (lr, schedule, 3) for lr in (0.1, 0.01) for schedule in ("cosine", "triangle(start=0.1, peak=0.5)")
+    ]
+
+
+def test_axes_and_ranges_on_the_command_line_are_added_to_those_of_the_file(grid: str, started: list[Any]):
+    call(
+        "tune",
+        grid,
+        "--grid",
+        "momentum=uniform:0.5:0.9",
+        "--grid",
+        "width=int:2:4",
+        "--samples",
+        "5",
+        "--sampler",
+        "sobol",
+    )
+    ((experiment, _),) = started
+    assert (experiment.name, experiment.samples, experiment.sampler) == ("g", 5, "sobol")
+    recipes = [trial.recipe for trial in experiment.trials()]
+    assert {recipe.lr for recipe in recipes} == {0.01, 0.02}
+    assert len({recipe.momentum for recipe in recipes}) == 5
+    assert {recipe.width for recipe in recipes} <= {2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune"], "tune needs a grid"),
+        (["tune", "a.yaml", "--grid", "b.yaml"], "two experiments are given, a.yaml and b.yaml"),
+        (["tune", "--grid", "lr=log:1e-3:1"], "samples is missing; say how many samples to draw"),
+        (["tune", "--grid", "lr=log:1", "--samples", "3"], "give its two ends"),
+        (["tune", "--grid", "lr=0.1,x"], "given 'x'; must be a number"),
+        (["tune", "--grid", "learning=0.1"], "unknown recipe field 'learning'"),
+        (["tune", "--grid", "lr=0.1", "--sampler", "bayes"], "'bayes' is not one of 'random', 'sobol'"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_with_what_to_write(words: list[str], said: str, started: list[Any]):
+    result = CliRunner().invoke(app, words)
+    shown = " ".join(f"{result.output} {result.exception}".replace("│", " ").split())
+    assert said in shown
+    assert not started
+
+
+def test_train_takes_seeds(started: list[Any]):
+    call("train", "--seeds", "3,4")
+    ((experiment, _),) = started
+    assert [trial.recipe.seed for trial in experiment.trials()] == [3, 4]
+
+
+def test_a_search_that_is_given_more_samples_trains_only_the_new_ones(tiny_images: str):
+    recipe = ["image_size=8", "width=2", "epochs=1", "batch_size=16", "val_size=8", f"dataset={tiny_images}"]
+    words = ["tune", "--local", "--grid", "lr=log:1e-3:1", *(word for one in recipe for word in ("--set", one))]
+    assert call(*words, "--samples", "2").exit_code == 0
+    before = read_results(Folder.at("runs/tune"))
+    assert call(*words, "--samples", "3").exit_code == 0
+    after = read_results(Folder.at("runs/tune"))
+    assert after[:2] == before
+    assert len(after) == 3
+
+
+def test_a_plan_lists_its_trials_with_their_values_and_trains_nothing(grid: str, place: Path):
+    words = ["plan", "--list", grid, "--grid", "optimizer=sgd,adam", "--grid", "momentum=0.8,0.9"]
+    listed = call(*words)
+    assert listed.stdout.count("resnet18-") == 6
+    assert listed.stdout.count("–") >= 2
+    assert "2 combinations train the same as another" in listed.stderr
+    rows = json.loads(call(*words, "--json").stdout)["trials"]
+    assert [(row["lr"], row["optimizer"], row["momentum"]) for row in rows][:3] == [
+        (0.01, "sgd", 0.8),
+        (0.01, "sgd", 0.9),
+        (0.01, "adam", 0.8),
+    ]
+    assert sorted(path.name for path in place.iterdir()) == ["g.yaml"]
+
+
 def test_the_address_may_come_from_the_environment(started: list[Any], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     call("train")

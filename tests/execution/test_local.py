@@ -3,7 +3,8 @@
 import pytest
 
 from raytrain.execution.local import LocalBackend
-from raytrain.experiment.experiment import Asha, Experiment
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.sections import Asha
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results

@@ -15,7 +15,8 @@ from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
 from raytrain.execution.run import run
 from raytrain.experiment import speed
-from raytrain.experiment.experiment import Asha, Confirm, Experiment
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.sections import Asha, Confirm
 from raytrain.experiment.simulation import Sweep, sweep
 from raytrain.experiment.speed import Speed, measure_speed, some_images
 from raytrain.training.recipe import Recipe

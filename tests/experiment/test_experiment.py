@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment import experiment as experiment_module
-from raytrain.experiment.experiment import MAX_TRIALS, Asha, CombinationError, Experiment, Resources, Trial
+from raytrain.experiment.experiment import CombinationError, Experiment, Trial
 from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.sections import MAX_TRIALS, Asha, Resources
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.training.recipe import Recipe
 

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from ruamel.yaml import YAML
 
 from raytrain.data import Splits
-from raytrain.experiment.experiment import Resources
+from raytrain.experiment.sections import Resources
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import place
 from raytrain.ray_backend.session import ray_session

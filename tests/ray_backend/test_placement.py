@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytrain.errors import PreflightError
-from raytrain.experiment.experiment import Resources
+from raytrain.experiment.sections import Resources
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, place
 
 LAPTOP = [{"CPU": 2.0}]

@@ -217,7 +217,7 @@ def test_another_experiment_is_refused_with_the_difference(open_folder: Any):
     with pytest.raises(RunFolderError) as caught:
         open_folder(recipe={"epochs": 2}, seeds=[1, 2])
     message = str(caught.value)
-    for part in ("recipe.epochs: 3 before, 2 now", "seeds: None before, [1, 2] now", "--name", "--fresh"):
+    for part in ("recipe.epochs: 3 before, 2 now", "seeds: [0] before, [1, 2] now", "--name", "--fresh"):
         assert part in message
 
 
@@ -254,8 +254,21 @@ def test_more_seeds_leave_what_has_ended_as_it_is(open_folder: Any):
     train(run, trial)
     again = open_folder(grid={}, seeds=[0, 7])
     assert [pending.recipe.seed for pending in again.state.pending()] == [7]
-    with pytest.raises(RunFolderError, match="holds another experiment"):
-        open_folder(grid={}, seeds=[7])
+    assert not again.state.unlisted
+
+
+def test_a_grid_grows_and_what_it_has_lost_stays_in_the_folder_and_out_of_the_state(open_folder: Any):
+    run = open_folder(grid={"lr": [0.1, 0.2]})
+    for trial in run.state.progress:
+        train(run, trial)
+    more = open_folder(grid={"lr": [0.1, 0.2, 0.3]})
+    assert [pending.recipe.lr for pending in more.state.pending()] == [0.3]
+    other = open_folder(grid={"lr": {"uniform": [0.1, 0.3]}}, include=[{"lr": 0.2}], samples=2)
+    assert len(other.state.pending()) == 2
+    assert [one.split("-")[2] for one in other.state.unlisted] == ["lr0.1"]
+    assert len(read_results(run.folder)) == 2
+    with pytest.raises(RunFolderError, match=r"grid\.lr: \{'uniform': .*before, \[0.5\] now"):
+        open_folder(grid={"lr": [0.5]})
 
 
 def test_a_stop_that_a_kill_kept_from_being_written_is_written_when_the_folder_is_opened_again(open_folder: Any):

@@ -11,7 +11,7 @@ from raytrain.storage.folder import Folder
 from raytrain.training import loop
 from raytrain.training.loop import TrainState, train
 from raytrain.training.metrics import FinalMetrics
-from raytrain.training.recipe import Recipe
+from raytrain.training.recipe import Recipe, inert
 from raytrain.training.trial import TrialRun
 
 CPU = torch.device("cpu")
@@ -54,6 +54,17 @@ CHANGES_THE_DATA: dict[str, Any] = {"dataset": "cifar10", "image_size": 16, "val
 
 LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy"}
 """These change how training runs or what it reports; each has a test of its own here."""
+
+WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
+    ("momentum", {"optimizer": "adam"}, 0.5),
+    ("nesterov", {"optimizer": "adamw"}, True),
+    ("mix_alpha", {}, 0.2),
+    ("mix_prob", {}, 0.5),
+    ("mix_off_epochs", {}, 1),
+    ("label_smoothing", MIXED, 0.1),
+    ("decoupled_weight_decay", {"weight_decay": 0.0}, True),
+]
+"""Fields that change nothing beside others: the field, what the recipe says beside it, and another value of it."""
 
 COMPONENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"augment": ["crop"]}, {"augment": [{"crop": {"mode": "reflect"}}]}),
@@ -164,3 +175,23 @@ def final_of(recipe: Recipe, data: Any, folder: Path) -> FinalMetrics:
     *_, last = TrialRun(recipe, data=data, device=CPU, checkpoints=Folder.at(folder)).reports()
     assert last.final
     return last.final
+
+
+@pytest.mark.parametrize(("field", "beside", "value"), WITHOUT_EFFECT)
+def test_a_field_without_effect_changes_no_weight_and_is_known_to_have_none(
+    make_data: Any, field: str, beside: dict[str, Any], value: Any
+):
+    recipe, data = BASE.replace(**beside), make_data()
+    other = recipe.replace(**{field: value})
+    assert fingerprint(other, data) == fingerprint(recipe, data)
+    assert field in inert(recipe.model_dump())
+    assert other.effect == recipe.effect
+    assert other.digest != recipe.digest
+
+
+@pytest.mark.parametrize("field", sorted(CHANGES_THE_WEIGHTS))
+def test_a_field_that_changes_the_weights_is_never_taken_for_one_without_effect(field: str):
+    beside, value = CHANGES_THE_WEIGHTS[field]
+    recipe = BASE.replace(**beside)
+    assert field not in inert(recipe.model_dump())
+    assert recipe.replace(**{field: value}).effect != recipe.effect

@@ -1,0 +1,98 @@
+"""The sections of an experiment: early stopping, confirmation with fresh seeds, and what one trial runs on."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from raytrain.training.recipe import as_tuple
+
+MAX_TRIALS = 10_000
+MAX_WORKERS = 4096
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A part of an experiment: frozen, and strict about keys and types."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Asha(Section):
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), in its stopping form."""
+
+    grace_period: Annotated[int | float, Field(gt=0)] = 0.25
+    """First rung, the paper's r, before which no trial is stopped: a number of epochs, or below 1 a share of them."""
+    reduction_factor: Annotated[int | float, Field(gt=1)] = 3
+    """Reduction factor, the paper's eta: at each rung about 1 in eta trials goes on; the next is eta times later."""
+    rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
+    """Number of stopped trials, the best ones, that run to their end afterwards, to measure what stopping missed."""
+
+    @field_validator("grace_period")
+    @classmethod
+    def _whole_epochs(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError(f"{value:g} epochs is not a whole number; give whole epochs, or a share below 1")
+        return value
+
+    def first_rung(self, epochs: int) -> int:
+        """Return the epoch of the first rung for trials of `epochs` epochs."""
+        return math.ceil(self.grace_period * epochs) if self.grace_period < 1 else int(self.grace_period)
+
+
+def _range(value: object) -> object:
+    """Refuse a list of workers that is no range; anything else is pydantic's to judge."""
+    if isinstance(value, list | tuple):
+        bounds: list[Any] = list(value)
+        whole = len(bounds) == 2 and all(type(bound) is int for bound in bounds)
+        if not whole or not 1 <= bounds[0] <= bounds[1] <= MAX_WORKERS:
+            raise ValueError(
+                f"{bounds} is no range of workers; give the fewest and the most of 1 to {MAX_WORKERS}, such as [1, 4]"
+            )
+    return as_tuple(value)
+
+
+class Confirm(Section):
+    """The best configurations of a search are trained again with fresh seeds, without early stopping, and ranked.
+
+    The best of many is in part the luckiest: the accuracy that it was chosen by is higher than what it reaches when
+    it is trained again. Fresh seeds chose nothing, so their accuracies have no such bias.
+    """
+
+    top: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 3
+    """Number of configurations, the best by mean validation accuracy."""
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (1, 2, 3)
+    """Seeds that each configuration is trained with, once each; none of them may be a seed of the search."""
+    train_on: Literal["train", "all"] = "train"
+    """Images to train on: train, or all for the validation images too, where the weights are then of the last epoch."""
+
+
+class Resources(Section):
+    """What one trial runs on. `auto` is derived from the machine or cluster that is there."""
+
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Annotated[tuple[int, int], BeforeValidator(_range)] = 1
+    """Number of processes that train one trial together, each on its share of every batch. [1, 4] is elastic: as many
+    as the cluster has room for; when nodes come or go, the trial continues from its checkpoint with more or fewer."""
+    gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    """Number of GPUs per worker; a fraction puts several trials on one GPU. auto: 1 where there are GPUs, else 0."""
+    cpus_per_worker: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Number of CPU cores, and of threads, per worker. auto: all cores, divided among the trials."""
+    max_concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Largest number of trials at one time. auto: as many as fit."""
+    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """Type of GPU that each worker must have, by Ray's name for it: T4, L4, A10G, A100, H100, ..."""
+    custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """Custom Ray resources that each worker takes from its node, such as `bigmem: 1`."""
+
+    @property
+    def fewest_workers(self) -> int:
+        """The number of workers that a trial does not run without."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """The number of workers that a trial never exceeds."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
