@@ -72,7 +72,7 @@ def real(order: Callable[..., Any], *, width: int, epochs: int) -> tuple[float, 
             "resources": {"cpus_per_worker": 1, "max_concurrent": 2},
         }
     )
-    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, mock.patch.object(tuner, "LongestFirst", order):
+    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, mock.patch.dict(tuner.ORDERS, longest=order):
         outcome = run(experiment, RunOptions(out=out))
         events = list(read_lines(outcome.folder, "events.jsonl"))
     assert {result.status for result in outcome.results} == {"finished"}, outcome.results

@@ -42,8 +42,8 @@ class Backend(Protocol):
         ...
 
     @property
-    def longest_first(self) -> bool:
-        """Whether the trial that takes longest starts first; else they start as listed."""
+    def ordered_by_time(self) -> bool:
+        """Whether trials start by the time that they are expected to take; else they start as listed."""
         ...
 
     @property

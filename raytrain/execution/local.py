@@ -27,12 +27,12 @@ class LocalBackend:
         slots: Number of trials at a time, 1.
         cpus: Number of CPU cores of this machine.
         gpus: 1 on a machine with a GPU, else 0.
-        longest_first: False: trials start in the listed order.
+        ordered_by_time: False: trials start in the listed order.
         description: Placement of the trials, in words.
     """
 
     slots = 1
-    longest_first = False
+    ordered_by_time = False
     description = "one after another, as listed, in this process"
 
     def __init__(self) -> None:

@@ -14,8 +14,8 @@ from raytrain.execution.run import load_splits, storage_errors_explained
 from raytrain.execution.stages import confirming
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.experiment.order import Kind, kind_of, model_size
-from raytrain.experiment.simulation import Lengths, Sweep, best, sweep
+from raytrain.experiment.order import Kind, Order, kind_of, model_size
+from raytrain.experiment.simulation import Lengths, Sweep, best, faster_order, sweep
 from raytrain.runs.disk_space import checkpoints_bytes
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.state import RunState
@@ -163,7 +163,9 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         {kind: speed.end_s(recipes[kind], splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
     )
     rungs = run.rungs()
-    layout = _Layout(lengths, backend.slots, longest_first=backend.longest_first)
+    order = faster_order(pending, lengths, slots=backend.slots, rungs=rungs) if backend.ordered_by_time else "listed"
+    layout = _Layout(lengths, backend.slots, order)
+    unstopped = _Layout(lengths, backend.slots, "longest" if backend.ordered_by_time else "listed")
     sweeps = _simulated(run, pending, layout, rungs)
     parameters = {
         trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
@@ -180,7 +182,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         rungs=sorted(rungs.recorded) if rungs else [],
         stopped=Range.of([len(one.stopped) for one in sweeps]),
         seconds=Range.of([one.seconds for one in sweeps]),
-        seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, layout, None)]).median,
+        seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, unstopped, None)]).median,
         slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
         checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in parameters.items()),
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
@@ -194,10 +196,10 @@ class _Layout:
 
     lengths: Lengths
     slots: int
-    longest_first: bool
+    order: Order
 
     def sweep(self, trials: Mapping[Trial, int], **judging: Any) -> Sweep:
-        return sweep(trials, self.lengths, slots=self.slots, longest_first=self.longest_first, **judging)
+        return sweep(trials, self.lengths, slots=self.slots, order=self.order, **judging)
 
 
 def _may_train(run: RunState, pending: Mapping[Trial, int]) -> list[Trial]:

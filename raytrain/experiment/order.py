@@ -1,14 +1,15 @@
-"""Expected seconds of trials, and the order in which they start: the longest first.
+"""Expected seconds of trials, and the order in which they start: the longest first, or the shortest.
 
 Before anything has run, a trial's time is estimated from its floating-point operations; as soon as an epoch of its
 kind has been measured, from that.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
+from typing import Literal
 
 from raytrain.experiment.experiment import Trial
 from raytrain.models.architectures import forward_flops, parameter_count
@@ -16,6 +17,8 @@ from raytrain.training.recipe import ARCHS, EpochTime, Recipe
 
 Kind = tuple[object, ...]
 """The values of `DECIDE_THE_TIME` in a recipe: recipes with equal ones have epochs of equal length."""
+_Length = tuple[Kind, int]
+"""A kind of trial, and the number of epochs that one has left."""
 
 DECIDE_THE_TIME = tuple(name for name, field in Recipe.model_fields.items() if EpochTime.DEPENDS in field.metadata)
 """Names of the recipe fields that the time of an epoch depends on."""
@@ -88,7 +91,7 @@ class LongestFirst:
     """The trials that wait, handed out by falling expected time; trials of equal cost in listed order.
 
     A long trial that starts last runs alone while the other slots are empty (Graham 1969: longest processing time
-    first). Under ASHA the first to arrive at a rung always goes on, so list the best guess first.
+    first).
 
     Args:
         trials: The trials, each with the number of epochs that it has left.
@@ -98,7 +101,7 @@ class LongestFirst:
     def __init__(self, trials: Iterable[tuple[Trial, int]], costs: Costs) -> None:
         self._costs = costs
         # few kinds, many trials: choosing looks at one entry per kind and length
-        self._waiting: dict[tuple[Kind, int], deque[Trial]] = {}
+        self._waiting: dict[_Length, deque[Trial]] = {}
         for trial, epochs in trials:
             self._waiting.setdefault((kind_of(trial.recipe), epochs), deque()).append(trial)
 
@@ -106,9 +109,29 @@ class LongestFirst:
         """Return the next trial to start, or None when all have been."""
         if not self._waiting:
             return None
-        longest = max(self._waiting, key=lambda key: self._costs.epoch_seconds(key[0]) * key[1])
-        trials = self._waiting[longest]
+        chosen = self._choose(self._waiting, lambda key: self._costs.epoch_seconds(key[0]) * key[1])
+        trials = self._waiting[chosen]
         trial = trials.popleft()
         if not trials:
-            del self._waiting[longest]
+            del self._waiting[chosen]
         return trial
+
+    def _choose(self, waiting: Iterable[_Length], cost: Callable[[_Length], float]) -> _Length:
+        return max(waiting, key=cost)
+
+
+class ShortestFirst(LongestFirst):
+    """The trials that wait, handed out by rising expected time; trials of equal cost in listed order.
+
+    Under ASHA the first to arrive at a rung go on, since they have nothing to be compared with. So short trials should
+    be there first, and long ones be compared with them.
+    """
+
+    def _choose(self, waiting: Iterable[_Length], cost: Callable[[_Length], float]) -> _Length:
+        return min(waiting, key=cost)
+
+
+Order = Literal["longest", "shortest", "listed"]
+"""Which of the waiting trials starts next."""
+ORDERS: dict[Order, type[LongestFirst]] = {"longest": LongestFirst, "shortest": ShortestFirst}
+"""Queues by the order that they hand trials out in."""

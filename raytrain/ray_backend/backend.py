@@ -32,13 +32,13 @@ class RayBackend:
         placement: Resources of each trial, and number of trials at a time.
         session: Connection to Ray.
         trial_timeout_s: Seconds for which a trial may show no progress before its process is killed.
-        longest_first: Whether the trial that takes longest starts first.
+        ordered_by_time: True: trials start by the time that they are expected to take.
     """
 
     placement: Placement
     session: Session
     trial_timeout_s: float
-    longest_first: bool = True
+    ordered_by_time: bool = True
 
     @property
     def slots(self) -> int:

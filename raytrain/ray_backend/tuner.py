@@ -1,7 +1,7 @@
-"""Many trials under Ray Tune: in parallel, longest first, with ASHA; what happens goes into the run folder."""
+"""Many trials under Ray Tune: in parallel, in the faster order, with ASHA; what happens goes into the run folder."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from raytrain.data import Splits
 from raytrain.errors import StorageError
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import Costs, Kind, LongestFirst, kind_of, model_size
+from raytrain.experiment.order import ORDERS, Costs, Kind, LongestFirst, kind_of, model_size
+from raytrain.experiment.simulation import Lengths, faster_order
 from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
@@ -60,7 +61,7 @@ def run_trials(
     costs = run_costs(state, splits)
     watchdog = Watchdog(timeout_s=trial_timeout_s)
     recorder = Recorder(journal, scheduler, costs, watchdog, workers=placement.workers)
-    queue = LongestFirst(((trial, state.epochs_left(trial.id)) for trial in pending), costs)
+    queue = _queue(state, pending, costs, slots=placement.concurrent)
     trainable = tune.with_parameters(
         train, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
     )
@@ -142,6 +143,15 @@ def release_all_groups() -> None:
     """Remove every placement group of this job."""
     for group, _ in internals.placement_groups():
         internals.remove_group(group)
+
+
+def _queue(state: RunState, pending: Sequence[Trial], costs: Costs, *, slots: int) -> LongestFirst:
+    """Return the trials that wait, in the order in which the sweep is expected to end first."""
+    done = {trial: trial.recipe.epochs - state.epochs_left(trial.id) for trial in pending}
+    kinds = {kind_of(trial.recipe) for trial in pending}
+    lengths = Lengths({kind: costs.epoch_seconds(kind) for kind in kinds}, dict.fromkeys(kinds, 0.0))
+    order = faster_order(done, lengths, slots=slots, rungs=state.rungs())
+    return ORDERS[order](((trial, state.epochs_left(trial.id)) for trial in pending), costs)
 
 
 def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str) -> TrialJob:

@@ -16,6 +16,7 @@ from raytrain.execution.plan import make_plan
 from raytrain.execution.run import run
 from raytrain.experiment import speed
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.order import Order
 from raytrain.experiment.sections import Asha, Confirm
 from raytrain.experiment.simulation import Sweep, sweep
 from raytrain.experiment.speed import Speed, measure_speed, some_images
@@ -148,15 +149,15 @@ def test_a_batch_has_no_more_images_than_there_are(make_splits: Any, monkeypatch
 
 @pytest.mark.usefixtures("known_speed")
 def test_one_after_another_means_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
+    seen: list[str] = []
 
-    def swept(*given: Any, longest_first: bool, **more: Any) -> Sweep:
-        seen.append(longest_first)
-        return sweep(*given, longest_first=longest_first, **more)
+    def swept(*given: Any, order: Order, **more: Any) -> Sweep:
+        seen.append(order)
+        return sweep(*given, order=order, **more)
 
     monkeypatch.setattr("raytrain.execution.plan.sweep", swept)
     assert make_plan(experiment(), out=str(tmp_path), local=True)
-    assert set(seen) == {False}
+    assert set(seen) == {"listed"}
 
 
 @pytest.mark.usefixtures("known_speed")

@@ -1,13 +1,13 @@
 """Tests of raytrain.experiment.simulation: trials laid on slots, and ASHA that judges qualities."""
 
-from itertools import count
+from itertools import count, permutations
 
 import pytest
 
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import kind_of
-from raytrain.experiment.simulation import Lengths, best, sweep
+from raytrain.experiment.order import Order, kind_of
+from raytrain.experiment.simulation import Lengths, best, faster_order, sweep
 from raytrain.training.recipe import Recipe
 
 
@@ -61,8 +61,50 @@ def test_trials_are_stopped_as_asha_stops_them_one_by_one() -> None:
 
 
 def test_trials_may_start_as_listed() -> None:
-    result = sweep(dict.fromkeys([SHORT, MIDDLE, LONG], 0), LENGTHS, slots=1, longest_first=False)
+    result = sweep(dict.fromkeys([SHORT, MIDDLE, LONG], 0), LENGTHS, slots=1, order="listed")
     assert result.finished == [SHORT, MIDDLE, LONG]
+
+
+HOURS = {"resnet18": 3.1, "resnet34": 8.9, "resnet50": 18.7, "resnet101": 28.1, "resnet152": 38.9}
+"""What 200 epochs took on a GTX 1080 Ti, by the student's table."""
+FIVE = {trial(arch, epochs=200): hours for arch, hours in HOURS.items()}
+STUDENT = Lengths(
+    {kind_of(one.recipe): hours / 200 for one, hours in FIVE.items()},
+    dict.fromkeys(map(kind_of, (one.recipe for one in FIVE)), 0.0),
+)
+
+
+def mean_hours(order: Order, *, slots: int, rungs: Rungs | None) -> float:
+    """Return the mean over all orders of quality of the hours that the five architectures take together."""
+    hours = [
+        sweep(
+            dict.fromkeys(FIVE, 0),
+            STUDENT,
+            slots=slots,
+            order=order,
+            rungs=rungs,
+            quality=dict(zip(FIVE, qualities, strict=True)),
+        ).seconds
+        for qualities in permutations((0.1, 0.3, 0.5, 0.7, 0.9))
+    ]
+    return sum(hours) / len(hours)
+
+
+def test_under_asha_the_cheap_trials_start_first_where_that_ends_sooner() -> None:
+    rungs = Rungs(first=50, epochs=200, reduction_factor=3)
+    shortest, longest = (mean_hours(order, slots=1, rungs=rungs) for order in ("shortest", "longest"))
+    assert shortest < 0.8 * longest
+    assert faster_order(dict.fromkeys(FIVE, 0), STUDENT, slots=1, rungs=rungs) == "shortest"
+
+
+def test_where_nothing_is_stopped_early_the_longest_starts_first() -> None:
+    assert mean_hours("longest", slots=2, rungs=None) < mean_hours("shortest", slots=2, rungs=None)
+    assert faster_order(dict.fromkeys(FIVE, 0), STUDENT, slots=2, rungs=None) == "longest"
+
+
+def test_under_asha_the_longest_starts_first_where_that_ends_sooner() -> None:
+    late = Rungs(first=199, epochs=200, reduction_factor=3)  # it stops trials when they are nearly done
+    assert faster_order(dict.fromkeys(FIVE, 0), STUDENT, slots=2, rungs=late) == "longest"
 
 
 def test_one_accuracy_on_record_judges_the_rest_as_none_would() -> None:
