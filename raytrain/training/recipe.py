@@ -141,12 +141,12 @@ class Recipe(BaseModel):
     )
 
     arch: Annotated[str, EpochTime.DEPENDS] = "resnet18"
-    """Architecture, a key of `models.ARCHITECTURES`, with arguments where it takes some."""
+    """Architecture, with arguments where it takes some."""
     width: Annotated[int, Field(ge=1, le=4096), EpochTime.DEPENDS] = 64
     """Channels of the first stage. The later stages of a ResNet have 2, 4 and 8 times as many, those of other networks
     what their function says."""
     dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
-    """Data set: a key of `data.DATASETS`, or a path or URI of Parquet files or of an image folder."""
+    """Data set, by name, or the path or URI of an image folder or of Parquet files."""
     image_size: Annotated[int, Field(ge=8, le=1024), EpochTime.DEPENDS] = 32
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
@@ -159,9 +159,9 @@ class Recipe(BaseModel):
     trains at 24 pixels, and at 32 from the first epoch on that begins after 40 % of the epochs. What is evaluated has
     `image_size`. Empty for `image_size` throughout."""
     augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple), EpochTime.DEPENDS] = ()
-    """Augmentations in the order they are applied, keys of `augment.AUGMENTS`, with arguments where they take some."""
+    """Augmentations in the order they are applied, with arguments where they take some."""
     mix: Annotated[str, EpochTime.DEPENDS] = "none"
-    """Mixing of pairs of images: none, or a key of `augment.MIXES`."""
+    """Mixing of pairs of images, or none."""
     mix_alpha: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
     """Alpha of the Beta(alpha, alpha) distribution that the shares of the two images are drawn from."""
     mix_prob: Annotated[Fraction, EpochTime.SAME] = 1.0
@@ -174,7 +174,7 @@ class Recipe(BaseModel):
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
-    """Optimizer, a key of `optim.OPTIMIZERS`, with arguments where it takes some."""
+    """Optimizer, with arguments where it takes some."""
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
     bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
@@ -194,7 +194,7 @@ class Recipe(BaseModel):
     grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Largest norm of the gradient of all parameters together; a longer one is scaled down to it. 0 for no limit."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
-    """Learning rate over training, a key of `optim.SCHEDULES`, with arguments where it takes some."""
+    """Learning rate in the course of training, with arguments where it takes some."""
     warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Number of epochs of linear warm-up before the schedule begins; may be a fraction."""
     epochs: Annotated[int, Field(ge=1, le=1_000_000), EpochTime.SAME] = 10

@@ -1,0 +1,108 @@
+"""`raytrain fields` and `raytrain schema`: what an experiment file may say."""
+
+import re
+from json import dumps
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raytrain.cli.options import Json
+from raytrain.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from raytrain.experiment.reference import FieldReference
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (fields, schema):
+        app.command()(command)
+
+
+def fields(
+    field: Annotated[
+        str | None, typer.Argument(metavar="FIELD", show_default="all, in short", help="A field to explain in full.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, with everything.")] = False,
+    json: Json = False,
+) -> None:
+    """List the fields of a recipe, or explain one: its meaning, default and choices.
+
+    For example: raytrain fields optimizer
+    """
+    from raytrain.experiment.reference import recipe_fields
+
+    known = {one.name: one for one in recipe_fields()}
+    if field is not None and field not in known:
+        import difflib
+
+        near = difflib.get_close_matches(field, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`raytrain fields` lists them"
+        raise ExperimentError(f"there is no recipe field {field!r}; {hint}")
+    chosen = [known[field]] if field else list(known.values())
+    if json:
+        typer.echo(dumps({"schema_version": 1, "fields": [vars(one) for one in chosen]}))
+    elif markdown:
+        typer.echo(_markdown(chosen), nl=False)
+    elif field:
+        typer.echo(_explained(known[field]))
+    else:
+        _print_list(chosen)
+
+
+def schema() -> None:
+    """Print the JSON Schema of an experiment file, for editors that complete and check YAML.
+
+    For example: raytrain schema > schema.json, and in the file: # yaml-language-server: $schema=schema.json
+    """
+    from raytrain.experiment.reference import experiment_schema
+
+    typer.echo(dumps(experiment_schema(), indent=2, ensure_ascii=False))
+
+
+def _print_list(found: "list[FieldReference]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("field", "default"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("meaning")
+    for one in found:
+        table.add_row(*map(Text, (one.name, _default(one), in_short(one.meaning))))
+    console = Console()
+    console.print(table)
+    console.print("\n`raytrain fields FIELD` explains one of them, with its choices.", markup=False)
+
+
+def _markdown(found: "list[FieldReference]") -> str:
+    """Return the fields as a Markdown table."""
+    from raytrain.report.text import as_markdown
+
+    columns = {
+        "field": [f"`{one.name}`" for one in found],
+        "type": [one.kind for one in found],
+        "default": [f"`{_default(one)}`" for one in found],
+        "meaning": [one.meaning for one in found],
+        "choices": [", ".join(f"`{choice}`" for choice in one.choices) for one in found],
+    }
+    return as_markdown(columns, left=set(columns))
+
+
+def in_short(meaning: str) -> str:
+    """Return the first part of what a field means, up to where it goes into detail."""
+    return re.split(r"\.(?: (?=[A-Z])|$)|: |; | \(|, with arguments", meaning, maxsplit=1)[0]
+
+
+def _explained(one: "FieldReference") -> str:
+    lines = [f"{one.name}: {one.kind}, {_default(one)} by default", "", one.meaning]
+    if one.choices:
+        lines += ["", "Choices:", *(f"  {choice}" for choice in one.choices)]
+    if one.changes_epoch_time:
+        lines += ["", "An epoch takes another time when it changes."]
+    return "\n".join(lines)
+
+
+def _default(one: "FieldReference") -> str:
+    return dumps(one.default) if isinstance(one.default, bool | list) else str(one.default) or "empty"
