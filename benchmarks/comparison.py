@@ -108,7 +108,7 @@ class Record:
     def write(self, path: Path | None = None) -> Path:
         """Write the record, with the date, command, versions and machine, and return its path."""
         code, machine = describe_code(), describe_machine()
-        del code["git_diff"], machine["host"]
+        del code["git_diff"], code["git_diff_left_out"], machine["host"]
         about = {
             "benchmark": self.name,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

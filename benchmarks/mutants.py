@@ -223,7 +223,7 @@ def main() -> None:
             print(f"{len(outcomes):4} of {len(sample)}  {outcome:13}  {where}  {mutant.operator}", flush=True)
     record = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": {name: value for name, value in describe_code().items() if name != "git_diff"},
+        "code": {name: value for name, value in describe_code().items() if not name.startswith("git_diff")},
         "machine": {name: value for name, value in describe_machine().items() if name != "host"},
         "cosmic_ray": metadata.version("cosmic-ray"),
         "seed": options.seed,

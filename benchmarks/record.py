@@ -35,7 +35,8 @@ def keep(run: str) -> Path:
     folder = Folder.at(run)
     manifest = json.loads(folder.read("manifest.json"))
     for session in manifest["sessions"]:
-        del session["code"]["git_diff"], session["machine"]["host"]
+        session["code"] = {name: value for name, value in session["code"].items() if not name.startswith("git_diff")}
+        del session["machine"]["host"]
     run_record = read_record(folder)
     results = run_record.state.results()
     predictions = {trial: base64.b64encode(seen.to_bytes()).decode() for trial, seen in run_record.predictions.items()}

@@ -175,7 +175,8 @@ def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
         versions = {"raytrain": code["raytrain"], "Python": code["python"], **code["packages"]}
         yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)
         if code["git_commit"]:
-            changed = ", with uncommitted changes (in manifest.json)" if code["git_diff"] else ""
+            changed = code.get("git_diff") or code.get("git_diff_left_out")
+            changed = ", with uncommitted changes (in manifest.json)" if changed else ""
             yield "Commit", code["git_commit"] + changed
         memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
         yield "Machine", f"{machine['processor']}, {machine['cores']} cores, {memory}, {machine['system']}"

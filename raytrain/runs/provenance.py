@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import subprocess
 import sys
 from importlib import metadata
 from importlib.resources import files
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain import __version__
+from raytrain.runs.repository import changes_of, commit_of
 
 PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyarrow")
 MAX_DIFF_BYTES = 200_000
@@ -19,23 +19,32 @@ CODE_FILE = "_code.json"
 
 
 def describe_code() -> dict[str, Any]:
-    """Return versions, and commit and uncommitted diff of a git repository, if there is one.
+    """Return versions, and commit and uncommitted changes of a git repository, if there is one.
 
     It is the one that this process runs in, else the one that raytrain itself is run from; on a cluster, the one that
-    the job was submitted from.
+    the job was submitted from. The changes are those of tracked code, with secrets masked.
     """
-    package = Path(str(files("raytrain")))
-    packed = package / CODE_FILE
-    sent = json.loads(packed.read_text()) if packed.is_file() else None
-    repository = next((folder for folder in (Path(), package) if _git("rev-parse", "HEAD", cwd=folder)), Path())
-    commit = sent["git_commit"] if sent else _git("rev-parse", "HEAD", cwd=repository)
-    diff = sent["git_diff"] if sent else _git("diff", "HEAD", cwd=repository) if commit else None
     return {
         "raytrain": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        **_describe_repository(),
+    }
+
+
+def _describe_repository() -> dict[str, Any]:
+    package = Path(str(files("raytrain")))
+    packed = package / CODE_FILE
+    if packed.is_file():
+        sent = json.loads(packed.read_text())
+        return {name: sent.get(name) for name in ("git_commit", "git_diff", "git_diff_left_out")}
+    found = ((commit_of(folder), folder) for folder in (Path(), package))
+    commit, folder = next((one for one in found if one[0]), (None, Path()))
+    diff, left_out = changes_of(folder) if commit else (None, [])
+    return {
         "git_commit": commit,
         "git_diff": diff[:MAX_DIFF_BYTES] if diff else diff,
+        "git_diff_left_out": left_out,
     }
 
 
@@ -65,14 +74,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _git(*arguments: str, cwd: Path) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True, cwd=cwd)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return done.stdout.strip()
 
 
 def _processor() -> str:

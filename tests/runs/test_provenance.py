@@ -30,8 +30,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def repository(folder):
     git("init", "--quiet")
-    (folder / "a.txt").write_text("before\n")
-    git("add", "a.txt")
+    (folder / "a.py").write_text("before\n")
+    git("add", "a.py")
     git("commit", "--quiet", "--message", "Add a")
     return folder
 
@@ -45,15 +45,15 @@ def test_a_clean_repository_has_a_commit_and_an_empty_diff():
 
 @pytest.mark.parametrize("staged", [True, False])
 def test_uncommitted_changes_are_kept_staged_or_not(repository, staged):
-    (repository / "a.txt").write_text("after\n")
+    (repository / "a.py").write_text("after\n")
     if staged:
-        git("add", "a.txt")
+        git("add", "a.py")
     assert "-before\n+after" in provenance.describe_code()["git_diff"]
 
 
 def test_a_long_diff_is_cut_off(repository, monkeypatch):
     monkeypatch.setattr(provenance, "MAX_DIFF_BYTES", 50)
-    (repository / "a.txt").write_text("x" * 1000)
+    (repository / "a.py").write_text("x" * 1000)
     assert len(provenance.describe_code()["git_diff"]) == 50
 
 
@@ -78,7 +78,7 @@ def test_without_git_there_is_no_commit(repository, monkeypatch):
 
 
 def test_a_diff_that_is_not_text_does_not_stop_a_run(repository):
-    (repository / "a.txt").write_bytes(b"\xff\xfe\n")
+    (repository / "a.py").write_bytes(b"\xff\xfe\n")
     assert provenance.describe_code()["git_commit"]
 
 
