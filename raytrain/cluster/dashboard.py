@@ -31,7 +31,8 @@ def find(address: str | None, *, insecure: bool) -> str:
     Raises:
         ClusterError: Nobody answers there, the token is missing or wrong, or another version runs there.
     """
-    given = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+    named = (address, os.environ.get("RAY_API_SERVER_ADDRESS"), os.environ.get("RAY_ADDRESS"))
+    given = next((one for one in named if one and one.lower() != "local"), DEFAULT_ADDRESS)  # "local" is no address
     url = (given if "://" in given else f"http://{given}").rstrip("/")
     _use_token_if_there_is_one()
     _check(url, insecure=insecure)

@@ -112,6 +112,7 @@ def ray_backend(
         meanwhile()
         importlib.import_module("raytrain.ray_backend.tuner")  # brings Ray Tune and Train, over a second of imports
 
+    address = session.cluster_address(address)
     if address is None and resources != Resources():
         from raytrain.training.devices import this_machine
 

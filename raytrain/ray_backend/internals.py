@@ -11,7 +11,10 @@ import json
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import raytrain
 
 HEAD_NODE = "node:__internal_head__"
 """Resource that only the head node of a cluster has. Ray 2.57 to 2.60; Ray documents no public name for it."""
@@ -158,6 +161,35 @@ def reread_environment() -> None:
     AuthenticationTokenLoader.instance().reset_cache()
     everywhere = "0" if ray_constants.IS_WINDOWS_OR_OSX else "1"
     ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, everywhere) == "1"
+
+
+def job_without_working_folder() -> Any:
+    """Return a configuration of a job (`ray.job_config.JobConfig`) whose workers do not import from the working folder.
+
+    Ray puts the driver's working folder, and that of its script, before everything else on the import path of each
+    worker: a `torch.py` in a folder in which a run was started would run there. Workers need raytrain alone, where it
+    is not installed (`JobConfig._py_driver_sys_path`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    from ray.job_config import JobConfig
+
+    class _Config(JobConfig):
+        def _serialize(self) -> str:
+            root = Path(raytrain.__file__).parents[1]
+            installed = root.name in {"site-packages", "dist-packages"}
+            self._py_driver_sys_path = [] if installed else [str(root)]
+            return super()._serialize()
+
+    return _Config()
+
+
+def in_job() -> bool:
+    """Return whether this process is the command of a submitted job.
+
+    `RAY_JOB_CONFIG_JSON_ENV_VAR`, Ray 2.57 to 2.60; no upstream issue is known.
+    """
+    from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+
+    return RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ
 
 
 def shut_down_at_once() -> None:

@@ -40,6 +40,7 @@ def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
         address: Address of a Ray cluster; None starts Ray on this machine.
         out: Folder or URI of runs, which the nodes of a cluster must share.
     """
+    address = session.cluster_address(address)
     where = f"Ray at {address}" if address else "Ray on this machine"
     try:
         with session.ray_session(address, dashboard=False):

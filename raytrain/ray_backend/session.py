@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raytrain.errors import ClusterError
 from raytrain.ray_backend import internals, private_ray
@@ -68,6 +68,15 @@ class Session:
             private_ray.end_processes(self.private)
 
 
+def cluster_address(address: str | None) -> str | None:
+    """Return the address of a cluster, or None where Ray is to be started on this machine.
+
+    Ray takes "local" for the latter, and would then start without our token, on all interfaces.
+    """
+    given = (address or "").strip()
+    return None if given.lower() in {"", "local"} else given
+
+
 @contextmanager
 def ray_session(
     address: str | None,
@@ -79,8 +88,8 @@ def ray_session(
     """Connect to Ray for as long as the context lasts.
 
     Args:
-        address: Address of a running cluster, or "auto"; None starts Ray on this machine's cores and GPUs, protected by
-            a token that only this process and its children know, and ends it afterwards.
+        address: Address of a running cluster, or "auto"; None or "local" starts Ray on this machine's cores and GPUs,
+            protected by a token that only this process and its children know, and ends it afterwards.
         dashboard: Whether a Ray that is started here gets a dashboard, which Ray Train asks when it cleans up trials
             with several workers.
         meanwhile: Function that is called in another thread while Ray starts, since nearly all of those 4 s are
@@ -94,6 +103,7 @@ def ray_session(
     refuse_unsupported_ray(metadata.version("ray"))
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    address = cluster_address(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
     with _joined(address, meanwhile, wake) if address else _started(dashboard, meanwhile, wake) as session:
         yield session
@@ -129,10 +139,17 @@ def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], ob
             address,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
+            job_config=_configuration(address),
             runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
         )
     with _watched(None, work, wake) as session:
         yield session
+
+
+def _configuration(address: str) -> Any:
+    """Return how our job is configured; None for a submitted one, or one over Ray Client, which bring their own."""
+    own = internals.in_job() or address.startswith("ray://")
+    return None if own else internals.job_without_working_folder()
 
 
 @contextmanager
@@ -172,6 +189,8 @@ def start_ray(folder: Path, *, dashboard: bool, port: int) -> None:
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
             ray.init(
+                "local",  # whatever RAY_ADDRESS says
+                job_config=internals.job_without_working_folder(),
                 include_dashboard=dashboard,
                 dashboard_host="127.0.0.1",
                 dashboard_port=port,

@@ -41,9 +41,12 @@ def undisturbed(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> l
 
 
 def start(experiment: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "raytrain", "tune", "--grid", str(experiment), "--out", str(out), *options]
+    # -P: as the command `raytrain` does, it imports nothing from the folder in which it is started
+    command = [sys.executable, "-P", "-m", "raytrain", "tune", "--grid", str(experiment), "--out", str(out), *options]
     environment = {**os.environ, "COLUMNS": "200"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=out.parent
+    )
     STARTED.append(process)
     return process
 
@@ -82,6 +85,8 @@ def test_a_run_that_was_ended_by_a_signal_goes_on_to_the_numbers_of_an_undisturb
     number: signal.Signals,
     exit_code: int,
 ) -> None:
+    for module in ("numpy", "random", "torch"):  # nothing of the working folder is run, not in Ray's workers either
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise SystemExit")
     first = start(experiment, tmp_path / "out")
     wait_for_epochs(tmp_path / "out", 5)
     first.send_signal(number)
@@ -99,6 +104,7 @@ def test_a_run_that_was_ended_by_a_signal_goes_on_to_the_numbers_of_an_undisturb
         epochs = [row["epoch"] for row in read_lines(Folder.at(folder), "metrics.jsonl")]
         assert epochs == list(range(1, len(epochs) + 1))
     assert outcomes(tmp_path / "out") == undisturbed
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.timeout(300)

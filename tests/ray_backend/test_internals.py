@@ -201,6 +201,28 @@ def test_tune_hears_of_a_lost_worker_as_of_a_death_while_the_context_lasts(monke
     assert [type(error) for error in heard] == [RayActorError, OutOfMemoryError]
 
 
+def test_workers_import_neither_from_the_working_folder_nor_from_that_of_the_script(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray.core.generated.common_pb2 import JobConfig
+
+    def path(file: str) -> list[str]:
+        monkeypatch.setattr(internals.raytrain, "__file__", file)
+        configuration = internals.job_without_working_folder()
+        configuration._py_driver_sys_path.extend(["/script", "/working"])  # as `ray.init` does
+        return list(JobConfig.FromString(configuration._serialize()).py_driver_sys_path)
+
+    assert path("/usr/lib/python3/site-packages/raytrain/__init__.py") == []
+    assert path("/checkout/raytrain/__init__.py") == ["/checkout"]
+
+
+def test_the_command_of_a_job_is_known_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    assert not internals.in_job()
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert internals.in_job()
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_ray_of_this_process_is_shut_down_without_giving_its_processes_time(started: Any) -> None:

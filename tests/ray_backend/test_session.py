@@ -1,5 +1,6 @@
 """Where Ray comes from: started for us alone, or a cluster that is there."""
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -48,6 +49,35 @@ def test_a_run_uses_the_cluster_at_an_address(cluster: str, tmp_path: Path, tiny
     assert done.returncode == 0, done.stderr
     assert "2 at a time, each on 1 CPU" in done.stderr
     assert {result.status for result in read_results(Folder.at(tmp_path / "out" / "grid"))} == {"finished"}
+
+
+@pytest.mark.parametrize("address", [None, "", "local", " Local "])
+def test_local_is_no_address(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes it for a Ray to start here: without our token, on all interfaces."""
+    started: list[bool] = []
+
+    @contextlib.contextmanager
+    def start(dashboard: bool, *_: object) -> Iterator[None]:
+        started.append(dashboard)
+        yield
+
+    monkeypatch.setattr(session, "_started", start)
+    monkeypatch.setattr(session, "_joined", lambda *_: pytest.fail("it is taken for a cluster"))
+    with ray_session(address, dashboard=False):
+        pass
+    assert started == [False]
+
+
+def test_a_ray_of_our_own_is_started_whatever_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    addresses: list[str] = []
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
+    monkeypatch.setattr(ray, "init", lambda address, **_: addresses.append(address))
+    session.start_ray(tmp_path, dashboard=False, port=1)
+    assert addresses == ["local"]
 
 
 def test_what_is_done_while_ray_starts_is_done_when_it_is_up() -> None:
@@ -161,7 +191,7 @@ def test_ray_is_started_once_more_where_its_node_does_not_come_up(
 
     folders: list[str] = []
 
-    def init(*, _temp_dir: str, **_: object) -> None:
+    def init(_address: str, *, _temp_dir: str, **_: object) -> None:
         folders.append(_temp_dir)
         if len(folders) <= failures:
             raise Exception("The current node timed out during startup.")  # noqa: TRY002 (as Ray does)
@@ -174,7 +204,7 @@ def test_ray_is_started_once_more_where_its_node_does_not_come_up(
 def test_a_ray_that_does_not_start_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    def init(**_: object) -> None:
+    def init(_address: str, **_: object) -> None:
         raise Exception("The current node timed out during startup.")  # noqa: TRY002 (as Ray does)
 
     monkeypatch.setattr(ray, "init", init)
