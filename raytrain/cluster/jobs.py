@@ -218,7 +218,8 @@ class Jobs:
             asked = self._client.get_job_info(job).runtime_env or {}  # the same code, and what it installed
             environment = {name: asked[name] for name in ("working_dir", "uv") if name in asked}
         fetching = f"{job}-fetch-{os.urandom(3).hex()}"
-        self._start(f"exec python -m raytrain.cluster.transfer {REMOTE_RUNS}/{owner.run}", environment, job=fetching)
+        there = f"{REMOTE_RUNS}/{shlex.quote(owner.run or '')}"  # anyone with the token may have written that name
+        self._start(f"exec python -m raytrain.cluster.transfer {there}", environment, job=fetching)
         deadline = time.monotonic() + timeout_s
         while not (found := self.get(fetching)).ended:
             if time.monotonic() > deadline:

@@ -10,8 +10,8 @@ from typing import Any
 from raytrain.cluster.jobs import Job, Jobs
 from raytrain.cluster.package import Package, with_path
 from raytrain.cluster.transfer import pull, unpack
-from raytrain.errors import JobError, RaytrainError
-from raytrain.experiment.experiment import Experiment
+from raytrain.errors import ExperimentError, JobError, RaytrainError
+from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.storage.folder import Folder
 
 
@@ -79,17 +79,23 @@ def fetch(jobs: Jobs, job: str, *, out: str) -> Path:
     """Copy the run folder of a job to the folder `out`, from the head's disk or the storage that the nodes share.
 
     Raises:
-        JobError: The job left none, or another run is in the way.
+        JobError: The job left none, another run is in the way, or the cluster names a folder outside of `out`.
         ClusterError: It did not arrive.
     """
     run = jobs.get(job).run
     if not run:
         raise JobError(f"{job} is not a raytrain job, so it has no run folder")
+    if not NAME.fullmatch(run):
+        raise JobError(
+            f"the cluster says that the run of {job} is called {run[:80]!r}, which names no run; nothing was copied"
+        )
     folder = Path(out) / run
     fetched = jobs.fetch(job)
     if isinstance(fetched, bytes):
         unpack(fetched, folder)
         return folder
+    if "://" not in fetched or fetched.startswith("file:"):
+        raise JobError(f"the cluster says that the run folder is {fetched[:80]!r}, which is no URI of shared storage")
     try:
         pull(Folder.at(fetched), folder)
     except OSError as error:
@@ -112,6 +118,8 @@ def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tupl
     """
     if "://" in run or "/" in run:
         source = Folder.at(run)
+        if not NAME.fullmatch(source.name):
+            raise ExperimentError(f"{run}: give the path or URI of a run folder; it ends in the run's name")
         target = Path(out) / source.name
         return target, asdict(pull(source, target))
     folder = fetch(Jobs(address, insecure=insecure), run, out=out)

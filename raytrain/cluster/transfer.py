@@ -4,13 +4,15 @@
 """
 
 import base64
+import gzip
 import io
 import os
 import shutil
 import sys
 import tarfile
+import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from raytrain.errors import JobError, RunFolderError
 from raytrain.storage.folder import Folder, StoredFile
@@ -44,9 +46,19 @@ def unpack(content: bytes, folder: Path) -> None:
     """Write an archive of `pack` to `folder`, over what an earlier state of the same run left there.
 
     Raises:
-        JobError: Another run is there.
+        JobError: Another run is there, or the archive is damaged or holds what no run folder has.
     """
+    try:
+        _unpack(content, folder)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, KeyError) as error:
+        raise JobError(f"the archive of {folder.name} cannot be unpacked ({error}); nothing was copied") from error
+
+
+def _unpack(content: bytes, folder: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+        for member in archive:
+            if not (member.isfile() or member.isdir()) or not _is_inside(member.name):
+                raise JobError(f"the archive of {folder.name} holds {member.name[:80]!r}, which no run folder has")
         experiment = archive.extractfile("./experiment.yaml")
         there = Folder.at(folder)
         if there.exists("experiment.yaml") and experiment and there.read("experiment.yaml") != experiment.read():
@@ -56,6 +68,12 @@ def unpack(content: bytes, folder: Path) -> None:
         archive.extractall(arriving, filter="data")
     shutil.copytree(arriving, folder, dirs_exist_ok=True)
     shutil.rmtree(arriving)
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a relative name stays in its folder."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name and "\\" not in name
 
 
 def main() -> None:
@@ -97,11 +115,13 @@ def pull(source: Folder, target: Path) -> Pulled:
     nothing torn; the next one goes on.
 
     Raises:
-        RunFolderError: There is no run folder at `source`.
+        RunFolderError: There is no run folder at `source`, or a file of it would be written elsewhere.
     """
     if not source.exists("experiment.yaml"):
         raise RunFolderError(f"{source}: is not a run folder; give the URI that ends in the run's name")
     files = [file for file in source.files() if not file.name.startswith(".ray/")]
+    if outside := next((file.name for file in files if not _is_inside(file.name)), None):
+        raise RunFolderError(f"{source} holds {outside[:80]!r}, which would be written outside of {target}")
     new = [file for file in files if not _is_here(file, target)]
     for file in new:
         _copy(file, source, target)

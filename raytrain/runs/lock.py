@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,12 @@ from raytrain.storage.folder import Folder
 
 log = logging.getLogger(__name__)
 
+MAX_BYTES = 1000
+"""Number of bytes that are read of a lock file; ours has under a hundred."""
+_AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags with which no link is followed, and no pipe waited for."""
+_OWNED = hasattr(os, "geteuid")
+
 
 @contextmanager
 def run_locked(folder: Folder) -> Generator[None]:
@@ -28,7 +35,8 @@ def run_locked(folder: Folder) -> Generator[None]:
     network disks have none: there nothing is locked.
 
     Raises:
-        RunFolderError: Another process holds it; the message names its process id and host.
+        RunFolderError: Another process holds it, and the message names its process id and host. Or what lies there is
+            no lock file of ours; it stays as it is.
         PreflightError: The lock file cannot be written.
     """
     path = folder.local_path
@@ -41,13 +49,17 @@ def run_locked(folder: Folder) -> Generator[None]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}), encoding="utf-8")
+        _sign(file)
+    except RunFolderError:
+        lock.release()
+        raise
     except Timeout:
         raise RunFolderError(
             f"{folder} is in use by {_holder(file)}.\nWait for it, stop it, or choose another --name."
         ) from None
     except OSError as error:
         if error.errno != errno.ENOSYS:
+            lock.release()
             raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
         log.info("the disk of %s has no file locks: run only one command at a time on this run", folder)
     try:
@@ -61,9 +73,41 @@ def run_locked(folder: Folder) -> Generator[None]:
                 parent.rmdir()
 
 
+def _sign(file: Path) -> None:
+    """Write this process into a lock file that it holds.
+
+    Raises:
+        RunFolderError: It is no lock file: somebody else's, another name of a file, or a file with other content.
+    """
+    descriptor = os.open(file, os.O_RDWR | _AS_IT_IS)
+    try:
+        found = os.fstat(descriptor)
+        ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and (not _OWNED or found.st_uid == os.geteuid())
+        content = os.read(descriptor, MAX_BYTES + 1) if ours else b""
+        if not ours or (content and _signature(content) is None):
+            raise RunFolderError(
+                f"{file} is no lock file of this user's runs; move it away, or choose another --name or --out"
+            )
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode())
+    finally:
+        os.close(descriptor)
+
+
 def _holder(file: Path) -> str:
     try:
-        read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return f"process {read['pid']} on {read['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another command"
+        with os.fdopen(os.open(file, os.O_RDONLY | _AS_IT_IS), "rb") as opened:
+            signature = _signature(opened.read(MAX_BYTES + 1))
+    except OSError:
+        signature = None
+    return f"process {signature[0]} on {signature[1]}" if signature else "another command"
+
+
+def _signature(content: bytes) -> tuple[int, str] | None:
+    """Return the process id and the host in the content of a lock file, or None where there are none."""
+    try:
+        read: dict[str, Any] = json.loads(content)
+        return int(read["pid"]), str(read["host"])
+    except (ValueError, KeyError, TypeError):
+        return None

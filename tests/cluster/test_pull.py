@@ -8,7 +8,7 @@ from pyarrow import fs
 
 from raytrain.cluster.transfer import pull
 from raytrain.errors import RunFolderError
-from raytrain.storage.folder import Folder
+from raytrain.storage.folder import Folder, StoredFile
 
 
 @pytest.fixture(params=["local", "object storage"])
@@ -48,6 +48,15 @@ def test_a_file_of_the_same_size_that_was_written_later_is_brought(tmp_path: Pat
     source.write("experiment.yaml", b"b")
     assert pull(source, tmp_path / "here").files == 1
     assert (tmp_path / "here/experiment.yaml").read_bytes() == b"b"
+
+
+def test_a_name_in_storage_that_leaves_the_folder_is_refused(
+    source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Folder, "files", lambda _: [StoredFile("experiment.yaml", 9, 0), StoredFile("../stolen", 1, 0)])
+    with pytest.raises(RunFolderError, match=r"'\.\./stolen', which would be written outside"):
+        pull(source, tmp_path / "out" / "lr")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_only_this_side_has_stays(source: Folder, tmp_path: Path) -> None:

@@ -1,6 +1,11 @@
 """Tests of cluster.submission: a command is read before it is sent, and what cannot work there is refused here."""
 
+import io
+import os
+import subprocess
+import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +13,9 @@ from typer.main import get_command
 
 from raytrain.cli.app import app
 from raytrain.cli.submit import submission_of
-from raytrain.cluster.submission import follow_home, pull_run
+from raytrain.cluster.jobs import Jobs
+from raytrain.cluster.submission import fetch, follow_home, pull_run
+from raytrain.cluster.transfer import STORED
 from raytrain.errors import ExperimentError, JobError
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -130,3 +137,87 @@ def test_a_run_in_shared_storage_is_pulled_under_its_name(here: Path) -> None:
     assert folder == Path("runs/lr")
     assert pulled == {"files": 1, "size": 9, "unchanged": 0}
     assert (here / "runs/lr/experiment.yaml").is_file()
+
+
+class Stranger(Ended):
+    """A cluster that says of its job whatever somebody has written there."""
+
+    def __init__(self, run: str, fetched: bytes | str = b"") -> None:
+        self.run, self._fetched = run, fetched
+
+    def fetch(self, _job: str) -> bytes | str:  # type: ignore[override]
+        return self._fetched
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("./experiment.yaml"), io.BytesIO())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("run", ["../../STOLEN", "/tmp/STOLEN", "a/b", ".", "..", "-rf", "a\nb", "a b"])
+def test_the_name_that_a_cluster_gives_a_run_leads_nowhere_else(run: str, here: Path) -> None:
+    out = here / "below" / "runs"
+    with pytest.raises(JobError, match="names no run; nothing was copied"):
+        fetch(Stranger(run, archive()), "lr-1", out=str(out))  # type: ignore[arg-type]
+    assert [path.name for path in here.iterdir()] == ["grid.yaml"]
+
+
+def test_a_run_of_a_cluster_is_written_below_out(here: Path) -> None:
+    """The twin that shows that the archive above could have been written."""
+    assert fetch(Stranger("lr", archive()), "lr-1", out="runs") == Path("runs/lr")  # type: ignore[arg-type]
+    assert (here / "runs" / "lr" / "experiment.yaml").is_file()
+
+
+@pytest.mark.parametrize("location", ["/etc", "file:///etc", "file:/etc", "etc"])
+def test_a_cluster_cannot_have_a_folder_of_this_machine_copied(location: str, here: Path) -> None:
+    with pytest.raises(JobError, match="which is no URI of shared storage"):
+        fetch(Stranger("lr", location), "lr-1", out="runs")  # type: ignore[arg-type]
+    assert [path.name for path in here.iterdir()] == ["grid.yaml"]
+
+
+@pytest.mark.parametrize("run", ["/tmp/..", "there/..", "file:///"])
+def test_a_path_without_the_name_of_a_run_cannot_be_pulled(run: str) -> None:
+    with pytest.raises(ExperimentError, match="it ends in the run's name"):
+        pull_run(run, out="runs", address=None, insecure=False)
+
+
+def test_the_name_of_a_run_is_quoted_in_the_shell_of_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    started: list[str] = []
+
+    class Client:
+        def list_jobs(self) -> list[SimpleNamespace]:
+            about = {"run": "x; touch stolen; $(touch stolen) `touch stolen`"}
+            done = SimpleNamespace(value="SUCCEEDED")
+            details = {
+                "status": done,
+                "metadata": about,
+                "start_time": 1,
+                "end_time": 2,
+                "entrypoint": "",
+                "message": "",
+            }
+            names = ["lr-1", *(["lr-1-fetch-000000"] if started else [])]
+            return [SimpleNamespace(submission_id=name, driver_exit_code=0, **details) for name in names]
+
+        def submit_job(self, *, entrypoint: str, **_: object) -> None:
+            started.append(entrypoint)
+
+        def get_job_logs(self, _job: str) -> str:
+            return f"{STORED}s3://bucket/lr\n"
+
+        def get_job_info(self, _job: str) -> SimpleNamespace:
+            return SimpleNamespace(runtime_env={})
+
+        def delete_job(self, _job: str) -> None: ...
+
+    monkeypatch.setattr(os, "urandom", bytes)
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
+    assert jobs.fetch("lr-1") == "s3://bucket/lr"
+    script = started[0].replace("exec python -m raytrain.cluster.transfer", "printf %s")
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={"HOME": "/home/me"})
+    assert done.stdout == "/home/me/raytrain-runs/x; touch stolen; $(touch stolen) `touch stolen`"
+    assert not (tmp_path / "stolen").exists()

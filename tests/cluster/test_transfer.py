@@ -62,14 +62,33 @@ def test_another_run_is_not_written_over(run: Path, tmp_path: Path) -> None:
     assert set(files(tmp_path / "lr")) == {"experiment.yaml"}
 
 
-def test_a_file_cannot_leave_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../outside", tarfile.REGTYPE),
+        ("trials/../../outside", tarfile.REGTYPE),
+        ("/outside", tarfile.REGTYPE),
+        ("link", tarfile.SYMTYPE),
+        ("link", tarfile.LNKTYPE),
+        ("pipe", tarfile.FIFOTYPE),
+    ],
+)
+def test_an_archive_of_a_cluster_holds_files_inside_its_folder_only(name: str, kind: bytes, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name in ("./experiment.yaml", "../outside"):
-            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
-    with pytest.raises(tarfile.OutsideDestinationError):
+        archive.addfile(tarfile.TarInfo("./experiment.yaml"), io.BytesIO())
+        odd = tarfile.TarInfo(name)
+        odd.type, odd.linkname = kind, "experiment.yaml"
+        archive.addfile(odd, io.BytesIO())
+    with pytest.raises(JobError, match="which no run folder has"):
         unpack(buffer.getvalue(), tmp_path / "runs" / "lr")
-    assert not (tmp_path / "runs" / "outside").exists()
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"], ids=["empty", "text"])
+def test_an_archive_that_cannot_be_read_is_no_bug(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="cannot be unpacked"):
+        unpack(content, tmp_path / "lr")
 
 
 def test_the_command_prints_the_archive_between_two_lines(run: Path, tmp_path: Path) -> None:

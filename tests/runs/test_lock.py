@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raytrain.errors import RunFolderError
+from raytrain.errors import PreflightError, RunFolderError
 from raytrain.runs.lock import run_locked
 from raytrain.storage.folder import Folder
 
@@ -89,3 +89,53 @@ def test_a_lock_file_that_was_replaced_meanwhile_is_not_taken_for_the_lock(
             held += 1
     assert held < 2
     assert seen
+
+
+def refused(tmp_path: Path) -> str:
+    with pytest.raises((RunFolderError, PreflightError)) as refusal, run_locked(Folder.at(tmp_path / "run")):
+        pytest.fail("it is taken for a lock")
+    return str(refusal.value)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    (tmp_path / ".run.lock").symlink_to(tmp_path / "mine.txt")
+    assert "cannot be written" in refused(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert (tmp_path / ".run.lock").is_symlink()
+
+
+def test_another_name_of_a_file_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("")
+    (tmp_path / ".run.lock").hardlink_to(tmp_path / "mine.txt")
+    assert "is no lock file of this user's runs; move it away" in refused(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == ""
+
+
+def test_a_pipe_is_no_lock_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".run.lock")
+    assert "is no lock file" in refused(tmp_path)
+    assert (tmp_path / ".run.lock").is_fifo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_lock_file_of_another_user_is_no_lock_of_ours(tmp_path: Path) -> None:
+    (tmp_path / ".run.lock").touch()
+    os.chown(tmp_path / ".run.lock", 65534, 65534)
+    assert "is no lock file" in refused(tmp_path)
+
+
+def test_a_file_with_other_content_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".run.lock").write_text("precious")
+    assert "is no lock file" in refused(tmp_path)
+    assert (tmp_path / ".run.lock").read_text() == "precious"
+    with run_locked(Folder.at(tmp_path / "other")):
+        pass
+
+
+@pytest.mark.parametrize("left", ["", '{"pid": 1, "host": "gone"}'])
+def test_the_lock_file_of_a_process_that_was_killed_is_taken_over(left: str, tmp_path: Path) -> None:
+    (tmp_path / ".run.lock").write_text(left)
+    with run_locked(Folder.at(tmp_path / "run")):
+        assert f'"pid": {os.getpid()}' in (tmp_path / ".run.lock").read_text()
+    assert list(tmp_path.iterdir()) == []
