@@ -13,7 +13,7 @@ import typer
 
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExperimentError
-from raytrain.report.text import as_text
+from raytrain.report.text import as_text, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
         typer.echo(dumps(asdict(audited)))
         return
     for sentence in tables.summary(audited):
-        typer.echo(sentence)
+        typer.echo(visible(sentence))
     if audited.rungs:
         typer.echo(as_text(tables.rung_columns(audited), left=()), nl=False)
         typer.echo(
@@ -132,7 +132,7 @@ def import_(
     from raytrain.analysis.baseline_import import import_events
 
     baseline = import_events(folder, name, force=force)
-    typer.echo(f"{name}: {len(baseline.curves)} curves imported. Show them with: raytrain baseline show {name}")
+    typer.echo(f"{name}: {len(baseline.curves)} curves imported. Show them with: raytrain baseline show {quoted(name)}")
 
 
 def list_(json: Json = False) -> None:
@@ -140,7 +140,7 @@ def list_(json: Json = False) -> None:
     from raytrain.analysis.baselines import list_baselines
 
     names = list_baselines()
-    typer.echo(dumps(names) if json else "\n".join(names))
+    typer.echo(dumps(names) if json else "\n".join(map(in_one_line, names)))
 
 
 def show(

@@ -11,6 +11,7 @@ from raytrain import __version__
 from raytrain.cli import analysis, cluster, data, doctor, fields, model, plan, results, run
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution.interruption import exit_code
+from raytrain.report.text import visible
 
 
 class _Commands(TyperGroup):
@@ -22,10 +23,10 @@ class _Commands(TyperGroup):
         except RayLostError as error:
             from raytrain.cli.output import leave
 
-            typer.echo(f"raytrain: {error}", err=True)
+            typer.echo(f"raytrain: {visible(str(error))}", err=True)
             leave(error.exit_code)
         except RaytrainError as error:
-            typer.echo(f"raytrain: {error}", err=True)
+            typer.echo(f"raytrain: {visible(str(error))}", err=True)  # it may cite a file of somebody else's
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
             typer.echo("raytrain: interrupted", err=True)

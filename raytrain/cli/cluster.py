@@ -13,7 +13,7 @@ import typer
 
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode
-from raytrain.report.text import as_text, clock
+from raytrain.report.text import as_text, clock, coloured, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.cluster.jobs import Job
@@ -91,7 +91,7 @@ def submit(
         submission.submit(cluster, package)
     if not wait:
         _print(cluster.get(submission.job), json=json)
-        typer.echo(f"Follow it with: raytrain logs -f {submission.job}", err=True)
+        typer.echo(f"Follow it with: raytrain logs -f {quoted(submission.job)}", err=True)
         return
     try:
         job = cluster.follow(submission.job, _to_stderr)
@@ -104,7 +104,7 @@ def submit(
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if json:
         _print(job, json=True)
-    follow_home(cluster, submission, job, out=out, say=lambda text: typer.echo(f"raytrain: {text}", err=True))
+    follow_home(cluster, submission, job, out=out, say=_say)
     raise typer.Exit(job.end_code)
 
 
@@ -154,7 +154,7 @@ def stop(job: JobName, address: Dashboard = None, insecure: Insecure = False, js
     found = Jobs(address, insecure=insecure).stop(job)
     _print(found, json=json)
     if not found.ended:
-        typer.echo(f"raytrain: {job} is still {found.status}; it stops when its environment is ready", err=True)
+        _say(f"{job} is still {found.status}; it stops when its environment is ready")
 
 
 def pull(
@@ -206,8 +206,8 @@ def up(
         raise typer.Exit
     launch.up(cluster, file)
     typer.echo(
-        f"raytrain: the cluster is up. Open a tunnel with: ray dashboard {file}; stop the cluster with: "
-        f"raytrain cluster down {file}",
+        f"raytrain: the cluster is up. Open a tunnel with: ray dashboard {quoted(file)}; stop the cluster with: "
+        f"raytrain cluster down {quoted(file)}",
         err=True,
     )
 
@@ -234,13 +234,17 @@ def status(file: ClusterPath) -> None:
     launch.status(read_cluster_file(file), file)
 
 
+def _say(text: str) -> None:
+    typer.echo(f"raytrain: {visible(text)}", err=True)
+
+
 def _to_stdout(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(coloured(text))
     sys.stdout.flush()
 
 
 def _to_stderr(text: str) -> None:
-    sys.stderr.write(text)
+    sys.stderr.write(coloured(text))
     sys.stderr.flush()
 
 
@@ -248,7 +252,8 @@ def _print(job: "Job", *, json: bool) -> None:
     if json:
         _print_json(job.as_dict())
     else:
-        typer.echo(f"{job.id}  {job.status}" + (f"  exit code {job.exit_code}" if job.exit_code is not None else ""))
+        code = f"  exit code {job.exit_code}" if job.exit_code is not None else ""
+        typer.echo(in_one_line(f"{job.id}  {job.status}{code}"))
 
 
 def _print_json(content: object) -> None:

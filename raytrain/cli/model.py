@@ -11,7 +11,7 @@ import typer
 
 from raytrain.cli.options import Json, Out
 from raytrain.errors import DataError
-from raytrain.report.text import as_text
+from raytrain.report.text import as_text, visible
 
 if TYPE_CHECKING:
     from raytrain.inference.model import Model
@@ -58,7 +58,7 @@ def export(
     if output:
         check_suffix(output)
     record, result, why = find_trial(trial, out=out)
-    typer.echo(f"{result.trial}: {why}", err=True)
+    typer.echo(visible(f"{result.trial}: {why}"), err=True)
     description, weights = export_trial(record, result, which=which.value)
     path = output or Path(f"{record.name}-{result.digest}.pth")
     write_model(path, description, weights, force=force)
@@ -139,7 +139,7 @@ def predict(
         columns = {f"{index + 1}": [row[index] for row in cells] for index in range(len(cells[0]))}
         typer.echo(as_text({"image": list(map(str, read)), **columns}, left={"image", *columns}), nl=False)
     for failure in failures:
-        typer.echo(f"raytrain: {failure}", err=True)
+        typer.echo(f"raytrain: {visible(failure)}", err=True)
     if failures:
         raise typer.Exit(DataError.exit_code)
 

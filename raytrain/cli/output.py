@@ -15,6 +15,7 @@ from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, table
+from raytrain.report.text import in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
@@ -38,7 +39,7 @@ def tolerant_output() -> Generator[None]:
 
 def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     """Say how the run ended, where everything is and what to run next."""
-    shown_out = "" if out == "runs" else f" --out {out}"
+    results = f"raytrain results {quoted(name)}" + ("" if out == "runs" else f" --out {quoted(out)}")
     if outcome.interrupted:
         left = sum(result.status == "unfinished" for result in outcome.results)
         why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
@@ -48,15 +49,15 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
         typer.echo(f"All {len(outcome.results)} trials have ended already; nothing was trained.", err=True)
     for result in outcome.results:
         if result.error:
-            typer.echo(f"{result.trial}: {result.error}", err=True)
+            typer.echo(f"{in_one_line(result.trial)}: {visible(result.error)}", err=True)
     for line in footer(outcome.record.ranking):
-        typer.echo(line, err=True)
-    typer.echo(f"How to read the table: raytrain results {name}{shown_out} --explain", err=True)
-    typer.echo(f"Run folder  {outcome.folder}", err=True)
+        typer.echo(visible(line), err=True)
+    typer.echo(f"How to read the table: {results} --explain", err=True)
+    typer.echo(f"Run folder  {in_one_line(str(outcome.folder))}", err=True)
     if outcome.folder.exists(REPORT) and not outcome.interrupted:
-        typer.echo(f"Report      {outcome.folder}/{REPORT}", err=True)
-    typer.echo(f"Table       raytrain results {name}{shown_out} --format md", err=True)
-    typer.echo(f"Curves      tensorboard --logdir {outcome.folder}/trials", err=True)
+        typer.echo(f"Report      {in_one_line(str(outcome.folder))}/{REPORT}", err=True)
+    typer.echo(f"Table       {results} --format md", err=True)
+    typer.echo(f"Curves      tensorboard --logdir {quoted(f'{outcome.folder}/trials')}", err=True)
 
 
 def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:
@@ -71,7 +72,7 @@ def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:
 def print_explanation(ranking: "Ranking") -> None:
     """Say in full how the accuracies, the intervals and the ranks of a table are made."""
     for sentence in explain(ranking):
-        typer.echo(sentence, err=True)
+        typer.echo(visible(sentence), err=True)
 
 
 def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, columns: Sequence[str] = ()) -> None:

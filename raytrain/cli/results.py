@@ -12,6 +12,7 @@ import typer
 from raytrain.cli.options import Format, Json, Out
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT
+from raytrain.report.text import in_one_line, quoted, visible
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -62,7 +63,7 @@ def results(
 
     if not runs:
         if names := list_runs(out):
-            typer.echo("\n".join(names))
+            typer.echo("\n".join(map(in_one_line, names)))
         else:
             typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
         return
@@ -85,11 +86,12 @@ def results(
     if explain:
         print_explanation(shown)
     elif format_ is Format.table and output is None:
-        shown_out = "" if out == "runs" else f" --out {out}"
-        for line in (*footer(shown), f"How to read the table: raytrain results {' '.join(runs)}{shown_out} --explain"):
-            typer.echo(line, err=True)
+        words = [*runs, *([] if out == "runs" else ["--out", out])]
+        again = f"raytrain results {' '.join(map(quoted, words))} --explain"
+        for line in (*footer(shown), f"How to read the table: {again}"):
+            typer.echo(visible(line), err=True)
     for failure in failures:
-        typer.echo(f"raytrain: assertion failed: {failure}", err=True)
+        typer.echo(f"raytrain: assertion failed: {visible(failure)}", err=True)
     if failures:
         raise typer.Exit(ExitCode.ASSERTION_FAILED)
 
@@ -129,6 +131,6 @@ def report(
     else:
         write_file(output, render(record, baseline=beside).encode())
         written = str(output.absolute())
-    typer.echo(written)
+    typer.echo(in_one_line(written))
     if open_ and not webbrowser.open(Path(written).as_uri()):
         typer.echo("raytrain: no web browser was found; open the file yourself", err=True)

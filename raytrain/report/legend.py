@@ -7,6 +7,7 @@ from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.report.table import cell
+from raytrain.report.text import in_one_line
 from raytrain.runs.results import varied_fields
 
 COLOURS = ("#3b82c4", "#e07b39", "#2f9e6e", "#c9518f", "#8a6fd1", "#b8922b", "#37a3b5", "#d15050")
@@ -37,7 +38,7 @@ class Entry:
 
 def legend(ranking: Ranking) -> list[Entry]:
     """Return an entry for each of the ranking's configurations, in its order."""
-    labels = _labels(ranking.standings)
+    labels = [in_one_line(label) for label in _labels(ranking.standings)]
     return [
         Entry(label, COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS)], coloured=True)
         if index < MOST_COLOURED

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from raytrain.background import repeating
 from raytrain.report.table import cell, per_cent, status
-from raytrain.report.text import clock, fitting
+from raytrain.report.text import clock, fitting, in_one_line
 from raytrain.runs.events import Event
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import ranked, varied_fields
@@ -136,7 +136,7 @@ def _table(listed: list[TrialProgress], varied: list[str], width: int) -> Table:
         table.add_column(name, justify="right" if numbers else "left", no_wrap=True)
     for index, progress in enumerate(listed):
         # Text, because a str would be read as markup
-        row = {name: Text(texts[index]) for name, texts in cells.items()}
+        row = {name: Text(in_one_line(texts[index])) for name, texts in cells.items()}
         row["status"].stylize(STYLES.get(progress.status, "dim"))
         table.add_row(*(_bar(progress) if name == "progress" else text for name, text in row.items()))
     return table

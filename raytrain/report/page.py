@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from raytrain.report.heat_map import heat_map
 from raytrain.report.legend import Entry, legend
 from raytrain.report.mistakes import Mistakes, mistakes
 from raytrain.report.pictures import pictures, static_curves
-from raytrain.report.text import duration
+from raytrain.report.text import duration, quoted, visible
 from raytrain.runs.manifest import inputs_of
 from raytrain.training.recipe import DataKey, Recipe
 
@@ -97,13 +98,17 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # charts show their first variant first
     filters: dict[str, Any] = environment.filters
-    filters |= {"per_cent": table.per_cent, "duration": duration, "transposed": _transposed}
+    filters |= {"per_cent": table.per_cent, "duration": duration, "transposed": _transposed, "quoted": quoted}
+    script, plotly = environment.get_template("page.js").render(), get_plotlyjs()
     return environment.get_template("page.html").render(
+        policy=_policy(script, plotly),
+        script=script,
         record=record,
         verdict=verdict(record.ranking, entries),
         facts=dict(_facts(record, ran)),
@@ -122,7 +127,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
         provenance=dict(_provenance(record)),
         command=_command(record),
         version=__version__,
-        plotly=_plotly(),
+        plotly=_packed(plotly),
     )
 
 
@@ -262,6 +267,24 @@ def _test_images(key: DataKey, *, fingerprint: str | None) -> NDArray[np.uint8] 
     return found.test.images if found and found.fingerprint == fingerprint else None
 
 
-def _plotly() -> str:
+def _packed(plotly: str) -> str:
     """Return Plotly's JavaScript, compressed: 1.4 MB in place of 4.6; the page unpacks it."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode()
+
+
+def _policy(*scripts: str) -> str:
+    """Return a Content-Security-Policy under which a page runs these scripts only, and loads nothing.
+
+    Plotly writes styles as it draws, so styles in the page are allowed; a style alone sends nothing anywhere.
+    """
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _visible(value: object) -> object:
+    """Return what a template shows, with what cannot be seen in it as escapes; HTML of our own stays as it is."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

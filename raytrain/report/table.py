@@ -13,7 +13,7 @@ from rich.table import Table
 
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
-from raytrain.report.text import as_markdown, as_table, as_text, fitting
+from raytrain.report.text import as_markdown, as_table, as_text, fitting, visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.training.recipe import inert
 
@@ -211,7 +211,7 @@ def per_cent(accuracy: float | None) -> str:
 def readme(name: str, ranking: "Ranking", *, command: str) -> str:
     """Return the README.md of a run folder."""
     reading = " ".join(explain(ranking))
-    return f"# {name}\n\n{markdown(ranking)}\n{reading}\n\nCommand: `{command}`\n"
+    return visible(f"# {name}\n\n{markdown(ranking)}\n{reading}\n\nCommand: `{command}`\n")
 
 
 def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
@@ -284,12 +284,31 @@ def _baseline_values(row: "BaselineRow") -> dict[str, Any]:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows, such as `flat_rows` gives, as CSV."""
+    """Return rows, such as `flat_rows` gives, as CSV.
+
+    A spreadsheet takes a text that begins with =, +, - or @ for a formula and runs it. Such a text has an apostrophe
+    before it, as OWASP advises; numbers stay as they are.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def as_json(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,7 +1,10 @@
 """Columns and times as text: for a terminal, plain and in Markdown."""
 
 import io
+import re
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from unicodedata import category
 
 from rich import box
 from rich.cells import cell_len
@@ -12,8 +15,44 @@ from rich.text import Text
 WIDE = 1000
 """Width in characters when the output is no terminal."""
 
+_KEPT = "\n\t\u200c\u200d"  # the last two join letters and emoji
+_COLOURS = re.compile(r"(\x1b\[[\d;]*m|[\r\b])")
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of characters that show nothing: controls, formats, halves of pairs, separators."""
+
 Columns = Mapping[str, Sequence[str]]
 """Cells of a table by heading; all columns have the same number of cells."""
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which characters that show nothing stand as escapes, such as \x1b and \u202e.
+
+    A name in a run folder may be somebody else's. In a terminal, controls can set its title or its clipboard, and hide
+    or rewrite lines; marks of direction make a text read as another one. Line breaks and tabs stay.
+    """
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(_escaped(char) if category(char) in _UNSEEN and char not in _KEPT else char for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def coloured(text: str) -> str:
+    r"""Return a text as `visible` does, but with its colours, and with \r and \b, which a log may draw with."""
+    parts = _COLOURS.split(text)  # every second one is a match
+    return "".join(part if index % 2 else visible(part) for index, part in enumerate(parts))
+
+
+def in_one_line(text: str) -> str:
+    """Return a text as `visible` does, with its line breaks and tabs as escapes too: a cell, or a name."""
+    return visible(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def quoted(word: object) -> str:
+    """Return a word of a command as it can be pasted into a shell."""
+    return shlex.quote(in_one_line(str(word)))
 
 
 def as_table(columns: Columns, *, left: Collection[str]) -> Table:
@@ -23,7 +62,7 @@ def as_table(columns: Columns, *, left: Collection[str]) -> Table:
         table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     for row in zip(*columns.values(), strict=True):
         # Text, because a path may hold brackets, which are markup in a str
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(in_one_line(cell)) for cell in row))
     return table
 
 
@@ -38,7 +77,8 @@ def as_markdown(columns: Columns, *, left: Collection[str]) -> str:
     """Return columns as a Markdown table."""
     rules = [":--" if name in left else "--:" for name in columns]
     lines = [list(columns), rules, *map(list, zip(*columns.values(), strict=True))]
-    return "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines) + "\n"
+    cells = [[in_one_line(text).replace("|", r"\|") for text in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
 
 
 def fitting(

@@ -414,6 +414,27 @@ def test_only_asked_for_columns_are_written(finished: str):
     assert "unknown column 'speed'" in refused.stderr
 
 
+def test_no_escape_of_a_run_folder_reaches_the_terminal(finished: str, place: Path):
+    title = "\x1b]0;owned\x07"
+    file = place / "runs" / finished / "trials.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for index, row in enumerate(rows):
+        row["recipe"]["dataset"] = f"{index}{title}"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place / "runs" / f"y{title}").mkdir()
+    (place / "runs" / f"y{title}" / "experiment.yaml").touch()
+    shown = [call("results", finished, "-f", format_) for format_ in ("table", "md", "csv", "json")]
+    shown += [call("results", finished, "--explain"), call("results"), call("results", title)]
+    assert not any("\x1b" in one.stdout + one.stderr for one in shown)
+    assert sum("owned" in one.stdout + one.stderr for one in shown) >= 4
+
+
+def test_a_printed_command_can_be_pasted_wherever_the_run_lies(finished: str, place: Path):
+    (place / "runs").rename(place / "a;touch b")
+    said = call("results", finished, "--out", "a;touch b").stderr
+    assert "raytrain results x --out 'a;touch b' --explain" in said
+
+
 @pytest.mark.usefixtures("finished")
 def test_an_unknown_run_is_answered_with_those_there_are():
     result = call("results", "z")

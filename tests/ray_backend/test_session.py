@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +131,14 @@ def test_a_ray_of_our_own_asks_for_a_token_and_leaves_nothing(monkeypatch: pytes
     assert os.environ["RAY_AUTH_TOKEN"] == "that of another cluster"
 
 
+def status_of(url: str, token: str | None) -> int:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        return urllib.request.urlopen(request, timeout=60).status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dashboard", [True, False])
 def test_a_ray_of_our_own_is_reached_from_this_machine_only(*, dashboard: bool) -> None:
@@ -140,6 +150,10 @@ def test_a_ray_of_our_own_is_reached_from_this_machine_only(*, dashboard: bool) 
             for connection in process.net_connections(kind="inet")
             if connection.status == psutil.CONN_LISTEN
         ]
+        if dashboard:  # which takes jobs: it is there for trials with several workers
+            jobs = f"{os.environ['RAY_API_SERVER_ADDRESS']}/api/jobs/"
+            asked = {token: status_of(jobs, token) for token in (None, "0" * 64, os.environ["RAY_AUTH_TOKEN"])}
+            assert list(asked.values()) == [401, 403, 200]
     assert {"gcs_server", "raylet"} <= {name for name, _ in found}
     assert [one for one in found if not one[1].is_loopback] == []
 

@@ -1,11 +1,14 @@
 """Tests of raytrain.report.page: one file, complete without scripts, with nothing unescaped and nothing fetched."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from raytrain.analysis.baselines import open_baseline
 from raytrain.analysis.ranking import Ranking, Standing
@@ -82,6 +85,35 @@ def test_names_and_messages_are_escaped(make_run: Any) -> None:
     figures = re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)
     assert figures
     assert hostile not in json.dumps(json.loads(figures[1])), "Plotly reads HTML in names, so they are escaped"
+
+
+def test_a_page_may_run_its_own_scripts_only_and_load_nothing(make_run: Any) -> None:
+    text, _ = page_of(make_run())
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+    assert policy
+    rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data: blob:"
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 1
+    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in (*scripts, get_plotlyjs())]
+    assert rules["script-src"].split() == [f"'sha256-{one}'" for one in hashes]
+
+
+def test_what_cannot_be_seen_is_shown_in_a_page(make_run: Any) -> None:
+    hidden = "cats\u202egnp.\x1b]0;owned\x07"
+    text, page = page_of(make_run(grid={"dataset": ["digits", hidden]}))
+    assert "\u202e" not in text
+    assert "\x1b" not in text
+    assert r"cats\u202egnp.\x1b]0;owned\x07" in page.text
+
+
+def test_a_command_in_a_page_can_be_pasted(make_run: Any) -> None:
+    folder = make_run(recipe={"dataset": "/nowhere"})
+    assert folder.local_path
+    renamed = folder.local_path.rename(folder.local_path.with_name("a;touch b"))
+    _, page = page_of(Folder.at(renamed))
+    assert "raytrain report 'a;touch b'" in page.text
 
 
 def test_a_baseline_stands_in_the_table_and_in_the_curves(make_run: Any) -> None:

@@ -177,6 +177,18 @@ def test_json_and_csv_hold_the_same_ranked_rows_with_all_recipe_fields():
     assert set(Recipe.model_fields) - {"epochs"} <= rows[0].keys()
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@sum", " =cmd|' /C calc'!A0", "\t=1"])
+def test_a_text_in_csv_is_no_formula(text: str):
+    (row,) = csv.DictReader(io.StringIO(table.as_csv([{"dataset": text}])))
+    assert row["dataset"].startswith("'")
+
+
+@pytest.mark.parametrize("value", ["-0.5", "+1", "-1e-3", -0.5, "cosine", "a=b"])
+def test_numbers_and_plain_texts_stay_as_they_are_in_csv(value: object):
+    (row,) = csv.DictReader(io.StringIO(table.as_csv([{"x": value}])))
+    assert row["x"] == str(value)
+
+
 def test_parquet_holds_the_rows_and_their_types():
     content = table.as_parquet([r.flat() for r in RESULTS])
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [r.flat() for r in RESULTS]
