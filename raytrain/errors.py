@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
     OUT_OF_TIME = 8, "the time limit was reached; the same command continues"
     ASSERTION_FAILED = 9, "an assertion or a verification failed"
     INTERRUPTED = 130, "the command was interrupted by SIGINT (Ctrl-C)"
-    TERMINATED = 143, "the command was ended by SIGTERM"
+    TERMINATED = 143, "the command was ended by SIGTERM or SIGHUP"
 
 
 def exit_codes_table() -> str:

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from raytrain import __version__
 from raytrain.cli import analysis, cluster, data, doctor, fields, model, plan, results, run
 from raytrain.errors import RayLostError, RaytrainError
+from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
 from raytrain.report.text import visible
 
@@ -18,6 +19,7 @@ class _Commands(TyperGroup):
     """Ends a command with one message and its exit code where raytrain raised on purpose."""
 
     def invoke(self, ctx: Any) -> Any:
+        signals.process.begin()
         try:
             return super().invoke(ctx)
         except RayLostError as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and the time limit: the first of them saves and ends a run, a second signal ends it at once."""
+"""Ctrl-C, SIGTERM, SIGHUP and the time limit: the first saves and ends a run, a second signal ends it at once."""
 
 import os
 import signal
@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from raytrain.errors import ExitCode
+from raytrain.execution import signals
+from raytrain.execution.signals import Terminated, interrupt_of
 
 _WAKE = signal.SIGUSR2
 """Signal that another thread sends to wake the main thread, which only a signal can do. Tune uses SIGUSR1."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; it ends a run as Ctrl-C does."""
 
 
 class OutOfTime(KeyboardInterrupt):
@@ -40,7 +38,7 @@ def exit_code(interrupt: KeyboardInterrupt) -> ExitCode:
 
 
 class Interruption:
-    """Handles SIGINT, SIGTERM and the time limit during a run.
+    """Handles SIGINT, SIGTERM, SIGHUP and the time limit during a run.
 
     The first raises KeyboardInterrupt in the main thread, which then saves the run. The second calls `before_exit` and
     ends the process without waiting.
@@ -74,19 +72,24 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, _WAKE)}
+        before = {number: signal.getsignal(number) for number in (*signals.taken(), _WAKE)}
         self.install()
         try:
             yield
         except KeyboardInterrupt as caught:
             raise self.cause_of(caught) from None
         finally:
+            signals.process.saving = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def limited(self) -> Generator[None]:
-        """Raise OutOfTime in the main thread when the limit is reached while the context lasts."""
+        """Raise OutOfTime in the main thread when the limit is reached while the context lasts.
+
+        From then on, until the end of `handled`, the run has something to save, and takes the time that it needs.
+        """
+        signals.process.saving = True
         if self._deadline is None or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -101,12 +104,12 @@ class Interruption:
     def install(self) -> None:
         """Install the signal handlers, also again after `ray.init`, which installs its own handler of SIGTERM."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._handle)
-            signal.signal(signal.SIGTERM, self._handle)
+            for number in signals.taken():
+                signal.signal(number, self._handle)
             signal.signal(_WAKE, self._wake)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        interrupt = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        interrupt = interrupt_of(number)
         if self._caught:
             self.before_exit()
             os._exit(exit_code(interrupt))

@@ -142,12 +142,12 @@ def _run(
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with storage_errors_explained(folder):
             journal.begin(parameters())
-            manifest.begin_session()
+            manifest.begin_session(journal.folder)
         try:
             with shown(journal.state):
                 interrupted = _train(journal, backend, splits, interruption)
         except StorageError:
-            journal.folder = folder.retrying(0)  # the tables may still fit; one try each
+            journal.folder = manifest.folder = journal.folder.retrying(0)  # the tables may still fit; one try each
             with contextlib.suppress(StorageError):
                 _end(journal, manifest)
             raise

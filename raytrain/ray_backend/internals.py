@@ -206,3 +206,20 @@ def shut_down_at_once() -> None:
         kill = node.kill_all_processes
         node.kill_all_processes = lambda **options: kill(**options | {"allow_graceful": False})
     ray.shutdown()
+
+
+@contextmanager
+def sigterm_handler_kept() -> Generator[None]:
+    """Have `ray.init` leave the handler of SIGTERM as it is, for as long as the context lasts.
+
+    It installs two of its own, which end the process with exit code 15 or 1 and without a word, and Ray has no option
+    against it (`ray._private.utils.set_sigterm_handler`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    from ray._private import utils
+
+    original = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda sigterm_handler: None  # noqa: ARG005 (Ray's name of it)
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = original

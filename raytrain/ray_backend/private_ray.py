@@ -14,7 +14,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -64,7 +63,7 @@ def remove_abandoned() -> list[Path]:
 def end_processes(folder: Path) -> list[int]:
     """Kill each process of a Ray that has its files in `folder`; return their ids.
 
-    They are killed, not terminated: they block SIGTERM (`sigterm_blocked`).
+    They are killed, not terminated: they block SIGTERM (`endings_blocked`).
 
     Args:
         folder: Private folder of a Ray whose driver is gone, or no longer needs it.
@@ -83,22 +82,20 @@ def end_processes(folder: Path) -> list[int]:
 
 
 @contextmanager
-def sigterm_blocked() -> Generator[None]:
-    """Have the processes that start meanwhile block SIGTERM, as Ray has them block SIGINT.
+def endings_blocked() -> Generator[None]:
+    """Have the processes that start meanwhile block SIGTERM and SIGHUP, as Ray has them block SIGINT.
 
-    SLURM and systemd send SIGTERM to every process of a job. A raylet that ends by it takes the driver with it: what
-    the driver has put into the object store is lost, and its search for it in a store that is gone calls `_Exit(1)`.
+    SLURM and systemd send SIGTERM to every process of a job, and a terminal that closes sends SIGHUP. A raylet that
+    ends by it takes the driver with it: what the driver has put into the object store is lost, and its search for it in
+    a store that is gone calls `_Exit(1)`.
     """
     if sys.platform == "win32":
         yield
         return
-    handler = signal.getsignal(signal.SIGTERM)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # `ray.init` answers it by an exit code of its own
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

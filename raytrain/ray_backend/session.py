@@ -135,13 +135,14 @@ def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], ob
     with _errors_explained(f"the Ray cluster at {address}", advice=advice):
         _refuse_closed_port(address)
         work = _Thread(meanwhile)
-        ray.init(
-            address,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            job_config=_configuration(address),
-            runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
-        )
+        with internals.sigterm_handler_kept():
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                job_config=_configuration(address),
+                runtime_env={"env_vars": {name: os.environ[name] for name in SETTINGS}},
+            )
     with _watched(None, work, wake) as session:
         yield session
 
@@ -165,8 +166,12 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
     ):
         work = _Thread(meanwhile)
         advice = "Free memory, disk space or processor time, or run with --local."
-        with _errors_explained("Ray on this machine", advice=advice), private_ray.sigterm_blocked():
-            start_ray(folder, dashboard=dashboard, port=port)
+        with _errors_explained("Ray on this machine", advice=advice), private_ray.endings_blocked():
+            try:
+                start_ray(folder, dashboard=dashboard, port=port)
+            except BaseException:  # also a signal's: nothing of Ray stays
+                private_ray.end_processes(folder)
+                raise
         with _watched(folder, work, wake) as session:
             yield session
 
@@ -188,16 +193,17 @@ def start_ray(folder: Path, *, dashboard: bool, port: int) -> None:
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            ray.init(
-                "local",  # whatever RAY_ADDRESS says
-                job_config=internals.job_without_working_folder(),
-                include_dashboard=dashboard,
-                dashboard_host="127.0.0.1",
-                dashboard_port=port,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                _temp_dir=f"{folder}/{attempt}",  # Ray opens this one to everybody
-            )
+            with internals.sigterm_handler_kept():
+                ray.init(
+                    "local",  # whatever RAY_ADDRESS says
+                    job_config=internals.job_without_working_folder(),
+                    include_dashboard=dashboard,
+                    dashboard_host="127.0.0.1",
+                    dashboard_port=port,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    _temp_dir=f"{folder}/{attempt}",  # Ray opens this one to everybody
+                )
         except Exception as error:
             if type(error) is not Exception or attempt == START_ATTEMPTS:
                 raise

@@ -22,7 +22,7 @@ from raytrain.data import Splits
 from raytrain.errors import DivergenceError, StorageError
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
-from raytrain.storage.folder import Folder
+from raytrain.runs.folder import checkpoints_at
 from raytrain.training.outcome import Outcome, outcome_of
 from raytrain.training.recipe import DataKey, Recipe
 
@@ -169,7 +169,8 @@ def train_trial(
     images: Splits = ray.get(splits[recipe.data_key])
     data = TrainingData.on(device, images)
     try:
-        run = TrialRun(recipe, data=data, device=device, checkpoints=Folder.at(job.checkpoints).retrying())
+        checkpoints = checkpoints_at(job.checkpoints, job.trial_id).retrying()
+        run = TrialRun(recipe, data=data, device=device, checkpoints=checkpoints)
         hosts, workers = _hosts(), rank_and_world_size()[1]
         with run.watched(publish):
             for item in run.reports(after=job.after_epoch):

@@ -12,6 +12,11 @@ from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.predictions import FILE, Predictions
 
+EXPERIMENT = "experiment.yaml"
+"""Name of the file that makes a folder a run folder."""
+WRITTEN = frozenset({"events.jsonl", "trials.jsonl", "manifest.json", "trials", "trials.parquet", "metrics.parquet"})
+"""Names of what a run writes into its folder, beside EXPERIMENT and what is made for readers."""
+
 
 def trial_folder(run: Folder, trial: str) -> Folder:
     """Return the folder of a trial, by its id, in a run folder."""
@@ -21,6 +26,14 @@ def trial_folder(run: Folder, trial: str) -> Folder:
 def checkpoint_folder(run: Folder, trial: str) -> Folder:
     """Return the checkpoint folder of a trial, by its id, in a run folder."""
     return trial_folder(run, trial) / "checkpoint"
+
+
+def checkpoints_at(location: str, trial: str) -> Folder:
+    """Return the checkpoint folder of a trial by its path or URI; nothing is written once its run folder is gone."""
+    run = Folder.at(location)
+    for _ in ("checkpoint", trial, "trials"):
+        run = Folder.at(run.parent)
+    return checkpoint_folder(run.requiring(EXPERIMENT), trial)
 
 
 def read_state(folder: Folder, state: RunState | None = None) -> RunState:

@@ -13,7 +13,7 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.events import Event, Stage, Status
-from raytrain.runs.folder import checkpoint_folder, read_epochs, read_state, trial_folder
+from raytrain.runs.folder import EXPERIMENT, WRITTEN, checkpoint_folder, read_epochs, read_state, trial_folder
 from raytrain.runs.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.state import RunState
 from raytrain.runs.tensorboard import RunScalars
@@ -70,15 +70,17 @@ class RunJournal:
             failed_only: Whether only trials that failed are pending.
 
         Raises:
-            RunFolderError: Another experiment was run there, or `fresh` would delete what is no run folder.
+            RunFolderError: Another experiment was run there, nothing says which one was, or `fresh` would delete what
+                is no run folder.
         """
         if fresh:
-            if folder.names() and not folder.exists("experiment.yaml"):
+            if folder.names() and not folder.exists(EXPERIMENT):
                 raise RunFolderError(
                     f"{folder} is not a run folder, so --fresh does not delete it; choose another --name"
                 )
             return cls(folder, RunState(experiment, trials), fresh=True)
-        if not folder.exists("experiment.yaml"):
+        if not folder.exists(EXPERIMENT):
+            _refuse_remains(folder)
             return cls(folder, RunState(experiment, trials))
         refuse_other_experiment(folder, experiment)
         state = read_state(folder, RunState(experiment, trials))
@@ -98,7 +100,8 @@ class RunJournal:
         if before is not None and before < self.state.experiment.recipe.epochs:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
         experiment = self.state.experiment.model_dump(mode="json")
-        self.folder.write("experiment.yaml", dump_yaml(experiment).encode())
+        self.folder.write(EXPERIMENT, dump_yaml(experiment).encode())
+        self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
         for trial_id, progress in self.state.progress.items():
             if progress.attempts and progress.result is None:
@@ -251,3 +254,12 @@ class RunJournal:
         if self._unwritten:
             self.folder.append("events.jsonl", b"".join(self._unwritten))
         self._open = True
+
+
+def _refuse_remains(folder: Folder) -> None:
+    """Refuse a folder with what a run has written, where nothing says which experiment it was."""
+    if remains := sorted(WRITTEN & {*folder.names()}):
+        raise RunFolderError(
+            f"{folder} has {', '.join(remains)} of an earlier run, but no {EXPERIMENT}, which says what was run.\n"
+            f"Restore {EXPERIMENT} from a copy, move the folder away, or choose another --name."
+        )

@@ -43,6 +43,7 @@ def run_locked(folder: Folder) -> Generator[None]:
     if path is None:
         yield
         return
+    path = path.resolve()  # one lock, by whichever links the folder is reached
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file, timeout=0, fallback_to_soft=False)
     made = [parent for parent in file.parents if not parent.exists()]

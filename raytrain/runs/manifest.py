@@ -44,10 +44,14 @@ class Inputs:
 
 
 class Manifest:
-    """The manifest of a run folder, written when a session begins and when it ends."""
+    """The manifest of a run folder, written when a session begins and when it ends.
+
+    Attributes:
+        folder: The run folder.
+    """
 
     def __init__(self, folder: Folder, content: dict[str, Any]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._content = content
 
     @classmethod
@@ -93,8 +97,9 @@ class Manifest:
                 )
         return cls(folder, content)
 
-    def begin_session(self) -> None:
-        """Write this command, the code, the machine and the time."""
+    def begin_session(self, folder: Folder | None = None) -> None:
+        """Write this command, the code, the machine and the time, now and later through `folder` if it is given."""
+        self.folder = folder or self.folder
         session = {
             "command": command_line(),
             "started": _now(),
@@ -110,7 +115,7 @@ class Manifest:
         self._write()
 
     def _write(self) -> None:
-        self._folder.write(_NAME, json.dumps(self._content, indent=1).encode())
+        self.folder.write(_NAME, json.dumps(self._content, indent=1).encode())
 
 
 def read_manifest(folder: Folder) -> dict[str, Any]:

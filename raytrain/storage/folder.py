@@ -70,11 +70,13 @@ class Folder:
         *,
         query: str = "",
         retry_s: float = 0.0,
+        required: Path | None = None,
     ) -> None:
         self._filesystem = filesystem
         self._path = path.rstrip("/")
         self._query = query
         self._retry_s = retry_s
+        self._required = required
         self._local = isinstance(filesystem, fs.LocalFileSystem)
 
     @classmethod
@@ -103,13 +105,22 @@ class Folder:
         Args:
             seconds: Time from the first try until it gives up; None for `RETRY_TIMEOUT_S`.
         """
-        return Folder(
-            self._filesystem, self._path, query=self._query, retry_s=RETRY_TIMEOUT_S if seconds is None else seconds
-        )
+        return self._with(retry_s=RETRY_TIMEOUT_S if seconds is None else seconds)
+
+    def requiring(self, name: str) -> "Folder":
+        """Return this folder, which is written to only while the file `name` is in it; so are the folders below it.
+
+        A folder that was moved or deleted is then not made anew. Object storage has no moves: there it is not looked.
+        """
+        return self._with(required=Path(self._file(name)) if self._local else None)
 
     def __truediv__(self, name: str) -> "Folder":
-        path = f"{self._path}/{name}"
-        return Folder(self._filesystem, path, query=self._query, retry_s=self._retry_s)
+        return self._with(path=f"{self._path}/{name}")
+
+    def _with(self, **changes: Any) -> "Folder":
+        kept: dict[str, Any] = {"path": self._path, "query": self._query}
+        kept |= {"retry_s": self._retry_s, "required": self._required}
+        return Folder(self._filesystem, **kept | changes)
 
     def __str__(self) -> str:
         # with the options, such as another endpoint than AWS's: a worker opens the folder by this text
@@ -230,8 +241,18 @@ class Folder:
         return f"{self._path}/{name}"
 
     def _written(self, name: str, content: bytes, write: Callable[[], None]) -> None:
+        def write_if_kept() -> None:
+            if self._required and not self._required.exists():
+                raise StorageError(
+                    f"{self._required.parent} was moved or deleted while it was written to: {self._required.name} is "
+                    "gone.\nMove it back, and the same command goes on; or start again with another --name."
+                )
+            write()
+
         try:
-            self._persistently(write)
+            self._persistently(write_if_kept)
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(self._why_not(name, content, error)) from error
 

@@ -57,6 +57,20 @@ def test_a_signal_to_the_whole_group_saves_and_leaves_nothing_behind(
     assert folders() <= before
 
 
+def test_a_signal_while_ray_starts_is_neither_lost_nor_late_and_leaves_nothing_behind(start: Start) -> None:
+    before = folders()
+    command = start(group=True, epochs=2000)
+    command.wait_until(lambda: "gcs_server" in {child.name() for child in children(command)})
+    processes = children(command)
+    os.killpg(command.process.pid, signal.SIGTERM)
+    assert command.end() == 143, command.stderr
+    assert command.stderr.endswith("raytrain: interrupted\n")
+    assert "Traceback" not in command.stderr
+    assert not command.folder.exists()
+    assert gone(processes) == []
+    assert folders() <= before
+
+
 def test_a_second_ctrl_c_ends_at_once(start: Start) -> None:
     command = start(epochs=2000)
     command.wait_until(lambda: command.epochs() >= 3)

@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,3 +244,22 @@ def test_the_ray_of_this_process_is_shut_down_without_giving_its_processes_time(
     assert not started.is_initialized()
     assert [one["allow_graceful"] for one in options] == [False]
     assert psutil.wait_procs(below, timeout=PATIENCE_S)[1] == []
+
+
+def test_ray_leaves_the_handler_of_sigterm_where_it_is() -> None:
+    from ray._private import utils, worker
+
+    def ours(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        with internals.sigterm_handler_kept():
+            utils.set_sigterm_handler(print)  # as `ray.init` does: in its module's name, not in one of its own
+            assert signal.getsignal(signal.SIGTERM) is ours
+        assert "utils.set_sigterm_handler(sigterm_handler)" in inspect.getsource(worker.connect) + inspect.getsource(
+            worker.init
+        )
+        utils.set_sigterm_handler(print)
+        assert signal.getsignal(signal.SIGTERM) is print
+    finally:
+        signal.signal(signal.SIGTERM, before)
