@@ -7,7 +7,7 @@ from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing, rank
 from raytrain.errors import ExperimentError, RunFolderError
-from raytrain.runs.folder import read_epochs, read_predictions, read_state
+from raytrain.runs.folder import read_all_epochs, read_epochs, read_predictions, read_state
 from raytrain.runs.manifest import read_manifest
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
@@ -69,15 +69,24 @@ class RunRecord:
     @cached_property
     def predictions(self) -> Mapping[str, Predictions]:
         """What each network says about the test images, by trial, of those that have finished."""
-        finished = [result.trial for result in self.state.results() if result.status == "finished"]
-        found = {trial: read_predictions(self.folder, trial) for trial in finished}
+        finished = [result for result in self.state.results() if result.status == "finished"]
+        digests = self.state.digests()
+        found = {
+            result.trial: read_predictions(self.folder, result, digest=digests.get(result.trial)) for result in finished
+        }
         return {trial: seen for trial, seen in found.items() if seen is not None}
 
     @cached_property
     def epochs(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of metrics.jsonl by trial, in order, of the trials that have any."""
-        started = [progress.trial.id for progress in self.state.progress.values() if progress.attempts]
-        return {trial: rows for trial in started if (rows := read_epochs(self.folder, trial))}
+        started = [progress for progress in self.state.progress.values() if progress.attempts or progress.result]
+        read = {
+            one.trial.id: read_all_epochs(self.folder, one.result)
+            if one.result
+            else read_epochs(self.folder, one.trial.id)
+            for one in started
+        }
+        return {trial: rows for trial, rows in read.items() if rows}
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

@@ -154,6 +154,10 @@ def tune(
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Name, folder or URI of the run.")],
     failed_only: Annotated[bool, typer.Option("--failed-only", help="Run only the trials that failed.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Put damaged files in order first; they are kept beside the new ones."),
+    ] = False,
     out: Out = "runs",
     address: Address = None,
     local: Local = False,
@@ -170,7 +174,9 @@ def resume(
     folder = open_run(run, out=out)
     experiment = read_run(folder)
     refuse_renamed(folder, experiment)
-    mode: Mode = "failed_only" if failed_only else "resume"
+    if failed_only and repair:
+        raise ExperimentError("--failed-only and --repair were given; give one of them, then the other")
+    mode: Mode = "failed_only" if failed_only else "repair" if repair else "resume"
     options = RunOptions(folder.parent, address, local, mode, trial_timeout, time_limit)
     _run(experiment, options, json=json, quiet=quiet)
 

@@ -205,7 +205,7 @@ def run(
         local: Whether to run in this process, one trial after another, without Ray.
         address: Address of a Ray cluster; None starts Ray on this machine.
         mode: Treatment of an earlier run of that name: "resume" continues it, "fresh" deletes it, "failed_only" runs
-            only its failed trials.
+            only its failed trials, "repair" puts its damaged files in order and continues it.
         trial_timeout_s: Seconds for which a trial on Ray may show no progress before it is started again.
         time_limit_s: Seconds after which the run saves its state and ends; the same call continues it. None: no limit.
         progress: Whether to show the live table, on standard error or in the output of the notebook cell.

@@ -5,8 +5,9 @@ from typing import Literal
 
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 
-Mode = Literal["resume", "fresh", "failed_only"]
-"""Treatment of an earlier run of the same name: continue it, delete it, or run only its failed trials."""
+Mode = Literal["resume", "fresh", "failed_only", "repair"]
+"""Treatment of an earlier run of the same name: continue it, delete it, run only its failed trials, or
+put its damaged files in order and continue it."""
 
 
 @dataclass(frozen=True)

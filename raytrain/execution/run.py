@@ -15,12 +15,14 @@ from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
+from raytrain.execution.repair import repair
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.order import model_size
 from raytrain.report import REPORT, table
 from raytrain.runs.disk_space import refuse_full_disk
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.lock import run_locked
+from raytrain.runs.manifest import NAME as MANIFEST
 from raytrain.runs.manifest import Inputs, Manifest
 from raytrain.runs.provenance import command_line
 from raytrain.runs.results import TrialResult
@@ -111,6 +113,8 @@ def _run(
     with storage_errors_explained(folder):
         folder.names()  # tried once: what cannot be reached now is refused now
         folder = folder.retrying()
+        if options.mode == "repair":
+            repair(folder)
         journal = RunJournal.open(folder, experiment, trials, fresh=fresh, failed_only=failed_only)
         seeds = experiment.seeds or (experiment.recipe.seed,)
         data = {key.label: images.fingerprint for key, images in splits.items()}
@@ -124,6 +128,9 @@ def _run(
         log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
     if not journal.state.pending() and not stages.advance(journal):
         # a kill after the last trial may have come before the tables
+        if not folder.exists(MANIFEST):  # a repair has set it aside
+            manifest.begin_session()
+            manifest.end_session()
         return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
     pending = journal.state.pending()
     done = len(trials) - len(pending) if journal.state.stage == "search" else 0

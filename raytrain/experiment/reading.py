@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from raytrain.errors import ExperimentError, RunFolderError
+from raytrain.errors import ExperimentError, RunFolderError, StorageError
 from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.grid import checked_axis, with_values
 from raytrain.experiment.yaml_source import Keys, YamlSource, parse_value, read_yaml
@@ -43,9 +43,20 @@ def read_run(folder: Folder) -> Experiment:
     where = f"{folder}/experiment.yaml"
     try:
         return Experiment.model_validate(parse_value(folder.read("experiment.yaml").decode(), name=where))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunFolderError(f"{where}: cannot be read, or is of another raytrain version: {reason}") from error
+    except StorageError:
+        raise
+    except (OSError, ValueError, ExperimentError) as error:
+        reason = _first_problem(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+        raise RunFolderError(
+            f"{where}: cannot be read, or is of another raytrain version: {reason.removeprefix(f'{where}: ')}\n"
+            f"Put a copy of the experiment file there, with `name: {folder.name}` in it."
+        ) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where + ': ' if where else ''}{first['msg']}, given {_shown(first['input'])}"
 
 
 def default_experiment(

@@ -1,7 +1,12 @@
 """What can happen in a run, a line of events.jsonl each; `RunState` is what follows from them."""
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired
 
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A fraction in [0, 1]."""
 Stage = Literal["search", "rescue", "confirm"]
 """Reason why a trial is run: the experiment lists it, it was stopped early and runs on, or it confirms a choice."""
 
@@ -56,8 +61,8 @@ class Judged(TypedDict):
     trial: str
     epoch: int
     rung: float
-    accuracy: float
-    cut: float | None
+    accuracy: Share
+    cut: Share | None
     stop: bool
 
 
@@ -77,6 +82,8 @@ class Ended(TypedDict):
     epoch: int
     device: NotRequired[str]
     precision: NotRequired[str]
+    predictions: NotRequired[str]
+    """SHA-256 of the content of predictions.npz, in hexadecimal."""
 
 
 class Moved(TypedDict):

@@ -1,21 +1,34 @@
-"""A run folder as it lies on disk or in object storage: found by its name, and read back."""
+"""A run folder as it lies on disk or in object storage: found by its name, and read back.
 
+Lines and results that are damaged are an error. The epochs and the predictions of a trial are not: without them its
+result still stands, so they are left out, and a warning says so.
+"""
+
+import hashlib
+import logging
 from collections import defaultdict, deque
 from typing import Any
 
-from raytrain.errors import RunFolderError
+from raytrain.errors import RunFolderError, StorageError
 from raytrain.experiment.reading import read_run
+from raytrain.runs.checks import check_epoch, check_event, damaged
 from raytrain.runs.events import STATUSES
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import read_lines
+from raytrain.storage.json_lines import read_lines, read_whole
 from raytrain.training.predictions import FILE, Predictions
+
+log = logging.getLogger(__name__)
 
 EXPERIMENT = "experiment.yaml"
 """Name of the file that makes a folder a run folder."""
+METRICS = "metrics.jsonl"
+"""Name of the file in a trial's folder with a line for each epoch."""
 WRITTEN = frozenset({"events.jsonl", "trials.jsonl", "manifest.json", "trials", "trials.parquet", "metrics.parquet"})
 """Names of what a run writes into its folder, beside EXPERIMENT and what is made for readers."""
+_REPAIR = "to rebuild it: raytrain resume RUN --repair"
+_LATER = "the epochs from there on are taken from the checkpoint, or trained again"
 
 
 def trial_folder(run: Folder, trial: str) -> Folder:
@@ -50,9 +63,15 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     results: dict[str, deque[TrialResult]] = defaultdict(deque)
     for result in read_results(folder):
         results[result.trial].append(result)
-    for event in read_lines(folder, "events.jsonl"):
-        state.apply(event)  # pyright: ignore[reportArgumentType] (a line that `RunJournal.note` wrote)
-        if event["event"] in STATUSES and results[event["trial"]]:
+    for event in read_lines(folder, "events.jsonl", check=check_event):
+        try:
+            state.apply(event)  # pyright: ignore[reportArgumentType] (a line that `RunJournal.note` wrote)
+        except ValueError as error:  # the recipe of a trial that was added
+            raise damaged(f"{folder}/events.jsonl", error) from error
+        if event["event"] in STATUSES:
+            if not results[event["trial"]]:
+                why = f"the result of {event['trial']} is missing, which events.jsonl says has {event['event']}"
+                raise damaged(f"{folder}/trials.jsonl", why)
             state.end(results[event["trial"]].popleft())
     for late in results.values():  # a kill came between a trial's result and the event of its end
         for result in late:
@@ -65,14 +84,62 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
 
 
 def read_epochs(folder: Folder, trial: str) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl of a trial, one for each epoch, in order."""
-    return list(read_lines(trial_folder(folder, trial), "metrics.jsonl"))
-
-
-def read_predictions(folder: Folder, trial: str) -> Predictions | None:
-    """Return what a trial's network says about each test image; None for a trial that did not finish."""
+    """Return the rows of metrics.jsonl of a trial, one for each epoch, in order, up to a damaged one."""
+    rows: list[dict[str, Any]] = []
     there = trial_folder(folder, trial)
-    return Predictions.from_bytes(there.read(FILE)) if there.exists(FILE) else None
+    try:
+        for row in read_lines(there, METRICS, check=check_epoch):
+            if row["epoch"] != len(rows) + 1:
+                log.warning("%s/%s: is damaged: epoch %d is missing; %s", there, METRICS, len(rows) + 1, _LATER)
+                break
+            rows.append(row)
+    except StorageError:
+        raise
+    except RunFolderError as error:
+        log.warning("%s; %s", error, _LATER)
+    return rows
+
+
+def read_all_epochs(folder: Folder, result: TrialResult) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl of a trial that has ended; none, with a warning, unless all are there."""
+    rows = read_epochs(folder, result.trial)
+    if len(rows) == result.epochs:
+        return rows
+    there = f"{trial_folder(folder, result.trial)}/{METRICS}"
+    log.warning("%s: has %d of %d epochs, and is left out; %s", there, len(rows), result.epochs, _REPAIR)
+    return []
+
+
+def read_predictions(folder: Folder, result: TrialResult, *, digest: str | None = None) -> Predictions | None:
+    """Return what the network of a finished trial says about each test image; None, with a warning, where that is lost.
+
+    Args:
+        folder: The run folder.
+        result: Result of the trial.
+        digest: SHA-256 of the file, as the end of the trial is on record; None where an older version wrote it.
+    """
+    there = trial_folder(folder, result.trial)
+    try:
+        return _whole_predictions(there, result, digest)
+    except StorageError:
+        raise
+    except RunFolderError as error:
+        reason = str(error).removeprefix(f"{there}/{FILE}: ").removeprefix(f"{FILE} ")
+        log.warning("%s/%s: %s, and is left out; %s", there, FILE, reason, _REPAIR)
+        return None
+
+
+def _whole_predictions(there: Folder, result: TrialResult, digest: str | None) -> Predictions:
+    if not there.exists(FILE):
+        raise RunFolderError("is missing")
+    content = read_whole(there, FILE)
+    if digest and hashlib.sha256(content).hexdigest() != digest:
+        raise RunFolderError("is damaged: it is not the file that the trial wrote")
+    seen = Predictions.from_bytes(content)
+    known = result.test_accuracy
+    if digest is None and known is not None and abs(seen.accuracy - known) * len(seen.labels) > 1:
+        raise RunFolderError(f"is damaged: it has an accuracy of {seen.accuracy:.4f}, the trial {known:.4f}")
+    return seen
 
 
 def open_run(run: str, *, out: str) -> Folder:
@@ -81,15 +148,29 @@ def open_run(run: str, *, out: str) -> Folder:
     Raises:
         RunFolderError: There is none.
     """
-    under_out = Folder.at(out) / run
-    if "://" not in run and under_out.exists("experiment.yaml"):
-        return under_out
-    folder = Folder.at(run)
-    if folder.exists("experiment.yaml"):
-        return folder
+    under_out, folder = Folder.at(out) / run, Folder.at(run)
+    candidates = [folder] if "://" in run else [under_out, folder]
+    for found in candidates:
+        if found.exists(EXPERIMENT):
+            return found
+    for found in candidates:
+        refuse_remains(found)
     known = list_runs(out)
     hint = f"choose one of {', '.join(known)}" if known else "there are no runs yet"
     raise RunFolderError(f"there is no run {run!r} under {out}, and no run folder at that path; {hint}")
+
+
+def refuse_remains(folder: Folder) -> None:
+    """Refuse a folder with what a run has written, where nothing says which experiment it was.
+
+    Raises:
+        RunFolderError: It is one.
+    """
+    if remains := sorted(WRITTEN & {*folder.names()}):
+        raise RunFolderError(
+            f"{folder}/{EXPERIMENT}: is missing, which says what was run; {', '.join(remains)} are there.\n"
+            f"Put a copy of the experiment file there, with `name: {folder.name}` in it; or choose another --name."
+        )
 
 
 def list_runs(out: str) -> list[str]:

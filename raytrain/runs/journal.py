@@ -4,6 +4,7 @@ A line is appended for everything that happens and tables are derived from the l
 nothing that was reported. What the lines amount to is in `state`, which other threads may read.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,12 +14,20 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.events import Event, Stage, Status
-from raytrain.runs.folder import EXPERIMENT, WRITTEN, checkpoint_folder, read_epochs, read_state, trial_folder
+from raytrain.runs.folder import (
+    EXPERIMENT,
+    METRICS,
+    checkpoint_folder,
+    read_epochs,
+    read_state,
+    refuse_remains,
+    trial_folder,
+)
 from raytrain.runs.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.state import RunState
 from raytrain.runs.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import as_line, drop_torn_line, read_lines
+from raytrain.storage.json_lines import as_line, drop_torn_line
 from raytrain.training.metrics import FinalMetrics, Report
 from raytrain.training.outcome import Outcome
 from raytrain.training.predictions import FILE as PREDICTIONS
@@ -80,7 +89,7 @@ class RunJournal:
                 )
             return cls(folder, RunState(experiment, trials), fresh=True)
         if not folder.exists(EXPERIMENT):
-            _refuse_remains(folder)
+            refuse_remains(folder)
             return cls(folder, RunState(experiment, trials))
         refuse_other_experiment(folder, experiment)
         state = read_state(folder, RunState(experiment, trials))
@@ -103,9 +112,8 @@ class RunJournal:
         self.folder.write(EXPERIMENT, dump_yaml(experiment).encode())
         self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
-        for trial_id, progress in self.state.progress.items():
-            if progress.attempts and progress.result is None:
-                drop_torn_line(self._trial_folder(trial_id), "metrics.jsonl")
+        for trial in self.state.pending():
+            self._keep_sound_epochs(trial.id)
         self.note({"event": "begun", "parameters": dict(parameters)})
 
     def end_unwritten(self, parameters: Mapping[str, int]) -> None:
@@ -214,7 +222,10 @@ class RunJournal:
         val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
         views = {"test_tta_accuracy": final.test_tta.accuracy} if final.test_tta else {}
         measured = {"best_epoch": final.epoch, **train, **test, **val, **views}
-        self._end(trial_id, "finished", ran_on={"device": final.device, "precision": final.precision}, **measured)
+        ran_on = {"device": final.device, "precision": final.precision}
+        if final.predictions:
+            ran_on["predictions"] = hashlib.sha256(final.predictions).hexdigest()
+        self._end(trial_id, "finished", ran_on=ran_on, **measured)
 
     def _end(
         self, trial_id: str, status: Status, *, ran_on: Mapping[str, str] | None = None, **measured: object
@@ -234,7 +245,7 @@ class RunJournal:
         last checkpoint is older than its last report.
         """
         folder = self._trial_folder(trial_id)
-        rows = list(read_lines(folder, "metrics.jsonl"))
+        rows = read_epochs(self.folder, trial_id)
         if row in rows:
             return False
         rows = [earlier for earlier in rows if earlier["epoch"] < row["epoch"]]
@@ -242,6 +253,16 @@ class RunJournal:
         self.state.progress[trial_id].replace_epochs(rows)
         self._scalars.close(trial_id)
         return True
+
+    def _keep_sound_epochs(self, trial_id: str) -> None:
+        """Have metrics.jsonl of a trial that goes on hold what is known of it: no torn line, and nothing damaged."""
+        folder, progress = self._trial_folder(trial_id), self.state.progress[trial_id]
+        if not folder.exists(METRICS):
+            return
+        rows = read_epochs(self.folder, trial_id)[: progress.epoch]
+        content = b"".join(map(as_line, rows))
+        if folder.read(METRICS) != content:
+            folder.write(METRICS, content)
 
     def _trial_folder(self, trial_id: str) -> Folder:
         return trial_folder(self.folder, trial_id)
@@ -254,12 +275,3 @@ class RunJournal:
         if self._unwritten:
             self.folder.append("events.jsonl", b"".join(self._unwritten))
         self._open = True
-
-
-def _refuse_remains(folder: Folder) -> None:
-    """Refuse a folder with what a run has written, where nothing says which experiment it was."""
-    if remains := sorted(WRITTEN & {*folder.names()}):
-        raise RunFolderError(
-            f"{folder} has {', '.join(remains)} of an earlier run, but no {EXPERIMENT}, which says what was run.\n"
-            f"Restore {EXPERIMENT} from a copy, move the folder away, or choose another --name."
-        )

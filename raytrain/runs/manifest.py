@@ -6,12 +6,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from raytrain.data.split import TEST_SIZE
 from raytrain.errors import RunFolderError
+from raytrain.runs.checks import ADVICE, check_manifest, damaged
 from raytrain.runs.provenance import command_line, describe_code, describe_machine
 from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_whole
 
-_NAME = "manifest.json"
+NAME = "manifest.json"
+"""Name of the file."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,15 @@ class Inputs:
     val: int
     test: int
     test_size: float = TEST_SIZE
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Inputs":
+        """Return the description that `dataclasses.asdict` made `entry` of.
+
+        Raises:
+            ValueError: It made it of something else.
+        """
+        return TypeAdapter(cls).validate_python(dict(entry))
 
 
 class Manifest:
@@ -82,13 +96,10 @@ class Manifest:
             "seeds": list(seeds),
             "sessions": [],
         }
-        if fresh or not folder.exists(_NAME):
+        if fresh or not folder.exists(NAME):
             return cls(folder, content)
-        try:
-            before = json.loads(folder.read(_NAME))
-            content["sessions"], known = before["sessions"], before["data"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(f"{folder}/{_NAME} is damaged: {error}; restore or remove it") from error
+        before = read_manifest(folder)
+        content["sessions"], known = before["sessions"], before["data"]
         for name, fingerprint in data.items():
             if known.get(name, fingerprint) != fingerprint:
                 raise RunFolderError(
@@ -115,7 +126,7 @@ class Manifest:
         self._write()
 
     def _write(self) -> None:
-        self.folder.write(_NAME, json.dumps(self._content, indent=1).encode())
+        self.folder.write(NAME, json.dumps(self._content, indent=1).encode())
 
 
 def read_manifest(folder: Folder) -> dict[str, Any]:
@@ -124,10 +135,21 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     Raises:
         RunFolderError: There is none, or it is damaged.
     """
+    where = f"{folder}/{NAME}"
+    if not folder.exists(NAME):
+        raise RunFolderError(f"{where}: is missing\n{ADVICE}")
     try:
-        return json.loads(folder.read(_NAME))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{folder}/{_NAME} cannot be read: {error}") from error
+        content = json.loads(read_whole(folder, NAME), parse_constant=_refuse_constant)
+        check_manifest(content)
+        for entry in content.get("inputs", ()):
+            Inputs.of(entry)
+    except (ValueError, RecursionError) as error:
+        raise damaged(where, error) from error
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of a manifest")
 
 
 def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
@@ -140,8 +162,7 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
     for one in manifest.get("inputs", ()):
         same_test = one.get("test_size", TEST_SIZE) == recipe.get("test_size", TEST_SIZE)
         if same_test and {name: one[name] for name in wanted} == wanted:
-            lists: dict[str, Any] = {name: tuple(one[name]) for name in ("classes", "mean", "std")}
-            return Inputs(**{**one, **lists})
+            return Inputs.of(one)
     raise RunFolderError(
         f"the manifest has no entry for {wanted}: an older raytrain wrote it; run the command again with --fresh"
     )

@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from raytrain.errors import RunFolderError
+from raytrain.runs.checks import check_result, damaged
 from raytrain.runs.events import STATUSES, Status
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -121,17 +124,32 @@ def read_results(folder: Folder) -> list[TrialResult]:
     """Return every line of trials.jsonl in a run folder, in order; a trial that was run again has several.
 
     Raises:
-        RunFolderError: It was written by an incompatible version.
+        RunFolderError: It is damaged, or was written by an incompatible version.
     """
     known = {field.name for field in fields(TrialResult)}
     defaults = Recipe().model_dump(mode="json")
     results: list[TrialResult] = []
-    for line in read_lines(folder, "trials.jsonl"):
+    for line in read_lines(folder, "trials.jsonl", check=check_result):
         if not line.keys() <= known:
             unknown = ", ".join(sorted(line.keys() - known))
             raise RunFolderError(
                 f"{folder}/trials.jsonl was written by another version of raytrain; unknown fields: {unknown}"
             )
         # an older version's recipes lack the fields that came later
-        results.append(TrialResult(**line | {"recipe": defaults | line["recipe"]}))
+        recipe = defaults | line["recipe"]
+        try:
+            check_recipe(line)
+        except ValueError as error:
+            raise damaged(f"{folder}/trials.jsonl", error) from error
+        results.append(TrialResult(**line | {"recipe": recipe}))
     return results
+
+
+def check_recipe(line: Any) -> None:
+    """Raise ValueError for a line of trials.jsonl whose recipe is none; an older version's lacks later fields."""
+    try:
+        Recipe.model_validate(line["recipe"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, ("recipe", *first["loc"])))
+        raise ValueError(f"{where}: {first['msg']}, given {first['input']!r}") from None

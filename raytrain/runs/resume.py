@@ -6,7 +6,7 @@ from typing import Any
 from raytrain.errors import RunFolderError
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.grid import fields
-from raytrain.experiment.yaml_source import parse_value
+from raytrain.experiment.reading import read_run
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
@@ -53,7 +53,7 @@ def epochs_before(folder: Folder) -> int | None:
 
 
 def _experiment_in(folder: Folder) -> dict[str, Any]:
-    return parse_value(folder.read("experiment.yaml").decode(), name=f"{folder}/experiment.yaml")
+    return read_run(folder).model_dump(mode="json")
 
 
 _MAY_CHANGE = frozenset({"resources", "confirm", "grid", "include", "exclude", "samples", "sampler", "seeds"})

@@ -124,6 +124,10 @@ class RunState:
         """Return the trials that ASHA has stopped and whose end a kill has kept from being written."""
         return [one.trial for one in self.progress.values() if one.status == "stopped" and one.result is None]
 
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of the predictions of each trial, where the end of the trial has it."""
+        return {event["trial"]: event["predictions"] for event in self.events if "predictions" in event}
+
     def epochs_left(self, trial_id: str) -> int:
         """Return how many epochs of a trial are not on record."""
         progress = self.progress[trial_id]

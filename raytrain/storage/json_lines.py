@@ -1,11 +1,14 @@
 """JSON Lines files that are appended to, and may end in a line that a kill cut short."""
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from raytrain.errors import RunFolderError
+from raytrain.errors import RunFolderError, StorageError
 from raytrain.storage.folder import Folder
+
+log = logging.getLogger(__name__)
 
 
 def as_line(values: dict[str, Any]) -> bytes:
@@ -13,24 +16,59 @@ def as_line(values: dict[str, Any]) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
-def read_lines(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
+def read_lines(
+    folder: Folder, name: str, *, check: Callable[[object], None] = lambda _: None
+) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON Lines file; a last line that a kill cut short is left out.
 
+    A line that repeats the one before it, letter by letter, is left out with a warning: every line has a time, an epoch
+    or a number of starts, so it was copied by mistake.
+
+    Args:
+        folder: Folder with the file.
+        name: Name of the file.
+        check: Function that raises ValueError for an object that may not be in the file.
+
     Raises:
-        RunFolderError: A line other than the last is not JSON.
+        RunFolderError: The file cannot be read, or a line other than the last is not JSON or not what it should be.
     """
     if not folder.exists(name):
         return
-    lines = folder.read(name).split(b"\n")
+    lines = read_whole(folder, name).split(b"\n")
+    before = b""
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
+        where = f"{folder}/{name}:{number}"
+        if line == before:
+            log.warning("%s: repeats the line before it, and is left out", where)
+            continue
+        before = line
         try:
-            yield json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise ValueError("is no object in braces")  # noqa: TRY004, TRY301 (damage, as what `check` raises)
+            check(value)
+        except (ValueError, RecursionError) as error:
+            if number == len(lines) and _is_torn(line):
                 return
-            raise RunFolderError(f"{folder}/{name}:{number}: is damaged: {error}") from error
+            raise RunFolderError(f"{where}: is damaged: {error}") from error
+        yield value
+
+
+def read_whole(folder: Folder, name: str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        RunFolderError: It cannot be read, as where it is a folder.
+        StorageError: The storage does not answer.
+    """
+    try:
+        return folder.read(name)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise RunFolderError(f"{folder}/{name}: is damaged: {error}") from error
 
 
 def drop_torn_line(folder: Folder, name: str) -> None:
@@ -38,3 +76,12 @@ def drop_torn_line(folder: Folder, name: str) -> None:
     content = folder.read(name) if folder.exists(name) else b""
     if not content.endswith(b"\n") and content:
         folder.write(name, content[: content.rfind(b"\n") + 1])
+
+
+def _is_torn(line: bytes) -> bool:
+    """Return whether a line may be the beginning of one that was written here."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return False  # what is written is ASCII
+    return text.startswith("{") and (len(text) == 1 or text[1] == '"')

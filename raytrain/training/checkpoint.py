@@ -87,6 +87,25 @@ def load(folder: Folder, *, device: torch.device) -> Checkpoint | None:
     return None
 
 
+def newest_history(folder: Folder) -> list[dict[str, Any]]:
+    """Return the metrics of each epoch up to the newest checkpoint in `folder` whose files are whole; none without one.
+
+    Raises:
+        StorageError: The storage does not answer.
+    """
+    for name in _manifests(folder).values():
+        try:
+            manifest = _manifest(folder, name)
+            for file in manifest["files"].values():
+                _verified(folder, *file)
+        except StorageError:
+            raise
+        except (OSError, ValueError):
+            continue
+        return manifest["history"]
+    return []
+
+
 def _write(folder: Folder, name: str, content: dict[str, Any]) -> tuple[str, str]:
     buffer = io.BytesIO()
     torch.save(content, buffer)

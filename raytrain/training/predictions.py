@@ -5,7 +5,6 @@ wrong, tests between pairs of trials, and the accuracy of an ensemble of trials.
 """
 
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,13 +62,25 @@ class Predictions:
         """
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return cls(
+                read = cls(
                     arrays["labels"].astype(np.int64),
                     arrays["predicted"].astype(np.int64),
                     arrays["probabilities"].astype(np.float32),
                 )
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            read.refuse_wrong_shapes()
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds of errors for noise
             raise RunFolderError(f"{FILE} is damaged: {error}") from error
+        return read
+
+    def refuse_wrong_shapes(self) -> None:
+        """Raise ValueError unless each of one or more images has classes from 0 on and a probability in [0, 1]."""
+        arrays = (self.labels, self.predicted, self.probabilities)
+        shapes = {array.shape for array in arrays}
+        if len(shapes) != 1 or self.labels.ndim != 1 or not len(self.labels):
+            raise ValueError(f"the arrays have the shapes {', '.join(str(array.shape) for array in arrays)}")
+        in_range = (self.labels >= 0) & (self.predicted >= 0) & (self.probabilities >= 0) & (self.probabilities <= 1)
+        if not in_range.all():
+            raise ValueError("a class is negative, or a probability is not in [0, 1]")
 
 
 def confusion(predictions: Predictions, *, classes: int) -> NDArray[np.int64]:

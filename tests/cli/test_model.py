@@ -110,7 +110,8 @@ def test_predict_says_what_the_trial_said_of_each_image(trained: Folder, tmp_pat
     trial = next(iter(accuracies(trained)))
     assert call("export", f"{trained}/{trial}", "-o", tmp_path / "m.safetensors").exit_code == 0
     (tmp_path / "m.json").unlink()  # the metadata is enough
-    seen = read_predictions(trained, trial)
+    (result,) = [one for one in read_results(trained) if one.trial == trial]
+    seen = read_predictions(trained, result)
     assert seen is not None
     images = load("digits", image_size=SIZE).test.images[:20]
     for row, image in enumerate(images):

@@ -81,7 +81,7 @@ def test_a_run_leaves_tables_that_say_what_its_lines_say(tmp_path: Path, keys: d
     rows = {row["trial"]: row for row in table(folder / "trials.parquet")}
     for result in results:
         assert rows[result.trial].items() >= result.flat().items()
-        predictions = read_predictions(outcome.folder, result.trial)
+        predictions = read_predictions(outcome.folder, result)
         assert predictions is not None
         assert predictions.accuracy == result.test_accuracy
         assert rows[result.trial]["test_accuracy_low"] < predictions.accuracy < rows[result.trial]["test_accuracy_high"]

@@ -1,0 +1,190 @@
+"""A run folder whose files are damaged: every command says which file it is, and none ends in a traceback."""
+
+import json
+import logging
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner, Result
+
+from raytrain.cli.app import app
+from raytrain.errors import ExitCode
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import run
+from raytrain.experiment.experiment import Experiment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("empty_report")]
+
+FILES = ("experiment.yaml", "manifest.json", "trials.jsonl", "events.jsonl", "metrics.jsonl", "predictions.npz")
+OF_A_TRIAL = {"metrics.jsonl", "predictions.npz"}
+"""Files without which the results of a trial stand."""
+READERS = {
+    "results": ["results", "x"],
+    "report": ["report", "x"],
+    "audit": ["audit", "x"],
+    "export": ["export", "x", "-o", "model.pth", "--force"],
+}
+RESUME = ["resume", "x", "--local", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Path:
+    """A folder with `runs/x`, a small run under ASHA that has ended, and `x.yaml`, its experiment."""
+    recipe = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 3}
+    keys = {"name": "x", "recipe": recipe, "grid": {"lr": [0.02, 0.01]}, "asha": {"grace_period": 1}}
+    place = tmp_path_factory.mktemp("finished")
+    (place / "x.yaml").write_text(json.dumps(keys))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raytrain.report.page.render", lambda *_, **__: "")
+        patch.setattr("raytrain.report.page.pictures", lambda *_, **__: {})
+        run(Experiment.model_validate(keys), RunOptions(out=str(place / "runs"), local=True))
+    return place
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run folder, to be damaged; the working folder is the one that `runs` is in."""
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return tmp_path / "copy" / "runs" / "x"
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def without_the_second_line(path: Path) -> None:
+    first, _, *others = lines(path)
+    path.write_bytes(first + b"".join(others))
+
+
+def with_the_first_line_twice(path: Path) -> None:
+    first, *others = lines(path)
+    path.write_bytes(first + first + b"".join(others))
+
+
+def with_a_folder_in_its_place(path: Path) -> None:
+    path.unlink()
+    (path / "inner").mkdir(parents=True)
+
+
+def with_nan(path: Path) -> None:
+    """Put NaN into the first number that has a fraction, or before everything where there is none."""
+    if path.suffix not in {".jsonl", ".json", ".yaml"}:
+        path.write_bytes(b"NaN")
+        return
+    text = path.read_text()
+    changed = text
+    for name in ("train_accuracy", "accuracy", "val_size", "epochs", "val"):
+        for quote in (f'"{name}": ', f"{name}: "):
+            start = changed.find(quote)
+            if start >= 0 and changed == text:
+                end = min(changed.index(mark, start) for mark in ",}\n" if changed.find(mark, start) >= 0)
+                changed = changed[: start + len(quote)] + (".nan" if path.suffix == ".yaml" else "NaN") + changed[end:]
+    path.write_text(changed if changed != text else "NaN\n" + text)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: len(path.read_bytes()) * 6 // 10]),
+    "noise": lambda path: path.write_bytes(random.Random(0).randbytes(600)),
+    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe" + path.read_bytes()[2:]),
+    "of another shape": lambda path: path.write_bytes(b'{"sessions": 1, "trial": [7]}\n[1, 2]\n"x"\n'),
+    "NaN": with_nan,
+    "missing": lambda path: path.unlink(),
+    "a folder": with_a_folder_in_its_place,
+    "a line less": without_the_second_line,
+    "a line twice": with_the_first_line_twice,
+}
+
+
+def call(words: list[str], caplog: pytest.LogCaptureFixture) -> tuple[Result, str]:
+    """Return what a command came to, and all that it said: messages and warnings."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        result = CliRunner().invoke(app, words)
+    return result, result.stderr + "".join(record.getMessage() for record in caplog.records)
+
+
+def finished_trial(folder: Path) -> Path:
+    (path,) = folder.glob("trials/*/predictions.npz")
+    return path.parent
+
+
+def damage(folder: Path, file: str, how: str) -> Path:
+    path = (finished_trial(folder) if file in OF_A_TRIAL else folder) / file
+    DAMAGES[how](path)
+    return path
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_named_and_never_a_traceback(
+    folder: Path, file: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(folder, file, how)
+    known = {int(code) for code in ExitCode} - {ExitCode.BUG}
+    said: dict[str, tuple[int, str]] = {}
+    for name, words in (READERS | {"resume": RESUME}).items():
+        result, text = call(words, caplog)
+        said[name] = (result.exit_code, text)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (name, result.exc_info)
+        assert result.exit_code in known, (name, text)
+        assert "Traceback" not in text, (name, text)
+        if result.exit_code:
+            assert file in text, (name, text)
+            assert sum(line.startswith("raytrain: ") for line in result.stderr.splitlines()) == 1, (name, text)
+    if file in OF_A_TRIAL:  # what is known of the trials is shown, and the loss is said
+        assert {code for code, _ in said.values()} == {0}, said
+
+
+def measured(folder: Path) -> list[dict[str, object]]:
+    """Return the table of a run, without times and numbers of starts."""
+    rows = parquet.read_table(folder / "trials.parquet").to_pylist()
+    return sorted(
+        ({k: v for k, v in row.items() if "seconds" not in k and k != "attempts"} for row in rows),
+        key=lambda row: str(row["trial"]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        ("manifest.json", "noise"),
+        ("manifest.json", "a folder"),
+        ("trials.jsonl", "NaN"),
+        ("trials.jsonl", "a line less"),
+        ("trials.jsonl", "missing"),
+        ("events.jsonl", "noise"),
+        ("events.jsonl", "a folder"),
+        ("metrics.jsonl", "NaN"),
+        ("metrics.jsonl", "a line less"),
+        ("metrics.jsonl", "missing"),
+        ("predictions.npz", "noise"),
+        ("predictions.npz", "a folder"),
+        ("predictions.npz", "missing"),
+    ],
+)
+def test_repair_makes_a_damaged_run_what_it_was(
+    folder: Path, file: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = measured(folder)
+    path = damage(folder, file, how)
+    damaged = path.exists()
+    result, text = call([*RESUME, "--repair"], caplog)
+    assert result.exit_code == 0, text
+    assert measured(folder) == before
+    if damaged and (file, how) != ("trials.jsonl", "a line less"):  # all that is left there is sound
+        assert any(path.parent.glob(f"{file}.damaged*"))
+    for name, words in (READERS | {"resume": RESUME}).items():
+        again, text = call(words, caplog)
+        assert (again.exit_code, [record for record in caplog.records if file in record.getMessage()]) == (0, []), (
+            name,
+            text,
+        )
