@@ -20,7 +20,11 @@ from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.parquet import find_parquet, load_parquet
 from raytrain.data.source_folder import open_folder
 from raytrain.data.split import TEST_SIZE, stratified, with_test
+from raytrain.data.user_dataset import load_user_dataset
 from raytrain.errors import DataError, PreflightError
+from raytrain.user_code.calls import name_of
+from raytrain.user_code.reference import reference_of
+from raytrain.user_code.source import kept
 
 # torchvision sets no timeout: it would wait for ever for a server that does not answer.
 SOCKET_TIMEOUT_SECONDS = 30.0
@@ -93,6 +97,8 @@ def is_here(dataset: str) -> bool:
     """Return whether a data set can be loaded without a network, as far as that can be told without reading it."""
     if dataset in CIFAR_FOLDERS:
         return (data_home() / CIFAR_FOLDERS[dataset]).is_dir()
+    if reference := reference_of(name_of(dataset)):
+        return kept(reference.digest) is not None
     return dataset in DATASETS or "://" not in dataset
 
 
@@ -100,16 +106,20 @@ def load(dataset: str, *, image_size: int, test_size: float = TEST_SIZE) -> Imag
     """Return the data set of that name, or the one in the folder or URI of that address.
 
     Args:
-        dataset: A key of DATASETS, which goes before a folder of the same name, or a path or URI.
+        dataset: A key of DATASETS, which goes before a folder of the same name, or a path or URI, or a function of the
+            user's as a recipe keeps it.
         image_size: Height and width in pixels.
         test_size: Share below 1, or number, of the images to test on where the source has no test part.
 
     Raises:
         DataError: There is no such data set, or its content is not as it must be.
+        ExperimentError: Code of the user's own cannot be imported.
         PreflightError: It is not on this machine and cannot be downloaded.
     """
     if dataset in DATASETS:
         return DATASETS[dataset](image_size=image_size)
+    if reference := reference_of(name_of(dataset)):
+        return with_test(load_user_dataset(dataset, reference, image_size=image_size), test_size)
     folder = open_folder(dataset)
     place = find_parquet(folder)
     if place is not None:

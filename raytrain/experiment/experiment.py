@@ -17,8 +17,9 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment import grid
 from raytrain.experiment.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed
-from raytrain.training.component import name_of
 from raytrain.training.recipe import Recipe, as_tuple, canonical, inert
+from raytrain.user_code.calls import name_of
+from raytrain.user_code.reference import reference_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -39,7 +40,7 @@ class Trial:
     def of(cls, recipe: Recipe) -> "Trial":
         """Return the trial of `recipe`; the same recipe has the same id in every experiment."""
         lr = f"{recipe.lr:g}".replace("+", "")
-        names = [name_of(component) for component in (recipe.arch, recipe.optimizer, recipe.schedule)]
+        names = [_short_name(component) for component in (recipe.arch, recipe.optimizer, recipe.schedule)]
         parts = (*names[:2], f"lr{lr}", names[2], f"s{recipe.seed}", recipe.digest)
         return cls("-".join(parts), recipe)
 
@@ -248,6 +249,13 @@ class CombinationError(ExperimentError):
         self.cause = cause
         first = cause.errors()[0]
         super().__init__(f"{changes}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip())
+
+
+def _short_name(component: str) -> str:
+    """Return the name of a component as a folder may be called: `MyNet` of `my_net.py:MyNet@3f2a9c1b7d04(depth=3)`."""
+    name = name_of(component)
+    reference = reference_of(name)
+    return reference.attribute if reference else name.replace(":", "-")
 
 
 def _canonical_options(field: str, wanted: Any) -> Any:

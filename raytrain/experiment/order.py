@@ -4,6 +4,7 @@ Before anything has run, a trial's time is estimated from its floating-point ope
 kind has been measured, from that.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Literal
 
 from raytrain.experiment.experiment import Trial
 from raytrain.models.architectures import forward_flops, parameter_count
-from raytrain.training.recipe import ARCHS, EpochTime, Recipe
+from raytrain.training.recipe import EpochTime, Recipe, build_network
+from raytrain.user_code.reference import digests_in
 
 Kind = tuple[object, ...]
 """The values of `DECIDE_THE_TIME` in a recipe: recipes with equal ones have epochs of equal length."""
@@ -46,9 +48,19 @@ def model_size(recipe: Recipe, num_classes: int) -> ModelSize:
 def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> ModelSize:
     import torch  # takes 1.5 s, and commands that only read results need no size
 
+    def sized() -> ModelSize:
+        model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
+        return ModelSize(parameter_count(model), forward_flops(model, image_size))
+
     with torch.device("meta"):
-        model = ARCHS.function(arch)(num_classes, width=width)
-    return ModelSize(parameter_count(model), forward_flops(model, image_size))
+        if not digests_in([arch]):
+            return sized()
+        with contextlib.suppress(Exception):  # what a network of the user's does when it is built
+            return sized()
+    model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
+    parameters = parameter_count(model)
+    # in a linear layer each parameter is multiplied and added once
+    return ModelSize(parameters, max(1, 2 * parameters))
 
 
 def kind_of(recipe: Recipe) -> Kind:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from raytrain.errors import ExperimentError, RunFolderError, StorageError
 from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.grid import checked_axis, with_values
+from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import Keys, YamlSource, parse_value, read_yaml
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -31,7 +32,8 @@ def read_experiment(
     """
     source = read_yaml(path)
     _refuse_unknown_keys(source)
-    return _build(source, overrides or {}, {"name": path.stem, **source.values}, changes or {})
+    values = with_user_code_read(source, folder=path.parent)
+    return _build(source, overrides or {}, {"name": path.stem, **values}, changes or {})
 
 
 def read_run(folder: Folder) -> Experiment:
@@ -125,6 +127,10 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 def _build(
     source: YamlSource, overrides: Mapping[str, Any], values: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> Experiment:
+    overrides = {
+        field: read_user_code(field, value, folder=Path(), where=f"--set {field}={_shown(value)}")
+        for field, value in overrides.items()
+    }
     try:
         experiment = Experiment.model_validate(_override(_merged(values, changes), overrides))
         experiment.trials()

@@ -9,33 +9,48 @@ because of the comma. The text is always the same for the same component: argume
 that equal its default left out.
 """
 
-import ast
+import builtins
 import difflib
 import inspect
-import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-_TEXT = re.compile(r"\s*(?P<name>[^()]+?)\s*(?:\((?P<arguments>.*)\))?\s*", re.DOTALL)
+from raytrain.user_code.calls import name_of, parsed, written
+from raytrain.user_code.modules import definition, imported
+from raytrain.user_code.reference import Reference, reference_of, without_digest
+from raytrain.user_code.source import kept
+
+__all__ = ["Components", "accepted", "name_of", "one_of"]
+
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_SEVERAL = inspect.Parameter.VAR_POSITIONAL
 
 
 @dataclass(frozen=True)
 class Components:
-    """The components that a recipe field can name.
+    """The components that a recipe field can name: those of raytrain, and code of the user's own.
 
     Attributes:
         what: What they are, in words: "augmentation".
         entries: Functions by name; an entry may also have its function as an attribute `build`.
-        supplied: Names of the keyword parameters that the training loop passes; the others are the user's.
+        supplied: Names of the keyword parameters that raytrain passes; the others are the user's.
+        supplied_to_user_code: Further names that a function of the user's may ask for.
+        leading: Number of arguments that raytrain passes by position to a function of the user's.
+        entry_of: What makes an entry of a function of the user's.
     """
 
     what: str
     entries: Mapping[str, Any]
     supplied: frozenset[str] = frozenset()
+    supplied_to_user_code: frozenset[str] = frozenset()
+    leading: int = 0
+    entry_of: Callable[[Callable[..., Any]], Any] = lambda function: function
 
     def canonical(self, given: object) -> str:
         """Return the text of a component: `crop(padding=2)`.
@@ -46,48 +61,88 @@ class Components:
 
         Raises:
             ValueError: No such component, no such argument, or a value that it does not take.
+            ExperimentError: Code of the user's own that cannot be imported.
         """
-        name, arguments = _parsed(given, what=self.what)
-        one_of(name, self.entries, what=self.what)
+        name, arguments = parsed(given, what=self.what)
+        if reference := reference_of(name):
+            if reference.digest is None:
+                raise ValueError(_unread(reference))
+            if kept(reference.digest) is None:  # of a run or a model: read, never run
+                return written(str(reference), arguments if isinstance(arguments, Mapping) else {})
+            name = str(reference)
+        else:
+            one_of(name, self.entries, what=self.what)
         known = self._parameters(name)
+        shown = f"{self.what} {without_digest(name)}"
         if not isinstance(arguments, Mapping):
             if not known:
-                raise ValueError(f"{self.what} {name} takes no arguments, given {arguments!r}")
+                raise ValueError(f"{shown} takes no arguments, given {arguments!r}")
             arguments = {next(iter(known)): arguments}
         for argument in arguments:
             if argument not in known:
-                raise ValueError(f"{self.what} {name}: {_unknown_argument(str(argument), known)}")
-        parts: list[str] = []
+                raise ValueError(f"{shown}: {_unknown_argument(str(argument), known)}")
+        said: dict[str, Any] = {}
         for argument, parameter in known.items():
             if argument in arguments:
-                value = _checked(arguments[argument], parameter, what=f"{self.what} {name}: {argument}")
+                value = _checked(arguments[argument], parameter, what=f"{shown}: {argument}")
                 if value != parameter.default:
-                    parts.append(f"{argument}={_text(value)}")
-        return f"{name}({', '.join(parts)})" if parts else name
+                    said[argument] = value
+            elif reference and parameter.default is parameter.empty:
+                raise ValueError(
+                    f"{shown}: needs a value for {argument!r} ({self._where(reference)}); "
+                    f"give it as {{{without_digest(name)}: {{{argument}: ...}}}}, or give it a default there"
+                )
+        return written(name, said)
 
     def function(self, text: str) -> partial[Any]:
         """Return the function of a component, with its arguments bound.
 
         Args:
             text: As `canonical` returns it.
+
+        Raises:
+            ExperimentError: Code of the user's own that cannot be imported, or that this process has not been given.
         """
-        name, arguments = _parsed(text, what=self.what)
-        return partial(_function(self.entries[name]), **arguments)
+        name, arguments = parsed(text, what=self.what)
+        function = self._callable(name)
+        if reference_of(name):
+            known = self._parameters(name)
+            arguments = {key: _as_declared(value, known[key].annotation) for key, value in arguments.items()}
+        return partial(function, **arguments)
+
+    def call(self, text: str, *leading: Any, **offered: Any) -> Any:
+        """Call the function of a component with its arguments and with what it asks for by name.
+
+        Args:
+            text: As `canonical` returns it.
+            leading: Arguments by position.
+            offered: Arguments by name; those that the function does not name are left out.
+        """
+        function = self.function(text)
+        names = accepted(function.func) if reference_of(name_of(text)) else taken(function.func, offered)
+        return function(*leading, **{name: value for name, value in offered.items() if name in names})
 
     def entry(self, text: str) -> Any:
         """Return the entry of a component."""
-        return self.entries[name_of(text)]
+        name = name_of(text)
+        return self.entry_of(self._callable(name)) if reference_of(name) else self.entries[name]
 
     def parsed(self, text: str) -> tuple[str, dict[str, Any]]:
         """Return the name of a component and the arguments that it gives, of a text from `canonical`."""
-        return _parsed(text, what=self.what)
+        return parsed(text, what=self.what)
 
     def arguments(self, name: str) -> list[str]:
         """Return the names of the arguments that the component called `name` takes."""
         return list(self._parameters(name))
 
+    def _callable(self, name: str) -> Callable[..., Any]:
+        reference = reference_of(name)
+        return imported(reference) if reference else _function(self.entries[name])
+
     def _parameters(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the parameters of a component that its user may set."""
+        if reference := reference_of(name):
+            return self._parameters_of_user_code(imported(reference), reference)
         keywords = inspect.signature(_function(self.entries[name])).parameters.values()
         annotations = _function(self.entries[name]).__globals__
         return {
@@ -96,16 +151,42 @@ class Components:
             if one.kind is inspect.Parameter.KEYWORD_ONLY and one.name not in self.supplied
         }
 
+    def _parameters_of_user_code(
+        self, function: Callable[..., Any], reference: Reference
+    ) -> dict[str, inspect.Parameter]:
+        where = f"{self.what} {reference.place}:{reference.attribute}"
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):
+            raise ValueError(f"{where}: has no signature; name a function or a class written in Python") from None
+        by_position = [one for one in parameters if one.kind in _BY_POSITION]
+        if len(by_position) < self.leading and not any(one.kind is _SEVERAL for one in parameters):
+            raise ValueError(
+                f"{where}: must take {self.leading} arguments by position, and takes {len(by_position)} "
+                f"({self._where(reference)})"
+            )
+        passed = {one.name for one in by_position[: self.leading]} | self.supplied | self.supplied_to_user_code
+        names = vars(sys.modules.get(function.__module__, builtins))
+        return {
+            one.name: one.replace(annotation=_type_if_known(one.annotation, names))
+            for one in parameters
+            if one.name not in passed and one.kind in _BY_NAME
+        }
 
-def name_of(text: str) -> str:
-    """Return the name of a component: `crop` of `crop(padding=2)`."""
-    return text.partition("(")[0]
+    def _where(self, reference: Reference) -> str:
+        return definition(imported(reference), reference)
 
 
 @cache
 def accepted(function: Callable[..., Any]) -> frozenset[str]:
     """Return the names of the parameters that a function takes."""
     return frozenset(inspect.signature(function).parameters)
+
+
+def taken(function: Callable[..., Any], offered: Iterable[str]) -> frozenset[str]:
+    """Return which of the names in `offered` a function takes: those that it names, or all, where it says `**`."""
+    kinds = {one.kind for one in inspect.signature(function).parameters.values()}
+    return frozenset(offered) if inspect.Parameter.VAR_KEYWORD in kinds else accepted(function)
 
 
 def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
@@ -126,60 +207,40 @@ def _function(entry: Any) -> Callable[..., Any]:
     return getattr(entry, "build", entry)
 
 
-def _parsed(given: object, *, what: str) -> tuple[str, Any]:
-    """Return a component's name, and its arguments as a mapping or as the value of the first."""
-    if isinstance(given, Mapping):
-        if len(given) != 1:
-            names = ", ".join(map(str, given)) or "nothing"
-            raise ValueError(
-                f"give one {what} with its arguments, such as {{name: {{argument: value}}}}; given {names}"
-            )
-        ((name, arguments),) = given.items()
-        return str(name), {} if arguments is None else arguments
-    if not isinstance(given, str) or not (match := _TEXT.fullmatch(given)):
-        raise ValueError(f"unknown {what} {given!r}; write its name, or name(argument=value)")
-    return match["name"], _arguments(given, match["arguments"] or "")
-
-
-def _arguments(text: str, arguments: str) -> dict[str, Any]:
-    try:
-        call = ast.parse(f"f({arguments})", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-            raise SyntaxError  # noqa: TRY301 (one message for all)
-        names = [keyword.arg for keyword in call.keywords]
-        if None in names or len(set(names)) < len(names):
-            raise SyntaxError  # noqa: TRY301
-        return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        raise ValueError(f"{text!r} cannot be read; write name(argument=value, argument=value)") from None
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name):
-        return {"true": True, "false": False}.get(node.id, node.id)
-    if isinstance(node, ast.List | ast.Tuple):
-        return tuple(_value(item) for item in node.elts)
-    return ast.literal_eval(node)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_text, value))}]"
-    if isinstance(value, str):
-        return value if value.isidentifier() and value not in {"true", "false"} else repr(value)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return repr(value)
-
-
 def _type(annotation: Any, names: dict[str, Any]) -> Any:
     return eval(annotation, names) if isinstance(annotation, str) else annotation
 
 
+def _type_if_known(annotation: Any, names: Mapping[str, Any]) -> Any:
+    """Return the type that an annotation of the user's means; Any where pydantic could not check it."""
+    if annotation is inspect.Parameter.empty:
+        return Any
+    try:
+        found = _type(annotation, dict(names))
+        TypeAdapter(found)
+    except Exception:  # noqa: BLE001 (whatever an annotation may hold)
+        return Any
+    return found
+
+
+def _as_declared(value: Any, annotation: Any) -> Any:
+    """Return a value from text as its parameter declares it: a list where it wants a list."""
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError:
+        return value
+
+
+def _unread(reference: Reference) -> str:
+    return (
+        f"{reference} is code of your own, and has not been read; name it in an experiment file or with --set, "
+        f"or in Python as raytrain.user_code({str(reference)!r})"
+    )
+
+
 def _checked(value: object, parameter: inspect.Parameter, *, what: str) -> Any:
-    given = tuple(value) if isinstance(value, list) else value
+    wants_list = get_origin(parameter.annotation) is list or parameter.annotation is list
+    given = value if not isinstance(value, list | tuple) else list(value) if wants_list else tuple(value)
     try:
         return TypeAdapter(parameter.annotation).validate_python(given, strict=True)
     except ValidationError as error:

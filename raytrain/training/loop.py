@@ -17,11 +17,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from raytrain.data import augment
 from raytrain.data.batches import (
     DeviceImages,
     images_per_step,
@@ -37,7 +35,14 @@ from raytrain.training.component import accepted
 from raytrain.training.devices import autocast, choose_precision
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
 from raytrain.training.metrics import EpochMetrics, Evaluation
-from raytrain.training.recipe import AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES, Recipe
+from raytrain.training.recipe import (
+    AUGMENTATIONS,
+    LOSS_CHOICES,
+    MIX_CHOICES,
+    OPTIMIZER_CHOICES,
+    SCHEDULE_CHOICES,
+    Recipe,
+)
 from raytrain.training.resolution import resized, resolution_of
 
 SMALLEST_SCALE = 2.0**-10
@@ -103,8 +108,9 @@ class TrainState:
             head_lr_factor=recipe.head_lr_factor,
             head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
         )
-        build = OPTIMIZER_CHOICES.function(recipe.optimizer)
-        optimizer = build(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
+        optimizer = OPTIMIZER_CHOICES.call(
+            recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
+        )
         precision = choose_precision(recipe.precision, device)
         return cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
 
@@ -224,7 +230,8 @@ def _backward(
     with autocast(state.device, state.precision):
         logits: Tensor = model(inputs)
     smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
-    loss = F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+    choices = {"num_classes": logits.shape[1], "label_smoothing": smoothing}
+    loss = LOSS_CHOICES.call(recipe.loss, logits.float(), targets, **choices)
     # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
     state.scaler.scale(loss * (len(targets) / per_rank)).backward()
     classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
@@ -298,8 +305,8 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
         if not recipe.channels_last:
             inputs = inputs.contiguous()
         if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:
-            mix = augment.MIXES[recipe.mix]
-            yield mix(inputs, labels, num_classes=data.num_classes, alpha=recipe.mix_alpha, generator=mix_generator)
+            mixing = {"num_classes": data.num_classes, "alpha": recipe.mix_alpha, "generator": mix_generator}
+            yield MIX_CHOICES.call(recipe.mix, inputs, labels, **mixing)
         else:
             yield inputs, labels
 

@@ -11,17 +11,36 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.data.split import TEST_SIZE
 from raytrain.models.architectures import ARCHITECTURES
-from raytrain.training.component import Components, name_of, one_of
-from raytrain.training.optim import OPTIMIZERS, SCHEDULES
+from raytrain.training.component import Components, one_of
+from raytrain.training.losses import LOSSES
+from raytrain.training.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
 from raytrain.training.resolution import canonical_resolution
+from raytrain.user_code.calls import name_of
+from raytrain.user_code.reference import digests_in, reference_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-ARCHS = Components("architecture", ARCHITECTURES, supplied=frozenset({"width"}))
-AUGMENTATIONS = Components("augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}))
-OPTIMIZER_CHOICES = Components("optimizer", OPTIMIZERS, supplied=frozenset({"lr", "momentum", "nesterov"}))
-SCHEDULE_CHOICES = Components("schedule", SCHEDULES)
+ARCHS = Components(
+    "architecture",
+    ARCHITECTURES,
+    supplied=frozenset({"width"}),
+    supplied_to_user_code=frozenset({"num_classes", "image_size", "in_channels"}),
+)
+AUGMENTATIONS = Components(
+    "augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}), leading=1
+)
+MIX_CHOICES = Components("mix", MIXES, supplied=frozenset({"num_classes", "alpha", "generator"}), leading=2)
+OPTIMIZER_CHOICES = Components(
+    "optimizer",
+    OPTIMIZERS,
+    supplied=frozenset({"lr", "momentum", "nesterov"}),
+    leading=1,
+    entry_of=lambda function: OptimizerEntry(function, moments=USER_MOMENTS),
+)
+SCHEDULE_CHOICES = Components("schedule", SCHEDULES, leading=1)
+LOSS_CHOICES = Components("loss", LOSSES, supplied=frozenset({"num_classes", "label_smoothing"}), leading=2)
+DATASET_CHOICES = Components("data set", {}, supplied=frozenset({"image_size"}))
 
 ADDED_LATER = frozenset(
     {
@@ -34,10 +53,28 @@ ADDED_LATER = frozenset(
         "accumulate",
         "tta",
         "final_train_accuracy",
+        "loss",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
 trials keep their id."""
+
+
+USER_MOMENTS = 3
+"""Numbers for each parameter that an optimizer of the user's is taken to keep at most, to see whether the disk is large
+enough."""
+
+
+def build_network(arch: str, *, num_classes: int, width: int, image_size: int) -> "nn.Module":
+    """Return the network of an architecture, its weights at random from PyTorch's generator of this process.
+
+    Args:
+        arch: Text of the architecture, as a recipe keeps it.
+        num_classes: Number of outputs.
+        width: The recipe's `width`.
+        image_size: Height and width of the images in pixels.
+    """
+    return ARCHS.call(arch, num_classes=num_classes, width=width, image_size=image_size, in_channels=3)
 
 
 def as_tuple(value: object) -> object:
@@ -51,13 +88,33 @@ def _augment_text(value: object) -> object:
     return tuple(AUGMENTATIONS.canonical(each) for each in value)
 
 
+def _mix_text(value: object) -> object:
+    return value if value == "none" else MIX_CHOICES.canonical(value) if _is_user_code(value) else value
+
+
+def _dataset_text(value: object) -> object:
+    """Return the text of a function of the user's; a name, a path or a URI stays as it is."""
+    return DATASET_CHOICES.canonical(value) if _is_user_code(value) else value
+
+
+def _is_user_code(value: object) -> bool:
+    name = next(iter(value), "") if isinstance(value, Mapping) else name_of(value) if isinstance(value, str) else ""
+    return reference_of(str(name)) is not None
+
+
 _CANONICAL: dict[str, Callable[[Any], Any]] = {
     "arch": ARCHS.canonical,
     "augment": _augment_text,
     "optimizer": OPTIMIZER_CHOICES.canonical,
     "schedule": SCHEDULE_CHOICES.canonical,
     "resolution": canonical_resolution,
+    "mix": _mix_text,
+    "dataset": _dataset_text,
+    "loss": LOSS_CHOICES.canonical,
 }
+
+TAKE_USER_CODE = ("arch", "augment", "mix", "optimizer", "schedule", "loss", "dataset")
+"""Recipe fields in which a name may stand for code of the user's own."""
 
 
 def canonical(field: str, value: Any, *, strict: bool = False) -> Any:
@@ -141,12 +198,13 @@ class Recipe(BaseModel):
     )
 
     arch: Annotated[str, EpochTime.DEPENDS] = "resnet18"
-    """Architecture, with arguments where it takes some."""
+    """Architecture, or code of your own, with arguments where it takes some."""
     width: Annotated[int, Field(ge=1, le=4096), EpochTime.DEPENDS] = 64
     """Channels of the first stage. The later stages of a ResNet have 2, 4 and 8 times as many, those of other networks
     what their function says."""
     dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
-    """Data set, by name, or the path or URI of an image folder or of Parquet files."""
+    """Data set, by name, or the path or URI of an image folder or of Parquet files, or code of your own that returns
+    images and labels."""
     image_size: Annotated[int, Field(ge=8, le=1024), EpochTime.DEPENDS] = 32
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
@@ -159,9 +217,9 @@ class Recipe(BaseModel):
     trains at 24 pixels, and at 32 from the first epoch on that begins after 40 % of the epochs. What is evaluated has
     `image_size`. Empty for `image_size` throughout."""
     augment: Annotated[tuple[str, ...], BeforeValidator(as_tuple), EpochTime.DEPENDS] = ()
-    """Augmentations in the order they are applied, with arguments where they take some."""
+    """Augmentations in the order they are applied, or code of your own, with arguments where they take some."""
     mix: Annotated[str, EpochTime.DEPENDS] = "none"
-    """Mixing of pairs of images, or none."""
+    """Mixing of pairs of images, or code of your own, or none."""
     mix_alpha: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
     """Alpha of the Beta(alpha, alpha) distribution that the shares of the two images are drawn from."""
     mix_prob: Annotated[Fraction, EpochTime.SAME] = 1.0
@@ -171,10 +229,12 @@ class Recipe(BaseModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.0
     """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567), in batches
     that are not mixed: mixed targets are soft already."""
+    loss: Annotated[str, EpochTime.DEPENDS] = "cross_entropy"
+    """Loss that training minimises, or code of your own. What is measured is cross-entropy in any case."""
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
-    """Optimizer, with arguments where it takes some."""
+    """Optimizer, or code of your own, with arguments where it takes some."""
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
     bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
@@ -194,7 +254,7 @@ class Recipe(BaseModel):
     grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Largest norm of the gradient of all parameters together; a longer one is scaled down to it. 0 for no limit."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
-    """Learning rate in the course of training, with arguments where it takes some."""
+    """Learning rate in the course of training, or code of your own, with arguments where it takes some."""
     warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Number of epochs of linear warm-up before the schedule begins; may be a fraction."""
     epochs: Annotated[int, Field(ge=1, le=1_000_000), EpochTime.SAME] = 10
@@ -231,7 +291,7 @@ class Recipe(BaseModel):
     @field_validator("mix")
     @classmethod
     def _known_mix(cls, value: str) -> str:
-        return one_of(value, ["none", *MIXES], what="mix")
+        return value if _is_user_code(value) else one_of(value, ["none", *MIXES], what="mix")
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -272,8 +332,13 @@ class Recipe(BaseModel):
 
     def build_network(self, num_classes: int) -> "nn.Module":
         """Return the network, its weights at random from PyTorch's generator of this process."""
-        network: nn.Module = ARCHS.function(self.arch)(num_classes, width=self.width)
-        return network
+        return build_network(self.arch, num_classes=num_classes, width=self.width, image_size=self.image_size)
+
+    @property
+    def user_code(self) -> list[str]:
+        """The digests of the user's code that the recipe names, each once."""
+        values = [getattr(self, field) for field in TAKE_USER_CODE]
+        return digests_in(text for value in values for text in (value if isinstance(value, tuple) else [value]))
 
     @property
     def data_key(self) -> DataKey:

@@ -28,6 +28,7 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "mix_prob": (MIXED, 0.5),
     "mix_off_epochs": (MIXED, 1),
     "label_smoothing": ({}, 0.1),
+    "loss": ({}, "bce"),
     "zero_init_residual": ({}, True),
     "optimizer": ({}, "adamw"),
     "lr": ({}, 0.01),

@@ -1,0 +1,98 @@
+"""The user's code that an experiment names: read before it is checked, so that recipes name it with its digest."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from raytrain.errors import ExperimentError
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.yaml_source import Keys, YamlSource
+from raytrain.training.recipe import TAKE_USER_CODE
+from raytrain.user_code.reference import mapped, reference_of, without_digest
+from raytrain.user_code.source import kept, read
+
+
+def user_code(name: str, *, folder: str | Path = ".") -> str:
+    """Return the name of code of one's own as a recipe takes it, in Python: with the digest of its source.
+
+        recipe = raytrain.Recipe(arch=raytrain.user_code("my_net.py:MyNet"))
+
+    Args:
+        name: Such as "my_net.py:MyNet" or "my_package.nets:make".
+        folder: Folder that the path of a file is relative to.
+
+    Raises:
+        ExperimentError: It is no such name, or there is no such code, or it is not Python.
+    """
+    if reference_of(name) is None:
+        raise ExperimentError(f"{name!r} names no code; write my_net.py:MyNet, or my_package.nets:make")
+    return str(read_user_code("arch", name, folder=Path(folder), where=name))
+
+
+def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
+    """Return a recipe field's value with the digest in each reference to the user's code, which is then kept.
+
+    Args:
+        field: Name of the field; in others than `TAKE_USER_CODE` nothing is a reference.
+        value: Value as a file or an option gives it.
+        folder: Folder that paths are relative to.
+        where: What messages begin with.
+
+    Raises:
+        ExperimentError: Code is missing, cannot be read or is not Python.
+    """
+
+    def with_digest(name: str) -> str:
+        reference = reference_of(name)
+        if reference is None or (field == "dataset" and (folder / name).exists()):
+            return name
+        if reference.digest:
+            if kept(reference.digest):
+                return name
+            raise ExperimentError(
+                f"{where}: {name} is code as a run folder names it; name your file: {without_digest(name)}"
+            )
+        try:
+            return str(read(reference, folder=folder))
+        except ExperimentError as error:
+            raise ExperimentError(f"{where}: {error}") from None
+
+    return mapped(value, with_digest) if field in TAKE_USER_CODE else value
+
+
+def with_user_code_read(source: YamlSource, *, folder: Path) -> dict[str, Any]:
+    """Return the values of an experiment file with the digest in each reference.
+
+    Args:
+        source: The file.
+        folder: Its folder.
+
+    Raises:
+        ExperimentError: Code is missing, cannot be read or is not Python.
+    """
+
+    def fields(values: Any, path: Keys) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {
+            field: read_user_code(field, value, folder=folder, where=f"{source.where((*path, field))}: {field}")
+            for field, value in values.items()
+        }
+
+    changed = dict(source.values)
+    for section in ("recipe", "grid"):
+        if section in changed:
+            changed[section] = fields(changed[section], (section,))
+    for section in ("include", "exclude"):
+        if isinstance(entries := changed.get(section), list):
+            changed[section] = [fields(entry, (section, index)) for index, entry in enumerate(entries)]
+    return changed
+
+
+def digests_of(experiment: Experiment) -> list[str]:
+    """Return the digests of the user's code that the trials of an experiment name, each once."""
+    return _once(digest for trial in experiment.trials() for digest in trial.recipe.user_code)
+
+
+def _once(digests: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(digests))

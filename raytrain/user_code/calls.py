@@ -1,0 +1,75 @@
+"""Names with arguments as text, `crop(padding=2, mode=reflect)`: read and written."""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_TEXT = re.compile(r"\s*(?P<name>[^()]+?)\s*(?:\((?P<arguments>.*)\))?\s*", re.DOTALL)
+
+
+def name_of(text: str) -> str:
+    """Return the name of a component: `crop` of `crop(padding=2)`."""
+    return text.partition("(")[0]
+
+
+def parsed(given: object, *, what: str) -> tuple[str, Any]:
+    """Return a component's name, and its arguments as a mapping or as the value of the first.
+
+    Args:
+        given: The name, the text, or a mapping of the name to its arguments.
+        what: What it is, in words: "augmentation".
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    if isinstance(given, Mapping):
+        if len(given) != 1:
+            names = ", ".join(map(str, given)) or "nothing"
+            raise ValueError(
+                f"give one {what} with its arguments, such as {{name: {{argument: value}}}}; given {names}"
+            )
+        ((name, arguments),) = given.items()
+        return str(name), {} if arguments is None else arguments
+    if not isinstance(given, str) or not (match := _TEXT.fullmatch(given)):
+        raise ValueError(f"unknown {what} {given!r}; write its name, or name(argument=value)")
+    return match["name"], _arguments(given, match["arguments"] or "")
+
+
+def written(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the text of a component: `crop(padding=2)`; without arguments its name."""
+    parts = [f"{argument}={_value_text(value)}" for argument, value in arguments.items()]
+    return f"{name}({', '.join(parts)})" if parts else name
+
+
+def _arguments(text: str, arguments: str) -> dict[str, Any]:
+    try:
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise SyntaxError  # noqa: TRY301 (one message for all)
+        names = [keyword.arg for keyword in call.keywords]
+        if None in names or len(set(names)) < len(names):
+            raise SyntaxError  # noqa: TRY301
+        return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        raise ValueError(f"{text!r} cannot be read; write name(argument=value, argument=value)") from None
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return {"true": True, "false": False}.get(node.id, node.id)
+    if isinstance(node, ast.List | ast.Tuple):
+        return tuple(_value(item) for item in node.elts)
+    return ast.literal_eval(node)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_value_text, value))}]"
+    if isinstance(value, str):
+        return value if value.isidentifier() and value not in {"true", "false"} else repr(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return repr(value)
