@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raytrain.cli.options import Json, Out
+from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError
 from raytrain.report.text import as_text, visible
 
@@ -72,6 +72,7 @@ def evaluate(
     dataset: Annotated[
         str | None, typer.Option(help="Data set to use instead of the model's own.", show_default=False)
     ] = None,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
@@ -81,7 +82,7 @@ def evaluate(
     from raytrain.training.predictions import class_accuracies
     from raytrain.training.recipe import Recipe
 
-    opened = _open(model)
+    opened = _open(model, allow_code=allow_code)
     description = opened.description
     name = dataset or description.recipe["dataset"]
     recipe = Recipe(**description.recipe)
@@ -112,6 +113,7 @@ def predict(
     model: ModelFile,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of images.")],
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each image.")] = 3,
+    allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
     """Predict the most probable classes of images."""
@@ -119,7 +121,7 @@ def predict(
 
     from raytrain.inference.model import image_files, probabilities, read_image
 
-    opened = _open(model)
+    opened = _open(model, allow_code=allow_code)
     classes, size = opened.description.classes, opened.description.recipe["image_size"]
     read: dict[Path, Any] = {}
     failures: list[str] = []
@@ -144,7 +146,7 @@ def predict(
         raise typer.Exit(DataError.exit_code)
 
 
-def _open(path: Path) -> "Model":
+def _open(path: Path, *, allow_code: bool) -> "Model":
     from raytrain.inference.model import load_model
 
-    return load_model(path)
+    return load_model(path, allow_code=allow_code)

@@ -106,6 +106,10 @@ TimeLimit = Annotated[
         help="Save and end after this time, such as 90m or 8h, with exit code 8. The same command continues the run.",
     ),
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Let code that the run or the model brings, and that you have read, run here."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 

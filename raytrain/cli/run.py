@@ -12,6 +12,7 @@ import typer
 
 from raytrain.cli.options import (
     Address,
+    AllowCode,
     ExperimentFile,
     Format,
     Fresh,
@@ -161,6 +162,7 @@ def resume(
     out: Out = "runs",
     address: Address = None,
     local: Local = False,
+    allow_code: AllowCode = False,
     trial_timeout: TrialTimeout = 1800,
     time_limit: TimeLimit = None,
     json: Json = False,
@@ -168,14 +170,17 @@ def resume(
 ) -> None:
     """Continue a run where it stopped, like the command that started it."""
     from raytrain.experiment.reading import read_run
+    from raytrain.experiment.user_code import digests_of
     from raytrain.runs.folder import open_run
     from raytrain.runs.resume import refuse_renamed
+    from raytrain.runs.user_code import keep_code
 
     folder = open_run(run, out=out)
     experiment = read_run(folder)
     refuse_renamed(folder, experiment)
     if failed_only and repair:
         raise ExperimentError("--failed-only and --repair were given; give one of them, then the other")
+    keep_code(folder, digests_of(experiment), allowed=allow_code)
     mode: Mode = "failed_only" if failed_only else "repair" if repair else "resume"
     options = RunOptions(folder.parent, address, local, mode, trial_timeout, time_limit)
     _run(experiment, options, json=json, quiet=quiet)

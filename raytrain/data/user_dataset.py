@@ -62,9 +62,7 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
         for name, (images, labels) in pairs.items()
     }
     empty = LabelledImages(np.empty((0, image_size, image_size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
-    return image_dataset(
-        labelled["train"], labelled.get("test", empty), classes=classes, val=labelled.get("val")
-    )
+    return image_dataset(labelled["train"], labelled.get("test", empty), classes=classes, val=labelled.get("val"))
 
 
 def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:

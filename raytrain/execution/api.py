@@ -133,15 +133,20 @@ class Run:
         rows = [{"trial": trial, **row} for trial, epochs in self._record.epochs.items() for row in epochs]
         return pd.DataFrame(rows)
 
-    def load_model(self, trial: str | None = None, *, which: Literal["best", "last"] = "best") -> "Model":
+    def load_model(
+        self, trial: str | None = None, *, which: Literal["best", "last"] = "best", allow_code: bool = False
+    ) -> "Model":
         """Return the network of a trial, ready to predict.
 
         Args:
             trial: Id of the trial, or the digest at its end; None for the trial that validation chooses.
             which: "best" for the weights whose accuracies the table shows, "last" for those after the last epoch.
+            allow_code: Whether code in the run folder, if the network is its author's own, may run here. Code that this
+                process has trained with needs no permission.
 
         Raises:
             RunFolderError: There is no such trial, or it has no checkpoint that can be read.
+            ModelError: The network is code in the run folder, which is not allowed.
         """
         from raytrain.inference.export import export_trial, trial_of
         from raytrain.inference.model import build
@@ -149,7 +154,7 @@ class Run:
 
         result, _ = trial_of(self._record, trial)
         description, weights = export_trial(self._record, result, which=which)
-        return build(description, weights, device=choose_device())
+        return build(description, weights, device=choose_device(), allow_code=allow_code, name=self.folder)
 
     def __repr__(self) -> str:
         counts = pd.Series([result.status for result in self._record.results], dtype=str).value_counts()

@@ -15,6 +15,7 @@ from raytrain.execution.stages import confirming
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.order import Kind, Order, kind_of, model_size
+from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.simulation import Lengths, Sweep, best, faster_order, sweep
 from raytrain.runs.disk_space import checkpoints_bytes
 from raytrain.runs.journal import RunJournal
@@ -142,6 +143,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     trials = experiment.trials()
     confirm = experiment.confirm
     splits = load_splits(trials, unsplit_too=confirm is not None and confirm.train_on == "all")
+    rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
     folder = Folder.at(out) / experiment.name
     with storage_errors_explained(folder):
         folder.names()

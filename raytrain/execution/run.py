@@ -18,6 +18,8 @@ from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.order import model_size
+from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.user_code import digests_of
 from raytrain.report import REPORT, table
 from raytrain.runs.disk_space import refuse_full_disk
 from raytrain.runs.journal import RunJournal
@@ -27,6 +29,7 @@ from raytrain.runs.manifest import Inputs, Manifest
 from raytrain.runs.provenance import command_line
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
+from raytrain.runs.user_code import described
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import DataKey
 
@@ -93,6 +96,7 @@ def run(
         trials = experiment.trials()
         unsplit_too = experiment.confirm is not None and experiment.confirm.train_on == "all"
         splits = load_splits(trials, unsplit_too=unsplit_too)
+        rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
         with run_locked(folder):
             outcome = _run(experiment, trials, splits, folder, options, interruption, shown)
             if not outcome.interrupted:
@@ -119,7 +123,8 @@ def _run(
         seeds = experiment.seeds or (experiment.recipe.seed,)
         data = {key.label: images.fingerprint for key, images in splits.items()}
         inputs = [_inputs(key, images) for key, images in splits.items()]
-        manifest = Manifest.open(folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh)
+        code = described(digests_of(experiment))
+        manifest = Manifest.open(folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh, user_code=code)
         if unwritten := journal.state.unwritten():
             journal.end_unwritten(_parameters(unwritten, splits))
     if repeated := experiment.repeated():

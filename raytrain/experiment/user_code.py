@@ -1,6 +1,5 @@
 """The user's code that an experiment names: read before it is checked, so that recipes name it with its digest."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import Keys, YamlSource
 from raytrain.training.recipe import TAKE_USER_CODE
-from raytrain.user_code.reference import mapped, reference_of, without_digest
+from raytrain.user_code.reference import digests_in, mapped, reference_of, texts_in, without_digest
 from raytrain.user_code.source import kept, read
 
 
@@ -90,9 +89,5 @@ def with_user_code_read(source: YamlSource, *, folder: Path) -> dict[str, Any]:
 
 
 def digests_of(experiment: Experiment) -> list[str]:
-    """Return the digests of the user's code that the trials of an experiment name, each once."""
-    return _once(digest for trial in experiment.trials() for digest in trial.recipe.user_code)
-
-
-def _once(digests: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(digests))
+    """Return the digests of the user's code that an experiment names, each once."""
+    return digests_in(texts_in(experiment.model_dump(mode="json")))

@@ -10,6 +10,7 @@ from raytrain.inference.model_file import ModelDescription
 from raytrain.runs.folder import checkpoint_folder, open_run
 from raytrain.runs.manifest import inputs_of
 from raytrain.runs.results import TrialResult
+from raytrain.runs.user_code import read_code
 from raytrain.training import checkpoint
 from raytrain.training.loop import evaluated_weights
 from raytrain.training.recipe import Recipe
@@ -65,7 +66,7 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         which: `BEST` for the weights whose accuracies the table shows, or `LAST` for those after the last epoch.
 
     Raises:
-        RunFolderError: There is no checkpoint that can be read.
+        RunFolderError: There is no checkpoint that can be read, or the user's code is missing or changed.
     """
     inputs = inputs_of(record.manifest, result.recipe)
     device = torch.device("cpu")
@@ -95,6 +96,7 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         test_accuracy=result.test_accuracy if measured else None,
         fingerprint=fingerprint,
         versions={"raytrain": __version__, "torch": torch.__version__},
+        code=read_code(record.folder, Recipe(**result.recipe).user_code),
     )
     return described, {name: tensor.contiguous() for name, tensor in weights.items()}
 

@@ -19,6 +19,8 @@ from raytrain.training.evaluation import TrainingData, predict
 from raytrain.training.metrics import Evaluation
 from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
+from raytrain.user_code.reference import digests_in
+from raytrain.user_code.source import Source, keep_all, kept
 
 BATCH = 256
 
@@ -84,34 +86,74 @@ class Model:
         return Prediction([self.classes[label] for label in shares.argmax(axis=1)], shares)
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, *, allow_code: bool = False) -> Model:
     """Return the model in a file that `raytrain export` wrote, on a GPU where there is one.
 
     Args:
         path: model.pth with model.json beside it, or model.safetensors.
+        allow_code: Whether the code that the model brings, if its network is its author's own, may run here.
 
     Raises:
-        ModelError: The file or its description is missing, damaged, or of something else.
+        ModelError: The file or its description is missing, damaged, or of something else, or brings code that is not
+            allowed.
     """
-    return build(*read_model(Path(path)), device=choose_device())
+    description, weights = read_model(Path(path))
+    return build(description, weights, device=choose_device(), allow_code=allow_code, name=str(path))
 
 
-def build(description: ModelDescription, weights: dict[str, Tensor], *, device: torch.device) -> Model:
+def build(
+    description: ModelDescription,
+    weights: dict[str, Tensor],
+    *,
+    device: torch.device,
+    allow_code: bool = False,
+    name: str = "the model",
+) -> Model:
     """Return the model that a file describes.
 
+    Args:
+        description: Description of the weights.
+        weights: State dict of the network.
+        device: Device to compute on.
+        allow_code: Whether the code in the description may run.
+        name: What messages call the model.
+
     Raises:
-        ModelError: The weights are not those of the architecture, or this raytrain does not know it.
+        ModelError: The weights are not those of the architecture, this raytrain does not know it, or it is code that is
+            not allowed.
     """
+    if allow_code:
+        keep_all(description.code)
+    _refuse_code(description, name=name)
     try:
         recipe = Recipe(**description.recipe)
         network = recipe.build_network(len(description.classes))
         network.load_state_dict(weights)
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"the weights do not match their description: {reason}") from error
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     placed = network.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     return Model(placed.eval(), description, device)
+
+
+def _refuse_code(description: ModelDescription, *, name: str) -> None:
+    """Refuse a network that is code which nobody has allowed to run in this process.
+
+    Raises:
+        ModelError: It is; the message says whose code it is, and how to read it.
+    """
+    arch = str(description.recipe["arch"])
+    (digest,) = digests_in([arch]) or [None]
+    if digest is None or kept(digest):
+        return
+    if digest not in description.code:
+        raise ModelError(f"{name}: names the code {arch}, and does not bring it; export the model again")
+    raise ModelError(
+        f"{name}: its network is code that came with it: {Source(description.code[digest])}, from the trial "
+        f"{description.trial} of the run {description.run}. It would run with your rights.\n"
+        'Read it: it is under "code" in the model\'s JSON. Then add --allow-code, or allow_code=True in Python.'
+    )
 
 
 def evaluate_on(model: Model, dataset: ImageDataset, *, name: str) -> tuple[Evaluation, Predictions]:

@@ -13,7 +13,7 @@ import json
 import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from raytrain.errors import ExperimentError, ModelError
+from raytrain.user_code.source import Files
 
 FORMAT = 1
 """Version of the JSON format; it increases with a change that older versions of raytrain cannot read."""
@@ -48,6 +49,8 @@ class ModelDescription:
         test_accuracy: Test accuracy of these weights, a fraction in [0, 1]; None if not measured.
         fingerprint: Fingerprint of the data set of training and test; None if unknown.
         versions: Versions of raytrain and torch, by name.
+        code: Text of the user's code that the recipe names, by digest and file; it is in the file only where there is
+            some.
     """
 
     run: str
@@ -63,6 +66,7 @@ class ModelDescription:
     test_accuracy: float | None
     fingerprint: str | None
     versions: dict[str, str]
+    code: dict[str, Files] = field(default_factory=dict)
 
 
 def write_model(path: Path, description: ModelDescription, weights: Mapping[str, Tensor], *, force: bool) -> None:
@@ -82,6 +86,8 @@ def write_model(path: Path, description: ModelDescription, weights: Mapping[str,
     if existing := [str(one) for one in (path, described) if one.exists() and not force]:
         raise ExperimentError(f"{' and '.join(existing)} would be replaced; choose another --output, or add --force")
     values = {"format": FORMAT, **asdict(description)}
+    if not description.code:
+        del values["code"]  # an older raytrain reads it
     content = _safetensors(weights, values) if path.suffix == ".safetensors" else _pickled(weights)
     said = {**values, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
     try:
@@ -130,7 +136,8 @@ def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
 def _description(values: dict[str, Any], where: str) -> ModelDescription:
     if values.pop("format", None) != FORMAT:
         raise ModelError(f"{where}: has another format than {FORMAT}; use the version of raytrain that wrote it")
-    known = {field.name for field in fields(ModelDescription)}
+    values.setdefault("code", {})
+    known = {one.name for one in fields(ModelDescription)}
     if values.keys() != known:
         differing = ", ".join(sorted(values.keys() ^ known))
         raise ModelError(f"{where}: is damaged: these fields are missing or unknown: {differing}")

@@ -14,6 +14,7 @@ from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasu
 from raytrain.ray_backend.placement import Placement
 from raytrain.training.devices import choose_device
 from raytrain.training.recipe import DataKey, Recipe
+from raytrain.user_code.source import Files, keep_all, texts_of
 
 TIMEOUT_S = 600.0
 """Seconds within which a measurement must end, including the start of nodes that an autoscaler adds."""
@@ -41,7 +42,9 @@ def measure(recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits], *, plac
         for number in numbers[first : first + at_once]:
             recipe = recipes[number]
             images = len(splits[recipe.data_key].train)
-            jobs[task.remote(recipe.model_dump(), some[recipe.data_key], images=images, **shared)] = number
+            code = texts_of(recipe.user_code)
+            job = task.remote(recipe.model_dump(), some[recipe.data_key], code=code, images=images, **shared)
+            jobs[job] = number
         _, late = ray.wait(list(jobs), num_returns=len(jobs), timeout=TIMEOUT_S)
         if late:
             raise PreflightError(
@@ -53,7 +56,17 @@ def measure(recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits], *, plac
     return [_median(of_one) for of_one in speeds]
 
 
-def _measured(recipe: dict[str, Any], some: Splits, *, on_gpu: bool, images: int, threads: int, workers: int) -> Speed:
+def _measured(
+    recipe: dict[str, Any],
+    some: Splits,
+    *,
+    code: dict[str, Files],
+    on_gpu: bool,
+    images: int,
+    threads: int,
+    workers: int,
+) -> Speed:
+    keep_all(code)
     device = choose_device() if on_gpu else torch.device("cpu")  # Ray hides no GPU from who asks for none
     return measure_speed(Recipe(**recipe), some, device=device, images=images, threads=threads, workers=workers)
 

@@ -8,7 +8,7 @@ early stop. Several workers: a nested TorchTrainer, whose workers train with Dis
 import platform
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 import ray
@@ -25,6 +25,7 @@ from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at
 from raytrain.training.outcome import Outcome, outcome_of
 from raytrain.training.recipe import DataKey, Recipe
+from raytrain.user_code.source import Files, keep_all
 
 WORKER_RETRIES = 2
 """Number of times that the workers of a trial are started again after one has died."""
@@ -46,6 +47,7 @@ class TrialJob:
         checkpoints: Path or URI of the checkpoint folder.
         after_epoch: Last epoch that is on record; later ones are reported.
         scratch: Path or URI of a folder for Ray Train's own files.
+        code: Text of the user's code that the recipe names, by digest and file.
     """
 
     trial_id: str
@@ -53,6 +55,7 @@ class TrialJob:
     checkpoints: str
     after_epoch: int
     scratch: str
+    code: dict[str, Files] = field(default_factory=dict)
 
 
 class EpochMessage(TypedDict):
@@ -163,6 +166,7 @@ def train_trial(
             report_progress(job.trial_id, within_epoch=within_epoch)
 
     publish(0.0)  # the watchdog watches from here on
+    keep_all(job.code)
     recipe = Recipe(**job.recipe)
     device = choose_device() if placement.gpus else torch.device("cpu")
     prepare(device, threads=placement.cpus)

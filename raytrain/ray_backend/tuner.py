@@ -28,6 +28,7 @@ from raytrain.runs.journal import RunJournal
 from raytrain.runs.state import RunState
 from raytrain.training.recipe import DataKey
 from raytrain.training.resolution import mean_area
+from raytrain.user_code.source import texts_of
 
 TRIAL_RETRIES = 2
 """Number of times that a trial is started again after its process has died."""
@@ -161,6 +162,7 @@ def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str
         checkpoints=str(journal.checkpoints(trial.id)),
         after_epoch=journal.state.epochs_known(trial.id, rungs),
         scratch=scratch,
+        code=texts_of(trial.recipe.user_code),
     )
 
 

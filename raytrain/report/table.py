@@ -16,6 +16,7 @@ from raytrain.errors import ExperimentError
 from raytrain.report.text import as_markdown, as_table, as_text, fitting, visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.training.recipe import inert
+from raytrain.user_code.reference import without_digest
 
 if TYPE_CHECKING:
     from raytrain.analysis.baselines import BaselineRow
@@ -51,7 +52,7 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         "rank": [standing.rank for standing in standings],
         **({"run": [run_of(result) for result in first]} if several_runs else {}),
         "trial": [trial_name(standing) for standing in standings],
-        "architecture": [result.recipe["arch"] for result in first],
+        "architecture": _archs(first),
         **{name: [axis_cell(result.recipe, name) for result in first] for name in varied},
         **({"seeds": [str(standing.seeds) for standing in standings]} if several_seeds else {}),
         "parameters": [f"{result.parameters / 1e6:.2f} M" if result.parameters else DASH for result in first],
@@ -66,6 +67,13 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
     }
     beside = [_baseline_cells(row) for row in ranking.beside]
     return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}
+
+
+def _archs(results: Sequence[TrialResult]) -> list[str]:
+    """Return the architectures, the user's own without the digest of its source where that tells nothing apart."""
+    full = [str(result.recipe["arch"]) for result in results]
+    short = [without_digest(text) for text in full]
+    return short if len(set(short)) == len(set(full)) else full
 
 
 def _views_cells(standings: Sequence["Standing"]) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from raytrain.errors import RunFolderError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.user_code import digests_of
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.events import Event, Stage, Status
 from raytrain.runs.folder import (
@@ -26,6 +27,7 @@ from raytrain.runs.folder import (
 from raytrain.runs.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.state import RunState
 from raytrain.runs.tensorboard import RunScalars
+from raytrain.runs.user_code import write_code
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line, drop_torn_line
 from raytrain.training.metrics import FinalMetrics, Report
@@ -108,6 +110,7 @@ class RunJournal:
         before = epochs_before(self.folder)
         if before is not None and before < self.state.experiment.recipe.epochs:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
+        write_code(self.folder, digests_of(self.state.experiment))
         experiment = self.state.experiment.model_dump(mode="json")
         self.folder.write(EXPERIMENT, dump_yaml(experiment).encode())
         self.folder = self.folder.requiring(EXPERIMENT)

@@ -77,6 +77,7 @@ class Manifest:
         inputs: Sequence["Inputs"],
         seeds: Sequence[int],
         fresh: bool,
+        user_code: Sequence[Mapping[str, object]] = (),
     ) -> "Manifest":
         """Return the manifest of `folder` as it is, or a new one.
 
@@ -86,6 +87,7 @@ class Manifest:
             inputs: Descriptions of the images.
             seeds: Seeds of the experiment.
             fresh: Whether to ignore an earlier manifest in the folder.
+            user_code: Digest, SHA-256 and files of the user's code.
 
         Raises:
             RunFolderError: The run used other images before, or its manifest is damaged.
@@ -96,6 +98,8 @@ class Manifest:
             "seeds": list(seeds),
             "sessions": [],
         }
+        if user_code:
+            content["user_code"] = list(user_code)
         if fresh or not folder.exists(NAME):
             return cls(folder, content)
         before = read_manifest(folder)

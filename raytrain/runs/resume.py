@@ -7,6 +7,7 @@ from raytrain.errors import RunFolderError
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.grid import fields
 from raytrain.experiment.reading import read_run
+from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
@@ -24,12 +25,14 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
     now = experiment.model_dump(mode="json")
     differences = _differences(_what_counts(before, now), _what_counts(now, now))
     varied = _differences(_what_varies(before), _what_varies(now))
-    if not differences and varied and _common(before, experiment):
+    changed = code_difference(folder, before, now)
+    if not differences and varied and not changed and _common(before, experiment):
         return
     if differences := differences + varied:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
         raise RunFolderError(
             f"{folder} holds another experiment ({shown}).\n"
+            f"{changed + chr(10) if changed else ''}"
             "Choose another --name, undo the change, or start again with --fresh, which deletes that run.\n"
             "A run can grow: under the same name, add values to the grid, samples, seeds or epochs."
         )

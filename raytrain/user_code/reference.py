@@ -59,6 +59,15 @@ def digests_in(texts: Iterable[object]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def texts_in(values: object) -> list[str]:
+    """Return every text in nested dicts and lists that names code with its digest, each once, in order."""
+    if isinstance(values, dict):
+        return list(dict.fromkeys(text for value in values.values() for text in texts_in(value)))
+    if isinstance(values, list | tuple):
+        return list(dict.fromkeys(text for value in values for text in texts_in(value)))
+    return [values] if isinstance(values, str) and digests_in([values]) else []
+
+
 def without_digest(text: str) -> str:
     """Return the text of a component as its user wrote it: `my_net.py:MyNet(depth=3)`."""
     return _WITH_DIGEST.sub(lambda match: match[0].replace(match[1], ""), text)

@@ -1,0 +1,169 @@
+"""The user's code called once, on images of zeros, before anything starts: what does not fit is one message."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from raytrain.errors import ExperimentError
+from raytrain.training.component import Components, accepted
+from raytrain.training.recipe import (
+    ARCHS,
+    AUGMENTATIONS,
+    LOSS_CHOICES,
+    MIX_CHOICES,
+    OPTIMIZER_CHOICES,
+    SCHEDULE_CHOICES,
+    Recipe,
+    build_network,
+)
+from raytrain.user_code.calls import name_of
+from raytrain.user_code.modules import definition, explained, imported
+from raytrain.user_code.reference import reference_of
+from raytrain.user_code.source import kept
+
+IMAGES = 2
+"""Number of images of a rehearsal: BatchNorm needs more than one."""
+
+
+def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
+    """Call each piece of the user's code that recipes name, each once for the shapes that it will meet.
+
+    Args:
+        recipes: Recipes, each with its number of classes.
+
+    Raises:
+        ExperimentError: It fails, or returns something else than it must; the message names file and line.
+    """
+    done: set[tuple[object, ...]] = set()
+    for recipe, classes in recipes:
+        if not recipe.user_code:
+            continue
+        calls: list[tuple[Components, str, Callable[[], str | None]]] = [
+            (ARCHS, recipe.arch, partial(_network, recipe, classes)),
+            *((AUGMENTATIONS, one, partial(_augmentation, one, recipe)) for one in recipe.augment),
+            (MIX_CHOICES, recipe.mix, partial(_mix, recipe, classes)),
+            (OPTIMIZER_CHOICES, recipe.optimizer, partial(_optimizer, recipe)),
+            (SCHEDULE_CHOICES, recipe.schedule, partial(_schedule, recipe)),
+            (LOSS_CHOICES, recipe.loss, partial(_loss, recipe, classes)),
+        ]
+        for components, text, call in calls:
+            key = (components.what, text, classes, recipe.width, recipe.image_size, recipe.label_smoothing)
+            if reference_of(name_of(text)) and key not in done:
+                done.add(key)
+                _called(components.what, text, call)
+
+
+def _called(what: str, text: str, call: Callable[[], str | None]) -> None:
+    reference = reference_of(name_of(text))
+    source = kept(reference.digest) if reference else None
+    assert reference, "only the user's code is rehearsed"
+    function = imported(reference)
+    assert source, "what was imported is kept"
+    try:
+        problem = call()
+    except Exception as error:
+        raise ExperimentError(f"{what} {reference.attribute}: {explained(error, source)}") from error
+    if problem:
+        raise ExperimentError(f"{definition(function, reference)}: {what} {reference.attribute} {problem}")
+
+
+def _network(recipe: Recipe, classes: int) -> str | None:
+    import torch
+
+    size = recipe.image_size
+
+    def returned() -> Any:
+        network = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=size)
+        if not isinstance(network, torch.nn.Module):
+            return network
+        with torch.no_grad():
+            return network(torch.zeros(IMAGES, 3, size, size))
+
+    try:
+        with torch.device("meta"):
+            logits = returned()
+    except Exception:  # noqa: BLE001 (some code needs numbers; what is wrong with it shows on the CPU)
+        with torch.random.fork_rng(devices=[]):
+            logits = returned()
+    if not isinstance(logits, torch.Tensor):
+        return f"makes {_kind(logits)}; it must make a torch.nn.Module that maps (N, 3, H, W) to (N, num_classes)"
+    if tuple(logits.shape) != (IMAGES, classes):
+        return (
+            f"returns {tuple(logits.shape)} for images of {(IMAGES, 3, size, size)}; it must return "
+            f"{(IMAGES, classes)}: a number for each of the {classes} classes, which it is given as num_classes"
+        )
+    return None
+
+
+def _augmentation(text: str, recipe: Recipe) -> str | None:
+    import torch
+
+    images = torch.zeros(IMAGES, 3, recipe.image_size, recipe.image_size, dtype=torch.uint8)
+    offered = {"generator": torch.Generator(), "index": torch.arange(IMAGES), "epoch": 0, "seed": recipe.seed}
+    returned = AUGMENTATIONS.call(text, images, **offered)
+    if not isinstance(returned, torch.Tensor):
+        return f"returns {_kind(returned)}; it must return images, as it is given them"
+    if returned.shape[:2] != images.shape[:2] or returned.ndim != 4:
+        return f"returns {tuple(returned.shape)} for images of {tuple(images.shape)}; it must return (N, 3, H, W)"
+    if returned.dtype != torch.uint8 and not returned.is_floating_point():
+        return f"returns {returned.dtype}; it must return uint8 in [0, 255], or floats in [0, 1]"
+    return None
+
+
+def _mix(recipe: Recipe, classes: int) -> str | None:
+    import torch
+
+    images = torch.zeros(IMAGES, 3, recipe.image_size, recipe.image_size)
+    labels = torch.zeros(IMAGES, dtype=torch.int64)
+    offered = {"num_classes": classes, "alpha": recipe.mix_alpha, "generator": torch.Generator()}
+    returned = MIX_CHOICES.call(recipe.mix, images, labels, **offered)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        return f"returns {_kind(returned)}; it must return images and targets"
+    shapes = [tuple(getattr(one, "shape", ())) for one in returned]
+    if shapes != [tuple(images.shape), (IMAGES, classes)]:
+        return f"returns {shapes[0]} and {shapes[1]}; it must return {tuple(images.shape)} and {(IMAGES, classes)}"
+    return None
+
+
+def _optimizer(recipe: Recipe) -> str | None:
+    import torch
+
+    layer = torch.nn.Linear(2, 2)
+    group = {"params": list(layer.parameters()), "weight_decay": recipe.weight_decay, "lr": recipe.lr}
+    given = {"lr": recipe.lr, "momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    returned = OPTIMIZER_CHOICES.call(recipe.optimizer, [{**group, "lr_factor": 1.0}], **given)
+    if not isinstance(returned, torch.optim.Optimizer):
+        return f"returns {_kind(returned)}; it must return a torch.optim.Optimizer"
+    layer(torch.zeros(1, 2)).sum().backward()
+    returned.step()
+    return None
+
+
+def _schedule(recipe: Recipe) -> str | None:
+    schedule = SCHEDULE_CHOICES.function(recipe.schedule)
+    for progress in (0.0, 0.5, 1.0):
+        factor = schedule(progress)
+        if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
+            return f"returns {factor!r} at progress {progress}; it must return a factor of lr, such as 0.5"
+    return None
+
+
+def _loss(recipe: Recipe, classes: int) -> str | None:
+    import torch
+
+    logits = torch.zeros(IMAGES, classes, requires_grad=True)
+    targets = torch.zeros(IMAGES, dtype=torch.int64)
+    soft = torch.nn.functional.one_hot(targets, classes).float()
+    given = {"num_classes": classes, "label_smoothing": recipe.label_smoothing}
+    for wanted in (targets, soft) if recipe.mix != "none" else (targets,):
+        returned = LOSS_CHOICES.call(recipe.loss, logits, wanted, **given)
+        if not isinstance(returned, torch.Tensor) or returned.numel() != 1 or returned.grad_fn is None:
+            kind = tuple(returned.shape) if isinstance(returned, torch.Tensor) else _kind(returned)
+            return f"returns {kind}; it must return one number with a gradient, the mean over the images"
+    if recipe.label_smoothing and "label_smoothing" not in accepted(LOSS_CHOICES.function(recipe.loss).func):
+        return f"does not take label_smoothing, which is {recipe.label_smoothing:g}; set it to 0, or add the parameter"
+    return None
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,95 @@
+"""The user's code in a run folder, `code/<digest>/my_net.py`: written before the first trial, imported only if asked."""
+
+import json
+from collections.abc import Iterable
+
+from raytrain.errors import RunFolderError
+from raytrain.storage.folder import Folder
+from raytrain.user_code.reference import digests_in, texts_in, without_digest
+from raytrain.user_code.source import Files, Source, difference, keep_all, kept, texts_of
+
+CODE = "code"
+"""Name of the folder."""
+FILES = "files.json"
+"""Name of the file beside the source that lists its files."""
+
+
+def write_code(folder: Folder, digests: Iterable[str]) -> None:
+    """Write the source of each digest, which this process keeps, into a run folder."""
+    for digest, files in texts_of(digests).items():
+        there = folder / CODE / digest
+        for name, text in files.items():
+            inside, _, last = name.rpartition("/")
+            (there / inside if inside else there).write(last, text.encode())
+        there.write(FILES, json.dumps(sorted(files)).encode())
+
+
+def read_code(folder: Folder, digests: Iterable[str]) -> dict[str, Files]:
+    """Return the source of each digest from a run folder, as text: nothing is imported.
+
+    Raises:
+        RunFolderError: It is missing, or has been changed.
+    """
+    found: dict[str, Files] = {}
+    for digest in digests:
+        there = folder / CODE / digest
+        try:
+            files: Files = {}
+            for name in json.loads(there.read(FILES)):
+                inside, _, last = name.rpartition("/")
+                files[name] = (there / inside if inside else there).read(last).decode()
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{there} cannot be read ({error}); the code of the run is missing there") from error
+        if Source(files).digest != digest:
+            raise RunFolderError(f"{there} has been changed: its content no longer has the digest {digest}")
+        found[digest] = files
+    return found
+
+
+def keep_code(folder: Folder, digests: Iterable[str], *, allowed: bool) -> None:
+    """Keep the user's code in a run folder in this process, so that its trials can go on.
+
+    Args:
+        folder: The run folder.
+        digests: Digests of the code that its experiment names.
+        allowed: Whether the user has allowed it to run.
+
+    Raises:
+        RunFolderError: There is some, and it is not allowed; or it is missing or changed.
+    """
+    found = read_code(folder, [digest for digest in digests if kept(digest) is None])
+    if found and not allowed:
+        sources = "; ".join(str(Source(files)) for files in found.values())
+        raise RunFolderError(
+            f"{folder} brings code: {sources}. It would run with your rights.\n"
+            f"Read it in {folder}/{CODE}, then add --allow-code; or give the command again that began the run."
+        )
+    keep_all(found)
+
+
+def described(digests: Iterable[str]) -> list[dict[str, object]]:
+    """Return what the manifest says of the user's code: digest, SHA-256 and files."""
+    sources = [source for digest in digests if (source := kept(digest))]
+    return [{"digest": one.digest, "sha256": one.sha256, "files": sorted(one.files)} for one in sources]
+
+
+def code_difference(folder: Folder, before: object, now: object) -> str:
+    """Return how the user's code differs between two experiments, as a unified diff; "" where only names differ.
+
+    Args:
+        folder: Run folder with the code of the earlier experiment.
+        before: The earlier experiment, as a dict.
+        now: The other one, whose code this process keeps.
+    """
+    old, new = (
+        dict(zip(map(without_digest, texts), texts, strict=True)) for texts in (texts_in(before), texts_in(now))
+    )
+    shown: list[str] = []
+    for name in dict.fromkeys(name for name in old if name in new and old[name] != new[name]):
+        (earlier,), (later,) = digests_in([old[name]]), digests_in([new[name]])
+        try:
+            files = read_code(folder, [earlier])[earlier]
+        except RunFolderError:
+            continue
+        shown.append(difference(files, texts_of([later]).get(later, {})))
+    return "\n".join(dict.fromkeys(shown))
