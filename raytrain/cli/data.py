@@ -1,5 +1,6 @@
 """`raytrain data`: data sets, fetched and checked."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,10 +40,11 @@ def verify(
 
 def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:
     from raytrain.data import load
+    from raytrain.experiment.user_code import read_user_code
 
     fingerprints: list[str] = []
     for name in datasets:
-        images = load(name, image_size=image_size)
+        images = load(read_user_code("dataset", name, folder=Path(), where=name), image_size=image_size)
         fingerprints.append(images.fingerprint)
         val = f", {len(images.val):,} validation" if images.val else ""
         typer.echo(

@@ -77,6 +77,7 @@ def evaluate(
 ) -> None:
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
     from raytrain.data import load
+    from raytrain.experiment.user_code import read_user_code
     from raytrain.inference.model import evaluate_on
     from raytrain.report.table import per_cent
     from raytrain.training.predictions import class_accuracies
@@ -84,7 +85,8 @@ def evaluate(
 
     opened = _open(model, allow_code=allow_code)
     description = opened.description
-    name = dataset or description.recipe["dataset"]
+    given = read_user_code("dataset", dataset, folder=Path(), where="--dataset") if dataset else None
+    name = given or description.recipe["dataset"]
     recipe = Recipe(**description.recipe)
     images = load(name, image_size=recipe.image_size, test_size=recipe.test_size)
     measured, predictions = evaluate_on(opened, images, name=name)

@@ -1,4 +1,4 @@
-"""The user's code in a run folder, `code/<digest>/my_net.py`: written before the first trial, imported only if asked."""
+"""The user's code in a run folder, `code/<digest>/my_net.py`: written before the first trial, never run unasked."""
 
 import json
 from collections.abc import Iterable
@@ -81,9 +81,7 @@ def code_difference(folder: Folder, before: object, now: object) -> str:
         before: The earlier experiment, as a dict.
         now: The other one, whose code this process keeps.
     """
-    old, new = (
-        dict(zip(map(without_digest, texts), texts, strict=True)) for texts in (texts_in(before), texts_in(now))
-    )
+    old, new = ({without_digest(text): text for text in texts_in(values)} for values in (before, now))
     shown: list[str] = []
     for name in dict.fromkeys(name for name in old if name in new and old[name] != new[name]):
         (earlier,), (later,) = digests_in([old[name]]), digests_in([new[name]])
