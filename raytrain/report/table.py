@@ -52,8 +52,8 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         "rank": [standing.rank for standing in standings],
         **({"run": [run_of(result) for result in first]} if several_runs else {}),
         "trial": [trial_name(standing) for standing in standings],
-        "architecture": _short([str(result.recipe["arch"]) for result in first]),
-        **{name: _short([axis_cell(result.recipe, name) for result in first]) for name in varied},
+        "architecture": _without_digests([str(result.recipe["arch"]) for result in first]),
+        **{name: _without_digests([axis_cell(result.recipe, name) for result in first]) for name in varied},
         **({"seeds": [str(standing.seeds) for standing in standings]} if several_seeds else {}),
         "parameters": [f"{result.parameters / 1e6:.2f} M" if result.parameters else DASH for result in first],
         "epochs": [f"{_epochs(one.results)}/{one.results[0].recipe['epochs']}" for one in standings],
@@ -69,7 +69,7 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
     return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}
 
 
-def _short(full: list[str]) -> list[str]:
+def _without_digests(full: list[str]) -> list[str]:
     """Return cells, code of the user's own without the digest of its source where that tells nothing apart."""
     short = [without_digest(text) for text in full]
     return short if len(set(short)) == len(set(full)) else full
