@@ -6,7 +6,7 @@ from .execution.api import read_experiment as read_experiment
 from .execution.api import run as run
 from .execution.api import training_data as training_data
 from .experiment.experiment import Experiment as Experiment
-from .experiment.user_code import user_code as user_code
+from .experiment.user_code import code as code
 from .inference.model import load_model as load_model
 from .training.loop import TrainState as TrainState
 from .training.loop import train as train

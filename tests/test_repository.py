@@ -175,6 +175,9 @@ def test_the_list_of_exit_codes_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("document", PRESENT)
 def test_every_yaml_block_is_a_valid_experiment(document: str, tmp_path: Path) -> None:
+    for code in blocks(document, "python"):
+        if name := re.match(r"# (\w+\.py)\n", code):  # a file that an experiment names
+            (tmp_path / name[1]).write_text(code)
     for index, code in enumerate(blocks(document, "yaml")):
         path = tmp_path / f"block-{index}.yaml"
         path.write_text(code)

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from raytrain import __version__
-from raytrain.cli import analysis, cluster, data, doctor, fields, model, plan, results, run
+from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, plan, results, run
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
@@ -44,7 +44,7 @@ app = typer.Typer(
 )
 for commands in (
     *(run, plan, results, analysis),
-    *(model, cluster, doctor, fields, data),
+    *(model, cluster, doctor, fields, data, new),
 ):
     commands.add_commands(app)
 

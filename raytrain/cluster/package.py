@@ -13,6 +13,7 @@ from pathspec import GitIgnoreSpec
 from raytrain.errors import PreflightError
 from raytrain.experiment.shipped import SHIPPED_FILES, shipped_file
 from raytrain.runs.provenance import CODE_FILE, describe_code
+from raytrain.user_code.source import kept
 
 MAX_BYTES = 500 * 2**20
 """Largest size of a package in bytes; Ray's dashboard refuses 512 MiB and more."""
@@ -36,7 +37,7 @@ class Package:
     def add_raytrain(self) -> None:
         """Add this very version of raytrain, its shipped experiments, and where the code comes from."""
         package = Path(str(files("raytrain")))
-        self._copy(package, "raytrain", only=(".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js"))
+        self._copy(package, "raytrain", only=(".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js", ".md", ".txt"))
         for name in SHIPPED_FILES:
             self._add(shipped_file(name), f"raytrain/_experiments/{name}")
         code = self.folder / "raytrain" / CODE_FILE
@@ -55,6 +56,30 @@ class Package:
             self._add(path, name_there(path))
         else:
             raise PreflightError(f"{path}: there is no such file or folder; check the path of --send")
+
+    def add_user_code(self, digests: Iterable[str], *, beside: Path | None) -> None:
+        """Add the files of the user's code, where the command and its experiment file find them again.
+
+        Args:
+            digests: Digests of the code, which this process has read.
+            beside: Experiment file of the command; None for a shipped one.
+
+        Raises:
+            PreflightError: A file lies neither in the working folder nor beside an experiment file from elsewhere.
+        """
+        here = Path.cwd()
+        # an experiment file from elsewhere stands alone at the top of the package, and so does what lies beside it
+        tops = [here] if beside is None or name_there(beside) == beside.as_posix() else [beside.resolve().parent, here]
+        for source in filter(None, map(kept, digests)):
+            for name in source.files:
+                path = Path(source.full_path(name))
+                top = next((top for top in tops if path.is_relative_to(top)), None)
+                if top is None:
+                    raise PreflightError(
+                        f"{path}: is outside of the folder {here}, so the command would not find it on the cluster; "
+                        "submit from a folder that has the experiment file and the code in it"
+                    )
+                self._add(path, path.relative_to(top).as_posix())
 
     def check_size(self) -> None:
         """Refuse what a cluster would refuse.

@@ -12,6 +12,7 @@ from raytrain.cluster.package import Package, with_path
 from raytrain.cluster.transfer import pull, unpack
 from raytrain.errors import ExperimentError, JobError, RaytrainError
 from raytrain.experiment.experiment import NAME, Experiment
+from raytrain.experiment.user_code import digests_of
 from raytrain.storage.folder import Folder
 
 
@@ -42,13 +43,14 @@ class Submission:
         """Yield the package of files that the command needs on the cluster.
 
         Raises:
-            PreflightError: It is too large, or something to send is not there.
+            PreflightError: It is too large, or something to send is not there, or lies where it cannot be named.
         """
         with tempfile.TemporaryDirectory(prefix="raytrain-") as folder:
             package = Package(Path(folder))
             package.add_raytrain()
             for path in [*self.send, *([self.file] if self.file else [])]:
                 package.add(path)
+            package.add_user_code(digests_of(self.experiment), beside=self.file)
             package.check_size()
             yield package
 

@@ -11,10 +11,10 @@ from raytrain.user_code.reference import digests_in, mapped, reference_of, texts
 from raytrain.user_code.source import kept, read
 
 
-def user_code(name: str, *, folder: str | Path = ".") -> str:
+def code(name: str, *, folder: str | Path = ".") -> str:
     """Return the name of code of one's own as a recipe takes it, in Python: with the digest of its source.
 
-        recipe = raytrain.Recipe(arch=raytrain.user_code("my_net.py:MyNet"))
+        recipe = raytrain.Recipe(arch=raytrain.code("my_net.py:MyNet"))
 
     Args:
         name: Such as "my_net.py:MyNet" or "my_package.nets:make".

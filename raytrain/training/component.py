@@ -162,7 +162,7 @@ class Components:
         by_position = [one for one in parameters if one.kind in _BY_POSITION]
         if len(by_position) < self.leading and not any(one.kind is _SEVERAL for one in parameters):
             raise ValueError(
-                f"{where}: must take {self.leading} arguments by position, and takes {len(by_position)} "
+                f"{where}: takes {len(by_position)} of the {self.leading} arguments that it is called with by position "
                 f"({self._where(reference)})"
             )
         passed = {one.name for one in by_position[: self.leading]} | self.supplied | self.supplied_to_user_code
@@ -234,7 +234,7 @@ def _as_declared(value: Any, annotation: Any) -> Any:
 def _unread(reference: Reference) -> str:
     return (
         f"{reference} is code of your own, and has not been read; name it in an experiment file or with --set, "
-        f"or in Python as raytrain.user_code({str(reference)!r})"
+        f"or in Python as raytrain.code({str(reference)!r})"
     )
 
 

@@ -135,8 +135,11 @@ def read(reference: Reference, *, folder: Path) -> Reference:
     found = Path(spec.origin) if spec.origin else Path(next(iter(spec.submodule_search_locations or [])))
     root = found.parent.parent if found.name == "__init__.py" else found.parent
     files = list(_files_of(reference.place, root))
-    if not files:
-        raise ExperimentError(f"there is no module {reference.place!r} in {root}; check the name before the colon")
+    inside = reference.place.replace(".", "/")
+    if not {f"{inside}.py", f"{inside}/__init__.py"} & set(files):
+        raise ExperimentError(
+            f"there is no module {reference.place!r} in {shown(root)}; check the name before the colon"
+        )
     source = _closure(files, root, only=None if str(root) in searched[:2] else top)
     return Reference(reference.place, reference.attribute, keep(source))
 

@@ -1,0 +1,344 @@
+"""Experiments that name the user's code: read, refused with file and line, run in this process, and left alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import raytrain
+from raytrain.cli.app import app
+from raytrain.errors import ExperimentError, ModelError, RunFolderError
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import run
+from raytrain.experiment.experiment import Trial
+from raytrain.experiment.reading import parse_overrides, read_experiment
+from raytrain.experiment.rehearsal import rehearse
+from raytrain.inference.model import load_model
+from raytrain.runs.folder import read_state
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
+from raytrain.user_code import source as sources
+
+SMALL = "dataset: my_rest.py:stripes, image_size: 16, width: 4, epochs: 1, lr: 0.01, optimizer: adam"
+
+
+def written(folder: Path, recipe: str, rest: str = "") -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(f"recipe: {{{recipe}}}\n{rest}")
+    return path
+
+
+def test_arguments_are_checked_and_may_be_values_of_the_grid(folder: Path) -> None:
+    grid = "grid: {arch: [my_net.py:MyNet, {my_net.py:MyNet: {depth: 1}}, {my_net.py:MyNet: {depth: 3}}]}"
+    trials = read_experiment(written(folder, "width: 4", grid)).trials()
+    digest = trials[0].recipe.user_code[0]
+    # 1 is the default, so the second is the first
+    assert [one.recipe.arch for one in trials] == [
+        f"my_net.py:MyNet@{digest}",
+        f"my_net.py:MyNet@{digest}(depth=3)",
+    ]
+    assert trials[0].id.startswith("MyNet-sgd-")
+
+
+def test_what_includes_and_excludes_name_is_read_too(folder: Path) -> None:
+    rest = (
+        "grid: {arch: [resnet9, my_net.py:MyNet], lr: [0.1, 0.2]}\n"
+        "exclude: [{arch: my_net.py:MyNet, lr: 0.2}]\n"
+        "include: [{augment: [flip, {my_rest.py:noise: 4.0}]}]"
+    )
+    trials = read_experiment(written(folder, "width: 4", rest)).trials()
+    assert [(one.recipe.arch.partition(":")[0], one.recipe.lr) for one in trials[:3]] == [
+        ("resnet9", 0.1),
+        ("resnet9", 0.2),
+        ("my_net.py", 0.1),
+    ]
+    assert trials[3].recipe.augment[1].endswith("(strength=4)")
+
+
+def test_paths_are_relative_to_the_file_and_those_of_set_to_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(folder, "arch: my_net.py:MyNet")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    (from_file,) = read_experiment(path).trials()
+    (from_set,) = read_experiment(path, overrides=parse_overrides(["arch=../my_net.py:MyNet"])).trials()
+    assert from_file == from_set
+    with pytest.raises(ExperimentError, match=r"--set arch='my_net.py:MyNet': my_net.py: no such file"):
+        read_experiment(path, overrides=parse_overrides(["arch=my_net.py:MyNet"]))
+
+
+def test_the_same_code_is_the_same_trial_and_changed_code_another(folder: Path) -> None:
+    path = written(folder, "arch: my_net.py:MyNet")
+    (before,), (same,) = read_experiment(path).trials(), read_experiment(path).trials()
+    (folder / "my_layers.py").write_text((folder / "my_layers.py").read_text().replace("ReLU", "GELU"))
+    (changed,) = read_experiment(path).trials()
+    assert before.id == same.id != changed.id
+
+
+@pytest.mark.usefixtures("folder")
+def test_in_python_code_is_named_by_a_function() -> None:
+    with pytest.raises(ValueError, match=r"raytrain\.code\('my_net\.py:MyNet'\)"):
+        raytrain.Recipe(arch="my_net.py:MyNet")
+    recipe = raytrain.Recipe(arch=raytrain.code("my_net.py:MyNet"), width=4)
+    assert recipe.build_network(3)(torch.zeros(2, 3, 16, 16)).shape == (2, 3)
+    with pytest.raises(ExperimentError, match="names no code"):
+        raytrain.code("resnet18")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        ("arch: my_net.py:Net", r"my_net\.py: has no 'Net'; it has MyNet, no_logits"),
+        ("arch: gone.py:Net", r"mine\.yaml:1:10: arch: gone\.py: no such file"),
+        ("arch: {my_net.py:MyNet: {deep: 3}}", r"unknown argument 'deep'; did you mean 'depth'"),
+        ("arch: {my_net.py:MyNet: {depth: two}}", r"depth is 'two': input should be a valid integer"),
+        ("arch: {my_net.py:MyNet: {width: 3}}", r"unknown argument 'width'"),  # it is a field of the recipe
+        ("arch: bad.py:needs", r"needs a value for 'size' \(bad\.py:1\)"),
+        ("augment: [bad.py:nothing]", r"takes 0 of the 1 arguments .* by position \(bad\.py:5\)"),
+        ("loss: mean", r"unknown loss 'mean'; choose one of cross_entropy, bce"),
+        ("arch: my_net.py:MyNet@0123456789ab", r"code as a run folder names it; name your file: my_net\.py:MyNet"),
+    ],
+)
+def test_what_is_wrong_is_said_when_the_file_is_read(folder: Path, recipe: str, problem: str) -> None:
+    (folder / "bad.py").write_text(
+        f"def needs(num_classes, size):\n    pass\n\n\ndef nothing():\n    pass\n# {folder}\n"
+    )
+    with pytest.raises(ExperimentError, match=problem):
+        read_experiment(written(folder, recipe))
+
+
+BROKEN = """
+import torch
+from torch import nn
+
+
+def other_classes(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes + 1))
+
+
+def grey(num_classes):
+    return nn.Conv2d(1, num_classes, 3)
+
+
+def function(num_classes):
+    return lambda images: images
+
+
+def without_classes():
+    return nn.Flatten()
+
+
+def halved(images):
+    return images[:1]
+
+
+def nothing(images):
+    print(images.shape)
+
+
+def failing(images):
+    raise ValueError("no such colour")
+
+
+def per_image(logits, targets):
+    return torch.zeros(len(targets))
+
+
+def unmixed(images, labels):
+    return images, labels
+
+
+def negative(progress):
+    return -1.0
+
+
+def learning(groups, *, lr):
+    return lr
+
+
+def plain(logits, targets):
+    return nn.functional.cross_entropy(logits, targets)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"arch": "other_classes"}, r"^bad\.py:6: architecture other_classes returns \(2, 4\).*must return \(2, 3\)"),
+        ({"arch": "grey"}, r"^architecture grey: .*RuntimeError: .*to have 1 channels, but got 3 channels"),
+        ({"arch": "function"}, r"^bad\.py:14: architecture function makes a function; it must make a torch\.nn\.Mod"),
+        ({"arch": "without_classes"}, r"^bad\.py:18: architecture without_classes returns \(2, 768\)"),
+        ({"augment": "halved"}, r"^bad\.py:22: augmentation halved returns \(1, 3, 16, 16\)"),
+        ({"augment": "nothing"}, r"^bad\.py:26: augmentation nothing returns nothing"),
+        ({"augment": "failing"}, r"^augmentation failing: bad\.py:31: ValueError: no such colour"),
+        ({"loss": "per_image"}, r"^bad\.py:34: loss per_image returns \(2,\); it must return one number"),
+        ({"mix": "unmixed"}, r"^bad\.py:38: mix unmixed returns .*and \(2,\)"),
+        ({"schedule": "negative"}, r"^bad\.py:42: schedule negative returns -1\.0 at progress 0\.0"),
+        ({"optimizer": "learning"}, r"^bad\.py:46: optimizer learning returns a float"),
+        ({"loss": "plain", "label_smoothing": 0.1}, r"^bad\.py:50: loss plain does not take label_smoothing"),
+    ],
+)
+def test_what_does_not_fit_is_one_message_with_file_and_line(
+    folder: Path, fields: dict[str, Any], problem: str
+) -> None:
+    (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
+    named: dict[str, Any] = {
+        field: raytrain.code(f"bad.py:{value}") if isinstance(value, str) else value for field, value in fields.items()
+    }
+    if "augment" in named:
+        named["augment"] = [named["augment"]]
+    with pytest.raises(ExperimentError, match=problem):
+        rehearse([(Recipe(**named, width=4, image_size=16), 3)])
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_fits_passes() -> None:
+    fields = {"mix": "blend", "optimizer": "rmsprop", "schedule": "steps", "loss": "focal"}
+    named: dict[str, Any] = {field: raytrain.code(f"my_rest.py:{name}") for field, name in fields.items()}
+    arch, noise = raytrain.code("my_net.py:MyNet"), raytrain.code("my_rest.py:noise")
+    rehearse([(Recipe(**named, arch=arch, augment=(noise,), width=4, image_size=16), 3)])
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        ("images", r"^bad\.py:4: load returned train: ndarray; return two things, images and labels"),
+        ("images.astype('float32'), labels", r"images of shape \(4, 8, 8\) and type float32"),
+        ("images, labels[:3]", "4 images and 3 labels"),
+        ("images, labels - 1", "the label -1; labels count from 0"),
+        ("{'test': (images, labels)}", "a mapping of test; return train"),
+        ("['no.png'], [0]", r"no\.png: No such file"),
+        ("{'train': (images, ['a', 'b', 'c', 'd']), 'classes': ['a', 'b']}", "the label 'c', which is not among"),
+        ("1 / 0", r"^bad\.py:7: ZeroDivisionError"),
+    ],
+)
+def test_a_data_set_that_returns_something_else_is_one_message(folder: Path, returned: str, problem: str) -> None:
+    (folder / "bad.py").write_text(
+        "import numpy\n\n\ndef load():\n    images = numpy.zeros((4, 8, 8), dtype='uint8')\n"
+        f"    labels = numpy.arange(4)\n    return {returned}\n"
+    )
+    from raytrain.data import load
+
+    with pytest.raises(raytrain.RaytrainError, match=problem):
+        load(raytrain.code("bad.py:load"), image_size=8)
+
+
+def test_the_parts_of_a_data_set_are_taken_as_they_are(folder: Path) -> None:
+    (folder / "parts.py").write_text(
+        "import numpy\n\n\ndef load(*, image_size):\n"
+        "    def part(count): return numpy.full((count, 4, 4, 3), count, dtype='uint8'), numpy.arange(count) % 2\n"
+        "    return {'train': part(6), 'val': part(4), 'test': part(2), 'classes': ['no', 'yes']}\n"
+    )
+    from raytrain.data import load
+
+    found = load(raytrain.code("parts.py:load"), image_size=8)
+    assert found.val is not None
+    assert [len(part) for part in (found.train, found.val, found.test)] == [6, 4, 2]
+    assert found.classes == ("no", "yes")
+    assert found.test.images.shape == (2, 8, 8, 3)
+    assert (found.test.images == 2).all()
+
+
+@pytest.fixture
+def finished(folder: Path, request: pytest.FixtureRequest) -> Folder:
+    """A run with the user's own network, augmentation, schedule, loss and data set, in this process."""
+    request.getfixturevalue("empty_report")
+    rest = "augment: [my_rest.py:noise], schedule: my_rest.py:steps, loss: my_rest.py:focal"
+    path = written(folder, f"{SMALL}, arch: {{my_net.py:MyNet: {{depth: 2}}}}, {rest}")
+    outcome = run(read_experiment(path), RunOptions("runs", local=True))
+    assert [one.status for one in outcome.results] == ["finished"]
+    return outcome.folder
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process, which has read no code."""
+    monkeypatch.setattr(sources, "_KEPT", {})
+
+
+def command(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, words)
+    return done.exit_code, done.output
+
+
+def test_the_run_folder_keeps_the_code_and_the_manifest_its_sha256(finished: Folder, folder: Path) -> None:
+    (found,) = [one for one in json.loads(finished.read("manifest.json"))["user_code"] if "my_net.py" in one["files"]]
+    assert found["files"] == ["my_layers.py", "my_net.py"]
+    assert found["sha256"].startswith(found["digest"])
+    kept = finished / "code" / found["digest"]
+    assert kept.read("my_net.py").decode() == (folder / "my_net.py").read_text()
+
+
+def test_changed_code_under_the_same_name_is_refused_with_the_difference(finished: Folder, folder: Path) -> None:
+    (folder / "my_layers.py").write_text((folder / "my_layers.py").read_text().replace("ReLU", "GELU"))
+    experiment = read_experiment(folder / "mine.yaml")
+    with pytest.raises(RunFolderError, match=r"(?s)holds another experiment.*-.*nn\.ReLU.*\+.*nn\.GELU.*--fresh"):
+        run(experiment, RunOptions("runs", local=True))
+    assert finished.exists("trials.jsonl")
+
+
+@pytest.mark.usefixtures("finished", "elsewhere")
+def test_results_and_report_read_a_run_without_running_its_code(folder: Path) -> None:
+    for digest in (folder / "runs" / "mine" / "code").iterdir():
+        for file in digest.glob("*.py"):
+            file.write_text("raise SystemExit('it was run')\n")
+    assert read_state(Folder.at("runs/mine")).results()[0].status == "finished"
+    code, output = command("results", "mine")
+    assert (code, "my_net.py:MyNet(depth=2)" in output) == (0, True)
+    assert command("report", "mine")[0] == 0
+
+
+@pytest.mark.usefixtures("finished", "elsewhere")
+def test_resume_wants_permission_to_run_the_code_of_a_run_folder() -> None:
+    code, output = command("resume", "mine", "--local", "-q")
+    assert (code, "add --allow-code" in output) == (2, True)
+    assert command("resume", "mine", "--local", "-q", "--allow-code")[0] == 0
+
+
+def test_a_model_carries_its_code_and_runs_it_only_when_allowed(
+    finished: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("export", str(finished), "-o", "mine.pth")[0] == 0
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    for name in ("mine.pth", "mine.json"):
+        (fresh / name).write_bytes(Path(name).read_bytes())
+    monkeypatch.chdir(fresh)
+    monkeypatch.setattr(sources, "_KEPT", {})
+    with pytest.raises(ModelError, match=r"my_layers\.py \(6 lines\), my_net\.py.*of the run mine"):
+        load_model("mine.pth")
+    code, output = command("evaluate", "mine.pth")
+    assert (code, "add --allow-code" in output) == (2, True)
+    assert command("evaluate", "mine.pth", "--allow-code")[0] == 0
+    assert load_model("mine.pth", allow_code=True).classes == ("plain", "striped")
+
+
+def test_a_model_whose_code_was_changed_is_refused(finished: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command("export", str(finished), "-o", "mine.pth")[0] == 0
+    described = json.loads(Path("mine.json").read_text())
+    for files in described["code"].values():
+        for name in files:
+            files[name] += "\n1 / 0\n"
+    Path("mine.json").write_text(json.dumps(described))
+    monkeypatch.setattr(sources, "_KEPT", {})
+    with pytest.raises(ModelError, match="has been changed"):
+        load_model("mine.pth", allow_code=True)
+
+
+def test_a_model_without_code_says_nothing_of_code(folder: Path, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("empty_report")
+    path = written(folder, SMALL.replace("dataset: my_rest.py:stripes, ", "") + ", arch: resnet9")
+    outcome = run(read_experiment(path), RunOptions("runs", local=True))
+    assert not outcome.folder.exists("code")
+    assert command("export", str(outcome.folder), "-o", "plain.pth")[0] == 0
+    assert "code" not in json.loads(Path("plain.json").read_text())
+    assert load_model("plain.pth").classes[0] == "0"
+
+
+def test_a_trial_without_user_code_keeps_its_id() -> None:
+    assert Trial.of(Recipe()).id == "resnet18-sgd-lr0.1-cosine-s0-" + Recipe().digest
+    assert "loss" not in Recipe().model_dump(exclude={"loss"})

@@ -1,0 +1,81 @@
+"""The user's code on its way: to Ray's processes as text, and to a cluster as files."""
+
+from pathlib import Path
+
+import pytest
+
+import raytrain
+from raytrain.cluster.submission import Submission
+from raytrain.errors import PreflightError
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import run
+from raytrain.experiment.reading import parse_overrides, read_experiment
+
+RECIPE = (
+    "recipe: {arch: {my_net.py:MyNet: {depth: 2}}, dataset: my_rest.py:stripes, image_size: 16, width: 4, epochs: 1,"
+    " augment: [my_rest.py:noise], schedule: my_rest.py:steps, optimizer: my_rest.py:rmsprop, lr: 0.01}\n"
+)
+
+
+def submission(file: Path, *assignments: str) -> Submission:
+    experiment = read_experiment(file, overrides=parse_overrides(assignments))
+    return Submission(("compare", str(file)), experiment, file, (), None, "job", ())
+
+
+def sent(one: Submission) -> dict[str, str]:
+    """Return what travels beside raytrain itself: text by path."""
+    with one.package() as package:
+        mine = [name for name in package.sizes if not name.startswith("raytrain/")]
+        return {name: (package.folder / name).read_text() for name in mine}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("empty_report")
+def test_a_worker_that_sees_no_file_trains_the_users_code(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(RECIPE)
+    experiment = read_experiment(folder / "mine.yaml")
+    for file in folder.glob("*.py"):
+        file.rename(file.with_suffix(".gone"))
+    outcome = run(experiment, RunOptions("runs"))
+    assert [(one.status, one.error) for one in outcome.results] == [("finished", None)]
+
+
+def test_submit_sends_the_code_where_the_command_finds_it(folder: Path) -> None:
+    (folder / "deep").mkdir()
+    for name in ("my_net.py", "my_layers.py"):
+        (folder / name).rename(folder / "deep" / name)
+    (folder / "deep" / "mine.yaml").write_text("recipe: {arch: my_net.py:MyNet}\n")
+    files = sent(submission(Path("deep/mine.yaml"), "augment=[my_rest.py:noise]"))
+    assert sorted(files) == ["deep/mine.yaml", "deep/my_layers.py", "deep/my_net.py", "my_rest.py"]
+    assert files["my_rest.py"] == (folder / "my_rest.py").read_text()
+
+
+def test_the_package_reads_to_the_same_trials_as_here(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "mine.yaml").write_text("recipe: {arch: my_net.py:MyNet}\n")
+    for name in ("my_net.py", "my_layers.py"):
+        (folder / name).rename(elsewhere / name)
+    here = submission(elsewhere / "mine.yaml", "schedule=my_rest.py:steps")
+    there = tmp_path_factory.mktemp("there")
+    for name, text in sent(here).items():
+        (there / name).write_text(text)
+    monkeypatch.chdir(there)
+    read = read_experiment(Path("mine.yaml"), overrides=parse_overrides(["schedule=my_rest.py:steps"]))
+    assert read.trials() == here.experiment.trials()
+
+
+def test_code_that_the_cluster_would_not_find_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "deep").mkdir()
+    monkeypatch.chdir(folder / "deep")
+    Path("mine.yaml").write_text("recipe: {arch: ../my_net.py:MyNet}\n")
+    with pytest.raises(PreflightError, match=r"my_(net|layers)\.py: is outside of the folder"):
+        sent(submission(Path("mine.yaml")))
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_recipe_in_python_names_its_code_for_travel() -> None:
+    recipe = raytrain.Recipe(arch=raytrain.code("my_net.py:MyNet"), augment=(raytrain.code("my_rest.py:noise"),))
+    assert len(recipe.user_code) == 2
