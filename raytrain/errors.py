@@ -33,7 +33,8 @@ class ExitCode(IntEnum):
     NO_CLUSTER = 6, "the cluster cannot be reached, refuses access or runs other versions, or Ray does not start"
     JOB_STOPPED = 7, "the job was stopped on the cluster"
     OUT_OF_TIME = 8, "the time limit was reached; the same command continues"
-    ASSERTION_FAILED = 9, "an assertion or a verification failed"
+    ASSERTION_FAILED = 9, "an assertion or a verification failed, or `judge` says drop"
+    UNDECIDED = 10, "`judge` needs more seeds for an answer"
     INTERRUPTED = 130, "the command was interrupted by SIGINT (Ctrl-C)"
     TERMINATED = 143, "the command was ended by SIGTERM or SIGHUP"
 

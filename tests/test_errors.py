@@ -28,7 +28,7 @@ def test_every_error_ends_a_command_with_its_documented_exit_code() -> None:
 
 
 def test_the_exit_codes_are_those_of_the_documentation() -> None:
-    assert [int(code) for code in ExitCode] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 143]
+    assert [int(code) for code in ExitCode] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130, 143]
 
 
 @pytest.mark.parametrize("code", ExitCode)

@@ -121,7 +121,7 @@ def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
     records = {name: read_record(folder) for name, folder in folders.items()}
     if len(records) == 1:
         return next(iter(records.values())).ranking
-    _refuse_several_data_sets(records)
+    refuse_several_data_sets(records)
     results: list[TrialResult] = []
     predictions: dict[str, Predictions] = {}
     for name, record in records.items():
@@ -130,7 +130,7 @@ def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
     return rank(results, predictions)
 
 
-def _refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:
+def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:
     """Raise ExperimentError where runs have no data set in common, neither by its content nor by its name."""
     first, *others = records
     for other in others:

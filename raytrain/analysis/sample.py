@@ -1,6 +1,6 @@
-"""The test accuracies of one configuration, and whether two configurations differ."""
+"""The test accuracies of one configuration, whether two configurations differ, and by how much, seed by seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from raytrain.analysis.sequential import Differences, floors_of
 from raytrain.analysis.statistics import (
     Interval,
     image_variance,
@@ -79,3 +80,33 @@ def compare(one: Sample, other: Sample) -> float:
     if one.correct is None or other.correct is None or one.correct.shape != other.correct.shape:
         return 1.0  # other test sets, or none on record: nothing pairs them, so nothing tells them apart
     return mcnemar(one.correct[0], other.correct[0])
+
+
+Seen = tuple[float, NDArray[np.bool_] | None]
+"""What a trained network reaches: its test accuracy, and whether it is right on each image, (N,) bool, if on record."""
+
+
+def by_seed(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> dict[int, Seen]:
+    """Return what each seed of a configuration reaches, by seed, of those that have finished."""
+    return {
+        result.recipe["seed"]: (result.test_accuracy, seen.correct if (seen := predictions.get(result.trial)) else None)
+        for result in results
+        if result.test_accuracy is not None
+    }
+
+
+def paired_differences(one: Mapping[int, Seen], other: Mapping[int, Seen], *, seeds: Sequence[int]) -> Differences:
+    """Return the test accuracies of one configuration minus those of another, seed by seed.
+
+    Args:
+        one: What each seed of the one reaches.
+        other: The same of the other, on the same images.
+        seeds: Seeds that both have, in the order in which they were trained.
+    """
+    pairs = [(one[seed], other[seed]) for seed in seeds]
+    values = np.array([first - second for (first, _), (second, _) in pairs], float)
+    apart = [
+        a.astype(np.int8) - b for (_, a), (_, b) in pairs if a is not None and b is not None and a.shape == b.shape
+    ]
+    whole = apart and len(apart) == len(pairs) and len({one.shape for one in apart}) == 1
+    return Differences(values, floors_of(np.stack(apart)) if whole else np.zeros(len(pairs)))

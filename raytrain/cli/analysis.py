@@ -1,4 +1,4 @@
-"""`raytrain audit` and `raytrain baseline`: what early stopping cost, and curves from elsewhere to compare with."""
+"""`raytrain audit`, `judge` and `baseline`: early stopping, candidates against a base, and curves from elsewhere."""
 
 # The imports inside functions load SciPy and pyarrow: at the top they would make `raytrain --help` take 3.2 s instead
 # of 0.5 s.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raytrain.cli.options import Json, Out
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report.text import as_text, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add `audit` and the group `baseline` to the application."""
+    """Add `audit`, `judge` and the group `baseline` to the application."""
     app.command()(audit)
+    app.command()(judge)
     group = typer.Typer(help="Import and show learning curves of other training runs.", no_args_is_help=True)
     group.command("import")(import_)
     group.command("list")(list_)
@@ -116,6 +117,37 @@ def _show_replays(made: "Sequence[Replay]", *, complete: int, labels: "Mapping[s
         "regret: accuracy of the best trial minus that of the best kept trial, in percentage points. "
         "With one seed each, it is only an example."
     )
+
+
+def judge(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Name, folder or URI of the run to compare with.")],
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="Name, folder or URI of the candidate's run.")],
+    margin: Annotated[
+        float, typer.Option(metavar="POINTS", min=0, help="Smallest gain in accuracy that matters, in points.")
+    ] = 0.2,
+    out: Out = "runs",
+    json: Json = False,
+) -> None:
+    """Say whether to keep a candidate, to drop it (exit code 9), or to train more seeds of both (exit code 10).
+
+    Ask after every seed if you like. At most 5 % of the candidates that are kept are no better than their base.
+    """
+    from raytrain.analysis.judge import judge
+    from raytrain.analysis.record import read_record
+    from raytrain.runs.folder import open_run
+    from raytrain.runs.lock import run_locked
+    from raytrain.runs.verdicts import FILE, add_judgement, read_judgements
+    from raytrain.storage.folder import Folder
+
+    records = [read_record(open_run(name, out=out)) for name in (base, candidate)]
+    session = Folder.at(out)
+    with run_locked(session / FILE):
+        before = read_judgements(session)
+        verdict = judge(*records, margin=margin / 100, before=before)
+        add_judgement(session, verdict.judgement)
+    typer.echo(dumps(verdict.as_json()) if json else "\n".join(verdict.sentences()))
+    codes = {"keep": ExitCode.DONE, "drop": ExitCode.ASSERTION_FAILED, "more seeds": ExitCode.UNDECIDED}
+    raise typer.Exit(codes[verdict.decision.answer])
 
 
 def import_(

@@ -1,0 +1,165 @@
+"""Tests of raytrain.analysis.judge: what is kept and dropped, what goes on from before, what is refused."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from raytrain.analysis.judge import decide
+from raytrain.analysis.sequential import Differences, online_level
+from raytrain.cli.app import app
+
+LEVEL = online_level(1, 0)
+
+
+def gains(*values: float) -> Differences:
+    return Differences(np.array(values), np.zeros(len(values)))
+
+
+def rows(*counts: int) -> list[range]:
+    """Return that the first so many images are right, by seed."""
+    return [range(count) for count in counts]
+
+
+WriteRun = Callable[..., None]
+
+
+@pytest.fixture
+def write(write_run: WriteRun) -> WriteRun:
+    """Return a function that writes a run of one configuration, by the number of images that each seed gets right."""
+
+    def write(name: str, counts: Sequence[int], *, lr: float, **keys: Any) -> None:
+        write_run(name, rows(*counts), seeds=list(range(len(counts))), recipe={"lr": lr}, **keys)
+
+    return write
+
+
+def judged(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["judge", *arguments])
+
+
+def as_json(*arguments: str) -> dict[str, Any]:
+    return json.loads(judged(*arguments, "--json").stdout)
+
+
+BASE = (900, 903, 899, 902, 901, 898)
+BETTER = (918, 921, 916, 921, 920, 915)
+WORSE = (884, 885, 881, 887, 884, 880)
+SOMEHOW = (904, 899, 905, 897, 903, 900)
+
+
+def test_a_gain_that_is_shown_is_kept_and_one_below_the_margin_dropped() -> None:
+    gain = (0.018, 0.019, 0.017, 0.02, 0.018)
+    assert decide(gains(*gain), margin=0.002, level=LEVEL).answer == "keep"
+    assert decide(gains(*(-one for one in gain)), margin=0.002, level=LEVEL).answer == "drop"
+    undecided = decide(gains(0.01, -0.008, 0.004), margin=0.002, level=LEVEL)
+    assert (undecided.answer, undecided.seeds) == ("more seeds", 3)
+
+
+def test_a_decision_stands_whatever_later_seeds_say() -> None:
+    first = gains(0.018, 0.019, 0.017, 0.02, 0.018)
+    later = gains(*first.values, -0.05, -0.05, -0.05)
+    assert decide(later, margin=0.002, level=LEVEL) == decide(first, margin=0.002, level=LEVEL)
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict", "code"), [(BETTER, "keep", 0), (WORSE, "drop", 9), (SOMEHOW, "more seeds", 10)]
+)
+def test_the_exit_code_says_the_verdict(write: WriteRun, counts: tuple[int, ...], verdict: str, code: int) -> None:
+    write("base", BASE, lr=0.1)
+    write("idea", counts, lr=0.2)
+    answer = judged("base", "idea")
+    lines = answer.stdout.splitlines()
+    assert (answer.exit_code, len(lines)) == (code, 3)
+    assert verdict in lines[0]
+    said = as_json("base", "idea")
+    assert (said["verdict"], said["why"]) == (verdict, lines[1:])
+    assert said["mean_difference"] == pytest.approx((sum(counts) - sum(BASE)) / 6000)
+
+
+def test_judging_again_with_more_seeds_goes_on_with_the_same_level(
+    tmp_path: Path, write: WriteRun, write_run: WriteRun
+) -> None:
+    write("base", BASE, lr=0.1)
+    write_run("idea", rows(915, 921), recipe={"lr": 0.2}, seeds=[3, 4])
+    assert judged("base", "idea").exit_code == 10
+    write("other", SOMEHOW, lr=0.3)
+    assert as_json("base", "other")["position"] == 2
+    (tmp_path / "idea").rename(tmp_path / "before")
+    write_run("idea", rows(915, 921, 918), recipe={"lr": 0.2}, seeds=[3, 4, 0])
+    again = as_json("base", "idea")
+    assert (again["position"], again["e_value_needed"]) == (1, pytest.approx(1 / LEVEL))
+    assert again["seeds"] == [3, 4, 0]
+
+
+def test_a_run_that_was_trained_anew_is_another_candidate(tmp_path: Path, write: WriteRun) -> None:
+    write("base", BASE, lr=0.1)
+    write("idea", SOMEHOW, lr=0.2)
+    assert as_json("base", "idea")["position"] == 1
+    (tmp_path / "idea").rename(tmp_path / "before")
+    write("idea", BETTER, lr=0.2)
+    assert as_json("base", "idea")["position"] == 2
+
+
+def test_each_kept_candidate_raises_the_level_of_those_after_it(write: WriteRun) -> None:
+    write("base", BASE, lr=0.1)
+    write("first", BETTER, lr=0.2)
+    write("second", SOMEHOW, lr=0.3)
+    assert judged("base", "first").exit_code == 0
+    assert as_json("base", "second")["e_value_needed"] == pytest.approx(1 / online_level(2, 1))
+
+
+def test_two_runs_of_one_recipe_are_compared_each_by_its_own_predictions(write: WriteRun) -> None:
+    write("base", BASE, lr=0.1)
+    write("changed-code", BETTER, lr=0.1)
+    assert judged("base", "changed-code").exit_code == 0
+
+
+def test_of_a_run_the_configuration_is_judged_that_validation_chooses(write: WriteRun, write_run: WriteRun) -> None:
+    write("base", (900, 901), lr=0.1)
+    grid = [range(count) for count in (910, 930, 912, 933)]
+    write_run("grid", grid, grid={"lr": [0.2, 0.3]}, seeds=[0, 1])
+    assert as_json("base", "grid")["differences"] == pytest.approx([0.03, 0.032])
+
+
+def test_other_test_sets_are_refused(tmp_path: Path, write: WriteRun, write_run: WriteRun) -> None:
+    write("base", BASE, lr=0.1)
+    write("elsewhere", BASE, lr=0.1, fingerprint="g")
+    write_run("fewer", rows(90, 91), images=100, recipe={"lr": 0.2}, seeds=[0, 1])
+    write_run("split", rows(90, 91), recipe={"lr": 0.2, "test_size": 0.3}, seeds=[0, 1])
+    write_run("digits", rows(90, 91), recipe={"dataset": "digits"}, seeds=[0, 1], fingerprint="h")
+    for name, what in [
+        ("elsewhere", "has changed between"),
+        ("fewer", "1000 images and fewer on 100"),
+        ("split", "test_size"),
+        ("digits", "different images"),
+    ]:
+        refused = judged("base", name)
+        assert refused.exit_code == 2
+        assert what in refused.stderr
+    assert not (tmp_path / "verdicts.jsonl").exists()
+
+
+def test_seeds_that_are_missing_are_refused(write: WriteRun, write_run: WriteRun) -> None:
+    write("base", BASE, lr=0.1)
+    write_run("alone", rows(900), recipe={"lr": 0.2}, seeds=[17])
+    write("failed", (900, 901, 902), lr=0.2, statuses=["finished", "failed", "finished"])
+    for name, what in [
+        ("alone", "train alone with --seeds 0,1,2,3,4,5"),
+        ("failed", "raytrain resume failed --failed-only"),
+        ("base", "give two runs"),
+    ]:
+        refused = judged("base", name)
+        assert refused.exit_code == 2
+        assert what in refused.stderr
+
+
+def test_without_predictions_the_accuracies_alone_are_compared(write: WriteRun) -> None:
+    write("base", BASE, lr=0.1, predicted=False)
+    write("idea", BETTER, lr=0.2, predicted=False)
+    assert judged("base", "idea").exit_code == 0
