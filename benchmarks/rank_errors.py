@@ -1,0 +1,128 @@
+"""How often the table is wrong: intervals that miss the truth, and equal configurations that a test separates.
+
+python benchmarks/rank_errors.py               # 2,000 draws of each, about 15 minutes on one core
+python benchmarks/rank_errors.py --draws 100
+
+It draws the accuracies and the predictions of configurations that are all equally good, and asks the code that makes
+the table (`analysis.sample`, `analysis.statistics`) for the interval of one and for the tests of all pairs. Seeds
+differ by a standard deviation that is given. On the grid, the accuracy is a share of the test images: a part of the
+images is right or wrong by chance in every training, which gives half of the variance (with 10,000 images less, where
+it would take more than a tenth of the images), and the rest moves all of them together. Continuous accuracies are
+normal and have no predictions.
+"""
+
+import sys
+from itertools import combinations
+
+import numpy as np
+from comparison import Record, arguments
+from numpy.typing import NDArray
+
+from raytrain.analysis.sample import Sample, compare
+from raytrain.analysis.statistics import ALPHA, pairwise, rank_intervals
+
+SEEDS = (2, 3, 5, 10)
+CONFIGURATIONS = (3, 5, 10, 28)
+NOISE = (0.001, 0.003, 0.005)
+IMAGES = (360, 10_000, None)
+"""Numbers of test images; None for continuous accuracies."""
+ACCURACY = 0.95
+MOST_UNCERTAIN = 0.1
+"""Largest share of the test images that are right or wrong by chance."""
+
+
+def uncertain_share(noise: float, images: int) -> float:
+    """Return the share of images right with probability 1/2 that gives half of the variance over seeds."""
+    return min(4 * images * noise**2 / 2, MOST_UNCERTAIN)
+
+
+def on_grid(count: int, seeds: int, noise: float, images: int, draw: np.random.Generator) -> tuple[list[Sample], float]:
+    """Return equal configurations on one test set, and their true accuracy on all images and over all seeds."""
+    share = uncertain_share(noise, images)
+    uncertain = draw.binomial(images, share)
+    sure = draw.binomial(images - uncertain, ACCURACY)
+    together = np.sqrt(max(noise**2 - share / 4 / images, 0.0))
+    samples: list[Sample] = []
+    for _ in range(count):
+        correct = np.zeros((seeds, images), dtype=bool)
+        correct[:, uncertain : uncertain + sure] = True
+        moved = 0.5 + draw.normal(0, together, (seeds, 1)) / max(share, 1 / images)
+        correct[:, :uncertain] = draw.random((seeds, uncertain), dtype=np.float32) < moved
+        samples.append(Sample(correct.mean(axis=1).tolist(), correct, ("simulated", 0.0)))
+    return samples, (1 - share) * ACCURACY + share / 2
+
+
+def continuous(count: int, seeds: int, noise: float, draw: np.random.Generator) -> tuple[list[Sample], float]:
+    """Return equal configurations without predictions, and their true accuracy."""
+    values = draw.normal(ACCURACY, noise, (count, seeds))
+    return [Sample(one.tolist(), None, ("simulated", 0.0)) for one in values], ACCURACY
+
+
+def errors(
+    seeds: int, noise: float, images: int | None, counts: tuple[int, ...], *, draws: int, seed: int
+) -> tuple[float, dict[int, float]]:
+    """Return the coverage of the interval, and by number of configurations how often some pair is separated."""
+    draw = np.random.default_rng(seed)
+    covered, separated = 0, dict.fromkeys(counts, 0)
+    for _ in range(draws):
+        most = max(counts)
+        samples, truth = on_grid(most, seeds, noise, images, draw) if images else continuous(most, seeds, noise, draw)
+        interval = samples[0].interval()
+        assert interval is not None
+        covered += interval.low <= truth <= interval.high
+        p_values: NDArray[np.float64] = np.ones((most, most))
+        for one, other in combinations(range(most), 2):
+            p_values[one, other] = compare(samples[one], samples[other])
+        for count in counts:
+            corrected = pairwise(count, lambda one, other: float(p_values[one, other]))  # noqa: B023 (called at once)
+            apart = min(corrected.values()) < ALPHA
+            # equal configurations all have every rank, unless a pair is separated
+            assert apart or rank_intervals(corrected, count) == [(1, count)] * count
+            separated[count] += apart
+    return covered / draws, {count: times / draws for count, times in separated.items()}
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--draws", type=int, default=2000)
+    options = parser.parse_args()
+    record = Record("rank_errors")
+    rows: list[list[str]] = []
+    coverages: list[float] = []
+    separations: list[float] = []
+    for images in IMAGES:
+        for noise in NOISE:
+            for seeds in SEEDS:
+                counts = CONFIGURATIONS if noise == 0.003 else CONFIGURATIONS[:-1]  # 378 pairs take a minute
+                coverage, separated = errors(seeds, noise, images, counts, draws=options.draws, seed=len(rows))
+                shares = [f"{100 * separated[count]:.1f}" if count in separated else "" for count in CONFIGURATIONS]
+                name = f"{images:,}" if images else "continuous"
+                rows.append([name, f"{100 * noise:.1f}", str(seeds), f"{100 * coverage:.1f}", *shares])
+                print(" ".join(rows[-1]), flush=True)
+                coverages.append(coverage)
+                separations += separated.values()
+    record.details["draws"] = options.draws
+    record.details["tables"] = [
+        {
+            "columns": [
+                "test images",
+                "seed noise, points",
+                "seeds",
+                "interval holds the truth, %",
+                *(f"{count} equal rows: some pair separated, %" for count in CONFIGURATIONS),
+            ],
+            "rows": rows,
+        }
+    ]
+    # three standard errors of a share of 2,000 draws, so that chance alone misses no target
+    slack = 3 * np.sqrt(0.05 * 0.95 / options.draws)
+    lowest, highest = min(coverages), max(coverages)
+    record.target("lowest coverage of a 95 % interval", lowest, "≥ 0.93", met=lowest >= 0.93)
+    record.target("highest coverage of a 95 % interval", highest, "≤ 0.97", met=highest <= 0.97)
+    worst = max(separations)
+    record.target("most often some pair of equal rows separated", worst, "≤ 0.05", met=worst <= 0.05 + slack)
+    record.write(options.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
