@@ -32,12 +32,12 @@ class Sample:
         accuracies: Accuracy of each seed.
         correct: (seeds, N) bool, whether each seed is right on each image; None where predictions are missing, or are
             of different images.
-        dataset: Data set and `test_size` of the recipe: what decides on the test images.
+        dataset: Data set, `test_size`, `columns` and `skip_bad` of the recipe: what decides on the test images.
     """
 
     accuracies: list[float]
     correct: NDArray[np.bool_] | None
-    dataset: tuple[str, float]
+    dataset: tuple[object, ...]
 
     @classmethod
     def of(cls, group: Sequence[TrialResult], predictions: Mapping[str, Predictions]) -> Self:
@@ -49,7 +49,12 @@ class Sample:
         return cls(
             accuracies,
             np.stack(seen) if whole else None,
-            (str(recipe.get("dataset")), recipe.get("test_size", TEST_SIZE)),
+            (
+                str(recipe.get("dataset")),
+                recipe.get("test_size", TEST_SIZE),
+                recipe.get("columns", ""),
+                recipe.get("skip_bad", False),
+            ),
         )
 
     @cached_property

@@ -76,19 +76,20 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
-    from raytrain.data import load
     from raytrain.experiment.user_code import read_user_code
     from raytrain.inference.model import evaluate_on
     from raytrain.report.table import per_cent
     from raytrain.training.predictions import class_accuracies
-    from raytrain.training.recipe import Recipe
+    from raytrain.training.recipe import DataKey, Recipe
 
     opened = _open(model, allow_code=allow_code)
     description = opened.description
     given = read_user_code("dataset", dataset, folder=Path(), where="--dataset") if dataset else None
     name = given or description.recipe["dataset"]
     recipe = Recipe(**description.recipe)
-    images = load(name, image_size=recipe.image_size, test_size=recipe.test_size)
+    # another data set has columns of its own
+    key = DataKey(given, recipe.image_size, 0, recipe.test_size) if given else recipe.data_key
+    images = key.load()
     measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
     if json:

@@ -5,7 +5,18 @@
 
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset, LabelledImages, Splits
-from raytrain.data.sources import DATASETS, is_here, load
+from raytrain.data.sources import DATASETS, is_here, load, read, refuse
 from raytrain.data.split import split
 
-__all__ = ["DATASETS", "ImageDataset", "LabelledImages", "Splits", "data_home", "is_here", "load", "split"]
+__all__ = [
+    "DATASETS",
+    "ImageDataset",
+    "LabelledImages",
+    "Splits",
+    "data_home",
+    "is_here",
+    "load",
+    "read",
+    "refuse",
+    "split",
+]

@@ -14,6 +14,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
+from raytrain.data.origin import Origin
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,12 @@ def _write(entry: Path, dataset: ImageDataset) -> None:
     for name, part in parts.items():
         np.save(partial / f"{name}_images.npy", part.images)
         np.save(partial / f"{name}_labels.npy", part.labels)
-    about = {"classes": dataset.classes, "fingerprint": dataset.fingerprint, "parts": list(parts)}
+    about: dict[str, Any] = {
+        "classes": dataset.classes,
+        "fingerprint": dataset.fingerprint,
+        "parts": list(parts),
+        "origin": dataset.origin.as_json(),
+    }
     (partial / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
     shutil.rmtree(entry, ignore_errors=True)
     partial.rename(entry)
@@ -82,7 +88,10 @@ def _read(entry: Path) -> ImageDataset | None:
             name: LabelledImages(_array(entry / f"{name}_images.npy"), _array(entry / f"{name}_labels.npy"))
             for name in about.get("parts", ("train", "test"))
         }
-        dataset = image_dataset(parts["train"], parts["test"], classes=tuple(about["classes"]), val=parts.get("val"))
+        origin = Origin.from_json(about["origin"]) if "origin" in about else Origin()
+        dataset = image_dataset(
+            parts["train"], parts["test"], classes=tuple(about["classes"]), val=parts.get("val"), origin=origin
+        )
         intact = dataset.fingerprint == about["fingerprint"]  # 0.1 s for CIFAR-10
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         log.warning("%s is damaged and is built again (%s)", entry, error)

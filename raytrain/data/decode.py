@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from raytrain.data.origin import FileFacts, Origin
 from raytrain.errors import DataError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -19,6 +20,10 @@ SUFFIXES = frozenset(
 """Suffixes of the image files in a folder, in small letters; of what is named itself, the content decides."""
 BACKGROUND = (255, 255, 255)
 """Colour that transparent pixels show."""
+OPAQUE = 255
+"""Alpha of a pixel that hides all behind it."""
+ORIENTATION = 0x0112
+"""EXIF tag of the orientation; 2 to 8 mean that the image is to be turned or mirrored."""
 
 # Mean bytes per file from which threads pay on 2 cores: below it PIL rarely leaves the interpreter lock
 # (a 32 x 32 JPEG of 1.4 kB takes 83 us alone, 188 us with two threads; one of 36 kB 1,581 and 906 us).
@@ -41,56 +46,77 @@ def decode(encoded: bytes, *, image_size: int) -> NDArray[np.uint8]:
         DataError: The bytes are not a readable image, or have more than 8 bits per channel.
     """
     try:
+        return decode_with_facts(encoded, image_size=image_size)[0]
+    except DataError as error:
+        raise DataError(f"{error}; replace or remove it") from error
+
+
+def decode_with_facts(encoded: bytes, *, image_size: int) -> tuple[NDArray[np.uint8], FileFacts]:
+    """Return the image as `decode` does, and what its file is; the message of an error names the fault alone."""
+    try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            mode = image.mode
-            rgb = _opaque(ImageOps.exif_transpose(image))
+            format_, mode, size = image.format or "", image.mode, image.size
+            turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+            rgb, transparent = _opaque(ImageOps.exif_transpose(image))
     except Exception as error:  # a corrupt file makes Pillow raise OSError, SyntaxError, struct.error, ...
         unknown = f"none of the formats {', '.join(FORMATS)}"
         reason = unknown if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"cannot be decoded as an image ({reason}); replace or remove it") from error
+        raise DataError(f"cannot be decoded as an image ({reason})") from error
     if mode.startswith(("I", "F")):  # Pillow would clip these to white
         raise DataError(f"has Pillow mode {mode}; only images of 8 bits per channel are read: convert it")
-    return fit(rgb, image_size=image_size)
+    facts = FileFacts(format_, mode, *size, turned=turned, transparent=transparent)
+    return fit(rgb, image_size=image_size), facts
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """Return the image in RGB, on `BACKGROUND` where it is transparent."""
+def _opaque(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Return the image in RGB, on `BACKGROUND` where it is transparent, and whether it is transparent somewhere."""
     if "A" not in image.getbands() and "transparency" not in image.info:
-        return image.convert("RGB")
+        return image.convert("RGB"), False
     layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, BACKGROUND), layer).convert("RGB")
+    lowest, _ = layer.getchannel("A").getextrema()
+    whole = Image.alpha_composite(Image.new("RGBA", layer.size, BACKGROUND), layer).convert("RGB")
+    return whole, lowest != OPAQUE
 
 
-def decode_all(encoded: Sequence[bytes], *, image_size: int, name: Callable[[int], str]) -> NDArray[np.uint8]:
+def decode_all(
+    encoded: Sequence[bytes | None], *, image_size: int, name: Callable[[int], str], origin: Origin
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return the images decoded as `decode` does, with threads where the files are large enough to gain.
 
     Args:
-        encoded: One file per image.
+        encoded: One file per image; None where there should be one.
         image_size: Height and width of the result, in pixels.
-        name: What to call the image of an index in a message.
+        name: What to call the image of an index.
+        origin: Gets the facts of the images that are read, and the names and faults of the others.
 
     Returns:
-        (N, image_size, image_size, 3) uint8.
-
-    Raises:
-        DataError: An image is corrupt; the message starts with its name.
+        (N, image_size, image_size, 3) uint8 of the images that could be read; (len(encoded),) bool, which those are.
     """
     images = np.empty((len(encoded), image_size, image_size, 3), dtype=np.uint8)
 
-    def fill(index: int) -> None:
+    def fill(index: int) -> FileFacts | DataError:
+        content = encoded[index]
+        if content is None:
+            return DataError("has no bytes; store the encoded image in the file, not its path")
         try:
-            images[index] = decode(encoded[index], image_size=image_size)
+            images[index], facts = decode_with_facts(content, image_size=image_size)
         except DataError as error:
-            raise DataError(f"{name(index)} {error}") from error
+            return error
+        return facts
 
-    if sum(map(len, encoded)) < THREADED_BYTES * len(encoded):
-        for index in range(len(encoded)):
-            fill(index)
+    if sum(len(one or b"") for one in encoded) < THREADED_BYTES * len(encoded):
+        outcomes = list(map(fill, range(len(encoded))))
     else:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(fill, range(len(encoded))):  # iterating raises what a thread raised
-                pass
-    return images
+            outcomes = list(pool.map(fill, range(len(encoded))))
+    readable = np.ones(len(encoded), dtype=np.bool_)
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, DataError):
+            readable[index] = False
+            origin.unreadable.append((name(index), str(outcome)))
+        else:
+            origin.add(outcome)
+    return images if readable.all() else images[readable], readable
 
 
 def fit(image: Image.Image, *, image_size: int) -> NDArray[np.uint8]:

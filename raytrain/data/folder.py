@@ -1,6 +1,5 @@
 """Images as files in one folder per class: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
 
-import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,19 +11,19 @@ from numpy.typing import NDArray
 from raytrain.data.cache import cached
 from raytrain.data.decode import SUFFIXES, decode_all
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
-from raytrain.data.overlap import check_overlap
-from raytrain.data.source_folder import READERS, SourceFolder, hash_files
+from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.origin import HIDDEN, Origin
+from raytrain.data.source_folder import READERS, SourceFolder, hash_files, shown
 from raytrain.errors import DataError
 
-log = logging.getLogger(__name__)
-
 # Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "folder-2"
+FORMAT = "folder-3"
 
 WHOLE = "."
 """Path of a part that is the folder itself."""
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of the validation images."""
+NO_FILES = "that are no files, such as links to nowhere"
 FILES = 1024
 """Number of encoded files that are in memory at a time."""
 
@@ -45,34 +44,41 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     Its parts are train/<class>/ and, where they are there, test/<class>/ and val/<class>/ (or valid, validation). With
     no test/, val/ is the test set, as it is in ImageNet; with neither, and where the folder holds the classes
     themselves, there are no test images. The images of a class may lie in folders of its own; a link that leads back up
-    is not followed. What is no image by its name is left out, and counted in a warning; hidden files are not counted.
-    Labels follow the sorted class names.
+    is not followed. What is no image by its name is left out, and counted. Images that
+    cannot be read are named in `origin.unreadable`. Labels follow the sorted class names.
 
     Args:
         folder: The folder, for which `has_images` is true.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
 
     Raises:
-        DataError: A class or an image is missing or not usable; the message says which.
+        DataError: A class is missing or has no image; the message says which.
     """
     left_out: Counter[str] = Counter()
-    parts = {part: _class_files(folder, path, left_out) for part, path in _layout(folder).items()}
-    if left_out:
-        log.warning("%s: left out, because only images are read: %s", folder.address, _counted(left_out))
+    layout = _layout(folder)
+    parts = {part: _class_files(folder, path, left_out) for part, path in layout.items()}
     for part in ("test", "val"):
         _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
 
     def build() -> ImageDataset:
-        images = {part: _read(folder, files, parts["train"], image_size=image_size) for part, files in parts.items()}
+        origin = Origin(labels="folders", address=folder.address)
+        images = {
+            part: _read(folder, files, parts["train"], part=part, image_size=image_size, origin=origin)
+            for part, files in parts.items()
+        }
         train = images["train"]
         nothing = LabelledImages(train.images[:0], train.labels[:0])
-        dataset = image_dataset(
-            train, images.get("test", nothing), classes=tuple(parts["train"]), val=images.get("val")
-        )
-        return check_overlap(dataset, address=folder.address)
+        classes = tuple(map(shown, parts["train"]))
+        test = images.get("test", nothing)
+        return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
 
     source = hash_files(folder, [name for part in parts.values() for names in part.values() for name in names])
-    return cached(f"{FORMAT}-{image_size}-{'-'.join(parts)}-{source[:32]}", build)
+    dataset = cached(f"{FORMAT}-{image_size}-{'-'.join(parts)}-{source[:32]}", build)
+    dataset.origin.address = folder.address
+    dataset.origin.left_out = left_out  # not in the cache, which knows images only
+    if layout.get("test", "test") != "test":
+        dataset.origin.remarks.append(f"there is no test/, so {layout['test']}/ is the test set")
+    return dataset
 
 
 def _layout(folder: SourceFolder) -> dict[str, str]:
@@ -85,8 +91,6 @@ def _layout(folder: SourceFolder) -> dict[str, str]:
         raise DataError(f"{folder.address} holds {' and '.join(there)}; keep one of them for the validation images")
     if folder.folder("test").exists():
         return {"train": "train", **({"val": there[0]} if there else {}), "test": "test"}
-    if there:
-        log.info("%s: there is no test/, so %s/ is the test set", folder.address, there[0])
     return {"train": "train", **({"test": there[0]} if there else {})}
 
 
@@ -102,7 +106,8 @@ def _refuse_other_classes(
     for name, classes in lacks.items():
         if classes:
             raise DataError(
-                f"{folder.address}: train/ and {part}/ must hold the same classes; {name}/ lacks {', '.join(classes)}"
+                f"{folder.address}: train/ and {part}/ must hold the same classes; "
+                f"{name}/ lacks {', '.join(map(shown, classes))}"
             )
 
 
@@ -117,7 +122,7 @@ def _class_files(folder: SourceFolder, part: str, left_out: Counter[str]) -> dic
     empty = [name for name, files in found.items() if not files]
     if empty:
         raise DataError(
-            f"{where}: no image for the class {', '.join(empty)}; add some, or remove the folder "
+            f"{where}: no image for the class {', '.join(map(shown, empty))}; add some, or remove the folder "
             f"(image files end in {' '.join(sorted(SUFFIXES))})"
         )
     return found
@@ -142,7 +147,8 @@ def _image_files(
             found.append(f"{path}/{name}")
         else:
             left_out[_suffix(name) or "without a suffix"] += 1
-    left_out.update("that are no files, such as links to nowhere" for _ in within.others())
+    left_out.update(NO_FILES for _ in within.others())
+    left_out.update(HIDDEN for _ in range(within.hidden()))
     if within.really() in above:
         return found
     for name in within.folders():
@@ -161,22 +167,36 @@ def _is_image(name: str) -> bool:
     return _suffix(name) in SUFFIXES
 
 
-def _counted(left_out: Counter[str]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
-
-
 def _read(
-    folder: SourceFolder, part: Mapping[str, list[str]], classes: Collection[str], *, image_size: int
+    folder: SourceFolder,
+    files_of: Mapping[str, list[str]],
+    classes: Collection[str],
+    *,
+    part: str,
+    image_size: int,
+    origin: Origin,
 ) -> LabelledImages:
-    """Return the images of a part; labels are the positions of its classes among `classes`."""
-    files = [name for names in part.values() for name in names]
-    positions = [list(classes).index(name) for name in part]
-    labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in part.values()])
+    """Return the images of a part that can be read; labels are the positions of its classes among `classes`.
+
+    Raises:
+        DataError: Of a class, none can be read.
+    """
+    files = [name for names in files_of.values() for name in names]
+    positions = [list(classes).index(name) for name in files_of]
+    labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in files_of.values()])
     images: list[NDArray[np.uint8]] = []
+    readable: list[NDArray[np.bool_]] = []
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(files), FILES):
-            chunk = files[start : start + FILES]
-            encoded = list(pool.map(folder.read, chunk))
-            paths = [folder.locate(name) for name in chunk]
-            images.append(decode_all(encoded, image_size=image_size, name=paths.__getitem__))
-    return LabelledImages(np.concatenate(images), labels)
+            names = [shown(name) for name in files[start : start + FILES]]
+            encoded = list(pool.map(folder.read, files[start : start + FILES]))
+            decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
+            images.append(decoded)
+            readable.append(read)
+    kept = np.concatenate(readable)
+    origin.names[part] = [shown(name) for name, read in zip(files, kept, strict=True) if read]
+    lost = [name for name, label in zip(files_of, positions, strict=True) if not kept[labels == label].any()]
+    if lost:
+        why = f"without them {part}/ holds no image of the class {', '.join(map(shown, lost))}; replace them"
+        origin.refuse_unreadable(why=why)
+    return LabelledImages(np.concatenate(images), labels[kept])

@@ -1,10 +1,19 @@
 """Labelled images in memory: what a source returns and what training reads."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from raytrain.data.origin import Origin
+
+_PART_WORDS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def part_words(part: str) -> str:
+    """Return what a part is called in sentences: "training" for "train"."""
+    return _PART_WORDS[part]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +42,7 @@ class ImageDataset:
         classes: The name of each label.
         fingerprint: The first 16 hex digits of the SHA-256 of the decoded content.
         val: The validation images of a source that has a part for them; None where they are split off.
+        origin: What reading its files met; empty where there are none.
     """
 
     train: LabelledImages
@@ -40,6 +50,25 @@ class ImageDataset:
     classes: tuple[str, ...]
     fingerprint: str
     val: LabelledImages | None = None
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def parts(self) -> dict[str, LabelledImages]:
+        """The parts that have images, by name: "train", "val", "test"."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: part for name, part in parts.items() if part}
+
+    @property
+    def summary(self) -> str:
+        """The data set in a line: how many images of which part, and what was decided or changed to get them."""
+        *first, last = [f"{len(part):,} {part_words(name)}" for name, part in self.parts.items()]
+        whole = f"{', '.join(first)} and {last}" if first else last
+        origin, applied = self.origin, list(self.origin.remarks)
+        if origin.turned:
+            applied.append(f"{origin.turned:,} are turned as their EXIF data says")
+        if origin.transparent:
+            applied.append(f"{origin.transparent:,} have transparent pixels, which are white")
+        return "; ".join([f"{whole} images in {len(self.classes):,} classes", *applied])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +95,12 @@ class Splits:
 
 
 def image_dataset(
-    train: LabelledImages, test: LabelledImages, *, classes: tuple[str, ...], val: LabelledImages | None = None
+    train: LabelledImages,
+    test: LabelledImages,
+    *,
+    classes: tuple[str, ...],
+    val: LabelledImages | None = None,
+    origin: Origin | None = None,
 ) -> ImageDataset:
     """Return the data set with the fingerprint of its content."""
     digest = hashlib.sha256(repr(classes).encode())
@@ -74,4 +108,5 @@ def image_dataset(
         for array in (part.images, part.labels):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
-    return ImageDataset(train=train, test=test, classes=classes, fingerprint=digest.hexdigest()[:16], val=val)
+    fingerprint = digest.hexdigest()[:16]
+    return ImageDataset(train, test, classes=classes, fingerprint=fingerprint, val=val, origin=origin or Origin())

@@ -2,10 +2,9 @@
 
 https://huggingface.co/docs/hub/datasets-image: files train*.parquet and test*.parquet, or folders train/ and test/ of
 such files; a column `img` or `image` with the encoded file, a column `label`. Differs from it: plain binary images and
-other names of the label column are taken too, and only `bytes` is read, never `path`.
+other names of the columns are taken too, and only `bytes` is read, never `path`.
 """
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.data.cache import cached
+from raytrain.data.columns import columns_of
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
-from raytrain.data.overlap import check_overlap
+from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.origin import Origin
 from raytrain.data.parquet_file import UNLABELLED, read_part
 from raytrain.data.source_folder import SourceFolder, combined, hash_each
 from raytrain.errors import DataError
 
-log = logging.getLogger(__name__)
-
 # Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "parquet-3"
+FORMAT = "parquet-4"
 
 PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
 """What the name of a part's files, or of its folder, begins with; no letter follows it."""
@@ -37,12 +36,22 @@ FEW_CLASSES = 100
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)")
 
 
-def find_parquet(folder: SourceFolder) -> SourceFolder | None:
+def find_parquet(folder: SourceFolder, configuration: str = "") -> SourceFolder | None:
     """Return the folder that holds the files of the part train: `folder`, or one in it; None if there is none.
 
+    Args:
+        folder: The folder of the data set.
+        configuration: Which of several data sets in it; empty where there is one, or one that is the default.
+
     Raises:
-        DataError: Several folders in it do, as the configurations of a data set.
+        DataError: Several folders in it do, or none is called `configuration`.
     """
+    if configuration:
+        known = configurations(folder)
+        if configuration not in known:
+            there = f"choose one of {', '.join(known)}" if known else "there is no folder with train*.parquet in it"
+            raise DataError(f"{folder.address} holds no configuration {configuration!r}; {there}")
+        return folder.folder(configuration)
     if _files(folder, "train"):
         return folder
     inside = folder.folders()
@@ -51,27 +60,35 @@ def find_parquet(folder: SourceFolder) -> SourceFolder | None:
             return folder.folder(name)
     if "train" in inside:
         return None  # image files, maybe in many folders
-    found = [name for name in inside if _files(folder.folder(name), "train")]
+    found = configurations(folder)
     if len(found) > 1:
         raise DataError(
-            f"{folder.address} holds several data sets: {', '.join(found)}; name one, such as {folder.locate(found[0])}"
+            f"{folder.address} holds several data sets: {', '.join(found)}; name one, such as "
+            f"{folder.address.rstrip('/')}#{found[0]}"
         )
     return folder.folder(found[0]) if found else None
 
 
-def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
+def configurations(folder: SourceFolder) -> list[str]:
+    """Return the sorted names of the folders in it that hold files of the part train."""
+    return [name for name in folder.folders() if _files(folder.folder(name), "train")]
+
+
+def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") -> ImageDataset:
     """Return the data set in a folder for which `find_parquet` found files, decoded once per machine.
 
     Without a test part, or with one that is not labelled, the validation part is the test set; without one either,
     there are no test images. Labels are what the files name as classes; else integers, words or true and false, each of
-    which is a class of that name.
+    which is a class of that name. Images that cannot be read are named in
+    `origin.unreadable`.
 
     Args:
         folder: The folder that holds train*.parquet.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
+        columns: Names of the columns, as `canonical_columns` returns them; empty for the usual ones.
 
     Raises:
-        DataError: A file, column, label or image is missing or not usable; the message says where.
+        DataError: A file, column or label is missing or not usable; the message says where.
     """
     files = {part: found for part in PARTS if (found := _files(folder, part))}
     listed = [name for part in files.values() for name in part]
@@ -83,17 +100,22 @@ def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     def build() -> ImageDataset:
         read: dict[str, tuple[NDArray[np.uint8], NDArray[Any]]] = {}
         names: tuple[str, ...] = ()
+        origin = Origin(address=folder.address)
+        asked = columns_of(columns)
         for part in ("train", "val", "test"):
             if part in files:
-                images, labels, names = read_part(folder, files[part], names, part=part, image_size=image_size)
+                images, labels, names = read_part(
+                    folder, files[part], names, part=part, image_size=image_size, columns=asked, origin=origin
+                )
                 read[part] = images, labels
         if "test" in read and (read["test"][1] == UNLABELLED).all():
-            log.info("%s: the test images have no labels", folder.address)
-            del read["test"]
+            origin.remarks.append(f"the {len(read.pop('test')[1]):,} test images have no labels and are not used")
+            del origin.names["test"]
         if "test" not in read and "val" in read:
-            log.info("%s: no test images with labels, so the validation images are the test set", folder.address)
+            origin.remarks.append("there are no labelled test images, so the validation images are the test set")
             read["test"] = read.pop("val")
-        classes, train = _numbered(folder, read["train"][1], names)
+            origin.names["test"] = origin.names.pop("val")
+        classes, train = _numbered(folder, read["train"][1], names, origin)
         whole = {
             part: LabelledImages(images, _as_numbers(folder, labels, read["train"][1], names, part=part))
             for part, (images, labels) in read.items()
@@ -101,10 +123,14 @@ def load_parquet(folder: SourceFolder, *, image_size: int) -> ImageDataset:
         }
         first = LabelledImages(read["train"][0], train)
         nothing = LabelledImages(first.images[:0], first.labels[:0])
-        dataset = image_dataset(first, whole.get("test", nothing), classes=classes, val=whole.get("val"))
-        return check_overlap(dataset, address=folder.address)
+        test = whole.get("test", nothing)
+        dataset = image_dataset(first, test, classes=classes, val=whole.get("val"), origin=origin)
+        return compare_parts(dataset)
 
-    return cached(f"{FORMAT}-{image_size}-{combined(hashes)[:32]}", build)
+    source = combined({**hashes, "": columns} if columns else hashes)
+    dataset = cached(f"{FORMAT}-{image_size}-{source[:32]}", build)
+    dataset.origin.address = folder.address  # the cache may have been filled from another place
+    return dataset
 
 
 def _files(folder: SourceFolder, part: str) -> list[str]:
@@ -143,7 +169,7 @@ def _refuse_copies(folder: SourceFolder, hashes: dict[str, str]) -> None:
 
 
 def _numbered(
-    folder: SourceFolder, labels: NDArray[Any], names: tuple[str, ...]
+    folder: SourceFolder, labels: NDArray[Any], names: tuple[str, ...], origin: Origin
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the names of the classes, and the training labels as positions among them, (N,) int64.
 
@@ -157,6 +183,7 @@ def _numbered(
                 f"{folder.address}: a training image has the label {strange[0]}, and the files name {len(names)} "
                 f"classes; labels run from 0 to {len(names) - 1}"
             )
+        origin.labels = "metadata"
         return names, labels.astype(np.int64)
     values, numbers = np.unique(labels, return_inverse=True)
     if len(values) > MOST_CLASSES or len(values) == len(labels) > FEW_CLASSES:
@@ -164,8 +191,9 @@ def _numbered(
             f"{folder.address}: the labels of {len(labels):,} training images have {len(values):,} different values, "
             f"such as {_some(values.tolist())}; that is an id, not a class"
         )
-    if labels.dtype.kind == "i" and values[-1] != len(values) - 1:
-        log.warning("%s: the labels do not count from 0; the classes are %s", folder.address, _some(values.tolist()))
+    origin.labels = "integers" if labels.dtype.kind == "i" else "words"
+    if origin.labels == "integers" and values[-1] != len(values) - 1:
+        origin.warnings.append(f"the labels do not count from 0; the classes are {_some(values.tolist())}")
     return tuple(map(str, values)), numbers.astype(np.int64)
 
 

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raytrain.data.columns import Columns
 from raytrain.data.decode import decode_all
+from raytrain.data.origin import Origin
 from raytrain.data.source_folder import SourceFolder
 from raytrain.errors import DataError
 
@@ -26,9 +28,18 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def read_part(
-    folder: SourceFolder, files: list[str], names: tuple[str, ...], *, part: str, image_size: int
+    folder: SourceFolder,
+    files: list[str],
+    names: tuple[str, ...],
+    *,
+    part: str,
+    image_size: int,
+    columns: Columns,
+    origin: Origin,
 ) -> tuple[NDArray[np.uint8], NDArray[Any], tuple[str, ...]]:
     """Return the images and the labels of all files of a part, and the names of the classes.
+
+    Images that cannot be read are left out, with their labels, and are named in `origin.unreadable`.
 
     Args:
         folder: The folder that holds the files.
@@ -36,6 +47,8 @@ def read_part(
         names: Names of the classes that earlier files gave, or none.
         part: Name of the part: "train", "val" or "test"; in "test", images may have no label.
         image_size: Height and width in pixels.
+        columns: Names of the columns.
+        origin: Gets what reading the files meets.
 
     Returns:
         (N, image_size, image_size, 3) uint8; (N,) int64 or text; the names, empty where nothing names the classes.
@@ -45,21 +58,29 @@ def read_part(
     """
     images: list[NDArray[np.uint8]] = []
     labels: list[NDArray[Any]] = []
+    kept = origin.names.setdefault(part, [])
     for file in files:
         where = folder.locate(file)
         try:
             with folder.open(file) as source:
                 parquet = arrow_parquet.ParquetFile(source)
-                columns = _columns(parquet.schema_arrow, where)
-                names = _same_names(names, _class_names(parquet.schema_arrow, columns[1]), where)
-                for row, batch in _batches(parquet, columns):
-                    called = _row_name(where, row)
-                    labels.append(_labels(batch.column(columns[1]), called, len(names), lowest=_lowest(part)))
-                    images.append(_images(batch.column(columns[0]), called, image_size))
+                image, label = _found_columns(parquet.schema_arrow, where, columns)
+                names = _same_names(names, _class_names(parquet.schema_arrow, label), where)
+                for row, batch in _batches(parquet, (image, label)):
+                    numbers = _labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part))
+                    encoded = _encoded(batch.column(image))
+                    decoded, readable = decode_all(
+                        encoded, image_size=image_size, name=_row_name(file, row), origin=origin
+                    )
+                    images.append(decoded)
+                    labels.append(numbers[readable])
+                    kept += [f"{file} row {row + index}" for index in np.flatnonzero(readable)]
         except (OSError, arrow.ArrowException) as error:
             if folder.read(file).startswith(_LFS):
                 raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
             raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
+    if images and not kept:
+        origin.refuse_unreadable(why="no image is left: replace them")
     if not images:
         raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
     if len({one.dtype.kind for one in labels}) > 1:
@@ -71,14 +92,18 @@ def _lowest(part: str) -> int:
     return UNLABELLED if part == "test" else 0
 
 
-def _columns(schema: Any, where: str) -> tuple[str, str]:
+def _found_columns(schema: Any, where: str, columns: Columns) -> tuple[str, str]:
     """Return the names of the image and the label column."""
     there: list[str] = schema.names
     found: list[str] = []
-    for what, accepted in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
-        matches = [name for name in accepted if name in there]
+    for what, named, accepted in (("image", columns.image, IMAGE_COLUMNS), ("label", columns.label, LABEL_COLUMNS)):
+        matches = [name for name in ((named,) if named else accepted) if name in there]
         if not matches:
-            raise DataError(f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(accepted)}")
+            missing = f"no column {named}" if named else f"no {what} column called {' or '.join(accepted)}"
+            raise DataError(
+                f"{where} has {missing}; it has {', '.join(there)}. Name them in the recipe, as in "
+                f"columns: {{image: {there[0]}, label: {there[-1]}}}, or with --columns of `raytrain data`"
+            )
         found.append(matches[0])
     image, label = found
     storage = _encoded_type(schema.field(image).type)
@@ -141,14 +166,12 @@ def _labels(column: Any, name: Callable[[int], str], classes: int, *, lowest: in
     return labels
 
 
-def _images(column: Any, name: Callable[[int], str], image_size: int) -> NDArray[np.uint8]:
+def _encoded(column: Any) -> list[bytes | None]:
+    """Return the image files in a column; None where a row has none."""
     if arrow.types.is_struct(column.type):  # flatten carries the nulls of the struct over to its fields
         column = column.flatten()[column.type.get_field_index("bytes")]
-    if column.null_count:
-        index = column.is_null().to_pylist().index(True)
-        raise DataError(f"{name(index)} has no bytes; store the encoded image in the file, not its path")
-    encoded: list[bytes] = column.to_pylist()
-    return decode_all(encoded, image_size=image_size, name=name)
+    files: list[bytes | None] = column.to_pylist()
+    return files
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyarrow import fs
 
@@ -35,7 +35,7 @@ class SourceFolder:
 
     def exists(self) -> bool:
         """Return whether this is a folder that is there."""
-        return _kind(self._look(self.path)) == "Directory"
+        return Path(self.path).is_dir() if self._local else _kind(self._look(self.path)) == "Directory"
 
     def files(self) -> list[str]:
         """Return the sorted names of the files in it, hidden ones left out."""
@@ -51,25 +51,31 @@ class SourceFolder:
 
     def really(self) -> str:
         """Return the path that the folder has when links are followed."""
-        return str(Path(self.path).resolve()) if self.filesystem.type_name == "local" else self.path
+        return str(Path(self.path).resolve()) if self._local else self.path
 
     def others(self) -> list[str]:
         """Return the sorted names of what is neither a file nor a folder, such as links to nowhere; no hidden ones.
 
         There are some on a local disk only.
         """
-        if self.filesystem.type_name != "local" or not self.exists():
-            return []
-        with os.scandir(self.path) as entries:  # pyarrow does not list a link to nowhere
-            names = [entry.name for entry in entries if not (entry.is_file() or entry.is_dir())]
-        return sorted(name for name in names if not name.startswith("."))
+        return self._names("Other") if self._local else []
+
+    def hidden(self) -> int:
+        """Return the number of hidden files and folders in it; 0 where this is no local folder."""
+        return sum(entry.name.startswith(".") for entry in self._entries()) if self._local else 0
 
     def locate(self, name: str) -> str:
         """Return what to call a file of this folder in messages."""
-        return f"{self.address.rstrip('/')}/{name}"
+        return f"{self.address.rstrip('/')}/{shown(name)}"
 
     def open(self, name: str) -> Any:
-        """Return the file as a seekable `pyarrow.NativeFile`, to be closed by the caller."""
+        """Return the file as a seekable `pyarrow.NativeFile`, to be closed by the caller.
+
+        Raises:
+            DataError: Its name is not UTF-8.
+        """
+        if shown(name) != name:
+            raise DataError(f"{self.locate(name)} has a name that is not UTF-8; rename it")
         return self.filesystem.open_input_file(f"{self.path}/{name}")
 
     def read(self, name: str) -> bytes:
@@ -79,20 +85,35 @@ class SourceFolder:
             DataError: It cannot be read.
         """
         try:
+            if self._local:  # Python opens names that are not UTF-8, pyarrow does not
+                return Path(self.path, name).read_bytes()
             with self.open(name) as file:
                 content: bytes = file.read()
         except OSError as error:
             raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
         return content
 
-    def _names(self, kind: str) -> list[str]:
-        infos: list[Any] = self._look(arrow_fs.FileSelector(self.path, allow_not_found=True))
-        try:
-            names: list[str] = [info.base_name for info in infos if _kind(info) == kind]
-        except UnicodeDecodeError as error:
-            name = error.object.decode(errors="backslashreplace")
-            raise DataError(f"{self.address} holds {name}, whose name is not UTF-8; rename or remove it") from error
+    @property
+    def _local(self) -> bool:
+        return self.filesystem.type_name == "local"
+
+    def _names(self, kind: Literal["File", "Directory", "Other"]) -> list[str]:
+        if self._local:
+            names = [entry.name for entry in self._entries() if _kind_of_entry(entry) == kind]
+        else:
+            infos: list[Any] = self._look(arrow_fs.FileSelector(self.path, allow_not_found=True))
+            names = [info.base_name for info in infos if _kind(info) == kind]
         return sorted(name for name in names if not name.startswith("."))
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        """Return what is in a local folder; nothing where there is none."""
+        try:
+            with os.scandir(self.path) as entries:
+                return list(entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise DataError(f"{self.address} cannot be listed ({error}); check the address and access") from error
 
     def _look(self, what: Any) -> Any:
         try:
@@ -145,7 +166,20 @@ def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
 
 def combined(hashes: Mapping[str, str]) -> str:
     """Return one SHA-256, 64 hex digits, of what `hash_each` has returned."""
-    return hashlib.sha256("".join(f"{name}\0{one}\0" for name, one in hashes.items()).encode()).hexdigest()
+    listed = "".join(f"{name}\0{one}\0" for name, one in hashes.items())
+    return hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()
+
+
+def shown(name: str) -> str:
+    r"""Return a file name that can be printed: bytes of it that are not UTF-8 as `\xe9`."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _kind_of_entry(entry: os.DirEntry[str]) -> Literal["File", "Directory", "Other"]:
+    try:
+        return "File" if entry.is_file() else "Directory" if entry.is_dir() else "Other"
+    except OSError:  # a link to itself, or into what may not be read
+        return "Other"
 
 
 def _kind(info: Any) -> str:

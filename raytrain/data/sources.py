@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import logging
 import socket
 import sys
 from collections.abc import Generator
@@ -17,14 +18,16 @@ from raytrain.data.cache import cached, data_home
 from raytrain.data.decode import resized
 from raytrain.data.folder import has_images, load_folder
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
-from raytrain.data.parquet import find_parquet, load_parquet
-from raytrain.data.source_folder import open_folder
+from raytrain.data.parquet import configurations, find_parquet, load_parquet
+from raytrain.data.source_folder import SourceFolder, open_folder
 from raytrain.data.split import TEST_SIZE, stratified, with_test
 from raytrain.data.user_dataset import load_user_dataset
 from raytrain.errors import DataError, PreflightError
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept
+
+log = logging.getLogger(__name__)
 
 # torchvision sets no timeout: it would wait for ever for a server that does not answer.
 SOCKET_TIMEOUT_SECONDS = 30.0
@@ -102,37 +105,114 @@ def is_here(dataset: str) -> bool:
     return dataset in DATASETS or "://" not in dataset
 
 
-def load(dataset: str, *, image_size: int, test_size: float = TEST_SIZE) -> ImageDataset:
-    """Return the data set of that name, or the one in the folder or URI of that address.
+def load(
+    dataset: str,
+    *,
+    image_size: int,
+    test_size: float = TEST_SIZE,
+    columns: str = "",
+    skip_bad: bool = False,
+    quiet: bool = False,
+) -> ImageDataset:
+    """Return the data set of that name, or the one in the folder or URI of that address; log what it is in a line.
 
     Args:
         dataset: A key of DATASETS, which goes before a folder of the same name, or a path or URI, or a function of the
-            user's as a recipe keeps it.
+            user's as a recipe keeps it. Where a folder holds several configurations in Parquet files, `#` and the name of
+            one stand behind it.
         image_size: Height and width in pixels.
         test_size: Share below 1, or number, of the images to test on where the source has no test part.
+        columns: Names of the columns of Parquet files: "image=photo,label=species"; empty for the usual ones.
+        skip_bad: Whether to go on without images that cannot be read.
+        quiet: Whether nothing is logged.
 
     Raises:
-        DataError: There is no such data set, or its content is not as it must be.
+        DataError: There is no such data set, its content is not as it must be, or an image cannot be read.
         ExperimentError: Code of the user's own cannot be imported.
         PreflightError: It is not on this machine and cannot be downloaded.
     """
+    found = read(dataset, image_size=image_size, test_size=test_size, columns=columns)
+    refuse(found, skip_bad=skip_bad)
+    if not quiet:
+        _log(found, dataset)
+    return found
+
+
+def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns: str = "") -> ImageDataset:
+    """Return the data set as `load` does, without the images that cannot be read; log nothing, and refuse no content.
+
+    Arguments and errors are those of `load`; `refuse` raises those that `origin` tells of.
+    """
     if dataset in DATASETS:
-        return DATASETS[dataset](image_size=image_size)
-    if reference := reference_of(name_of(dataset)):
-        return with_test(load_user_dataset(dataset, reference, image_size=image_size), test_size)
-    folder = open_folder(dataset)
-    place = find_parquet(folder)
-    if place is not None:
-        return with_test(load_parquet(place, image_size=image_size), test_size)
-    if has_images(folder):
-        return with_test(load_folder(folder, image_size=image_size), test_size)
+        found = DATASETS[dataset](image_size=image_size)
+    elif reference := reference_of(name_of(dataset)):
+        found = with_test(load_user_dataset(dataset, reference, image_size=image_size), test_size)
+    else:
+        folder, configuration = _opened(dataset)
+        place = find_parquet(folder, configuration)
+        if place is not None:
+            found = load_parquet(place, image_size=image_size, columns=columns)
+            _say_which(found, folder, place, configuration)
+        elif has_images(folder):
+            found = load_folder(folder, image_size=image_size)
+        else:
+            raise _unknown(dataset, there=folder.exists())
+        found = with_test(found, test_size)
+    if columns and found.origin.labels in ("", "folders"):
+        raise DataError(f"columns: {columns} is for Parquet files, and {dataset} has none; leave it out")
+    return found
+
+
+def refuse(dataset: ImageDataset, *, skip_bad: bool) -> None:
+    """Raise DataError where training on these images would be wrong.
+
+    Args:
+        dataset: What `read` returned.
+        skip_bad: Whether it is right to go on without the images that could not be read.
+    """
+    if not skip_bad:
+        dataset.origin.refuse_unreadable()
+    if dataset.origin.refusal:
+        raise DataError(f"{dataset.origin.address}: {dataset.origin.refusal}")
+
+
+def _opened(dataset: str) -> tuple[SourceFolder, str]:
+    """Return the folder of an address, and the configuration that stands behind it, if one does."""
+    address, _, configuration = dataset.rpartition("#")
+    if not address or ("://" not in dataset and open_folder(dataset).exists()):  # the name of a folder may hold a #
+        return open_folder(dataset), ""
+    return open_folder(address), configuration
+
+
+def _say_which(dataset: ImageDataset, folder: SourceFolder, place: SourceFolder, configuration: str) -> None:
+    if configuration or place.path == folder.path:
+        return
+    others = [name for name in configurations(folder) if folder.folder(name).path != place.path]
+    if others:
+        chosen = place.path.rpartition("/")[2]
+        listed = ", ".join(sorted([chosen, *others]))
+        dataset.origin.remarks.append(f"of the configurations {listed}, {chosen} is read: # and a name choose another")
+
+
+def _unknown(dataset: str, *, there: bool) -> DataError:
     near = difflib.get_close_matches(dataset, DATASETS, n=1)
-    what = f"{dataset!r} holds no data set" if folder.exists() else f"unknown data set {dataset!r}"
+    what = f"{dataset!r} holds no data set" if there else f"unknown data set {dataset!r}"
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise DataError(
+    return DataError(
         f"{what}{hint}; choose one of {', '.join(DATASETS)}, or give a folder or URI that holds "
         "train*.parquet and test*.parquet, or train/<class>/ and test/<class>/ with image files, or <class>/ alone"
     )
+
+
+def _log(dataset: ImageDataset, name: str) -> None:
+    """Log what was decided when the files were read, at each loading: the cache keeps it."""
+    if left_out := dataset.origin.left_out_in_words(hidden=False):
+        log.warning("%s: left out, because only images are read: %s", name, left_out)
+    if skipped := len(dataset.origin.unreadable):
+        log.warning("%s: %d images cannot be read and are left out, as skip_bad says", name, skipped)
+    for warning in dataset.origin.warnings:
+        log.warning("%s: %s", name, warning)
+    log.info("%s: %s", name, dataset.summary)
 
 
 def _cifar(name: str, loader: str, *, image_size: int) -> ImageDataset:

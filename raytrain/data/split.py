@@ -35,7 +35,11 @@ def with_test(dataset: ImageDataset, test_size: float) -> ImageDataset:
         raise DataError(f"there is no test part, and test_size is {test_size:g}; give a share or a number of images")
     train_rows, test_rows = stratified(dataset.train.labels, count, classes=dataset.classes, part="test")
     train, test = _take(dataset.train, train_rows), _take(dataset.train, test_rows)
-    return image_dataset(train, test, classes=dataset.classes, val=dataset.val)
+    if names := dataset.origin.names.get("train"):
+        parts = {"train": [names[row] for row in train_rows], "test": [names[row] for row in test_rows]}
+        dataset.origin.names.update(parts)
+    dataset.origin.remarks.append(f"there is no test part, so {count:,} images are set aside for the test")
+    return image_dataset(train, test, classes=dataset.classes, val=dataset.val, origin=dataset.origin)
 
 
 def split(dataset: ImageDataset, val_size: float) -> Splits:

@@ -22,7 +22,7 @@ import pandas as pd
 from rich.console import Console
 
 from raytrain.analysis.record import RunRecord, read_record
-from raytrain.data import load, split
+from raytrain.data import split
 from raytrain.execution import plan as planning
 from raytrain.execution import run as running
 from raytrain.execution.options import Mode, RunOptions
@@ -268,5 +268,4 @@ def training_data(recipe: Recipe, *, device: str = "cpu") -> "TrainingData":
 
     from raytrain.training.evaluation import TrainingData
 
-    images = load(recipe.dataset, image_size=recipe.image_size, test_size=recipe.test_size)
-    return TrainingData.on(torch.device(device), split(images, recipe.val_size))
+    return TrainingData.on(torch.device(device), split(recipe.data_key.load(), recipe.val_size))

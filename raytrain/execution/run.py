@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
-from raytrain.data import Splits, load, split
+from raytrain.data import Splits, split
 from raytrain.errors import DataError, ExitCode, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
@@ -244,14 +244,12 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
     keys = dict.fromkeys(trial.recipe.data_key for trial in trials)
     if unsplit_too:
         keys |= dict.fromkeys(key._replace(val_size=0) for key in keys)
-    datasets = {
-        (dataset, size, test): load(dataset, image_size=size, test_size=test)
-        for dataset, size, test in dict.fromkeys((key.dataset, key.image_size, key.test_size) for key in keys)
-    }
-    for (dataset, *_), images in datasets.items():
+    unsplit = {key: key._replace(val_size=0) for key in keys}
+    datasets = {key: key.load() for key in dict.fromkeys(unsplit.values())}
+    for key, images in datasets.items():
         if len(images.classes) < 2:
-            raise DataError(f"{dataset!r} has {len(images.classes)} class; give a data set with at least two")
-    return {key: split(datasets[key.dataset, key.image_size, key.test_size], key.val_size) for key in keys}
+            raise DataError(f"{key.dataset!r} has {len(images.classes)} class; give a data set with at least two")
+    return {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
 
 
 def _inputs(key: DataKey, images: Splits) -> Inputs:
@@ -265,6 +263,8 @@ def _inputs(key: DataKey, images: Splits) -> Inputs:
         images.std,
         **counts,
         test_size=key.test_size,
+        columns=key.columns,
+        skip_bad=key.skip_bad,
     )
 
 

@@ -21,7 +21,7 @@ from raytrain.analysis.baselines import Baseline
 from raytrain.analysis.ranking import Ranking, Standing, beside
 from raytrain.analysis.record import RunRecord
 from raytrain.analysis.wording import explain
-from raytrain.data import is_here, load
+from raytrain.data import is_here
 from raytrain.errors import RaytrainError, RunFolderError
 from raytrain.report import REPORT, table, tables, timeline
 from raytrain.report.charts import figures
@@ -260,8 +260,7 @@ def _mistakes(record: RunRecord) -> Mistakes | None:
 def _test_images(key: DataKey, *, fingerprint: str | None) -> NDArray[np.uint8] | None:
     """Return the test images, or None where they are not on this machine: a run may be looked at anywhere."""
     try:
-        here = is_here(key.dataset)
-        found = load(key.dataset, image_size=key.image_size, test_size=key.test_size) if here else None
+        found = key.load(quiet=True) if is_here(key.dataset) else None
     except RaytrainError:
         return None
     return found.test.images if found and found.fingerprint == fingerprint else None

@@ -34,6 +34,8 @@ class Inputs:
         val: Number of validation images.
         test: Number of test images.
         test_size: Number or share of images held out for the test where the data set has no test part.
+        columns: Names of the columns of Parquet files, as in the recipe.
+        skip_bad: Whether images that cannot be read were left out.
     """
 
     dataset: str
@@ -46,6 +48,8 @@ class Inputs:
     val: int
     test: int
     test_size: float = TEST_SIZE
+    columns: str = ""
+    skip_bad: bool = False
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Inputs":
@@ -163,9 +167,10 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
         RunFolderError: The manifest does not say; it is of an older version.
     """
     wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
+    later = {"test_size": TEST_SIZE, "columns": "", "skip_bad": False}  # earlier manifests lack them
     for one in manifest.get("inputs", ()):
-        same_test = one.get("test_size", TEST_SIZE) == recipe.get("test_size", TEST_SIZE)
-        if same_test and {name: one[name] for name in wanted} == wanted:
+        same = all(one.get(name, default) == recipe.get(name, default) for name, default in later.items())
+        if same and {name: one[name] for name in wanted} == wanted:
             return Inputs.of(one)
     raise RunFolderError(
         f"the manifest has no entry for {wanted}: an older raytrain wrote it; run the command again with --fresh"

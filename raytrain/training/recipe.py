@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from raytrain.data.augment import AUGMENTS, MIXES
+from raytrain.data.columns import canonical_columns
 from raytrain.data.split import TEST_SIZE
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.training.component import Components, one_of
@@ -20,6 +21,8 @@ from raytrain.user_code.reference import digests_in, reference_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from raytrain.data import ImageDataset
 
 ARCHS = Components(
     "architecture",
@@ -45,6 +48,8 @@ DATASET_CHOICES = Components("data set", {}, supplied=frozenset({"image_size"}))
 ADDED_LATER = frozenset(
     {
         "test_size",
+        "columns",
+        "skip_bad",
         "resolution",
         "bias_lr_factor",
         "head_lr_factor",
@@ -111,6 +116,7 @@ _CANONICAL: dict[str, Callable[[Any], Any]] = {
     "mix": _mix_text,
     "dataset": _dataset_text,
     "loss": LOSS_CHOICES.canonical,
+    "columns": canonical_columns,
 }
 
 TAKE_USER_CODE = ("arch", "augment", "mix", "optimizer", "schedule", "loss", "dataset")
@@ -151,18 +157,36 @@ class DataKey(NamedTuple):
         image_size: Height and width of the images in pixels.
         val_size: Validation images held out: a count, or below 1 a share of the training images.
         test_size: Test images held out where the data set has no test part, in the same way.
+        columns: Names of the columns of Parquet files, as text.
+        skip_bad: Whether images that cannot be read are left out.
     """
 
     dataset: str
     image_size: int
     val_size: float
     test_size: float = TEST_SIZE
+    columns: str = ""
+    skip_bad: bool = False
 
     @property
     def label(self) -> str:
         """The data set and the size of its images in words: "digits at 32 px"."""
         other = "" if self.test_size == type(self)._field_defaults["test_size"] else f", test_size {self.test_size:g}"
-        return f"{self.dataset} at {self.image_size} px{other}"
+        columns = f", columns {self.columns}" if self.columns else ""
+        return f"{self.dataset} at {self.image_size} px{other}{columns}{', skip_bad' if self.skip_bad else ''}"
+
+    def load(self, *, quiet: bool = False) -> "ImageDataset":
+        """Return the data set, without its validation split; arguments and errors are those of `data.load`."""
+        from raytrain.data import load  # pyarrow takes 0.3 s, and a recipe is read for its fields too
+
+        return load(
+            self.dataset,
+            image_size=self.image_size,
+            test_size=self.test_size,
+            columns=self.columns,
+            skip_bad=self.skip_bad,
+            quiet=quiet,
+        )
 
 
 def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -204,7 +228,7 @@ class Recipe(BaseModel):
     what their function says."""
     dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
     """Data set, by name, or the path or URI of an image folder or of Parquet files, or code of your own that returns
-    images and labels."""
+    images and labels. Behind a `#` stands the name of one of several configurations."""
     image_size: Annotated[int, Field(ge=8, le=1024), EpochTime.DEPENDS] = 32
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
@@ -212,6 +236,10 @@ class Recipe(BaseModel):
     validation part of its own keeps that, unless this is 0: then it is trained on."""
     test_size: Annotated[int | float, Field(gt=0), EpochTime.DEPENDS] = TEST_SIZE
     """Images held out for the test where the data set has no test part: a count, or below 1 a share of them."""
+    columns: Annotated[str, EpochTime.DEPENDS] = ""
+    """Names of the columns of Parquet files where they are not the usual ones: `{image: photo, label: species}`."""
+    skip_bad: Annotated[bool, EpochTime.DEPENDS] = False
+    """Whether images that cannot be read are left out, and counted; otherwise they are named and nothing is trained."""
     resolution: Annotated[str, EpochTime.DEPENDS] = ""
     """Image size in the course of training, as a mapping from a share of the epochs to pixels: `{0: 24, 0.4: 32}`
     trains at 24 pixels, and at 32 from the first epoch on that begins after 40 % of the epochs. What is evaluated has
@@ -342,8 +370,10 @@ class Recipe(BaseModel):
 
     @property
     def data_key(self) -> DataKey:
-        """What the splits depend on: data set, image size, validation and test size."""
-        return DataKey(self.dataset, self.image_size, self.val_size, self.test_size)
+        """What the splits depend on: data set, image size, validation and test size, what is read of the files."""
+        return DataKey(
+            self.dataset, self.image_size, self.val_size, self.test_size, columns=self.columns, skip_bad=self.skip_bad
+        )
 
     @property
     def effect(self) -> str:

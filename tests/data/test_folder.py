@@ -9,6 +9,7 @@ from PIL import Image
 
 from raytrain.data import load, split
 from raytrain.data.decode import SUFFIXES
+from raytrain.data.origin import NAMED
 from raytrain.errors import DataError
 
 
@@ -132,11 +133,13 @@ def test_without_a_test_folder_the_validation_folder_is_the_test_set(
 ):
     expected = load(str(root), image_size=8)
     (root / "test").rename(root / name)
-    with caplog.at_level("INFO", logger="raytrain.data.folder"):
-        dataset = load(str(root), image_size=8)
-    assert dataset.fingerprint == expected.fingerprint
-    assert dataset.val is None
-    assert f"there is no test/, so {name}/ is the test set" in caplog.text
+    for _ in ("decoded", "from the cache"):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="raytrain.data"):
+            dataset = load(str(root), image_size=8)
+        assert dataset.fingerprint == expected.fingerprint
+        assert dataset.val is None
+        assert f"there is no test/, so {name}/ is the test set" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
@@ -222,6 +225,18 @@ def test_a_test_set_that_is_the_training_set_is_refused(root: Path):
         load(str(root), image_size=8)
 
 
+def test_one_picture_for_each_class_is_warned_of_and_not_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for part in ("train", "test"):
+        for seed, name in enumerate(("cat", "dog")):
+            for number in range(3):
+                save(tmp_path / part / name / f"{number}.png", seed)
+    for _ in ("decoded", "from the cache"):
+        caplog.clear()
+        assert len(load(str(tmp_path), image_size=8).test) == 6
+        assert "2 different test images are training images too" in caplog.text
+        assert "all training images are the same in the class cat, dog" in caplog.text
+
+
 def test_test_images_that_are_training_images_too_are_counted(root: Path, caplog: pytest.LogCaptureFixture):
     shutil.copy(root / "train" / "cat" / "a.png", root / "test" / "dog" / "again.png")
     load(str(root), image_size=8)
@@ -229,10 +244,80 @@ def test_test_images_that_are_training_images_too_are_counted(root: Path, caplog
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not store such a name")
-def test_a_file_name_that_is_no_utf_8_is_named(root: Path):
+def test_a_file_name_that_is_no_utf_8_is_read(root: Path):
     shutil.copy(root / "train" / "cat" / "a.png", os.fsencode(root / "train" / "cat") + b"/\xe9.png")
-    with pytest.raises(DataError, match=r"cat holds \\xe9\.png, whose name is not UTF-8"):
-        load(str(root), image_size=8)
+    for _ in ("decoded", "from the cache"):
+        dataset = load(str(root), image_size=8)
+        assert dataset.train.labels.tolist() == [0, 0, 1, 1]
+        assert dataset.origin.names["train"][1] == r"train/cat/\xe9.png"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not store such a name")
+def test_a_class_whose_name_is_no_utf_8_can_be_printed(root: Path):
+    for part in ("train", "test"):
+        (root / part / "dog").rename(root / part / os.fsdecode(b"d\xf6g"))
+    assert load(str(root), image_size=8).classes == ("cat", r"d\xf6g")
+
+
+def test_a_link_to_itself_is_left_out(root: Path, caplog: pytest.LogCaptureFixture):
+    (root / "train" / "cat" / "self.png").symlink_to("self.png")
+    assert len(load(str(root), image_size=8).train) == 3
+    assert "1 that are no files" in caplog.text
+
+
+def test_hidden_files_are_counted_without_a_warning(root: Path, caplog: pytest.LogCaptureFixture):
+    (root / "train" / "cat" / ".DS_Store").write_bytes(b"")
+    assert load(str(root), image_size=8).origin.left_out == {"hidden": 1}
+    assert caplog.records == []
+
+
+@pytest.fixture
+def with_bad(root: Path) -> Path:
+    """Return the data set with more cats, of which every second is broken."""
+    for number in range(50):
+        file = root / "train" / "cat" / f"n{number:02}.png"
+        save(file, 100 + number)
+        if number % 2:
+            file.write_bytes(file.read_bytes()[:70])
+    return root
+
+
+@pytest.mark.parametrize("state", ["decoded", "from the cache"])
+def test_all_corrupt_images_are_named_at_once_up_to_a_limit(state: str, with_bad: Path):
+    (with_bad / "test" / "dog" / "z.png").write_bytes(b"no image")
+    if state == "from the cache":
+        load(str(with_bad), image_size=8, skip_bad=True)
+    with pytest.raises(DataError) as refused:
+        load(str(with_bad), image_size=8)
+    first, *named, more, advice = str(refused.value).splitlines()
+    assert first == "26 images cannot be read:"
+    assert len(named) == NAMED
+    assert named[0].startswith(f"  {with_bad}/train/cat/n01.png cannot be decoded as an image (")
+    assert named[-1].startswith(f"  {with_bad}/train/cat/n39.png ")
+    assert more == "  and 6 more"
+    assert "skip_bad=true" in advice
+
+
+def test_skip_bad_goes_on_as_if_the_corrupt_images_were_not_there(with_bad: Path, caplog: pytest.LogCaptureFixture):
+    skipped = load(str(with_bad), image_size=8, skip_bad=True)
+    assert "25 images cannot be read and are left out" in caplog.text
+    assert len(skipped.origin.unreadable) == 25
+    for file in (with_bad / "train" / "cat").glob("n*.png"):
+        if int(file.stem[1:]) % 2:
+            file.unlink()
+    removed = load(str(with_bad), image_size=8)
+    assert skipped.fingerprint == removed.fingerprint
+    assert skipped.origin.names == removed.origin.names
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_class_of_which_no_image_can_be_read_is_refused_even_with_skip_bad(part: str, root: Path):
+    for file in (root / part / "cat").iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(
+        DataError, match=rf"cat/a\.png cannot be decoded(?s:.*)without them {part}/ holds no image of .* cat"
+    ):
+        load(str(root), image_size=8, skip_bad=True)
 
 
 def test_a_corrupt_image_is_named_by_its_path(root: Path):

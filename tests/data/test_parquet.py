@@ -168,8 +168,50 @@ def test_a_row_is_counted_over_the_whole_file(tmp_path: Path):
 
 def test_a_missing_column_is_answered_with_those_there_are(tmp_path: Path):
     write_both(tmp_path, image="picture", label="kind")
-    with pytest.raises(DataError, match="no image column; it has picture, kind; name it img or image"):
+    with pytest.raises(DataError, match=r"no image column called img or image; it has picture, kind\. Name them"):
         load(str(tmp_path), image_size=8)
+
+
+def test_columns_are_named(tmp_path: Path):
+    write_both(tmp_path, image="picture", label="kind")
+    named = load(str(tmp_path), image_size=8, columns="image=picture,label=kind")
+    write_both(tmp_path / "usual")
+    assert named.fingerprint == load(str(tmp_path / "usual"), image_size=8).fingerprint
+
+
+def test_one_column_may_be_named_and_goes_before_the_usual_ones(tmp_path: Path):
+    for seed, part in enumerate(("train", "test")):
+        table = pa.table({"img": [struct(seed * 2), struct(seed * 2 + 1)], "label": [0, 0], "coarse": [1, 0]})
+        pq.write_table(table, tmp_path / f"{part}.parquet")
+    usual = load(str(tmp_path), image_size=8)
+    other = load(str(tmp_path), image_size=8, columns="label=coarse")
+    assert usual.train.labels.tolist() == [0, 0]
+    assert other.train.labels.tolist() == [1, 0]  # the cache keeps them apart
+
+
+def test_a_named_column_that_is_not_there_is_answered_with_those_there_are(tmp_path: Path):
+    write_both(tmp_path)
+    with pytest.raises(DataError, match=r"train\.parquet has no column kind; it has img, label"):
+        load(str(tmp_path), image_size=8, columns="label=kind")
+
+
+def test_skip_bad_leaves_out_the_label_with_the_image(tmp_path: Path):
+    bad = [{"bytes": b"no image", "path": None}, {"bytes": None, "path": "a.png"}]
+    write(tmp_path / "train.parquet", [struct(0), *bad, struct(1)], [0, 1, 1, 2])
+    write(tmp_path / "test.parquet", [struct(2)], [0])
+    with pytest.raises(DataError, match=r"^2 images cannot be read:\n .*train\.parquet: the image in row 1 \(counted"):
+        load(str(tmp_path), image_size=8)
+    dataset = load(str(tmp_path), image_size=8, skip_bad=True)
+    assert (dataset.train.labels.tolist(), dataset.classes) == ([0, 1], ("0", "2"))
+    assert dataset.origin.names["train"] == ["train.parquet row 0", "train.parquet row 3"]
+    np.testing.assert_array_equal(dataset.train.images[1], np.asarray(picture(1)))
+
+
+def test_a_part_of_which_no_image_can_be_read_is_refused_even_with_skip_bad(tmp_path: Path):
+    write_both(tmp_path)
+    write(tmp_path / "test.parquet", [b"no image"] * 2, [0, 1])
+    with pytest.raises(DataError, match=r"2 images cannot be read:(?s:.*)no image is left"):
+        load(str(tmp_path), image_size=8, skip_bad=True)
 
 
 def test_without_test_files_some_images_of_each_class_are_set_aside(tmp_path: Path):
@@ -216,9 +258,30 @@ def test_a_part_may_be_a_folder_of_files(tmp_path: Path):
 def test_of_several_data_sets_one_is_to_be_named(tmp_path: Path):
     for name in ("large", "small"):
         write_both(tmp_path / name)
-    with pytest.raises(DataError, match=r"several data sets: large, small; name one, such as .*/large"):
+    with pytest.raises(DataError, match=r"several data sets: large, small; name one, such as .*#large"):
         load(str(tmp_path), image_size=8)
     assert len(load(str(tmp_path / "small"), image_size=8).train) == 3
+
+
+def test_a_configuration_is_named_behind_the_address(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for seed, name in enumerate(("default", "large")):
+        write(tmp_path / name / "train" / "0.parquet", [struct(seed), struct(8)], [0, 1])
+        write(tmp_path / name / "test" / "0.parquet", [struct(9)], [1])
+    for name, seed in (("#large", 1), ("#default", 0), ("", 0)):
+        image = load(f"{tmp_path}{name}", image_size=8).train.images[0]
+        np.testing.assert_array_equal(image, np.asarray(picture(seed)))
+    by_uri = load(f"{tmp_path.as_uri()}#large", image_size=8)
+    np.testing.assert_array_equal(by_uri.train.images[0], np.asarray(picture(1)))
+    with pytest.raises(DataError, match=r"holds no configuration 'small'; choose one of default, large"):
+        load(f"{tmp_path}#small", image_size=8)
+    with caplog.at_level("INFO", logger="raytrain.data"):
+        load(str(tmp_path), image_size=8)
+    assert "of the configurations default, large, default is read" in caplog.text
+
+
+def test_the_name_of_a_folder_may_hold_the_sign_of_a_configuration(tmp_path: Path):
+    write_both(tmp_path / "take#2")
+    assert len(load(str(tmp_path / "take#2"), image_size=8).train) == 3
 
 
 @pytest.mark.parametrize(

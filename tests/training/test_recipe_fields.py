@@ -50,7 +50,14 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
 }
 """By field: what the recipe says beside it, and the value that the field is changed to."""
 
-CHANGES_THE_DATA: dict[str, Any] = {"dataset": "cifar10", "image_size": 16, "val_size": 0.2, "test_size": 0.3}
+CHANGES_THE_DATA: dict[str, Any] = {
+    "dataset": "cifar10",
+    "image_size": 16,
+    "val_size": 0.2,
+    "test_size": 0.3,
+    "columns": "label=fine",
+    "skip_bad": True,
+}
 """The loop is handed the splits; these fields choose them, through `Recipe.data_key`."""
 
 LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy"}
