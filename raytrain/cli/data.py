@@ -1,11 +1,15 @@
 """`raytrain data`: data sets, fetched and checked."""
 
+import logging
+import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from raytrain.errors import ExitCode
+from raytrain.cli.options import Json
+from raytrain.errors import ExitCode, ExperimentError
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -16,39 +20,73 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(group, name="data")
 
 
+Columns = Annotated[
+    str,
+    typer.Option(metavar="image=NAME,label=NAME", help="Columns of Parquet files.", show_default="the usual names"),
+]
+ImageSize = Annotated[int, typer.Option(min=8, help="Height and width in pixels.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")]
+
+
 def fetch(
     datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs of data sets.")],
-    image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
+    image_size: ImageSize = 32,
+    columns: Columns = "",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Download data sets, or decode image folders, so that later runs start at once."""
-    _describe_datasets(datasets, image_size)
+    from raytrain.data import load
+
+    logging.basicConfig(level=logging.WARNING, format="raytrain: %(message)s", stream=sys.stderr)
+    for name in datasets:
+        images = load(_data_set(name), image_size=image_size, columns=_columns(columns), skip_bad=skip_bad)
+        typer.echo(f"{name}: {images.summary}; fingerprint at {image_size} × {image_size} pixels {images.fingerprint}")
 
 
 def verify(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Name, folder or URI of a data set.")],
-    image_size: Annotated[int, typer.Option(min=8, help="Height and width in pixels.")] = 32,
+    image_size: ImageSize = 32,
+    columns: Columns = "",
+    skip_bad: SkipBad = False,
+    near: Annotated[bool, typer.Option("--near", help="Look for images that look alike too.")] = False,
     fingerprint: Annotated[
         str | None, typer.Option(help="Expected fingerprint, from a manifest.json.", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Read every image of a data set, and compare its fingerprint with the expected one."""
-    (found,) = _describe_datasets([dataset], image_size)
-    if fingerprint and found != fingerprint:
-        typer.echo(f"raytrain: the fingerprint of {dataset} is {found}, not the expected {fingerprint}", err=True)
+    """Read every image of a data set, show what it holds, and compare its fingerprint with the expected one."""
+    from rich.console import Console
+
+    from raytrain.data import read, refuse
+    from raytrain.data.inspection.inspection import inspect
+    from raytrain.report.inspection_page import page
+
+    images = read(_data_set(dataset), image_size=image_size, columns=_columns(columns))
+    inspection = inspect(images, dataset, near=near)
+    if json:
+        typer.echo(dumps(inspection))
+    else:
+        console = Console()
+        typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))
+    refuse(images, skip_bad=skip_bad)
+    if fingerprint and images.fingerprint != fingerprint:
+        typer.echo(
+            f"raytrain: the fingerprint of {dataset} is {images.fingerprint}, not the expected {fingerprint}", err=True
+        )
         raise typer.Exit(ExitCode.ASSERTION_FAILED)
 
 
-def _describe_datasets(datasets: list[str], image_size: int) -> list[str]:
-    from raytrain.data import load
+def _data_set(name: str) -> str:
+    """Return a data set as recipes name it: code of the user's own with the digest of its source."""
     from raytrain.experiment.user_code import read_user_code
 
-    fingerprints: list[str] = []
-    for name in datasets:
-        images = load(read_user_code("dataset", name, folder=Path(), where=name), image_size=image_size)
-        fingerprints.append(images.fingerprint)
-        val = f", {len(images.val):,} validation" if images.val else ""
-        typer.echo(
-            f"{name}: {len(images.train):,} training{val} and {len(images.test):,} test images of {image_size} × "
-            f"{image_size} in {len(images.classes)} classes, fingerprint {images.fingerprint}"
-        )
-    return fingerprints
+    return read_user_code("dataset", name, folder=Path(), where=name)
+
+
+def _columns(text: str) -> str:
+    from raytrain.data.columns import canonical_columns
+
+    try:
+        return canonical_columns(text)
+    except ValueError as error:
+        raise ExperimentError(f"--columns: {error}") from error

@@ -118,8 +118,8 @@ def load(
 
     Args:
         dataset: A key of DATASETS, which goes before a folder of the same name, or a path or URI, or a function of the
-            user's as a recipe keeps it. Where a folder holds several configurations in Parquet files, `#` and the name of
-            one stand behind it.
+            user's as a recipe keeps it. Where a folder holds several configurations in Parquet files, `#` and the name
+            of one stand behind it.
         image_size: Height and width in pixels.
         test_size: Share below 1, or number, of the images to test on where the source has no test part.
         columns: Names of the columns of Parquet files: "image=photo,label=species"; empty for the usual ones.

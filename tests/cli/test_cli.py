@@ -452,11 +452,20 @@ def test_a_file_that_cannot_be_written_is_named(finished: str):
 # ---------------------------------------------------------------- data
 
 
-def test_data_commands_describe_the_images(tiny_images: str):
-    for words in (["fetch", tiny_images], ["verify", tiny_images]):
-        result = call("data", *words, "--image-size", "8")
-        assert result.exit_code == 0
-        assert "40 training and 10 test images of 8 × 8 in 2 classes, fingerprint " in result.stdout
+def test_fetch_describes_the_images(tiny_images: str):
+    result = call("data", "fetch", tiny_images, "--image-size", "8")
+    assert result.exit_code == 0
+    assert "40 training and 10 test images in 2 classes; fingerprint at 8 × 8 pixels " in result.stdout
+
+
+def test_verify_prints_a_page_of_80_columns_and_a_document(tiny_images: str):
+    printed = call("data", "verify", tiny_images, "--image-size", "8", "--near")
+    document = json.loads(call("data", "verify", tiny_images, "--image-size", "8", "--json").stdout)
+    assert printed.exit_code == 0
+    assert max(map(len, printed.stdout.splitlines())) <= 80
+    assert (document["schema_version"], document["dataset"]) == (1, tiny_images)
+    assert {part: sum(classes.values()) for part, classes in document["classes"].items()} == {"train": 40, "test": 10}
+    assert printed.stdout.split()[-1] == document["fingerprint"]
 
 
 def test_verify_compares_the_fingerprint(tiny_images: str):
@@ -465,6 +474,26 @@ def test_verify_compares_the_fingerprint(tiny_images: str):
     other = call("data", "verify", tiny_images, "--image-size", "8", "--fingerprint", "0" * 16)
     assert other.exit_code == 9
     assert f"is {found}, not the expected {'0' * 16}" in other.stderr
+
+
+def test_verify_shows_the_page_and_then_refuses_what_cannot_be_read(tiny_images: str, tmp_path: Path):
+    root = tmp_path / "images"
+    shutil.copytree(tiny_images, root)
+    next((root / "train").glob("*/*.png")).write_bytes(b"no image")
+    refused = call("data", "verify", str(root), "--image-size", "8")
+    assert refused.exit_code == 2
+    assert "Unreadable  1, which are not counted above" in refused.stdout
+    assert "raytrain: 1 image cannot be read:" in refused.stderr
+    assert call("data", "verify", str(root), "--image-size", "8", "--skip-bad").exit_code == 0
+    assert call("data", "fetch", str(root), "--image-size", "8").exit_code == 2
+    assert "39 training" in call("data", "fetch", str(root), "--image-size", "8", "--skip-bad").stdout
+
+
+def test_columns_that_are_none_are_refused(tiny_images: str):
+    for columns, message in (("photo", "does not name columns"), ("image=photo", "is for Parquet files")):
+        result = call("data", "verify", tiny_images, "--columns", columns)
+        assert result.exit_code == 2
+        assert message in result.stderr
 
 
 def test_a_shipped_experiment_is_found_by_its_name_even_beside_a_folder_of_that_name(
