@@ -209,7 +209,8 @@ def _log(dataset: ImageDataset, name: str) -> None:
     if left_out := dataset.origin.left_out_in_words(hidden=False):
         log.warning("%s: left out, because only images are read: %s", name, left_out)
     if skipped := len(dataset.origin.unreadable):
-        log.warning("%s: %d images cannot be read and are left out, as skip_bad says", name, skipped)
+        images = "1 image" if skipped == 1 else f"{skipped:,} images"
+        log.warning("%s: without %s that cannot be read, as skip_bad says", name, images)
     for warning in dataset.origin.warnings:
         log.warning("%s: %s", name, warning)
     log.info("%s: %s", name, dataset.summary)

@@ -42,7 +42,7 @@ def test_images_that_are_the_same_are_counted_within_and_across_parts():
         {"part": "test", "name": "test row 2", "label": "cat"},
     ]
     assert found["near_duplicates"] is None
-    assert "1 different images are there more than once, under different classes" in found["warnings"]
+    assert "1 image is there more than once, under different classes" in found["warnings"]
 
 
 def test_classes_with_few_images_or_none_are_named():

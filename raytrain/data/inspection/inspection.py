@@ -162,7 +162,8 @@ def _class_warnings(classes: Sequence[str], counts: dict[str, list[int]]) -> Ite
 
 def _alike_warnings(repeated: Alike, pairs: int) -> Iterable[str]:
     if count := repeated["other_class"]:
-        yield f"{count:,} different images are there more than once, under different classes"
+        what = "1 image is" if count == 1 else f"{count:,} different images are"
+        yield f"{what} there more than once, under different classes"
     if pairs == MOST_PAIRS:
         yield f"more than {MOST_PAIRS:,} pairs of images look alike; no more were looked for"
 

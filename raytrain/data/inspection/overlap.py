@@ -29,7 +29,12 @@ def compare_parts(dataset: ImageDataset) -> ImageDataset:
             "has seen"
         )
     elif shared:
-        dataset.origin.warnings.append(f"{shared:,} different test images are training images too")
+        what = (
+            "1 test image is a training image"
+            if shared == 1
+            else f"{shared:,} different test images are training images"
+        )
+        dataset.origin.warnings.append(f"{what} too")
     if same:
         some = ", ".join(dataset.classes[label] for label in same[:NAMED])
         more = f" and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
