@@ -94,7 +94,8 @@ class Origin:
         listed = [f"  {self.address.rstrip('/')}/{name} {fault}" for name, fault in self.unreadable[:NAMED]]
         more = [f"  and {count - NAMED:,} more"] if count > NAMED else []
         advice = why or (
-            "replace or remove them, or go on without them: --set skip_bad=true, or --skip-bad of `raytrain data`"
+            "replace or remove them, or go on without them: --set skip_bad=true, "
+            "or --skip-bad of data fetch and data verify"
         )
         raise DataError("\n".join([f"{images}:", *listed, *more, advice]))
 

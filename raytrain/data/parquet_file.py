@@ -96,13 +96,14 @@ def _found_columns(schema: Any, where: str, columns: Columns) -> tuple[str, str]
     """Return the names of the image and the label column."""
     there: list[str] = schema.names
     found: list[str] = []
-    for what, named, accepted in (("image", columns.image, IMAGE_COLUMNS), ("label", columns.label, LABEL_COLUMNS)):
-        matches = [name for name in ((named,) if named else accepted) if name in there]
+    for what, named, usual in (("image", columns.image, IMAGE_COLUMNS), ("label", columns.label, LABEL_COLUMNS)):
+        matches = [name for name in ((named,) if named else usual) if name in there]
+        if not matches and named:
+            raise DataError(f"{where} has no column {named}; it has {', '.join(there)}; name one of them")
         if not matches:
-            missing = f"no column {named}" if named else f"no {what} column called {' or '.join(accepted)}"
             raise DataError(
-                f"{where} has {missing}; it has {', '.join(there)}. Name them in the recipe, as in "
-                f"columns: {{image: {there[0]}, label: {there[-1]}}}, or with --columns of `raytrain data`"
+                f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(usual)}, or say which "
+                f"it is: `columns: {{image: ..., label: ...}}` in the recipe, --columns of data fetch and data verify"
             )
         found.append(matches[0])
     image, label = found

@@ -93,7 +93,7 @@ def with_link_to_nowhere(root: Path) -> None:
 
 def with_latin_name(root: Path) -> None:
     folders(root, "train", "test")
-    with open(os.fsencode(root / "train" / "cat") + b"/caf\xe9.png", "wb") as file:  # noqa: PTH123 (the name is bytes)
+    with open(os.fsencode(root / "train" / "cat") + b"/na\xefve.png", "wb") as file:  # noqa: PTH123 (the name is bytes)
         picture(0, 999).save(file, "PNG")
 
 
@@ -216,7 +216,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], Expected | str]] = {
     ),
     "other columns": (
         lambda root: tables(root, LABELS, columns=("photo", "species")),
-        r"has no image column called img or image; it has photo, species\. Name them",
+        r"has no image column; it has photo, species; name it img or image, or say which",
     ),
     "other columns, named": (
         lambda root: tables(root, LABELS, columns=("photo", "species")),

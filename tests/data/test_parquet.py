@@ -168,7 +168,7 @@ def test_a_row_is_counted_over_the_whole_file(tmp_path: Path):
 
 def test_a_missing_column_is_answered_with_those_there_are(tmp_path: Path):
     write_both(tmp_path, image="picture", label="kind")
-    with pytest.raises(DataError, match=r"no image column called img or image; it has picture, kind\. Name them"):
+    with pytest.raises(DataError, match=r"no image column; it has picture, kind; name it img or image, or say which"):
         load(str(tmp_path), image_size=8)
 
 
