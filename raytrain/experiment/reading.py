@@ -102,7 +102,8 @@ def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
             axes[field] = {_RANGES_IN_SHORT[kind]: [parse_value(end, name=f"--grid {text}") for end in ends]}
         else:
             values = re.split(r",(?![^(\[{]*[)\]}])", said)  # a comma within brackets separates arguments
-            axes[field] = [_value_of(field, value, name=f"--grid {text}") for value in values]
+            listed = [_value_of(field, value, name=f"--grid {text}") for value in values]
+            axes[field] = read_user_code(field, listed, folder=Path(), where=f"--grid {text}")
     return axes
 
 

@@ -8,13 +8,22 @@ from raytrain.data.augment import MIXES
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.grid import RANGES
 from raytrain.training.component import Components
-from raytrain.training.recipe import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES, EpochTime, Recipe
+from raytrain.training.recipe import (
+    ARCHS,
+    AUGMENTATIONS,
+    LOSS_CHOICES,
+    OPTIMIZER_CHOICES,
+    SCHEDULE_CHOICES,
+    EpochTime,
+    Recipe,
+)
 
 COMPONENTS: Mapping[str, Components] = {
     "arch": ARCHS,
     "augment": AUGMENTATIONS,
     "optimizer": OPTIMIZER_CHOICES,
     "schedule": SCHEDULE_CHOICES,
+    "loss": LOSS_CHOICES,
 }
 """Functions that a recipe field names, by field."""
 _KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "array": "list"}
@@ -95,7 +104,9 @@ def experiment_schema() -> dict[str, Any]:
         fields[name] |= {"items": one} if name == "augment" else one
         if name != "augment":
             del fields[name]["type"]
-    fields["mix"] |= {"enum": ["none", *MIXES]}
+    for name in ("mix", "dataset"):  # code of the user's own may have arguments
+        fields[name] |= {"type": ["string", "object"]}
+    fields["mix"] |= _component(["none", *MIXES])
     fields["resolution"] |= {"type": ["string", "object"]}
     values = {name: {"$ref": f"#/$defs/Recipe/properties/{name}"} for name in fields}
     below = {"anyOf": [{"$ref": "#/$defs/Grid"}, {"type": "null"}]}
@@ -142,11 +153,10 @@ def _component(names: list[str]) -> dict[str, Any]:
     return {
         "anyOf": [
             {"enum": names},
-            {"type": "string", "pattern": r"^\w+\(.*\)$"},
+            {"type": "string", "pattern": r"^\w+\(.*\)$|:"},  # with arguments, or code of the user's own
             {
                 "type": "object",
-                "properties": {name: {} for name in names},
-                "additionalProperties": False,
+                "propertyNames": {"anyOf": [{"enum": names}, {"pattern": ":"}]},
                 "minProperties": 1,
                 "maxProperties": 1,
             },

@@ -73,10 +73,13 @@ def with_user_code_read(source: YamlSource, *, folder: Path) -> dict[str, Any]:
     def fields(values: Any, path: Keys) -> Any:
         if not isinstance(values, dict):
             return values
-        return {
-            field: read_user_code(field, value, folder=folder, where=f"{source.where((*path, field))}: {field}")
-            for field, value in values.items()
-        }
+        return {field: read_field(field, value, (*path, field)) for field, value in values.items()}
+
+    def read_field(field: str, value: Any, path: Keys) -> Any:
+        found = read_user_code(field, value, folder=folder, where=f"{source.where(path)}: {field}")
+        if path[0] == "grid" and isinstance(found, dict):  # values with axes of their own
+            return {name: fields(below, (*path, name)) for name, below in found.items()}
+        return found
 
     changed = dict(source.values)
     for section in ("recipe", "grid"):
