@@ -110,17 +110,20 @@ def read_all_epochs(folder: Folder, result: TrialResult) -> list[dict[str, Any]]
     return []
 
 
-def read_predictions(folder: Folder, result: TrialResult, *, digest: str | None = None) -> Predictions | None:
+def read_predictions(
+    folder: Folder, result: TrialResult, *, digest: str | None = None, softmax: bool = False
+) -> Predictions | None:
     """Return what the network of a finished trial says about each test image; None, with a warning, where that is lost.
 
     Args:
         folder: The run folder.
         result: Result of the trial.
         digest: SHA-256 of the file, as the end of the trial is on record; None where an older version wrote it.
+        softmax: Whether to read the probabilities of all classes too.
     """
     there = trial_folder(folder, result.trial)
     try:
-        return _whole_predictions(there, result, digest)
+        return _whole_predictions(there, result, digest, softmax=softmax)
     except StorageError:
         raise
     except RunFolderError as error:
@@ -129,13 +132,13 @@ def read_predictions(folder: Folder, result: TrialResult, *, digest: str | None 
         return None
 
 
-def _whole_predictions(there: Folder, result: TrialResult, digest: str | None) -> Predictions:
+def _whole_predictions(there: Folder, result: TrialResult, digest: str | None, *, softmax: bool) -> Predictions:
     if not there.exists(FILE):
         raise RunFolderError("is missing")
     content = read_whole(there, FILE)
     if digest and hashlib.sha256(content).hexdigest() != digest:
         raise RunFolderError("is damaged: it is not the file that the trial wrote")
-    seen = Predictions.from_bytes(content)
+    seen = Predictions.from_bytes(content, softmax=softmax)
     known = result.test_accuracy
     if digest is None and known is not None and abs(seen.accuracy - known) * len(seen.labels) > 1:
         raise RunFolderError(f"is damaged: it has an accuracy of {seen.accuracy:.4f}, the trial {known:.4f}")

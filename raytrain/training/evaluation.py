@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
+from raytrain.training.class_metrics import label_ranks
 from raytrain.training.devices import autocast
 from raytrain.training.metrics import Evaluation
-from raytrain.training.predictions import Predictions
+from raytrain.training.predictions import MOST_PROBABILITIES, Predictions
 
 
 @dataclass(frozen=True)
@@ -140,16 +141,31 @@ def predict(
         precision: fp32, bf16 or fp16.
         batch_size: Images at a time.
     """
+    kept = len(images) * data.num_classes <= MOST_PROBABILITIES
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
-    seen: list[Tensor] = []  # (B, 3) float64 each: label, predicted class, probability
+    seen: list[Tensor] = []  # (B, 5) float64 each: label, predicted class, probability, rank of the label, loss
+    softmax: list[Tensor] = []  # (B, classes) float16 each
     for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
         sums += _loss_and_correct(logits, labels)
-        probabilities = logits.double().softmax(dim=1).max(dim=1).values
+        probabilities = logits.double().softmax(dim=1)
         predicted = logits.argmax(dim=1)  # of the logits, as accuracy counts: probabilities may round to a tie
-        seen.append(torch.stack([labels.double(), predicted.double(), probabilities], dim=1).cpu())
-    mine = torch.cat(seen) if seen else torch.empty(0, 3, dtype=torch.float64)
+        losses = F.cross_entropy(logits.float(), labels, reduction="none")
+        ranks = torch.from_numpy(label_ranks(logits.float().cpu().numpy(), labels.cpu().numpy())).to(labels.device)
+        columns = (labels, predicted, probabilities.max(dim=1).values, ranks, losses)
+        seen.append(torch.stack([column.double() for column in columns], dim=1).cpu())
+        if kept:
+            softmax.append(probabilities.half().cpu())
+    mine = torch.cat(seen) if seen else torch.empty(0, 5, dtype=torch.float64)
     rows = _of_all_ranks(mine).numpy()
-    predictions = Predictions(rows[:, 0].astype("int64"), rows[:, 1].astype("int64"), rows[:, 2].astype("float32"))
+    shares = torch.cat(softmax) if softmax else torch.empty(0, data.num_classes, dtype=torch.float16)
+    predictions = Predictions(
+        rows[:, 0].astype("int64"),
+        rows[:, 1].astype("int64"),
+        rows[:, 2].astype("float32"),
+        rows[:, 3].astype("int64"),
+        rows[:, 4].astype("float32"),
+        _of_all_ranks(shares).numpy() if kept else None,
+    )
     return reduce_sums(sums, len(mine)), predictions
 
 

@@ -1,7 +1,7 @@
-"""The prediction of a trained network for each test image, kept for every finished trial (20 KB for CIFAR-10).
+"""The prediction of a trained network for each test image, kept for every finished trial (250 KB for CIFAR-10).
 
-They give, without the images and without the network: the confusion of classes, the images that every trial gets
-wrong, tests between pairs of trials, and the accuracy of an ensemble of trials.
+They give, without the images and without the network: the confusion of classes and other metrics than accuracy, the
+images that every trial gets wrong, tests between pairs of trials, and the accuracy of an ensemble of trials.
 """
 
 import io
@@ -12,9 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.errors import RunFolderError
+from raytrain.training.class_metrics import (
+    balanced_accuracy,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    recalls,
+    top_k_accuracy,
+)
 
 FILE = "predictions.npz"
 """Name of the file in a trial's folder."""
+MOST_PROBABILITIES = 8_000_000
+"""Most probabilities, images x classes, of which all are kept: 16 MB in half precision. CIFAR-100 has a million."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +35,17 @@ class Predictions:
         labels: True classes, (N,) int64.
         predicted: Most probable classes, (N,) int64.
         probabilities: Probabilities of the predicted classes, (N,) float32 in [0, 1].
+        ranks: Number of classes that are more probable than the true one, (N,) int64; None in files of an older version.
+        losses: Cross-entropy of each image in nats, (N,) float32; None in files of an older version.
+        softmax: Probability of every class, (N, classes) float16; None if it is not kept or was not asked for.
     """
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    ranks: NDArray[np.int64] | None = None
+    losses: NDArray[np.float32] | None = None
+    softmax: NDArray[np.float16] | None = None
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -42,20 +58,30 @@ class Predictions:
         return float(self.correct.mean())
 
     def to_bytes(self) -> bytes:
-        """Return the content of an npz file: classes in as few bits as they need, probabilities to 3 digits."""
+        """Return the content of an npz file: classes in as few bits as they need, the rest to 3 digits."""
         classes = np.min_scalar_type(int(max(self.labels.max(initial=0), self.predicted.max(initial=0))))
+        arrays = {
+            "labels": self.labels.astype(classes),
+            "predicted": self.predicted.astype(classes),
+            "probabilities": self.probabilities.astype(np.float16),
+        }
+        if self.ranks is not None:
+            arrays["ranks"] = self.ranks.astype(np.min_scalar_type(int(self.ranks.max(initial=0))))
+        if self.losses is not None:
+            arrays["losses"] = np.minimum(self.losses, np.finfo(np.float16).max).astype(np.float16)
+        if self.softmax is not None:
+            arrays["softmax"] = self.softmax
         stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            labels=self.labels.astype(classes),
-            predicted=self.predicted.astype(classes),
-            probabilities=self.probabilities.astype(np.float16),
-        )
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
         return stream.getvalue()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Predictions":
-        """Return the predictions that `to_bytes` wrote.
+    def from_bytes(cls, content: bytes, *, softmax: bool = False) -> "Predictions":
+        """Return the predictions that `to_bytes` wrote, in this version or an older one.
+
+        Args:
+            content: Content of the file.
+            softmax: Whether to read the probabilities of all classes, which are most of the file.
 
         Raises:
             RunFolderError: The content is something else, or damaged.
@@ -66,6 +92,9 @@ class Predictions:
                     arrays["labels"].astype(np.int64),
                     arrays["predicted"].astype(np.int64),
                     arrays["probabilities"].astype(np.float32),
+                    arrays["ranks"].astype(np.int64) if "ranks" in arrays else None,
+                    arrays["losses"].astype(np.float32) if "losses" in arrays else None,
+                    arrays["softmax"] if softmax and "softmax" in arrays else None,
                 )
             read.refuse_wrong_shapes()
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds of errors for noise
@@ -74,7 +103,8 @@ class Predictions:
 
     def refuse_wrong_shapes(self) -> None:
         """Raise ValueError unless each of one or more images has classes from 0 on and a probability in [0, 1]."""
-        arrays = (self.labels, self.predicted, self.probabilities)
+        arrays = [self.labels, self.predicted, self.probabilities]
+        arrays += [array for array in (self.ranks, self.losses) if array is not None]
         shapes = {array.shape for array in arrays}
         if len(shapes) != 1 or self.labels.ndim != 1 or not len(self.labels):
             raise ValueError(f"the arrays have the shapes {', '.join(str(array.shape) for array in arrays)}")
@@ -83,17 +113,44 @@ class Predictions:
             raise ValueError("a class is negative, or a probability is not in [0, 1]")
 
 
+@dataclass(frozen=True)
+class ClassMetrics:
+    """Metrics of a trained network on the test images, beside accuracy and loss.
+
+    Attributes:
+        balanced_accuracy: Mean of the recalls of the classes, in [0, 1].
+        macro_f1: Mean of the F1 scores of the classes, in [0, 1].
+        ece: Expected calibration error with 15 bins, in [0, 1].
+        top5_accuracy: Share of the images whose true class is among the five most probable, in [0, 1]; None where an
+            older version wrote the predictions.
+    """
+
+    balanced_accuracy: float
+    macro_f1: float
+    ece: float
+    top5_accuracy: float | None
+
+
+def metrics_of(predictions: Predictions) -> ClassMetrics:
+    """Return the metrics of some predictions, at least one; they are those that `class_metrics` defines."""
+    classes = 1 + int(max(predictions.labels.max(), predictions.predicted.max()))
+    table = confusion(predictions, classes=classes)
+    return ClassMetrics(
+        balanced_accuracy(table),
+        macro_f1(table),
+        expected_calibration_error(predictions.probabilities, predictions.correct),
+        None if predictions.ranks is None else top_k_accuracy(predictions.ranks),
+    )
+
+
 def confusion(predictions: Predictions, *, classes: int) -> NDArray[np.int64]:
     """Return how often each true class (row) is predicted as each class (column), (classes, classes)."""
-    counts = np.bincount(predictions.labels * classes + predictions.predicted, minlength=classes * classes)
-    return counts.reshape(classes, classes)
+    return confusion_matrix(predictions.labels, predictions.predicted, classes=classes)
 
 
 def class_accuracies(predictions: Predictions, *, classes: int) -> NDArray[np.float64]:
-    """Return the share of each class's images that are classified correctly, (classes,); NaN without images."""
-    table = confusion(predictions, classes=classes)
-    totals = table.sum(axis=1)
-    return np.divide(table.diagonal(), totals, out=np.full(classes, np.nan), where=totals > 0)
+    """Return the share of each class's images that are classified correctly, its recall, (classes,); NaN for none."""
+    return recalls(confusion(predictions, classes=classes))
 
 
 def missed_by_all(trials: Sequence[Predictions]) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from raytrain.data.batches import normalize
 from raytrain.models.architectures import resnet18
 from raytrain.training.evaluation import (
     VIEW_COUNT,
@@ -17,6 +18,7 @@ from raytrain.training.evaluation import (
     TrainingData,
     evaluate,
     evaluate_views,
+    predict,
     rank_and_world_size,
     reduce_sums,
 )
@@ -72,6 +74,28 @@ def test_every_image_counts_once(data, batch_size):
     assert sum(seen) == 23
     assert found.loss == pytest.approx(math.log(4))
     assert found.accuracy == pytest.approx((data.val.labels == 0).double().mean().item())
+
+
+def test_predictions_hold_what_the_network_says_of_each_single_image(model, data):
+    found, predictions = predict(model, data.val, data=data, precision="fp32", batch_size=5)
+    with torch.no_grad():
+        images = normalize(data.val.images.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
+        shares = model.eval()(images).softmax(dim=1).numpy()
+    labels = data.val.labels.numpy()
+    own = shares[np.arange(23), labels]
+    assert predictions.softmax.dtype == np.float16
+    assert predictions.softmax == pytest.approx(shares, abs=1e-3)
+    assert predictions.losses == pytest.approx(-np.log(own), rel=1e-4)
+    assert predictions.losses.mean() == pytest.approx(found.loss, rel=1e-5)
+    assert predictions.ranks.tolist() == (shares > own[:, None]).sum(axis=1).tolist()
+    assert ((predictions.ranks == 0) == predictions.correct).all()
+
+
+def test_of_very_many_images_and_classes_the_probabilities_of_all_classes_are_not_kept(model, data, monkeypatch):
+    monkeypatch.setattr("raytrain.training.evaluation.MOST_PROBABILITIES", 23 * 4 - 1)
+    _, predictions = predict(model, data.val, data=data, precision="fp32")
+    assert predictions.softmax is None
+    assert len(predictions.ranks) == 23
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

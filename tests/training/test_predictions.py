@@ -1,10 +1,20 @@
 """Tests of raytrain.training.predictions: kept as they were, and counted as by hand."""
 
+import io
+
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from raytrain.errors import RunFolderError
-from raytrain.training.predictions import Predictions, class_accuracies, confusion, ensemble_accuracy, missed_by_all
+from raytrain.training.predictions import (
+    Predictions,
+    class_accuracies,
+    confusion,
+    ensemble_accuracy,
+    metrics_of,
+    missed_by_all,
+)
 
 
 def predictions(labels: list[int], predicted: list[int], probabilities: list[float] | None = None) -> Predictions:
@@ -32,6 +42,63 @@ def test_those_of_cifar_10_take_less_than_40_kilobytes() -> None:
         draw.integers(0, 10, 10_000), draw.integers(0, 10, 10_000), draw.random(10_000, dtype=np.float32)
     )
     assert len(full.to_bytes()) < 40_000
+
+
+def with_softmax(images: int, classes: int) -> Predictions:
+    draw = np.random.default_rng(0)
+    logits, labels = draw.normal(size=(images, classes)), draw.integers(0, classes, images)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    own = shares[np.arange(images), labels]
+    return Predictions(
+        labels,
+        shares.argmax(axis=1),
+        shares.max(axis=1).astype(np.float32),
+        (shares > own[:, None]).sum(axis=1),
+        -np.log(own).astype(np.float32),
+        shares.astype(np.float16),
+    )
+
+
+def test_a_file_gives_back_the_probabilities_of_all_classes_when_asked_for() -> None:
+    before = with_softmax(500, 12)
+    after = Predictions.from_bytes(before.to_bytes(), softmax=True)
+    assert (after.softmax == before.softmax).all()
+    assert (after.ranks == before.ranks).all()
+    assert after.losses == pytest.approx(before.losses, rel=1e-3)
+    assert Predictions.from_bytes(before.to_bytes()).softmax is None
+
+
+def test_all_probabilities_of_cifar_10_take_less_than_260_kilobytes() -> None:
+    assert len(with_softmax(10_000, 10).to_bytes()) < 260_000
+
+
+def test_a_file_of_an_older_version_still_reads_and_has_no_top_5_accuracy() -> None:
+    """It holds the three arrays that the first version wrote."""
+    full, stream = with_softmax(500, 12), io.BytesIO()
+    np.savez_compressed(
+        stream,
+        labels=full.labels.astype(np.uint8),
+        predicted=full.predicted.astype(np.uint8),
+        probabilities=full.probabilities.astype(np.float16),
+    )
+    old = Predictions.from_bytes(stream.getvalue(), softmax=True)
+    assert (old.ranks, old.losses, old.softmax) == (None, None, None)
+    assert metrics_of(old).top5_accuracy is None
+    assert metrics_of(old).balanced_accuracy == metrics_of(full).balanced_accuracy
+
+
+def test_metrics_of_predictions_equal_those_of_scikit_learn() -> None:
+    full = with_softmax(500, 12)
+    found = metrics_of(full)
+    assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(full.labels, full.predicted))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(full.labels, full.predicted, average="macro"))
+    top = np.argsort(-full.softmax, axis=1, kind="stable")[:, :5]  # of half precision: ties are rare
+    assert found.top5_accuracy == pytest.approx((top == full.labels[:, None]).any(axis=1).mean(), abs=0.003)
+    bins = np.digitize(full.probabilities, np.arange(1, 15) / 15, right=True)
+    gaps = [
+        abs(full.correct[bins == one].sum() - full.probabilities[bins == one].sum(dtype=np.float64)) for one in range(15)
+    ]
+    assert found.ece == pytest.approx(sum(gaps) / 500)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no npz", predictions([0], [1]).to_bytes()[:-30]])
