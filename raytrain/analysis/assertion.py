@@ -4,10 +4,9 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Callable
-from statistics import fmean
 from typing import Any
 
-from raytrain.analysis.ranking import Ranking
+from raytrain.analysis.ranking import METRICS, Ranking
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import STATUSES
 
@@ -28,9 +27,12 @@ MEASURES = (
     "train_loss",
     "seconds",
     "test_tta_accuracy",
+    "val_balanced_accuracy",
+    "val_macro_f1",
+    *METRICS,
 )
-"""Fields of a trial's result that a claim may name; each is the mean over the seeds of the chosen configuration."""
-_CLAIM = re.compile(r"\s*([a-z_]+)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
+"""Measured numbers that a claim may name; each is the mean over the seeds of the chosen configuration."""
+_CLAIM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
 
 
 def broken(claim: str, ranking: Ranking) -> str | None:
@@ -74,6 +76,4 @@ def _counts(ranking: Ranking) -> dict[str, int]:
 
 def _of_the_chosen(ranking: Ranking, name: str) -> float | None:
     chosen = ranking.chosen or next(iter(ranking.standings), None)
-    results = chosen.results if chosen else []
-    known = [value for result in results if (value := getattr(result, name)) is not None]
-    return fmean(known) if known else None
+    return chosen.mean(name) if chosen else None

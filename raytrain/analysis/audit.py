@@ -14,6 +14,7 @@ from scipy import stats
 
 from raytrain.experiment.asha import Decision, Rungs
 from raytrain.runs.results import TrialResult
+from raytrain.training.selection import SELECTIONS, Select, select_of
 
 GRACE_PERIODS = (1, 2, 5, 10, 20, 25, 50, 100)
 """Epochs of the first rung to replay, in settings where they are below the number of epochs."""
@@ -25,7 +26,7 @@ class Curve:
     """The learning curve of one trial.
 
     Attributes:
-        accuracies: Accuracy after each epoch, a fraction in [0, 1].
+        accuracies: Accuracy after each epoch, a fraction in [0, 1], or the `Selection.quality` of another metric.
         seconds: Wall-clock seconds from the trial's start to the end of each epoch; never falling.
     """
 
@@ -124,6 +125,8 @@ class Audit:
             fraction, at least 0; None when no rescued trial ran to its end.
         complete: Number of trials that ran to the end, which are those that can be replayed.
         replays: Results of other ASHA settings on the complete trials.
+        select: Metric that ASHA goes by. Where it is not accuracy, what is called accuracy above is its
+            `Selection.quality`: a negative log-likelihood is negated.
     """
 
     stops: Sequence[Stop]
@@ -133,6 +136,7 @@ class Audit:
     regret: float | None
     complete: int
     replays: Sequence[Replay]
+    select: Select = "accuracy"
 
     @property
     def epochs_saved(self) -> int:
@@ -158,11 +162,13 @@ def audit(
         events: Rows of events.jsonl.
     """
     searched = {result.trial: result for result in results if result.phase == "search"}
+    recipe = next((result.recipe for result in searched.values()), {})
+    select = select_of(recipe)
     rescued = {event["trial"] for event in events if event["event"] == "rescued"}
     complete = {
         trial: curve
         for trial, result in searched.items()
-        if result.status == "finished" and (curve := _curve(epochs.get(trial, ()))) is not None
+        if result.status == "finished" and (curve := _curve(epochs.get(trial, ()), select)) is not None
     }
     judged = [event for event in events if event["event"] == "rung" and event["trial"] in searched]
     stops = [
@@ -187,6 +193,7 @@ def audit(
         regret=max(0.0, max(ends) - max(let_through)) if ends and let_through else None,
         complete=len(complete),
         replays=replays(complete),
+        select=select,
     )
 
 
@@ -241,8 +248,14 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     return None if math.isnan(tau) else tau
 
 
-def _curve(rows: Sequence[Mapping[str, Any]]) -> Curve | None:
-    accuracies = [row["val_accuracy"] if row["val_accuracy"] is not None else row["test_accuracy"] for row in rows]
+def _curve(rows: Sequence[Mapping[str, Any]], select: Select) -> Curve | None:
+    accuracies: list[Any] = [
+        row["val_accuracy"] if row["val_accuracy"] is not None else row["test_accuracy"] for row in rows
+    ]
+    if select != "accuracy":
+        selection = SELECTIONS[select]
+        known = [row.get(selection.val_field) for row in rows]
+        accuracies = [None if value is None else selection.quality(value) for value in known]
     if not rows or None in accuracies:
         return None
     return Curve(accuracies, list(accumulate(row["seconds"] for row in rows)))

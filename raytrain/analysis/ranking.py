@@ -1,93 +1,36 @@
 """Who is ahead, and how sure that is: configurations ranked by test accuracy, those that cannot be told apart together.
 
+Where the recipes' `select` names another metric, that one takes the place of accuracy, and the bootstrap that of the
+tests for accuracy.
+
 A configuration is a recipe whatever its seed. With several seeds of each, intervals and tests speak of seeds; with one,
 of the test images only, and the sentences that come along say so.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from raytrain.analysis.baselines import Baseline, BaselineRow
-from raytrain.analysis.resolution import ImageResolution, SeedResolution, resolution_of
+from raytrain.analysis.bootstrap import MetricSample, metric_samples
+from raytrain.analysis.resolution import resolution_of
 from raytrain.analysis.sample import Sample, compare
-from raytrain.analysis.statistics import Interval, pairwise, rank_intervals
+from raytrain.analysis.standing import DASH, METRICS, Ranking, Standing
+from raytrain.analysis.statistics import pairwise, rank_intervals
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import (
-    Status,
     TrialResult,
     configurations,
     ranked,
     run_of,
 )
-from raytrain.training.predictions import Predictions
+from raytrain.training.predictions import ClassMetrics, Predictions, metrics_of
+from raytrain.training.selection import select_of, selection_of
 
-DASH = "–"
 MOST_COMPARED = 200
 """Most configurations that are compared in pairs; of more, only the best are."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A configuration among the others.
-
-    Attributes:
-        rank: Ranks that it may have, as text, such as "1" or "1–3"; a dash for a configuration that did not finish.
-        results: Results of its seeds, all of one status.
-        test_accuracy: Mean test accuracy over the seeds, a fraction in [0, 1]; None unless finished.
-        val_accuracy: Mean validation accuracy over the seeds, a fraction; None without a validation split.
-        interval: 95 % interval of `test_accuracy`.
-        p_value: P-value of the test that it equals the leader, corrected for all comparisons; None for the leader.
-    """
-
-    rank: str
-    results: Sequence[TrialResult]
-    test_accuracy: float | None = None
-    val_accuracy: float | None = None
-    interval: Interval | None = None
-    p_value: float | None = None
-
-    @property
-    def may_lead(self) -> bool:
-        """Whether no other configuration is better by the test."""
-        return self.rank.partition(DASH)[0] == "1"
-
-    @property
-    def status(self) -> Status:
-        """How its trials ended."""
-        return self.results[0].status
-
-    @property
-    def seeds(self) -> int:
-        """Number of seeds that it was trained with."""
-        return len(self.results)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """All configurations of a run, best first, and what can be said of their order.
-
-    Attributes:
-        standings: Finished configurations by test accuracy, then stopped ones, then the rest.
-        chosen: Configuration that validation chooses; None if nothing finished or there is no validation split.
-        incomplete: Configurations with better validation, not chosen because one of their seeds failed or diverged.
-        searched: Number of configurations without a rank from a search whose best were trained again.
-        survivors: Number of ranked configurations that have other seeds which were stopped early.
-        resolution: Difference that the seeds, or with one seed the test images, can show; None if unknown.
-        beside: Rows of a baseline, shown below without a rank.
-        notes: Further sentences about the rows.
-    """
-
-    standings: list[Standing]
-    chosen: Standing | None = None
-    incomplete: Sequence[Standing] = ()
-    searched: int = 0
-    survivors: int = 0
-    resolution: SeedResolution | ImageResolution | None = None
-    beside: Sequence[BaselineRow] = ()
-    notes: Sequence[str] = ()
 
 
 def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> Ranking:
@@ -108,18 +51,29 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     confirmed = {run_of(result) for result in finished if result.phase == "confirm"}
     competing = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
     groups = configurations(competing)
-    groups.sort(key=lambda group: (-_mean(group, "test_accuracy"), -_mean(group, "val_accuracy"), _first(group, order)))
+    select = select_of(finished[0].recipe) if finished else "accuracy"
+    metrics = {trial: metrics_of(seen) for trial, seen in predictions.items() if len(seen.labels)}
+    groups.sort(key=lambda group: _place(group, metrics, order))
     tested = groups[:MOST_COMPARED]
     samples = [Sample.of(group, predictions) for group in groups]
-    p_values = pairwise(len(tested), lambda one, other: compare(samples[one], samples[other]))
+    scores = [_scores(group, metrics) for group in groups]
+    others = (
+        [] if select == "accuracy" else metric_samples(scores, predictions, select, [one.dataset for one in samples])
+    )
+    p_values = pairwise(
+        len(tested),
+        lambda one, other: others[one].p_value(others[other]) if others else compare(samples[one], samples[other]),
+    )
     ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(groups[len(tested) :])
     standings = [
-        _standing(group, sample, rank=rank, p_value=p_values.get((0, index)))
+        _standing(
+            group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=others[index] if others else None
+        )
         for index, (rank, group, sample) in enumerate(zip(ranks, groups, samples, strict=True))
     ]
     competing_ids = {result.trial for result in competing}
     rest = configurations(result for result in results if result.trial not in competing_ids)
-    unranked = [_standing(group, Sample.of(group, predictions), rank=DASH) for group in rest]
+    unranked = [_standing(group, Sample.of(group, predictions), metrics, rank=DASH) for group in rest]
     chosen, incomplete = _chosen(standings, rest, order)
     return Ranking(
         standings + unranked,
@@ -127,7 +81,8 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         incomplete=incomplete,
         searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
         survivors=_survivors(groups, rest),
-        resolution=resolution_of(samples),
+        resolution=None if others else resolution_of(samples),
+        select=select,
     )
 
 
@@ -136,7 +91,8 @@ def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None
 
     Args:
         ranking: The ranking to rearrange.
-        by: Recipe field or result to sort by, such as `lr` or `seconds`: lowest first, but the highest accuracy first.
+        by: Recipe field, result or one of `METRICS` to sort by, such as `lr` or `seconds`: lowest first, but of
+            accuracies and F1 scores the highest.
         most: Number of rows to keep; None for all.
 
     Raises:
@@ -145,7 +101,9 @@ def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None
     standings = ranking.standings
     if by is not None:
         known = sorted(
-            {*vars(standings[0].results[0]), *standings[0].results[0].recipe} - {"recipe"} if standings else ()
+            {*vars(standings[0].results[0]), *standings[0].results[0].recipe, *METRICS} - {"recipe"}
+            if standings
+            else ()
         )
         if standings and by not in known:
             raise ExperimentError(f"--sort {by}: unknown field; choose one of {', '.join(known)}")
@@ -154,25 +112,70 @@ def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None
 
 
 def _order(standing: Standing, name: str) -> tuple[Any, ...]:
-    values = [result.recipe[name] if name in result.recipe else getattr(result, name) for result in standing.results]
+    values = [
+        result.recipe[name] if name in result.recipe else standing.of_seed(index, name)
+        for index, result in enumerate(standing.results)
+    ]
     numbers = [value for value in values if isinstance(value, int | float)]
     if not numbers:
         return (values[0] is None, 1, str(values[0]))
-    return (False, 0, fmean(numbers) * (-1 if name.endswith("accuracy") else 1))
+    return (False, 0, fmean(numbers) * (-1 if name.endswith(("accuracy", "f1")) else 1))
 
 
 def _text(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}{DASH}{last}"
 
 
-def _standing(group: Sequence[TrialResult], sample: Sample, *, rank: str, p_value: float | None = None) -> Standing:
+def _standing(
+    group: Sequence[TrialResult],
+    sample: Sample,
+    metrics: Mapping[str, ClassMetrics],
+    *,
+    rank: str,
+    p_value: float | None = None,
+    other: MetricSample | None = None,
+) -> Standing:
     test = sample.accuracies
     val = [result.val_accuracy for result in group if result.val_accuracy is not None]
-    return Standing(rank, group, fmean(test) if test else None, fmean(val) if val else None, sample.interval(), p_value)
+    scores, interval = _scores(group, metrics), sample.interval()
+    return Standing(
+        rank,
+        group,
+        fmean(test) if test else None,
+        fmean(val) if val else None,
+        interval,
+        p_value,
+        [metrics.get(result.trial) for result in group],
+        fmean(scores.values()) if scores else None,
+        other.interval() if other else interval,
+    )
 
 
-def _mean(group: Sequence[TrialResult], name: str) -> float:
-    return fmean(getattr(result, name) or 0.0 for result in group)
+def _scores(group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics]) -> dict[str, float]:
+    """Return the test metric that ranks, by trial, of those for which it is known."""
+    scores: dict[str, float] = {}
+    for result in group:
+        select = select_of(result.recipe)
+        of_trial = {"accuracy": result.test_accuracy, "nll": result.test_loss}
+        value = of_trial[select] if select in of_trial else getattr(metrics.get(result.trial), select, None)
+        if value is not None:
+            scores[result.trial] = value
+    return scores
+
+
+def _place(
+    group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics], order: Mapping[str, int]
+) -> tuple[float, float, int]:
+    """Return what finished configurations are sorted by: test metric, then validation metric, then as listed."""
+    selection, scores = selection_of(group[0].recipe), _scores(group, metrics)
+    score = selection.quality(fmean(scores.values()) if scores else None)
+    return -score, -_val_quality(group)[0], _first(group, order)
+
+
+def _val_quality(group: Sequence[TrialResult]) -> tuple[float, float]:
+    """Return what the validation split says of a configuration, in the mean over its seeds: more is better."""
+    first, then = zip(*(result.val_quality for result in group), strict=True)
+    return fmean(first), fmean(then)
 
 
 def _chosen(
@@ -180,9 +183,9 @@ def _chosen(
 ) -> tuple[Standing | None, list[Standing]]:
     """Return the configuration that validation chooses, and the incomplete ones that it would have chosen before it.
 
-    The highest mean validation accuracy decides, then the lowest mean validation loss, then the order in which the
-    experiment lists them. The test set decides nothing. A configuration of which a seed failed or diverged is not
-    chosen before a complete one.
+    The highest mean validation accuracy, or what else `select` names, decides, then the lowest mean validation loss,
+    then the order in which the experiment lists them. The test set decides nothing. A configuration of which a seed
+    failed or diverged is not chosen before a complete one.
     """
     judged = [(standing, standing.results) for standing in standings if standing.val_accuracy is not None]
     if not judged:  # confirmed with their validation images too: what the search saw of them counts
@@ -192,7 +195,7 @@ def _chosen(
         judged = [
             (one, searched[_setting(one.results[0])]) for one in confirmed if _setting(one.results[0]) in searched
         ]
-    judged.sort(key=lambda one: (-_mean(one[1], "val_accuracy"), _mean(one[1], "val_loss"), _first(one[1], order)))
+    judged.sort(key=lambda one: (*(-value for value in _val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
     broken = [_without_seed(group[0]) for group in rest if group[0].status in {"failed", "diverged"}]
     complete = [standing for standing in known if _without_seed(standing.results[0]) not in broken]

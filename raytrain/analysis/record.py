@@ -13,6 +13,7 @@ from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 from raytrain.training.predictions import Predictions
+from raytrain.training.selection import select_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class RunRecord:
         Where there is no validation split, it is the first seed of the first row; None while nothing has finished.
         """
         if self.chosen:
-            return min(self.chosen.results, key=lambda one: (-(one.val_accuracy or 0.0), one.val_loss or 0.0))
+            return max(self.chosen.results, key=lambda one: one.val_quality)
         first = next(iter(self.ranking.standings), None)
         return first.results[0] if first and first.status == "finished" else None
 
@@ -116,12 +117,13 @@ def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
 
     Raises:
         RunFolderError: One cannot be read.
-        ExperimentError: They are not of one data set.
+        ExperimentError: They are not of one data set, or are ranked by different metrics.
     """
     records = {name: read_record(folder) for name, folder in folders.items()}
     if len(records) == 1:
         return next(iter(records.values())).ranking
     refuse_several_data_sets(records)
+    _refuse_several_metrics(records)
     results: list[TrialResult] = []
     predictions: dict[str, Predictions] = {}
     for name, record in records.items():
@@ -143,3 +145,14 @@ def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:
                 f"{first} is on {', '.join(sorted(names[0]))} and {other} on {', '.join(sorted(names[1]))}: accuracies "
                 "on different images cannot be compared. Show runs of one data set at a time."
             )
+
+
+def _refuse_several_metrics(records: Mapping[str, RunRecord]) -> None:
+    """Raise ExperimentError where the recipes of runs select by different metrics."""
+    by_run = {name: {select_of(result.recipe) for result in one.state.results()} for name, one in records.items()}
+    if len({select for selects in by_run.values() for select in selects}) > 1:
+        listed = ", ".join(f"{name} by {' and '.join(sorted(selects))}" for name, selects in by_run.items() if selects)
+        raise ExperimentError(
+            f"the runs are ranked by different metrics ({listed}), which their recipes' `select` names. Show runs of "
+            "one metric at a time."
+        )

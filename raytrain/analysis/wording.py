@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from raytrain.analysis.bootstrap import DRAWINGS
 from raytrain.analysis.ranking import DASH, Ranking, Standing
 from raytrain.analysis.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
 from raytrain.analysis.statistics import MOST_SEEDS, POWER
@@ -15,7 +16,7 @@ def footer(ranking: Ranking) -> list[str]:
     lines = list(_choice(ranking))[:1]
     if len(finished) == 1:
         return lines
-    return [*lines, f"Rows are in the order of their test accuracy. {_first_place(finished)}"]
+    return [*lines, f"Rows are in the order of their test {ranking.selection.words}. {_first_place(finished)}"]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -36,7 +37,10 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
             f"{ranking.searched} more; the accuracies of its best are biased upwards, because the search chose them."
         )
     yield from _views(finished)
-    yield from _intervals(finished)
+    if ranking.select == "accuracy":
+        yield from _intervals(finished)
+    else:
+        yield from _bootstrap(finished, ranking.selection.words)
     if ranking.resolution:
         yield _resolution(ranking.resolution)
     if len(data := {str(standing.results[0].recipe["dataset"]) for standing in finished}) > 1:
@@ -86,15 +90,18 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
     with_split = {recipe["val_size"] > 0 for recipe in recipes}
     if not with_split:
         return
+    words = ranking.selection.words
+    by = "" if ranking.select == "accuracy" else f" by {words}"
+    biased = "too low" if ranking.selection.lower_is_better else "biased upwards"
     if True in with_split:
         yield (
-            "Accuracies are those of each trial's best epoch on the validation split, measured without augmentation. "
-            f"{_test_reads(recipes)} Rows are in the order of their test accuracy."
+            f"Accuracies are those of each trial's best epoch on the validation split{by}, measured without "
+            f"augmentation. {_test_reads(recipes)} Rows are in the order of their test {words}."
         )
     else:
         yield (
             "There is no validation split: accuracies are those of the last epoch, and rows are in the order of their "
-            "test accuracy. The accuracy of the first row is biased upwards, because the test set chose it."
+            f"test {words}. The {words} of the first row is {biased}, because the test set chose it."
         )
     if len(with_split) > 1:
         yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
@@ -168,12 +175,36 @@ def _resolution(resolution: SeedResolution | ImageResolution) -> str:
     )
 
 
+def _bootstrap(standings: Sequence[Standing], words: str) -> Iterator[str]:
+    """Yield how the intervals and the tests of a metric other than accuracy are made."""
+    drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images, of each class as many as it has)"
+    several = any(standing.seeds > 1 for standing in standings)
+    over = "Student's t over the seeds, and the variance of the images by " if several else ""
+    yield f"Intervals: 95 %, of the {words}: {over}{drawn}."
+    if len(standings) > 1:
+        pairs = "Welch's or Student's over seeds where a configuration has several, else " if several else ""
+        yield (
+            f"Tests: {pairs}of the difference of two networks on the same drawings, corrected for all pairs by Holm. "
+            "Wilson's intervals and McNemar's test are for accuracy only, and are not used here."
+        )
+    if not all(standing.seeds > 1 for standing in standings):
+        yield "Where there is one seed, another seed may give another order."
+
+
+def _score(ranking: Ranking, standing: Standing) -> str:
+    """Return the test metric that ranks, as text, with its name unless it is accuracy."""
+    if ranking.select == "accuracy":
+        return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
+    value = DASH if standing.score is None else ranking.selection.text(standing.score)
+    return f"a {ranking.selection.words} of {value}"
+
+
 def _choice(ranking: Ranking) -> Iterator[str]:
     """Yield what validation chooses, and what it does not choose although it looks better."""
     chosen = ranking.chosen
     if chosen is None:
         return
-    accuracy = f"{100 * (chosen.test_accuracy or 0.0):.2f} %"
+    accuracy = _score(ranking, chosen)
     mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
     first = chosen.results[0]
     yield (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from raytrain.analysis.audit import Replay
+    from raytrain.training.selection import Select
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -73,7 +74,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
         )
         typer.echo(as_text(tables.stop_columns(audited), left=tables.AUDIT_LEFT), nl=False)
     digests = {result.trial: result.digest for result in record.results}
-    _show_replays(audited.replays, complete=audited.complete, labels=digests)
+    _show_replays(audited.replays, complete=audited.complete, labels=digests, select=audited.select)
 
 
 def _audit_baseline(name: str, *, json: bool) -> None:
@@ -105,16 +106,25 @@ def _audit_baseline(name: str, *, json: bool) -> None:
     _show_replays(made, complete=len(curves), labels={})
 
 
-def _show_replays(made: "Sequence[Replay]", *, complete: int, labels: "Mapping[str, str]") -> None:
+def _show_replays(
+    made: "Sequence[Replay]", *, complete: int, labels: "Mapping[str, str]", select: "Select" = "accuracy"
+) -> None:
     from raytrain.report import tables
+    from raytrain.training.selection import SELECTIONS
 
     if not made:
         typer.echo("Fewer than two trials ran to the end, so no other setting can be replayed.")
         return
     typer.echo(f"Other settings, replayed on the {complete} trials that ran to the end, as if all had started at once:")
-    typer.echo(as_text(tables.replay_columns(made, labels), left=tables.AUDIT_LEFT), nl=False)
+    selection = SELECTIONS[select]
+    typer.echo(as_text(tables.replay_columns(made, labels, select=select), left=tables.AUDIT_LEFT), nl=False)
+    order = (
+        "the best kept trial minus that of the best trial"
+        if selection.lower_is_better
+        else ("the best trial minus that of the best kept trial")
+    )
     typer.echo(
-        "regret: accuracy of the best trial minus that of the best kept trial, in percentage points. "
+        f"regret: {selection.words} of {order}, in {'nats' if selection.lower_is_better else 'percentage points'}. "
         "With one seed each, it is only an example."
     )
 

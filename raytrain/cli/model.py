@@ -78,8 +78,9 @@ def evaluate(
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
     from raytrain.experiment.user_code import read_user_code
     from raytrain.inference.model import evaluate_on
-    from raytrain.report.table import per_cent
-    from raytrain.training.predictions import class_accuracies
+    from raytrain.report.metric_columns import METRIC_HEADINGS, metric_sentence
+    from raytrain.report.text import per_cent
+    from raytrain.training.predictions import class_accuracies, metrics_of
     from raytrain.training.recipe import DataKey, Recipe
 
     opened = _open(model, allow_code=allow_code)
@@ -92,9 +93,11 @@ def evaluate(
     images = key.load()
     measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
+    metrics = {**vars(metrics_of(predictions)), "nll": measured.loss}
     if json:
         values: dict[str, Any] = {"dataset": name, "images": len(images.test), "precision": description.precision}
         values |= {"test_loss": measured.loss, "test_accuracy": measured.accuracy}
+        values |= {name: metrics[name] for name in METRIC_HEADINGS}
         known = {label: share for label, share in zip(description.classes, by_class, strict=True) if share == share}
         typer.echo(dumps({**values, "classes": known}))
     else:
@@ -102,8 +105,9 @@ def evaluate(
             f"test accuracy {per_cent(measured.accuracy)} %, loss {measured.loss:.4f} on {len(images.test):,} images "
             f"of {name}, in {description.precision}"
         )
+        typer.echo(metric_sentence(metrics))
         shares = [per_cent(share) if share == share else "–" for share in by_class]
-        typer.echo(as_text({"class": description.classes, "accuracy %": shares}, left={"class"}), nl=False)
+        typer.echo(as_text({"class": description.classes, "recall %": shares}, left={"class"}), nl=False)
     before = description.test_accuracy
     if before is not None and images.fingerprint == description.fingerprint and before != measured.accuracy:
         typer.echo(

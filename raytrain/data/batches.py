@@ -63,6 +63,12 @@ def permutation(n: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(mixed))
 
 
+def seeded(*key: int, device: torch.device = CPU) -> torch.Generator:
+    """Return a generator whose numbers depend on `key`, such as seed, epoch, rank and purpose."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device).manual_seed(seed)
+
+
 def steps_per_epoch(n: int, *, batch_size: int, world_size: int = 1) -> int:
     """Return how many batches `training_batches` yields: the last incomplete one is dropped.
 

@@ -80,4 +80,5 @@ def _results(state: RunState) -> list[TrialResult]:
 
 
 def _quality(group: Sequence[TrialResult]) -> tuple[float, float]:
-    return fmean(result.val_accuracy or 0.0 for result in group), -fmean(result.val_loss or 0.0 for result in group)
+    first, then = zip(*(result.val_quality for result in group), strict=True)
+    return fmean(first), fmean(then)

@@ -17,7 +17,7 @@ class Decision:
 
     Attributes:
         rung: Epoch of the rung.
-        accuracy: Validation accuracy of the trial, in [0, 1].
+        accuracy: Validation accuracy of the trial, in [0, 1], or another metric by its `Selection.quality`.
         cut: Least accuracy to go on: the (1 - 1/eta) quantile of those recorded before; None for the first to arrive.
         stop: Whether the trial was stopped.
     """
@@ -40,13 +40,13 @@ def rungs_between(first: int, *, epochs: int, reduction_factor: float) -> list[f
 
 @dataclass
 class Rungs:
-    """The validation accuracies of trials at each rung.
+    """The validation accuracies of trials at each rung; or, by `Selection.quality`, what else the recipes select by.
 
     Attributes:
         first: Epoch of the first rung, the paper's r.
         epochs: Epochs of the longest trial, the paper's R.
         reduction_factor: The paper's eta.
-        recorded: For each rung, the accuracy of each trial that was judged there, in [0, 1].
+        recorded: For each rung, the accuracy of each trial that was judged there.
     """
 
     first: int

@@ -227,6 +227,11 @@ class Experiment(Section):
                 "asha stops trials by validation accuracy, and val_size is 0 in some trials; "
                 "set val_size, or run without asha (--no-asha)"
             )
+        if len(selects := sorted({trial.recipe.select for trial in trials})) > 1:
+            raise ExperimentError(
+                f"select is {' in some trials and '.join(selects)} in others: one metric ranks all trials of an "
+                "experiment; give one under recipe, and compare by the others with --columns"
+            )
         longest = max(trial.recipe.epochs for trial in trials)
         if self.asha and self.asha.first_rung(longest) > longest:
             raise ExperimentError(

@@ -14,6 +14,7 @@ from raytrain.runs.user_code import read_code
 from raytrain.training import checkpoint
 from raytrain.training.loop import evaluated_weights
 from raytrain.training.recipe import Recipe
+from raytrain.training.selection import selection_of
 
 BEST, LAST = "best", "last"
 
@@ -123,7 +124,7 @@ def _chosen(record: RunRecord) -> tuple[TrialResult, str]:
             chosen,
             "the first row; without a validation split the test set chose it, so its accuracy is biased upwards",
         )
-    return chosen, "chosen by validation accuracy"
+    return chosen, f"chosen by validation {selection_of(chosen.recipe).words}"
 
 
 def _precision(record: RunRecord, trial: str) -> str:

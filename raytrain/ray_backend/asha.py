@@ -9,7 +9,7 @@ from raytrain.experiment.asha import Decision, Rungs
 
 
 class AshaScheduler(FIFOScheduler):
-    """Stops trials by `Rungs.judge`, on validation accuracy by epoch.
+    """Stops trials by `Rungs.judge`, on validation accuracy by epoch, or what else the recipes' `select` names.
 
     Ray's own ASHAScheduler keeps no rungs over a restart, never stops a NaN and loses the top rung of exact powers.
     Here the rungs are filled from the run's log, so that a run that was interrupted judges later trials by the earlier
@@ -28,10 +28,10 @@ class AshaScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         """Return whether a trial goes on, and keep the decision until it is fetched."""
-        accuracy = result.get("val_accuracy")
-        if accuracy is None:  # a trial at its end is not judged
+        quality = result.get("quality")
+        if quality is None:  # a trial at its end is not judged
             return TrialScheduler.CONTINUE
-        decision = self._rungs.judge(id_of(trial), epoch=result["epoch"], accuracy=accuracy)
+        decision = self._rungs.judge(id_of(trial), epoch=result["epoch"], accuracy=quality)
         if decision is None:
             return TrialScheduler.CONTINUE
         self._decisions[id_of(trial)] = decision

@@ -179,8 +179,9 @@ def train_trial(
         with run.watched(publish):
             for item in run.reports(after=job.after_epoch):
                 message: EpochMessage = {"kind": "epoch", "report": item.as_dict(), "hosts": hosts, "workers": workers}
-                # ASHA judges what has a val_accuracy; a trial at its end is not judged
-                judged = {"val_accuracy": item.metrics.val.accuracy} if item.metrics.val and not item.final else {}
+                # ASHA judges what has a quality; a trial at its end is not judged
+                judges = item.metrics.val and not item.final
+                judged = {"quality": item.metrics.quality(recipe.select)} if judges else {}
                 report({"message": message, "epoch": item.metrics.epoch, **judged})
     except StorageError as error:
         report(_metrics({"kind": "storage", "error": str(error)}))

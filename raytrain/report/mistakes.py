@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from raytrain.training.predictions import Predictions, class_accuracies, confusion, ensemble_accuracy, missed_by_all
+from raytrain.report.metric_columns import metric_sentence
+from raytrain.training.predictions import (
+    Predictions,
+    class_accuracies,
+    confusion,
+    ensemble_accuracy,
+    metrics_of,
+    missed_by_all,
+)
 
 SHEET = 40
 """Number of images on the sheet, the most confident mistakes first."""
@@ -45,24 +53,26 @@ class Mistakes:
         trial: Id of the trial.
         classes: Names of the classes, in the order of the labels.
         matrix: Numbers of test images by true and predicted class; empty for more than `MOST_CLASSES`.
-        accuracies: Accuracy of each class, a fraction in [0, 1]; NaN for a class without test images.
+        recalls: Share of each class's images that are classified correctly, in [0, 1]; NaN for a class without images.
         pairs: Most frequent confusions: true class, predicted class, number of images.
         sheet: Most confident mistakes.
         wrong: Number of test images that the trial gets wrong.
         images: Number of test images.
         missed_by_all: Number of test images that every finished trial gets wrong.
+        metrics: Further metrics of the trial on the test images, as text.
         ensemble: Accuracy of all finished trials voting with their probabilities as weights; None for fewer than two.
     """
 
     trial: str
     classes: Sequence[str]
     matrix: Sequence[Sequence[int]]
-    accuracies: Sequence[float]
+    recalls: Sequence[float]
     pairs: Sequence[tuple[str, str, int]]
     sheet: Sequence[Mistake]
     wrong: int
     images: int
     missed_by_all: int
+    metrics: str
     ensemble: float | None
 
 
@@ -89,14 +99,19 @@ def mistakes(
         trial,
         classes,
         matrix=table.tolist() if len(classes) <= MOST_CLASSES else [],
-        accuracies=class_accuracies(own, classes=len(classes)).tolist(),
+        recalls=class_accuracies(own, classes=len(classes)).tolist(),
         pairs=list(_pairs(table, classes)),
         sheet=list(_sheet(own, classes, images, never=set(never.tolist()))),
         wrong=int((~own.correct).sum()),
         images=len(own.labels),
         missed_by_all=len(never),
+        metrics=metric_sentence({**vars(metrics_of(own)), "nll": _nll(own)}),
         ensemble=ensemble_accuracy(same, classes=len(classes)) if len(same) > 1 else None,
     )
+
+
+def _nll(own: Predictions) -> float | None:
+    return None if own.losses is None else float(own.losses.mean())
 
 
 def _pairs(table: NDArray[np.int64], classes: Sequence[str]) -> Iterable[tuple[str, str, int]]:

@@ -139,19 +139,27 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     named = {id(standing): entry.label for standing, entry in zip(ranking.standings, entries, strict=True)}
     leads = finished[0]
     chosen = ranking.chosen or leads
-    accuracy = f"{table.per_cent(chosen.test_accuracy)} % on the test set"
+    accuracy = f"{_score(ranking, chosen)} on the test set"
     if len(finished) == 1:
         return f"{named[id(chosen)]} reaches {accuracy}."
     found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
     candidates = sum(standing.may_lead for standing in finished)
     if not chosen.may_lead:
-        return f"{found} {accuracy}. {named[id(leads)]} is first with {table.per_cent(leads.test_accuracy)} %."
+        return f"{found} {accuracy}. {named[id(leads)]} is first with {_score(ranking, leads)}."
     if chosen.rank == "1":
         return f"{found} {accuracy} and is ahead of all others."
     if candidates > 1:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"
         return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."
     return f"{found} {accuracy}. No other is better by the test, which does not separate all of them from it."
+
+
+def _score(ranking: Ranking, standing: Standing) -> str:
+    """Return the test accuracy, or the metric that ranks in its place, as text."""
+    if ranking.select == "accuracy":
+        return f"{table.per_cent(standing.test_accuracy)} %"
+    value = table.DASH if standing.score is None else ranking.selection.text(standing.score)
+    return f"a {ranking.selection.words} of {value}"
 
 
 def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -219,7 +227,7 @@ def _spare(columns: Mapping[str, Sequence[str]]) -> set[str]:
 
 def _whiskers(standings: Sequence[Standing]) -> list[tuple[float, float, float] | None]:
     """Return where each interval and its mean are drawn, on a scale that holds them all."""
-    known = [one.interval for one in standings if one.interval]
+    known = [one.score_interval for one in standings if one.score_interval]
     low = min((interval.low for interval in known), default=0.0)
     width = max((interval.high for interval in known), default=1.0) - low or 1.0
 
@@ -227,7 +235,7 @@ def _whiskers(standings: Sequence[Standing]) -> list[tuple[float, float, float] 
         return round(min(1.0, max(0.0, (value - low) / width)), 4)
 
     return [
-        (share(one.interval.low), share(one.test_accuracy or 0.0), share(one.interval.high)) if one.interval else None
+        (share(known.low), share(one.score or 0.0), share(known.high)) if (known := one.score_interval) else None
         for one in standings
     ]
 

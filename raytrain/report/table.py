@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,7 +12,8 @@ from rich.table import Table
 
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
-from raytrain.report.text import as_markdown, as_table, as_text, fitting, visible
+from raytrain.report.metric_columns import METRIC_HEADINGS, interval_text, metric_cells, selected_bounds, selected_cells
+from raytrain.report.text import DASH, as_markdown, as_table, as_text, fitting, per_cent, visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.training.recipe import inert
 from raytrain.user_code.reference import without_digest
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 LEFT = {"run", "trial", "architecture", "status"}
 """Columns of text, which are aligned left; `left_of` adds others that contain words."""
-DASH = "–"
 CHOSEN = ", chosen"
 """Text after the status of the configuration that validation chooses."""
 SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % interval")
@@ -57,12 +56,13 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         **({"seeds": [str(standing.seeds) for standing in standings]} if several_seeds else {}),
         "parameters": [f"{result.parameters / 1e6:.2f} M" if result.parameters else DASH for result in first],
         "epochs": [f"{_epochs(one.results)}/{one.results[0].recipe['epochs']}" for one in standings],
-        "train accuracy %": [per_cent(_mean(standing, "train_accuracy")) for standing in standings],
+        "train accuracy %": [per_cent(standing.mean("train_accuracy")) for standing in standings],
         "val accuracy %": [per_cent(standing.val_accuracy) for standing in standings],
         "test accuracy %": [per_cent(standing.test_accuracy) for standing in standings],
+        **selected_cells(ranking),
         **_views_cells(standings),
-        "95 % interval": [interval(standing) for standing in standings],
-        "seconds": [f"{_mean(standing, 'seconds'):.1f}" for standing in standings],
+        "95 % interval": [interval_text(ranking, standing) for standing in standings],
+        "seconds": [f"{standing.mean('seconds'):.1f}" for standing in standings],
         "status": [outcome(one.results) + (CHOSEN if one is ranking.chosen else "") for one in standings],
     }
     beside = [_baseline_cells(row) for row in ranking.beside]
@@ -77,7 +77,7 @@ def _without_digests(full: list[str]) -> list[str]:
 
 def _views_cells(standings: Sequence["Standing"]) -> dict[str, list[str]]:
     """Return the column of test accuracies with test-time augmentation, where there are any."""
-    means = [_mean(standing, "test_tta_accuracy") for standing in standings]
+    means = [standing.mean("test_tta_accuracy") for standing in standings]
     return {"with TTA %": [per_cent(mean) for mean in means]} if any(mean is not None for mean in means) else {}
 
 
@@ -92,22 +92,10 @@ def _baseline_cells(row: "BaselineRow") -> dict[str, str]:
     }
 
 
-def _mean(standing: "Standing", name: str) -> float | None:
-    known = [value for result in standing.results if (value := getattr(result, name)) is not None]
-    return fmean(known) if known else None
-
-
 def trial_name(standing: "Standing") -> str:
     """Return the digest of a configuration's trial, and of the others only that they are there."""
     digest = standing.results[0].digest
     return digest if standing.seeds == 1 else f"{digest} +{standing.seeds - 1}"
-
-
-def interval(standing: "Standing") -> str:
-    """Return the interval of a test accuracy in per cent."""
-    if standing.interval is None:
-        return DASH
-    return f"{100 * standing.interval.low:.2f} to {100 * standing.interval.high:.2f}"
 
 
 def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = ()) -> Table:
@@ -155,7 +143,10 @@ def left_of(columns: Mapping[str, Sequence[str]]) -> set[str]:
 
 def _selected(ranking: "Ranking", columns: Sequence[str]) -> dict[str, list[str]]:
     cells = cells_by_heading(ranking)
-    return {name: cells[name] for name in (_column(cells, one) for one in columns)} if columns else cells
+    if not columns:
+        return cells
+    cells |= metric_cells(ranking)
+    return {name: cells[name] for name in (_column(cells, one) for one in columns)}
 
 
 def _shortened(columns: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -169,7 +160,7 @@ def _short(heading: str) -> str:
 def _column(columns: Iterable[str], wanted: str) -> str:
     names = list(columns)
     by_word = {name.removesuffix(" %").removesuffix(" accuracy"): name for name in names}
-    by_word |= {name: name for name in names}
+    by_word |= METRIC_HEADINGS | {name: name for name in names}
     if wanted not in by_word:
         raise ExperimentError(f"unknown column {wanted!r}; choose from {', '.join(names)}")
     return by_word[wanted]
@@ -210,11 +201,6 @@ def cell(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
-def per_cent(accuracy: float | None) -> str:
-    """Return a fraction as per cent with two decimals; a dash for None."""
-    return DASH if accuracy is None else f"{100 * accuracy:.2f}"
-
-
 def readme(name: str, ranking: "Ranking", *, command: str) -> str:
     """Return the README.md of a run folder."""
     reading = " ".join(explain(ranking))
@@ -243,13 +229,15 @@ def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
                 "parameters": first.parameters,
                 "epochs": max(result.epochs for result in standing.results),
                 "epochs_planned": first.recipe["epochs"],
-                "train_accuracy": _mean(standing, "train_accuracy"),
+                "train_accuracy": standing.mean("train_accuracy"),
                 "val_accuracy": standing.val_accuracy,
                 "test_accuracy": standing.test_accuracy,
                 "test_accuracy_low": low,
                 "test_accuracy_high": high,
-                "test_tta_accuracy": _mean(standing, "test_tta_accuracy"),
-                "seconds": _mean(standing, "seconds"),
+                "test_tta_accuracy": standing.mean("test_tta_accuracy"),
+                **{name: standing.mean(name) for name in METRIC_HEADINGS},
+                **selected_bounds(ranking, standing),
+                "seconds": standing.mean("seconds"),
                 "status": first.status,
             }
         )
@@ -268,9 +256,11 @@ def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
             "test_accuracy_low": standing.interval.low if standing.interval else None,
             "test_accuracy_high": standing.interval.high if standing.interval else None,
             "p_value": standing.p_value,
+            **{name: standing.of_seed(index, name) for name in METRIC_HEADINGS},
+            **selected_bounds(ranking, standing),
         }
         for standing in ranking.standings
-        for result in standing.results
+        for index, result in enumerate(standing.results)
     ]
     names = list(rows[0]) if rows else []
     return rows + [dict.fromkeys(names) | _baseline_values(row) for row in ranking.beside]

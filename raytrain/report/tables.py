@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from raytrain.analysis.audit import Audit, Replay
 from raytrain.analysis.baselines import LAST_EPOCHS, Baseline, BaselineCurve
-from raytrain.report.table import DASH, per_cent
+from raytrain.report.metric_columns import metric_text
+from raytrain.report.text import DASH, per_cent
+from raytrain.training.selection import SELECTIONS, Select
 
 AUDIT_LEFT = {"trial", "kept", "rescued"}
 """Columns of text in the tables of an audit, which are aligned left."""
@@ -31,10 +33,24 @@ def _sentences(audit: Audit) -> Iterator[str]:
     rescued = sum(stop.rescued for stop in audit.stops)
     if audit.regret is not None:
         trials = "1 stopped trial was" if rescued == 1 else f"{rescued} stopped trials were"
-        found = f"the best ended {100 * audit.regret:.2f} points above" if audit.regret else "none ended above"
-        yield f"{trials} run to the end: {found} the best trial that was never stopped (validation accuracy)."
+        words = SELECTIONS[audit.select].words
+        found = (
+            f"the best ended {_difference(audit.regret, audit.select)} above" if audit.regret else "none ended above"
+        )
+        if SELECTIONS[audit.select].lower_is_better:
+            found = found.replace("above", "below")
+        yield f"{trials} run to the end: {found} the best trial that was never stopped (validation {words})."
     elif audit.stops:
         yield "The cost of stopping was not measured; asha: {rescue: 2} runs the two best stopped trials to the end."
+
+
+def _difference(value: float, select: Select) -> str:
+    return f"{value:.4f} nats" if SELECTIONS[select].lower_is_better else f"{100 * value:.2f} points"
+
+
+def _value(quality: float | None, select: Select) -> str:
+    """Return a quality that ASHA has judged by, as the metric that it is."""
+    return DASH if quality is None else metric_text(select, abs(quality))
 
 
 def _share(part: float, whole: float) -> str:
@@ -54,20 +70,24 @@ def rung_columns(audit: Audit) -> dict[str, list[str]]:
 
 def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
     """Return a row for each trial that was stopped, named by `labels`, if there are any."""
+    heading = SELECTIONS[audit.select].heading
+    unit = "" if SELECTIONS[audit.select].lower_is_better else " %"
     columns = {
         "trial": [(labels or {}).get(stop.trial, stop.trial) for stop in audit.stops],
         "rung": [f"{stop.rung:g}" for stop in audit.stops],
-        "accuracy %": [per_cent(stop.accuracy) for stop in audit.stops],
-        "cutoff %": [per_cent(stop.cut) for stop in audit.stops],
-        "margin": [f"{100 * stop.margin:.2f}" for stop in audit.stops],
+        f"{heading}{unit}": [_value(stop.accuracy, audit.select) for stop in audit.stops],
+        f"cutoff{unit}": [_value(stop.cut, audit.select) for stop in audit.stops],
+        "margin": [_difference(stop.margin, audit.select).split()[0] for stop in audit.stops],
         "epochs saved": [str(stop.epochs_left) for stop in audit.stops],
         "seconds saved": [f"{stop.seconds_left:.1f}" for stop in audit.stops],
-        "rescued": [_rescue_outcome(stop.rescued, stop.final) for stop in audit.stops],
+        "rescued": [_rescue_outcome(stop.rescued, stop.final, audit.select) for stop in audit.stops],
     }
     return {heading: cells for heading, cells in columns.items() if any(cells) or heading == "trial"}
 
 
-def replay_columns(replays: Sequence[Replay], labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+def replay_columns(
+    replays: Sequence[Replay], labels: Mapping[str, str] | None = None, *, select: Select = "accuracy"
+) -> dict[str, list[str]]:
     """Return a row for each setting; those that would have done the same with one grace period are one row."""
     rows: list[tuple[Replay, list[str]]] = []
     for one in replays:
@@ -80,15 +100,15 @@ def replay_columns(replays: Sequence[Replay], labels: Mapping[str, str] | None =
         "grace period": [str(one.grace_period) for one, _ in rows],
         "reduction factor": [", ".join(factors) for _, factors in rows],
         "kept": [_named(one.kept, labels or {}) for one, _ in rows],
-        "regret": [f"{100 * one.regret:.2f}" for one, _ in rows],
+        "regret": [_difference(one.regret, select).split()[0] for one, _ in rows],
         "epochs saved": [f"{one.epochs_saved:.0%}" for one, _ in rows],
         "seconds saved": [f"{one.seconds_saved:.0%}" for one, _ in rows],
     }
 
 
-def _rescue_outcome(rescued: bool, final: float | None) -> str:  # noqa: FBT001
+def _rescue_outcome(rescued: bool, final: float | None, select: Select) -> str:  # noqa: FBT001
     if final is not None:
-        return f"run to the end: {per_cent(final)} %"
+        return f"run to the end: {SELECTIONS[select].text(abs(final))}"
     return "run on, unfinished" if rescued else ""
 
 

@@ -20,6 +20,9 @@ _COLOURS = re.compile(r"(\x1b\[[\d;]*m|[\r\b])")
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of characters that show nothing: controls, formats, halves of pairs, separators."""
 
+DASH = "–"
+"""What stands for a value that is not known."""
+
 Columns = Mapping[str, Sequence[str]]
 """Cells of a table by heading; all columns have the same number of cells."""
 
@@ -100,6 +103,11 @@ def fitting(
             break
         kept.pop(heading, None)
     return kept
+
+
+def per_cent(accuracy: float | None) -> str:
+    """Return a fraction as per cent with two decimals; a dash for None."""
+    return DASH if accuracy is None else f"{100 * accuracy:.2f}"
 
 
 def clock(seconds: float) -> str:

@@ -223,6 +223,7 @@ class RunJournal:
             folder.write(PREDICTIONS, final.predictions)
         train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy} if final.train else {}
         val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
+        val |= final.val.of_classes(prefix="val_") if final.val else {}
         views = {"test_tta_accuracy": final.test_tta.accuracy} if final.test_tta else {}
         measured = {"best_epoch": final.epoch, **train, **test, **val, **views}
         ran_on = {"device": final.device, "precision": final.precision}

@@ -6,6 +6,10 @@ from typing import Any
 from raytrain.experiment.experiment import Trial
 from raytrain.runs.events import Stage, Status
 from raytrain.runs.results import TrialResult
+from raytrain.training.selection import SELECTIONS
+
+VALIDATION = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+"""Validation metrics of a row of metrics.jsonl that a result has too; the last two may be missing."""
 
 
 @dataclass
@@ -19,7 +23,7 @@ class TrialProgress:
         epoch: Number of finished epochs.
         within_epoch: Finished share of the current epoch, in [0, 1].
         latest: Latest row of metrics.jsonl.
-        best: Row of metrics.jsonl with the highest validation accuracy.
+        best: Row of metrics.jsonl that is best on validation, by the recipe's `select`.
         seconds: Wall-clock seconds of the finished epochs.
         attempts: Number of starts.
         result: Result of the trial; None before its end.
@@ -43,11 +47,12 @@ class TrialProgress:
         self.epoch, self.within_epoch, self.latest = row["epoch"], 0.0, row
         self.seconds += row["seconds"]
         # ties are decided as the trial decides them: by the lower loss, then the earlier epoch
-        if row["val_accuracy"] is not None and (
-            not self.best
-            or (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
-        ):
+        if row["val_accuracy"] is not None and (not self.best or self._quality(row) > self._quality(self.best)):
             self.best = row
+
+    def _quality(self, row: dict[str, Any]) -> tuple[float, float]:
+        selection = SELECTIONS[self.trial.recipe.select]
+        return selection.quality(row.get(selection.val_field)), -row["val_loss"]
 
     def replace_epochs(self, rows: list[dict[str, Any]]) -> None:
         """Count these rows in place of all that were counted."""
@@ -62,7 +67,7 @@ class TrialProgress:
             status: Status for the result.
             measured: Fields of the result that were measured at the end; the others come from the best epoch.
         """
-        best = {name: self.best[name] for name in ("val_loss", "val_accuracy") if self.best}
+        best = {name: self.best[name] for name in VALIDATION if name in self.best}
         if self.best:
             best["best_epoch"] = self.best["epoch"]
         return TrialResult(

@@ -13,6 +13,7 @@ from raytrain.runs.events import STATUSES, Status
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import Recipe
+from raytrain.training.selection import selection_of
 
 Phase = Literal["search", "confirm"]
 
@@ -39,6 +40,9 @@ class TrialResult:
         seconds: Wall-clock seconds of the finished epochs.
         attempts: Number of starts.
         error: Reason why the trial diverged or failed; None otherwise.
+        val_balanced_accuracy: Mean of the recalls of the classes on the validation split, a fraction; None unless the
+            recipe's `select` asks for it.
+        val_macro_f1: Mean of the F1 scores of the classes on the validation split, in the same way.
         phase: "search", or "confirm" for a chosen configuration that is trained again with fresh seeds.
     """
 
@@ -59,6 +63,18 @@ class TrialResult:
     error: str | None = None
     phase: Phase = "search"
     test_tta_accuracy: float | None = None
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
+
+    @property
+    def val_quality(self) -> tuple[float, float]:
+        """What the validation split says of the trial, by the recipe's `select`, then by its loss: more is better.
+
+        Without a validation split, the least of all.
+        """
+        selection = selection_of(self.recipe)
+        loss = float("inf") if self.val_loss is None else self.val_loss
+        return selection.quality(getattr(self, selection.val_field)), -loss
 
     @property
     def digest(self) -> str:
@@ -78,8 +94,9 @@ class TrialResult:
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
     """Return the results, best first.
 
-    Finished trials come first, then those stopped (the later the better), then the rest. Among finished ones
-    validation accuracy decides, then validation loss; without a validation split, test accuracy does.
+    Finished trials come first, then those stopped (the later the better), then the rest. Among finished ones validation
+    accuracy, or what the recipe's `select` names, decides, then validation loss; without a validation split, the test
+    accuracy does.
     """
 
     def key(result: TrialResult) -> tuple[float, ...]:
@@ -88,10 +105,13 @@ def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
         # A trial that was stopped later has beaten more rivals than one that was stopped earlier.
         rung = 0 if result.status == "finished" else -result.epochs
         known = accuracy is not None and loss is not None
+        selection = selection_of(result.recipe)
+        value = getattr(result, selection.val_field, None)
+        quality = (accuracy or 0.0) if value is None else selection.quality(value)
         return (
             STATUSES.index(result.status),
             rung,
-            -(accuracy or 0.0),
+            -quality,
             (loss or 0.0) if known else float("inf"),
         )
 

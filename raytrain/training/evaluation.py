@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
-from raytrain.training.class_metrics import label_ranks
+from raytrain.training.class_metrics import balanced_accuracy, label_ranks, macro_f1
 from raytrain.training.devices import autocast
 from raytrain.training.metrics import Evaluation
 from raytrain.training.predictions import MOST_PROBABILITIES, Predictions
@@ -51,7 +51,13 @@ class TrainingData:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int = 1000
+    model: nn.Module,
+    images: DeviceImages,
+    *,
+    data: TrainingData,
+    precision: str,
+    batch_size: int = 1000,
+    by_class: bool = False,
 ) -> Evaluation:
     """Return the mean loss and accuracy of `model` on `images`, without augmentation.
 
@@ -63,13 +69,24 @@ def evaluate(
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.
         batch_size: Images at a time.
+        by_class: Whether to measure balanced accuracy and macro F1 too.
     """
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
     seen = 0
+    classes = data.num_classes
+    matrix = torch.zeros(classes * classes if by_class else 0, dtype=torch.int64, device=images.device)
     for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
         sums += _loss_and_correct(logits, labels)
         seen += len(labels)
-    return reduce_sums(sums, seen)
+        if by_class:
+            matrix += torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes * classes)
+    whole = reduce_sums(sums, seen)
+    if not by_class:
+        return whole
+    if dist.is_initialized():
+        dist.all_reduce(matrix)
+    counts = matrix.view(classes, classes).cpu().numpy()
+    return replace(whole, balanced_accuracy=balanced_accuracy(counts), macro_f1=macro_f1(counts))
 
 
 @torch.inference_mode()

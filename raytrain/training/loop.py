@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from raytrain.data.balance import balanced_order, balanced_weights
 from raytrain.data.batches import (
     DeviceImages,
     images_per_step,
     normalize,
     permutation,
+    seeded,
     steps_per_epoch,
     training_batches,
 )
@@ -44,6 +46,7 @@ from raytrain.training.recipe import (
     Recipe,
 )
 from raytrain.training.resolution import resized, resolution_of
+from raytrain.training.selection import SELECTIONS
 
 SMALLEST_SCALE = 2.0**-10
 """Factor of the loss below which fp16 has not just left out some batches: the gradients are beyond any scale."""
@@ -162,11 +165,15 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
         DivergenceError: The training or validation loss is not finite.
     """
     model = _forward_model(recipe, state)
+    by_class = SELECTIONS[recipe.select].by_class
+    weights = None
+    if recipe.class_weights == "balanced":
+        weights = balanced_weights(data.train.labels, classes=data.num_classes).to(data.device)
     while state.epoch < recipe.epochs:
         started = time.perf_counter()
         epoch = state.epoch + 1
-        running = _train_epoch(recipe, state, model, data)
-        val = _evaluate_split(state, data, data.val) if len(data.val) else None
+        running = _train_epoch(recipe, state, model, data, weights)
+        val = _evaluate_split(state, data, data.val, by_class=by_class) if len(data.val) else None
         test = _evaluate_split(state, data, data.test) if recipe.track_test else None
         if not np.isfinite([running.loss, val.loss if val else 0.0]).all():
             raise DivergenceError(epoch)
@@ -176,7 +183,9 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
         yield EpochMetrics(epoch, running.loss, running.accuracy, val, test, lr, seconds)
 
 
-def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: TrainingData) -> Evaluation:
+def _train_epoch(
+    recipe: Recipe, state: TrainState, model: nn.Module, data: TrainingData, weights: Tensor | None
+) -> Evaluation:
     world_size = rank_and_world_size()[1]
     steps = steps_per_epoch(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
     together = images_per_step(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
@@ -197,9 +206,10 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
         state.optimizer.zero_grad(set_to_none=True)
         parts = list(zip(inputs.chunk(recipe.accumulate), targets.chunk(recipe.accumulate), strict=True))
         batch = torch.zeros_like(sums)
+        per_rank = together / world_size if weights is None else _total_weight(targets, weights) / world_size
         for number, (images, classes) in enumerate(parts, start=1):
             with _gradients_shared(model, now=number == len(parts)):
-                batch += _backward(recipe, state, model, images, classes, per_rank=together / world_size)
+                batch += _backward(recipe, state, model, images, classes, per_rank=per_rank, weights=weights)
         stepped = _step(recipe, state)
         if stepped:
             state.step += 1
@@ -214,8 +224,30 @@ def _train_epoch(recipe: Recipe, state: TrainState, model: nn.Module, data: Trai
     return reduce_sums(sums, seen)
 
 
+def _total_weight(targets: Tensor, weights: Tensor) -> Tensor:
+    """Return what the weighted losses of a batch are divided by, over all ranks: a scalar.
+
+    As PyTorch's CrossEntropyLoss has it: the weights of the images' classes, and of mixed images their number.
+
+    Args:
+        targets: This rank's targets, (B,) int64, or (B, classes) float32.
+        weights: Weight of each class, (classes,).
+    """
+    total = weights[targets].sum() if targets.ndim == 1 else weights.new_tensor(float(len(targets)))
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return total
+
+
 def _backward(
-    recipe: Recipe, state: TrainState, model: nn.Module, inputs: Tensor, targets: Tensor, *, per_rank: float
+    recipe: Recipe,
+    state: TrainState,
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    per_rank: float | Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Add the gradients of some images to those that are there, and return their loss and correct ones, (2,) float64.
 
@@ -225,17 +257,22 @@ def _backward(
         model: The model, as it is called.
         inputs: (B, 3, H, W) float32.
         targets: (B,) int64, or (B, classes) float32.
-        per_rank: Images of a batch per rank, of which the gradient is the mean.
+        per_rank: Images of a batch per rank, or their weight, of which the gradient is the mean.
+        weights: Weight of each class in the loss, (classes,); None for equal ones.
     """
     with autocast(state.device, state.precision):
         logits: Tensor = model(inputs)
     smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
+    classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+    correct = (logits.detach().argmax(dim=1) == classes).sum()
+    if weights is not None:
+        whole = F.cross_entropy(logits.float(), targets, weights, label_smoothing=smoothing, reduction="sum")
+        state.scaler.scale(whole / per_rank).backward()
+        return torch.stack([whole.detach().double(), correct.double()])
     choices = {"num_classes": logits.shape[1], "label_smoothing": smoothing}
     loss = LOSS_CHOICES.call(recipe.loss, logits.float(), targets, **choices)
     # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
     state.scaler.scale(loss * (len(targets) / per_rank)).backward()
-    classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
-    correct = (logits.detach().argmax(dim=1) == classes).sum()
     return torch.stack([loss.detach().double() * len(targets), correct.double()])
 
 
@@ -275,7 +312,7 @@ def _first_images(data: TrainingData) -> Tensor:
 
 
 def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield this rank's share of an epoch's batches: shuffled, augmented, normalised, mixed.
+    """Yield this rank's share of an epoch's batches: shuffled or drawn by class, augmented, normalised, mixed.
 
     Args:
         recipe: The recipe, whose fields choose augmentation, mixing and batch size.
@@ -288,9 +325,12 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
     """
     rank, world_size = rank_and_world_size()
     device = data.device
-    order = permutation(len(data.train), seed=recipe.seed, epoch=epoch)
-    augment_generator = _generator(device, recipe.seed, epoch, rank, 0)
-    mix_generator = _generator(torch.device("cpu"), recipe.seed, epoch, rank, 1)
+    if recipe.sampler == "balanced":
+        order = balanced_order(data.train.labels, seed=recipe.seed, epoch=epoch)
+    else:
+        order = permutation(len(data.train), seed=recipe.seed, epoch=epoch)
+    augment_generator = seeded(recipe.seed, epoch, rank, 0, device=device)
+    mix_generator = seeded(recipe.seed, epoch, rank, 1)
     mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
     batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
     size = resolution_of(recipe.resolution, epoch=epoch, epochs=recipe.epochs, full=recipe.image_size)
@@ -324,8 +364,10 @@ def _share_buffers(state: TrainState) -> None:
         dist.broadcast(buffer, src=0)
 
 
-def _evaluate_split(state: TrainState, data: TrainingData, images: DeviceImages) -> Evaluation:
-    return evaluate(state.evaluated_model, images, data=data, precision=state.precision)
+def _evaluate_split(
+    state: TrainState, data: TrainingData, images: DeviceImages, *, by_class: bool = False
+) -> Evaluation:
+    return evaluate(state.evaluated_model, images, data=data, precision=state.precision, by_class=by_class)
 
 
 def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:
@@ -336,8 +378,3 @@ def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:
     if recipe.compile:
         model = torch.compile(model)  # pyright: ignore[reportAssignmentType]
     return model
-
-
-def _generator(device: torch.device, *key: int) -> torch.Generator:
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator(device).manual_seed(seed)

@@ -5,13 +5,29 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
+from raytrain.training.selection import SELECTIONS, Select
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy per image in nats, and accuracy as a fraction in [0, 1]."""
+    """Metrics on a split.
+
+    Attributes:
+        loss: Mean cross-entropy per image in nats.
+        accuracy: Share of the images that are classified correctly, in [0, 1].
+        balanced_accuracy: Mean of the recalls of the classes, in [0, 1]; None unless measured.
+        macro_f1: Mean of the F1 scores of the classes, in [0, 1]; None unless measured.
+    """
 
     loss: float
     accuracy: float
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+
+    def of_classes(self, *, prefix: str) -> dict[str, float]:
+        """Return the metrics that are measured by class, by their names after `prefix`."""
+        by_class = {"balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1}
+        return {f"{prefix}{name}": value for name, value in by_class.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -20,7 +36,8 @@ class EpochMetrics:
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        train_loss: Mean loss in nats over the epoch's batches, as augmented and mixed, taken while the weights moved.
+        train_loss: Mean loss in nats over the epoch's batches, as augmented, mixed and weighted by class, taken while
+            the network changed.
         train_accuracy: Accuracy over the same batches, in [0, 1]; a mixed image has the class of its larger part.
         val: Evaluation on the validation split after the epoch, or None without such a split.
         test: Evaluation on the test set after the epoch, or None unless the recipe tracks it.
@@ -36,8 +53,16 @@ class EpochMetrics:
     lr: float
     seconds: float
 
+    def quality(self, select: Select) -> float:
+        """Return what the validation split, which must be there, says by the metric `select`: more is better."""
+        selection = SELECTIONS[select]
+        return selection.quality(getattr(self.val, selection.measure))
+
     def row(self) -> dict[str, Any]:
-        """Return a row of metrics.jsonl: numbers, and None for what was not measured."""
+        """Return a row of metrics.jsonl: numbers, and None for what was not measured.
+
+        Validation metrics by class are there where the recipe's `select` asks for them.
+        """
         return {
             "epoch": self.epoch,
             "train_loss": self.train_loss,
@@ -48,6 +73,7 @@ class EpochMetrics:
             "test_accuracy": self.test.accuracy if self.test else None,
             "lr": self.lr,
             "seconds": self.seconds,
+            **(self.val.of_classes(prefix="val_") if self.val else {}),
         }
 
     @classmethod

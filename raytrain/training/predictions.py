@@ -23,8 +23,8 @@ from raytrain.training.class_metrics import (
 
 FILE = "predictions.npz"
 """Name of the file in a trial's folder."""
-MOST_PROBABILITIES = 8_000_000
-"""Most probabilities, images x classes, of which all are kept: 16 MB in half precision. CIFAR-100 has a million."""
+MOST_PROBABILITIES = 2_000_000
+"""Most probabilities, images x classes, of which all are kept: 4 MB in half precision. CIFAR-100 has a million."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class Predictions:
         labels: True classes, (N,) int64.
         predicted: Most probable classes, (N,) int64.
         probabilities: Probabilities of the predicted classes, (N,) float32 in [0, 1].
-        ranks: Number of classes that are more probable than the true one, (N,) int64; None in files of an older version.
-        losses: Cross-entropy of each image in nats, (N,) float32; None in files of an older version.
+        ranks: Number of classes that are more probable than the true one, (N,) int64; None in older versions' files.
+        losses: Cross-entropy of each image in nats, (N,) float32; None in older versions' files.
         softmax: Probability of every class, (N, classes) float16; None if it is not kept or was not asked for.
     """
 

@@ -16,6 +16,7 @@ from raytrain.training.component import Components, one_of
 from raytrain.training.losses import LOSSES
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
 from raytrain.training.resolution import canonical_resolution
+from raytrain.training.selection import Select
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import digests_in, reference_of
 
@@ -59,6 +60,9 @@ ADDED_LATER = frozenset(
         "tta",
         "final_train_accuracy",
         "loss",
+        "select",
+        "class_weights",
+        "sampler",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -259,6 +263,12 @@ class Recipe(BaseModel):
     that are not mixed: mixed targets are soft already."""
     loss: Annotated[str, EpochTime.DEPENDS] = "cross_entropy"
     """Loss that training minimises, or code of your own. What is measured is cross-entropy in any case."""
+    class_weights: Annotated[Literal["none", "balanced"], EpochTime.SAME] = "none"
+    """Weight of each class in the training loss: balanced for n / (k n_c), where n_c of n images are of the class, and
+    k classes have images. The mean is PyTorch's: over the weights of the images, in mixed batches over their number."""
+    sampler: Annotated[Literal["shuffle", "balanced"], EpochTime.SAME] = "shuffle"
+    """Order of the training images in an epoch: shuffle for each once; balanced for as many draws with replacement, in
+    which all classes are equally probable."""
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
@@ -309,6 +319,9 @@ class Recipe(BaseModel):
     image, or of these and two copies shifted by a pixel. Its accuracy stands beside the plain one and ranks nothing."""
     final_train_accuracy: Annotated[bool, EpochTime.DEPENDS] = True
     """Whether the training images are evaluated at the end, without augmentation."""
+    select: Annotated[Select, EpochTime.SAME] = "accuracy"
+    """Metric that decides: on the validation split the best epoch, early stopping and the choice, on the test images
+    the order of the rows. All trials of an experiment have the same."""
 
     # The choices live beside their functions.
     @field_validator(*_CANONICAL, mode="before")
@@ -344,6 +357,13 @@ class Recipe(BaseModel):
                     f"augment: crop with mode: reflect needs a padding below image_size: {self.image_size}, "
                     f"given {arguments.get('padding', 4)}"
                 )
+        if self.class_weights == "balanced" and self.sampler == "balanced":
+            raise ValueError(
+                "class_weights: balanced and sampler: balanced would each make up for rare classes, together twice; "
+                "give one of them (in a grid over both, `exclude` the pair)"
+            )
+        if self.class_weights != "none" and self.loss != "cross_entropy":
+            raise ValueError(f"class_weights: {self.class_weights} is for loss: cross_entropy, given {self.loss}")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate: {self.accumulate} is more than batch_size: {self.batch_size}")
         if self.mix != "none" and self.batch_size < 2:

@@ -24,6 +24,7 @@ from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views,
 from raytrain.training.loop import TrainState, train
 from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.training.recipe import Recipe
+from raytrain.training.selection import SELECTIONS
 
 CHECKPOINT_SHARE = 0.02
 """Largest share of the training time that writing checkpoints may take."""
@@ -31,7 +32,7 @@ CHECKPOINT_SHARE = 0.02
 
 @dataclass
 class _Best:
-    """The weights to measure at the end, of the epoch with the highest validation accuracy.
+    """The weights to measure at the end, of the epoch that is best on validation by the recipe's `select`.
 
     Small validation splits tie often; then the lower loss decides.
     """
@@ -40,6 +41,13 @@ class _Best:
     accuracy: float
     loss: float
     weights: dict[str, Tensor]
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+
+    @property
+    def val(self) -> Evaluation:
+        """The evaluation of the weights on the validation split."""
+        return Evaluation(self.loss, self.accuracy, self.balanced_accuracy, self.macro_f1)
 
 
 class TrialRun:
@@ -113,11 +121,15 @@ class TrialRun:
     def _keep_best(self, metrics: EpochMetrics) -> None:
         if metrics.val is None:
             return
-        quality = (metrics.val.accuracy, -metrics.val.loss)
-        if self._best is None or quality > (self._best.accuracy, -self._best.loss):
+        if self._best is None or self._quality(metrics.val) > self._quality(self._best.val):
             # a copy: the model goes on training in the same memory
             weights = {name: tensor.clone() for name, tensor in self.state.evaluated_model.state_dict().items()}
-            self._best = _Best(metrics.epoch, metrics.val.accuracy, metrics.val.loss, weights)
+            val = metrics.val
+            self._best = _Best(metrics.epoch, val.accuracy, val.loss, weights, val.balanced_accuracy, val.macro_f1)
+
+    def _quality(self, val: Evaluation) -> tuple[float, float]:
+        selection = SELECTIONS[self.recipe.select]
+        return selection.quality(getattr(val, selection.measure)), -val.loss
 
     def _save(self, epoch: int) -> None:
         if rank_and_world_size()[0] != 0:
@@ -137,6 +149,6 @@ class TrialRun:
         train = evaluate(model, data.train, **how) if self.recipe.final_train_accuracy else None
         test, predictions = predict(model, data.test, **how)
         views = evaluate_views(model, data.test, tta=self.recipe.tta, **how) if self.recipe.tta != "none" else None
-        val = Evaluation(self._best.loss, self._best.accuracy) if self._best else None  # these weights' own
+        val = self._best.val if self._best else None  # these weights' own
         name = device_name(self.state.device)
         return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes(), views)

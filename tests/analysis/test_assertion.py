@@ -1,11 +1,13 @@
 """Tests of raytrain.analysis.assertion: claims that hold, that do not, and that are none."""
 
+import numpy as np
 import pytest
 
 from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import TrialResult
+from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 RECIPE = Recipe().model_dump(mode="json")
@@ -33,6 +35,15 @@ def test_a_claim_that_does_not_hold_is_answered_with_the_value() -> None:
     assert broken("failed == 0", RANKING) == "failed == 0: failed is 1"
     assert broken("val_accuracy > 0", RANKING) == "val_accuracy > 0: no trial has a val_accuracy"
     assert broken("test_accuracy > 0", Ranking([])) == "test_accuracy > 0: no trial has a test_accuracy"
+
+
+def test_a_claim_may_name_a_metric_beside_accuracy() -> None:
+    seen = Predictions(np.array([0, 0, 0, 1]), np.zeros(4, dtype=np.int64), np.full(4, 0.75, dtype=np.float32))
+    ranking = rank([TrialResult("a", "finished", RECIPE, 1, 2, test_accuracy=0.75, test_loss=0.6)], {"a": seen})
+    assert broken("balanced_accuracy == 0.5", ranking) is None
+    assert broken("ece < 0.001", ranking) is None
+    assert broken("nll < 0.5", ranking) == "nll < 0.5: nll is 0.6"
+    assert broken("top5_accuracy > 0", ranking) == "top5_accuracy > 0: no trial has a top5_accuracy"
 
 
 @pytest.mark.parametrize("claim", ["", "test_accuracy", "accuracy > 1", "test_accuracy => 1", "test_accuracy > much"])

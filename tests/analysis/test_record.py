@@ -221,3 +221,11 @@ def test_runs_on_different_images_are_not_ranked_together(place: Path, recipe: d
     assert refused.exit_code == 2
     assert "numbers on digits: accuracies on different images cannot be compared" in refused.stderr
     assert CliRunner().invoke(app, ["results", "photos", "wide"]).exit_code == 0
+
+
+def test_runs_that_select_by_different_metrics_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:
+    for name, select in (("plain", "accuracy"), ("by-loss", "nll")):
+        assert tune(place, name=name, recipe={**recipe, "epochs": 1, "select": select}).exit_code == 0
+    refused = CliRunner().invoke(app, ["results", "plain", "by-loss"])
+    assert refused.exit_code == 2
+    assert "(plain by accuracy, by-loss by nll)" in refused.stderr

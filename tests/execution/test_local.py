@@ -68,6 +68,21 @@ def test_a_finished_trial_has_a_row_per_epoch_and_a_result(splits, tmp_path):
     assert 0 <= result.test_accuracy <= 1
 
 
+@pytest.mark.parametrize(("select", "field", "sign"), [("macro_f1", "val_macro_f1", 1), ("nll", "val_loss", -1)])
+def test_asha_the_best_epoch_and_the_result_go_by_what_the_recipe_selects(splits, tmp_path, select, field, sign):
+    asha = Asha(grace_period=2, reduction_factor=2)
+    recipe = RECIPE.replace(epochs=6, select=select)
+    run = Run(tmp_path, splits, recipe=recipe, grid={"lr": [0.05, 1e-9]}, asha=asha)
+    run.go()
+    first, second = run.results()
+    assert (first.status, second.status, second.epochs) == ("finished", "stopped", 2)
+    rungs = [(event["trial"], event["accuracy"]) for event in run.events("rung") if event["rung"] == 2]
+    assert rungs == [(one.id, sign * run.rows(number)[1][field]) for number, one in enumerate(run.trials)]
+    for number, result in enumerate((first, second)):
+        best = max(run.rows(number), key=lambda row: (sign * row[field], -row["val_loss"]))
+        assert (result.best_epoch, getattr(result, field)) == (best["epoch"], best[field])
+
+
 def test_bad_trials_are_rows_and_the_others_finish(splits, tmp_path, monkeypatch):
     def broken(num_classes, *, width):
         raise RuntimeError(f"out of memory\nfor {num_classes} classes and width {width}")

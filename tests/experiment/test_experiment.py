@@ -33,6 +33,12 @@ def changes(trials: list[Trial], *fields: str) -> list[tuple[Any, ...]]:
 # ---------------------------------------------------------------- trials
 
 
+def test_trials_that_select_by_different_metrics_are_refused() -> None:
+    experiment = Experiment.model_validate({"name": "x", "grid": {"select": ["accuracy", "nll"]}})
+    with pytest.raises(ExperimentError, match="select is accuracy in some trials and nll in others: one metric ranks"):
+        experiment.trials()
+
+
 def test_without_a_grid_the_recipe_is_the_one_trial():
     (trial,) = experiment(recipe={"lr": 0.3}).trials()
     assert trial.recipe == Recipe(lr=0.3)

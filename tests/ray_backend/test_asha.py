@@ -35,7 +35,7 @@ def test_the_scheduler_and_the_rule_take_the_same_decisions_on_random_curves(see
         running[name] += 1
         epoch, accuracy = running[name], float(rng.random())
         decision = rule.judge(name, epoch=epoch, accuracy=accuracy)
-        action = scheduler.on_trial_result(None, trials[name], {"epoch": epoch, "val_accuracy": accuracy})
+        action = scheduler.on_trial_result(None, trials[name], {"epoch": epoch, "quality": accuracy})
         assert scheduler.fetch_decision(name) == decision
         stopped = bool(decision and decision.stop)
         assert (action == "STOP") == stopped
@@ -55,17 +55,17 @@ def test_a_report_without_accuracy_is_not_judged() -> None:
 def test_decisions_on_record_raise_the_bar_for_later_trials() -> None:
     scheduler, trial = AshaScheduler(rungs({3.0: {"a": 0.8, "b": 0.9}})), tune_trial("c")
     scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, {"epoch": 3, "val_accuracy": 0.5}) == "STOP"
+    assert scheduler.on_trial_result(None, trial, {"epoch": 3, "quality": 0.5}) == "STOP"
 
 
 def test_without_a_record_the_first_to_arrive_goes_on() -> None:
     scheduler, trial = AshaScheduler(rungs()), tune_trial("c")
     scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, {"epoch": 3, "val_accuracy": 0.5}) == "CONTINUE"
+    assert scheduler.on_trial_result(None, trial, {"epoch": 3, "quality": 0.5}) == "CONTINUE"
 
 
 def test_a_trial_that_was_judged_before_an_interruption_is_not_judged_at_that_rung_again() -> None:
     scheduler, trial = AshaScheduler(rungs({3.0: {"a": 0.4, "b": 0.9}})), tune_trial("a")
     scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, {"epoch": 4, "val_accuracy": 0.1}) == "CONTINUE"
+    assert scheduler.on_trial_result(None, trial, {"epoch": 4, "quality": 0.1}) == "CONTINUE"
     assert scheduler.fetch_decision("a") is None

@@ -21,7 +21,7 @@ def test_errors_are_counted_named_and_ordered_by_confidence() -> None:
     found = mistakes("a", predictions, classes=["cat", "dog", "owl"], images=images)
     assert (found.wrong, found.images, found.missed_by_all) == (3, 6, 1)
     assert found.matrix == [[1, 1, 0], [0, 2, 0], [2, 0, 0]]
-    assert list(found.accuracies) == [0.5, 1.0, 0.0]
+    assert list(found.recalls) == [0.5, 1.0, 0.0]
     assert list(found.pairs) == [("owl", "cat", 2), ("cat", "dog", 1)]
     assert [(one.label, one.predicted, one.missed_by_all) for one in found.sheet] == [
         ("cat", "dog", True),

@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from pyarrow import parquet
 from rich.console import Console
@@ -14,6 +15,7 @@ from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.report import table
 from raytrain.runs.results import TrialResult
+from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 
@@ -252,3 +254,19 @@ def test_flat_rows_say_which_trials_are_of_the_chosen_configuration():
     flat = table.flat_rows(ranking(*seeds, RESULTS[2], RESULTS[4]))
     assert {row["trial"] for row in flat if row["chosen"] is True} == {one.trial for one in seeds}
     assert [row["chosen"] for row in flat].count(False) == 2
+
+
+def test_metrics_beside_accuracy_are_columns_of_every_file_and_of_the_table_where_they_are_named():
+    """Of 4 images of one class and 1 of the other, all are taken for the first."""
+    finished = result(test_accuracy=0.8, test_loss=0.7)
+    seen = Predictions(np.array([0, 0, 0, 0, 1]), np.zeros(5, dtype=np.int64), np.full(5, 0.75, dtype=np.float32))
+    made = rank([finished, RESULTS[2]], {finished.trial: seen})
+    wanted = {"balanced_accuracy": 0.5, "macro_f1": pytest.approx(4 / 9), "top5_accuracy": None, "nll": 0.7}
+    for rows in (table.flat_rows(made), table.configuration_rows(made)):
+        assert {name: rows[0][name] for name in wanted} == wanted
+        assert rows[0]["ece"] == pytest.approx(0.05)
+        assert {rows[1][name] for name in (*wanted, "ece")} == {None}
+    assert not {*table.METRIC_HEADINGS.values()} & {*table.headings(made)}
+    named = table.markdown(made, columns=["balanced_accuracy", "macro F1", "nll", "ECE %", "top5_accuracy"])
+    assert named.splitlines()[0] == "| balanced accuracy % | macro F1 % | NLL | ECE % | top-5 accuracy % |"
+    assert named.splitlines()[2:] == ["| 50.00 | 44.44 | 0.7000 | 5.00 | – |", "| – | – | – | – | – |"]

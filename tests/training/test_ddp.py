@@ -1,26 +1,40 @@
 """Tests of training in two processes under DistributedDataParallel, on gloo; `ddp_rank.py` is what they run."""
 
+import base64
 import copy
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from raytrain.data import LabelledImages
 from raytrain.data.batches import normalize, permutation
 from raytrain.training.evaluation import TrainingData, evaluate
 from raytrain.training.loop import TrainState
+from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    width=2, image_size=8, batch_size=15, lr=0.01, precision="fp32", epochs=3, ema_decay=0.5, track_test=True
+    width=2,
+    image_size=8,
+    batch_size=15,
+    lr=0.01,
+    precision="fp32",
+    epochs=3,
+    ema_decay=0.5,
+    track_test=True,
+    select="macro_f1",
 )
+WEIGHTED = RECIPE.replace(class_weights="balanced", label_smoothing=0.1, ema_decay=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +43,29 @@ def splits(make_splits):
 
 
 @pytest.fixture(scope="module")
+def unbalanced(make_splits):
+    """Return splits whose four classes have 24, 12, 9 and 5 training images."""
+    whole = make_splits(train=96, val=23, test=21)
+    labels = whole.train.labels
+    rows = np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in enumerate((24, 12, 9, 5))])
+    return replace(whole, train=LabelledImages(whole.train.images[rows], labels[rows]))
+
+
+@pytest.fixture(scope="module")
 def ranks(splits, tmp_path_factory):
     """Return what each of the two processes wrote."""
-    folder = tmp_path_factory.mktemp("ddp")
-    (folder / "recipe.json").write_text(RECIPE.model_dump_json())
+    return trained(RECIPE, splits, tmp_path_factory.mktemp("ddp"))
+
+
+@pytest.fixture(scope="module")
+def weighted_ranks(unbalanced, tmp_path_factory):
+    """Return what each of the two processes wrote that weigh their losses by class."""
+    return trained(WEIGHTED, unbalanced, tmp_path_factory.mktemp("weighted"))
+
+
+def trained(recipe, splits, folder):
+    """Return what each of two processes wrote that trained a recipe."""
+    (folder / "recipe.json").write_text(recipe.model_dump_json())
     (folder / "splits.pickle").write_bytes(pickle.dumps(splits))
     command = [sys.executable, str(Path(__file__).with_name("ddp_rank.py"))]
     processes = [
@@ -104,13 +137,51 @@ def test_two_ranks_equal_one_slow_loop_over_the_two_shares(ranks, splits):
         torch.testing.assert_close(ranks[0]["state"]["model"][name], tensor, rtol=1e-3, atol=1e-5)
 
 
+def test_class_weights_on_two_ranks_are_those_of_one_loss_over_both_shares(weighted_ranks, unbalanced):
+    """PyTorch's loss of all 15 images, of which each rank normalises its own share."""
+    data = TrainingData.on(CPU, unbalanced)
+    state = TrainState.create(WEIGHTED, num_classes=data.num_classes, device=CPU)
+    model, optimizer = state.model.train(), state.optimizer
+    weights = torch.tensor([50 / (4 * count) for count in (24, 12, 9, 5)])
+    criterion = torch.nn.CrossEntropyLoss(weight=weights, label_smoothing=0.1)
+    for epoch in range(WEIGHTED.epochs):
+        order = permutation(len(data.train), seed=WEIGHTED.seed, epoch=epoch)
+        for step in range(3):
+            rows = order[15 * step : 15 * step + 15]
+            progress = torch.tensor((3 * epoch + step) / 9, dtype=torch.float64)
+            for group in optimizer.param_groups:
+                group["lr"] = float(WEIGHTED.lr * (1 + torch.cos(torch.pi * progress)) / 2)
+            optimizer.zero_grad()
+            shares = [rows[0::2], rows[1::2]]
+            inputs = [
+                normalize(data.train.images[share].permute(0, 3, 1, 2), mean=data.mean, std=data.std)
+                for share in shares
+            ]
+            criterion(torch.cat(list(map(model, inputs))), data.train.labels[torch.cat(shares)]).backward()
+            optimizer.step()
+    for name, tensor in model.named_parameters():
+        torch.testing.assert_close(weighted_ranks[0]["state"]["model"][name], tensor.detach(), rtol=1e-3, atol=1e-5)
+    assert differing(weighted_ranks[0]["state"]["model"], weighted_ranks[1]["state"]["model"]) == []
+
+
+def test_both_ranks_return_the_predictions_of_all_images_in_order(ranks, splits):
+    for rank in ranks:
+        content = base64.b64decode(rank["reports"][-1]["final"]["predictions"])
+        predictions = Predictions.from_bytes(content, softmax=True)
+        assert predictions.labels.tolist() == splits.test.labels.tolist()
+        assert predictions.softmax.shape == (21, 4)
+        assert predictions.softmax.max(axis=1) == pytest.approx(predictions.probabilities, abs=1e-3)
+
+
 def test_metrics_are_those_of_the_weights_that_rank_0_saves(ranks, splits):
     data = TrainingData.on(CPU, splits)
     state = TrainState.create(RECIPE, num_classes=data.num_classes, device=CPU)
     state.load_state_dict(ranks[0]["state"])
     last = ranks[1]["reports"][-1]["metrics"]
     for split, images in (("val", data.val), ("test", data.test)):
-        alone = evaluate(state.ema.module, images, data=data, precision="fp32")
+        alone = evaluate(state.ema.module, images, data=data, precision="fp32", by_class=split == "val")
+        assert last[split]["balanced_accuracy"] == alone.balanced_accuracy
+        assert last[split]["macro_f1"] == alone.macro_f1
         assert last[split]["accuracy"] == alone.accuracy  # of all 23 or 21 images, each once
         assert last[split]["loss"] == pytest.approx(alone.loss, rel=1e-5)
 

@@ -96,7 +96,8 @@ def test_metrics_of_predictions_equal_those_of_scikit_learn() -> None:
     assert found.top5_accuracy == pytest.approx((top == full.labels[:, None]).any(axis=1).mean(), abs=0.003)
     bins = np.digitize(full.probabilities, np.arange(1, 15) / 15, right=True)
     gaps = [
-        abs(full.correct[bins == one].sum() - full.probabilities[bins == one].sum(dtype=np.float64)) for one in range(15)
+        abs(full.correct[bins == one].sum() - full.probabilities[bins == one].sum(dtype=np.float64))
+        for one in range(15)
     ]
     assert found.ece == pytest.approx(sum(gaps) / 500)
 

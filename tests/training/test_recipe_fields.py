@@ -29,6 +29,8 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "mix_off_epochs": (MIXED, 1),
     "label_smoothing": ({}, 0.1),
     "loss": ({}, "bce"),
+    "class_weights": ({}, "balanced"),
+    "sampler": ({}, "balanced"),
     "zero_init_residual": ({}, True),
     "optimizer": ({}, "adamw"),
     "lr": ({}, 0.01),
@@ -60,8 +62,8 @@ CHANGES_THE_DATA: dict[str, Any] = {
 }
 """The loop is handed the splits; these fields choose them, through `Recipe.data_key`."""
 
-LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy"}
-"""These change how training runs or what it reports; each has a test of its own here."""
+LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy", "select"}
+"""These change how training runs or what it reports; each has a test of its own here, `select` in test_imbalance.py."""
 
 WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("momentum", {"optimizer": "adam"}, 0.5),
@@ -115,7 +117,7 @@ def test_the_same_recipe_gives_the_same_weights(beside: dict[str, Any], make_dat
 
 @pytest.mark.parametrize("field", CHANGES_THE_WEIGHTS)
 def test_a_changed_field_changes_the_trained_weights(field: str, make_data: Any):
-    data = make_data()
+    data = make_data(train=50)  # of four classes: they are of unequal size
     beside, value = CHANGES_THE_WEIGHTS[field]
     recipe = BASE.replace(**beside)
     assert fingerprint(recipe.replace(**{field: value}), data) != fingerprint(recipe, data)

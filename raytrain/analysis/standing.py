@@ -1,0 +1,111 @@
+"""A ranking as it is shown: configurations in their order, and what can be said of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from raytrain.analysis.baselines import BaselineRow
+from raytrain.analysis.resolution import ImageResolution, SeedResolution
+from raytrain.analysis.statistics import Interval
+from raytrain.runs.results import Status, TrialResult
+from raytrain.training.predictions import ClassMetrics
+from raytrain.training.selection import SELECTIONS, Select, Selection
+
+DASH = "–"
+METRICS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece")
+"""Metrics on the test images beside accuracy, as columns are named; `nll` is the `test_loss` of a trial's result."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A configuration among the others.
+
+    Attributes:
+        rank: Ranks that it may have, as text, such as "1" or "1–3"; a dash for a configuration that did not finish.
+        results: Results of its seeds, all of one status.
+        test_accuracy: Mean test accuracy over the seeds, a fraction in [0, 1]; None unless finished.
+        val_accuracy: Mean validation accuracy over the seeds, a fraction; None without a validation split.
+        interval: 95 % interval of `test_accuracy`.
+        p_value: P-value of the test that it equals the leader, corrected for all comparisons; None for the leader.
+        metrics: Further metrics of each of `results` on the test images; None where predictions are missing.
+        score: Mean over the seeds of the test metric that ranks; None unless finished.
+        score_interval: 95 % interval of `score`.
+    """
+
+    rank: str
+    results: Sequence[TrialResult]
+    test_accuracy: float | None = None
+    val_accuracy: float | None = None
+    interval: Interval | None = None
+    p_value: float | None = None
+    metrics: Sequence[ClassMetrics | None] = ()
+    score: float | None = None
+    score_interval: Interval | None = None
+
+    def mean(self, name: str) -> float | None:
+        """Return the mean over the seeds of a measured number, such as `test_loss` or `balanced_accuracy`.
+
+        Args:
+            name: A field of `TrialResult` or one of `METRICS`.
+
+        Returns:
+            The mean over the seeds of which it is known; None without any.
+        """
+        known = [value for index in range(self.seeds) if (value := self.of_seed(index, name)) is not None]
+        return fmean(known) if known else None
+
+    def of_seed(self, index: int, name: str) -> float | None:
+        """Return a number, as `mean` does, of one of the seeds."""
+        if name == "nll":
+            name = "test_loss"
+        if name not in METRICS:
+            return getattr(self.results[index], name)
+        metrics = self.metrics[index] if self.metrics else None
+        return getattr(metrics, name) if metrics else None
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether no other configuration is better by the test."""
+        return self.rank.partition(DASH)[0] == "1"
+
+    @property
+    def status(self) -> Status:
+        """How its trials ended."""
+        return self.results[0].status
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds that it was trained with."""
+        return len(self.results)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All configurations of a run, best first, and what can be said of their order.
+
+    Attributes:
+        standings: Finished configurations by the metric that ranks, then stopped ones, then the rest.
+        chosen: Configuration that validation chooses; None if nothing finished or there is no validation split.
+        incomplete: Configurations with better validation, not chosen because one of their seeds failed or diverged.
+        searched: Number of configurations without a rank from a search whose best were trained again.
+        survivors: Number of ranked configurations that have other seeds which were stopped early.
+        resolution: Difference that the seeds, or with one seed the test images, can show; None if unknown.
+        beside: Rows of a baseline, shown below without a rank.
+        notes: Further sentences about the rows.
+        select: Metric that ranks and chooses.
+    """
+
+    standings: list[Standing]
+    chosen: Standing | None = None
+    incomplete: Sequence[Standing] = ()
+    searched: int = 0
+    survivors: int = 0
+    resolution: SeedResolution | ImageResolution | None = None
+    beside: Sequence[BaselineRow] = ()
+    notes: Sequence[str] = ()
+    select: Select = "accuracy"
+
+    @property
+    def selection(self) -> Selection:
+        """The metric that ranks and chooses."""
+        return SELECTIONS[self.select]
