@@ -11,9 +11,11 @@ from PIL import Image
 
 from raytrain.report.metric_columns import metric_sentence
 from raytrain.training.predictions import (
+    Ensemble,
     Predictions,
     class_accuracies,
     confusion,
+    ensemble,
     ensemble_accuracy,
     metrics_of,
     missed_by_all,
@@ -61,6 +63,7 @@ class Mistakes:
         missed_by_all: Number of test images that every finished trial gets wrong.
         metrics: Further metrics of the trial on the test images, as text.
         ensemble: Accuracy of all finished trials voting with their probabilities as weights; None for fewer than two.
+        best: What the best trials reach together; None where there are not two of which all probabilities are kept.
     """
 
     trial: str
@@ -74,6 +77,7 @@ class Mistakes:
     missed_by_all: int
     metrics: str
     ensemble: float | None
+    best: Ensemble | None = None
 
 
 def mistakes(
@@ -82,6 +86,7 @@ def mistakes(
     *,
     classes: Sequence[str],
     images: NDArray[np.uint8] | None,
+    best: Sequence[Predictions] = (),
 ) -> Mistakes:
     """Return what a trial gets wrong.
 
@@ -90,6 +95,7 @@ def mistakes(
         predictions: Test predictions of the finished trials, by trial id.
         classes: Names of the classes, in the order of the labels.
         images: (N, H, W, 3) uint8, the test images in the order of `predictions`; None if they are not on this machine.
+        best: Predictions of the best trials by validation, with the probabilities of all classes.
     """
     own = predictions[trial]
     same = [one for one in predictions.values() if np.array_equal(one.labels, own.labels)]
@@ -107,6 +113,7 @@ def mistakes(
         missed_by_all=len(never),
         metrics=metric_sentence({**vars(metrics_of(own)), "nll": _nll(own)}),
         ensemble=ensemble_accuracy(same, classes=len(classes)) if len(same) > 1 else None,
+        best=ensemble(best),
     )
 
 

@@ -17,6 +17,7 @@ from raytrain.training.class_metrics import (
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
+    negative_log_likelihood,
     recalls,
     top_k_accuracy,
 )
@@ -162,6 +163,34 @@ def missed_by_all(trials: Sequence[Predictions]) -> NDArray[np.int64]:
     if not trials:
         raise ValueError("no trial has predictions")
     return np.flatnonzero(~np.any([one.correct for one in trials], axis=0))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What several networks reach together, by the mean of their probabilities.
+
+    Attributes:
+        networks: Number of networks.
+        accuracy: Share of the images that are classified correctly, in [0, 1].
+        nll: Mean negative log-likelihood in nats.
+    """
+
+    networks: int
+    accuracy: float
+    nll: float
+
+
+def ensemble(trials: Sequence[Predictions]) -> Ensemble | None:
+    """Return the ensemble of some trials (Lakshminarayanan et al. 2017, arXiv:1612.01474); None for fewer than two.
+
+    Trials whose probabilities of all classes are not there, or which are of other images, are left out.
+    """
+    parts = [one for one in trials if one.softmax is not None and np.array_equal(one.labels, trials[0].labels)]
+    if len(parts) < 2:
+        return None
+    labels = parts[0].labels
+    mean = np.mean([one.softmax for one in parts], axis=0, dtype=np.float32)
+    return Ensemble(len(parts), float((mean.argmax(axis=1) == labels).mean()), negative_log_likelihood(mean, labels))
 
 
 def ensemble_accuracy(trials: Sequence[Predictions], *, classes: int) -> float:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -42,3 +43,14 @@ def test_many_classes_show_their_commonest_confusions_and_no_matrix() -> None:
     assert list(found.pairs) == [(f"class {label}", "class 99", 1) for label in range(3)]
     assert found.ensemble is None
     assert {shown.image for shown in found.sheet} == {""}
+
+
+def test_metrics_beside_accuracy_and_the_best_trials_together_are_said() -> None:
+    predictions = {"a": told(0, 1, 1, 1, 0, 0), "b": told(0, 1, 1, 1, 2, 2)}
+    softmax = np.eye(3, dtype=np.float16)[predictions["b"].labels]
+    best = [replace(one, softmax=softmax) for one in predictions.values()]
+    found = mistakes("a", predictions, classes=["cat", "dog", "owl"], images=None, best=best)
+    # recalls 1/2, 1 and 0; F1 scores 2/5, 4/5 and 0; an older version's file has no ranks and no losses
+    assert found.metrics.startswith("balanced accuracy 50.00 %, macro F1 40.00 %, ECE ")
+    assert (found.best.networks, found.best.accuracy) == (2, 1.0)
+    assert mistakes("a", predictions, classes=["cat", "dog", "owl"], images=None).best is None

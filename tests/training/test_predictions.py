@@ -11,6 +11,7 @@ from raytrain.training.predictions import (
     Predictions,
     class_accuracies,
     confusion,
+    ensemble,
     ensemble_accuracy,
     metrics_of,
     missed_by_all,
@@ -131,3 +132,26 @@ def test_the_ensemble_votes_with_its_probabilities() -> None:
     unsure = [predictions([0, 1], [1, 0], [0.4, 0.4])] * 2
     assert ensemble_accuracy([sure, *unsure], classes=2) == 1.0
     assert ensemble_accuracy([sure, *unsure, *unsure], classes=2) == 0.0
+
+
+def of_softmax(labels: list[int], softmax: list[list[float]]) -> Predictions:
+    shares = np.array(softmax, dtype=np.float16)
+    return Predictions(np.array(labels), shares.argmax(axis=1), shares.max(axis=1).astype(np.float32), softmax=shares)
+
+
+def test_an_ensemble_takes_the_mean_of_the_probabilities() -> None:
+    """Both networks get one image of the two wrong, and their mean none: a vote could not tell."""
+    one = of_softmax([0, 1], [[0.75, 0.25], [0.5625, 0.4375]])
+    other = of_softmax([0, 1], [[0.4375, 0.5625], [0.125, 0.875]])
+    found = ensemble([one, other])
+    assert found is not None
+    assert (one.accuracy, other.accuracy, found.accuracy) == (0.5, 0.5, 1.0)
+    means = [(0.75 + 0.4375) / 2, (0.4375 + 0.875) / 2]
+    assert found.nll == pytest.approx(-np.log(means).mean())
+    assert found.networks == 2
+
+
+def test_an_ensemble_leaves_out_other_images_and_files_of_an_older_version() -> None:
+    one = of_softmax([0, 1], [[0.75, 0.25], [0.5625, 0.4375]])
+    assert ensemble([one, predictions([0, 1], [0, 1]), of_softmax([1, 1], [[0, 1], [0, 1]])]) is None
+    assert ensemble([]) is None
