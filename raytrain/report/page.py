@@ -273,7 +273,7 @@ def _mistakes(record: RunRecord) -> Mistakes | None:
 def _best(record: RunRecord) -> list[Predictions]:
     """Return the predictions of the best finished trials by validation, with the probabilities of all classes."""
     judged = [one for one in record.results if one.status == "finished" and one.val_accuracy is not None]
-    found = [read_predictions(record.folder, one.trial, softmax=True) for one in ranked(judged)[:TOGETHER]]
+    found = [read_predictions(record.folder, one, softmax=True) for one in ranked(judged)[:TOGETHER]]
     return [one for one in found if one is not None]
 
 
