@@ -185,11 +185,11 @@ def ensemble(trials: Sequence[Predictions]) -> Ensemble | None:
 
     Trials whose probabilities of all classes are not there, or which are of other images, are left out.
     """
-    parts = [one for one in trials if one.softmax is not None and np.array_equal(one.labels, trials[0].labels)]
+    parts = [one.softmax for one in trials if one.softmax is not None and np.array_equal(one.labels, trials[0].labels)]
     if len(parts) < 2:
         return None
-    labels = parts[0].labels
-    mean = np.mean([one.softmax for one in parts], axis=0, dtype=np.float32)
+    labels = trials[0].labels
+    mean = np.stack(parts).mean(axis=0, dtype=np.float32)
     return Ensemble(len(parts), float((mean.argmax(axis=1) == labels).mean()), negative_log_likelihood(mean, labels))
 
 
