@@ -23,6 +23,7 @@ from raytrain.errors import ExperimentError
 from raytrain.runs.results import (
     TrialResult,
     configurations,
+    mean_val_quality,
     ranked,
     run_of,
 )
@@ -169,13 +170,7 @@ def _place(
     """Return what finished configurations are sorted by: test metric, then validation metric, then as listed."""
     selection, scores = selection_of(group[0].recipe), _scores(group, metrics)
     score = selection.quality(fmean(scores.values()) if scores else None)
-    return -score, -_val_quality(group)[0], _first(group, order)
-
-
-def _val_quality(group: Sequence[TrialResult]) -> tuple[float, float]:
-    """Return what the validation split says of a configuration, in the mean over its seeds: more is better."""
-    first, then = zip(*(result.val_quality for result in group), strict=True)
-    return fmean(first), fmean(then)
+    return -score, -mean_val_quality(group)[0], _first(group, order)
 
 
 def _chosen(
@@ -195,7 +190,7 @@ def _chosen(
         judged = [
             (one, searched[_setting(one.results[0])]) for one in confirmed if _setting(one.results[0]) in searched
         ]
-    judged.sort(key=lambda one: (*(-value for value in _val_quality(one[1])), _first(one[1], order)))
+    judged.sort(key=lambda one: (*(-value for value in mean_val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
     broken = [_without_seed(group[0]) for group in rest if group[0].status in {"failed", "diverged"}]
     complete = [standing for standing in known if _without_seed(standing.results[0]) not in broken]

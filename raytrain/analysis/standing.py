@@ -109,3 +109,10 @@ class Ranking:
     def selection(self) -> Selection:
         """The metric that ranks and chooses."""
         return SELECTIONS[self.select]
+
+    def score_text(self, standing: Standing) -> str:
+        """Return the test metric of a configuration that ranks, as text, with its name unless it is accuracy."""
+        if self.select == "accuracy":
+            return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
+        value = DASH if standing.score is None else self.selection.text(standing.score)
+        return f"a {self.selection.words} of {value}"

@@ -191,20 +191,12 @@ def _bootstrap(standings: Sequence[Standing], words: str) -> Iterator[str]:
         yield "Where there is one seed, another seed may give another order."
 
 
-def _score(ranking: Ranking, standing: Standing) -> str:
-    """Return the test metric that ranks, as text, with its name unless it is accuracy."""
-    if ranking.select == "accuracy":
-        return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
-    value = DASH if standing.score is None else ranking.selection.text(standing.score)
-    return f"a {ranking.selection.words} of {value}"
-
-
 def _choice(ranking: Ranking) -> Iterator[str]:
     """Yield what validation chooses, and what it does not choose although it looks better."""
     chosen = ranking.chosen
     if chosen is None:
         return
-    accuracy = _score(ranking, chosen)
+    accuracy = ranking.score_text(chosen)
     mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
     first = chosen.results[0]
     yield (

@@ -4,14 +4,13 @@ Both are chosen by the results of the search alone, so a run that was interrupte
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from statistics import fmean
+from collections.abc import Callable
 
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
 from raytrain.runs.journal import RunJournal
-from raytrain.runs.results import TrialResult, configurations, ranked
+from raytrain.runs.results import TrialResult, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.training.recipe import Recipe
 
@@ -54,7 +53,7 @@ def _confirm(journal: RunJournal) -> None:
         journal.add({}, stage="confirm")
         return
     finished = [one for one in _results(journal.state) if one.status == "finished" and one.val_accuracy is not None]
-    groups = sorted(configurations(finished), key=_quality, reverse=True)
+    groups = sorted(configurations(finished), key=mean_val_quality, reverse=True)
     chosen = {
         trial: group[0].parameters
         for group in groups[: confirm.top]
@@ -77,8 +76,3 @@ STAGES: dict[Stage, Callable[[RunJournal], None]] = {"search": _search, "rescue"
 
 def _results(state: RunState) -> list[TrialResult]:
     return [progress.result for progress in state.progress.values() if progress.result and progress.stage != "confirm"]
-
-
-def _quality(group: Sequence[TrialResult]) -> tuple[float, float]:
-    first, then = zip(*(result.val_quality for result in group), strict=True)
-    return fmean(first), fmean(then)

@@ -144,27 +144,19 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     named = {id(standing): entry.label for standing, entry in zip(ranking.standings, entries, strict=True)}
     leads = finished[0]
     chosen = ranking.chosen or leads
-    accuracy = f"{_score(ranking, chosen)} on the test set"
+    accuracy = f"{ranking.score_text(chosen)} on the test set"
     if len(finished) == 1:
         return f"{named[id(chosen)]} reaches {accuracy}."
     found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
     candidates = sum(standing.may_lead for standing in finished)
     if not chosen.may_lead:
-        return f"{found} {accuracy}. {named[id(leads)]} is first with {_score(ranking, leads)}."
+        return f"{found} {accuracy}. {named[id(leads)]} is first with {ranking.score_text(leads)}."
     if chosen.rank == "1":
         return f"{found} {accuracy} and is ahead of all others."
     if candidates > 1:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"
         return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."
     return f"{found} {accuracy}. No other is better by the test, which does not separate all of them from it."
-
-
-def _score(ranking: Ranking, standing: Standing) -> str:
-    """Return the test accuracy, or the metric that ranks in its place, as text."""
-    if ranking.select == "accuracy":
-        return f"{table.per_cent(standing.test_accuracy)} %"
-    value = table.DASH if standing.score is None else ranking.selection.text(standing.score)
-    return f"a {ranking.selection.words} of {value}"
 
 
 def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:

@@ -1,8 +1,9 @@
 """The results of trials: what is known of each, and in which order they stand."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -132,6 +133,12 @@ def configurations(results: Iterable[TrialResult]) -> list[list[TrialResult]]:
             result
         )
     return list(groups.values())
+
+
+def mean_val_quality(results: Sequence[TrialResult]) -> tuple[float, float]:
+    """Return the mean of `TrialResult.val_quality` over some trials, at least one."""
+    first, then = zip(*(result.val_quality for result in results), strict=True)
+    return fmean(first), fmean(then)
 
 
 def varied_fields(recipes: Iterable[dict[str, Any]]) -> list[str]:
