@@ -93,7 +93,9 @@ def _parsed(context: typer.Context, words: list[str]) -> tuple[dict[str, Any], s
 
 
 def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:
-    for dataset in dict.fromkeys(trial.recipe.dataset for trial in experiment.trials()):
+    from raytrain.data.sources import parted  # pyarrow and NumPy, which other submissions do not wait for
+
+    for dataset in dict.fromkeys(parted(trial.recipe.dataset)[0] for trial in experiment.trials()):
         path = Path(dataset)
         sent = any(path == one or one in path.parents for one in send)
         if "://" not in dataset and path.exists() and not path.is_absolute() and not sent:

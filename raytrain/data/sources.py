@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 from http.client import HTTPException
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -148,7 +149,8 @@ def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns
     elif reference := reference_of(name_of(dataset)):
         found = with_test(load_user_dataset(dataset, reference, image_size=image_size), test_size)
     else:
-        folder, configuration = _opened(dataset)
+        address, configuration = parted(dataset)
+        folder = open_folder(address)
         place = find_parquet(folder, configuration)
         if place is not None:
             found = load_parquet(place, image_size=image_size, columns=columns)
@@ -176,12 +178,12 @@ def refuse(dataset: ImageDataset, *, skip_bad: bool) -> None:
         raise DataError(f"{dataset.origin.address}: {dataset.origin.refusal}")
 
 
-def _opened(dataset: str) -> tuple[SourceFolder, str]:
-    """Return the folder of an address, and the configuration that stands behind it, if one does."""
+def parted(dataset: str) -> tuple[str, str]:
+    """Return the address of a data set, and the name of the configuration behind its `#`, empty if there is none."""
     address, _, configuration = dataset.rpartition("#")
-    if not address or ("://" not in dataset and open_folder(dataset).exists()):  # the name of a folder may hold a #
-        return open_folder(dataset), ""
-    return open_folder(address), configuration
+    if not address or ("://" not in dataset and Path(dataset).expanduser().exists()):  # a name may hold a #
+        return dataset, ""
+    return address, configuration
 
 
 def _say_which(dataset: ImageDataset, folder: SourceFolder, place: SourceFolder, configuration: str) -> None:

@@ -189,6 +189,15 @@ def test_without_test_images_some_are_split_off_of_each_class(without_test: Path
     assert np.bincount(load(str(without_test), image_size=8, test_size=15).test.labels).tolist() == [10, 5]
 
 
+def test_images_that_repeat_are_warned_of_before_they_are_set_aside(
+    without_test: Path, caplog: pytest.LogCaptureFixture
+):
+    first = next(without_test.rglob("cat/00.png"))
+    shutil.copy(first, first.with_name("again.png"))
+    load(str(without_test), image_size=8)
+    assert "1 image repeats another one, and may be in training and test alike" in caplog.text
+
+
 @pytest.mark.parametrize("test_size", [0, 0.001, 30, 1.5, 1])
 def test_a_test_size_that_cannot_be_is_refused(test_size: float, without_test: Path):
     with pytest.raises(DataError, match=r"test_size|test images"):

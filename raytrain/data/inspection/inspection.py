@@ -8,6 +8,7 @@ import numpy as np
 
 from raytrain.data.images import ImageDataset, part_words
 from raytrain.data.inspection.duplicates import Row, duplicates, near_duplicates
+from raytrain.data.inspection.overlap import in_both
 
 SCHEMA_VERSION = 1
 FEW = 10
@@ -116,7 +117,15 @@ def inspect(dataset: ImageDataset, name: str, *, near: bool) -> Inspection:
         duplicates=repeated,
         near_duplicates=_alike(pairs, dataset) if near else None,
         remarks=list(origin.remarks),
-        warnings=[*origin.warnings, *_class_warnings(dataset.classes, counts), *_alike_warnings(repeated, len(pairs))],
+        warnings=list(
+            dict.fromkeys(  # what loading has warned of is not said again
+                [
+                    *origin.warnings,
+                    *_class_warnings(dataset.classes, counts),
+                    *_alike_warnings(repeated, len(pairs), refused=bool(origin.refusal)),
+                ]
+            )
+        ),
         refusal=origin.refusal,
     )
 
@@ -160,7 +169,11 @@ def _class_warnings(classes: Sequence[str], counts: dict[str, list[int]]) -> Ite
         yield f"there are fewer than {FEW} training images of the class {_some(few)}"
 
 
-def _alike_warnings(repeated: Alike, pairs: int) -> Iterable[str]:
+def _alike_warnings(repeated: Alike, pairs: int, *, refused: bool) -> Iterable[str]:
+    for parts, count in repeated["across"].items():
+        one, _, other = parts.partition(", ")
+        if not refused:
+            yield in_both(count, other, one)
     if count := repeated["other_class"]:
         what = "1 image is" if count == 1 else f"{count:,} different images are"
         yield f"{what} there more than once, under different classes"

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from raytrain.data.images import ImageDataset, LabelledImages
+from raytrain.data.images import ImageDataset, LabelledImages, part_words
 
 NAMED = 10
 """Most classes that a warning names."""
@@ -29,17 +29,24 @@ def compare_parts(dataset: ImageDataset) -> ImageDataset:
             "has seen"
         )
     elif shared:
-        what = (
-            "1 test image is a training image"
-            if shared == 1
-            else f"{shared:,} different test images are training images"
-        )
-        dataset.origin.warnings.append(f"{what} too")
+        dataset.origin.warnings.append(in_both(shared, "test", "train"))
+    repeats = len(hashes) - len(train)
+    if repeats and not dataset.test:
+        what = "1 image repeats" if repeats == 1 else f"{repeats:,} images repeat"
+        dataset.origin.warnings.append(f"{what} another one, and may be in training and test alike")
     if same:
         some = ", ".join(dataset.classes[label] for label in same[:NAMED])
         more = f" and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
         dataset.origin.warnings.append(f"all training images are the same in the class {some}{more}")
     return dataset
+
+
+def in_both(count: int, part: str, other: str) -> str:
+    """Return a sentence on images that two parts share: "2 different test images are training images too"."""
+    one, two = part_words(part), part_words(other)
+    if count == 1:
+        return f"1 {one} image is a {two} image too"
+    return f"{count:,} different {one} images are {two} images too"
 
 
 def contents(images: LabelledImages) -> list[bytes]:
