@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from raytrain.data import ImageDataset, load
 from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.data.columns import canonical_columns
 from raytrain.data.split import TEST_SIZE
@@ -23,7 +24,6 @@ from raytrain.user_code.reference import digests_in, reference_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from raytrain.data import ImageDataset
 
 ARCHS = Components(
     "architecture",
@@ -179,10 +179,8 @@ class DataKey(NamedTuple):
         columns = f", columns {self.columns}" if self.columns else ""
         return f"{self.dataset} at {self.image_size} px{other}{columns}{', skip_bad' if self.skip_bad else ''}"
 
-    def load(self, *, quiet: bool = False) -> "ImageDataset":
+    def load(self, *, quiet: bool = False) -> ImageDataset:
         """Return the data set, without its validation split; arguments and errors are those of `data.load`."""
-        from raytrain.data import load  # pyarrow takes 0.3 s, and a recipe is read for its fields too
-
         return load(
             self.dataset,
             image_size=self.image_size,
