@@ -44,8 +44,8 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     Its parts are train/<class>/ and, where they are there, test/<class>/ and val/<class>/ (or valid, validation). With
     no test/, val/ is the test set, as it is in ImageNet; with neither, and where the folder holds the classes
     themselves, there are no test images. The images of a class may lie in folders of its own; a link that leads back up
-    is not followed. What is no image by its name is left out, and counted. Images that
-    cannot be read are named in `origin.unreadable`. Labels follow the sorted class names.
+    is not followed. What is no image by its name is left out, and counted. Images that cannot be read are named in
+    `origin.unreadable`. Labels follow the sorted class names.
 
     Args:
         folder: The folder, for which `has_images` is true.

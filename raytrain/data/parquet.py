@@ -79,8 +79,7 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") ->
 
     Without a test part, or with one that is not labelled, the validation part is the test set; without one either,
     there are no test images. Labels are what the files name as classes; else integers, words or true and false, each of
-    which is a class of that name. Images that cannot be read are named in
-    `origin.unreadable`.
+    which is a class of that name. Images that cannot be read are named in `origin.unreadable`.
 
     Args:
         folder: The folder that holds train*.parquet.
