@@ -42,6 +42,9 @@ from raytrain.execution.options import Mode, RunOptions
 from raytrain.experiment.shipped import shipped_experiment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from raytrain.execution.run import RunOutcome, Shown  # imports torch
     from raytrain.experiment.experiment import Experiment
 
 
@@ -186,11 +189,10 @@ def resume(
     _run(experiment, options, json=json, quiet=quiet)
 
 
-def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:
+def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunOutcome":
+    """Run something with its progress and its log on standard error; `quiet` leaves warnings only."""
     from rich.console import Console
 
-    from raytrain.cli import output
-    from raytrain.execution.run import run
     from raytrain.report import live
 
     # results go to standard output, everything else to standard error
@@ -199,7 +201,14 @@ def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bo
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
     # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
     threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)
-    outcome = run(experiment, options, shown=lambda state: live.shown(state, console))
+    return run(lambda state: live.shown(state, console))
+
+
+def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:
+    from raytrain.cli import output
+    from raytrain.execution.run import run
+
+    outcome = with_progress(lambda shown: run(experiment, options, shown=shown), quiet=quiet)
     with output.tolerant_output():  # everything is stored: whatever becomes of the printing, the exit code says it
         if json:
             output.write_results(outcome.record.ranking, Format.json, None)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from raytrain.analysis.audit import Audit, Replay
 from raytrain.analysis.baselines import LAST_EPOCHS, Baseline, BaselineCurve
+from raytrain.analysis.side_by_side import SideBySide
 from raytrain.report.metric_columns import metric_text
 from raytrain.report.text import DASH, per_cent
 from raytrain.training.selection import SELECTIONS, Select
@@ -116,6 +117,39 @@ def _named(trials: Sequence[str], labels: Mapping[str, str]) -> str:
     if len(trials) > MOST_NAMED:
         return f"{len(trials)} trials, the best {labels.get(trials[0], trials[0])}"
     return ", ".join(labels.get(trial, trial) for trial in trials)
+
+
+SIDES_LEFT = {"part", "what", "first", "second", "test"}
+"""Columns of text in the tables of two runs side by side, which are aligned left."""
+
+
+def difference_columns(found: SideBySide) -> dict[str, list[str]]:
+    """Return a row for each thing in which two runs differ."""
+    return {
+        "part": [one.part for one in found.differences],
+        "what": [one.name for one in found.differences],
+        "first": [one.first for one in found.differences],
+        "second": [one.second for one in found.differences],
+    }
+
+
+def accuracy_columns(found: SideBySide) -> dict[str, list[str]]:
+    """Return a row for each pair of test accuracies."""
+    rows = found.accuracies
+    return {
+        "first": [_trials(one.first) for one in rows],
+        "second": [_trials(one.second) for one in rows],
+        "first %": [per_cent(one.first_accuracy) for one in rows],
+        "second %": [per_cent(one.second_accuracy) for one in rows],
+        "points": [f"{one.points:+.2f}" for one in rows],
+        "p": [DASH if one.p_value is None else f"{one.p_value:.3g}" for one in rows],
+        "test": [one.test for one in rows],
+    }
+
+
+def _trials(trials: Sequence[str]) -> str:
+    digest = trials[0].rpartition("-")[2]
+    return digest if len(trials) == 1 else f"{digest} +{len(trials) - 1}"
 
 
 BASELINE_LEFT = {"curve", "architecture"}

@@ -84,6 +84,7 @@ class Ended(TypedDict):
     precision: NotRequired[str]
     predictions: NotRequired[str]
     """SHA-256 of the content of predictions.npz, in hexadecimal."""
+    threads: NotRequired[int]
 
 
 class Moved(TypedDict):

@@ -226,13 +226,14 @@ class RunJournal:
         val |= final.val.of_classes(prefix="val_") if final.val else {}
         views = {"test_tta_accuracy": final.test_tta.accuracy} if final.test_tta else {}
         measured = {"best_epoch": final.epoch, **train, **test, **val, **views}
-        ran_on = {"device": final.device, "precision": final.precision}
+        ran_on: dict[str, str | int] = {"device": final.device, "precision": final.precision}
+        ran_on |= {"threads": final.threads} if final.threads else {}
         if final.predictions:
             ran_on["predictions"] = hashlib.sha256(final.predictions).hexdigest()
         self._end(trial_id, "finished", ran_on=ran_on, **measured)
 
     def _end(
-        self, trial_id: str, status: Status, *, ran_on: Mapping[str, str] | None = None, **measured: object
+        self, trial_id: str, status: Status, *, ran_on: Mapping[str, str | int] | None = None, **measured: object
     ) -> None:
         progress = self.state.progress[trial_id]
         result = progress.result_so_far(status, **measured)

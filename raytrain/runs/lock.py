@@ -110,5 +110,5 @@ def _signature(content: bytes) -> tuple[int, str] | None:
     try:
         read: dict[str, Any] = json.loads(content)
         return int(read["pid"]), str(read["host"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -13,7 +13,6 @@ from raytrain import __version__
 from raytrain.runs.repository import changes_of, commit_of
 
 PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyarrow")
-MAX_DIFF_BYTES = 200_000
 CODE_FILE = "_code.json"
 """Name of a file in the package with the commit of the code, for a cluster that has no copy of the repository."""
 
@@ -43,7 +42,7 @@ def _describe_repository() -> dict[str, Any]:
     diff, left_out = changes_of(folder) if commit else (None, [])
     return {
         "git_commit": commit,
-        "git_diff": diff[:MAX_DIFF_BYTES] if diff else diff,
+        "git_diff": diff,
         "git_diff_left_out": left_out,
     }
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 GIT_TIMEOUT_S = 10
 MAX_FILES = 200
 """Most changed files whose changes are kept."""
+MAX_DIFF = 200_000
+"""Most characters of a diff that are kept."""
 NO_DIFF_VARIABLE = "RAYTRAIN_NO_DIFF"
 """Environment variable that leaves the diff out, if it is set to anything but 0 or nothing."""
 CODE = (
@@ -39,24 +41,25 @@ _DIFF = (
     *("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames"),
     *("--ignore-submodules=all", "--submodule=short"),
 )
-_VALUE = r"""(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"',;}{)(\]\[]+)"""
 _ASSIGNMENT = re.compile(
-    r"""(?P<name>["']?[\w.-]*(?:passwo?r?d|passwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)"""
-    rf"""[\w.-]*["']?\]?\s*(?::|=>?)\s*){_VALUE}""",
+    r"""(?P<name>(?<![\w.-])["']?[\w.-]{0,99}?"""
+    r"""(?:passwo?r?d|passwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)"""
+    r"""[\w.-]{0,99}["']?\]?[ \t]{0,9}(?::|=>?)[ \t]{0,9})"""
+    r"""(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"',;}{)(\]\[]+)""",
     re.IGNORECASE,
 )
 _TOKENS = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
     r"|\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
     r"|\bhf_[A-Za-z0-9]{20,}|\bsk-[\w-]{20,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{30,}"
-    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+"  # JSON Web Token
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user:password in a URL
+    r"|\beyJ[\w-]{10,300}\.eyJ[\w-]{10,2000}\.[\w-]+"  # JSON Web Token
+    r"|(?<=://)[^/\s:@]{1,200}:[^/\s@]{1,200}(?=@)"  # user:password in a URL
     # any key in base64: at least 32 characters, with capitals, small letters and digits
-    r"|(?<![\w/+])(?=[\w/+=-]*[a-z])(?=[\w/+=-]*[A-Z])(?=[\w/+=-]*[0-9])[A-Za-z0-9/+_-]{32,}=*(?![\w/+])"
+    r"|(?<![\w/+-])(?=[\w/+-]{0,99}[a-z])(?=[\w/+-]{0,99}[A-Z])(?=[\w/+-]{0,99}[0-9])[A-Za-z0-9/+_-]{32,}=*(?![\w/+])"
 )
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _FILTER = re.compile(r"filter\..*\.(clean|smudge|process|required)", re.DOTALL)
-_PLAIN = re.compile(r"""["']?(none|null|true|false|\d{1,9}|)["']?$""", re.IGNORECASE)
+_PLAIN = re.compile(r"""["']?(none|null|true|false|)["']?""", re.IGNORECASE)
 
 
 class Changes(NamedTuple):
@@ -79,7 +82,8 @@ def commit_of(folder: Path) -> str | None:
 
 def has_commit(folder: Path, commit: str) -> bool:
     """Return whether the repository of a folder still has a commit."""
-    return _git("cat-file", "-e", f"{commit}^{{commit}}", cwd=folder) is not None
+    known = re.fullmatch(r"[0-9a-f]{7,64}", commit) is not None  # a manifest may say anything
+    return known and _git("cat-file", "-e", f"{commit}^{{commit}}", cwd=folder) is not None
 
 
 def changes_of(folder: Path) -> Changes:
@@ -100,18 +104,20 @@ def changes_of(folder: Path) -> Changes:
     changed = [name for name in listed.split("\0") if name]
     kept = [name for name in changed if name.endswith(CODE) and not SECRET_FILES.search(name)][:MAX_FILES]
     diff = _git(*_DIFF, "--", *kept, cwd=Path(top), settings=filters) if kept else ""
-    return Changes(diff and masked(diff), [name for name in changed if name not in kept])
+    return Changes(diff and masked(diff[:MAX_DIFF]), [name for name in changed if name not in kept])
 
 
 def masked(text: str) -> str:
     """Return a text in which everything that looks like a password, a token or a private key is replaced by `MASK`."""
     text = _KEY_BLOCK.sub(MASK, text)
     text = _TOKENS.sub(MASK, text)
-    return _ASSIGNMENT.sub(lambda found: found["name"] + _mask_of(found["value"]), text)
+    return _ASSIGNMENT.sub(_masked_assignment, text)
 
 
-def _mask_of(value: str) -> str:
-    return value if _PLAIN.match(value) or value == MASK else MASK
+def _masked_assignment(found: re.Match[str]) -> str:
+    name, value = found["name"], found["value"]
+    count = value.isdecimal() and "token" in name.lower()  # such as tokens_per_batch = 128
+    return found[0] if count or _PLAIN.fullmatch(value) else name + MASK
 
 
 def _filters_off(folder: Path) -> dict[str, str] | None:

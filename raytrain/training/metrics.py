@@ -95,6 +95,7 @@ class FinalMetrics:
         device: Name of the device that was used: "cpu", or that of a GPU.
         predictions: Content of predictions.npz: the class that the network gives each test image, with its probability.
         test_tta: Evaluation on the test set with the recipe's test-time augmentation, or None without one.
+        threads: Number of CPU threads of each process that trained; None on a GPU.
     """
 
     epoch: int
@@ -105,6 +106,7 @@ class FinalMetrics:
     device: str
     predictions: bytes = b""
     test_tta: Evaluation | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

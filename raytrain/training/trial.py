@@ -151,4 +151,5 @@ class TrialRun:
         views = evaluate_views(model, data.test, tta=self.recipe.tta, **how) if self.recipe.tta != "none" else None
         val = self._best.val if self._best else None  # these weights' own
         name = device_name(self.state.device)
-        return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes(), views)
+        threads = torch.get_num_threads() if self.state.device.type == "cpu" else None
+        return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes(), views, threads)

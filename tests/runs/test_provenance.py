@@ -51,12 +51,6 @@ def test_uncommitted_changes_are_kept_staged_or_not(repository, staged):
     assert "-before\n+after" in provenance.describe_code()["git_diff"]
 
 
-def test_a_long_diff_is_cut_off(repository, monkeypatch):
-    monkeypatch.setattr(provenance, "MAX_DIFF_BYTES", 50)
-    (repository / "a.py").write_text("x" * 1000)
-    assert len(provenance.describe_code()["git_diff"]) == 50
-
-
 @pytest.mark.usefixtures("folder")
 def test_outside_a_repository_there_is_no_commit_and_no_diff(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "files", lambda _: tmp_path)

@@ -132,6 +132,7 @@ def test_a_secret_in_code_is_masked_in_its_diff(repository: Path) -> None:
         (f"key = '{KEY_ID}'", KEY_ID),
         (f"x = '{KEY}'", KEY),
         ("+password: hunter2", "hunter2"),
+        ("PASSWORD=123456", "123456"),
         ('{"api_key": "abc123"}', "abc123"),
         ('os.environ["HF_TOKEN"] = "abc"', "abc"),
         ("export WANDB_API_KEY=abcdef", "abcdef"),
@@ -160,6 +161,20 @@ def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
 )
 def test_code_without_secrets_stays_as_it_is(text: str) -> None:
     assert masked(text) == text
+
+
+def test_a_long_diff_is_cut_off(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.runs.repository.MAX_DIFF", 50)
+    (repository / "net.py").write_text("x" * 1000)
+    diff = changes_of(repository).diff
+    assert diff
+    assert len(diff) == 50
+
+
+@pytest.mark.parametrize("text", ["a", "-", "=", "password", "token=", "://a:", "aB1", "eyJ-"])
+def test_no_text_takes_long_to_mask(text: str) -> None:
+    """A search that goes back would take hours here; the time limit of the tests ends it."""
+    masked(text * (200_000 // len(text)))
 
 
 def test_a_commit_is_there_or_not(repository: Path) -> None:

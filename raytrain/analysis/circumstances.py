@@ -1,0 +1,139 @@
+"""Under what circumstances trials were trained: their recipe, data, code, versions and machine, and how two differ."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raytrain.analysis.record import RunRecord
+from raytrain.errors import RunFolderError
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
+
+UNKNOWN = "not recorded"
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which two runs or trials differ.
+
+    Attributes:
+        part: "recipe", "experiment", "data", "code", "versions" or "machine".
+        name: What of it, such as "lr" or "torch".
+        first: Its value in the first, as text.
+        second: Its value in the second, as text.
+    """
+
+    part: str
+    name: str
+    first: str
+    second: str
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.name} was {self.first}, is {self.second}"
+
+
+Circumstances = Mapping[str, Mapping[str, str]]
+"""Values as text, by part and name."""
+
+
+def circumstances(record: RunRecord, trial: TrialResult | None = None) -> Circumstances:
+    """Return the data, code, versions and machine of a run; of one of its trials, its own data and how it was computed.
+
+    Several sessions of a run may differ: then a value names all of theirs.
+    """
+    manifest = record.manifest
+    sessions: Sequence[Mapping[str, Any]] = manifest.get("sessions", ())
+    codes: list[Mapping[str, Any]] = [session.get("code", {}) for session in sessions]
+    machines: list[Mapping[str, Any]] = [session.get("machine", {}) for session in sessions]
+    data = {str(label): str(fingerprint) for label, fingerprint in manifest.get("data", {}).items()}
+    if trial:
+        data = {(label := data_label(trial)): data.get(label, UNKNOWN)}
+    return {
+        "data": data,
+        "code": {
+            "commit": _all([code.get("git_commit") or NONE for code in codes]),
+            "uncommitted changes": _all(list(map(_changes, codes))),
+        },
+        "versions": {
+            "raytrain": _all([code.get("raytrain") for code in codes]),
+            "python": _all([code.get("python") for code in codes]),
+            **_packages(codes),
+        },
+        "machine": {
+            "processor": _all([machine.get("processor") for machine in machines]),
+            "GPUs": _all([", ".join(machine.get("gpus", ())) or NONE for machine in machines]),
+            **(_computed(record, trial.trial) if trial else {}),
+        },
+    }
+
+
+def differences(first: Circumstances, second: Circumstances) -> list[Difference]:
+    """Return every value in which two differ, in order; one that is missing is "not recorded"."""
+    return [
+        Difference(part, name, here, there)
+        for part in dict.fromkeys([*first, *second])
+        for name in dict.fromkeys([*first.get(part, {}), *second.get(part, {})])
+        if (here := first.get(part, {}).get(name, UNKNOWN)) != (there := second.get(part, {}).get(name, UNKNOWN))
+    ]
+
+
+def data_label(result: TrialResult) -> str:
+    """Return the name of a trial's images in the manifest.
+
+    Raises:
+        RunFolderError: Its recipe is of another version.
+    """
+    try:
+        return Recipe(**result.recipe).data_key.label
+    except ValueError as error:
+        raise RunFolderError(f"the recipe of {result.trial} is not one of this version: {error}") from error
+
+
+def settings(part: str, values: Mapping[str, Any]) -> Circumstances:
+    """Return nested settings, such as those of an experiment, as one part with dotted names."""
+    return {part: dict(_flat(values))}
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or NONE
+    return NONE if value is None or value in ("", {}) else str(value)
+
+
+def _all(values: Sequence[str | None]) -> str:
+    return ", then ".join(dict.fromkeys(value or UNKNOWN for value in values)) or UNKNOWN
+
+
+def _changes(code: Mapping[str, Any]) -> str:
+    """Return the uncommitted changes of code as a digest, so that two can be compared."""
+    diff = code.get("git_diff")
+    if diff is None:
+        return UNKNOWN if code.get("git_commit") else NONE
+    others = f", and of {len(left)} other files" if (left := code.get("git_diff_left_out") or ()) else ""
+    return (f"SHA-256 {hashlib.sha256(diff.encode()).hexdigest()[:12]}" if diff else NONE) + others
+
+
+def _packages(codes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    names = dict.fromkeys(name for code in codes for name in code.get("packages", {}))
+    return {name: _all([code.get("packages", {}).get(name) or "not installed" for code in codes]) for name in names}
+
+
+def _computed(record: RunRecord, trial: str) -> dict[str, str]:
+    """Return on what a trial was trained: device, precision, threads and workers."""
+    ended = [one for one in record.events if one["event"] == "finished" and one.get("trial") == trial]
+    last = ended[-1] if ended else {}
+    workers = record.state.experiment.resources.workers
+    return {
+        **{name: str(last.get(name, UNKNOWN)) for name in ("device", "precision", "threads")},
+        "workers": _text(workers),
+    }

@@ -1,0 +1,91 @@
+"""A trial trained again: the same recipe on the recorded data, into a run folder of its own."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from raytrain.analysis.circumstances import data_label
+from raytrain.analysis.record import RunRecord
+from raytrain.errors import DataError, RunFolderError
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import RunOutcome, Shown, load_splits, run
+from raytrain.experiment.experiment import NAME, Experiment, Trial
+from raytrain.runs.repository import commit_of, has_commit
+from raytrain.runs.results import TrialResult
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
+
+
+class OtherImagesError(DataError):
+    """The images are not those that a trial was trained on."""
+
+
+def rerun(
+    record: RunRecord, result: TrialResult, experiment: Experiment, options: RunOptions, shown: Shown
+) -> RunOutcome:
+    """Train the recipe of a trial again, in this process, with as many CPU threads as then; return the new run.
+
+    The code is what is installed. The run of the trial is only read.
+
+    Args:
+        record: Record of the run.
+        result: The trial of it.
+        experiment: What to run, from `experiment_of_rerun`.
+        options: Options of the new run.
+        shown: Function that shows the run while it trains.
+
+    Raises:
+        RunFolderError: The new run would be written into the old one.
+        OtherImagesError: The images are not those on record.
+        RaytrainError: The run cannot start, or not go on.
+    """
+    import torch
+
+    folder = Folder.at(options.out) / experiment.name
+    if _is_same(folder, record.folder):
+        raise RunFolderError(f"{folder} is the run itself, which a rerun never changes; choose another --name or --out")
+    _refuse_other_images(record, result)
+    ended = [one for one in record.events if one["event"] == "finished" and one.get("trial") == result.trial]
+    if ended and (threads := ended[-1].get("threads")):
+        torch.set_num_threads(int(threads))
+    return run(experiment, options, shown=shown)
+
+
+def experiment_of_rerun(record: RunRecord, result: TrialResult, *, name: str | None) -> Experiment:
+    """Return the experiment of one trial, as it was trained, under `name` or a name made of those of run and trial.
+
+    Raises:
+        RunFolderError: The recipe is of another version of raytrain.
+    """
+    chosen = name or f"{record.name}-rerun-{result.digest}"
+    if name is None and not NAME.fullmatch(chosen):  # the run was renamed, or has a long name
+        chosen = f"rerun-{result.digest}"
+    try:
+        return Experiment(name=chosen, recipe=Recipe(**result.recipe))
+    except ValueError as error:
+        raise RunFolderError(f"the recipe of {result.trial} is not one of this version: {error}") from error
+
+
+def missing_commits(record: RunRecord) -> list[str]:
+    """Return the commits that a run was trained at and that are not in the repository here; [] where all are."""
+    here = next((folder for folder in (Path(), Path(str(files("raytrain")))) if commit_of(folder)), None)
+    sessions = record.manifest.get("sessions", ())
+    commits = dict.fromkeys(str(commit) for one in sessions if (commit := one.get("code", {}).get("git_commit")))
+    return [commit for commit in commits if here is None or not has_commit(here, commit)]
+
+
+def _is_same(one: Folder, other: Folder) -> bool:
+    if one.local_path and other.local_path:
+        return one.local_path.resolve() == other.local_path.resolve()
+    return str(one) == str(other)
+
+
+def _refuse_other_images(record: RunRecord, result: TrialResult) -> None:
+    label = data_label(result)
+    recorded = record.manifest.get("data", {}).get(label)
+    recipe = Recipe(**result.recipe)
+    found = load_splits([Trial.of(recipe)])[recipe.data_key].fingerprint
+    if recorded != found:
+        raise OtherImagesError(
+            f"{label} has the fingerprint {found}, but {recorded or 'none'} is on record: these are other images.\n"
+            "Restore them where the recipe looks for them, and train again."
+        )

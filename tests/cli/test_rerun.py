@@ -1,0 +1,256 @@
+"""Tests of `raytrain diff` and `raytrain rerun`: what differs is named, and what is on record is trained again."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from raytrain.cli.app import app
+from raytrain.runs.results import read_results
+from raytrain.storage.folder import Folder
+from raytrain.training.predictions import Predictions
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test trains, and imports PyTorch and SciPy
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two runs: `one` with two rates and one seed, `several` with one rate and three seeds."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = f"{{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 2, batch_size: 16, val_size: 8}}"
+    (folder / "one.yaml").write_text(f"recipe: {recipe}\ngrid: {{lr: [0.01, 0.02]}}\n")
+    (folder / "several.yaml").write_text(f"recipe: {recipe}\ngrid: {{lr: [0.02]}}\nseeds: [0, 1, 2]\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raytrain.report.page.write_report", lambda *_, **__: None)
+        for name in ("one", "several"):
+            done = call("tune", "--grid", f"{folder}/{name}.yaml", "--local", "-q", "--out", f"{folder}/runs")
+            assert done.exit_code == 0, done.output
+    return folder / "runs"
+
+
+@pytest.fixture(autouse=True)
+def runs(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("raytrain.report.page.write_report", lambda *_, **__: None)
+    shutil.copytree(trained, "runs")
+    return tmp_path / "runs"
+
+
+def trial(runs: Path, run: str, **fields: Any) -> str:
+    """Return the id of the trial of a run whose recipe has these fields."""
+    (found,) = [one.trial for one in read_results(Folder.at(runs / run)) if fields.items() <= one.recipe.items()]
+    return found
+
+
+def change(file: Path, edit: Callable[[Any], None]) -> None:
+    content = json.loads(file.read_text())
+    edit(content)
+    file.write_text(json.dumps(content))
+
+
+def change_lines(file: Path, edit: Callable[[Any], None]) -> None:
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        edit(row)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---------------------------------------------------------------- diff
+
+
+def test_a_run_does_not_differ_from_its_copy(runs: Path) -> None:
+    shutil.copytree(runs / "one", runs / "copy")
+    shown = call("diff", "one", "copy")
+    assert shown.exit_code == 0, shown.output
+    assert "The recipes, data, code, versions and machines are the same." in shown.stdout
+    found = json.loads(call("diff", "one", "copy", "--json").stdout)
+    assert (found["schema_version"], found["first"], found["second"]) == (1, "one", "copy")
+    assert found["differences"] == []
+    assert len(found["accuracies"]) == 2
+    assert {row["p_value"] for row in found["accuracies"]} == {1.0}
+
+
+def test_each_part_in_which_two_runs_differ_is_named(runs: Path) -> None:
+    shutil.copytree(runs / "one", runs / "other")
+
+    def edit(manifest: Any) -> None:
+        code = manifest["sessions"][0]["code"]
+        code["git_commit"], code["packages"]["torch"] = "0" * 40, "2.0.0"
+        manifest["sessions"][0]["machine"]["processor"] = "Z80"
+        manifest["data"] = dict.fromkeys(manifest["data"], "feedbeef")
+
+    change(runs / "other" / "manifest.json", edit)
+    found = json.loads(call("diff", "one", "other", "--json").stdout)
+    assert [(one["part"], one["name"]) for one in found["differences"]] == [
+        ("data", next(iter(json.loads((runs / "one/manifest.json").read_text())["data"]))),
+        ("code", "commit"),
+        ("versions", "torch"),
+        ("machine", "processor"),
+    ]
+    assert [one["second"] for one in found["differences"]] == ["feedbeef", "0" * 40, "2.0.0", "Z80"]
+    assert {(one["p_value"], one["test"]) for one in found["accuracies"]} == {(None, "not compared: the data differ")}
+    assert "feedbeef" in call("diff", "one", "other").stdout
+
+
+def test_two_experiments_differ_in_their_fields_and_a_configuration_of_both_is_tested(runs: Path) -> None:
+    found = json.loads(call("diff", "one", "several", "--json").stdout)
+    fields = {one["name"]: (one["first"], one["second"]) for one in found["differences"]}
+    assert fields == {"grid.lr": ("0.01, 0.02", "0.02"), "seeds": ("none", "0, 1, 2")}
+    (row,) = found["accuracies"]
+    assert row["first"] == [trial(runs, "one", lr=0.02)]
+    assert len(row["second"]) == 3
+    assert row["test"] == "one seed against 3, by Student's t"
+    assert 0 < row["p_value"] <= 1
+
+
+def test_two_trials_differ_in_their_recipes_and_are_paired_by_image(runs: Path) -> None:
+    rates = [trial(runs, "one", lr=lr) for lr in (0.01, 0.02)]
+    found = json.loads(call("diff", f"one/{rates[0]}", f"runs/one/{rates[1][-8:]}", "--json").stdout)
+    assert [(one["part"], one["name"], one["first"], one["second"]) for one in found["differences"]] == [
+        ("recipe", "lr", "0.01", "0.02")
+    ]
+    (row,) = found["accuracies"]
+    assert (row["first"], row["second"]) == ([rates[0]], [rates[1]])
+    assert row["test"] == "McNemar's, paired on 10 test images"
+
+
+def test_a_run_that_is_not_there_is_said() -> None:
+    for words in (("diff", "one", "nowhere"), ("diff", "one/nothing", "one"), ("rerun", "one/nothing")):
+        refused = call(*words)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "Traceback" not in refused.stderr
+
+
+# ---------------------------------------------------------------- rerun
+
+
+def test_a_trial_that_is_trained_again_is_equal_bit_for_bit_and_its_run_is_left_alone(runs: Path) -> None:
+    before = content(runs / "one")
+    named = trial(runs, "one", lr=0.01)
+    done = call("rerun", f"one/{named[-8:]}", "--verify")
+    assert done.exit_code == 0, done.output
+    assert "every epoch and every prediction is equal, bit for bit" in done.stdout
+    assert content(runs / "one") == before
+    (again,) = read_results(Folder.at(runs / f"one-rerun-{named[-8:]}"))
+    assert again.trial == named
+    told = json.loads(call("rerun", f"one/{named}", "--verify", "--json", "-q", "--name", "x").stdout)
+    assert (told["verdict"], told["exact"], told["differences"]) == ("equal", True, [])
+
+
+def test_without_a_trial_the_chosen_one_is_trained_again(runs: Path) -> None:
+    done = call("rerun", "several", "--name", "again", "--json")
+    assert done.exit_code == 0, done.output
+    assert "chosen" in done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["trial"] in {one.trial for one in read_results(Folder.at(runs / "several"))}
+
+
+def test_a_number_that_cannot_be_reached_again_ends_with_9_and_its_epoch_is_named(runs: Path) -> None:
+    named = trial(runs, "one", lr=0.02)
+    file = runs / "one" / "trials" / named / "metrics.jsonl"
+    change_lines(file, lambda row: row.update(train_loss=row["train_loss"] + 1e-9 * (row["epoch"] == 2)))
+    done = call("rerun", f"one/{named}", "--verify")
+    assert done.exit_code == 9
+    assert "epoch 2 is the first that differs" in done.stdout
+    assert "Equal bits were expected" in done.stdout
+    assert "Nothing on record differs: neither data, code, versions nor threads." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("run", "test"), [("one", "McNemar's on 10 test images"), ("several", "one more seed against")]
+)
+def test_other_versions_need_no_equal_bits_but_the_noise_of_seeds(runs: Path, run: str, test: str) -> None:
+    def edit(manifest: Any) -> None:
+        manifest["sessions"][0]["code"]["packages"]["torch"] = "2.0.0"
+
+    named = trial(runs, run, lr=0.02, seed=0)
+    change(runs / run / "manifest.json", edit)
+    change_lines(runs / run / "trials" / named / "metrics.jsonl", lambda row: row.update(lr=row["lr"] * 1.001))
+    done = call("rerun", f"{run}/{named}", "--verify")
+    assert done.exit_code == 0, done.output
+    assert "no more than seeds differ" in done.stdout
+    assert test in done.stdout
+    assert "Differs in versions: torch was 2.0.0, is" in done.stdout
+
+
+def test_more_than_the_noise_ends_with_9_though_versions_differ(runs: Path) -> None:
+    def edit(manifest: Any) -> None:
+        manifest["sessions"][0]["code"]["python"] = "3.10.0"
+
+    change(runs / "several" / "manifest.json", edit)
+    named = trial(runs, "several", seed=0)
+    files = list((runs / "several" / "trials").glob("*/predictions.npz"))
+    seen = Predictions.from_bytes((runs / "several" / "trials" / named / "predictions.npz").read_bytes())
+    claimed = float(seen.accuracy <= 0.5)  # at least 50 points away, whatever the tiny network has learnt
+    change_lines(runs / "several" / "trials.jsonl", lambda row: row.update(test_accuracy=claimed))
+    for file in files:
+        file.write_bytes(replace(seen, predicted=seen.labels if claimed else 1 - seen.labels).to_bytes())
+    done = call("rerun", f"several/{named}", "--verify")
+    assert done.exit_code == 9
+    assert f"{100 * claimed:.2f} % on record" in done.stdout
+    assert "test images are predicted as another class" in done.stdout
+    assert "more than chance explains: p = 0.0" in done.stdout
+    assert "Differs in versions: python was 3.10.0, is" in done.stdout
+
+
+def test_other_images_are_not_trained_on(runs: Path) -> None:
+    change(runs / "one" / "manifest.json", lambda manifest: manifest.update(data=dict.fromkeys(manifest["data"], "0")))
+    before = sorted(path.name for path in runs.iterdir())
+    refused = call("rerun", "one", "--verify")
+    assert refused.exit_code == 9
+    assert "but 0 is on record: these are other images" in refused.stderr
+    assert call("rerun", "one").exit_code == 2
+    assert sorted(path.name for path in runs.iterdir()) == before
+
+
+def test_a_commit_that_is_gone_is_said(runs: Path) -> None:
+    def edit(manifest: Any) -> None:
+        manifest["sessions"][0]["code"]["git_commit"] = "0123456789" * 4
+
+    change(runs / "one" / "manifest.json", edit)
+    done = call("rerun", "one", "--verify")
+    assert f"The commit {'0123456789' * 4} is not in the repository here" in done.stderr
+    assert done.exit_code == 0
+    assert "Differs in code: commit was 0123456789" in done.stdout
+
+
+def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
+    before = content(runs / "one")
+    for words in (("--name", "one"), ("--name", "one", "--fresh"), ("--name", "one", "--out", "runs/../runs")):
+        refused = call("rerun", "one", *words)
+        assert refused.exit_code == 2
+        assert "is the run itself, which a rerun never changes" in refused.stderr
+    assert content(runs / "one") == before
+
+
+def test_a_rerun_that_is_there_already_is_not_trained_twice_unless_asked() -> None:
+    assert call("rerun", "one", "--name", "again").exit_code == 0
+    second = call("rerun", "one", "--name", "again", "--verify")
+    assert "again was trained before; --fresh trains it again." in second.stderr
+    assert second.exit_code == 0
+    third = call("rerun", "one", "--name", "again", "--verify", "--fresh")
+    assert "was trained before" not in third.stderr
+    assert third.exit_code == 0
+
+
+def test_a_trial_without_predictions_cannot_be_verified(runs: Path) -> None:
+    named = trial(runs, "one", lr=0.02)
+    (runs / "one" / "trials" / named / "predictions.npz").unlink()
+    refused = call("rerun", f"one/{named}", "--verify", "--name", "again")
+    assert refused.exit_code == 2
+    assert "only a finished trial can be verified" in refused.stderr
+    assert not (runs / "again").exists()
