@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import binascii
 import logging
 import os
 import shlex
@@ -234,9 +235,13 @@ class Jobs:
         if STORED in text:
             return text.partition(STORED)[2].splitlines()[0]
         archive, whole, _ = text.partition(BEGIN)[2].partition(END)
+        try:
+            content = base64.b64decode(archive)
+        except binascii.Error:
+            whole = ""
         if not whole:
             raise ClusterError(f"the run folder of {job} did not arrive completely; try again")
-        return base64.b64decode(archive)
+        return content
 
     def _start(
         self, entrypoint: str, environment: dict[str, Any], *, job: str, about: dict[str, str] | None = None
