@@ -4,6 +4,7 @@ Lines and results that are damaged are an error. The epochs and the predictions 
 result still stands, so they are left out, and a warning says so.
 """
 
+import contextlib
 import hashlib
 import logging
 from collections import defaultdict, deque
@@ -17,6 +18,7 @@ from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines, read_whole
+from raytrain.storage.retry import passes
 from raytrain.training.predictions import FILE, Predictions
 
 log = logging.getLogger(__name__)
@@ -63,19 +65,24 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     results: dict[str, deque[TrialResult]] = defaultdict(deque)
     for result in read_results(folder):
         results[result.trial].append(result)
+    lost: dict[str, str] = {}
     for event in read_lines(folder, "events.jsonl", check=check_event):
         try:
             state.apply(event)  # pyright: ignore[reportArgumentType] (a line that `RunJournal.note` wrote)
         except ValueError as error:  # the recipe of a trial that was added
             raise damaged(f"{folder}/events.jsonl", error) from error
         if event["event"] in STATUSES:
-            if not results[event["trial"]]:
-                why = f"the result of {event['trial']} is missing, which events.jsonl says has {event['event']}"
-                raise damaged(f"{folder}/trials.jsonl", why)
-            state.end(results[event["trial"]].popleft())
+            if results[event["trial"]]:
+                state.end(results[event["trial"]].popleft())
+            else:
+                lost[event["trial"]] = event["event"]
     for late in results.values():  # a kill came between a trial's result and the event of its end
         for result in late:
             state.end(result)
+    for trial, how in lost.items():
+        if trial in state.progress and state.progress[trial].result is None:
+            why = "is damaged: the result of %s is missing, which has %s; it is to go on from its checkpoint"
+            log.warning("%s/trials.jsonl: " + why, folder, trial, how)  # noqa: G003
     for trial, progress in state.progress.items():
         if progress.attempts and progress.result is None:
             progress.replace_epochs(read_epochs(folder, trial))
@@ -154,13 +161,25 @@ def open_run(run: str, *, out: str) -> Folder:
     under_out, folder = Folder.at(out) / run, Folder.at(run)
     candidates = [folder] if "://" in run else [under_out, folder]
     for found in candidates:
-        if found.exists(EXPERIMENT):
+        if _exists(found):
             return found
     for found in candidates:
-        refuse_remains(found)
+        with contextlib.suppress(OSError):  # a file, or a name that is too long
+            refuse_remains(found)
     known = list_runs(out)
     hint = f"choose one of {', '.join(known)}" if known else "there are no runs yet"
     raise RunFolderError(f"there is no run {run!r} under {out}, and no run folder at that path; {hint}")
+
+
+def _exists(folder: Folder) -> bool:
+    try:
+        return folder.exists(EXPERIMENT)
+    except StorageError:
+        raise
+    except OSError as error:
+        if passes(error):
+            raise
+        return False  # such as a name that is too long
 
 
 def refuse_remains(folder: Folder) -> None:

@@ -88,6 +88,10 @@ class Folder:
         """
         text = str(location)
         refuse_credentials(text)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise PreflightError(f"{text!r} is no path or URI: it has bytes that are no text") from None
         if "://" not in text:
             return cls(fs.LocalFileSystem(), str(Path(text).absolute()))
         try:
@@ -96,6 +100,8 @@ class Folder:
             raise PreflightError(
                 f"{text}: cannot be opened as storage ({error}); give a folder, or a URI such as s3://bucket/runs"
             ) from error
+        if not path.strip("/"):
+            raise PreflightError(f"{text}: names no folder; give a URI such as s3://bucket/runs")
         _, mark, options = text.partition("?")
         return cls(filesystem, path, query=mark + options)
 

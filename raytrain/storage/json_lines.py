@@ -1,5 +1,6 @@
 """JSON Lines files that are appended to, and may end in a line that a kill cut short."""
 
+import codecs
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -81,7 +82,7 @@ def drop_torn_line(folder: Folder, name: str) -> None:
 def _is_torn(line: bytes) -> bool:
     """Return whether a line may be the beginning of one that was written here."""
     try:
-        text = line.decode()
+        codecs.getincrementaldecoder("utf-8")().decode(line)  # the cut may be within a character
     except UnicodeDecodeError:
-        return False  # what is written is ASCII
-    return text.startswith("{") and (len(text) == 1 or text[1] == '"')
+        return False
+    return line.startswith(b"{") and line[1:2] in {b"", b'"'}

@@ -141,6 +141,7 @@ def test_a_damaged_file_is_named_and_never_a_traceback(
             assert file in text, (name, text)
             assert sum(line.startswith("raytrain: ") for line in result.stderr.splitlines()) == 1, (name, text)
     if file in OF_A_TRIAL:  # what is known of the trials is shown, and the loss is said
+        assert any(file in text for _, text in said.values()), said
         assert {code for code, _ in said.values()} == {0}, said
 
 

@@ -1,0 +1,42 @@
+"""Nonsense where a run or a folder of runs is named: a message and a documented exit code, never a traceback."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from raytrain.cli.app import app
+from raytrain.errors import ExitCode
+
+NONSENSE = {
+    "nothing": "",
+    "a space": " ",
+    "a file": "/dev/null",
+    "a folder above": "../../x",
+    "a number without end": "9" * 5000,
+    "a name that is too long": "x" * 300,
+    "two lines": "a\nb",
+    "bytes that are no text": "\udc80",
+    "a bucket without a name": "s3://",
+    "a scheme of nobody": "x://y",
+    "half a URI": "http://[",
+    "a file URI to nowhere": "file:///no/such",
+    "a user without a home": "~nobody/x",
+}
+COMMANDS = ("results", "report", "audit", "export", "resume")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_nonsense_for_a_run_is_answered_in_one_message(
+    command: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAYTRAIN_OUT", raising=False)
+    for words in ([command, NONSENSE[kind]], [command, "x", "--out", NONSENSE[kind]]):
+        result = CliRunner().invoke(app, words)
+        assert isinstance(result.exception, SystemExit), result.exc_info
+        assert result.exit_code in {ExitCode.INVALID, ExitCode.REFUSED}
+        assert result.stderr.count("raytrain: ") == 1
+        assert len(result.stderr.splitlines()) <= 4
+    assert list(tmp_path.iterdir()) == []
