@@ -18,7 +18,6 @@ from raytrain.runs.manifest import NAME, read_manifest
 from raytrain.runs.results import TrialResult, check_recipe, read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line, read_whole
-from raytrain.training.checkpoint import newest_history
 from raytrain.training.metrics import EpochMetrics
 from raytrain.training.predictions import FILE as PREDICTIONS
 
@@ -142,7 +141,7 @@ def _repair_epochs(folder: Folder, result: TrialResult) -> None:
             return
     except (RunFolderError, ValueError, RecursionError):
         pass
-    history = newest_history(checkpoint_folder(folder, result.trial))
+    history = _history(checkpoint_folder(folder, result.trial))
     if len(history) < result.epochs:
         log.warning("%s/%s: cannot be rebuilt: the checkpoint has %d epochs", there, METRICS, len(history))
         return
@@ -152,7 +151,13 @@ def _repair_epochs(folder: Folder, result: TrialResult) -> None:
 
 def _measurable(folder: Folder, result: TrialResult) -> bool:
     there = checkpoint_folder(folder, result.trial)
-    if len(newest_history(there)) >= result.epochs:
+    if len(_history(there)) >= result.epochs:
         return True
     log.warning("%s: has no checkpoint of the last epoch, so its predictions cannot be made again", there)
     return False
+
+
+def _history(checkpoints: Folder) -> list[Row]:
+    from raytrain.training.checkpoint import newest_history  # brings PyTorch, which a check of an experiment needs not
+
+    return newest_history(checkpoints)

@@ -218,7 +218,7 @@ def sigterm_handler_kept() -> Generator[None]:
     from ray._private import utils
 
     original = utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda sigterm_handler: None  # noqa: ARG005 (Ray's name of it)
+    utils.set_sigterm_handler = lambda _handler: None  # Ray passes it by its place
     try:
         yield
     finally:

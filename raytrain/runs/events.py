@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from annotated_types import Ge, Le
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Ge(0), Le(1)]
 """A fraction in [0, 1]."""
 Stage = Literal["search", "rescue", "confirm"]
 """Reason why a trial is run: the experiment lists it, it was stopped early and runs on, or it confirms a choice."""
