@@ -73,7 +73,7 @@ def _network(recipe: Recipe, classes: int) -> str | None:
     size = recipe.image_size
 
     def returned() -> Any:
-        network = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=size)
+        network: Any = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=size)
         if not isinstance(network, torch.nn.Module):
             return network
         with torch.no_grad():

@@ -21,6 +21,8 @@ from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import Source, kept, shown
 
 _PREFIX = "raytrain_user_code_"
+_COMPILED: dict[tuple[str, str], str] = {}
+"""Name of each file that was imported, by the digest of its source and the path that it was compiled under."""
 
 
 @cache
@@ -65,23 +67,27 @@ def definition(function: Callable[..., Any], reference: Reference) -> str:
     """Return `file:line` where a class or function is defined, or the file that the reference names."""
     source = kept(reference.digest)
     code = getattr(function, "__code__", None) or getattr(getattr(function, "__init__", None), "__code__", None)
-    if source and code and _is_of(code.co_filename, source):
-        return f"{shown(code.co_filename)}:{code.co_firstlineno}"
-    return reference.place
+    file = _file_in(source, code.co_filename) if source and code else None
+    return f"{source.shown_path(file)}:{code.co_firstlineno}" if source and code and file else reference.place
 
 
 def explained(error: BaseException, source: Source) -> str:
     """Return an error of user code as one sentence, with the file and the line of that code where it happened."""
     if isinstance(error, SyntaxError):
         return f"{shown(error.filename or str(source))}:{error.lineno}: is not valid Python: {error.msg}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_of(frame.filename, source)]
-    where = f"{shown(frames[-1].filename)}:{frames[-1].lineno}: " if frames else f"{source}: "
+    frames = [
+        f"{source.shown_path(file)}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if (file := _file_in(source, frame.filename))
+    ]
+    where = f"{frames[-1] if frames else source}: "
     reason = str(error).strip().splitlines()
     return f"{where}{type(error).__name__}{': ' + reason[0] if reason else ''}"
 
 
-def _is_of(filename: str, source: Source) -> bool:
-    return any(filename == source.full_path(name) for name in source.files)
+def _file_in(source: Source, compiled: str) -> str | None:
+    """Return the name of a file in a source, by the path that it was compiled under; None for another file."""
+    return _COMPILED.get((source.digest, compiled))
 
 
 def _file_of(module: str, source: Source) -> str | None:
@@ -111,7 +117,9 @@ class _Loader(importlib.abc.InspectLoader):
 
     def get_code(self, fullname: str) -> types.CodeType:
         """Return the compiled text, under the path that messages name."""
-        return compile(self.get_source(fullname), self._source.full_path(self._file), "exec", dont_inherit=True)
+        path = self._source.full_path(self._file)
+        _COMPILED[self._source.digest, path] = self._file
+        return compile(self.get_source(fullname), path, "exec", dont_inherit=True)
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the text with an `import` that looks beside it first."""

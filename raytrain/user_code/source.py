@@ -79,8 +79,12 @@ def shown(path: str | Path) -> str:
 
 
 def keep(source: Source) -> str:
-    """Keep a source in this process, so that references with its digest can be imported; return the digest."""
-    _KEPT.setdefault(source.digest, source)
+    """Keep a source in this process, so that references with its digest can be imported; return the digest.
+
+    The same source read again from another folder is from there on the one in that folder.
+    """
+    if source.root or source.digest not in _KEPT:
+        _KEPT[source.digest] = source
     return source.digest
 
 

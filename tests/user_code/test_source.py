@@ -177,7 +177,9 @@ def test_a_difference_shows_the_changed_lines_of_each_file() -> None:
     assert shown.splitlines()[2:] == ["@@ -1,2 +1,2 @@", " one", "-two", "+2"]
 
 
-def test_keeping_a_source_twice_keeps_the_first() -> None:
-    one, other = Source({"k.py": ""}, root=Path("/here")), Source({"k.py": ""})
-    assert keep(one) == keep(other)
-    assert kept(one.digest) is one
+def test_a_source_is_where_it_was_read_last() -> None:
+    read_here, arrived, read_there = (Source({"k.py": ""}, root=root) for root in (Path("/here"), None, Path("/there")))
+    assert keep(read_here) == keep(arrived) == keep(read_there)
+    assert kept(read_here.digest) is read_there
+    keep(arrived)
+    assert kept(read_here.digest) is read_there
