@@ -14,8 +14,8 @@ from typing import Literal
 
 from raytrain.experiment.experiment import Trial
 from raytrain.models.architectures import forward_flops, parameter_count
-from raytrain.training.recipe import EpochTime, Recipe, build_network
-from raytrain.user_code.reference import digests_in
+from raytrain.training.recipe import ARCHS, EpochTime, Recipe, build_network
+from raytrain.user_code.calls import name_of
 
 Kind = tuple[object, ...]
 """The values of `DECIDE_THE_TIME` in a recipe: recipes with equal ones have epochs of equal length."""
@@ -53,9 +53,9 @@ def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> Mod
         return ModelSize(parameter_count(model), forward_flops(model, image_size))
 
     with torch.device("meta"):
-        if not digests_in([arch]):
+        if name_of(arch) in ARCHS.entries:
             return sized()
-        with contextlib.suppress(Exception):  # what a network of the user's does when it is built
+        with contextlib.suppress(Exception):  # whatever a network of others does when it is built
             return sized()
     model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
     parameters = parameter_count(model)

@@ -1,10 +1,11 @@
-"""The user's code called once, on images of zeros, before anything starts: what does not fit is one message."""
+"""Code that is not raytrain's, called once before anything starts, on images of zeros: what does not fit is said."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from raytrain.errors import ExperimentError
+from raytrain.models.libraries import library_model
 from raytrain.training.component import Components, accepted
 from raytrain.training.recipe import (
     ARCHS,
@@ -36,7 +37,8 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
     """
     done: set[tuple[object, ...]] = set()
     for recipe, classes in recipes:
-        if not recipe.user_code:
+        library = library_model(name_of(recipe.arch))
+        if not recipe.user_code and not library:
             continue
         calls: list[tuple[Components, str, Callable[[], str | None]]] = [
             (ARCHS, recipe.arch, partial(_network, recipe, classes)),
@@ -48,9 +50,13 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
         ]
         for components, text, call in calls:
             key = (components.what, text, classes, recipe.width, recipe.image_size, recipe.label_smoothing)
-            if reference_of(name_of(text)) and key not in done:
-                done.add(key)
+            if key in done:
+                continue
+            done.add(key)
+            if reference_of(name_of(text)):
                 _called(components.what, text, call)
+            elif library and components is ARCHS:
+                _built(text, call)
 
 
 def _called(what: str, text: str, call: Callable[[], str | None]) -> None:
@@ -65,6 +71,18 @@ def _called(what: str, text: str, call: Callable[[], str | None]) -> None:
         raise ExperimentError(f"{what} {reference.attribute}: {explained(error, source)}") from error
     if problem:
         raise ExperimentError(f"{definition(function, reference)}: {what} {reference.attribute} {problem}")
+
+
+def _built(text: str, call: Callable[[], str | None]) -> None:
+    try:
+        problem = call()
+    except ExperimentError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise ExperimentError(f"architecture {text}: {type(error).__name__}: {reason}") from error
+    if problem:
+        raise ExperimentError(f"architecture {text} {problem}")
 
 
 def _network(recipe: Recipe, classes: int) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from raytrain import __version__
 from raytrain.runs.repository import changes_of, commit_of
 
-PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyarrow")
+PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow")
 CODE_FILE = "_code.json"
 """Name of a file in the package with the commit of the code, for a cluster that has no copy of the repository."""
 

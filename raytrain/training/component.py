@@ -14,7 +14,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, get_origin
 
@@ -43,6 +43,8 @@ class Components:
         supplied_to_user_code: Further names that a function of the user's may ask for.
         leading: Number of arguments that raytrain passes by position to a function of the user's.
         entry_of: What makes an entry of a function of the user's.
+        libraries: Functions by the word before the colon of a name such as `timm:resnet18d`; each takes the word after
+            it. Arguments are the library's to check.
     """
 
     what: str
@@ -51,6 +53,7 @@ class Components:
     supplied_to_user_code: frozenset[str] = frozenset()
     leading: int = 0
     entry_of: Callable[[Callable[..., Any]], Any] = lambda function: function
+    libraries: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     def canonical(self, given: object) -> str:
         """Return the text of a component: `crop(padding=2)`.
@@ -70,6 +73,10 @@ class Components:
             if kept(reference.digest) is None:  # of a run or a model: read, never run
                 return written(str(reference), arguments if isinstance(arguments, Mapping) else {})
             name = str(reference)
+        elif self._in_library(name):
+            if not isinstance(arguments, Mapping):
+                raise ValueError(f"{self.what} {name}: give arguments by name, as {{{name}: {{argument: value}}}}")
+            return written(name, dict(sorted(arguments.items())))
         else:
             one_of(name, self.entries, what=self.what)
         known = self._parameters(name)
@@ -119,7 +126,8 @@ class Components:
             offered: Arguments by name; those that the function does not name are left out.
         """
         function = self.function(text)
-        names = accepted(function.func) if reference_of(name_of(text)) else taken(function.func, offered)
+        own = name_of(text) in self.entries
+        names = taken(function.func, offered) if own else accepted(function.func)
         return function(*leading, **{name: value for name, value in offered.items() if name in names})
 
     def entry(self, text: str) -> Any:
@@ -136,8 +144,16 @@ class Components:
         return list(self._parameters(name))
 
     def _callable(self, name: str) -> Callable[..., Any]:
-        reference = reference_of(name)
-        return imported(reference) if reference else _function(self.entries[name])
+        if reference := reference_of(name):
+            return imported(reference)
+        if self._in_library(name):
+            library, _, model = name.partition(":")
+            return partial(self.libraries[library], model)
+        return _function(self.entries[name])
+
+    def _in_library(self, name: str) -> bool:
+        library, colon, model = name.partition(":")
+        return bool(colon and model) and library in self.libraries
 
     def _parameters(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the parameters of a component that its user may set."""

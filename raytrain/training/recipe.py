@@ -13,6 +13,7 @@ from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.data.columns import canonical_columns
 from raytrain.data.split import TEST_SIZE
 from raytrain.models.architectures import ARCHITECTURES
+from raytrain.models.libraries import LIBRARIES
 from raytrain.training.component import Components, one_of
 from raytrain.training.losses import LOSSES
 from raytrain.training.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
@@ -30,6 +31,7 @@ ARCHS = Components(
     ARCHITECTURES,
     supplied=frozenset({"width"}),
     supplied_to_user_code=frozenset({"num_classes", "image_size", "in_channels"}),
+    libraries=LIBRARIES,
 )
 AUGMENTATIONS = Components(
     "augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}), leading=1
@@ -224,7 +226,8 @@ class Recipe(BaseModel):
     )
 
     arch: Annotated[str, EpochTime.DEPENDS] = "resnet18"
-    """Architecture, or code of your own, with arguments where it takes some."""
+    """Architecture, a network of a library such as `torchvision:resnet18`, or code of your own, with arguments where it
+    takes some."""
     width: Annotated[int, Field(ge=1, le=4096), EpochTime.DEPENDS] = 64
     """Channels of the first stage. The later stages of a ResNet have 2, 4 and 8 times as many, those of other networks
     what their function says."""

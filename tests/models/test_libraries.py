@@ -1,0 +1,62 @@
+"""Networks of other libraries, by their names there."""
+
+import sys
+
+import pytest
+import torch
+
+from raytrain.errors import ExperimentError
+from raytrain.experiment.experiment import Trial
+from raytrain.experiment.order import model_size
+from raytrain.experiment.rehearsal import rehearse
+from raytrain.training.recipe import Recipe
+
+SMALL = {"torchvision": "torchvision:squeezenet1_1", "timm": "timm:test_resnet"}
+
+
+@pytest.mark.parametrize("library", SMALL)
+def test_a_network_of_a_library_has_the_classes_of_the_data(library: str) -> None:
+    pytest.importorskip(library)
+    recipe = Recipe(arch=SMALL[library], image_size=32)
+    rehearse([(recipe, 7)])
+    network = recipe.build_network(7)
+    assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert model_size(recipe, 7).parameters == sum(one.numel() for one in network.parameters())
+
+
+def test_arguments_go_to_the_library_in_one_order() -> None:
+    one = Recipe(arch="torchvision:resnet18(zero_init_residual=true, width_per_group=64)")
+    assert one.arch == "torchvision:resnet18(width_per_group=64, zero_init_residual=true)"
+    assert one.build_network(3).layer1[0].bn2.weight.sum() == 0
+    assert Trial.of(one).id.startswith("torchvision-resnet18-sgd-")
+
+
+@pytest.mark.parametrize(
+    ("arch", "problem"),
+    [
+        ("torchvision:resnet19", r"torchvision has no network 'resnet19'; did you mean torchvision:resnet1?\d"),
+        ("torchvision:fcn_resnet50", "torchvision has no network 'fcn_resnet50'"),
+        ("torchvision:resnet18(depth=3)", r"architecture torchvision:resnet18\(depth=3\): TypeError: .*'depth'"),
+        ("torchvision:googlenet(init_weights=false)", "makes a GoogLeNetOutputs; it must make a torch.nn.Module"),
+    ],
+)
+def test_what_the_library_does_not_have_is_one_message(arch: str, problem: str) -> None:
+    with pytest.raises(ExperimentError, match=problem):
+        rehearse([(Recipe(arch=arch, image_size=96), 3)])
+
+
+def test_timm_is_asked_for_its_network_only_when_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    recipe = Recipe(arch="timm:resnet18d")
+    with pytest.raises(ExperimentError, match=r"not installed; install it with: pip install 'raytrain\[timm\]'"):
+        rehearse([(recipe, 3)])
+
+
+def test_arguments_of_a_library_are_named() -> None:
+    with pytest.raises(ValueError, match="give arguments by name"):
+        Recipe(arch={"torchvision:resnet18": 3})  # type: ignore[arg-type]
+
+
+def test_an_unknown_library_is_an_unknown_architecture() -> None:
+    with pytest.raises(ValueError, match="has not been read"):  # it reads as a module of the user's
+        Recipe(arch="keras:resnet18")
