@@ -26,11 +26,13 @@ def timm(model: str, *, num_classes: int, in_channels: int, **arguments: Any) ->
         model: Name of the network, one of `timm.list_models()`.
         num_classes: Number of outputs.
         in_channels: Number of channels of an image.
-        arguments: Further arguments of `timm.create_model`.
+        arguments: Further arguments of `timm.create_model`, none that names a file.
 
     Raises:
-        ExperimentError: timm is not installed, or has no such network.
+        ExperimentError: timm is not installed, or has no such network, or an argument names a file.
     """
+    if "checkpoint_path" in arguments:  # a recipe may come from somebody else
+        raise ExperimentError(f"timm:{model}: checkpoint_path names a file, which a recipe may not; leave it out")
     try:
         import timm as library
     except ImportError as error:

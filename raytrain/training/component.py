@@ -125,10 +125,23 @@ class Components:
             leading: Arguments by position.
             offered: Arguments by name; those that the function does not name are left out.
         """
+        return self.bound(text)(*leading, **offered)
+
+    def bound(self, text: str) -> Callable[..., Any]:
+        """Return what `call` calls, for loops: it takes the arguments by position and those that are offered by name.
+
+        Args:
+            text: As `canonical` returns it.
+        """
         function = self.function(text)
-        own = name_of(text) in self.entries
-        names = taken(function.func, offered) if own else accepted(function.func)
-        return function(*leading, **{name: value for name, value in offered.items() if name in names})
+        names = accepted(function.func)
+        everything = name_of(text) in self.entries and takes_any_name(function.func)
+
+        def call(*leading: Any, **offered: Any) -> Any:
+            asked = offered if everything else {name: value for name, value in offered.items() if name in names}
+            return function(*leading, **asked)
+
+        return call
 
     def entry(self, text: str) -> Any:
         """Return the entry of a component."""
@@ -182,7 +195,7 @@ class Components:
                 f"({self._where(reference)})"
             )
         passed = {one.name for one in by_position[: self.leading]} | self.supplied | self.supplied_to_user_code
-        names = vars(sys.modules.get(function.__module__, builtins))
+        names = vars(sys.modules.get(getattr(function, "__module__", ""), builtins))
         return {
             one.name: one.replace(annotation=_type_if_known(one.annotation, names))
             for one in parameters
@@ -199,10 +212,10 @@ def accepted(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
 
 
-def taken(function: Callable[..., Any], offered: Iterable[str]) -> frozenset[str]:
-    """Return which of the names in `offered` a function takes: those that it names, or all, where it says `**`."""
+def takes_any_name(function: Callable[..., Any]) -> bool:
+    """Return whether a function takes keyword arguments of any name: it says `**`."""
     kinds = {one.kind for one in inspect.signature(function).parameters.values()}
-    return frozenset(offered) if inspect.Parameter.VAR_KEYWORD in kinds else accepted(function)
+    return inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def one_of(value: str, choices: Iterable[str], *, what: str) -> str:

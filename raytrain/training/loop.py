@@ -9,7 +9,7 @@ bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -194,6 +194,7 @@ def _train_epoch(
     sums = torch.zeros(2, dtype=torch.float64, device=state.device)  # loss, correct
     seen = 0
     schedule = SCHEDULE_CHOICES.function(recipe.schedule)
+    loss = LOSS_CHOICES.bound(recipe.loss)
     model.train()
     for inputs, targets in training_inputs(recipe, data, epoch=state.epoch):
         factor = optim.learning_rate_factor(
@@ -210,7 +211,7 @@ def _train_epoch(
         per_rank = together / world_size if weights is None else _total_weight(targets, weights) / world_size
         for number, (images, classes) in enumerate(parts, start=1):
             with _gradients_shared(model, now=number == len(parts)):
-                batch += _backward(recipe, state, model, images, classes, per_rank=per_rank, weights=weights)
+                batch += _backward(recipe, state, model, images, classes, loss=loss, per_rank=per_rank, weights=weights)
         stepped = _step(recipe, state)
         if stepped:
             state.step += 1
@@ -247,6 +248,7 @@ def _backward(
     inputs: Tensor,
     targets: Tensor,
     *,
+    loss: Callable[..., Tensor],
     per_rank: float | Tensor,
     weights: Tensor | None = None,
 ) -> Tensor:
@@ -258,6 +260,7 @@ def _backward(
         model: The model, as it is called.
         inputs: (B, 3, H, W) float32.
         targets: (B,) int64, or (B, classes) float32.
+        loss: Loss function, with the recipe's arguments bound.
         per_rank: Images of a batch per rank, or their weight, of which the gradient is the mean.
         weights: Weight of each class in the loss, (classes,); None for equal ones.
     """
@@ -271,10 +274,10 @@ def _backward(
         state.scaler.scale(whole / per_rank).backward()
         return torch.stack([whole.detach().double(), correct.double()])
     choices = {"num_classes": logits.shape[1], "label_smoothing": smoothing}
-    loss = LOSS_CHOICES.call(recipe.loss, logits.float(), targets, **choices)
+    value = loss(logits.float(), targets, **choices)
     # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
-    state.scaler.scale(loss * (len(targets) / per_rank)).backward()
-    return torch.stack([loss.detach().double() * len(targets), correct.double()])
+    state.scaler.scale(value * (len(targets) / per_rank)).backward()
+    return torch.stack([value.detach().double() * len(targets), correct.double()])
 
 
 def _step(recipe: Recipe, state: TrainState) -> bool:
@@ -335,6 +338,7 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
     mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
     batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
     size = resolution_of(recipe.resolution, epoch=epoch, epochs=recipe.epochs, full=recipe.image_size)
+    mix = MIX_CHOICES.bound(recipe.mix) if mixed_epoch else None
     augmentations = [AUGMENTATIONS.function(name) for name in recipe.augment]
     for images, labels, index in batches:
         offered = {"generator": augment_generator, "index": index, "epoch": epoch, "seed": recipe.seed}
@@ -345,9 +349,9 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
             inputs = resized(inputs, size)
         if not recipe.channels_last:
             inputs = inputs.contiguous()
-        if mixed_epoch and torch.rand((), generator=mix_generator) < recipe.mix_prob:
+        if mix and torch.rand((), generator=mix_generator) < recipe.mix_prob:
             mixing = {"num_classes": data.num_classes, "alpha": recipe.mix_alpha, "generator": mix_generator}
-            yield MIX_CHOICES.call(recipe.mix, inputs, labels, **mixing)
+            yield mix(inputs, labels, **mixing)
         else:
             yield inputs, labels
 

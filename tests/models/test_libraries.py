@@ -45,6 +45,11 @@ def test_what_the_library_does_not_have_is_one_message(arch: str, problem: str) 
         rehearse([(Recipe(arch=arch, image_size=96), 3)])
 
 
+def test_a_recipe_names_no_file_for_timm_to_read() -> None:
+    with pytest.raises(ExperimentError, match="checkpoint_path names a file"):
+        rehearse([(Recipe(arch="timm:resnet18d(checkpoint_path='x.pth')"), 3)])
+
+
 def test_timm_is_asked_for_its_network_only_when_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     recipe = Recipe(arch="timm:resnet18d")
