@@ -28,14 +28,21 @@ class Curve:
     Attributes:
         accuracies: Accuracy after each epoch, a fraction in [0, 1], or the `Selection.quality` of another metric.
         seconds: Wall-clock seconds from the trial's start to the end of each epoch; never falling.
+        validated: Whether the accuracies are of a validation split.
     """
 
     accuracies: Sequence[float]
     seconds: Sequence[float]
+    validated: bool = False
 
     def __post_init__(self) -> None:
         if not self.accuracies or len(self.accuracies) != len(self.seconds):
             raise ValueError(f"{len(self.accuracies)} accuracies and {len(self.seconds)} times make no curve")
+
+    @property
+    def reached(self) -> float:
+        """The accuracy by which the table judges the trial: of the best validated epoch, or else of the last one."""
+        return max(self.accuracies) if self.validated else self.accuracies[-1]
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Replay:
         reduction_factor: ASHA's eta.
         kept: Trials that would have run to the end, best first.
         stopped: Epoch at which each of the other trials would have been stopped, in that order.
-        regret: Final accuracy of the best trial minus that of the best kept trial, a fraction; 0 if the best was kept.
+        regret: Accuracy reached by the best trial minus that of the best kept one, a fraction; 0 if the best was kept.
         epochs_saved: Share of all epochs that would not have been run.
         seconds_saved: Share of all training seconds that would not have been spent.
     """
@@ -74,7 +81,7 @@ class Stop:
         epochs_left: Epochs of the trial after the stop.
         seconds_left: Estimated seconds of these epochs, from the trial's own seconds per epoch.
         rescued: Whether `asha.rescue` ran the trial on afterwards, so that its epochs were not saved.
-        final: Validation accuracy of the trial's last epoch, if it was rescued and finished; else None.
+        final: Validation accuracy of the trial's best epoch, if it was rescued and finished; else None.
     """
 
     trial: str
@@ -121,7 +128,7 @@ class Audit:
         rungs: Rungs at which trials were judged, the earliest first.
         epochs: Epochs that the search would have run without ASHA.
         seconds: Estimated seconds of the search without ASHA on one slot.
-        regret: Final validation accuracy of the best rescued trial minus that of the best trial never stopped, a
+        regret: Validation accuracy reached by the best rescued trial minus that of the best trial never stopped, a
             fraction, at least 0; None when no rescued trial ran to its end.
         complete: Number of trials that ran to the end, which are those that can be replayed.
         replays: Results of other ASHA settings on the complete trials.
@@ -179,7 +186,7 @@ def audit(
     planned = [result.recipe["epochs"] for result in searched.values()]
     unspared = {stop.trial for stop in stops if not stop.rescued}
     seconds = sum(r.seconds for r in searched.values()) + sum(s.seconds_left for s in stops if s.trial in unspared)
-    let_through = [curve.accuracies[-1] for trial, curve in complete.items() if trial not in rescued]
+    let_through = [curve.reached for trial, curve in complete.items() if trial not in rescued]
     ends = [stop.final for stop in stops if stop.final is not None]
     rungs = [
         _rung(epoch, [event for event in judged if event["rung"] == epoch], complete)
@@ -226,7 +233,7 @@ def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: 
         decision: Decision | None = rungs.judge(name, epoch=epoch, accuracy=curves[name].accuracies[epoch - 1])
         if decision and decision.stop:
             stopped[name] = epoch
-    final = {name: curve.accuracies[-1] for name, curve in curves.items()}
+    final = {name: curve.reached for name, curve in curves.items()}
     kept = sorted((name for name in curves if name not in stopped), key=lambda name: -final[name])
     epochs, seconds = _totals((curve, len(curve.accuracies)) for curve in curves.values())
     ran_epochs, ran_seconds = _totals((c, stopped.get(name, len(c.accuracies))) for name, c in curves.items())
@@ -258,7 +265,8 @@ def _curve(rows: Sequence[Mapping[str, Any]], select: Select) -> Curve | None:
         accuracies = [None if value is None else selection.quality(value) for value in known]
     if not rows or None in accuracies:
         return None
-    return Curve(accuracies, list(accumulate(row["seconds"] for row in rows)))
+    validated = all(row["val_accuracy"] is not None for row in rows)
+    return Curve(accuracies, list(accumulate(row["seconds"] for row in rows)), validated)
 
 
 def _stop(
@@ -271,14 +279,14 @@ def _stop(
     trial, epoch = event["trial"], event["epoch"]
     took = [row["seconds"] for row in rows[:epoch]]
     left = result.recipe["epochs"] - epoch
-    final = complete[trial].accuracies[-1] if trial in rescued and trial in complete else None
+    final = complete[trial].reached if trial in rescued and trial in complete else None
     seconds = left * sum(took) / len(took) if took else 0.0
     return Stop(trial, epoch, event["rung"], event["accuracy"], event["cut"], left, seconds, trial in rescued, final)
 
 
 def _rung(epoch: float, judged: Sequence[Mapping[str, Any]], complete: Mapping[str, Curve]) -> Rung:
     known = [event for event in judged if event["trial"] in complete]
-    both = [(event["accuracy"], complete[event["trial"]].accuracies[-1]) for event in known]
+    both = [(event["accuracy"], complete[event["trial"]].reached) for event in known]
     there, last = [pair[0] for pair in both], [pair[1] for pair in both]
     tau = rank_correlation(there, last) if len(both) > 2 else None
     return Rung(epoch, len(judged), sum(event["stop"] for event in judged), tau, len(both))

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing, rank
+from raytrain.analysis.separation import Separation, separation
 from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.runs.folder import read_all_epochs, read_epochs, read_predictions, read_state
 from raytrain.runs.manifest import read_manifest
@@ -65,7 +66,17 @@ class RunRecord:
     @cached_property
     def ranking(self) -> Ranking:
         """The configurations, best first, and how sure that order is."""
-        return rank(self.state.results(), self.predictions)
+        ranking = rank(self.state.results(), self.predictions)
+        return replace(ranking, notes=[*ranking.notes, *self.separation.sentences()]) if self.separation else ranking
+
+    @cached_property
+    def separation(self) -> Separation | None:
+        """What is known of each pair of configurations; None where the experiment does not ask for it."""
+        experiment = self.state.experiment
+        if experiment.separate is None:
+            return None
+        seeds = experiment.seeds or (experiment.recipe.seed,)
+        return separation(self.state.results(), self.predictions, separate=experiment.separate, seeds=seeds)
 
     @cached_property
     def predictions(self) -> Mapping[str, Predictions]:

@@ -73,6 +73,17 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train o
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; with a fraction, trials share a GPU.")]
 MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at the same time.")]
 NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to its end, without early stopping.")]
+UntilSeparated = Annotated[
+    float | None,
+    typer.Option(
+        metavar="POINTS",
+        show_default=False,
+        help="Add seeds until every two configurations are told apart, or are the same within so many points.",
+    ),
+]
+MaxSeeds = Annotated[
+    int | None, typer.Option(help="Most seeds of a configuration that --until-separated trains.", show_default="20")
+]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start again.")]
 TrialTimeout = Annotated[
@@ -179,6 +190,19 @@ def changes_of(
                 f"--seeds {seeds}: give whole numbers separated by commas, such as --seeds 0,1,2"
             ) from None
     return changes
+
+
+def separation_of(points: float | None, max_seeds: int | None) -> dict[str, Any]:
+    """Return the top-level key of an experiment that --until-separated and --max-seeds set.
+
+    Raises:
+        ExperimentError: There is --max-seeds alone.
+    """
+    if points is None and max_seeds is not None:
+        raise ExperimentError("--max-seeds limits --until-separated, which is not given; add --until-separated 0.3")
+    if points is None:
+        return {}
+    return {"separate": {"points": points} | ({} if max_seeds is None else {"max_seeds": max_seeds})}
 
 
 def experiment_of(

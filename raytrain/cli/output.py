@@ -52,6 +52,8 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
             typer.echo(f"{in_one_line(result.trial)}: {visible(result.error)}", err=True)
     for line in footer(outcome.record.ranking):
         typer.echo(visible(line), err=True)
+    for sentence in outcome.record.separation.sentences() if outcome.record.separation else ():
+        typer.echo(visible(sentence), err=True)
     typer.echo(f"How to read the table: {results} --explain", err=True)
     typer.echo(f"Run folder  {in_one_line(str(outcome.folder))}", err=True)
     if outcome.folder.exists(REPORT) and not outcome.interrupted:

@@ -21,6 +21,7 @@ from raytrain.cli.options import (
     Json,
     Local,
     MaxConcurrent,
+    MaxSeeds,
     Name,
     NoAsha,
     Out,
@@ -31,11 +32,13 @@ from raytrain.cli.options import (
     Set,
     TimeLimit,
     TrialTimeout,
+    UntilSeparated,
     Workers,
     changes_of,
     experiment_of,
     file_and_axes,
     mode_of,
+    separation_of,
 )
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode, RunOptions
@@ -99,6 +102,8 @@ def compare(
     gpus: Gpus = None,
     max_concurrent: MaxConcurrent = None,
     no_asha: NoAsha = False,
+    until_separated: UntilSeparated = None,
+    max_seeds: MaxSeeds = None,
     local: Local = False,
     fresh: Fresh = False,
     trial_timeout: TrialTimeout = 1800,
@@ -108,6 +113,7 @@ def compare(
 ) -> None:
     """Compare architectures; without an experiment, five ResNets (the shipped experiment compare)."""
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    changes |= separation_of(until_separated, max_seeds)
     read = experiment_of(experiment or shipped_experiment("compare"), set_, changes)
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
     _run(read, options, json=json, quiet=quiet)

@@ -1,11 +1,12 @@
-"""What a run does after its search: stopped trials run on, and the best configurations are trained again.
+"""What a run does after its search: stopped trials run on, the best are trained again, or further seeds are added.
 
-Both are chosen by the results of the search alone, so a run that was interrupted chooses the same again.
+All are chosen by the results so far alone, so a run that was interrupted chooses the same again.
 """
 
 import logging
 from collections.abc import Callable
 
+from raytrain.analysis.record import RunRecord
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
@@ -18,10 +19,16 @@ log = logging.getLogger(__name__)
 
 
 def advance(journal: RunJournal) -> bool:
-    """Go on to the next stage in which there is something to train; return False when there is none."""
+    """Go on to the next stage in which there is something to train; return False when there is none.
+
+    The last stage, which adds seeds, comes again and again.
+    """
     order = list(STAGES)
     state = journal.state
-    for stage in order[order.index(state.stage) + 1 :]:
+    again = state.stage == order[-1]
+    if again:
+        state.give_up_failed()
+    for stage in order[order.index(state.stage) + (not again) :]:
         state.stage = stage
         STAGES[stage](journal)
         if state.pending():
@@ -70,7 +77,30 @@ def confirming(recipe: Recipe, confirm: Confirm) -> list[Trial]:
     return [Trial.of(recipe.replace(seed=seed, **changes)) for seed in confirm.seeds]
 
 
-STAGES: dict[Stage, Callable[[RunJournal], None]] = {"search": _search, "rescue": _rescue, "confirm": _confirm}
+def _separate(journal: RunJournal) -> None:
+    """Add the next seed of each configuration that is in a pair which is not decided, as `separate` says."""
+    record = RunRecord(journal.folder, journal.state)
+    known = record.separation
+    if known is None:
+        journal.add({}, stage="separate")
+        return
+    added = {
+        Trial.of(Recipe(**one.recipe).replace(seed=seed)): next(iter(one.finished.values())).parameters
+        for one, seed in known.next_trials()
+        if one.finished
+    }
+    journal.add(added, stage="separate")
+    if pending := journal.state.pending():
+        still = sum(pair.answer == "open" for pair in known.pairs)
+        log.info("%d of %d pairs are not decided: %d trials with another seed", still, len(known.pairs), len(pending))
+
+
+STAGES: dict[Stage, Callable[[RunJournal], None]] = {
+    "search": _search,
+    "rescue": _rescue,
+    "confirm": _confirm,
+    "separate": _separate,
+}
 """Stages in order, each with the function that chooses its trials."""
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 from raytrain.errors import ExperimentError
 from raytrain.experiment import grid
 from raytrain.experiment.grid import Axis, Sampler, checked_axis
-from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed
+from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.training.recipe import Recipe, as_tuple, canonical, inert
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
@@ -69,6 +69,8 @@ class Experiment(Section):
     """Early stopping; absent means that every trial runs to the end."""
     confirm: Confirm | None = None
     """Training of the best configurations with fresh seeds after the search; absent means none."""
+    separate: Separate | None = None
+    """Further seeds until configurations are told apart; absent means none."""
     resources: Resources = Resources()
     """Workers, GPUs and CPU cores of one trial."""
 
@@ -152,6 +154,23 @@ class Experiment(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _separate_has_every_seed(self) -> Self:
+        if not self.separate:
+            return self
+        if self.asha:
+            raise ValueError(
+                "separate compares all seeds of every configuration, and asha stops some of them early; "
+                "run without asha (--no-asha)"
+            )
+        if self.confirm:
+            raise ValueError("separate and confirm both train further seeds; remove one of them")
+        if (listed := len(self.seeds or (0,))) > self.separate.max_seeds:
+            raise ValueError(
+                f"separate.max_seeds is {self.separate.max_seeds} and {listed} seeds are listed; give at least {listed}"
+            )
+        return self
+
     def replace(self, **changes: Any) -> "Experiment":
         """Return this experiment with `changes`, validated as a new one is."""
         return Experiment.model_validate({**self.model_dump(), **changes})
@@ -232,6 +251,8 @@ class Experiment(Section):
                 f"select is {' in some trials and '.join(selects)} in others: one metric ranks all trials of an "
                 "experiment; give one under recipe, and compare by the others with --columns"
             )
+        if self.separate and len({trial.recipe.replace(seed=0).digest for trial in trials}) < 2:
+            raise ExperimentError("separate needs at least two configurations, and the experiment has one; add a grid")
         longest = max(trial.recipe.epochs for trial in trials)
         if self.asha and self.asha.first_rung(longest) > longest:
             raise ExperimentError(

@@ -70,6 +70,18 @@ class Confirm(Section):
     """Images to train on: train, or all for the validation images too, where the weights are then of the last epoch."""
 
 
+class Separate(Section):
+    """Seeds are added until an always-valid test has decided every pair of configurations, or there are enough seeds.
+
+    Decided is a pair of which one is shown to be ahead, or whose difference is shown to be smaller than what matters.
+    """
+
+    points: Annotated[int | float, Field(gt=0, le=100)]
+    """Smallest difference in test accuracy that matters, in percentage points."""
+    max_seeds: Annotated[int, Field(ge=2, le=MAX_TRIALS)] = 20
+    """Largest number of seeds of a configuration, with those of `seeds`."""
+
+
 class Resources(Section):
     """What one trial runs on. `auto` is derived from the machine or cluster that is there."""
 

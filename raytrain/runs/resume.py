@@ -59,15 +59,17 @@ def _experiment_in(folder: Folder) -> dict[str, Any]:
     return read_run(folder).model_dump(mode="json")
 
 
-_MAY_CHANGE = frozenset({"resources", "confirm", "grid", "include", "exclude", "samples", "sampler", "seeds"})
-"""Keys of an experiment that may differ from those that were run before, the last six if some trials are in both."""
+_SPACE = frozenset({"grid", "include", "exclude", "samples", "sampler", "seeds"})
+"""Keys of an experiment that say what varies; they may change if some trials are in both experiments."""
+_ELSE = frozenset({"resources", "confirm", "separate"})
+"""Keys that change no trial of the search."""
 
 
 def _what_counts(experiment: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """Return what must be as it was before, with what has only been added to taken as it is `now`."""
     asha: dict[str, Any] | None = experiment.get("asha")
     counts: dict[str, Any] = {
-        **{key: value for key, value in experiment.items() if key not in _MAY_CHANGE},
+        **{key: value for key, value in experiment.items() if key not in _SPACE | _ELSE},
         "asha": {key: value for key, value in asha.items() if key != "rescue"} if asha else None,
     }
     if set(_seeds(experiment)) & set(_seeds(now)):
@@ -79,9 +81,7 @@ def _what_counts(experiment: dict[str, Any], now: dict[str, Any]) -> dict[str, A
 
 def _what_varies(experiment: dict[str, Any]) -> dict[str, Any]:
     """Return what says which trials there are, beside the recipe that they start from."""
-    said = {key: value for key, value in experiment.items() if key in _MAY_CHANGE - {"resources", "confirm"}}
-    defaults = {"samples": None, "sampler": Experiment.model_fields["sampler"].default}
-    return {**defaults, **said, "seeds": _seeds(experiment)}
+    return {key: value for key, value in experiment.items() if key in _SPACE} | {"seeds": _seeds(experiment)}
 
 
 def _common(before: dict[str, Any], experiment: Experiment) -> bool:

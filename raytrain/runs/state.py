@@ -43,6 +43,7 @@ class RunState:
         self._rescued: set[str] = set()
         self._stopped: dict[str, TrialResult] = {}
         self._only_trials: frozenset[str] | None = None
+        self._given_up: set[str] = set()
 
     def apply(self, event: Event) -> None:
         """Let an event have its effect. Events of trials that the experiment does not list any more have none."""
@@ -99,6 +100,10 @@ class RunState:
         """Leave all trials but those that failed out of `pending`."""
         self._only_trials = frozenset(one.trial.id for one in self.progress.values() if one.status == "failed")
 
+    def give_up_failed(self) -> None:
+        """Leave the trials that have failed by now out of `pending`; the next command tries them again."""
+        self._given_up |= {one.trial.id for one in self.progress.values() if one.status == "failed"}
+
     def run_on(self, trial_id: str) -> None:
         """Have a trial that was stopped early wait to run to its end."""
         progress = self.progress[trial_id]
@@ -117,6 +122,7 @@ class RunState:
             for progress in self.progress.values()
             if progress.status not in FINAL
             and progress.stage == self.stage
+            and progress.trial.id not in self._given_up
             and (self._only_trials is None or progress.trial.id in self._only_trials)
         ]
 

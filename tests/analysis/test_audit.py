@@ -44,6 +44,18 @@ def test_a_replay_stops_below_the_quantile_of_those_who_came_before() -> None:
     assert replayed.seconds_saved == pytest.approx(3 / 12.3)
 
 
+def test_a_validated_curve_reaches_its_best_epoch_as_the_table_judges_it_and_any_other_its_last() -> None:
+    peaks_early, rises = [0.5, 0.9, 0.7], [0.6, 0.7, 0.8]
+    for validated, regret in ((True, 0.9 - 0.8), (False, 0.0)):
+        curves = {
+            "rises": Curve(rises, [1.0, 2.0, 3.0], validated),
+            "peaks": Curve(peaks_early, [1.1, 2.1, 3.1], validated),
+        }
+        replayed = replay(curves, grace_period=1, reduction_factor=2)
+        assert replayed.kept == ["rises"]
+        assert replayed.regret == pytest.approx(regret)
+
+
 def test_settings_are_replayed_below_the_last_epoch_and_for_two_curves_or_more() -> None:
     curve = Curve([0.1] * 6, [float(second) for second in range(6)])
     assert replays({"a": curve}) == []

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from raytrain.analysis import separation
 from raytrain.analysis.record import read_record
 from raytrain.errors import ExperimentError
 from raytrain.execution import stages
@@ -161,3 +162,102 @@ def test_fewer_rescues_than_before_rescue_nobody_more_and_run_nobody_else(
     assert after.trained <= 1
     again = run_here(tmp_path, {**keys, "asha": {**asha, "rescue": fewer}})
     assert (again.trained, again.results) == (0, after.results)
+
+
+@pytest.fixture
+def separating(keys: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment of two networks of which one learns and the other does not, and few seeds."""
+    recipe = {**keys["recipe"], "epochs": 1}
+    return {**keys, "recipe": recipe, "grid": {"lr": [0.02, 1e-9]}, "separate": {"points": 5, "max_seeds": 3}}
+
+
+def seeds_of(outcome: RunOutcome) -> list[tuple[float, int]]:
+    return sorted((one.recipe["lr"], one.recipe["seed"]) for one in outcome.results if one.status == "finished")
+
+
+def test_seeds_are_added_in_pairs_until_there_are_enough(tmp_path: Path, separating: dict[str, Any]) -> None:
+    outcome = run_here(tmp_path, separating)
+    assert seeds_of(outcome) == [(lr, seed) for lr in (1e-9, 0.02) for seed in (0, 1, 2)]
+    assert {one.phase for one in outcome.results} == {"search"}
+    (first, *_) = outcome.record.ranking.standings
+    assert first.seeds == 3
+    readme = (tmp_path / "x" / "README.md").read_text()
+    assert "lr=0.02 and lr=1e-09 are not decided after 3 seeds" in readme
+    again = run_here(tmp_path, separating)
+    assert (again.trained, again.results) == (0, outcome.results)
+
+
+def test_no_seed_is_added_once_every_pair_is_decided(
+    tmp_path: Path, separating: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided_after_two = lambda differences, **_: ("ahead" if len(differences) > 1 else "open", len(differences))  # noqa: E731
+    monkeypatch.setattr(separation, "decided", decided_after_two)
+    assert len(seeds_of(run_here(tmp_path, separating))) == 4
+
+
+def test_a_finished_run_gets_the_seeds_that_separate_it(tmp_path: Path, separating: dict[str, Any]) -> None:
+    before = run_here(tmp_path, {**separating, "separate": None})
+    after = run_here(tmp_path, separating)
+    assert len(seeds_of(after)) == 6
+    assert after.results[:2] == before.results
+
+
+def test_an_interrupted_separation_goes_on_where_it_was(
+    tmp_path: Path, separating: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_here(tmp_path / "whole", separating)
+    assert [(one.status, one.error) for one in whole.results] == [("finished", None)] * 6
+    started, count = RunJournal.started, iter(range(100))
+
+    def interrupting(journal: RunJournal, trial_id: str, **where: Any) -> None:
+        started(journal, trial_id, **where)
+        if next(count) == 3:  # the second trial of the first round
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "started", interrupting)
+        before = run_here(tmp_path / "cut", separating)
+    assert before.interrupted == 130
+    assert len(seeds_of(before)) == 3
+    after = run_here(tmp_path / "cut", separating)
+    assert [(one.trial, one.test_loss) for one in after.results] == [
+        (one.trial, one.test_loss) for one in whole.results
+    ]
+
+
+def test_a_configuration_of_which_a_seed_failed_gets_no_further_ones(
+    tmp_path: Path, separating: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    separating["grid"] = {"lr": [0.02, 1e-9, 2e-9]}
+    reported = RunJournal.reported
+
+    def failing(journal: RunJournal, trial_id: str, report: Any) -> None:
+        recipe = journal.state.progress[trial_id].trial.recipe
+        if (recipe.lr, recipe.seed) == (0.02, 1):
+            raise ValueError("broken")
+        reported(journal, trial_id, report)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "reported", failing)
+        outcome = run_here(tmp_path, separating)
+    assert seeds_of(outcome) == [*[(lr, seed) for lr in (1e-9, 2e-9) for seed in (0, 1, 2)], (0.02, 0)]
+    (failed,) = [one for one in outcome.results if one.status == "failed"]
+    assert failed.attempts == 1
+    assert any("seed 1 of lr=0.02 failed" in note for note in outcome.record.ranking.notes)
+    # the same command tries it again, and then goes on with it
+    assert len(seeds_of(run_here(tmp_path, separating))) == 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"asha": {}}, "run without asha (--no-asha)"),
+        ({"confirm": {}}, "separate and confirm both train further seeds"),
+        ({"seeds": [0, 1, 2, 3]}, "give at least 4"),
+        ({"grid": {}}, "separate needs at least two configurations"),
+    ],
+)
+def test_what_cannot_be_separated_is_refused(separating: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((ExperimentError, ValueError)) as refusal:
+        Experiment.model_validate({**separating, **changes}).trials()
+    assert message in str(refusal.value)

@@ -1,0 +1,199 @@
+"""Which configurations differ by a gap that matters, and which seeds would tell: every pair, tested after each seed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
+
+from raytrain.analysis.sample import by_seed, paired_differences
+from raytrain.analysis.sequential import Differences, seeds_until_larger
+from raytrain.analysis.statistics import ALPHA
+from raytrain.experiment.sections import Separate
+from raytrain.runs.results import TrialResult, varied_fields
+from raytrain.training.predictions import Predictions
+
+MOST_SHOWN = 15
+"""Most pairs that get a sentence of their own."""
+
+Answer = Literal["ahead", "behind", "same", "open"]
+
+
+@dataclass
+class Contender:
+    """A configuration, with what became of its seeds.
+
+    Attributes:
+        name: What tells it from the others, in words.
+        recipe: Fields of the recipe; those of its first seed.
+        finished: Finished result by seed.
+        lost: Seeds that failed or diverged; nothing is added to a configuration that has some.
+    """
+
+    name: str
+    recipe: Mapping[str, Any]
+    finished: dict[int, TrialResult] = field(default_factory=dict[int, TrialResult])
+    lost: list[int] = field(default_factory=list[int])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two configurations and what the seeds that both have say of them.
+
+    Attributes:
+        one: The one, listed first.
+        other: The other.
+        answer: Whether the one is ahead of the other or behind, or both are the same within the gap; "open" if neither
+            is shown.
+        seeds: Number of paired seeds that it rests on.
+        mean: Mean difference of test accuracy over those seeds, the one minus the other, a fraction; 0 without any.
+    """
+
+    one: Contender
+    other: Contender
+    answer: Answer
+    seeds: int
+    mean: float
+
+    def sentence(self, separate: Separate) -> str:
+        """Return what is known of the pair."""
+        seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        first, second = self.one.name, self.other.name
+        if self.answer in {"ahead", "behind"}:
+            better, worse = (first, second) if self.answer == "ahead" else (second, first)
+            return f"{better} is ahead of {worse} by {100 * abs(self.mean):.2f} points ({seeds})."
+        if self.answer == "same":
+            return f"{first} and {second} are the same within {separate.points:g} points ({seeds})."
+        for one in (self.one, self.other):
+            if one.lost:
+                return f"{first} and {second} are not decided: seed {one.lost[0]} of {one.name} failed or diverged."
+        return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points."
+
+
+def decided(differences: Differences, *, gap: float, level: float) -> tuple[Answer, int]:
+    """Return what the differences of a pair show, and after how many seeds it was shown first.
+
+    If the mean difference is 0, it is taken for something else with a probability of at most `level`; if it is the gap
+    or more, it is taken for less, or for the other direction, with one of at most `level`, however often one looks.
+
+    Args:
+        differences: Test accuracies of the one minus those of the other, by seed.
+        gap: Smallest difference that matters, a fraction.
+        level: Level of the pair; half of it for each side.
+    """
+    sides = [differences, -differences]
+    ahead, behind = (seeds_until_larger(side, null=0.0, level=level / 2) for side in sides)
+    above, below = (seeds_until_larger(side, null=-gap, level=level / 2) for side in sides)
+    shown: list[tuple[int, Answer]] = []
+    if ahead is not None:
+        shown.append((ahead, "ahead"))
+    if behind is not None:
+        shown.append((behind, "behind"))
+    if above is not None and below is not None:
+        shown.append((max(above, below), "same"))
+    if not shown:
+        return "open", len(differences)
+    seeds, answer = min(shown)
+    return answer, seeds
+
+
+@dataclass(frozen=True)
+class Separation:
+    """What is known of all pairs.
+
+    Attributes:
+        separate: Gap that matters, and the largest number of seeds.
+        pairs: Every two configurations with the same test images.
+        order: Seeds of the experiment, and then those that may be added.
+    """
+
+    separate: Separate
+    pairs: Sequence[Pair]
+    order: Sequence[int]
+
+    def next_trials(self) -> list[tuple[Contender, int]]:
+        """Return the configurations and seeds that an open pair needs next; none when all is decided or used up."""
+        needed: dict[tuple[str, int], tuple[Contender, int]] = {}
+        for pair in self.pairs:
+            if pair.answer != "open" or pair.one.lost or pair.other.lost or pair.seeds >= len(self.order):
+                continue
+            seed = self.order[pair.seeds]
+            for one in (pair.one, pair.other):
+                if seed not in one.finished:
+                    needed[one.name, seed] = one, seed
+        return list(needed.values())
+
+    def sentences(self) -> list[str]:
+        """Return how many pairs are decided, and what is known of each."""
+        answers = [pair.answer for pair in self.pairs]
+        same, still = answers.count("same"), answers.count("open")
+        total = f"{len(answers)} pair{'' if len(answers) == 1 else 's'}"
+        gap = f"{self.separate.points:g} points"
+        apart = len(answers) - same - still
+        lines = [
+            f"Of {total}, {apart} are separated, {same} are the same within {gap}, and {still} are not decided. At "
+            f"most {ALPHA:.0%} of such runs hold a wrong answer, although one looks after each seed. The intervals and "
+            "ranks of the table do not allow for that."
+        ]
+        lines += [pair.sentence(self.separate) for pair in self.pairs[:MOST_SHOWN]]
+        if (left := len(answers) - MOST_SHOWN) > 0:
+            lines.append(f"The other {left} pairs are not listed.")
+        return lines
+
+
+def separation(
+    results: Iterable[TrialResult],
+    predictions: Mapping[str, Predictions],
+    *,
+    separate: Separate,
+    seeds: Sequence[int],
+) -> Separation:
+    """Return what is known of every pair of the configurations of a run.
+
+    A pair has the level 5 % divided by the number of pairs, so that all answers together are right with 95 %.
+
+    Args:
+        results: Results of all trials, as the experiment lists them; those of the phase "confirm" are ignored.
+        predictions: Test predictions by trial id; some may be missing.
+        separate: Gap that matters, and the largest number of seeds.
+        seeds: Seeds of the experiment.
+    """
+    contenders = _contenders([result for result in results if result.phase == "search"])
+    fresh = range(max(seeds) + 1, max(seeds) + 1 + separate.max_seeds - len(seeds))
+    order = [*seeds, *fresh]
+    both = [pair for pair in combinations(contenders, 2) if _test_set(pair[0]) == _test_set(pair[1])]
+    seen = {one.name: by_seed(one.finished.values(), predictions) for one in contenders}
+    pairs: list[Pair] = []
+    for one, other in both:
+        # up to the first that is missing: what was looked at before is never looked at in another order
+        missing = (number for number, seed in enumerate(order) if not (seed in one.finished and seed in other.finished))
+        shared = order[: next(missing, len(order))]
+        if not shared:
+            pairs.append(Pair(one, other, "open", 0, 0.0))
+            continue
+        differences = paired_differences(seen[one.name], seen[other.name], seeds=shared)
+        answer, after = decided(differences, gap=separate.points / 100, level=ALPHA / len(both))
+        pairs.append(Pair(one, other, answer, after, float(differences.values[:after].mean())))
+    return Separation(separate, pairs, order)
+
+
+def _contenders(results: Sequence[TrialResult]) -> list[Contender]:
+    varied = [name for name in varied_fields(result.recipe for result in results) if name != "seed"]
+    with_arch = not varied or len({result.recipe["arch"] for result in results}) > 1
+    contenders: dict[str, Contender] = {}
+    for result in results:
+        words = [result.recipe["arch"]] if with_arch else []
+        name = " ".join([*words, *(f"{name}={_text(result.recipe[name])}" for name in varied)])
+        one = contenders.setdefault(name, Contender(name, result.recipe))
+        if result.status == "finished":
+            one.finished[result.recipe["seed"]] = result
+        elif result.status in {"failed", "diverged"}:
+            one.lost.append(result.recipe["seed"])
+    return list(contenders.values())
+
+
+def _text(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _test_set(contender: Contender) -> tuple[Any, Any]:
+    return str(contender.recipe["dataset"]), contender.recipe.get("test_size")

@@ -1,0 +1,121 @@
+"""Tests of raytrain.analysis.separation: which pairs are decided, which seeds they need next, and what is said."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from raytrain.analysis.separation import Separation, decided, separation
+from raytrain.analysis.sequential import Differences, seeds_until_larger
+from raytrain.cli.app import app
+from raytrain.experiment.sections import Separate
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
+
+AHEAD = [0.021, 0.019, 0.022, 0.018, 0.02, 0.021]
+EQUAL = [0.0002, -0.0001, 0.0, 0.0001, -0.0002, 0.0001]
+
+
+def paired(values: list[float]) -> Differences:
+    return Differences(np.array(values), np.zeros(len(values)))
+
+
+def result(lr: float, seed: int, accuracy: float | None, **fields: Any) -> TrialResult:
+    recipe = Recipe(lr=lr, seed=seed).model_dump(mode="json")
+    status = "finished" if accuracy is not None else "failed"
+    values: dict[str, Any] = {"status": status, "test_accuracy": accuracy, "parameters": 1, "epochs": 1} | fields
+    return TrialResult(f"lr{lr}-s{seed}", recipe=recipe, **values)
+
+
+def separated(accuracies: dict[float, list[float | None]], *, seeds: int = 1, max_seeds: int = 20) -> Separation:
+    results = [result(lr, seed, value) for lr, values in accuracies.items() for seed, value in enumerate(values)]
+    separate = Separate(points=0.3, max_seeds=max_seeds)
+    return separation(results, {}, separate=separate, seeds=list(range(seeds)))
+
+
+def from_base(gains: list[float]) -> list[float | None]:
+    return [0.9 + gain for gain in gains]
+
+
+def test_a_pair_is_ahead_behind_or_the_same_within_the_gap() -> None:
+    assert decided(paired(AHEAD), gap=0.003, level=0.05)[0] == "ahead"
+    assert decided(-paired(AHEAD), gap=0.003, level=0.05)[0] == "behind"
+    assert decided(paired(EQUAL), gap=0.003, level=0.05)[0] == "same"
+    assert decided(paired([0.02, -0.02, 0.01]), gap=0.003, level=0.05) == ("open", 3)
+
+
+def test_each_side_of_a_pair_has_half_of_its_level() -> None:
+    answer, seeds = decided(paired(AHEAD), gap=0.003, level=0.001)
+    assert answer == "ahead"
+    assert seeds == seeds_until_larger(paired(AHEAD), null=0.0, level=0.0005)
+
+
+def test_a_pair_is_wrongly_decided_in_at_most_its_share_of_runs() -> None:
+    draws = np.random.default_rng(0).normal(0, 0.003, (1500, 20))
+    answers = [decided(paired(list(one)), gap=0.003, level=0.1)[0] for one in draws]
+    assert sum(answer in {"ahead", "behind"} for answer in answers) <= 0.1 * len(draws)
+    beyond = [decided(paired(list(one)), gap=0.003, level=0.1)[0] for one in draws + 0.003]
+    assert sum(answer in {"same", "behind"} for answer in beyond) <= 0.1 * len(draws)
+
+
+def test_more_pairs_need_more_evidence() -> None:
+    two = separated({0.1: from_base(AHEAD), 0.2: from_base([0.0] * 6)})
+    others = {0.3 + n / 10: from_base([0.01 * (n + 1)] * 6) for n in range(5)}
+    many = separated({0.1: from_base(AHEAD), 0.2: from_base([0.0] * 6), **others})
+    first, second = two.pairs[0], many.pairs[0]
+    assert (first.answer, second.answer) == ("ahead", "ahead")
+    assert first.seeds < second.seeds
+
+
+def test_only_open_pairs_get_their_next_seed() -> None:
+    # the first two are the same, and the third is far behind both but only after more seeds
+    known = separated({0.1: [0.95], 0.2: [0.95], 0.3: [0.9]})
+    assert sorted((one.recipe["lr"], seed) for one, seed in known.next_trials()) == [(0.1, 1), (0.2, 1), (0.3, 1)]
+    apart = separated({0.1: from_base(AHEAD), 0.2: from_base([0.0] * 6), 0.3: from_base([0.0001, 0.03] * 3)})
+    assert [pair.answer for pair in apart.pairs] == ["ahead", "open", "open"]
+    assert sorted((one.recipe["lr"], seed) for one, seed in apart.next_trials()) == [(0.1, 6), (0.2, 6), (0.3, 6)]
+    assert separated({0.1: from_base(AHEAD), 0.2: from_base([0.0] * 6)}).next_trials() == []
+
+
+def test_a_seed_that_one_of_a_pair_lacks_comes_first() -> None:
+    known = separated({0.1: [0.95, 0.96, 0.95], 0.2: [0.95]})
+    assert [(one.recipe["lr"], seed) for one, seed in known.next_trials()] == [(0.2, 1)]
+    assert known.pairs[0].seeds == 1
+
+
+def test_no_seed_is_beyond_the_largest_number() -> None:
+    assert separated({0.1: [0.95, 0.9], 0.2: [0.95, 0.99]}, max_seeds=2).next_trials() == []
+
+
+def test_a_configuration_that_lost_a_seed_is_named_and_gets_no_more() -> None:
+    known = separated({0.1: [0.95, None], 0.2: [0.95, 0.96]})
+    assert known.next_trials() == []
+    assert known.sentences()[-1] == "lr=0.1 and lr=0.2 are not decided: seed 1 of lr=0.1 failed or diverged."
+
+
+def test_configurations_on_other_test_images_make_no_pair() -> None:
+    here, there = result(0.1, 0, 0.9), result(0.2, 0, 0.8)
+    there.recipe["dataset"] = "photos"
+    assert not separation([here, there], {}, separate=Separate(points=0.3), seeds=[0]).pairs
+
+
+def test_the_sentences_count_the_answers_and_say_who_is_ahead() -> None:
+    lines = separated({0.1: from_base([0.0] * 6), 0.2: from_base(AHEAD)}).sentences()
+    assert lines[0].startswith("Of 1 pair, 1 are separated, 0 are the same within 0.3 points, and 0 are not decided.")
+    assert lines[1].startswith("lr=0.2 is ahead of lr=0.1 by 2.0")
+    many = {0.1 * n: [0.9] for n in range(1, 8)}
+    assert separated(many).sentences()[-1] == "The other 6 pairs are not listed."
+
+
+def test_max_seeds_alone_is_refused() -> None:
+    refused = CliRunner().invoke(app, ["compare", "quick", "--no-asha", "--max-seeds", "5"])
+    assert refused.exit_code == 2
+    assert "add --until-separated" in refused.stderr
+
+
+@pytest.mark.parametrize("points", ["0", "-1", "nan"])
+def test_a_gap_that_is_none_is_refused(points: str) -> None:
+    refused = CliRunner().invoke(app, ["compare", "quick", "--no-asha", "--until-separated", points])
+    assert refused.exit_code == 2
+    assert "points" in refused.stderr
