@@ -15,6 +15,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from comparison import Record, arguments
@@ -26,7 +27,7 @@ from raytrain.analysis.statistics import ALPHA, pairwise, rank_intervals
 SEEDS = (2, 3, 5, 10)
 CONFIGURATIONS = (3, 5, 10, 28)
 NOISE = (0.001, 0.003, 0.005)
-IMAGES = (360, 10_000, None)
+IMAGES = (None, 360, 10_000)
 """Numbers of test images; None for continuous accuracies."""
 ACCURACY = 0.95
 MOST_UNCERTAIN = 0.1
@@ -63,11 +64,12 @@ def continuous(count: int, seeds: int, noise: float, draw: np.random.Generator) 
 def errors(setting: tuple[int | None, float, int], *, draws: int) -> tuple[float, dict[int, float]]:
     """Return the coverage of the interval, and by number of configurations how often some pair is separated.
 
-    28 configurations have 378 pairs, which take long: only with images and the middle noise. Tests and intervals of
-    continuous accuracies do not depend on the unit, so one noise stands for all.
+    28 configurations have 378 pairs, which take long: only with the middle noise, and with 10,000 images only for two
+    and three seeds. Tests and intervals of continuous accuracies do not depend on the unit: one noise stands for all.
     """
     images, noise, seeds = setting
-    counts = CONFIGURATIONS if images and noise == NOISE[1] else CONFIGURATIONS[:-1]
+    many = noise == NOISE[1] and (images == IMAGES[1] or (images == IMAGES[2] and seeds <= 3))
+    counts = CONFIGURATIONS if many else CONFIGURATIONS[:-1]
     draw = np.random.default_rng([images or 0, round(noise * 1e4), seeds])
     covered, separated = 0, dict.fromkeys(counts, 0)
     for _ in range(draws):
@@ -88,27 +90,35 @@ def errors(setting: tuple[int | None, float, int], *, draws: int) -> tuple[float
     return covered / draws, {count: times / draws for count, times in separated.items()}
 
 
+def words(setting: tuple[int | None, float, int]) -> list[str]:
+    images, noise, seeds = setting
+    return [f"{images:,}" if images else "continuous", f"{100 * noise:.1f}", str(seeds)]
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rows", type=Path, help="rows that an interrupted command printed, which are not drawn again")
+    parser.add_argument("--most", type=int, help="draw so many settings at most; the record names those that are left")
     options = parser.parse_args()
     record = Record("rank_errors")
-    rows: list[list[str]] = []
-    coverages: list[float] = []
-    separations: list[float] = []
     settings = [
         (images, noise, seeds) for images in IMAGES for noise in (NOISE if images else NOISE[1:2]) for seeds in SEEDS
     ]
+    rows = [line.split(" | ") for line in options.rows.read_text().splitlines()] if options.rows else []
     with ProcessPoolExecutor(options.processes) as pool:
-        found = pool.map(partial(errors, draws=options.draws), settings)
-        for (images, noise, seeds), (coverage, separated) in zip(settings, found, strict=True):
+        todo = [one for one in settings if words(one) not in [row[:3] for row in rows]][: options.most]
+        for setting, (coverage, separated) in zip(
+            todo, pool.map(partial(errors, draws=options.draws), todo), strict=True
+        ):
             shares = [f"{100 * separated[count]:.1f}" if count in separated else "" for count in CONFIGURATIONS]
-            name = f"{images:,}" if images else "continuous"
-            rows.append([name, f"{100 * noise:.1f}", str(seeds), f"{100 * coverage:.1f}", *shares])
+            rows.append([*words(setting), f"{100 * coverage:.1f}", *shares])
             print(" | ".join(rows[-1]), flush=True)
-            coverages.append(coverage)
-            separations += separated.values()
+    left = [" | ".join(words(one)) for one in settings if words(one) not in [row[:3] for row in rows]]
+    coverages = [float(row[3]) / 100 for row in rows]
+    separations = [float(cell) / 100 for row in rows for cell in row[4:] if cell.strip()]
+    record.details["settings not drawn"] = left
     record.details["draws"] = options.draws
     record.details["tables"] = [
         {
@@ -122,13 +132,11 @@ def main() -> None:
             "rows": rows,
         }
     ]
-    # three standard errors of a share of 2,000 draws, so that chance alone misses no target
-    slack = 3 * np.sqrt(0.05 * 0.95 / options.draws)
     lowest, highest = min(coverages), max(coverages)
     record.target("lowest coverage of a 95 % interval", lowest, "≥ 0.93", met=lowest >= 0.93)
     record.target("highest coverage of a 95 % interval", highest, "≤ 0.97", met=highest <= 0.97)
     worst = max(separations)
-    record.target("most often some pair of equal rows separated", worst, "≤ 0.05", met=worst <= 0.05 + slack)
+    record.target("most often some pair of equal rows separated", worst, "≤ 0.05", met=worst <= 0.05)
     record.write(options.output)
 
 

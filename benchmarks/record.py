@@ -1,4 +1,4 @@
-"""Write the record of a run, and the tables of records in README.md and docs/benchmarks.md.
+"""Write the record of a run, and the tables of records in README.md and docs/.
 
 python benchmarks/record.py runs/quick        # write experiments/records/quick.json, then the tables
 python benchmarks/record.py --table           # write the tables only
@@ -23,11 +23,12 @@ from raytrain.training.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "experiments" / "records"
-DOCUMENTS = ("README.md", "docs/benchmarks.md")
+DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/statistics.md")
 """Documents that show records."""
 _BLOCK = re.compile(r"(<!-- record: (\S+) -->\n).*?(<!-- end of record -->)", re.DOTALL)
 _TIMED = re.compile(r"(<!-- accuracies after equal times: (\S+) -->\n).*?(<!-- end of accuracies -->)", re.DOTALL)
 _BENCHMARKS = re.compile(r"(<!-- benchmarks: (.+?) -->\n).*?(<!-- end of benchmarks -->)", re.DOTALL)
+_SIMULATION = re.compile(r"(<!-- simulation: (\S+) -->\n).*?(<!-- end of simulation -->)", re.DOTALL)
 
 
 def keep(run: str) -> Path:
@@ -122,6 +123,18 @@ def accuracies(record: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\nMeasured {record['date']} on {where(record)}.\n"
 
 
+def simulation(record: dict[str, Any]) -> str:
+    """Return the tables of a record of simulated errors, what was aimed at, and how many draws there were."""
+    parts: list[str] = []
+    for table in record["details"]["tables"]:
+        lines = [f"| {' | '.join(table['columns'])} |", f"| :-- |{' --: |' * (len(table['columns']) - 1)}"]
+        parts.append("\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table["rows"])]))
+    lines = ["| what | simulated | target |", "| :-- | --: | :-- |"]
+    lines += [f"| {target['what']} | {target['measured']:.3g} | {_target(target)} |" for target in record["targets"]]
+    draws = f"{record['details']['draws']:,} draws of each, {record['date']}, raytrain {record['code']['raytrain']}."
+    return "\n\n".join([*parts, "\n".join(lines), draws]) + "\n"
+
+
 def _median(values: list[float]) -> str:
     middle = statistics.median(values)
     return f"{middle:,.0f}" if middle >= 1000 else f"{middle:.3g}"
@@ -145,6 +158,11 @@ def with_tables(text: str) -> str:
         record = json.loads((ROOT / block[2]).read_text())
         return f"{block[1]}\n{accuracies(record)}{block[3]}"
 
+    def simulated(block: re.Match[str]) -> str:
+        record = json.loads((RECORDS / f"bench-{block[2]}.json").read_text())
+        return f"{block[1]}\n{simulation(record)}{block[3]}"
+
+    text = _SIMULATION.sub(simulated, text)
     return _TIMED.sub(ends, _BENCHMARKS.sub(comparisons, _BLOCK.sub(table, text)))
 
 

@@ -12,7 +12,9 @@ come one after the other, get a seed at a time, and are judged after each, until
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -154,124 +156,149 @@ def fixed_seeds(effect: float, level: float, *, power: float = 0.8) -> int:
     return seeds
 
 
-def looks(record: Record, draws: int, draw: np.random.Generator) -> dict[str, object]:
-    """Measure one candidate, judged after each of 20 seeds at a level of 5 %."""
-    rows: list[list[str]] = []
-    wrong: list[float] = []
-    for kind in kinds():
-        null = kind.draw((draws, SEEDS), 0.0, draw) - kind.draw((draws, SEEDS), 0.0, draw)
-        gain = kind.draw((draws, SEEDS), MARGIN, draw) - kind.draw((draws, SEEDS), 0.0, draw)
-        keep = float((e_values(kind.differences(null)).max(axis=-1) >= 1 / ALPHA).mean())
-        drop = float((e_values(kind.differences(-gain), null=-MARGIN).max(axis=-1) >= 1 / ALPHA).mean())
-        rows.append([kind.name, f"{100 * keep:.1f}", f"{100 * drop:.1f}", f"{100 * fooled_looks(null):.1f}"])
-        print(" | ".join(rows[-1]), flush=True)
-        wrong += [keep, drop]
-    worst = max(wrong)
-    record.target("false decisions in 20 looks, the most of all noises", worst, "≤ 0.05", met=worst <= ALPHA)
-    names = ["one candidate, 20 looks: seed noise", "kept although equal, %", "dropped although 0.2 points better, %"]
-    return {"columns": [*names, "a t-test at each look finds a gain, %"], "rows": rows}
+def looks(kind: Kind, draws: int) -> tuple[list[str], list[float]]:
+    """Return the row and the wrong shares of one candidate, judged after each of 20 seeds at a level of 5 %."""
+    draw = np.random.default_rng([1, round(1e5 * kind.noise), kind.images or 0])
+    draws *= 10
+    null = kind.draw((draws, SEEDS), 0.0, draw) - kind.draw((draws, SEEDS), 0.0, draw)
+    gain = kind.draw((draws, SEEDS), MARGIN, draw) - kind.draw((draws, SEEDS), 0.0, draw)
+    keep = float((e_values(kind.differences(null)).max(axis=-1) >= 1 / ALPHA).mean())
+    drop = float((e_values(kind.differences(-gain), null=-MARGIN).max(axis=-1) >= 1 / ALPHA).mean())
+    return [kind.name, f"{100 * keep:.1f}", f"{100 * drop:.1f}", f"{100 * fooled_looks(null):.1f}"], [keep, drop]
 
 
-def null_sessions(record: Record, draws: int, draw: np.random.Generator) -> dict[str, object]:
-    """Measure sessions in which no candidate is better than the base."""
-    rows: list[list[str]] = []
-    wrong: list[float] = []
-    for kind in kinds():
-        sessions = judged(kind, np.zeros((draws, CANDIDATES)), draw, margin=MARGIN)
-        wrong.append(float(sessions.kept.any(axis=1).mean()))
-        one, two = if_better(kind, draws, draw)
-        kept = f"{CANDIDATES * sessions.kept.mean():.2f}"
-        rows.append([kind.name, f"{100 * wrong[-1]:.1f}", kept, f"{CANDIDATES * one:.0f}", f"{CANDIDATES * two:.0f}"])
-        print(" | ".join(rows[-1]), flush=True)
-    worst = max(wrong)
-    record.target("null sessions with a false keep, the most of all noises", worst, "≤ 0.05", met=worst <= ALPHA)
-    names = ["100 candidates, none better: seed noise", "sessions with a false keep, %", "kept of 100, judge"]
-    return {
-        "columns": [*names, "kept of 100, one seed better", "kept of 100, both seeds better than both"],
-        "rows": rows,
-    }
+def null_sessions(kind: Kind, draws: int) -> tuple[list[str], list[float]]:
+    """Return the row and the wrong share of sessions in which no candidate is better than the base."""
+    draw = np.random.default_rng([2, round(1e5 * kind.noise), kind.images or 0])
+    sessions = judged(kind, np.zeros((draws, CANDIDATES)), draw, margin=MARGIN)
+    wrong = float(sessions.kept.any(axis=1).mean())
+    one, two = if_better(kind, draws, draw)
+    kept = f"{CANDIDATES * sessions.kept.mean():.2f}"
+    return [kind.name, f"{100 * wrong:.1f}", kept, f"{CANDIDATES * one:.0f}", f"{CANDIDATES * two:.0f}"], [wrong]
 
 
-def mixed_sessions(record: Record, draws: int, draw: np.random.Generator) -> dict[str, object]:
-    """Measure sessions in which one candidate in ten is better by `GAIN`, against a fixed design.
+def mixed_sessions(kind: Kind, draws: int, margin: float) -> tuple[list[str], list[float]]:
+    """Return the row, the power and the cost of sessions in which one candidate in ten is better by `GAIN`.
 
     The fixed design gives every candidate as many seeds as find that gain with 80 % at a level of 5 % / 100.
     """
-    rows: list[list[str]] = []
-    for kind in [one for one in kinds() if one.images is None or one.name.startswith("binomial, 10,000")]:
-        fixed = fixed_seeds(GAIN / kind.noise / np.sqrt(2), ALPHA / CANDIDATES)
-        for margin in (MARGIN, GAIN):
-            better = draw.random((draws, CANDIDATES)) < 0.1
-            sessions = judged(kind, np.where(better, GAIN, 0.0), draw, margin=margin)
-            false = ((sessions.kept & ~better).sum(axis=1) / np.maximum(sessions.kept.sum(axis=1), 1)).mean()
-            power = sessions.kept[better].mean()
-            seeds = sessions.seeds.mean()
-            record.target(
-                f"{kind.name}, margin {100 * margin:.1f}: gains of 0.5 points found", power, "≥ 0.8", met=power >= 0.8
-            )
-            record.target(
-                f"{kind.name}, margin {100 * margin:.1f}: trainings over those of a fixed design",
-                seeds / fixed,
-                "≤ 0.6",
-                met=seeds <= 0.6 * fixed,
-            )
-            cells = [f"{100 * margin:.1f}", f"{100 * power:.0f}", f"{100 * false:.2f}", f"{seeds:.1f}", f"{fixed}"]
-            rows.append([kind.name, *cells, f"{seeds / fixed:.2f}"])
-            print(" | ".join(rows[-1]), flush=True)
-    names = [
+    draw = np.random.default_rng([3, round(1e5 * kind.noise), round(1e4 * margin)])
+    fixed = fixed_seeds(GAIN / kind.noise / np.sqrt(2), ALPHA / CANDIDATES)
+    better = draw.random((draws, CANDIDATES)) < 0.1
+    sessions = judged(kind, np.where(better, GAIN, 0.0), draw, margin=margin)
+    false = ((sessions.kept & ~better).sum(axis=1) / np.maximum(sessions.kept.sum(axis=1), 1)).mean()
+    power, seeds = float(sessions.kept[better].mean()), float(sessions.seeds.mean())
+    cells = [f"{100 * margin:.1f}", f"{100 * power:.0f}", f"{100 * false:.2f}", f"{seeds:.1f}", f"{fixed}"]
+    return [kind.name, *cells, f"{seeds / fixed:.2f}"], [power, seeds / fixed]
+
+
+def separations(kind: Kind, draws: int, step: float) -> tuple[list[str], list[float]]:
+    """Return the row and the wrong share of `raytrain compare --until-separated 0.3` with five configurations."""
+    draw = np.random.default_rng([4, round(1e5 * kind.noise), round(1e4 * step)])
+    pairs = list(combinations(range(5), 2))
+    false, still, used = 0, 0, 0
+    for _ in range(draws):
+        values = np.stack([kind.draw((SEEDS,), step * place, draw) for place in range(5)])
+        answers = [
+            decided(kind.differences(values[one] - values[other]), gap=0.003, level=ALPHA / len(pairs))
+            for one, other in pairs
+        ]
+        right = {"behind", "open"} if step else {"same", "open"}
+        false += not {answer for answer, _ in answers} <= right
+        still += sum(answer == "open" for answer, _ in answers)
+        used += max(seeds for _, seeds in answers)
+    cells = [f"{100 * false / draws:.1f}", f"{100 * still / draws / len(pairs):.0f}", f"{used / draws:.1f}"]
+    return [kind.name, "0.3 points apart" if step else "equal", *cells], [false / draws]
+
+
+COLUMNS = {
+    "looks": (
+        "one candidate, 20 looks: seed noise",
+        "kept although equal, %",
+        "dropped although 0.2 points better, %",
+        "a t-test at each look finds a gain, %",
+    ),
+    "null_sessions": (
+        "100 candidates, none better: seed noise",
+        "sessions with a false keep, %",
+        "kept of 100, judge",
+        "kept of 100, one seed better",
+        "kept of 100, both seeds better than both",
+    ),
+    "mixed_sessions": (
         "100 candidates, one in ten better by 0.5 points: seed noise",
         "margin, points",
         "gains found, %",
         "false among the kept, %",
-    ]
-    return {"columns": [*names, "seeds per candidate", "seeds, fixed design", "ratio"], "rows": rows}
-
-
-def separations(record: Record, draws: int, draw: np.random.Generator) -> dict[str, object]:
-    """Measure `raytrain compare --until-separated 0.3` with five configurations: wrong answers, pairs left open."""
-    rows: list[list[str]] = []
-    wrong: list[float] = []
-    pairs = list(combinations(range(5), 2))
-    for kind in [one for one in kinds() if one.noise in {0.001, 0.003}]:
-        for step in (0.0, 0.003):
-            false, still, used = 0, 0, 0.0
-            for _ in range(draws):
-                values = np.stack([kind.draw((SEEDS,), step * place, draw) for place in range(5)])
-                answers = [
-                    decided(kind.differences(values[one] - values[other]), gap=0.003, level=ALPHA / len(pairs))
-                    for one, other in pairs
-                ]
-                right = {"behind", "open"} if step else {"same", "open"}
-                false += not {answer for answer, _ in answers} <= right
-                still += sum(answer == "open" for answer, _ in answers)
-                used += max(seeds for _, seeds in answers)
-            wrong.append(false / draws)
-            cells = [f"{100 * wrong[-1]:.1f}", f"{100 * still / draws / len(pairs):.0f}", f"{used / draws:.1f}"]
-            rows.append([kind.name, "0.3 points apart" if step else "equal", *cells])
-            print(" | ".join(rows[-1]), flush=True)
-    worst = max(wrong)
-    record.target("runs with a wrong answer to some pair, the most of all", worst, "≤ 0.05", met=worst <= ALPHA)
-    names = [
+        "seeds per candidate",
+        "seeds, fixed design",
+        "ratio",
+    ),
+    "separations": (
         "--until-separated 0.3: seed noise",
         "five configurations",
         "runs with a wrong answer, %",
         "pairs open after 20 seeds, %",
+        "seeds until the last answer",
+    ),
+}
+
+
+def of_kind(name: str) -> Kind:
+    return next(kind for kind in kinds() if kind.name == name)
+
+
+def work() -> list[tuple[str, str, tuple[float, ...]]]:
+    """Return what there is to draw: table, kind of noise and further arguments."""
+    names = [kind.name for kind in kinds()]
+    fewer = [name for name in names if "0.2" not in name or "binomial" in name]
+    return [
+        *(("looks", name, ()) for name in names),
+        *(("null_sessions", name, ()) for name in fewer),
+        *(("mixed_sessions", f"normal, {noise} points", (m,)) for noise in (0.1, 0.2, 0.3) for m in (MARGIN, GAIN)),
+        *(("separations", f"normal, {noise} points", (step,)) for noise in (0.1, 0.3) for step in (0.0, 0.003)),
+        *(("separations", "360 images, 0.3 points", (step,)) for step in (0.0, 0.003)),
     ]
-    return {"columns": [*names, "seeds until the last answer"], "rows": rows}
+
+
+def drawn(one: tuple[str, str, tuple[float, ...]], *, draws: int) -> tuple[list[str], list[float]]:
+    table, name, further = one
+    functions = {
+        "looks": looks,
+        "null_sessions": null_sessions,
+        "mixed_sessions": mixed_sessions,
+        "separations": separations,
+    }
+    return functions[table](of_kind(name), draws, *further)
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    record, draw = Record("referee"), np.random.default_rng(0)
+    record = Record("referee")
+    rows: dict[str, list[list[str]]] = {table: [] for table in COLUMNS}
+    measured: dict[str, list[list[float]]] = {table: [] for table in COLUMNS}
+    todo = work()
+    with ProcessPoolExecutor(options.processes) as pool:
+        for one, (row, shares) in zip(todo, pool.map(partial(drawn, draws=options.draws), todo), strict=True):
+            print(" | ".join(row), flush=True)
+            rows[one[0]].append(row)
+            measured[one[0]].append(shares)
+    for table, what in (
+        ("looks", "false decisions in 20 looks"),
+        ("null_sessions", "null sessions with a false keep"),
+        ("separations", "runs with a wrong answer to some pair"),
+    ):
+        worst = max(max(shares) for shares in measured[table])
+        record.target(f"{what}, the most of all noises", worst, "≤ 0.05", met=worst <= ALPHA)
+    for row, (power, cost) in zip(rows["mixed_sessions"], measured["mixed_sessions"], strict=True):
+        what = f"{row[0]}, margin {row[1]}"
+        record.target(f"{what}: gains of 0.5 points found", power, "≥ 0.8", met=power >= 0.8)
+        record.target(f"{what}: trainings over those of a fixed design", cost, "≤ 0.6", met=cost <= 0.6)
     record.details["draws"] = options.draws
-    record.details["tables"] = [
-        looks(record, 10 * options.draws, draw),
-        null_sessions(record, options.draws, draw),
-        mixed_sessions(record, options.draws, draw),
-        separations(record, options.draws, draw),
-    ]
+    record.details["tables"] = [{"columns": list(COLUMNS[table]), "rows": rows[table]} for table in COLUMNS]
     record.write(options.output)
 
 

@@ -93,6 +93,22 @@ def test_a_table_can_show_one_comparison_of_a_record(
     assert rows == ["| a batch | 1 s | the other loop: 2 s | 2.00 |  |"]
 
 
+def test_the_tables_of_a_simulation_show_its_rows_its_targets_and_its_draws(
+    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = comparison.Record("some")
+    kept.details |= {"draws": 2000, "tables": [{"columns": ["noise", "wrong, %"], "rows": [["0.1", "4.9"]]}]}
+    kept.target("the most", 0.049, "≤ 0.05", met=True)
+    kept.write(tmp_path / "bench-some.json")
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    text = "<!-- simulation: some -->\nold\n<!-- end of simulation -->\n"
+    lines = record.with_tables(text).splitlines()
+    assert lines[2:5] == ["| noise | wrong, % |", "| :-- | --: |", "| 0.1 | 4.9 |"]
+    assert "| the most | 0.049 | ≤ 0.05 |" in lines
+    assert any(line.startswith("2,000 draws of each") for line in lines)
+    assert "old" not in lines
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
 def test_every_script_says_how_it_is_run(script: str):
     text = (BENCHMARKS / script).read_text()
