@@ -115,6 +115,8 @@ def main() -> None:
             shares = [f"{100 * separated[count]:.1f}" if count in separated else "" for count in CONFIGURATIONS]
             rows.append([*words(setting), f"{100 * coverage:.1f}", *shares])
             print(" | ".join(rows[-1]), flush=True)
+    listed = [words(one) for one in settings]
+    rows.sort(key=lambda row: listed.index(row[:3]))
     left = [" | ".join(words(one)) for one in settings if words(one) not in [row[:3] for row in rows]]
     coverages = [float(row[3]) / 100 for row in rows]
     separations = [float(cell) / 100 for row in rows for cell in row[4:] if cell.strip()]

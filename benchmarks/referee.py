@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from comparison import Record, arguments
@@ -156,29 +157,29 @@ def fixed_seeds(effect: float, level: float, *, power: float = 0.8) -> int:
     return seeds
 
 
-def looks(kind: Kind, draws: int) -> tuple[list[str], list[float]]:
-    """Return the row and the wrong shares of one candidate, judged after each of 20 seeds at a level of 5 %."""
+def looks(kind: Kind, draws: int) -> list[str]:
+    """Return the row of one candidate, judged after each of 20 seeds at a level of 5 %."""
     draw = np.random.default_rng([1, round(1e5 * kind.noise), kind.images or 0])
     draws *= 10
     null = kind.draw((draws, SEEDS), 0.0, draw) - kind.draw((draws, SEEDS), 0.0, draw)
     gain = kind.draw((draws, SEEDS), MARGIN, draw) - kind.draw((draws, SEEDS), 0.0, draw)
     keep = float((e_values(kind.differences(null)).max(axis=-1) >= 1 / ALPHA).mean())
     drop = float((e_values(kind.differences(-gain), null=-MARGIN).max(axis=-1) >= 1 / ALPHA).mean())
-    return [kind.name, f"{100 * keep:.1f}", f"{100 * drop:.1f}", f"{100 * fooled_looks(null):.1f}"], [keep, drop]
+    return [kind.name, f"{100 * keep:.1f}", f"{100 * drop:.1f}", f"{100 * fooled_looks(null):.1f}"]
 
 
-def null_sessions(kind: Kind, draws: int) -> tuple[list[str], list[float]]:
-    """Return the row and the wrong share of sessions in which no candidate is better than the base."""
+def null_sessions(kind: Kind, draws: int) -> list[str]:
+    """Return the row of sessions in which no candidate is better than the base."""
     draw = np.random.default_rng([2, round(1e5 * kind.noise), kind.images or 0])
     sessions = judged(kind, np.zeros((draws, CANDIDATES)), draw, margin=MARGIN)
     wrong = float(sessions.kept.any(axis=1).mean())
     one, two = if_better(kind, draws, draw)
     kept = f"{CANDIDATES * sessions.kept.mean():.2f}"
-    return [kind.name, f"{100 * wrong:.1f}", kept, f"{CANDIDATES * one:.0f}", f"{CANDIDATES * two:.0f}"], [wrong]
+    return [kind.name, f"{100 * wrong:.1f}", kept, f"{CANDIDATES * one:.0f}", f"{CANDIDATES * two:.0f}"]
 
 
-def mixed_sessions(kind: Kind, draws: int, margin: float) -> tuple[list[str], list[float]]:
-    """Return the row, the power and the cost of sessions in which one candidate in ten is better by `GAIN`.
+def mixed_sessions(kind: Kind, draws: int, margin: float) -> list[str]:
+    """Return the row of sessions in which one candidate in ten is better by `GAIN`.
 
     The fixed design gives every candidate as many seeds as find that gain with 80 % at a level of 5 % / 100.
     """
@@ -189,11 +190,11 @@ def mixed_sessions(kind: Kind, draws: int, margin: float) -> tuple[list[str], li
     false = ((sessions.kept & ~better).sum(axis=1) / np.maximum(sessions.kept.sum(axis=1), 1)).mean()
     power, seeds = float(sessions.kept[better].mean()), float(sessions.seeds.mean())
     cells = [f"{100 * margin:.1f}", f"{100 * power:.0f}", f"{100 * false:.2f}", f"{seeds:.1f}", f"{fixed}"]
-    return [kind.name, *cells, f"{seeds / fixed:.2f}"], [power, seeds / fixed]
+    return [kind.name, *cells, f"{seeds / fixed:.2f}"]
 
 
-def separations(kind: Kind, draws: int, step: float) -> tuple[list[str], list[float]]:
-    """Return the row and the wrong share of `raytrain compare --until-separated 0.3` with five configurations."""
+def separations(kind: Kind, draws: int, step: float) -> list[str]:
+    """Return the row of `raytrain compare --until-separated 0.3` with five configurations."""
     draw = np.random.default_rng([4, round(1e5 * kind.noise), round(1e4 * step)])
     pairs = list(combinations(range(5), 2))
     false, still, used = 0, 0, 0
@@ -208,7 +209,7 @@ def separations(kind: Kind, draws: int, step: float) -> tuple[list[str], list[fl
         still += sum(answer == "open" for answer, _ in answers)
         used += max(seeds for _, seeds in answers)
     cells = [f"{100 * false / draws:.1f}", f"{100 * still / draws / len(pairs):.0f}", f"{used / draws:.1f}"]
-    return [kind.name, "0.3 points apart" if step else "equal", *cells], [false / draws]
+    return [kind.name, "0.3 points apart" if step else "equal", *cells]
 
 
 COLUMNS = {
@@ -261,7 +262,7 @@ def work() -> list[tuple[str, str, tuple[float, ...]]]:
     ]
 
 
-def drawn(one: tuple[str, str, tuple[float, ...]], *, draws: int) -> tuple[list[str], list[float]]:
+def drawn(one: tuple[str, str, tuple[float, ...]], *, draws: int) -> list[str]:
     table, name, further = one
     functions = {
         "looks": looks,
@@ -276,29 +277,37 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rows", type=Path, help="rows that an interrupted command printed, which are not drawn again")
+    parser.add_argument("--most", type=int, help="draw so many rows at most; the record names those that are left")
     options = parser.parse_args()
     record = Record("referee")
-    rows: dict[str, list[list[str]]] = {table: [] for table in COLUMNS}
-    measured: dict[str, list[list[float]]] = {table: [] for table in COLUMNS}
     todo = work()
+    printed = [line.split(" | ") for line in options.rows.read_text().splitlines()] if options.rows else []
+    left = todo[len(printed) :][: options.most]
     with ProcessPoolExecutor(options.processes) as pool:
-        for one, (row, shares) in zip(todo, pool.map(partial(drawn, draws=options.draws), todo), strict=True):
+        for row in pool.map(partial(drawn, draws=options.draws), left):
             print(" | ".join(row), flush=True)
-            rows[one[0]].append(row)
-            measured[one[0]].append(shares)
-    for table, what in (
-        ("looks", "false decisions in 20 looks"),
-        ("null_sessions", "null sessions with a false keep"),
-        ("separations", "runs with a wrong answer to some pair"),
-    ):
-        worst = max(max(shares) for shares in measured[table])
+            printed.append(row)
+    rows: dict[str, list[list[str]]] = {table: [] for table in COLUMNS}
+    for (table, *_), row in zip(todo, printed, strict=False):
+        rows[table].append(row)
+    wrong = {
+        "false decisions in 20 looks": [cell for row in rows["looks"] for cell in row[1:3]],
+        "null sessions with a false keep": [row[1] for row in rows["null_sessions"]],
+        "runs with a wrong answer to some pair": [row[2] for row in rows["separations"]],
+    }
+    for what, shares in wrong.items():
+        worst = max((float(share) / 100 for share in shares), default=0.0)
         record.target(f"{what}, the most of all noises", worst, "≤ 0.05", met=worst <= ALPHA)
-    for row, (power, cost) in zip(rows["mixed_sessions"], measured["mixed_sessions"], strict=True):
-        what = f"{row[0]}, margin {row[1]}"
+    for row in rows["mixed_sessions"]:
+        what, power, cost = f"{row[0]}, margin {row[1]}", float(row[2]) / 100, float(row[-1])
         record.target(f"{what}: gains of 0.5 points found", power, "≥ 0.8", met=power >= 0.8)
         record.target(f"{what}: trainings over those of a fixed design", cost, "≤ 0.6", met=cost <= 0.6)
+    record.details["rows not drawn"] = [[table, name, *further] for table, name, further in todo[len(printed) :]]
     record.details["draws"] = options.draws
-    record.details["tables"] = [{"columns": list(COLUMNS[table]), "rows": rows[table]} for table in COLUMNS]
+    record.details["tables"] = [
+        {"columns": list(COLUMNS[table]), "rows": rows[table]} for table in COLUMNS if rows[table]
+    ]
     record.write(options.output)
 
 
