@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import logging
 import os
 import shlex
@@ -235,13 +236,10 @@ class Jobs:
         if STORED in text:
             return text.partition(STORED)[2].splitlines()[0]
         archive, whole, _ = text.partition(BEGIN)[2].partition(END)
-        try:
-            content = base64.b64decode(archive)
-        except binascii.Error:
-            whole = ""
-        if not whole:
-            raise ClusterError(f"the run folder of {job} did not arrive completely; try again")
-        return content
+        with contextlib.suppress(binascii.Error):
+            if whole:
+                return base64.b64decode(archive)
+        raise ClusterError(f"the run folder of {job} did not arrive completely; try again")
 
     def _start(
         self, entrypoint: str, environment: dict[str, Any], *, job: str, about: dict[str, str] | None = None

@@ -44,14 +44,14 @@ def test_every_experiment_of_the_documents_fits_the_schema(page: str, number: in
 @pytest.mark.parametrize(
     "text",
     [
-        "recipie: {}",
+        "recip: {}",
         "recipe: {learning_rate: 0.1}",
         "recipe: {lr: fast}",
         "recipe: {lr: 0}",
         "recipe: {arch: resnet19}",
         "recipe: {augment: [crops]}",
         "recipe: {augment: crop}",
-        "recipe: {schedule: {triangel: {peak: 0.3}}}",
+        "recipe: {schedule: {trianglo: {peak: 0.3}}}",
         "recipe: {mix: cutmax}",
         "recipe: {precision: fp64}",
         "grid: {lr: 0.1}",
