@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ def pytest_configure() -> None:
     two threads and 8 s on one (`trained` in cli/test_model.py).
     """
     os.environ["OMP_NUM_THREADS"] = "1"
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # nohup, and a job in the background, ignore them, and so would commands
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

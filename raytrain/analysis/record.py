@@ -10,11 +10,14 @@ from raytrain.analysis.separation import Separation, separation
 from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.runs.folder import read_all_epochs, read_epochs, read_predictions, read_state
 from raytrain.runs.manifest import read_manifest
-from raytrain.runs.results import TrialResult
+from raytrain.runs.results import TrialResult, ranked
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 from raytrain.training.predictions import Predictions
 from raytrain.training.selection import select_of
+
+TOGETHER = 5
+"""Number of the best trials whose probabilities are averaged."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,26 @@ class RunRecord:
         seeds = experiment.seeds or (experiment.recipe.seed,)
         return separation(self.state.results(), self.predictions, separate=experiment.separate, seeds=seeds)
 
+    @property
+    def best_by_validation(self) -> list[TrialResult]:
+        """The finished trials that are best on validation, at most `TOGETHER` of them, best first."""
+        judged = [one for one in self.state.results() if one.status == "finished" and one.val_accuracy is not None]
+        return ranked(judged)[:TOGETHER]
+
     @cached_property
     def predictions(self) -> Mapping[str, Predictions]:
-        """What each network says about the test images, by trial, of those that have finished."""
+        """What each network says about the test images, by trial, of those that have finished.
+
+        The probabilities of all classes, which take most of the memory, are there for the best by validation only.
+        """
         finished = [result for result in self.state.results() if result.status == "finished"]
         digests = self.state.digests()
+        together = {one.trial for one in self.best_by_validation}
         found = {
-            result.trial: read_predictions(self.folder, result, digest=digests.get(result.trial)) for result in finished
+            result.trial: read_predictions(
+                self.folder, result, digest=digests.get(result.trial), softmax=result.trial in together
+            )
+            for result in finished
         }
         return {trial: seen for trial, seen in found.items() if seen is not None}
 

@@ -144,6 +144,20 @@ def file_and_axes(experiment: Path | None, grid: list[str] | None) -> tuple[Path
     return (given[0] if given else None), axes
 
 
+def search_of(experiment: Path | None, grid: list[str] | None) -> tuple[Path | None, list[str]]:
+    """Return the experiment file and the axes of `tune`.
+
+    Raises:
+        ExperimentError: There are none, or two files.
+    """
+    file, axes = file_and_axes(experiment, grid)
+    if file is None and not axes:
+        raise ExperimentError(
+            "tune needs a grid: give an experiment file, or axes, such as --grid lr=0.1,0.01 --grid optimizer=sgd,adam"
+        )
+    return file, axes
+
+
 def changes_of(
     name: str | None,
     *,

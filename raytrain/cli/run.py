@@ -36,8 +36,8 @@ from raytrain.cli.options import (
     Workers,
     changes_of,
     experiment_of,
-    file_and_axes,
     mode_of,
+    search_of,
     separation_of,
 )
 from raytrain.errors import ExperimentError
@@ -141,11 +141,7 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Run every combination of a grid, such as learning rates and schedules, or samples of it."""
-    file, axes = file_and_axes(experiment, grid)
-    if file is None and not axes:
-        raise ExperimentError(
-            "tune needs a grid: give an experiment file, or axes, such as --grid lr=0.1,0.01 --grid optimizer=sgd,adam"
-        )
+    file, axes = search_of(experiment, grid)
     changes = changes_of(
         name,
         workers=workers,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from raytrain.cli.options import changes_of, experiment_of
+from raytrain.cli.options import changes_of, experiment_of, search_of, separation_of
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError
 from raytrain.storage.folder import refuse_credentials
@@ -51,19 +51,22 @@ def submission_of(
             raise ExperimentError(
                 f"leave --{option} out of the command: it runs on the cluster that it is submitted to"
             )
-    file = options.get("experiment") or options.get("grid") or (Path("compare") if words[0] == "compare" else None)
-    experiment = experiment_of(
-        file,
-        options["set_"],
-        changes_of(
-            options["name"],
-            workers=options["workers"],
-            gpus=options["gpus"],
-            seeds=options.get("seeds"),
-            max_concurrent=options.get("max_concurrent"),
-            no_asha=options.get("no_asha", True),
-        ),
+    file, axes = options["experiment"] or (Path("compare") if words[0] == "compare" else None), list[str]()
+    if words[0] == "tune":
+        file, axes = search_of(options["experiment"], options["grid"])
+    changes = changes_of(
+        options["name"],
+        workers=options["workers"],
+        gpus=options["gpus"],
+        seeds=options.get("seeds"),
+        max_concurrent=options.get("max_concurrent"),
+        no_asha=options.get("no_asha", True),
+        axes=axes,
+        samples=options.get("samples"),
+        sampler=options.get("sampler"),
     )
+    changes |= separation_of(options.get("until_separated"), options.get("max_seeds"))
+    experiment = experiment_of(file, options["set_"], changes, unnamed=words[0])
     out = options["out"] if "out" in given else None
     if out and "://" not in out and not out.startswith("/"):
         raise ExperimentError(

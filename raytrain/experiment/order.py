@@ -49,14 +49,15 @@ def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> Mod
     import torch  # takes 1.5 s, and commands that only read results need no size
 
     def sized() -> ModelSize:
-        model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
+        with torch.device("meta"):
+            model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
+        # out of the context, within which PyTorch imports its compiler
         return ModelSize(parameter_count(model), forward_flops(model, image_size))
 
-    with torch.device("meta"):
-        if name_of(arch) in ARCHS.entries:
-            return sized()
-        with contextlib.suppress(Exception):  # whatever a network of others does when it is built
-            return sized()
+    if name_of(arch) in ARCHS.entries:
+        return sized()
+    with contextlib.suppress(Exception):  # whatever a network of others does when it is built
+        return sized()
     model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
     parameters = parameter_count(model)
     # in a linear layer each parameter is multiplied and added once

@@ -30,14 +30,10 @@ from raytrain.report.legend import Entry, legend
 from raytrain.report.mistakes import Mistakes, mistakes
 from raytrain.report.pictures import pictures, static_curves
 from raytrain.report.text import duration, quoted, visible
-from raytrain.runs.folder import read_predictions
 from raytrain.runs.manifest import inputs_of
-from raytrain.runs.results import ranked
 from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import DataKey, Recipe
 
-TOGETHER = 5
-"""Number of the best trials whose probabilities are averaged."""
 STOPS = 30
 """Most stopped trials that the page lists."""
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -264,8 +260,7 @@ def _mistakes(record: RunRecord) -> Mistakes | None:
 
 def _best(record: RunRecord) -> list[Predictions]:
     """Return the predictions of the best finished trials by validation, with the probabilities of all classes."""
-    judged = [one for one in record.results if one.status == "finished" and one.val_accuracy is not None]
-    found = [read_predictions(record.folder, one, softmax=True) for one in ranked(judged)[:TOGETHER]]
+    found = (record.predictions.get(one.trial) for one in record.best_by_validation)
     return [one for one in found if one is not None]
 
 

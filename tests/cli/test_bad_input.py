@@ -159,7 +159,7 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
         "batch_size 128 is less than one image for each of 700 workers",
     ),
     "infinite GPUs": (["train", "--gpus", "inf"], "resources.gpus_per_worker: given inf"),
-    "several trials": (["train", "g.yaml"], "train runs one trial, but g.yaml has 2, which differ in lr"),
+    "several trials": (["train", "g.yaml"], "train runs one recipe, but g.yaml has 2, which differ in lr"),
     "an unknown run": (["results", "nothing"], "no run 'nothing' under out"),
     "storage of no kind": (["results", "nofs://bucket/x"], "nofs://bucket/x: cannot be opened as storage"),
 }
@@ -176,7 +176,7 @@ def test_a_bad_option_is_answered_in_one_message(place: Path, kind: str):
 USAGE: dict[str, tuple[list[str], str]] = {
     "no such command": (["traim"], "No such command 'traim'"),
     "no such option": (["train", "--lr", "1"], "No such option"),
-    "a missing option": (["tune"], "Missing option '--grid'"),
+    "a missing argument": (["judge", "x"], "Missing argument 'CANDIDATE'"),
     "no whole number": (["train", "--workers", "two"], "--workers"),
     "no workers": (["train", "--workers", "0"], "--workers"),
     "no number of GPUs": (["train", "--gpus", "nan"], "--gpus"),

@@ -1,5 +1,6 @@
 """Tests of `raytrain diff` and `raytrain rerun`: what differs is named, and what is on record is trained again."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -199,6 +200,8 @@ def test_more_than_the_noise_ends_with_9_though_versions_differ(runs: Path) -> N
     change_lines(runs / "several" / "trials.jsonl", lambda row: row.update(test_accuracy=claimed))
     for file in files:
         file.write_bytes(replace(seen, predicted=seen.labels if claimed else 1 - seen.labels).to_bytes())
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    change_lines(runs / "several" / "events.jsonl", lambda row: "predictions" in row and row.update(predictions=digest))
     done = call("rerun", f"several/{named}", "--verify")
     assert done.exit_code == 9
     assert f"{100 * claimed:.2f} % on record" in done.stdout

@@ -43,7 +43,7 @@ def test_the_package_runs_where_raytrain_is_not_installed(package: Package, here
     )
     assert done.stdout.startswith(str(package.folder))
     # the shipped experiment was found: it has several trials, which train refuses
-    assert "train runs one trial, but" in done.stderr
+    assert "train runs one recipe, but" in done.stderr
     assert done.returncode == 2
 
 

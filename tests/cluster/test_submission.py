@@ -177,7 +177,7 @@ def test_a_cluster_cannot_have_a_folder_of_this_machine_copied(location: str, he
     assert [path.name for path in here.iterdir()] == ["grid.yaml"]
 
 
-@pytest.mark.parametrize("run", ["/tmp/..", "there/..", "file:///"])
+@pytest.mark.parametrize("run", ["/tmp/..", "there/.."])
 def test_a_path_without_the_name_of_a_run_cannot_be_pulled(run: str) -> None:
     with pytest.raises(ExperimentError, match="it ends in the run's name"):
         pull_run(run, out="runs", address=None, insecure=False)

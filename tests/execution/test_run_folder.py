@@ -76,7 +76,7 @@ def test_what_a_run_left_is_not_continued_without_its_experiment(
     run_here(tmp_path, keys)
     (tmp_path / "x" / "experiment.yaml").unlink()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(RunFolderError, match=r"no experiment\.yaml, which says what was run\.\nRestore"):
+    with pytest.raises(RunFolderError, match=r"experiment\.yaml: is missing, which says what was run; .*\nPut a copy"):
         run_here(tmp_path, keys)
     result = CliRunner().invoke(app, [command, "x", "--out", str(tmp_path), "--local"])
     assert result.exit_code == 2

@@ -51,4 +51,4 @@ def test_a_run_that_is_not_there_and_a_damaged_one_are_one_message_each(make_run
     folder.write("manifest.json", b"{")
     damaged = report(str(folder))
     assert damaged.exit_code == 2
-    assert "manifest.json cannot be read" in damaged.stderr
+    assert "manifest.json: is damaged" in damaged.stderr

@@ -171,7 +171,7 @@ def test_an_interrupted_write_leaves_the_old_content(tmp_path):
     assert folder.read("a") == b"old"
 
 
-@pytest.mark.parametrize("uri", ["nope://bucket/runs", "hf://datasets/x", "http://host/runs", "s3//:x://"])
+@pytest.mark.parametrize("uri", ["nope://bucket/runs", "http://host/runs", "s3//:x://"])
 def test_a_uri_that_cannot_be_opened_is_refused_with_what_is_allowed(uri):
     with pytest.raises(PreflightError, match="give a folder, or a URI") as caught:
         Folder.at(uri)
