@@ -11,6 +11,7 @@ from raytrain.analysis.statistics import ALPHA
 from raytrain.experiment.sections import Separate
 from raytrain.runs.results import TrialResult, varied_fields
 from raytrain.training.predictions import Predictions
+from raytrain.user_code.reference import without_digest
 
 MOST_SHOWN = 15
 """Most pairs that get a sentence of their own."""
@@ -57,7 +58,7 @@ class Pair:
     def sentence(self, separate: Separate) -> str:
         """Return what is known of the pair."""
         seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
-        first, second = self.one.name, self.other.name
+        first, second = without_digest(self.one.name), without_digest(self.other.name)
         if self.answer in {"ahead", "behind"}:
             better, worse = (first, second) if self.answer == "ahead" else (second, first)
             return f"{better} is ahead of {worse} by {100 * abs(self.mean):.2f} points ({seeds})."
@@ -65,7 +66,8 @@ class Pair:
             return f"{first} and {second} are the same within {separate.points:g} points ({seeds})."
         for one in (self.one, self.other):
             if one.lost:
-                return f"{first} and {second} are not decided: seed {one.lost[0]} of {one.name} failed or diverged."
+                whose = without_digest(one.name)
+                return f"{first} and {second} are not decided: seed {one.lost[0]} of {whose} failed or diverged."
         return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points."
 
 
@@ -157,8 +159,11 @@ def separation(
         separate: Gap that matters, and the largest number of seeds.
         seeds: Seeds of the experiment.
     """
-    contenders = _contenders([result for result in results if result.phase == "search"])
-    fresh = range(max(seeds) + 1, max(seeds) + 1 + separate.max_seeds - len(seeds))
+    found = list(results)
+    contenders = _contenders([result for result in found if result.phase == "search"])
+    # above those that confirmed a choice, too: their trials exist, and were not drawn for this
+    highest = max([*seeds, *(result.recipe["seed"] for result in found if result.phase == "confirm")])
+    fresh = range(highest + 1, highest + 1 + separate.max_seeds - len(seeds))
     order = [*seeds, *fresh]
     both = [pair for pair in combinations(contenders, 2) if _test_set(pair[0]) == _test_set(pair[1])]
     seen = {one.name: by_seed(one.finished.values(), predictions) for one in contenders}
@@ -195,5 +200,5 @@ def _text(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _test_set(contender: Contender) -> tuple[Any, Any]:
-    return str(contender.recipe["dataset"]), contender.recipe.get("test_size")
+def _test_set(contender: Contender) -> tuple[Any, ...]:
+    return tuple(contender.recipe.get(name) for name in ("dataset", "test_size", "columns", "skip_bad"))

@@ -89,7 +89,8 @@ def evaluate(
     name = given or description.recipe["dataset"]
     recipe = Recipe(**description.recipe)
     # another data set has columns of its own
-    key = DataKey(given, recipe.image_size, 0, recipe.test_size) if given else recipe.data_key
+    other = given is not None and given != recipe.dataset
+    key = DataKey(given, recipe.image_size, 0, recipe.test_size) if other else recipe.data_key
     images = key.load()
     measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raytrain.cli.options import Format, Fresh, Json, Out, Quiet, TimeLimit, mode_of
+from raytrain.cli.options import AllowCode, Format, Fresh, Json, Out, Quiet, TimeLimit, mode_of
 from raytrain.errors import ExitCode, ExperimentError, RunFolderError
 from raytrain.report import REPORT
 from raytrain.report.text import as_text, in_one_line, quoted, visible
@@ -195,6 +195,7 @@ def rerun(
         bool, typer.Option("--verify", help="Compare with the record; exit with code 9 if it is not confirmed.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the new run.", show_default="RUN-rerun-TRIAL")] = None,
+    allow_code: AllowCode = False,
     out: Out = "runs",
     fresh: Fresh = False,
     time_limit: TimeLimit = None,
@@ -209,8 +210,11 @@ def rerun(
     from raytrain.execution.rerun import OtherImagesError, experiment_of_rerun, missing_commits
     from raytrain.execution.rerun import rerun as train_again
     from raytrain.inference.export import find_trial
+    from raytrain.runs.user_code import keep_code
+    from raytrain.training.recipe import Recipe
 
     record, result, why = find_trial(trial, out=out)
+    keep_code(record.folder, Recipe(**result.recipe).user_code, allowed=allow_code)
     if verify:
         predictions_of(record, result)  # else it would be trained first
     if not quiet:
@@ -218,6 +222,10 @@ def rerun(
         for commit in missing_commits(record):
             typer.echo(
                 f"The commit {visible(commit)} is not in the repository here: what has changed is unknown.", err=True
+            )
+        if (workers := record.state.experiment.resources.most_workers) > 1:
+            typer.echo(
+                f"The trial had up to {workers} workers, this one has 1: equal bits cannot be expected.", err=True
             )
     experiment = experiment_of_rerun(record, result, name=name)
     options = RunOptions(out, local=True, mode=mode_of(fresh=fresh), time_limit_s=time_limit)

@@ -9,7 +9,7 @@ it returns a mapping instead: `{"train": (images, labels), "test": (images, labe
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from raytrain.data.decode import decode, resized
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.errors import DataError
-from raytrain.user_code.calls import parsed
+from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import kept
@@ -43,7 +43,9 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
     source = kept(reference.digest)
     assert source, "what was imported is kept"
     _, arguments = parsed(text, what="data set")
-    offered = {"image_size": image_size} if "image_size" in inspect.signature(function).parameters else {}
+    parameters = _parameters(function)
+    offered = {"image_size": image_size} if "image_size" in parameters else {}
+    arguments = {name: as_declared(value, parameters[name].annotation) for name, value in arguments.items()}
     try:
         returned = function(**offered, **arguments)
     except Exception as error:
@@ -63,6 +65,13 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
     }
     empty = LabelledImages(np.empty((0, image_size, image_size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
     return image_dataset(labelled["train"], labelled.get("test", empty), classes=classes, val=labelled.get("val"))
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function, eval_str=True).parameters
+    except NameError:  # an annotation that is imported for type checkers only
+        return inspect.signature(function).parameters
 
 
 def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:

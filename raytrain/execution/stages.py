@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from raytrain.analysis.record import RunRecord
+from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
@@ -66,6 +67,13 @@ def _confirm(journal: RunJournal) -> None:
         for group in groups[: confirm.top]
         for trial in confirming(Recipe(**group[0].recipe), confirm)
     }
+    for trial in chosen:
+        known = journal.state.progress.get(trial.id)
+        if known and known.stage != "confirm":
+            raise ExperimentError(
+                f"confirm.seeds has {trial.recipe.seed}, which this run has trained already; "
+                "give seeds that chose nothing"
+            )
     journal.add(chosen, stage="confirm")
     if journal.state.pending():
         log.info("the best %d configurations are trained again with fresh seeds", len(groups[: confirm.top]))

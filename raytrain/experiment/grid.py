@@ -227,7 +227,11 @@ def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     fixed: dict[str, Any] = {}
     for field, axis in grid.items():
         conditional = isinstance(axis, Mapping) and not (set(axis) <= {*RANGES, "choice"})
-        if field in values:
+        if (
+            conditional and isinstance(values.get(field), str) and values[field] in axis
+        ):  # the axes below that value stay
+            fixed[field] = {values[field]: with_values(axis[values[field]] or {}, values)}
+        elif field in values:
             fixed[field] = [values[field]]
         elif conditional:
             fixed[field] = {

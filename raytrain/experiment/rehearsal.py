@@ -49,7 +49,8 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
             (LOSS_CHOICES, recipe.loss, partial(_loss, recipe, classes)),
         ]
         for components, text, call in calls:
-            key = (components.what, text, classes, recipe.width, recipe.image_size, recipe.label_smoothing)
+            mixed = (recipe.mix != "none", recipe.mix_alpha)  # a loss then meets mixed targets
+            key = (components.what, text, classes, recipe.width, recipe.image_size, recipe.label_smoothing, mixed)
             if key in done:
                 continue
             done.add(key)

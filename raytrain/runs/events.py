@@ -62,8 +62,9 @@ class Judged(TypedDict):
     trial: str
     epoch: int
     rung: float
-    accuracy: Share
-    cut: Share | None
+    accuracy: float
+    """Value that was compared, of which more is better: an accuracy in [0, 1], or with `select: nll` minus the loss."""
+    cut: float | None
     stop: bool
 
 

@@ -1,6 +1,8 @@
 """The state of a run: a fold of its events, without any input or output."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
 
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Experiment, Trial
@@ -8,6 +10,12 @@ from raytrain.runs.events import Event, Judged, Stage, Status
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
+
+
+def _configuration(recipe: Recipe) -> str:
+    """Return what trials have in common that differ in the seed, or in whether validation images are trained on."""
+    return recipe.model_copy(update={"seed": 0, "val_size": 0}).digest
+
 
 FINAL: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Statuses after which a trial is not run again, because the same recipe would end in the same way."""
@@ -55,10 +63,13 @@ class RunState:
             return
         if event["event"] == "added":
             trial = Trial(event["trial"], Recipe.model_validate(event["recipe"]))
-            self._add(trial, stage=event["stage"], parameters=event["parameters"])
+            if _configuration(trial.recipe) in self._configurations:
+                self._add(trial, stage=event["stage"], parameters=event["parameters"])
             return
         if event["event"] == "withdrawn":
-            self.progress = {trial_id: one for trial_id, one in self.progress.items() if trial_id != event["trial"]}
+            gone = self.progress.get(event["trial"])
+            if gone and gone.stage != "search":  # else the experiment lists it by now
+                self.progress = {trial_id: one for trial_id, one in self.progress.items() if one is not gone}
             return
         if event["event"] == "rung":
             self._judged.append(event)
@@ -80,9 +91,18 @@ class RunState:
         """Take a result as how its trial ended; of one that the experiment does not list any more, it has no effect."""
         if result.trial not in self.progress and result.phase == "confirm":
             trial = Trial(result.trial, Recipe.model_validate(result.recipe))
-            self._add(trial, stage="confirm", parameters=result.parameters)
-        if result.trial in self.progress:
-            self.progress[result.trial].end(result)
+            if _configuration(trial.recipe) in self._configurations:
+                self._add(trial, stage="confirm", parameters=result.parameters)
+        if progress := self.progress.get(result.trial):
+            # a seed that confirmed a choice once may be listed by now
+            progress.end(replace(result, phase="confirm" if progress.stage == "confirm" else "search"))
+
+    @cached_property
+    def _configurations(self) -> frozenset[str]:
+        """The configurations of the trials that the experiment lists, in any seed."""
+        return frozenset(
+            _configuration(one.trial.recipe) for one in self.progress.values() if one.stage in {"search", "rescue"}
+        )
 
     def suspend(self) -> None:
         """Have the trials that were running wait: the command that ran them is gone.

@@ -20,7 +20,7 @@ from typing import Any, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from raytrain.user_code.calls import name_of, parsed, written
+from raytrain.user_code.calls import as_declared, name_of, parsed, written
 from raytrain.user_code.modules import definition, imported
 from raytrain.user_code.reference import Reference, reference_of, without_digest
 from raytrain.user_code.source import kept
@@ -114,7 +114,7 @@ class Components:
         function = self._callable(name)
         if reference_of(name):
             known = self._parameters(name)
-            arguments = {key: _as_declared(value, known[key].annotation) for key, value in arguments.items()}
+            arguments = {key: as_declared(value, known[key].annotation) for key, value in arguments.items()}
         return partial(function, **arguments)
 
     def call(self, text: str, *leading: Any, **offered: Any) -> Any:
@@ -250,14 +250,6 @@ def _type_if_known(annotation: Any, names: Mapping[str, Any]) -> Any:
     except Exception:  # noqa: BLE001 (whatever an annotation may hold)
         return Any
     return found
-
-
-def _as_declared(value: Any, annotation: Any) -> Any:
-    """Return a value from text as its parameter declares it: a list where it wants a list."""
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError:
-        return value
 
 
 def _unread(reference: Reference) -> str:

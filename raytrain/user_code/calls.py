@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
 _TEXT = re.compile(r"\s*(?P<name>[^()]+?)\s*(?:\((?P<arguments>.*)\))?\s*", re.DOTALL)
 
 
@@ -73,3 +75,11 @@ def _value_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return repr(value)
+
+
+def as_declared(value: Any, annotation: Any) -> Any:
+    """Return a value from text as its parameter declares it: a list where it wants a list."""
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except (ValidationError, PydanticUserError, NameError):
+        return value

@@ -6,6 +6,7 @@ from raytrain.execution.local import LocalBackend
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Asha
 from raytrain.models.architectures import ARCHITECTURES
+from raytrain.runs.folder import read_state
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
@@ -78,6 +79,7 @@ def test_asha_the_best_epoch_and_the_result_go_by_what_the_recipe_selects(splits
     assert (first.status, second.status, second.epochs) == ("finished", "stopped", 2)
     rungs = [(event["trial"], event["accuracy"]) for event in run.events("rung") if event["rung"] == 2]
     assert rungs == [(one.id, sign * run.rows(number)[1][field]) for number, one in enumerate(run.trials)]
+    assert read_state(run.folder).results() == [first, second]
     for number, result in enumerate((first, second)):
         best = max(run.rows(number), key=lambda row: (sign * row[field], -row["val_loss"]))
         assert (result.best_epoch, getattr(result, field)) == (best["epoch"], best[field])

@@ -261,3 +261,19 @@ def test_what_cannot_be_separated_is_refused(separating: dict[str, Any], changes
     with pytest.raises((ExperimentError, ValueError)) as refusal:
         Experiment.model_validate({**separating, **changes}).trials()
     assert message in str(refusal.value)
+
+
+def test_seeds_that_confirmed_a_choice_do_not_keep_a_run_from_being_separated(
+    tmp_path: Path, separating: dict[str, Any]
+) -> None:
+    run_here(tmp_path, {**separating, "separate": None, "confirm": {"top": 2, "seeds": [1, 2]}})
+    after = run_here(tmp_path, separating)
+    assert sorted((one.recipe["lr"], one.recipe["seed"]) for one in of_phase(after, "search")) == [
+        (lr, seed) for lr in (1e-9, 0.02) for seed in (0, 3, 4)
+    ]
+
+
+def test_seeds_that_separated_configurations_cannot_confirm_them(tmp_path: Path, separating: dict[str, Any]) -> None:
+    run_here(tmp_path, separating)
+    with pytest.raises(ExperimentError, match=r"confirm\.seeds has 1, which this run has trained already"):
+        run_here(tmp_path, {**separating, "separate": None, "confirm": {"top": 1, "seeds": [1]}})

@@ -157,3 +157,9 @@ def test_combinations_that_train_the_same_are_one_trial_and_that_is_said():
         "which has its own; nesterov has no effect where optimizer is adam, which has its own"
     )
     assert experiment(grid={"lr": [0.1, 0.2]}).repeated() == ""
+
+
+def test_a_set_value_of_a_conditional_axis_keeps_the_axes_below_it():
+    said = {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}}
+    assert grids.with_values(said, {"optimizer": "sgd"}) == {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}}}
+    assert grids.with_values(said, {"optimizer": "muon"}) == {"optimizer": ["muon"]}

@@ -214,3 +214,43 @@ def test_the_live_figures_of_a_trial_that_ran_again_are_those_of_its_last_end() 
     state.end(finished(FAILED, attempts=2))
     latest = state.progress[FAILED.id].latest
     assert (latest["train_accuracy"], latest["val_accuracy"]) == (0.9, 0.8)
+
+
+def added_line(trial: Trial, stage: str) -> Any:
+    recipe = trial.recipe.model_dump(mode="json")
+    return {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": PARAMETERS}
+
+
+def growing(**keys: Any) -> Experiment:
+    return Experiment.model_validate({"name": "x", "recipe": {"epochs": 3}, "grid": {"lr": [1, 2]}, **keys})
+
+
+@pytest.mark.parametrize("stage", ["separate", "confirm"])
+@pytest.mark.parametrize("now", [{"recipe": {"epochs": 5}}, {"grid": {"lr": [2]}}], ids=["more epochs", "fewer values"])
+def test_what_was_added_to_a_configuration_that_is_listed_no_more_stays_out(stage: str, now: dict[str, Any]) -> None:
+    listed = growing().trials()
+    extra = Trial.of(listed[0].recipe.replace(seed=1))
+    state = RunState(growing(**now))
+    state.apply(added_line(extra, stage))
+    state.apply({"event": "started", "trial": extra.id, "attempt": 1, "after_epoch": 0, "where": ""})
+    state.end(finished(extra, phase="confirm" if stage == "confirm" else "search"))
+    assert extra.id not in state.progress
+    assert state.unlisted == {extra.id}
+    before = RunState(growing())
+    before.apply(added_line(extra, stage))
+    assert extra.id in before.progress
+
+
+def test_a_seed_that_confirmed_a_choice_belongs_to_the_search_once_it_is_listed() -> None:
+    state = RunState(growing(seeds=[0, 1]))
+    again = next(trial for trial in state.experiment.trials() if trial.recipe.seed == 1)
+    state.apply(added_line(again, "confirm"))
+    state.end(finished(again, phase="confirm"))
+    assert {result.phase for result in state.results()} == {"search"}
+
+
+def test_a_trial_that_was_withdrawn_and_is_listed_by_now_stays() -> None:
+    state = RunState(growing(seeds=[0, 1]))
+    for trial in state.experiment.trials():
+        state.apply({"event": "withdrawn", "trial": trial.id})
+    assert len(state.progress) == 4

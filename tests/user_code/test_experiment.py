@@ -243,6 +243,18 @@ def test_the_parts_of_a_data_set_are_taken_as_they_are(folder: Path) -> None:
     assert (found.test.images == 2).all()
 
 
+def test_arguments_of_a_data_set_arrive_as_they_are_declared(folder: Path) -> None:
+    (folder / "parts.py").write_text(
+        "import numpy\n\n\ndef load(*, image_size, classes: list[str]):\n"
+        "    labels = numpy.arange(6) % 3\n"
+        "    return {'train': (numpy.zeros((6, 4, 4, 3), 'uint8'), labels), 'classes': classes + ['c']}\n"
+    )
+    from raytrain.data import load
+
+    found = load(raytrain.code("parts.py:load") + "(classes=[a, b])", image_size=8, test_size=3)
+    assert found.classes == ("a", "b", "c")
+
+
 @pytest.fixture
 def finished(folder: Path, request: pytest.FixtureRequest) -> Folder:
     """A run with the user's own network, augmentation, schedule, loss and data set, in this process."""
@@ -297,6 +309,13 @@ def test_resume_wants_permission_to_run_the_code_of_a_run_folder() -> None:
     code, output = command("resume", "mine", "--local", "-q")
     assert (code, "add --allow-code" in output) == (2, True)
     assert command("resume", "mine", "--local", "-q", "--allow-code")[0] == 0
+
+
+@pytest.mark.usefixtures("finished", "elsewhere")
+def test_rerun_wants_permission_to_run_the_code_of_a_run_folder() -> None:
+    code, output = command("rerun", "mine", "-q")
+    assert (code, "add --allow-code" in output) == (2, True)
+    assert command("rerun", "mine", "-q", "--allow-code", "--verify")[0] == 0
 
 
 def test_a_model_carries_its_code_and_runs_it_only_when_allowed(
