@@ -8,6 +8,7 @@ So a thread of its own hears of every signal through a pipe, whatever the main t
 This module imports little, because nothing is handled before it is imported.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -73,7 +74,8 @@ class Process:
         """Say once that a signal ends the command; directly, since the main thread may hold the stream's lock."""
         if not self._said:
             self._said = True
-            os.write(2, f"{message}\n".encode())
+            with contextlib.suppress(OSError):  # the terminal is gone: that is what SIGHUP says
+                os.write(2, f"{message}\n".encode())
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         first = self.arrived is None

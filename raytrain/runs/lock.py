@@ -23,7 +23,6 @@ MAX_BYTES = 1000
 """Number of bytes that are read of a lock file; ours has under a hundred."""
 _AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags with which no link is followed, and no pipe waited for."""
-_OWNED = hasattr(os, "geteuid")
 
 
 @contextmanager
@@ -77,18 +76,18 @@ def run_locked(folder: Folder) -> Generator[None]:
 def _sign(file: Path) -> None:
     """Write this process into a lock file that it holds.
 
+    Whose it is does not count: on NFS and other disks that map owners, a file of ours may seem to be another user's.
+
     Raises:
-        RunFolderError: It is no lock file: somebody else's, another name of a file, or a file with other content.
+        RunFolderError: It is no lock file: no regular file, another name of a file, or a file with other content.
     """
     descriptor = os.open(file, os.O_RDWR | _AS_IT_IS)
     try:
         found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and (not _OWNED or found.st_uid == os.geteuid())
+        ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
         content = os.read(descriptor, MAX_BYTES + 1) if ours else b""
         if not ours or (content and _signature(content) is None):
-            raise RunFolderError(
-                f"{file} is no lock file of this user's runs; move it away, or choose another --name or --out"
-            )
+            raise RunFolderError(f"{file} is no lock file; move it away, or choose another --name or --out")
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode())

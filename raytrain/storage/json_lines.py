@@ -80,7 +80,13 @@ def drop_torn_line(folder: Folder, name: str) -> None:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Return whether a line may be the beginning of one that was written here."""
+    """Return whether a line may be the beginning of one that was written here.
+
+    After a power failure, zeros may stand where the disk had made room and nothing was written.
+    """
+    line = line.rstrip(b"\0")
+    if not line:
+        return True
     try:
         codecs.getincrementaldecoder("utf-8")().decode(line)  # the cut may be within a character
     except UnicodeDecodeError:

@@ -1,0 +1,27 @@
+"""Tests of raytrain.storage.json_lines: lines of JSON, of which a kill or a power failure may tear the last one."""
+
+from pathlib import Path
+
+import pytest
+
+from raytrain.errors import RunFolderError
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import drop_torn_line, read_lines
+
+TORN = [b"", b'{"a": 2', b"{", b"\0\0\0\0", b'{"a"\0\0']
+
+
+@pytest.mark.parametrize("tail", TORN)
+def test_a_last_line_that_was_not_written_to_its_end_is_left_out_and_removed(tail: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\n' + tail)
+    folder = Folder.at(tmp_path)
+    assert list(read_lines(folder, "x.jsonl")) == [{"a": 1}]
+    drop_torn_line(folder, "x.jsonl")
+    assert (tmp_path / "x.jsonl").read_bytes() == b'{"a": 1}\n'
+
+
+@pytest.mark.parametrize("tail", [b"noise", b"\0noise", b"\xff\xfe"])
+def test_a_last_line_that_no_kill_leaves_is_damage(tail: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\n' + tail)
+    with pytest.raises(RunFolderError, match=r"x\.jsonl:2: is damaged"):
+        list(read_lines(Folder.at(tmp_path), "x.jsonl"))
