@@ -86,11 +86,11 @@ def evaluate(
     opened = _open(model, allow_code=allow_code)
     description = opened.description
     given = read_user_code("dataset", dataset, folder=Path(), where="--dataset") if dataset else None
-    name = given or description.recipe["dataset"]
     recipe = Recipe(**description.recipe)
+    name = given or recipe.dataset
     # another data set has columns of its own
-    other = given is not None and given != recipe.dataset
-    key = DataKey(given, recipe.image_size, 0, recipe.test_size) if other else recipe.data_key
+    other = name != recipe.dataset
+    key = DataKey(name, recipe.image_size, 0, recipe.test_size) if other else recipe.data_key
     images = key.load()
     measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
