@@ -1,4 +1,4 @@
-"""`raytrain new`: a folder to start from, with code of one's own."""
+"""`raytrain new`: a folder to start from, with code of your own."""
 
 from importlib.resources import files
 from pathlib import Path

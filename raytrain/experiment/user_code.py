@@ -12,7 +12,7 @@ from raytrain.user_code.source import kept, read
 
 
 def code(name: str, *, folder: str | Path = ".") -> str:
-    """Return the name of code of one's own as a recipe takes it, in Python: with the digest of its source.
+    """Return the name of your own code as a recipe takes it, in Python: with the digest of its source.
 
         recipe = raytrain.Recipe(arch=raytrain.code("my_net.py:MyNet"))
 
