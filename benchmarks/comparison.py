@@ -20,7 +20,7 @@ import numpy as np
 from raytrain.data import DATASETS, ImageDataset, LabelledImages, load
 from raytrain.data.images import image_dataset
 from raytrain.errors import PreflightError
-from raytrain.runs.provenance import command_line, describe_code, describe_machine
+from raytrain.provenance.versions import command_line, describe_code, describe_machine
 
 RECORDS = Path(__file__).parent.parent / "experiments" / "records"
 

@@ -25,6 +25,7 @@ from rich.console import Console
 from raytrain.analysis.record import RunRecord
 from raytrain.execution.run import load_splits, write_tables
 from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
 from raytrain.ray_backend.trial import EpochMessage
@@ -34,7 +35,6 @@ from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
-from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 
 FLAT = 1.2
 """The last tenth of the trials may cost so many times as much as the first."""

@@ -37,7 +37,7 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-from raytrain.runs.provenance import describe_code, describe_machine
+from raytrain.provenance.versions import describe_code, describe_machine
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "experiments" / "records" / "mutants.json"

@@ -16,10 +16,10 @@ from typing import Any
 
 from raytrain.analysis.ranking import rank
 from raytrain.analysis.record import read_record
+from raytrain.metrics.predictions import Predictions
 from raytrain.report.table import markdown
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
-from raytrain.training.predictions import Predictions
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "experiments" / "records"

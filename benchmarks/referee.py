@@ -23,10 +23,10 @@ from comparison import Record, arguments
 from numpy.typing import NDArray
 from scipy import stats
 
-from raytrain.analysis.judge import decide
 from raytrain.analysis.separation import decided
 from raytrain.analysis.sequential import Differences, e_values, online_level
 from raytrain.analysis.statistics import ALPHA
+from raytrain.comparison.judge import decide
 
 SEEDS = 20
 CANDIDATES = 100

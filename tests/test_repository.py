@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from raytrain import errors
 from raytrain.cli.app import app
 from raytrain.experiment.reading import read_experiment
-from raytrain.training.recipe import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
+from raytrain.training.choices import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -13,8 +13,8 @@ from typing import Any
 from scipy import stats
 
 from raytrain.experiment.asha import Decision, Rungs
+from raytrain.metrics.selection import SELECTIONS, Select, select_of
 from raytrain.runs.results import TrialResult
-from raytrain.training.selection import SELECTIONS, Select, select_of
 
 GRACE_PERIODS = (1, 2, 5, 10, 20, 25, 50, 100)
 """Epochs of the first rung to replay, in settings where they are below the number of epochs."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from raytrain.analysis.statistics import CONFIDENCE, Interval, mean_interval, one_against_several, welch
-from raytrain.training.predictions import Predictions
-from raytrain.training.selection import SELECTIONS, Select
+from raytrain.metrics.predictions import Predictions
+from raytrain.metrics.selection import SELECTIONS, Select
 
 DRAWINGS = 1000
 """Number of times that the test images are drawn again: the standard error of a deviation is then 2 %."""

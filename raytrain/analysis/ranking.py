@@ -13,13 +13,15 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from raytrain.analysis.baselines import Baseline, BaselineRow
 from raytrain.analysis.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.resolution import resolution_of
 from raytrain.analysis.sample import Sample, compare
 from raytrain.analysis.standing import DASH, METRICS, Ranking, Standing
 from raytrain.analysis.statistics import pairwise, rank_intervals
+from raytrain.baselines.baselines import Baseline, BaselineRow
 from raytrain.errors import ExperimentError
+from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
+from raytrain.metrics.selection import select_of, selection_of
 from raytrain.runs.results import (
     TrialResult,
     configurations,
@@ -27,8 +29,6 @@ from raytrain.runs.results import (
     ranked,
     run_of,
 )
-from raytrain.training.predictions import ClassMetrics, Predictions, metrics_of
-from raytrain.training.selection import select_of, selection_of
 
 MOST_COMPARED = 200
 """Most configurations that are compared in pairs; of more, only the best are."""

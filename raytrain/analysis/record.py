@@ -8,13 +8,13 @@ from typing import Any
 from raytrain.analysis.ranking import Ranking, Standing, rank
 from raytrain.analysis.separation import Separation, separation
 from raytrain.errors import ExperimentError, RunFolderError
+from raytrain.metrics.predictions import Predictions
+from raytrain.metrics.selection import select_of
+from raytrain.provenance.manifest import read_manifest
 from raytrain.runs.folder import read_all_epochs, read_epochs, read_predictions, read_state
-from raytrain.runs.manifest import read_manifest
 from raytrain.runs.results import TrialResult, ranked
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
-from raytrain.training.predictions import Predictions
-from raytrain.training.selection import select_of
 
 TOGETHER = 5
 """Number of the best trials whose probabilities are averaged."""

@@ -20,8 +20,8 @@ from raytrain.analysis.statistics import (
     wilson,
 )
 from raytrain.data.split import TEST_SIZE
+from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult
-from raytrain.training.predictions import Predictions
 
 
 @dataclass(frozen=True)

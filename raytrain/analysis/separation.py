@@ -9,8 +9,8 @@ from raytrain.analysis.sample import by_seed, paired_differences
 from raytrain.analysis.sequential import Differences, seeds_until_larger
 from raytrain.analysis.statistics import ALPHA
 from raytrain.experiment.sections import Separate
+from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult, varied_fields
-from raytrain.training.predictions import Predictions
 from raytrain.user_code.reference import without_digest
 
 MOST_SHOWN = 15

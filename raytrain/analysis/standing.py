@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from raytrain.analysis.baselines import BaselineRow
 from raytrain.analysis.resolution import ImageResolution, SeedResolution
 from raytrain.analysis.statistics import Interval
+from raytrain.baselines.baselines import BaselineRow
+from raytrain.metrics.predictions import ClassMetrics
+from raytrain.metrics.selection import SELECTIONS, Select, Selection
 from raytrain.runs.results import Status, TrialResult
-from raytrain.training.predictions import ClassMetrics
-from raytrain.training.selection import SELECTIONS, Select, Selection
 
 DASH = "–"
 METRICS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece")

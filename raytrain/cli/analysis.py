@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from raytrain.analysis.audit import Replay
-    from raytrain.training.selection import Select
+    from raytrain.metrics.selection import Select
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -80,7 +80,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
 def _audit_baseline(name: str, *, json: bool) -> None:
 
     from raytrain.analysis.audit import Curve, replays
-    from raytrain.analysis.baselines import open_baseline
+    from raytrain.baselines.baselines import open_baseline
 
     tested = {curve.name: curve for curve in open_baseline(name).curves if curve.tested}
     if not tested:
@@ -109,8 +109,8 @@ def _audit_baseline(name: str, *, json: bool) -> None:
 def _show_replays(
     made: "Sequence[Replay]", *, complete: int, labels: "Mapping[str, str]", select: "Select" = "accuracy"
 ) -> None:
+    from raytrain.metrics.selection import SELECTIONS
     from raytrain.report import tables
-    from raytrain.training.selection import SELECTIONS
 
     if not made:
         typer.echo("Fewer than two trials ran to the end, so no other setting can be replayed.")
@@ -142,11 +142,11 @@ def judge(
 
     Ask after every seed if you like. At most 5 % of the candidates that are kept are no better than their base.
     """
-    from raytrain.analysis.judge import judge
     from raytrain.analysis.record import read_record
+    from raytrain.comparison.judge import judge
+    from raytrain.comparison.verdicts import FILE, add_judgement, read_judgements
     from raytrain.runs.folder import open_run
     from raytrain.runs.lock import run_locked
-    from raytrain.runs.verdicts import FILE, add_judgement, read_judgements
     from raytrain.storage.folder import Folder
 
     records = [read_record(open_run(name, out=out)) for name in (base, candidate)]
@@ -171,7 +171,7 @@ def import_(
 
     It reads the tags Loss/Training, Loss/Test, Accuracy/Train and Accuracy/Test.
     """
-    from raytrain.analysis.baseline_import import import_events
+    from raytrain.baselines.importing import import_events
 
     baseline = import_events(folder, name, force=force)
     typer.echo(f"{name}: {len(baseline.curves)} curves imported. Show them with: raytrain baseline show {quoted(name)}")
@@ -179,7 +179,7 @@ def import_(
 
 def list_(json: Json = False) -> None:
     """List the names of all baselines."""
-    from raytrain.analysis.baselines import list_baselines
+    from raytrain.baselines.baselines import list_baselines
 
     names = list_baselines()
     typer.echo(dumps(names) if json else "\n".join(map(in_one_line, names)))
@@ -192,7 +192,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show the accuracies in the logs of a baseline, beside those that its author reports."""
-    from raytrain.analysis.baselines import open_baseline
+    from raytrain.baselines.baselines import open_baseline
     from raytrain.report.tables import BASELINE_LEFT, baseline_columns
 
     read = open_baseline(baseline)

@@ -84,7 +84,7 @@ def _data_set(name: str) -> str:
 
 
 def _columns(text: str) -> str:
-    from raytrain.data.columns import canonical_columns
+    from raytrain.data.layouts.columns import canonical_columns
 
     try:
         return canonical_columns(text)

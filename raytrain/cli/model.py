@@ -76,12 +76,13 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
+    from raytrain.data.data_key import DataKey
     from raytrain.experiment.user_code import read_user_code
     from raytrain.inference.model import evaluate_on
+    from raytrain.metrics.predictions import class_accuracies, metrics_of
     from raytrain.report.metric_columns import METRIC_HEADINGS, metric_sentence
     from raytrain.report.text import per_cent
-    from raytrain.training.predictions import class_accuracies, metrics_of
-    from raytrain.training.recipe import DataKey, Recipe
+    from raytrain.training.recipe import Recipe
 
     opened = _open(model, allow_code=allow_code)
     description = opened.description

@@ -16,7 +16,7 @@ from raytrain.report import REPORT
 from raytrain.report.text import as_text, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
-    from raytrain.analysis.side_by_side import Side
+    from raytrain.comparison.side_by_side import Side
 
 RunOrTrial = Annotated[
     str,
@@ -77,10 +77,10 @@ def results(
             typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
         return
     from raytrain.analysis.assertion import broken
-    from raytrain.analysis.baselines import open_baseline
     from raytrain.analysis.ranking import arranged, beside
     from raytrain.analysis.record import rank_runs
     from raytrain.analysis.wording import footer
+    from raytrain.baselines.baselines import open_baseline
     from raytrain.cli.output import print_explanation, tolerant_output, write_results
 
     ranking = rank_runs({name: open_run(name, out=out) for name in runs})
@@ -123,8 +123,8 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the web browser.")] = False,
 ) -> None:
     """Write report.html, a single file that shows the whole run and needs no network, and plots/*.png."""
-    from raytrain.analysis.baselines import open_baseline
     from raytrain.analysis.record import read_record
+    from raytrain.baselines.baselines import open_baseline
     from raytrain.cli.output import write_file
     from raytrain.report.page import render, write_report
     from raytrain.runs.folder import open_run
@@ -147,8 +147,8 @@ def report(
 
 def diff(first: RunOrTrial, second: RunOrTrial, out: Out = "runs", json: Json = False) -> None:
     """Show in what two runs or trials differ: recipes, data, code, versions, machine, and test accuracies."""
-    from raytrain.analysis.side_by_side import side_by_side
     from raytrain.cli.output import tolerant_output
+    from raytrain.comparison.side_by_side import side_by_side
     from raytrain.report.tables import SIDES_LEFT, accuracy_columns, difference_columns
 
     found = side_by_side(_side(first, out), _side(second, out))
@@ -169,7 +169,7 @@ def diff(first: RunOrTrial, second: RunOrTrial, out: Out = "runs", json: Json = 
 
 def _side(name: str, out: str) -> "Side":
     from raytrain.analysis.record import read_record
-    from raytrain.analysis.side_by_side import Side
+    from raytrain.comparison.side_by_side import Side
     from raytrain.inference.export import find_trial
     from raytrain.runs.folder import open_run
 
@@ -203,9 +203,9 @@ def rerun(
     quiet: Quiet = False,
 ) -> None:
     """Train a trial again, with its recipe and on its data, in this process and into a new run folder."""
-    from raytrain.analysis.verification import predictions_of
-    from raytrain.analysis.verification import verify as compared
     from raytrain.cli import output, run
+    from raytrain.comparison.verification import predictions_of
+    from raytrain.comparison.verification import verify as compared
     from raytrain.execution.options import RunOptions
     from raytrain.execution.rerun import OtherImagesError, experiment_of_rerun, missing_commits
     from raytrain.execution.rerun import rerun as train_again

@@ -12,7 +12,7 @@ from pathspec import GitIgnoreSpec
 
 from raytrain.errors import PreflightError
 from raytrain.experiment.shipped import SHIPPED_FILES, shipped_file
-from raytrain.runs.provenance import CODE_FILE, describe_code
+from raytrain.provenance.versions import CODE_FILE, describe_code
 from raytrain.user_code.source import kept
 
 MAX_BYTES = 500 * 2**20

@@ -16,11 +16,11 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from raytrain.data.cache import cached, data_home
-from raytrain.data.decode import resized
-from raytrain.data.folder import has_images, load_folder
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
-from raytrain.data.parquet import configurations, find_parquet, load_parquet
-from raytrain.data.source_folder import SourceFolder, open_folder
+from raytrain.data.layouts.decode import resized
+from raytrain.data.layouts.folder import has_images, load_folder
+from raytrain.data.layouts.parquet import configurations, find_parquet, load_parquet
+from raytrain.data.layouts.source_folder import SourceFolder, open_folder
 from raytrain.data.split import TEST_SIZE, stratified, with_test
 from raytrain.data.user_dataset import load_user_dataset
 from raytrain.errors import DataError, PreflightError

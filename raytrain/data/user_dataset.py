@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.data.decode import decode, resized
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
+from raytrain.data.layouts.decode import decode, resized
 from raytrain.errors import DataError
 from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.modules import definition, explained, imported

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.execution.interruption import wake_main_thread
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
-from raytrain.training.recipe import DataKey, Recipe
+from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from raytrain.experiment.speed import Speed  # brings PyTorch, for which the start of Ray should not wait

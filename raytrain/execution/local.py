@@ -5,16 +5,17 @@ import platform
 from collections.abc import Mapping, Sequence
 
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasurable
+from raytrain.metrics.epoch import Report
 from raytrain.runs.journal import RunJournal
 from raytrain.training.devices import choose_device, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
-from raytrain.training.metrics import Report
 from raytrain.training.outcome import outcome_of
-from raytrain.training.recipe import DataKey, Recipe
+from raytrain.training.recipe import Recipe
 from raytrain.training.trial import TrialRun
 
 log = logging.getLogger(__name__)

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from raytrain.errors import RunFolderError
+from raytrain.metrics.epoch import EpochMetrics
+from raytrain.metrics.predictions import FILE as PREDICTIONS
+from raytrain.provenance.manifest import NAME, read_manifest
 from raytrain.runs.checks import check_epoch, check_event, check_result
 from raytrain.runs.events import STATUSES
 from raytrain.runs.folder import METRICS, checkpoint_folder, read_predictions, read_state, trial_folder
-from raytrain.runs.manifest import NAME, read_manifest
 from raytrain.runs.results import TrialResult, check_recipe, read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line, read_whole
-from raytrain.training.metrics import EpochMetrics
-from raytrain.training.predictions import FILE as PREDICTIONS
 
 log = logging.getLogger(__name__)
 

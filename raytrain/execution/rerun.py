@@ -3,13 +3,13 @@
 from importlib.resources import files
 from pathlib import Path
 
-from raytrain.analysis.circumstances import data_label
 from raytrain.analysis.record import RunRecord
+from raytrain.comparison.circumstances import data_label
 from raytrain.errors import DataError, RunFolderError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, Shown, load_splits, run
 from raytrain.experiment.experiment import NAME, Experiment, Trial
-from raytrain.runs.repository import commit_of, has_commit
+from raytrain.provenance.repository import commit_of, has_commit
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe

@@ -10,6 +10,7 @@ from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
 from raytrain.data import Splits, split
+from raytrain.data.data_key import DataKey
 from raytrain.errors import DataError, ExitCode, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
@@ -20,18 +21,17 @@ from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.order import model_size
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.user_code import digests_of
+from raytrain.provenance.manifest import NAME as MANIFEST
+from raytrain.provenance.manifest import Inputs, Manifest
+from raytrain.provenance.versions import command_line
 from raytrain.report import REPORT, table
 from raytrain.runs.disk_space import refuse_full_disk
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.lock import run_locked
-from raytrain.runs.manifest import NAME as MANIFEST
-from raytrain.runs.manifest import Inputs, Manifest
-from raytrain.runs.provenance import command_line
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
 from raytrain.storage.folder import Folder
-from raytrain.training.recipe import DataKey
 
 log = logging.getLogger(__name__)
 

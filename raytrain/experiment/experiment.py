@@ -17,7 +17,8 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment import grid
 from raytrain.experiment.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
-from raytrain.training.recipe import Recipe, as_tuple, canonical, inert
+from raytrain.training.choices import as_tuple, canonical
+from raytrain.training.recipe import Recipe, inert
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from raytrain.training.recipe import Recipe, as_tuple, canonical
+from raytrain.training.choices import as_tuple, canonical
+from raytrain.training.recipe import Recipe
 
 Axis = tuple[Any, ...] | dict[str, Any]
 """An axis in one of the three forms above."""

@@ -14,7 +14,8 @@ from typing import Literal
 
 from raytrain.experiment.experiment import Trial
 from raytrain.models.architectures import forward_flops, parameter_count
-from raytrain.training.recipe import ARCHS, EpochTime, Recipe, build_network
+from raytrain.training.choices import ARCHS, build_network
+from raytrain.training.recipe import EpochTime, Recipe
 from raytrain.user_code.calls import name_of
 
 Kind = tuple[object, ...]

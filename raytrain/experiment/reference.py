@@ -7,16 +7,9 @@ from typing import Any
 from raytrain.data.augment import MIXES
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.grid import RANGES
+from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOSS_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 from raytrain.training.component import Components
-from raytrain.training.recipe import (
-    ARCHS,
-    AUGMENTATIONS,
-    LOSS_CHOICES,
-    OPTIMIZER_CHOICES,
-    SCHEDULE_CHOICES,
-    EpochTime,
-    Recipe,
-)
+from raytrain.training.recipe import EpochTime, Recipe
 
 COMPONENTS: Mapping[str, Components] = {
     "arch": ARCHS,

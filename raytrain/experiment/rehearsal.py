@@ -6,17 +6,17 @@ from typing import Any
 
 from raytrain.errors import ExperimentError
 from raytrain.models.libraries import library_model
-from raytrain.training.component import Components, accepted
-from raytrain.training.recipe import (
+from raytrain.training.choices import (
     ARCHS,
     AUGMENTATIONS,
     LOSS_CHOICES,
     MIX_CHOICES,
     OPTIMIZER_CHOICES,
     SCHEDULE_CHOICES,
-    Recipe,
     build_network,
 )
+from raytrain.training.component import Components, accepted
+from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import reference_of

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from raytrain.training.recipe import as_tuple
+from raytrain.training.choices import as_tuple
 
 MAX_TRIALS = 10_000
 MAX_WORKERS = 4096

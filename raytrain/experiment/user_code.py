@@ -6,7 +6,7 @@ from typing import Any
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import Keys, YamlSource
-from raytrain.training.recipe import TAKE_USER_CODE
+from raytrain.training.choices import TAKE_USER_CODE
 from raytrain.user_code.reference import digests_in, mapped, reference_of, texts_in, without_digest
 from raytrain.user_code.source import kept, read
 

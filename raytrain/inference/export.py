@@ -7,14 +7,14 @@ from raytrain import __version__
 from raytrain.analysis.record import RunRecord, read_record
 from raytrain.errors import RunFolderError
 from raytrain.inference.model_file import ModelDescription
+from raytrain.metrics.selection import selection_of
+from raytrain.provenance.manifest import inputs_of
 from raytrain.runs.folder import checkpoint_folder, open_run
-from raytrain.runs.manifest import inputs_of
 from raytrain.runs.results import TrialResult
 from raytrain.runs.user_code import read_code
 from raytrain.training import checkpoint
 from raytrain.training.loop import evaluated_weights
 from raytrain.training.recipe import Recipe
-from raytrain.training.selection import selection_of
 
 BEST, LAST = "best", "last"
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.batches import evaluation_batches, normalize, on_device
-from raytrain.data.decode import SUFFIXES, decode, resized
+from raytrain.data.layouts.decode import SUFFIXES, decode, resized
 from raytrain.errors import DataError, ModelError
 from raytrain.inference.model_file import ModelDescription, read_model
+from raytrain.metrics.epoch import Evaluation
+from raytrain.metrics.predictions import Predictions
 from raytrain.training.devices import autocast, choose_device
 from raytrain.training.evaluation import TrainingData, predict
-from raytrain.training.metrics import Evaluation
-from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.reference import digests_in
 from raytrain.user_code.source import Source, keep_all, kept

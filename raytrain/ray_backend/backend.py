@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.experiment.sections import Resources
 from raytrain.ray_backend import session
 from raytrain.ray_backend.placement import Placement, place
 from raytrain.ray_backend.session import Session
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
-from raytrain.training.recipe import DataKey, Recipe
+from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from raytrain.experiment.speed import Speed  # brings PyTorch, for which the start of Ray should not wait

@@ -9,11 +9,12 @@ import ray
 import torch
 
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.errors import PreflightError
 from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.ray_backend.placement import Placement
 from raytrain.training.devices import choose_device
-from raytrain.training.recipe import DataKey, Recipe
+from raytrain.training.recipe import Recipe
 from raytrain.user_code.source import Files, keep_all, texts_of
 
 TIMEOUT_S = 600.0

@@ -19,12 +19,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.errors import DivergenceError, StorageError
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at
 from raytrain.training.outcome import Outcome, outcome_of
-from raytrain.training.recipe import DataKey, Recipe
+from raytrain.training.recipe import Recipe
 from raytrain.user_code.source import Files, keep_all
 
 WORKER_RETRIES = 2

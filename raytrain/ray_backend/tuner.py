@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from raytrain.background import repeating
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.experiment import Trial
@@ -26,7 +27,6 @@ from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.state import RunState
-from raytrain.training.recipe import DataKey
 from raytrain.training.resolution import mean_area
 from raytrain.user_code.source import texts_of
 

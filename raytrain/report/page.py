@@ -17,22 +17,24 @@ from plotly.offline import get_plotlyjs
 
 from raytrain import __version__
 from raytrain.analysis.audit import audit
-from raytrain.analysis.baselines import Baseline
 from raytrain.analysis.ranking import Ranking, Standing, beside
 from raytrain.analysis.record import RunRecord
 from raytrain.analysis.wording import explain
+from raytrain.baselines.baselines import Baseline
 from raytrain.data import is_here
+from raytrain.data.data_key import DataKey
 from raytrain.errors import RaytrainError, RunFolderError
-from raytrain.report import REPORT, table, tables, timeline
-from raytrain.report.charts import figures
-from raytrain.report.heat_map import heat_map
-from raytrain.report.legend import Entry, legend
-from raytrain.report.mistakes import Mistakes, mistakes
-from raytrain.report.pictures import pictures, static_curves
+from raytrain.metrics.predictions import Predictions
+from raytrain.provenance.manifest import inputs_of
+from raytrain.report import REPORT, table, tables
+from raytrain.report.figures import timeline
+from raytrain.report.figures.charts import figures
+from raytrain.report.figures.heat_map import heat_map
+from raytrain.report.figures.legend import Entry, legend
+from raytrain.report.figures.mistakes import Mistakes, mistakes
+from raytrain.report.figures.pictures import pictures, static_curves
 from raytrain.report.text import duration, quoted, visible
-from raytrain.runs.manifest import inputs_of
-from raytrain.training.predictions import Predictions
-from raytrain.training.recipe import DataKey, Recipe
+from raytrain.training.recipe import Recipe
 
 STOPS = 30
 """Most stopped trials that the page lists."""

@@ -19,8 +19,8 @@ from raytrain.training.recipe import inert
 from raytrain.user_code.reference import without_digest
 
 if TYPE_CHECKING:
-    from raytrain.analysis.baselines import BaselineRow
     from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
+    from raytrain.baselines.baselines import BaselineRow
 
 LEFT = {"run", "trial", "architecture", "status"}
 """Columns of text, which are aligned left; `left_of` adds others that contain words."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from raytrain.analysis.audit import Audit, Replay
-from raytrain.analysis.baselines import LAST_EPOCHS, Baseline, BaselineCurve
-from raytrain.analysis.side_by_side import SideBySide
+from raytrain.baselines.baselines import LAST_EPOCHS, Baseline, BaselineCurve
+from raytrain.comparison.side_by_side import SideBySide
+from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.report.metric_columns import metric_text
 from raytrain.report.text import DASH, per_cent
-from raytrain.training.selection import SELECTIONS, Select
 
 AUDIT_LEFT = {"trial", "kept", "rescued"}
 """Columns of text in the tables of an audit, which are aligned left."""

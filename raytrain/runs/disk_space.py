@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from raytrain.errors import PreflightError
 from raytrain.storage.folder import Folder, free_bytes
-from raytrain.training.recipe import OPTIMIZER_CHOICES, Recipe
+from raytrain.training.choices import OPTIMIZER_CHOICES
+from raytrain.training.recipe import Recipe
 
 BYTES_PER_NUMBER = 4
 """Bytes of a stored number: weights and optimizer state are float32 in every precision."""

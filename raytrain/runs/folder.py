@@ -12,6 +12,7 @@ from typing import Any
 
 from raytrain.errors import RunFolderError, StorageError
 from raytrain.experiment.reading import read_run
+from raytrain.metrics.predictions import FILE, Predictions
 from raytrain.runs.checks import check_epoch, check_event, damaged
 from raytrain.runs.events import STATUSES
 from raytrain.runs.results import TrialResult, read_results
@@ -19,7 +20,6 @@ from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines, read_whole
 from raytrain.storage.retry import passes
-from raytrain.training.predictions import FILE, Predictions
 
 log = logging.getLogger(__name__)
 

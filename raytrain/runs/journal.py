@@ -14,6 +14,8 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.user_code import digests_of
 from raytrain.experiment.yaml_source import dump_yaml
+from raytrain.metrics.epoch import FinalMetrics, Report
+from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Stage, Status
 from raytrain.runs.folder import (
     EXPERIMENT,
@@ -30,9 +32,7 @@ from raytrain.runs.tensorboard import RunScalars
 from raytrain.runs.user_code import write_code
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line, drop_torn_line
-from raytrain.training.metrics import FinalMetrics, Report
 from raytrain.training.outcome import Outcome
-from raytrain.training.predictions import FILE as PREDICTIONS
 
 LOGS = ("trials.jsonl", "events.jsonl")
 """Names of the run folder's files to which lines are appended."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytrain.experiment.experiment import Trial
+from raytrain.metrics.selection import SELECTIONS
 from raytrain.runs.events import Stage, Status
 from raytrain.runs.results import TrialResult
-from raytrain.training.selection import SELECTIONS
 
 VALIDATION = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
 """Validation metrics of a row of metrics.jsonl that a result has too; the last two may be missing."""

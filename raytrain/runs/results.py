@@ -9,12 +9,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from raytrain.errors import RunFolderError
+from raytrain.metrics.selection import selection_of
 from raytrain.runs.checks import check_result, damaged
 from raytrain.runs.events import STATUSES, Status
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import Recipe
-from raytrain.training.selection import selection_of
 
 Phase = Literal["search", "confirm"]
 

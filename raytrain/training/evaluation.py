@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
-from raytrain.training.class_metrics import balanced_accuracy, label_ranks, macro_f1
+from raytrain.metrics.class_metrics import balanced_accuracy, label_ranks, macro_f1
+from raytrain.metrics.epoch import Evaluation
+from raytrain.metrics.predictions import MOST_PROBABILITIES, Predictions
 from raytrain.training.devices import autocast
-from raytrain.training.metrics import Evaluation
-from raytrain.training.predictions import MOST_PROBABILITIES, Predictions
 
 
 @dataclass(frozen=True)

@@ -32,22 +32,17 @@ from raytrain.data.batches import (
     training_batches,
 )
 from raytrain.errors import DivergenceError
+from raytrain.metrics.epoch import EpochMetrics, Evaluation
+from raytrain.metrics.selection import SELECTIONS
 from raytrain.models import architectures
-from raytrain.training import optim
+from raytrain.optim.optimizers import parameter_groups
+from raytrain.optim.schedules import learning_rate_factor
+from raytrain.training.choices import AUGMENTATIONS, LOSS_CHOICES, MIX_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 from raytrain.training.component import accepted
 from raytrain.training.devices import autocast, choose_precision
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
-from raytrain.training.metrics import EpochMetrics, Evaluation
-from raytrain.training.recipe import (
-    AUGMENTATIONS,
-    LOSS_CHOICES,
-    MIX_CHOICES,
-    OPTIMIZER_CHOICES,
-    SCHEDULE_CHOICES,
-    Recipe,
-)
+from raytrain.training.recipe import Recipe
 from raytrain.training.resolution import resized, resolution_of
-from raytrain.training.selection import SELECTIONS
 
 SMALLEST_SCALE = 2.0**-10
 """Factor of the loss below which fp16 has not just left out some batches: the gradients are beyond any scale."""
@@ -103,7 +98,7 @@ class TrainState:
             if data is None:
                 raise ValueError(f"{recipe.arch} is initialised from training images; give data")
             model.init_from(_first_images(data))
-        groups = optim.parameter_groups(
+        groups = parameter_groups(
             model,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
@@ -197,7 +192,7 @@ def _train_epoch(
     loss = LOSS_CHOICES.bound(recipe.loss)
     model.train()
     for inputs, targets in training_inputs(recipe, data, epoch=state.epoch):
-        factor = optim.learning_rate_factor(
+        factor = learning_rate_factor(
             state.step,
             total_steps=recipe.epochs * steps,
             warmup_steps=round(recipe.warmup_epochs * steps),

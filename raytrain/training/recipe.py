@@ -2,51 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from raytrain.data import ImageDataset, load
-from raytrain.data.augment import AUGMENTS, MIXES
-from raytrain.data.columns import canonical_columns
+from raytrain.data.augment import MIXES
+from raytrain.data.data_key import DataKey
 from raytrain.data.split import TEST_SIZE
-from raytrain.models.architectures import ARCHITECTURES
-from raytrain.models.libraries import LIBRARIES
-from raytrain.training.component import Components, one_of
-from raytrain.training.losses import LOSSES
-from raytrain.training.optim import OPTIMIZERS, SCHEDULES, OptimizerEntry
-from raytrain.training.resolution import canonical_resolution
-from raytrain.training.selection import Select
+from raytrain.metrics.selection import Select
+from raytrain.training.choices import AUGMENTATIONS, CANONICAL, TAKE_USER_CODE, as_tuple, build_network, is_user_code
+from raytrain.training.component import one_of
 from raytrain.user_code.calls import name_of
-from raytrain.user_code.reference import digests_in, reference_of
+from raytrain.user_code.reference import digests_in
 
 if TYPE_CHECKING:
     from torch import nn
 
-
-ARCHS = Components(
-    "architecture",
-    ARCHITECTURES,
-    supplied=frozenset({"width"}),
-    supplied_to_user_code=frozenset({"num_classes", "image_size", "in_channels"}),
-    libraries=LIBRARIES,
-)
-AUGMENTATIONS = Components(
-    "augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}), leading=1
-)
-MIX_CHOICES = Components("mix", MIXES, supplied=frozenset({"num_classes", "alpha", "generator"}), leading=2)
-OPTIMIZER_CHOICES = Components(
-    "optimizer",
-    OPTIMIZERS,
-    supplied=frozenset({"lr", "momentum", "nesterov"}),
-    leading=1,
-    entry_of=lambda function: OptimizerEntry(function, moments=USER_MOMENTS),
-)
-SCHEDULE_CHOICES = Components("schedule", SCHEDULES, leading=1)
-LOSS_CHOICES = Components("loss", LOSSES, supplied=frozenset({"num_classes", "label_smoothing"}), leading=2)
-DATASET_CHOICES = Components("data set", {}, supplied=frozenset({"image_size"}))
 
 ADDED_LATER = frozenset(
     {
@@ -71,126 +44,11 @@ ADDED_LATER = frozenset(
 trials keep their id."""
 
 
-USER_MOMENTS = 3
-"""Numbers for each parameter that an optimizer of the user's is taken to keep at most, to see whether the disk is large
-enough."""
-
-
-def build_network(arch: str, *, num_classes: int, width: int, image_size: int) -> "nn.Module":
-    """Return the network of an architecture, its weights at random from PyTorch's generator of this process.
-
-    Args:
-        arch: Text of the architecture, as a recipe keeps it.
-        num_classes: Number of outputs.
-        width: The recipe's `width`.
-        image_size: Height and width of the images in pixels.
-    """
-    return ARCHS.call(arch, num_classes=num_classes, width=width, image_size=image_size, in_channels=3)
-
-
-def as_tuple(value: object) -> object:
-    """Return a list as a tuple, and anything else as it is: YAML has lists, frozen models have tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _augment_text(value: object) -> object:
-    if isinstance(value, str | Mapping) or not isinstance(value, list | tuple):
-        return value  # no list: pydantic says so
-    return tuple(AUGMENTATIONS.canonical(each) for each in value)
-
-
-def _mix_text(value: object) -> object:
-    return value if value == "none" else MIX_CHOICES.canonical(value) if _is_user_code(value) else value
-
-
-def _dataset_text(value: object) -> object:
-    """Return the text of a function of the user's; a name, a path or a URI stays as it is."""
-    return DATASET_CHOICES.canonical(value) if _is_user_code(value) else value
-
-
-def _is_user_code(value: object) -> bool:
-    name = next(iter(value), "") if isinstance(value, Mapping) else name_of(value) if isinstance(value, str) else ""
-    return reference_of(str(name)) is not None
-
-
-_CANONICAL: dict[str, Callable[[Any], Any]] = {
-    "arch": ARCHS.canonical,
-    "augment": _augment_text,
-    "optimizer": OPTIMIZER_CHOICES.canonical,
-    "schedule": SCHEDULE_CHOICES.canonical,
-    "resolution": canonical_resolution,
-    "mix": _mix_text,
-    "dataset": _dataset_text,
-    "loss": LOSS_CHOICES.canonical,
-    "columns": canonical_columns,
-}
-
-TAKE_USER_CODE = ("arch", "augment", "mix", "optimizer", "schedule", "loss", "dataset")
-"""Recipe fields in which a name may stand for code of the user's own."""
-
-
-def canonical(field: str, value: Any, *, strict: bool = False) -> Any:
-    """Return the value of a recipe field in the form that recipes keep: components with arguments as text.
-
-    Args:
-        field: Name of the field.
-        value: Value as a file gives it.
-        strict: Whether a value that the field does not take is an error; else it is returned as it is.
-
-    Raises:
-        ValueError: With `strict`, the field does not take the value.
-    """
-    try:
-        return _CANONICAL[field](value) if field in _CANONICAL else value
-    except ValueError:
-        if strict:
-            raise
-        return value
-
-
 class EpochTime(Enum):
     """Whether the time that an epoch takes depends on a recipe field; every field of `Recipe` is annotated with one."""
 
     DEPENDS = "epochs, or what is measured after the last, take another time when the field changes"
     SAME = "epochs take the same time whatever the field says"
-
-
-class DataKey(NamedTuple):
-    """What the splits of a recipe depend on: recipes with equal keys train on the same images.
-
-    Attributes:
-        dataset: Name, path or URI of the data set.
-        image_size: Height and width of the images in pixels.
-        val_size: Validation images held out: a count, or below 1 a share of the training images.
-        test_size: Test images held out where the data set has no test part, in the same way.
-        columns: Names of the columns of Parquet files, as text.
-        skip_bad: Whether images that cannot be read are left out.
-    """
-
-    dataset: str
-    image_size: int
-    val_size: float
-    test_size: float = TEST_SIZE
-    columns: str = ""
-    skip_bad: bool = False
-
-    @property
-    def label(self) -> str:
-        """The data set and the size of its images in words: "digits at 32 px"."""
-        other = "" if self.test_size == type(self)._field_defaults["test_size"] else f", test_size {self.test_size:g}"
-        columns = f", columns {self.columns}" if self.columns else ""
-        return f"{self.dataset} at {self.image_size} px{other}{columns}{', skip_bad' if self.skip_bad else ''}"
-
-    def load(self, *, quiet: bool = False) -> ImageDataset:
-        """Return the data set, without its validation split; arguments and errors are those of `data.load`."""
-        return load(
-            self.dataset,
-            image_size=self.image_size,
-            test_size=self.test_size,
-            columns=self.columns,
-            skip_bad=self.skip_bad,
-            quiet=quiet,
-        )
 
 
 def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -325,15 +183,15 @@ class Recipe(BaseModel):
     the order of the rows. All trials of an experiment have the same."""
 
     # The choices live beside their functions.
-    @field_validator(*_CANONICAL, mode="before")
+    @field_validator(*CANONICAL, mode="before")
     @classmethod
     def _canonical(cls, value: object, info: ValidationInfo) -> object:
-        return _CANONICAL[str(info.field_name)](value)
+        return CANONICAL[str(info.field_name)](value)
 
     @field_validator("mix")
     @classmethod
     def _known_mix(cls, value: str) -> str:
-        return value if _is_user_code(value) else one_of(value, ["none", *MIXES], what="mix")
+        return value if is_user_code(value) else one_of(value, ["none", *MIXES], what="mix")
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from raytrain.background import repeating
 from raytrain.data.batches import steps_per_epoch
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.metrics.selection import SELECTIONS
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.devices import device_name
 from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views, predict, rank_and_world_size
 from raytrain.training.loop import TrainState, train
-from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.training.recipe import Recipe
-from raytrain.training.selection import SELECTIONS
 
 CHECKPOINT_SHARE = 0.02
 """Largest share of the training time that writing checkpoints may take."""

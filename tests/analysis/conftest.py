@@ -12,9 +12,9 @@ import pytest
 
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.yaml_source import dump_yaml
+from raytrain.metrics.predictions import FILE, Predictions
 from raytrain.runs.results import TrialResult
 from raytrain.storage.json_lines import as_line
-from raytrain.training.predictions import FILE, Predictions
 
 WriteRun = Callable[..., None]
 

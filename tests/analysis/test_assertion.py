@@ -6,8 +6,8 @@ import pytest
 from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.errors import ExperimentError
+from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult
-from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 RECIPE = Recipe().model_dump(mode="json")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from raytrain.analysis.audit import Curve, audit, rank_correlation, replay, replays
-from raytrain.analysis.baselines import open_baseline
+from raytrain.baselines.baselines import open_baseline
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 

@@ -11,9 +11,9 @@ from raytrain.analysis.bootstrap import MetricSample, drawn_counts, replicates
 from raytrain.analysis.ranking import rank
 from raytrain.analysis.statistics import variance_floor
 from raytrain.analysis.wording import explain, footer
+from raytrain.metrics.predictions import Predictions
 from raytrain.report import table
 from raytrain.runs.results import TrialResult
-from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 COUNTS = (400, 60, 30, 10)

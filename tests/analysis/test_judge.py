@@ -1,4 +1,4 @@
-"""Tests of raytrain.analysis.judge: what is kept and dropped, what goes on from before, what is refused."""
+"""Tests of raytrain.comparison.judge: what is kept and dropped, what goes on from before, what is refused."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from raytrain.analysis.judge import decide
 from raytrain.analysis.sequential import Differences, online_level
 from raytrain.cli.app import app
+from raytrain.comparison.judge import decide
 
 LEVEL = online_level(1, 0)
 

@@ -10,8 +10,8 @@ from scipy import stats
 from raytrain.analysis.ranking import Ranking, arranged, rank
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
+from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult
-from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 IMAGES = 2000

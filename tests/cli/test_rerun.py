@@ -13,9 +13,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
-from raytrain.training.predictions import Predictions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test trains, and imports PyTorch and SciPy
 

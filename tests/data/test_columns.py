@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from raytrain.data.columns import Columns, canonical_columns, columns_of
+from raytrain.data.layouts.columns import Columns, canonical_columns, columns_of
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from raytrain.data.decode import decode
+from raytrain.data.layouts.decode import decode
 from raytrain.errors import DataError
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from raytrain.data import load, split
-from raytrain.data.decode import SUFFIXES
+from raytrain.data.layouts.decode import SUFFIXES
 from raytrain.data.origin import NAMED
 from raytrain.errors import DataError
 

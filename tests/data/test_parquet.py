@@ -113,7 +113,7 @@ def test_large_files_are_decoded_by_threads_to_the_same(tmp_path: Path):
 def test_the_second_load_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_both(tmp_path)
     first = load(str(tmp_path), image_size=8)
-    monkeypatch.setattr("raytrain.data.parquet_file.decode_all", None)
+    monkeypatch.setattr("raytrain.data.layouts.parquet_file.decode_all", None)
     assert load(str(tmp_path), image_size=8).fingerprint == first.fingerprint
     with pytest.raises(TypeError):  # another size is another entry
         load(str(tmp_path), image_size=4)

@@ -27,10 +27,10 @@ from raytrain.errors import PreflightError, RunFolderError
 from raytrain.execution.options import Mode, RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
+from raytrain.provenance.manifest import inputs_of
 from raytrain.runs.folder import read_predictions
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.lock import run_locked
-from raytrain.runs.manifest import inputs_of
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from raytrain.data import LabelledImages, Splits
+from raytrain.data.data_key import DataKey
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
-from raytrain.training.recipe import DataKey
 
 KEY = DataKey("digits", 16, 0.1)
 

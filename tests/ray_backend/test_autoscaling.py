@@ -16,12 +16,12 @@ from ray.cluster_utils import Cluster
 from ruamel.yaml import YAML
 
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.experiment.sections import Resources
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import place
 from raytrain.ray_backend.session import ray_session
 from raytrain.runs.journal import RunJournal
-from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
 

@@ -9,12 +9,12 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
 from raytrain.runs.folder import read_epochs
 from raytrain.runs.journal import RunJournal
-from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1200)]
 

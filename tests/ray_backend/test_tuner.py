@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from raytrain.data import LabelledImages, Splits
+from raytrain.data.data_key import DataKey
 from raytrain.execution.local import LocalBackend
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
@@ -20,7 +21,6 @@ from raytrain.runs.folder import trial_folder
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult
 from raytrain.storage.json_lines import read_lines
-from raytrain.training.recipe import DataKey
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

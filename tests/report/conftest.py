@@ -10,12 +10,12 @@ import pytest
 from raytrain.errors import DivergenceError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.metrics.predictions import Predictions
+from raytrain.provenance.manifest import Inputs, Manifest
 from raytrain.runs.journal import RunJournal
-from raytrain.runs.manifest import Inputs, Manifest
 from raytrain.storage.folder import Folder
-from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.training.outcome import outcome_of
-from raytrain.training.predictions import Predictions
 
 IMAGES = 360
 CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "<i>nine</i>")

@@ -1,14 +1,14 @@
-"""Tests of raytrain.report.charts: figures that Plotly takes, with the numbers of the run."""
+"""Tests of raytrain.report.figures.charts: figures that Plotly takes, with the numbers of the run."""
 
 from typing import Any
 
 import pytest
 
-from raytrain.analysis.baselines import Baseline, BaselineCurve, open_baseline
 from raytrain.analysis.record import read_record
-from raytrain.report.charts import curves, figures, pareto, thinned
-from raytrain.report.legend import legend
-from raytrain.report.timeline import figure, timeline
+from raytrain.baselines.baselines import Baseline, BaselineCurve, open_baseline
+from raytrain.report.figures.charts import curves, figures, pareto, thinned
+from raytrain.report.figures.legend import legend
+from raytrain.report.figures.timeline import figure, timeline
 
 
 def test_every_figure_is_one_that_plotly_takes(make_run: Any) -> None:

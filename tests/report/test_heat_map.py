@@ -1,11 +1,11 @@
-"""Tests of raytrain.report.heat_map: two axes of a grid against each other."""
+"""Tests of raytrain.report.figures.heat_map: two axes of a grid against each other."""
 
 from typing import Any
 
 import pytest
 
 from raytrain.analysis.record import read_record
-from raytrain.report.heat_map import heat_map
+from raytrain.report.figures.heat_map import heat_map
 
 
 def test_the_learning_rate_stands_against_the_schedule_and_the_rest_is_averaged(make_run: Any) -> None:

@@ -1,9 +1,9 @@
-"""Tests of raytrain.report.legend: names that tell configurations apart, colours that are the same everywhere."""
+"""Tests of raytrain.report.figures.legend: names that tell configurations apart, and constant colours."""
 
 from typing import Any
 
 from raytrain.analysis.record import read_record
-from raytrain.report.legend import COLOURS, GREY, MOST_COLOURED, legend
+from raytrain.report.figures.legend import COLOURS, GREY, MOST_COLOURED, legend
 
 
 def test_a_label_says_what_differs_and_nothing_else(make_run: Any) -> None:

@@ -11,11 +11,11 @@ from rich.console import Console
 from raytrain.errors import DivergenceError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.report import live
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import varied_fields
 from raytrain.storage.folder import Folder
-from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.training.outcome import outcome_of
 
 RATES = [0.1, 0.2, 0.3, 0.4]

@@ -1,4 +1,4 @@
-"""Tests of raytrain.report.mistakes: what the winner takes for what."""
+"""Tests of raytrain.report.figures.mistakes: what the winner takes for what."""
 
 import base64
 import io
@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from raytrain.report.mistakes import mistakes
-from raytrain.training.predictions import Predictions
+from raytrain.metrics.predictions import Predictions
+from raytrain.report.figures.mistakes import mistakes
 
 
 def told(*predicted: int, sure: float = 0.9) -> Predictions:

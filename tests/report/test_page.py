@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from plotly.offline import get_plotlyjs
 
-from raytrain.analysis.baselines import open_baseline
 from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.analysis.record import read_record
-from raytrain.report.legend import Entry
+from raytrain.baselines.baselines import open_baseline
+from raytrain.report.figures.legend import Entry
 from raytrain.report.page import render, verdict, write_report
 from raytrain.report.text import duration
 from raytrain.runs.results import TrialResult

@@ -1,4 +1,4 @@
-"""Tests of raytrain.report.pictures: the four files, and the curves of a page without scripts."""
+"""Tests of raytrain.report.figures.pictures: the four files, and the curves of a page without scripts."""
 
 import io
 from pathlib import Path
@@ -11,8 +11,8 @@ from PIL import Image
 
 from raytrain.analysis.record import RunRecord, read_record
 from raytrain.experiment.experiment import Experiment
-from raytrain.report.legend import legend
-from raytrain.report.pictures import PICTURES, pictures, static_curves
+from raytrain.report.figures.legend import legend
+from raytrain.report.figures.pictures import PICTURES, pictures, static_curves
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
+from raytrain.metrics.predictions import Predictions
 from raytrain.report import table
 from raytrain.runs.results import TrialResult
-from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 

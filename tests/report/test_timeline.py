@@ -1,10 +1,10 @@
-"""Tests of raytrain.report.timeline: who ran when, and on how many slots."""
+"""Tests of raytrain.report.figures.timeline: who ran when, and on how many slots."""
 
 from typing import Any
 
 import pytest
 
-from raytrain.report.timeline import Timeline, timeline
+from raytrain.report.figures.timeline import Timeline, timeline
 
 
 def events(*rows: tuple[float, str, str]) -> list[dict[str, Any]]:

@@ -14,12 +14,12 @@ from tensorboardX.proto.event_pb2 import Event
 from raytrain.errors import DivergenceError, RunFolderError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs.folder import trial_folder
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
-from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.training.outcome import outcome_of
 
 KEYS: dict[str, Any] = {"name": "x", "recipe": {"epochs": 3}, "grid": {"lr": [0.1, 0.2]}}

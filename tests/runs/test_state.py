@@ -9,12 +9,12 @@ import pytest
 from raytrain.errors import DivergenceError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs.folder import read_state
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
-from raytrain.training.metrics import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.training.outcome import outcome_of
 
 EXPERIMENT = Experiment.model_validate(

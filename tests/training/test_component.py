@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge
 
+from raytrain.training.choices import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 from raytrain.training.component import Components, accepted, name_of, one_of
-from raytrain.training.recipe import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 
 
 def paint(

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from raytrain.data import LabelledImages
 from raytrain.data.batches import normalize, permutation
+from raytrain.metrics.predictions import Predictions
 from raytrain.training.evaluation import TrainingData, evaluate
 from raytrain.training.loop import TrainState
-from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

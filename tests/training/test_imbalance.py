@@ -12,10 +12,10 @@ from sklearn import metrics
 from torch import nn
 
 from raytrain.data.batches import DeviceImages, normalize
+from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.storage.folder import Folder
 from raytrain.training.evaluation import TrainingData, evaluate
 from raytrain.training.loop import TrainState, train, training_inputs
-from raytrain.training.metrics import EpochMetrics, Evaluation
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import TrialRun
 

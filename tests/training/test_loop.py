@@ -16,8 +16,10 @@ from raytrain.data.batches import normalize, permutation
 from raytrain.errors import DivergenceError
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.resnet import BasicBlock, ResNet
+from raytrain.optim.optimizers import OPTIMIZERS
+from raytrain.optim.schedules import SCHEDULES
 from raytrain.storage.folder import Folder
-from raytrain.training import checkpoint, optim
+from raytrain.training import checkpoint
 from raytrain.training import loop as training_module
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.evaluation import evaluate
@@ -28,8 +30,8 @@ CPU = torch.device("cpu")
 SMALL = {"width": 2, "image_size": 8, "batch_size": 16, "lr": 0.05, "precision": "fp32", "epochs": 5}
 
 RESUMED = {
-    **{optimizer: {"optimizer": optimizer, "lr": 0.01} for optimizer in optim.OPTIMIZERS},
-    **{schedule: {"schedule": schedule} for schedule in optim.SCHEDULES},
+    **{optimizer: {"optimizer": optimizer, "lr": 0.01} for optimizer in OPTIMIZERS},
+    **{schedule: {"schedule": schedule} for schedule in SCHEDULES},
     "nesterov": {"nesterov": True},
     "bf16": {"precision": "bf16"},
     "fp16 with a loss scale": {"precision": "fp16"},
@@ -521,12 +523,12 @@ def test_the_moving_average_equals_a_slow_one(make_data):
     torch.testing.assert_close(state.ema.module.head.weight.detach(), slow)
 
 
-@pytest.mark.parametrize("schedule", optim.SCHEDULES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_reported_learning_rate_is_that_of_the_last_step(schedule, make_data):
     recipe, data = recipe_of(schedule=schedule, epochs=4, lr=0.2, batch_size=24), make_data(train=48)
     reported = [metrics.lr for metrics in train(recipe, new_state(recipe, data), data)]
     last_steps = [1, 3, 5, 7]
-    assert reported == pytest.approx([0.2 * optim.SCHEDULES[schedule](step / 8) for step in last_steps])
+    assert reported == pytest.approx([0.2 * SCHEDULES[schedule](step / 8) for step in last_steps])
 
 
 def test_warm_up_rises_linearly_to_the_peak(make_data):

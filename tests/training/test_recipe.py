@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from raytrain.data.augment import AUGMENTS, MIXES
+from raytrain.data.data_key import DataKey
 from raytrain.models.architectures import ARCHITECTURES
-from raytrain.training.optim import OPTIMIZERS, SCHEDULES
-from raytrain.training.recipe import ADDED_LATER, DataKey, Recipe
+from raytrain.optim.optimizers import OPTIMIZERS
+from raytrain.optim.schedules import SCHEDULES
+from raytrain.training.recipe import ADDED_LATER, Recipe
 
 recipes = st.builds(
     Recipe,

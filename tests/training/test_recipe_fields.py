@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from raytrain.metrics.epoch import FinalMetrics
 from raytrain.storage.folder import Folder
 from raytrain.training import loop
 from raytrain.training.loop import TrainState, train
-from raytrain.training.metrics import FinalMetrics
 from raytrain.training.recipe import Recipe, inert
 from raytrain.training.trial import TrialRun
 

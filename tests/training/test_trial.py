@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from raytrain.errors import DivergenceError
+from raytrain.metrics.predictions import Predictions
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint, loop, trial
 from raytrain.training.evaluation import Evaluation, evaluate, predict
-from raytrain.training.predictions import Predictions
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import Report, TrialRun
 

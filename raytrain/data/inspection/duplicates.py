@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.data.decode import resized
 from raytrain.data.images import ImageDataset
 from raytrain.data.inspection.overlap import contents
+from raytrain.data.layouts.decode import resized
 
 NEAR = 3
 """Largest number of bits, of 64, in which the hashes of two images that look alike differ."""

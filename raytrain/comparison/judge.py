@@ -1,0 +1,280 @@
+"""Whether a candidate is to be kept against a base: two runs compared seed by seed, however often one looks.
+
+The candidates of a session share one budget of false keeps; the levels that they got are in `runs.verdicts`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from raytrain.analysis.record import RunRecord, refuse_several_data_sets
+from raytrain.analysis.sample import by_seed, paired_differences
+from raytrain.analysis.sequential import (
+    MOST_AHEAD,
+    Differences,
+    e_values,
+    mean_sequence,
+    online_level,
+    seeds_ahead,
+    seeds_until_larger,
+)
+from raytrain.analysis.statistics import ALPHA, Interval
+from raytrain.comparison.verdicts import Judgement
+from raytrain.errors import ExperimentError
+from raytrain.runs.results import TrialResult
+
+Answer = Literal["keep", "drop", "more seeds"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the differences of a candidate and its base say.
+
+    Attributes:
+        answer: Whether to keep the candidate, to drop it, or to train more seeds of both.
+        seeds: Number of seeds after which that was decided; all of them where it is open.
+        more: Number of seeds that would decide, if all went on as it is now; None where it is decided, or where
+            `MOST_AHEAD` seeds would not decide.
+    """
+
+    answer: Answer
+    seeds: int
+    more: int | None = None
+
+
+def decide(differences: Differences, *, margin: float, level: float) -> Decision:
+    """Return what to do with a candidate.
+
+    It is kept once its gain is shown to be above 0, and dropped once the gain is shown to be below the margin; what was
+    shown first counts. A candidate that is not better is kept with a probability of at most `level`, and one whose gain
+    is the margin or more is dropped with one of at most `ALPHA`, however often one looks.
+
+    Args:
+        differences: Test accuracies of the candidate minus those of the base, by seed.
+        margin: Smallest gain that matters, a fraction.
+        level: Level of the test for a gain above 0.
+    """
+    keep = seeds_until_larger(differences, null=0.0, level=level)
+    drop = seeds_until_larger(-differences, null=-margin, level=ALPHA)
+    if keep is not None and (drop is None or keep <= drop):
+        return Decision("keep", keep)
+    if drop is not None:
+        return Decision("drop", drop)
+    ahead = (seeds_ahead(differences, null=0.0, level=level), seeds_ahead(-differences, null=-margin, level=ALPHA))
+    return Decision("more seeds", len(differences), min((one for one in ahead if one is not None), default=None))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision and what it rests on.
+
+    Attributes:
+        decision: Whether to keep the candidate, to drop it, or to train more seeds.
+        judgement: Line for verdicts.jsonl.
+        mean: Mean difference over the seeds, a fraction.
+        interval: 95 % confidence sequence of the mean difference, fractions; None while there are too few seeds.
+        better: Largest e-value that the gain is above 0.
+        worse: Largest e-value that the gain is below the margin.
+    """
+
+    decision: Decision
+    judgement: Judgement
+    mean: float
+    interval: Interval | None
+    better: float
+    worse: float
+
+    def sentences(self) -> list[str]:
+        """Return the answer and why, in three lines."""
+        line, decision = self.judgement, self.decision
+        seeds = f"{len(line.seeds)} paired seeds" if len(line.seeds) > 1 else "one pair of one seed"
+        between = (
+            f"95 % confidence sequence {100 * self.interval.low:+.2f} to {100 * self.interval.high:+.2f}"
+            if self.interval
+            else "too few seeds for a confidence sequence"
+        )
+        what = f"{line.candidate} against {line.base}: {100 * self.mean:+.2f} points of test accuracy, mean of {seeds}"
+        return [self._answer(), f"{what}; {between}.", self._reason(decision)]
+
+    def _answer(self) -> str:
+        if self.decision.answer != "more seeds":
+            return self.decision.answer
+        more = self.decision.more
+        if more is None:
+            return f"more than {MOST_AHEAD} more seeds"
+        return f"{more} more seed{'s' if more > 1 else ''}"
+
+    def _reason(self, decision: Decision) -> str:
+        margin, needed = f"{100 * self.judgement.margin:g} points", f"{1 / self.judgement.level:.0f}"
+        after = f" after {decision.seeds} seeds" if decision.seeds < len(self.judgement.seeds) else ""
+        better = f"e-value {self.better:.3g}, needed {needed} as candidate {self.judgement.position} of the session"
+        worse = f"e-value {self.worse:.3g}, needed {1 / ALPHA:.0f}"
+        if decision.answer == "keep":
+            return f"Shown{after}: the gain is above 0 ({better})."
+        if decision.answer == "drop":
+            return f"Shown{after}: the gain is below {margin} ({worse})."
+        return f"Not shown yet: a gain above 0 ({better}), or one below {margin} ({worse})."
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the verdict as a JSON object; differences and intervals are fractions."""
+        line = self.judgement
+        return {
+            "schema_version": 1,
+            "verdict": self.decision.answer,
+            "more_seeds": self.decision.more,
+            "why": self.sentences()[1:],
+            "base": line.base,
+            "candidate": line.candidate,
+            "position": line.position,
+            "margin": line.margin,
+            "mean_difference": self.mean,
+            "confidence_sequence": [self.interval.low, self.interval.high] if self.interval else None,
+            "seeds": list(line.seeds),
+            "differences": list(line.differences),
+            "e_value_above_0": self.better,
+            "e_value_needed": 1 / line.level,
+            "e_value_below_margin": self.worse,
+        }
+
+
+def judge(base: RunRecord, candidate: RunRecord, *, margin: float, before: Sequence[Judgement]) -> Verdict:
+    """Return the verdict on the chosen configuration of a candidate's run against that of a base.
+
+    Args:
+        base: Record of the run to compare with.
+        candidate: Record of the candidate's run.
+        margin: Smallest gain that matters, a fraction.
+        before: All judgements of the session. If one of them is of these very trials, its hypothesis goes on: it keeps
+            its level, and new seeds come behind those that it had.
+
+    Raises:
+        ExperimentError: The two cannot be compared, and the message says why.
+    """
+    names = (base.name, candidate.name)
+    if base.name == candidate.name:
+        names = (str(base.folder), str(candidate.folder))
+        if names[0] == names[1]:
+            raise ExperimentError(f"{base.name} is both BASE and CANDIDATE; give two runs")
+    refuse_several_data_sets(dict(zip(names, (base, candidate), strict=True)))
+    theirs, ours = _complete(base), _complete(candidate)
+    _refuse_other_test_images((base, candidate), (theirs, ours), names)
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        raise ExperimentError(
+            f"{names[0]} has {_seeds(theirs)} and {names[1]} has {_seeds(ours)}, so no seed is in both; train "
+            f"{names[1]} with --seeds {','.join(map(str, sorted(theirs)))}"
+        )
+    reached = by_seed(ours.values(), candidate.predictions), by_seed(theirs.values(), base.predictions)
+    trials = {seed: [theirs[seed].trial, ours[seed].trial] for seed in shared}
+    values = dict(zip(shared, paired_differences(*reached, seeds=shared).values.tolist(), strict=True))
+    earlier = _same(before, names, trials, values)
+    order = [*earlier.seeds, *(seed for seed in shared if seed not in earlier.seeds)] if earlier else shared
+    if earlier:
+        position, level = earlier.position, earlier.level
+    else:
+        latest = {one.position: one.verdict for one in before}
+        position = len(latest) + 1
+        level = online_level(position, sum(verdict == "keep" for verdict in latest.values()))
+    differences = paired_differences(*reached, seeds=order)
+    decision = decide(differences, margin=margin, level=level)
+    line = Judgement(
+        position,
+        *names,
+        level,
+        margin,
+        order,
+        [trials[seed] for seed in order],
+        [values[seed] for seed in order],
+        decision.answer,
+    )
+    return Verdict(
+        decision,
+        line,
+        differences.mean,
+        mean_sequence(differences),
+        better=float(e_values(differences).max()),
+        worse=float(e_values(-differences, null=-margin).max()),
+    )
+
+
+def _same(
+    before: Sequence[Judgement],
+    names: tuple[str, str],
+    trials: Mapping[int, list[str]],
+    values: Mapping[int, float],
+) -> Judgement | None:
+    """Return the latest judgement of the same runs all of whose trials are still there with the same accuracies."""
+    for one in reversed(before):
+        there = [trials.get(seed) for seed in one.seeds] == [list(pair) for pair in one.trials]
+        if (one.base, one.candidate) == names and there and [values[seed] for seed in one.seeds] == one.differences:
+            return one
+    return None
+
+
+def _complete(record: RunRecord) -> dict[int, TrialResult]:
+    """Return the finished result of each seed of the configuration that validation chooses.
+
+    Raises:
+        ExperimentError: Nothing chooses one, or seeds of it are missing.
+    """
+    ranking = record.ranking
+    chosen = ranking.chosen
+    if chosen is None:
+        finished = [standing for standing in ranking.standings if standing.status == "finished"]
+        if not finished:
+            raise ExperimentError(
+                f"no trial of {record.name} has finished; continue it with: raytrain resume {record.name}"
+            )
+        if len(finished) > 1:
+            raise ExperimentError(
+                f"{record.name} has {len(finished)} configurations and no validation split that chooses one; judge a "
+                "run of one configuration, or set val_size"
+            )
+        chosen = finished[0]
+    recipe = _without_seed(chosen.results[0])
+    for other in record.results:
+        if other.status != "finished" and other.phase == chosen.results[0].phase and _without_seed(other) == recipe:
+            what = "was stopped early" if other.status == "stopped" else f"is {other.status}"
+            todo = {
+                "stopped": "train all seeds to the end, with --no-asha",
+                "unfinished": f"continue it with: raytrain resume {record.name}",
+                "failed": f"try it again with: raytrain resume {record.name} --failed-only",
+            }
+            raise ExperimentError(
+                f"seed {other.recipe['seed']} of {record.name} {what} ({other.trial}): a mean without it is biased; "
+                f"{todo.get(other.status, 'judge another configuration, or change its recipe')}"
+            )
+    return {result.recipe["seed"]: result for result in chosen.results}
+
+
+def _without_seed(result: TrialResult) -> dict[str, Any]:
+    return {name: value for name, value in result.recipe.items() if name != "seed"}
+
+
+def _refuse_other_test_images(
+    records: tuple[RunRecord, RunRecord],
+    chosen: tuple[Mapping[int, TrialResult], Mapping[int, TrialResult]],
+    names: tuple[str, str],
+) -> None:
+    """Raise ExperimentError where the two were tested on other images."""
+    advice = "accuracies on different images cannot be compared; train one of them again on the images of the other"
+    sizes = [next(iter(results.values())).recipe.get("test_size") for results in chosen]
+    if sizes[0] != sizes[1]:
+        raise ExperimentError(f"{names[0]} has test_size {sizes[0]} and {names[1]} has {sizes[1]}: {advice}")
+    data: list[dict[str, str]] = [record.manifest.get("data", {}) for record in records]
+    for label in data[0].keys() & data[1].keys():
+        if data[0][label] != data[1][label]:
+            raise ExperimentError(f"{label} has changed between {names[0]} and {names[1]}: {advice}")
+    seen = [
+        [record.predictions[result.trial].labels for result in results.values() if result.trial in record.predictions]
+        for record, results in zip(records, chosen, strict=True)
+    ]
+    if all(seen) and not np.array_equal(seen[0][0], seen[1][0]):
+        counts = f"{len(seen[0][0])} images and {names[1]} on {len(seen[1][0])}"
+        raise ExperimentError(f"{names[0]} was tested on {counts}, which are not the same: {advice}")
+
+
+def _seeds(results: Mapping[int, TrialResult]) -> str:
+    return f"seed{'s' if len(results) > 1 else ''} {', '.join(map(str, sorted(results)))}"

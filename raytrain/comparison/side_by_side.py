@@ -1,0 +1,160 @@
+"""Two runs, or two trials, side by side: in what they differ, and whether their test accuracies do."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raytrain.analysis.ranking import Standing
+from raytrain.analysis.record import RunRecord
+from raytrain.analysis.sample import Sample, compare
+from raytrain.analysis.statistics import holm
+from raytrain.comparison.circumstances import Difference, circumstances, data_label, differences, settings
+from raytrain.runs.results import TrialResult
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run, or a trial of it.
+
+    Attributes:
+        record: Record of the run.
+        trial: The trial; None for the whole run.
+    """
+
+    record: RunRecord
+    trial: TrialResult | None = None
+
+    def __str__(self) -> str:
+        return f"{self.record.name}/{self.trial.digest}" if self.trial else self.record.name
+
+
+@dataclass(frozen=True)
+class AccuracyDifference:
+    """The test accuracies of a configuration of one side and one of the other.
+
+    Attributes:
+        first: Trials of the first, by id, a seed each.
+        second: Trials of the second.
+        first_accuracy: Mean test accuracy of the first, a fraction in [0, 1].
+        second_accuracy: Mean test accuracy of the second.
+        p_value: P-value that the two are equally good, corrected by Holm's method for all rows; None where nothing
+            compares them.
+        test: The test, in words, or why there is none.
+    """
+
+    first: Sequence[str]
+    second: Sequence[str]
+    first_accuracy: float
+    second_accuracy: float
+    p_value: float | None
+    test: str
+
+    @property
+    def points(self) -> float:
+        """The second accuracy minus the first, in percentage points."""
+        return 100 * (self.second_accuracy - self.first_accuracy)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """What differs between two sides.
+
+    Attributes:
+        first: Name of the first.
+        second: Name of the second.
+        differences: Recipes or experiments, data, code, versions and machine, where they differ.
+        accuracies: A row for each configuration that both have; where they have none in common, or where trials were
+            named, one row for the chosen or named ones.
+    """
+
+    first: str
+    second: str
+    differences: Sequence[Difference]
+    accuracies: Sequence[AccuracyDifference]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values, with the version of their layout."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+
+def side_by_side(first: Side, second: Side) -> SideBySide:
+    """Return in what two runs or trials differ."""
+    here, there = _described(first), _described(second)
+    rows = [(one, other, _test(first, second, one, other)) for one, other in _pairs(first, second)]
+    corrected = iter(holm([p_value for _, _, (p_value, _) in rows if p_value is not None]))
+    accuracies = [
+        AccuracyDifference(
+            [result.trial for result in one.results],
+            [result.trial for result in other.results],
+            one.test_accuracy or 0.0,
+            other.test_accuracy or 0.0,
+            None if p_value is None else next(corrected),
+            test,
+        )
+        for one, other, (p_value, test) in rows
+    ]
+    return SideBySide(str(first), str(second), differences(here, there), accuracies)
+
+
+def _described(side: Side) -> Mapping[str, Mapping[str, str]]:
+    if side.trial:
+        return {**settings("recipe", side.trial.recipe), **circumstances(side.record, side.trial)}
+    experiment = side.record.state.experiment.model_dump(mode="json", exclude={"name"})
+    return {**settings("experiment", experiment), **circumstances(side.record)}
+
+
+def _pairs(first: Side, second: Side) -> list[tuple[Standing, Standing]]:
+    here, there = ({_key(one): one for one in _finished(side)} for side in (first, second))
+    common = [] if first.trial or second.trial else [(here[key], there[key]) for key in here if key in there]
+    if common:
+        return common
+    one, other = _shown(first), _shown(second)
+    return [(one, other)] if one and other else []
+
+
+def _finished(side: Side) -> list[Standing]:
+    return [one for one in side.record.ranking.standings if one.test_accuracy is not None]
+
+
+def _key(standing: Standing) -> str:
+    recipe = {name: value for name, value in standing.results[0].recipe.items() if name != "seed"}
+    return json.dumps([recipe, standing.results[0].phase], sort_keys=True)
+
+
+def _shown(side: Side) -> Standing | None:
+    """Return what stands for a side that has no configuration in common with the other."""
+    if side.trial is None:
+        return side.record.chosen or next(iter(_finished(side)), None)
+    if side.trial.test_accuracy is None:
+        return None
+    return Standing("", [side.trial], side.trial.test_accuracy, side.trial.val_accuracy)
+
+
+def _test(first: Side, second: Side, one: Standing, other: Standing) -> tuple[float | None, str]:
+    """Return the p-value and the test of two configurations, or None and why there is none."""
+    if not _same_images(first, second, one, other):
+        return None, "not compared: the data differ"
+    samples = [
+        Sample.of(standing.results, side.record.predictions) for side, standing in ((first, one), (second, other))
+    ]
+    seeds = sorted(len(sample.accuracies) for sample in samples)
+    if seeds[0] > 1:
+        return compare(*samples), f"Welch's over {len(samples[0].accuracies)} and {len(samples[1].accuracies)} seeds"
+    if seeds[1] > 1:
+        return compare(*samples), f"one seed against {seeds[1]}, by Student's t"
+    correct = [sample.correct for sample in samples]
+    if correct[0] is None or correct[1] is None or correct[0].shape != correct[1].shape:
+        return None, "not compared: predictions are missing"
+    return compare(*samples), f"McNemar's, paired on {correct[0].shape[1]:,} test images"
+
+
+def _same_images(first: Side, second: Side, one: Standing, other: Standing) -> bool:
+    """Return whether two configurations were tested on the same images: those of one fingerprint."""
+    found = [
+        side.record.manifest.get("data", {}).get(data_label(standing.results[0]))
+        for side, standing in ((first, one), (second, other))
+    ]
+    return found[0] is not None and found[0] == found[1]

@@ -1,0 +1,44 @@
+"""What the splits of a recipe depend on."""
+
+from typing import NamedTuple
+
+from raytrain.data import ImageDataset, load
+from raytrain.data.split import TEST_SIZE
+
+
+class DataKey(NamedTuple):
+    """What the splits of a recipe depend on: recipes with equal keys train on the same images.
+
+    Attributes:
+        dataset: Name, path or URI of the data set.
+        image_size: Height and width of the images in pixels.
+        val_size: Validation images held out: a count, or below 1 a share of the training images.
+        test_size: Test images held out where the data set has no test part, in the same way.
+        columns: Names of the columns of Parquet files, as text.
+        skip_bad: Whether images that cannot be read are left out.
+    """
+
+    dataset: str
+    image_size: int
+    val_size: float
+    test_size: float = TEST_SIZE
+    columns: str = ""
+    skip_bad: bool = False
+
+    @property
+    def label(self) -> str:
+        """The data set and the size of its images in words: "digits at 32 px"."""
+        other = "" if self.test_size == type(self)._field_defaults["test_size"] else f", test_size {self.test_size:g}"
+        columns = f", columns {self.columns}" if self.columns else ""
+        return f"{self.dataset} at {self.image_size} px{other}{columns}{', skip_bad' if self.skip_bad else ''}"
+
+    def load(self, *, quiet: bool = False) -> ImageDataset:
+        """Return the data set, without its validation split; arguments and errors are those of `data.load`."""
+        return load(
+            self.dataset,
+            image_size=self.image_size,
+            test_size=self.test_size,
+            columns=self.columns,
+            skip_bad=self.skip_bad,
+            quiet=quiet,
+        )

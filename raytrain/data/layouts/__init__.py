@@ -1,0 +1,1 @@
+"""The layouts that images come in: folders of classes and Parquet files."""

@@ -1,0 +1,202 @@
+"""Images as files in one folder per class: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.data.cache import cached
+from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
+from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.layouts.decode import SUFFIXES, decode_all
+from raytrain.data.layouts.source_folder import READERS, SourceFolder, hash_files, shown
+from raytrain.data.origin import HIDDEN, Origin
+from raytrain.errors import DataError
+
+# Part of the cache key: raise it when the same files shall give other arrays.
+FORMAT = "folder-3"
+
+WHOLE = "."
+"""Path of a part that is the folder itself."""
+VALIDATION = ("val", "valid", "validation")
+"""Names of the folder of the validation images."""
+NO_FILES = "that are no files, such as links to nowhere"
+FILES = 1024
+"""Number of encoded files that are in memory at a time."""
+
+
+def has_images(folder: SourceFolder) -> bool:
+    """Return whether a folder holds a folder train, or at least two folders with images right inside."""
+    return folder.folder("train").exists() or _is_flat(folder)
+
+
+def _is_flat(folder: SourceFolder) -> bool:
+    with_images = (name for name in folder.folders() if any(_is_image(file) for file in folder.folder(name).files()))
+    return len(list(islice(with_images, 2))) == 2
+
+
+def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
+    """Return the data set in a folder of image files, decoded once per machine.
+
+    Its parts are train/<class>/ and, where they are there, test/<class>/ and val/<class>/ (or valid, validation). With
+    no test/, val/ is the test set, as it is in ImageNet; with neither, and where the folder holds the classes
+    themselves, there are no test images. The images of a class may lie in folders of its own; a link that leads back up
+    is not followed. What is no image by its name is left out, and counted. Images that cannot be read are named in
+    `origin.unreadable`. Labels follow the sorted class names.
+
+    Args:
+        folder: The folder, for which `has_images` is true.
+        image_size: Height and width in pixels; images of another size are cropped centrally and resized.
+
+    Raises:
+        DataError: A class is missing or has no image; the message says which.
+    """
+    left_out: Counter[str] = Counter()
+    layout = _layout(folder)
+    parts = {part: _class_files(folder, path, left_out) for part, path in layout.items()}
+    for part in ("test", "val"):
+        _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
+
+    def build() -> ImageDataset:
+        origin = Origin(labels="folders", address=folder.address)
+        images = {
+            part: _read(folder, files, parts["train"], part=part, image_size=image_size, origin=origin)
+            for part, files in parts.items()
+        }
+        train = images["train"]
+        nothing = LabelledImages(train.images[:0], train.labels[:0])
+        classes = tuple(map(shown, parts["train"]))
+        test = images.get("test", nothing)
+        return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
+
+    source = hash_files(folder, [name for part in parts.values() for names in part.values() for name in names])
+    dataset = cached(f"{FORMAT}-{image_size}-{'-'.join(parts)}-{source[:32]}", build)
+    dataset.origin.address = folder.address
+    dataset.origin.left_out = left_out  # not in the cache, which knows images only
+    if layout.get("test", "test") != "test":
+        dataset.origin.remarks.append(f"there is no test/, so {layout['test']}/ is the test set")
+    return dataset
+
+
+def _layout(folder: SourceFolder) -> dict[str, str]:
+    """Return the path of each part that is there: "train", "val", "test"."""
+    train = folder.folder("train")
+    if not train.exists() or (not train.folders() and _is_flat(folder)):  # `train` may be a class, of railway pictures
+        return {"train": WHOLE}
+    there = [name for name in VALIDATION if folder.folder(name).exists()]
+    if len(there) > 1:
+        raise DataError(f"{folder.address} holds {' and '.join(there)}; keep one of them for the validation images")
+    if folder.folder("test").exists():
+        return {"train": "train", **({"val": there[0]} if there else {}), "test": "test"}
+    return {"train": "train", **({"test": there[0]} if there else {})}
+
+
+def _refuse_other_classes(
+    folder: SourceFolder, train: Collection[str], other: Collection[str] | None, *, part: str
+) -> None:
+    """Raise DataError where a part has not the classes of train/; validation images may lack some."""
+    if other is None:
+        return
+    lacks = {"train": sorted({*other} - {*train})}
+    if part == "test":
+        lacks[part] = sorted({*train} - {*other})
+    for name, classes in lacks.items():
+        if classes:
+            raise DataError(
+                f"{folder.address}: train/ and {part}/ must hold the same classes; "
+                f"{name}/ lacks {', '.join(map(shown, classes))}"
+            )
+
+
+def _class_files(folder: SourceFolder, part: str, left_out: Counter[str]) -> dict[str, list[str]]:
+    """Return the image files of each class, relative to `folder` and sorted; count what else is there."""
+    whole = part == WHOLE
+    place, where = (folder, folder.address) if whole else (folder.folder(part), folder.locate(part))
+    prefix = "" if whole else f"{part}/"
+    found = {name: _image_files(folder, f"{prefix}{name}", left_out) for name in place.folders()}
+    if not found:
+        raise DataError(f"{where} holds no class; it must have one folder per class, with its images")
+    empty = [name for name, files in found.items() if not files]
+    if empty:
+        raise DataError(
+            f"{where}: no image for the class {', '.join(map(shown, empty))}; add some, or remove the folder "
+            f"(image files end in {' '.join(sorted(SUFFIXES))})"
+        )
+    return found
+
+
+def _image_files(
+    folder: SourceFolder, path: str, left_out: Counter[str], above: frozenset[str] = frozenset()
+) -> list[str]:
+    """Return the images in a folder and in those below it, those of the folder first.
+
+    Args:
+        folder: The folder of the data set.
+        path: Path of the folder in it.
+        left_out: Counts what is no image.
+        above: Where the folders that lead here really are, through links.
+    """
+    within = folder.folder(path)
+    above = above or frozenset({folder.really(), folder.folder(path.rpartition("/")[0]).really()})
+    found: list[str] = []
+    for name in within.files():
+        if _is_image(name):
+            found.append(f"{path}/{name}")
+        else:
+            left_out[_suffix(name) or "without a suffix"] += 1
+    left_out.update(NO_FILES for _ in within.others())
+    left_out.update(HIDDEN for _ in range(within.hidden()))
+    if within.really() in above:
+        return found
+    for name in within.folders():
+        if within.folder(name).really() in above | {within.really()}:
+            left_out["links to a folder above"] += 1
+        else:
+            found += _image_files(folder, f"{path}/{name}", left_out, above | {within.really()})
+    return found
+
+
+def _suffix(name: str) -> str:
+    return f".{name.lower().rpartition('.')[2]}" if "." in name else ""
+
+
+def _is_image(name: str) -> bool:
+    return _suffix(name) in SUFFIXES
+
+
+def _read(
+    folder: SourceFolder,
+    files_of: Mapping[str, list[str]],
+    classes: Collection[str],
+    *,
+    part: str,
+    image_size: int,
+    origin: Origin,
+) -> LabelledImages:
+    """Return the images of a part that can be read; labels are the positions of its classes among `classes`.
+
+    Raises:
+        DataError: Of a class, none can be read.
+    """
+    files = [name for names in files_of.values() for name in names]
+    positions = [list(classes).index(name) for name in files_of]
+    labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in files_of.values()])
+    images: list[NDArray[np.uint8]] = []
+    readable: list[NDArray[np.bool_]] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(files), FILES):
+            names = [shown(name) for name in files[start : start + FILES]]
+            encoded = list(pool.map(folder.read, files[start : start + FILES]))
+            decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
+            images.append(decoded)
+            readable.append(read)
+    kept = np.concatenate(readable)
+    origin.names[part] = [shown(name) for name, read in zip(files, kept, strict=True) if read]
+    lost = [name for name, label in zip(files_of, positions, strict=True) if not kept[labels == label].any()]
+    if lost:
+        why = f"without them {part}/ holds no image of the class {', '.join(map(shown, lost))}; replace them"
+        origin.refuse_unreadable(why=why)
+    return LabelledImages(np.concatenate(images), labels[kept])

@@ -1,0 +1,224 @@
+"""Images in Parquet files, laid out as the Hugging Face hub does.
+
+https://huggingface.co/docs/hub/datasets-image: files train*.parquet and test*.parquet, or folders train/ and test/ of
+such files; a column `img` or `image` with the encoded file, a column `label`. Differs from it: plain binary images and
+other names of the columns are taken too, and only `bytes` is read, never `path`.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.data.cache import cached
+from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
+from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.layouts.columns import columns_of
+from raytrain.data.layouts.parquet_file import UNLABELLED, read_part
+from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
+from raytrain.data.origin import Origin
+from raytrain.errors import DataError
+
+# Part of the cache key: raise it when the same files shall give other arrays.
+FORMAT = "parquet-4"
+
+PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
+"""What the name of a part's files, or of its folder, begins with; no letter follows it."""
+FOLDERS = ("data", "plain_text", "default")
+"""Folders of a repository that are looked into first."""
+MOST_CLASSES = 10_000
+"""Most classes; a column with more different values is no label."""
+FEW_CLASSES = 100
+"""Most classes of which each may have a single image: more such are an id."""
+_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)")
+
+
+def find_parquet(folder: SourceFolder, configuration: str = "") -> SourceFolder | None:
+    """Return the folder that holds the files of the part train: `folder`, or one in it; None if there is none.
+
+    Args:
+        folder: The folder of the data set.
+        configuration: Which of several data sets in it; empty where there is one, or one that is the default.
+
+    Raises:
+        DataError: Several folders in it do, or none is called `configuration`.
+    """
+    if configuration:
+        known = configurations(folder)
+        if configuration not in known:
+            there = f"choose one of {', '.join(known)}" if known else "there is no folder with train*.parquet in it"
+            raise DataError(f"{folder.address} holds no configuration {configuration!r}; {there}")
+        return folder.folder(configuration)
+    if _files(folder, "train"):
+        return folder
+    inside = folder.folders()
+    for name in FOLDERS:
+        if name in inside and _files(folder.folder(name), "train"):
+            return folder.folder(name)
+    if "train" in inside:
+        return None  # image files, maybe in many folders
+    found = configurations(folder)
+    if len(found) > 1:
+        raise DataError(
+            f"{folder.address} holds several data sets: {', '.join(found)}; name one, such as "
+            f"{folder.address.rstrip('/')}#{found[0]}"
+        )
+    return folder.folder(found[0]) if found else None
+
+
+def configurations(folder: SourceFolder) -> list[str]:
+    """Return the sorted names of the folders in it that hold files of the part train."""
+    return [name for name in folder.folders() if _files(folder.folder(name), "train")]
+
+
+def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") -> ImageDataset:
+    """Return the data set in a folder for which `find_parquet` found files, decoded once per machine.
+
+    Without a test part, or with one that is not labelled, the validation part is the test set; without one either,
+    there are no test images. Labels are what the files name as classes; else integers, words or true and false, each of
+    which is a class of that name. Images that cannot be read are named in `origin.unreadable`.
+
+    Args:
+        folder: The folder that holds train*.parquet.
+        image_size: Height and width in pixels; images of another size are cropped centrally and resized.
+        columns: Names of the columns, as `canonical_columns` returns them; empty for the usual ones.
+
+    Raises:
+        DataError: A file, column or label is missing or not usable; the message says where.
+    """
+    files = {part: found for part in PARTS if (found := _files(folder, part))}
+    listed = [name for part in files.values() for name in part]
+    _refuse_missing_shards(folder, listed)
+    hashes = hash_each(folder, listed)
+    for part in files.values():  # the images of two parts are compared once they are decoded
+        _refuse_copies(folder, {name: hashes[name] for name in part})
+
+    def build() -> ImageDataset:
+        read: dict[str, tuple[NDArray[np.uint8], NDArray[Any]]] = {}
+        names: tuple[str, ...] = ()
+        origin = Origin(address=folder.address)
+        asked = columns_of(columns)
+        for part in ("train", "val", "test"):
+            if part in files:
+                images, labels, names = read_part(
+                    folder, files[part], names, part=part, image_size=image_size, columns=asked, origin=origin
+                )
+                read[part] = images, labels
+        if "test" in read and (read["test"][1] == UNLABELLED).all():
+            origin.remarks.append(f"the {len(read.pop('test')[1]):,} test images have no labels and are not used")
+            del origin.names["test"]
+        if "test" not in read and "val" in read:
+            origin.remarks.append("there are no labelled test images, so the validation images are the test set")
+            read["test"] = read.pop("val")
+            origin.names["test"] = origin.names.pop("val")
+        classes, train = _numbered(folder, read["train"][1], names, origin)
+        whole = {
+            part: LabelledImages(images, _as_numbers(folder, labels, read["train"][1], names, part=part))
+            for part, (images, labels) in read.items()
+            if part != "train"
+        }
+        first = LabelledImages(read["train"][0], train)
+        nothing = LabelledImages(first.images[:0], first.labels[:0])
+        test = whole.get("test", nothing)
+        dataset = image_dataset(first, test, classes=classes, val=whole.get("val"), origin=origin)
+        return compare_parts(dataset)
+
+    source = combined({**hashes, "": columns} if columns else hashes)
+    dataset = cached(f"{FORMAT}-{image_size}-{source[:32]}", build)
+    dataset.origin.address = folder.address  # the cache may have been filled from another place
+    return dataset
+
+
+def _files(folder: SourceFolder, part: str) -> list[str]:
+    """Return the files of a part: those whose names begin with it, else those in a folder whose name does."""
+    begins = re.compile(rf"(?:{PARTS[part]})(?![A-Za-z]).*")
+    files = [name for name in folder.files() if name.endswith(".parquet") and begins.fullmatch(name)]
+    if files:
+        return files
+    inside = [name for name in folder.folders() if re.fullmatch(PARTS[part], name)]
+    if len(inside) > 1:
+        raise DataError(f"{folder.address} holds {' and '.join(inside)}; keep one of them")
+    return [f"{name}/{file}" for name in inside for file in folder.folder(name).files() if file.endswith(".parquet")]
+
+
+def _refuse_missing_shards(folder: SourceFolder, files: Iterable[str]) -> None:
+    shards: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    for name in files:
+        if match := _SHARD.fullmatch(name):  # what follows the count may be a hash of its own
+            shards[match[1], int(match[3])].add(int(match[2]))
+    for (before, count), there in shards.items():
+        if missing := sorted({*range(count)} - there):
+            raise DataError(
+                f"{folder.locate(before)}-*-of-{count:05}: of {count} files, {_some(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing (counted from 0); fetch all of them"
+            )
+
+
+def _refuse_copies(folder: SourceFolder, hashes: dict[str, str]) -> None:
+    first: dict[str, str] = {}
+    for name, content in hashes.items():
+        if content in first:
+            raise DataError(
+                f"{folder.locate(first[content])} and {folder.locate(name)} are copies of each other; remove one"
+            )
+        first[content] = name
+
+
+def _numbered(
+    folder: SourceFolder, labels: NDArray[Any], names: tuple[str, ...], origin: Origin
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the names of the classes, and the training labels as positions among them, (N,) int64.
+
+    Raises:
+        DataError: The labels have so many different values that they are none.
+    """
+    if names:
+        if labels.dtype.kind != "i" or labels.max() >= len(names):
+            strange = labels[labels >= len(names)][:1] if labels.dtype.kind == "i" else labels[:1]
+            raise DataError(
+                f"{folder.address}: a training image has the label {strange[0]}, and the files name {len(names)} "
+                f"classes; labels run from 0 to {len(names) - 1}"
+            )
+        origin.labels = "metadata"
+        return names, labels.astype(np.int64)
+    values, numbers = np.unique(labels, return_inverse=True)
+    if len(values) > MOST_CLASSES or len(values) == len(labels) > FEW_CLASSES:
+        raise DataError(
+            f"{folder.address}: the labels of {len(labels):,} training images have {len(values):,} different values, "
+            f"such as {_some(values.tolist())}; that is an id, not a class"
+        )
+    origin.labels = "integers" if labels.dtype.kind == "i" else "words"
+    if origin.labels == "integers" and values[-1] != len(values) - 1:
+        origin.warnings.append(f"the labels do not count from 0; the classes are {_some(values.tolist())}")
+    return tuple(map(str, values)), numbers.astype(np.int64)
+
+
+def _as_numbers(
+    folder: SourceFolder, labels: NDArray[Any], train: NDArray[Any], names: tuple[str, ...], *, part: str
+) -> NDArray[np.int64]:
+    """Return labels of another part as positions among the classes of the training labels, (N,) int64."""
+    if labels.dtype.kind != train.dtype.kind:
+        raise DataError(
+            f"{folder.address}: labels are {_kind(train)} in the training images and {_kind(labels)} in {part}; "
+            "store them in one way"
+        )
+    known = np.unique(train)
+    strange = np.setdiff1d(labels, known)
+    if len(strange):
+        raise DataError(
+            f"{folder.address}: {part}*.parquet has the labels {strange.tolist()[:10]}, which no training "
+            "image has; use the same classes in both"
+        )
+    return labels.astype(np.int64) if names else np.searchsorted(known, labels).astype(np.int64)
+
+
+def _kind(labels: NDArray[Any]) -> str:
+    return "integers" if labels.dtype.kind == "i" else "words"
+
+
+def _some(values: list[Any], *, most: int = 10) -> str:
+    more = f" and {len(values) - most:,} more" if len(values) > most else ""
+    return ", ".join(map(str, values[:most])) + more

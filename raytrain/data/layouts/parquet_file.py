@@ -1,0 +1,194 @@
+"""What Parquet files hold: images and labels, row by row, and what they call the classes."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from raytrain.data.layouts.columns import Columns
+from raytrain.data.layouts.decode import decode_all
+from raytrain.data.layouts.source_folder import SourceFolder
+from raytrain.data.origin import Origin
+from raytrain.errors import DataError
+
+arrow: Any = pa  # pyarrow ships no types
+arrow_parquet: Any = pq
+
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+UNLABELLED = -1
+"""Label of the images in a test part that is not labelled."""
+ROWS = 1024
+"""Number of rows that are decoded at a time."""
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def read_part(
+    folder: SourceFolder,
+    files: list[str],
+    names: tuple[str, ...],
+    *,
+    part: str,
+    image_size: int,
+    columns: Columns,
+    origin: Origin,
+) -> tuple[NDArray[np.uint8], NDArray[Any], tuple[str, ...]]:
+    """Return the images and the labels of all files of a part, and the names of the classes.
+
+    Images that cannot be read are left out, with their labels, and are named in `origin.unreadable`.
+
+    Args:
+        folder: The folder that holds the files.
+        files: Their paths in it.
+        names: Names of the classes that earlier files gave, or none.
+        part: Name of the part: "train", "val" or "test"; in "test", images may have no label.
+        image_size: Height and width in pixels.
+        columns: Names of the columns.
+        origin: Gets what reading the files meets.
+
+    Returns:
+        (N, image_size, image_size, 3) uint8; (N,) int64 or text; the names, empty where nothing names the classes.
+
+    Raises:
+        DataError: A file, a column, a label or an image is not usable; the message says where.
+    """
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[Any]] = []
+    kept = origin.names.setdefault(part, [])
+    for file in files:
+        where = folder.locate(file)
+        try:
+            with folder.open(file) as source:
+                parquet = arrow_parquet.ParquetFile(source)
+                image, label = _found_columns(parquet.schema_arrow, where, columns)
+                names = _same_names(names, _class_names(parquet.schema_arrow, label), where)
+                for row, batch in _batches(parquet, (image, label)):
+                    numbers = _labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part))
+                    encoded = _encoded(batch.column(image))
+                    decoded, readable = decode_all(
+                        encoded, image_size=image_size, name=_row_name(file, row), origin=origin
+                    )
+                    images.append(decoded)
+                    labels.append(numbers[readable])
+                    kept += [f"{file} row {row + index}" for index in np.flatnonzero(readable)]
+        except (OSError, arrow.ArrowException) as error:
+            if folder.read(file).startswith(_LFS):
+                raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
+            raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
+    if images and not kept:
+        origin.refuse_unreadable(why="no image is left: replace them")
+    if not images:
+        raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
+    if len({one.dtype.kind for one in labels}) > 1:
+        raise DataError(f"{', '.join(map(folder.locate, files))}: some labels are integers and some words; store one")
+    return np.concatenate(images), np.concatenate(labels), names
+
+
+def _lowest(part: str) -> int:
+    return UNLABELLED if part == "test" else 0
+
+
+def _found_columns(schema: Any, where: str, columns: Columns) -> tuple[str, str]:
+    """Return the names of the image and the label column."""
+    there: list[str] = schema.names
+    found: list[str] = []
+    for what, named, usual in (("image", columns.image, IMAGE_COLUMNS), ("label", columns.label, LABEL_COLUMNS)):
+        matches = [name for name in ((named,) if named else usual) if name in there]
+        if not matches and named:
+            raise DataError(f"{where} has no column {named}; it has {', '.join(there)}; name one of them")
+        if not matches:
+            raise DataError(
+                f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(usual)}, or say which "
+                f"it is: `columns: {{image: ..., label: ...}}` in the recipe, --columns of data fetch and data verify"
+            )
+        found.append(matches[0])
+    image, label = found
+    storage = _encoded_type(schema.field(image).type)
+    if not (arrow.types.is_binary(storage) or arrow.types.is_large_binary(storage)):
+        raise DataError(
+            f"{where}: column {image} is {schema.field(image).type}; it must hold encoded images, as binary "
+            "or as a struct with the binary field bytes"
+        )
+    kind = _values_type(schema.field(label).type)
+    if not any(fits(kind) for fits in (arrow.types.is_integer, arrow.types.is_boolean, _is_text)):
+        raise DataError(
+            f"{where}: column {label} is {schema.field(label).type}; labels must be integers, words, or true and false"
+        )
+    return image, label
+
+
+def _values_type(column: Any) -> Any:
+    return column.value_type if arrow.types.is_dictionary(column) else column
+
+
+def _is_text(column: Any) -> bool:
+    return arrow.types.is_string(column) or arrow.types.is_large_string(column)
+
+
+def _encoded_type(column: Any) -> Any:
+    if not arrow.types.is_struct(column):
+        return column
+    index: int = column.get_field_index("bytes")
+    return column.field(index).type if index >= 0 else column
+
+
+def _batches(parquet: Any, columns: tuple[str, str]) -> Iterator[tuple[int, Any]]:
+    row = 0
+    for batch in parquet.iter_batches(batch_size=ROWS, columns=list(columns)):
+        if batch.num_rows:
+            yield row, batch
+        row += batch.num_rows
+
+
+def _row_name(where: str, start: int) -> Callable[[int], str]:
+    return lambda index: f"{where}: the image in row {start + index} (counted from 0)"
+
+
+def _labels(column: Any, name: Callable[[int], str], classes: int, *, lowest: int) -> NDArray[Any]:
+    """Return the labels as (N,) int64 or text; `classes` is 0 where the file names none, `lowest` the least integer."""
+    if arrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if column.null_count == len(column) and lowest == UNLABELLED:
+        return np.full(len(column), UNLABELLED, dtype=np.int64)
+    if column.null_count:
+        raise DataError(f"{name(column.is_null().to_pylist().index(True))} has no label; add it or drop the row")
+    if not arrow.types.is_integer(column.type):
+        return np.array([str(value).lower() if isinstance(value, bool) else value for value in column.to_pylist()])
+    labels = np.asarray(column.cast(arrow.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+    allowed = (labels >= lowest) & ((labels < classes) | (classes == 0))
+    if not allowed.all():
+        index = int(np.argmin(allowed))
+        upper = f"to {classes - 1}, as the file names {classes} classes" if classes else "upwards"
+        raise DataError(f"{name(index)} has the label {labels[index]}; labels run from 0 {upper}")
+    return labels
+
+
+def _encoded(column: Any) -> list[bytes | None]:
+    """Return the image files in a column; None where a row has none."""
+    if arrow.types.is_struct(column.type):  # flatten carries the nulls of the struct over to its fields
+        column = column.flatten()[column.type.get_field_index("bytes")]
+    files: list[bytes | None] = column.to_pylist()
+    return files
+
+
+def _class_names(schema: Any, label: str) -> tuple[str, ...]:
+    """Return what the Hugging Face metadata calls the labels; empty where it says nothing."""
+    try:
+        about: Any = json.loads((schema.metadata or {})[b"huggingface"])
+        names: Any = about["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(str(name) for name in names)
+
+
+def _same_names(before: tuple[str, ...], names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    if before and names and names != before:
+        raise DataError(
+            f"{where} names the classes {', '.join(names)}, an earlier file {', '.join(before)}; "
+            "a label must mean the same everywhere"
+        )
+    return before or names

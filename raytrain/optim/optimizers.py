@@ -1,0 +1,168 @@
+"""Optimizers and the groups of parameters that they take; `OPTIMIZERS` names them.
+
+A new one is a function and an entry. PyTorch takes 1.5 s to import and is imported only where it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Le, Lt
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.optimizer import ParamsT
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    decoupled: bool = False,
+    bias_lr_factor: float = 1.0,
+    head_lr_factor: float = 1.0,
+    head_apart: bool = False,
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters by how they learn.
+
+    Weights of convolutions and linear layers decay; biases and BatchNorm's weights, all of one dimension, do
+    not: He et al. 2019, arXiv:1812.01187, section 3.1.
+
+    Args:
+        model: The model, whose parameters are split.
+        lr: Peak learning rate.
+        weight_decay: Weight decay of the groups that decay.
+        decoupled: Whether `weight_decay` is independent of the learning rate and follows the schedule only, as
+            K. Jordan 2024, arXiv:2404.00498, section 3.1, has it for SGD. For that it is divided by the group's peak
+            learning rate, which the optimizer multiplies with again.
+        bias_lr_factor: Factor of the learning rate of biases and BatchNorm's weights.
+        head_lr_factor: Factor of the learning rate of the head's weights.
+        head_apart: Whether the head, the weights of the last linear layer, is a group even where it learns as the other
+            weights do.
+
+    Returns:
+        Groups as PyTorch's optimizers take them, each with its "lr_factor": the weights, the biases, and the head where
+        it is apart.
+    """
+    from torch import nn
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    apart = linear[-1:] if head_apart or head_lr_factor != 1.0 else []
+    head = {id(layer.weight) for layer in apart}
+
+    def group(those: list[nn.Parameter], factor: float, decay: float) -> dict[str, Any]:
+        decay = decay / (lr * factor) if decoupled else decay
+        return {"params": those, "weight_decay": decay, "lr_factor": factor, "lr": lr * factor}
+
+    groups = [
+        group([one for one in parameters if one.ndim > 1 and id(one) not in head], 1.0, weight_decay),
+        group([one for one in parameters if one.ndim <= 1], bias_lr_factor, 0.0),
+    ]
+    if head:
+        groups.append(group([one for one in parameters if id(one) in head], head_lr_factor, weight_decay))
+    return groups
+
+
+def sgd(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> Optimizer:
+    """Return stochastic gradient descent; weight decay, from the groups, is an L2 term in the gradient.
+
+    Sutskever et al. 2013 for momentum and Nesterov's; as PyTorch has it, the learning rate multiplies the
+    accumulated velocity, so a change of it acts at once.
+    """
+    import torch
+
+    from raytrain.optim.eager import eager
+
+    return eager(torch.optim.SGD)(parameters, lr=lr, momentum=momentum, nesterov=nesterov)
+
+
+def adam(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> Optimizer:  # noqa: ARG001
+    """Return Adam with betas (0.9, 0.999); `momentum` and `nesterov` have no effect.
+
+    Kingma & Ba 2015, arXiv:1412.6980. Weight decay, from the groups, is an L2 term in the gradient and so is
+    divided by the running magnitude like the rest of it.
+    """
+    import torch
+
+    from raytrain.optim.eager import eager
+
+    return eager(torch.optim.Adam)(parameters, lr=lr, betas=(0.9, 0.999))
+
+
+def adamw(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> Optimizer:  # noqa: ARG001
+    """Return AdamW with betas (0.9, 0.999); `momentum` and `nesterov` have no effect.
+
+    Loshchilov & Hutter 2019, arXiv:1711.05101: weight decay, from the groups, is decoupled from the gradient
+    and, as in PyTorch, multiplied by the current learning rate.
+    """
+    import torch
+
+    from raytrain.optim.eager import eager
+
+    # 0 unless the groups say otherwise, as for the others: PyTorch's own default here is 0.01
+    return eager(torch.optim.AdamW)(parameters, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
+
+
+def muon(
+    parameters: ParamsT,
+    *,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    iterations: Annotated[int, Ge(1), Le(20)] = 5,
+    sgd_momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
+    unit_filters: bool = False,
+) -> Optimizer:
+    """Return Muon for the weights of hidden layers, and SGD for the rest: biases, BatchNorm, the head.
+
+    K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon;
+    see `raytrain.optim.muon`.
+
+    Args:
+        parameters: Groups of `parameter_groups` with the head apart.
+        lr: Peak learning rate of the hidden layers; the others have it times their factor.
+        momentum: Momentum of the hidden layers.
+        nesterov: Whether both momenta are Nesterov's.
+        iterations: Newton-Schulz iterations.
+        sgd_momentum: Momentum of the rest.
+        unit_filters: Whether the weights of a hidden layer are scaled before each step, so that a filter has the norm 1
+            on average and neither grows nor decays.
+    """
+    from raytrain.optim.eager import eager
+    from raytrain.optim.muon import Muon
+
+    return eager(Muon)(
+        parameters,
+        lr=lr,
+        momentum=momentum,
+        nesterov=nesterov,
+        iterations=iterations,
+        sgd_momentum=sgd_momentum,
+        unit_filters=unit_filters,
+    )
+
+
+class OptimizerEntry(NamedTuple):
+    """An optimizer that a recipe can name.
+
+    Attributes:
+        build: Function that makes it from the parameters, `lr`, `momentum` and `nesterov`.
+        moments: Most numbers that it keeps for each parameter; they are part of every checkpoint.
+        head_apart: Whether it treats the head otherwise than hidden layers.
+    """
+
+    build: Callable[..., Optimizer]
+    moments: int
+    head_apart: bool = False
+
+
+OPTIMIZERS: dict[str, OptimizerEntry] = {
+    "sgd": OptimizerEntry(sgd, moments=1),
+    "adam": OptimizerEntry(adam, moments=2),
+    "adamw": OptimizerEntry(adamw, moments=2),
+    "muon": OptimizerEntry(muon, moments=1, head_apart=True),
+}

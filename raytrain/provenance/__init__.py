@@ -1,0 +1,1 @@
+"""Where a run comes from: the command, the code, the versions, the machine and the data."""

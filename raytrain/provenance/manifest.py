@@ -1,0 +1,181 @@
+"""manifest.json: under what circumstances a run folder came to be, one session for every command that worked on it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from raytrain.data.split import TEST_SIZE
+from raytrain.errors import RunFolderError
+from raytrain.provenance.versions import command_line, describe_code, describe_machine
+from raytrain.runs.checks import ADVICE, check_manifest, damaged
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_whole
+
+NAME = "manifest.json"
+"""Name of the file."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a run, described so that its networks can be used without the training images.
+
+    Attributes:
+        dataset: Name, path or URI of the data set, as in the recipe.
+        image_size: Height and width in pixels.
+        val_size: Number or share of training images held out for validation, as in the recipe.
+        classes: Names of the classes, in the order of the labels.
+        mean: Mean per channel (red, green, blue) of the training images, on the scale [0, 1].
+        std: Standard deviation per channel (red, green, blue), on the scale [0, 1].
+        train: Number of training images.
+        val: Number of validation images.
+        test: Number of test images.
+        test_size: Number or share of images held out for the test where the data set has no test part.
+        columns: Names of the columns of Parquet files, as in the recipe.
+        skip_bad: Whether images that cannot be read were left out.
+    """
+
+    dataset: str
+    image_size: int
+    val_size: float
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: int
+    val: int
+    test: int
+    test_size: float = TEST_SIZE
+    columns: str = ""
+    skip_bad: bool = False
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Inputs":
+        """Return the description that `dataclasses.asdict` made `entry` of.
+
+        Raises:
+            ValueError: It made it of something else.
+        """
+        return TypeAdapter(cls).validate_python(dict(entry))
+
+
+class Manifest:
+    """The manifest of a run folder, written when a session begins and when it ends.
+
+    Attributes:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Folder, content: dict[str, Any]) -> None:
+        self.folder = folder
+        self._content = content
+
+    @classmethod
+    def open(
+        cls,
+        folder: Folder,
+        *,
+        data: Mapping[str, str],
+        inputs: Sequence["Inputs"],
+        seeds: Sequence[int],
+        fresh: bool,
+        user_code: Sequence[Mapping[str, object]] = (),
+    ) -> "Manifest":
+        """Return the manifest of `folder` as it is, or a new one.
+
+        Args:
+            folder: The run folder.
+            data: Fingerprints of the images, by label, such as "digits at 32 px".
+            inputs: Descriptions of the images.
+            seeds: Seeds of the experiment.
+            fresh: Whether to ignore an earlier manifest in the folder.
+            user_code: Digest, SHA-256 and files of the user's code.
+
+        Raises:
+            RunFolderError: The run used other images before, or its manifest is damaged.
+        """
+        content: dict[str, Any] = {
+            "data": dict(data),
+            "inputs": [asdict(one) for one in inputs],
+            "seeds": list(seeds),
+            "sessions": [],
+        }
+        if user_code:
+            content["user_code"] = list(user_code)
+        if fresh or not folder.exists(NAME):
+            return cls(folder, content)
+        before = read_manifest(folder)
+        content["sessions"], known = before["sessions"], before["data"]
+        for name, fingerprint in data.items():
+            if known.get(name, fingerprint) != fingerprint:
+                raise RunFolderError(
+                    f"{folder} was run on other images: {name} has changed ({known[name]} before, {fingerprint} now).\n"
+                    "Choose another --name, restore the images, or start again with --fresh."
+                )
+        return cls(folder, content)
+
+    def begin_session(self, folder: Folder | None = None) -> None:
+        """Write this command, the code, the machine and the time, now and later through `folder` if it is given."""
+        self.folder = folder or self.folder
+        session = {
+            "command": command_line(),
+            "started": _now(),
+            "code": describe_code(),
+            "machine": describe_machine(),
+        }
+        self._content["sessions"].append(session)
+        self._write()
+
+    def end_session(self) -> None:
+        """Write the time at which this command's session ended; one that was killed has none."""
+        self._content["sessions"][-1]["ended"] = _now()
+        self._write()
+
+    def _write(self) -> None:
+        self.folder.write(NAME, json.dumps(self._content, indent=1).encode())
+
+
+def read_manifest(folder: Folder) -> dict[str, Any]:
+    """Return the manifest of a run folder.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged.
+    """
+    where = f"{folder}/{NAME}"
+    if not folder.exists(NAME):
+        raise RunFolderError(f"{where}: is missing\n{ADVICE}")
+    try:
+        content = json.loads(read_whole(folder, NAME), parse_constant=_refuse_constant)
+        check_manifest(content)
+        for entry in content.get("inputs", ()):
+            Inputs.of(entry)
+    except (ValueError, RecursionError) as error:
+        raise damaged(where, error) from error
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of a manifest")
+
+
+def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
+    """Return what the networks of a recipe were shown.
+
+    Raises:
+        RunFolderError: The manifest does not say; it is of an older version.
+    """
+    wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
+    later = {"test_size": TEST_SIZE, "columns": "", "skip_bad": False}  # earlier manifests lack them
+    for one in manifest.get("inputs", ()):
+        same = all(one.get(name, default) == recipe.get(name, default) for name, default in later.items())
+        if same and {name: one[name] for name in wanted} == wanted:
+            return Inputs.of(one)
+    raise RunFolderError(
+        f"the manifest has no entry for {wanted}: an older raytrain wrote it; run the command again with --fresh"
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""The pictures of a report: curves, heat maps, timelines and mistakes."""

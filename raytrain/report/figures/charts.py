@@ -1,0 +1,276 @@
+"""Charts of a run as Plotly figures: plain dicts, in Plotly's JSON schema, so that nothing here imports Plotly.
+
+Names are escaped, because Plotly reads some HTML in them. Colours of text and axes are left to the page, which is light
+or dark.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from raytrain.analysis.ranking import Standing
+from raytrain.analysis.record import RunRecord
+from raytrain.baselines.baselines import Baseline, BaselineCurve
+from raytrain.report.figures.legend import GREY, Entry
+
+Figure = dict[str, Any]
+
+POINTS = 200
+"""Most points of a coloured curve; a screen shows no more."""
+GREY_POINTS = 50
+"""Most points of a grey curve."""
+
+BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
+BASELINE_COLOURS = (GREY, "#b08d6e")
+"""Colours of the first and the second four curves of a baseline; each four use all of `BASELINE_DASHES`."""
+LOG_AXIS_SPREAD = 100.0
+"""Ratio of highest to lowest loss above which the axis is logarithmic, since one bad start would flatten the rest."""
+FINE_TICKS_SPREAD = 1e4
+"""Ratio of highest to lowest value below which a logarithmic axis has ticks at 1, 2 and 5."""
+UNIT_TICKS_EPOCHS = 10
+"""Largest number of epochs with a tick for each; Plotly would also label half epochs."""
+
+
+def curves(
+    record: RunRecord, entries: Sequence[Entry], field: str, *, title: str, baseline: Baseline | None = None
+) -> Figure | None:
+    """Return the learning curves of all trials, or None when no trial has that field.
+
+    Args:
+        record: The run.
+        entries: Legend entries of the run's configurations, in the ranking's order.
+        field: Column of metrics.jsonl; accuracies are shown in per cent.
+        title: Title of the vertical axis.
+        baseline: Curves to add, up to the run's last epoch.
+    """
+    traces: list[Figure] = []
+    stopped: list[tuple[float, float, str]] = []
+    for standing, entry in zip(record.ranking.standings, entries, strict=True):
+        first = True
+        for result in standing.results:
+            points = [(row["epoch"], _shown(field, row.get(field))) for row in record.epochs.get(result.trial, ())]
+            most = POINTS if entry.coloured else GREY_POINTS
+            known = thinned([(epoch, value) for epoch, value in points if value is not None], most=most)
+            if not known:
+                continue
+            seed = f", seed {result.recipe['seed']}" if standing.seeds > 1 else ""
+            traces.append(_curve(known, entry, seed=seed, named=first and entry.coloured))
+            first = False
+            if result.status == "stopped":
+                stopped.append((*known[-1], entry.colour))
+    if not traces:
+        return None
+    traces.sort(key=lambda trace: trace["opacity"])  # the many grey ones lie below the others
+    if stopped:
+        traces.append(_ends(stopped))
+    if baseline:
+        longest = max(trace["x"][-1] for trace in traces)
+        traces += _baseline_curves(baseline, field, most=longest)
+    layout = _layout("epoch", title)
+    spread = _spread([value for trace in traces for value in trace["y"]])
+    if field.endswith("loss") and spread > LOG_AXIS_SPREAD:
+        layout["yaxis"] |= _logarithmic(spread)
+    if max(trace["x"][-1] for trace in traces) <= UNIT_TICKS_EPOCHS:
+        layout["xaxis"] |= {"dtick": 1}
+    return {"data": traces, "layout": layout}
+
+
+def cost_chart(
+    standings: Sequence[Standing], entries: Sequence[Entry], costs: Sequence[float], *, title: str
+) -> Figure | None:
+    """Return test accuracy against a cost, with the Pareto front; None when fewer than two costs differ.
+
+    Args:
+        standings: All configurations; those without a test accuracy are not shown.
+        entries: Legend entry of each configuration.
+        costs: Cost of each configuration, such as its number of parameters; above 0.
+        title: Title of the horizontal axis, with the unit.
+    """
+    shown = [
+        (cost, 100 * standing.test_accuracy, standing, entry)
+        for standing, entry, cost in zip(standings, entries, costs, strict=True)
+        if standing.test_accuracy is not None and cost > 0
+    ]
+    if len({cost for cost, *_ in shown}) < 2:
+        return None
+    front = pareto([(cost, accuracy) for cost, accuracy, *_ in shown])
+    names = [html.escape(entry.label) for *_, entry in shown]
+    middle = median(cost for cost, *_ in shown)
+    points: Figure = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": [cost for cost, *_ in shown],
+        "y": [round(accuracy, 3) for _, accuracy, *_ in shown],
+        # only those of the front, or names would lie on names; towards the middle, or they would leave the chart
+        "text": [name if one[:2] in front else "" for name, one in zip(names, shown, strict=True)],
+        "textposition": ["top right" if cost < middle else "top left" for cost, *_ in shown],
+        "customdata": names,
+        "marker": {"size": 10, "color": [entry.colour for *_, entry in shown]},
+        "error_y": _error_bars([(accuracy, standing) for _, accuracy, standing, _ in shown]),
+        "hovertemplate": "%{customdata}<br>%{x:.4g}<br>%{y:.2f} %<extra></extra>",
+        "showlegend": False,
+        "cliponaxis": False,
+    }
+    line: Figure = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [cost for cost, _ in front],
+        "y": [round(accuracy, 3) for _, accuracy in front],
+        "line": {"shape": "hv", "dash": "dot", "width": 1.5, "color": GREY},
+        "name": "Pareto front",
+        "hoverinfo": "skip",
+    }
+    layout = _layout(title, "test accuracy %")
+    if (spread := _spread(points["x"])) > 5:
+        layout["xaxis"] |= _logarithmic(spread)
+    return {"data": [line, points], "layout": layout}
+
+
+def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (cost, quality) that none of lower or equal cost surpasses, the cheapest first."""
+    front: list[tuple[float, float]] = []
+    for cost, quality in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or quality > front[-1][1]:
+            front.append((cost, quality))
+    return front
+
+
+def thinned(points: Sequence[tuple[float, float]], *, most: int = POINTS) -> list[tuple[float, float]]:
+    """Return at most `most` of the points, evenly spaced, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    step = (len(points) - 1) / (most - 1)
+    return [points[round(index * step)] for index in range(most)]
+
+
+def _curve(points: Sequence[tuple[float, float]], entry: Entry, *, seed: str, named: bool) -> Figure:
+    label = html.escape(entry.label)
+    return {
+        "type": "scatter",
+        "mode": "lines" if len(points) > 1 else "markers",
+        "x": [epoch for epoch, _ in points],
+        "y": [value for _, value in points],
+        "name": label,
+        "legendgroup": label,
+        "showlegend": named,
+        "opacity": 1 if entry.coloured else 0.4,
+        "line": {"color": entry.colour, "dash": entry.dash, "width": 2 if entry.coloured else 1},
+        "hovertemplate": f"{label}{seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+    }
+
+
+def _ends(stopped: Sequence[tuple[float, float, str]]) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [epoch for epoch, _, _ in stopped],
+        "y": [value for _, value, _ in stopped],
+        "name": "stopped by ASHA",
+        "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": [colour for *_, colour in stopped]}},
+        "hoverinfo": "skip",
+    }
+
+
+def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Figure]:
+    # logs from elsewhere seldom have a validation split: their test set stands beside it, and says so
+    of, note = (field.replace("val_", "test_"), " (test)") if field.startswith("val_") else (field, "")
+    traces: list[Figure] = []
+    for index, curve in enumerate(baseline.curves):
+        points = _baseline_points(curve, of, most=most)
+        if not points:
+            continue
+        name = html.escape(f"{baseline.name}: {curve.name}{note}")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [epoch for epoch, _ in points],
+                "y": [value for _, value in points],
+                "name": name,
+                "line": {
+                    "color": BASELINE_COLOURS[index // len(BASELINE_DASHES) % len(BASELINE_COLOURS)],
+                    "width": 1.5,
+                    "dash": BASELINE_DASHES[index % len(BASELINE_DASHES)],
+                },
+                "hovertemplate": f"{name}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+            }
+        )
+    return traces
+
+
+def _baseline_points(curve: BaselineCurve, field: str, *, most: float) -> list[tuple[float, float]]:
+    values: Sequence[float | None] = getattr(curve, field, ())
+    known = [(epoch, _shown(field, value)) for epoch, value in zip(curve.epochs, values, strict=False) if epoch <= most]
+    return thinned([(epoch, value) for epoch, value in known if value is not None])
+
+
+def _error_bars(rows: Sequence[tuple[float, Standing]]) -> Figure:
+    def distance(accuracy: float, bound: float | None) -> float:
+        return 0.0 if bound is None else round(abs(100 * bound - accuracy), 3)
+
+    bounds = [(accuracy, standing.interval) for accuracy, standing in rows]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [distance(accuracy, interval.high if interval else None) for accuracy, interval in bounds],
+        "arrayminus": [distance(accuracy, interval.low if interval else None) for accuracy, interval in bounds],
+        "thickness": 1,
+        "width": 4,
+        "color": GREY,
+    }
+
+
+def _shown(field: str, value: float | None) -> float | None:
+    """Return a value in the unit of its axis, to as many digits as anyone sees; None for none and for no number."""
+    if value is None or not math.isfinite(value):
+        return None
+    if field.endswith("accuracy"):
+        return round(100 * value, 3)
+    return float(f"{value:.5g}")
+
+
+def _spread(values: Sequence[float]) -> float:
+    positive = [value for value in values if value > 0]
+    return max(positive) / min(positive) if positive else 1.0
+
+
+def _logarithmic(spread: float) -> Figure:
+    # with a format every tick has its whole number; else those between powers of ten have a single small digit
+    return {"type": "log", "tickformat": ".3~g", **({"dtick": "D2"} if spread < FINE_TICKS_SPREAD else {})}
+
+
+def _layout(x: str, y: str) -> dict[str, Any]:
+    return {
+        "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
+        "xaxis": {"title": {"text": x}, "automargin": True},
+        "yaxis": {"title": {"text": y}, "automargin": True},
+        "hovermode": "closest",
+    }
+
+
+def figures(
+    record: RunRecord, entries: Sequence[Entry], baseline: Baseline | None
+) -> Mapping[str, Mapping[str, Figure]]:
+    """Return every chart that the run has data for: its variants by title, by the name of the chart."""
+    splits = {"validation": "val", "training": "train", "test": "test"}
+    standings = record.ranking.standings
+    parameters = [standing.results[0].parameters / 1e6 for standing in standings]
+    seconds = [sum(result.seconds for result in standing.results) / standing.seeds for standing in standings]
+    charts = {
+        kind: {
+            title: curves(record, entries, f"{split}_{kind}", title=f"{title} {unit}", baseline=baseline)
+            for title, split in splits.items()
+        }
+        for kind, unit in (("accuracy", "accuracy %"), ("loss", "loss in nats"))
+    }
+    if rate := curves(record, entries, "lr", title="learning rate"):
+        rate["layout"]["showlegend"] = False  # the same as of the curves above
+    charts["rate"] = {"learning rate": rate}
+    charts["cost"] = {
+        "parameters": cost_chart(standings, entries, parameters, title="parameters in millions"),
+        "training time": cost_chart(standings, entries, seconds, title="training seconds"),
+    }
+    kept = {name: {title: figure for title, figure in some.items() if figure} for name, some in charts.items()}
+    return {name: some for name, some in kept.items() if some}

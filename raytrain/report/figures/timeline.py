@@ -1,0 +1,153 @@
+"""When each trial ran where: spans of time from a run's events, packed into the slots they must have had."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from raytrain.report.figures.legend import Entry
+
+ENDS = {"finished", "stopped", "diverged", "failed"}
+IDLE_S = 30.0
+"""Seconds of idle time above which it is cut out, because the run was interrupted and resumed later."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A trial on a slot.
+
+    Attributes:
+        trial: Id of the trial.
+        start: Start in seconds since the first start of the run, without idle time.
+        end: End in seconds since the first start of the run, without idle time.
+        outcome: Status at the end: one of `ENDS`, or "interrupted".
+        slot: Number of the slot, counted from 0.
+    """
+
+    trial: str
+    start: float
+    end: float
+    outcome: str
+    slot: int = 0
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All spans of a run.
+
+    Attributes:
+        spans: Spans, sorted by start.
+        breaks: Times in seconds at which idle time was cut out.
+    """
+
+    spans: Sequence[Span]
+    breaks: Sequence[float]
+
+    @property
+    def slots(self) -> int:
+        """Largest number of trials that ran at the same time."""
+        return max((span.slot + 1 for span in self.spans), default=0)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the first start to the last end, without idle time."""
+        return max((span.end for span in self.spans), default=0.0)
+
+    @property
+    def utilization(self) -> float:
+        """Share of the slots' time in which a trial ran, in [0, 1]."""
+        whole = self.slots * self.seconds
+        return sum(span.end - span.start for span in self.spans) / whole if whole else 0.0
+
+
+def timeline(events: Sequence[Mapping[str, Any]]) -> Timeline:
+    """Return the timeline that a run's events tell.
+
+    A span without an end, because the process was killed, lasts until the trial starts again, an interruption is noted
+    or the events end.
+    """
+    spans, idle = _without_idle_time(sorted(_spans(events), key=lambda span: (span.start, span.end)))
+    free: list[float] = []  # when each slot becomes free
+    placed: list[Span] = []
+    for span in spans:
+        slot = next((slot for slot, since in enumerate(free) if since <= span.start), len(free))
+        free[slot : slot + 1] = [span.end]
+        placed.append(replace(span, slot=slot))
+    return Timeline(placed, idle)
+
+
+def figure(shown: Timeline, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """Return the Plotly figure: a bar for each span; `entries` are by trial, those without one are grey."""
+    grey = Entry("unfinished", "#8b8f98", "solid", coloured=False)
+    rows = [(span, entries.get(span.trial, grey)) for span in shown.spans]
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "base": [round(span.start, 2) for span, _ in rows],
+        "x": [round(span.end - span.start, 2) for span, _ in rows],
+        "y": [f"slot {span.slot + 1}" for span, _ in rows],
+        "text": [html.escape(entry.label) for _, entry in rows],
+        "textposition": "inside",
+        "insidetextanchor": "start",
+        "textangle": 0,
+        "constraintext": "inside",
+        "customdata": [[html.escape(span.trial), span.outcome] for span, _ in rows],
+        "hovertemplate": "%{text}<br>%{customdata[0]}<br>%{x:.1f} s, %{customdata[1]}<extra></extra>",
+        "marker": {
+            "color": [entry.colour for _, entry in rows],
+            "opacity": [1 if span.outcome == "finished" else 0.55 for span, _ in rows],
+            "line": {"width": 1, "color": "rgba(255, 255, 255, 0.6)"},
+        },
+        "showlegend": False,
+    }
+    lines = [
+        {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": {"dash": "dash", "width": 1}}
+        for at in shown.breaks
+    ]
+    return {
+        "data": [bars],
+        "layout": {
+            "height": 96 + 34 * shown.slots,
+            "margin": {"l": 64, "r": 16, "t": 8, "b": 44},
+            "xaxis": {"title": {"text": "seconds"}, "rangemode": "tozero"},
+            "yaxis": {"autorange": "reversed", "automargin": True, "fixedrange": True, "showgrid": False},
+            "barmode": "overlay",
+            "bargap": 0.15,
+            "uniformtext": {"mode": "hide", "minsize": 9},
+            "shapes": lines,
+        },
+    }
+
+
+def _spans(events: Sequence[Mapping[str, Any]]) -> Iterable[Span]:
+    """Give the spans in seconds since the first event."""
+    times = [datetime.fromisoformat(event["time"]).timestamp() for event in events]
+    running: dict[str, float] = {}
+    for event, at in zip(events, times, strict=True):
+        name, trial = event["event"], event.get("trial", "")
+        if name == "interrupted":
+            yield from (Span(one, since - times[0], at - times[0], "interrupted") for one, since in running.items())
+            running.clear()
+        elif name == "started":
+            if trial in running:
+                yield Span(trial, running[trial] - times[0], at - times[0], "interrupted")
+            running[trial] = at
+        elif name in ENDS and trial in running:
+            yield Span(trial, running.pop(trial) - times[0], at - times[0], name)
+    yield from (Span(one, since - times[0], times[-1] - times[0], "interrupted") for one, since in running.items())
+
+
+def _without_idle_time(spans: Sequence[Span]) -> tuple[list[Span], list[float]]:
+    """Return the spans, by their start, moved together over idle time, and where that was."""
+    moved: list[Span] = []
+    breaks: list[float] = []
+    cut = spans[0].start if spans else 0.0
+    busy_until = cut
+    for span in spans:
+        if span.start - busy_until > IDLE_S:
+            breaks.append(busy_until - cut)
+            cut += span.start - busy_until
+        busy_until = max(busy_until, span.end)
+        moved.append(replace(span, start=span.start - cut, end=span.end - cut))
+    return moved, breaks

@@ -1,0 +1,183 @@
+"""Tests of raytrain.provenance.repository: what git is asked runs no program of the folder, and tells no secrets."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from raytrain.provenance.repository import MASK, changes_of, commit_of, has_commit, masked
+
+KEY_ID, KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # of AWS's documentation
+
+
+def git(*arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a tracked net.py and .env, which has a file `evil` that leaves `ran` behind."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.chdir(folder)
+    evil = tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\ncat\n")
+    evil.chmod(0o755)
+    git("init", "--quiet")
+    (folder / "net.py").write_text("width = 8\n")
+    (folder / ".env").write_text("MODE=test\n")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "Add all")
+    return folder
+
+
+def change(repository: Path) -> None:
+    (repository / "net.py").write_text("width = 16\n")
+
+
+PROGRAMS = {
+    "an external diff": ["diff.external={evil}"],
+    "a diff driver": ["diff.x.command={evil}"],
+    "a text conversion": ["diff.x.textconv={evil}"],
+    "a file-system monitor": ["core.fsmonitor={evil}"],
+    "a clean filter": ["filter.x.clean={evil}"],
+    "a filter that must succeed": ["filter.x.clean={evil}", "filter.x.required=true"],
+    "a filter process": ["filter.x.process={evil}", "filter.x.required=true"],
+}
+
+
+def set_up(repository: Path, settings: list[str]) -> None:
+    for setting in settings:
+        name, _, value = setting.format(evil=repository.parent / "evil").partition("=")
+        git("config", name, value)
+    (repository / ".gitattributes").write_text("*.py filter=x diff=x\n")
+    change(repository)
+
+
+@pytest.mark.parametrize("settings", PROGRAMS.values(), ids=PROGRAMS)
+def test_no_program_that_a_repository_names_is_run(repository: Path, settings: list[str]) -> None:
+    set_up(repository, settings)
+    diff = changes_of(repository).diff
+    assert commit_of(repository)
+    assert diff
+    assert "-width = 8\n+width = 16" in diff
+    assert not (repository.parent / "ran").exists()
+
+
+@pytest.mark.parametrize("settings", PROGRAMS.values(), ids=PROGRAMS)
+def test_plain_git_runs_each_of_these_programs(repository: Path, settings: list[str]) -> None:
+    """The twin that shows that the test above can fail."""
+    set_up(repository, settings)
+    subprocess.run(["git", "diff", "HEAD"], capture_output=True, check=False)
+    assert (repository.parent / "ran").exists()
+
+
+def test_a_git_in_the_working_folder_is_not_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository.parent / "evil").rename(repository / "git")
+    monkeypatch.setenv("PATH", ".")
+    assert commit_of(repository) is None
+    assert not (repository.parent / "ran").exists()
+
+
+def test_only_code_is_in_the_diff_and_the_rest_is_named(repository: Path) -> None:
+    change(repository)
+    (repository / ".env").write_text(f"AWS_SECRET_ACCESS_KEY={KEY}\n")
+    diff, left_out = changes_of(repository)
+    assert diff
+    assert "width = 16" in diff
+    assert KEY not in diff
+    assert left_out == [".env"]
+
+
+def test_code_that_is_called_secret_is_left_out(repository: Path) -> None:
+    (repository / "my_secrets.py").write_text("x = 'open sesame'\n")
+    git("add", "my_secrets.py")
+    assert changes_of(repository) == ("", ["my_secrets.py"])
+
+
+def test_a_file_that_git_does_not_track_is_in_no_diff(repository: Path) -> None:
+    (repository / "new.py").write_text("x = 1\n")
+    assert changes_of(repository) == ("", [])
+
+
+def test_the_diff_can_be_left_out(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(repository)
+    monkeypatch.setenv("RAYTRAIN_NO_DIFF", "1")
+    assert changes_of(repository) == (None, [])
+    monkeypatch.setenv("RAYTRAIN_NO_DIFF", "0")
+    assert changes_of(repository).diff
+
+
+def test_the_diff_is_of_the_whole_repository_wherever_the_command_is_started(repository: Path) -> None:
+    change(repository)
+    (repository / "below").mkdir()
+    diff = changes_of(repository / "below").diff
+    assert diff
+    assert "width = 16" in diff
+
+
+def test_a_secret_in_code_is_masked_in_its_diff(repository: Path) -> None:
+    (repository / "net.py").write_text(f'width = 8\nclient(key_id="{KEY_ID}", password="hunter2")\n')
+    diff = changes_of(repository).diff
+    assert diff
+    assert f'+client(key_id="{MASK}", password={MASK})' in diff
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (f"key = '{KEY_ID}'", KEY_ID),
+        (f"x = '{KEY}'", KEY),
+        ("+password: hunter2", "hunter2"),
+        ("PASSWORD=123456", "123456"),
+        ('{"api_key": "abc123"}', "abc123"),
+        ('os.environ["HF_TOKEN"] = "abc"', "abc"),
+        ("export WANDB_API_KEY=abcdef", "abcdef"),
+        ("s = 'ghp_" + "a1" * 18 + "'", "a1a1"),
+        ("url = 'postgres://me:hunter2@host/db'", "hunter2"),
+        ("+-----BEGIN RSA PRIVATE KEY-----\n+MIIE\n+-----END RSA PRIVATE KEY-----", "MIIE"),
+        ("+-----BEGIN PRIVATE KEY-----\n+MIIE", "MIIE"),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
+    assert secret in text
+    assert secret not in masked(text)
+    assert MASK in masked(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width = 16",
+        "tokens_per_batch = 128",
+        "token = None",
+        "index 83db48f..f735c4e 100644",
+        "fingerprint = '3f786850e387550fdab836ed7e6dc881de23001b'",
+        "from raytrain.metrics.predictions import class_accuracies",
+    ],
+)
+def test_code_without_secrets_stays_as_it_is(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_a_long_diff_is_cut_off(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.provenance.repository.MAX_DIFF", 50)
+    (repository / "net.py").write_text("x" * 1000)
+    diff = changes_of(repository).diff
+    assert diff
+    assert len(diff) == 50
+
+
+@pytest.mark.parametrize("text", ["a", "-", "=", "password", "token=", "://a:", "aB1", "eyJ-"])
+def test_no_text_takes_long_to_mask(text: str) -> None:
+    """A search that goes back would take hours here; the time limit of the tests ends it."""
+    masked(text * (200_000 // len(text)))
+
+
+def test_a_commit_is_there_or_not(repository: Path) -> None:
+    commit = git("rev-parse", "HEAD")
+    assert has_commit(repository, commit)
+    assert not has_commit(repository, "0" * 40)
