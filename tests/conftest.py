@@ -36,8 +36,8 @@ def pytest_configure() -> None:
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give this process, and those that it starts, folders of their own for data and for temporary files.
 
-    So no test touches the user's cache, and none sees what a test beside it leaves in the temporary folder: Ray's
-    private folders, the address of a cluster that was started last.
+    So no test touches the user's cache or what is known of earlier plans and clusters, and none sees what a test beside
+    it leaves in the temporary folder: Ray's private folders, the address of a cluster that was started last.
     """
     data = tmp_path_factory.mktemp("data")  # first, so that pytest's own folder is not in the one that is removed
     usual = tempfile.gettempdir()
@@ -45,6 +45,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     own = tempfile.mkdtemp(prefix="t-", dir=short)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYTRAIN_DATA", str(data))
+        patch.setenv("XDG_STATE_HOME", str(data / "state"))
         patch.setenv("TMPDIR", own)
         patch.setenv("RAY_TMPDIR", own)
         patch.setattr(tempfile, "tempdir", own)

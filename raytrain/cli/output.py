@@ -15,11 +15,12 @@ from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, table
-from raytrain.report.text import in_one_line, quoted, visible
+from raytrain.report.text import duration, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
     from raytrain.execution.run import RunOutcome  # imports torch, and `raytrain results` needs none
+    from raytrain.runs.planned import PlannedTime
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +55,19 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
         typer.echo(visible(line), err=True)
     for sentence in outcome.record.separation.sentences() if outcome.record.separation else ():
         typer.echo(visible(sentence), err=True)
+    if outcome.planned and not outcome.interrupted:
+        typer.echo(_against_plan(outcome.planned, taken_s=outcome.seconds), err=True)
     typer.echo(f"How to read the table: {results} --explain", err=True)
     typer.echo(f"Run folder  {in_one_line(str(outcome.folder))}", err=True)
     if outcome.folder.exists(REPORT) and not outcome.interrupted:
         typer.echo(f"Report      {in_one_line(str(outcome.folder))}/{REPORT}", err=True)
     typer.echo(f"Table       {results} --format md", err=True)
     typer.echo(f"Curves      tensorboard --logdir {quoted(f'{outcome.folder}/trials')}", err=True)
+
+
+def _against_plan(planned: "PlannedTime", *, taken_s: float) -> str:
+    between = f" ({duration(planned.low)} to {duration(planned.high)})" if planned.low != planned.high else ""
+    return f"Time        planned {duration(planned.median)}{between}, taken {duration(taken_s)}"
 
 
 def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:

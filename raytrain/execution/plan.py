@@ -19,6 +19,7 @@ from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.simulation import Lengths, Sweep, best, faster_order, sweep
 from raytrain.runs.disk_space import checkpoints_bytes
 from raytrain.runs.journal import RunJournal
+from raytrain.runs.planned import PlannedTime, remember
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder, free_bytes
 
@@ -172,6 +173,8 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     parameters = {
         trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
     }
+    seconds = Range.of([one.seconds for one in sweeps])
+    remember(str(folder), [trial.id for trial in pending], PlannedTime(seconds.low, seconds.median, seconds.high))
     return Plan(
         name=experiment.name,
         trials=len(pending),
@@ -183,7 +186,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         kinds=_kinds(pending, parameters, lengths),
         rungs=sorted(rungs.recorded) if rungs else [],
         stopped=Range.of([len(one.stopped) for one in sweeps]),
-        seconds=Range.of([one.seconds for one in sweeps]),
+        seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, unstopped, None)]).median,
         slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
         checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in parameters.items()),

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import shlex
+import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from raytrain.report import REPORT, table
 from raytrain.runs.disk_space import refuse_full_disk
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.lock import run_locked
+from raytrain.runs.planned import PlannedTime, recall
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
@@ -48,12 +50,16 @@ class RunOutcome:
         trained: Number of trials that this command started; 0 when all had ended before.
         interrupted: Exit code for the signal or time limit that ended the run early; None otherwise.
         ray_lost: Whether Ray is gone, so that no further call of Ray may be made.
+        seconds: Seconds that the trials took together, from the first start to the last end.
+        planned: The same as `raytrain plan` said it of exactly these trials; None where it was not asked.
     """
 
     record: RunRecord
     trained: int
     interrupted: ExitCode | None = None
     ray_lost: bool = False
+    seconds: float = 0.0
+    planned: PlannedTime | None = None
 
     @property
     def folder(self) -> Folder:
@@ -141,6 +147,7 @@ def _run(
     done = len(trials) - len(pending) if journal.state.stage == "search" else 0
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {done} done before" if done else "")
     parameters = cache(partial(_parameters, pending, splits))
+    planned = recall(str(folder), [trial.id for trial in pending])
     with open_backend(
         experiment,
         Work(folder, len(pending), meanwhile=parameters),
@@ -155,6 +162,7 @@ def _run(
         with storage_errors_explained(folder):
             journal.begin(parameters())
             manifest.begin_session(journal.folder)
+        started = time.perf_counter()
         try:
             with shown(journal.state):
                 interrupted = _train(journal, backend, splits, interruption)
@@ -166,9 +174,10 @@ def _run(
         except BaseException:
             _end(journal, manifest)
             raise
+        seconds = time.perf_counter() - started
         record = _end(journal, manifest)
     lost = bool(backend.why_lost())
-    return RunOutcome(record, len(pending), interrupted, ray_lost=lost)
+    return RunOutcome(record, len(pending), interrupted, ray_lost=lost, seconds=seconds, planned=planned)
 
 
 def _train(journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption) -> ExitCode | None:

@@ -1,6 +1,7 @@
 """Tests of execution.plan, experiment.speed and `raytrain plan`: what a run will take, with nothing run or written."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,16 @@ def test_a_bad_experiment_is_refused_as_by_a_run(tmp_path: Path) -> None:
     ended = planned("quick", "--set", "epochs=-1", "--out", str(tmp_path))
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert "epochs" in ended.stderr
+
+
+@pytest.mark.usefixtures("known_speed")
+def test_the_end_of_a_run_says_what_was_planned_for_its_trials_and_what_they_took(tmp_path: Path) -> None:
+    words = ["--set", "dataset=digits", "--set", "image_size=8", "--set", "width=2", "--set", "epochs=1"]
+    words += ["--set", "val_size=97", "--local", "--out", str(tmp_path)]
+    assert planned("--no-asha", *words).exit_code == 0
+    other = CliRunner().invoke(app, ["train", *words, "--set", "seed=1", "--name", "other"])
+    assert other.exit_code == 0
+    assert "planned" not in other.stderr
+    same = CliRunner().invoke(app, ["train", *words])
+    assert same.exit_code == 0
+    assert re.search(r"^Time +planned [\d.]+ (s|min)[^,]*, taken [\d.]+ s$", same.stderr, flags=re.MULTILINE)
