@@ -18,7 +18,7 @@ PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 LINES := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-ray test-cluster test-faults host-tools browser-tools bench mutants wheel lock clean
+.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-ray test-cluster test-faults host-tools browser-tools docs bench mutants wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ host-tools: ## install what the hosts are made of, where it is missing: openssh-
 browser-tools: ## install Debian's chromium and its driver, where they are missing: the report's tests look at it there
 	@command -v chromium chromedriver > /dev/null || { \
 	  apt-get update -q && apt-get install -qy --no-install-recommends chromium chromium-driver; }
+
+docs: $(STAMP) ## build the documentation as a site in build/docs; a broken link is an error
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP) ## measure the loop, the input, the framework and the sweep against others; `make bench DATA=PATH` for images at PATH
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
