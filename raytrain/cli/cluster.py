@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytrain.cli.new import template
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode
 from raytrain.report.text import as_text, clock, coloured, in_one_line, quoted, visible
@@ -39,8 +40,8 @@ def add_commands(app: typer.Typer) -> None:
     app.command(context_settings={"allow_interspersed_args": False})(submit)
     for command in (jobs, logs, stop, pull):
         app.command()(command)
-    cluster = typer.Typer(help="Check a cluster file; start and stop the cluster.", no_args_is_help=True)
-    for command in (check, up, down, status):
+    cluster = typer.Typer(help="Write and check cluster files; start and stop a cluster.", no_args_is_help=True)
+    for command in (template, check, up, down, status):
         cluster.command()(command)
     app.add_typer(cluster, name="cluster")
 
