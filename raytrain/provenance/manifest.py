@@ -134,7 +134,7 @@ class Manifest:
         self._write()
 
     def _write(self) -> None:
-        self.folder.write(NAME, json.dumps(self._content, indent=1).encode())
+        self.folder.write(NAME, json.dumps(self._content, indent=1).encode(), durable=True)
 
 
 def read_manifest(folder: Folder) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class RunJournal:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
         write_code(self.folder, digests_of(self.state.experiment))
         experiment = self.state.experiment.model_dump(mode="json")
-        self.folder.write(EXPERIMENT, dump_yaml(experiment).encode())
+        self.folder.write(EXPERIMENT, dump_yaml(experiment).encode(), durable=True)
         self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
         for trial in self.state.pending():
@@ -220,7 +220,7 @@ class RunJournal:
             first = self.state.progress[trial_id].epoch + 1
             self._scalars.add(trial_id, {"epoch": final.epoch, **test}, folder=folder / "tb", first_epoch=first)
         if final.predictions:
-            folder.write(PREDICTIONS, final.predictions)
+            folder.write(PREDICTIONS, final.predictions, durable=True)
         train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy} if final.train else {}
         val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
         val |= final.val.of_classes(prefix="val_") if final.val else {}
@@ -237,7 +237,7 @@ class RunJournal:
     ) -> None:
         progress = self.state.progress[trial_id]
         result = progress.result_so_far(status, **measured)
-        self.folder.append("trials.jsonl", as_line(asdict(result)))
+        self.folder.append("trials.jsonl", as_line(asdict(result)), durable=True)
         self.state.end(result)
         line: dict[str, object] = {"event": status, "trial": trial_id, "epoch": progress.epoch, **(ran_on or {})}
         self.note(line)  # pyright: ignore[reportArgumentType] (an Ended)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pyarrow import fs
 
 from raytrain.errors import PreflightError, StorageError
+from raytrain.storage.durable import nearest_folder, sync, sync_names
 from raytrain.storage.retry import Found, passes, persistently
 
 RETRY_TIMEOUT_S = 120.0
@@ -166,8 +167,14 @@ class Folder:
                 raise StorageError(self._why_not(name, b"", error)) from error
             raise
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, *, durable: bool = False) -> None:
         """Create or replace the file `name`; a reader sees the old content or the new, never a part.
+
+        Args:
+            name: Name of the file.
+            content: What it is to hold.
+            durable: Whether this is also true after a power failure: the content is flushed to a local disk before the
+                file gets its name, and the name before this returns.
 
         Raises:
             StorageError: It cannot be written; nothing is left of it.
@@ -177,12 +184,17 @@ class Folder:
         written = f"{target}.{os.getpid()}.part" if self._local else target
 
         def write() -> None:
+            known = nearest_folder(self._path) if durable and self._local else None
             self._filesystem.create_dir(self._path, recursive=True)
             try:
                 with self._filesystem.open_output_stream(written) as stream:
                     stream.write(content)
+                if known:
+                    sync(written)
                 if self._local:
                     self._filesystem.move(written, target)
+                if known:
+                    sync_names(self._path, known=known)
             except OSError:
                 if self._local:
                     with contextlib.suppress(OSError):
@@ -191,8 +203,13 @@ class Folder:
 
         self._written(name, content, write)
 
-    def append(self, name: str, content: bytes) -> None:
+    def append(self, name: str, content: bytes, *, durable: bool = False) -> None:
         """Add to the end of the file `name`; object storage cannot, so there it is written anew.
+
+        Args:
+            name: Name of the file.
+            content: What to add.
+            durable: Whether the file is flushed to a local disk before this returns.
 
         Raises:
             StorageError: It cannot be written; what part of it was is taken back.
@@ -204,10 +221,15 @@ class Folder:
         def append() -> None:
             self._filesystem.create_dir(self._path, recursive=True)
             path = Path(self._file(name))
-            size = path.stat().st_size if path.exists() else 0
+            new = not path.exists()
+            size = 0 if new else path.stat().st_size
             try:
                 with self._filesystem.open_append_stream(str(path)) as stream:
                     stream.write(content)
+                if durable:
+                    sync(path)
+                    if new:
+                        sync(self._path)
             except OSError:
                 with contextlib.suppress(OSError):
                     os.truncate(path, size)  # half a line would be taken for damage

@@ -5,7 +5,8 @@ A checkpoint is its files and a manifest, written in that order:
     state-0007.pt      the whole training state           best-0005.pt     the weights of the best epoch so far
     epoch-0007.json    the metrics of every epoch so far, and the SHA-256 of both files and of itself
 
-A manifest therefore vouches for complete files. The two newest checkpoints are kept, so that a damaged one
+A manifest therefore vouches for complete files, also after a power failure: each is on the disk before the next is
+written, and before an older one is removed. The two newest checkpoints are kept, so that a damaged one
 costs the epochs since the one before and not the trial.
 """
 
@@ -60,7 +61,7 @@ def save(folder: Folder, saved: Checkpoint) -> None:
         files["best"] = (name, known[name]) if name in known else _write(folder, name, saved.best)
     manifest = {"epoch": saved.epoch, "files": files, "history": saved.history}
     content = json.dumps({"sha256": _sha256(json.dumps(manifest).encode()), **manifest})
-    folder.write(f"epoch-{saved.epoch:04d}.json", content.encode())
+    folder.write(f"epoch-{saved.epoch:04d}.json", content.encode(), durable=True)
     _prune(folder, newest=saved.epoch)
 
 
@@ -110,7 +111,7 @@ def _write(folder: Folder, name: str, content: dict[str, Any]) -> tuple[str, str
     buffer = io.BytesIO()
     torch.save(content, buffer)
     written = buffer.getvalue()
-    folder.write(name, written)
+    folder.write(name, written, durable=True)
     return name, _sha256(written)
 
 

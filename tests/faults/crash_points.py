@@ -60,7 +60,7 @@ def kill_at(point: int, *, half: bool) -> None:
     write, append = Folder.write, Folder.append
 
     def killing(original: Callable[..., None], suffix: str) -> Callable[..., None]:
-        def wrapped(self: Folder, name: str, content: bytes) -> None:
+        def wrapped(self: Folder, name: str, content: bytes, **how: bool) -> None:
             nonlocal count
             if count == point:
                 if half and self.local_path:
@@ -69,7 +69,7 @@ def kill_at(point: int, *, half: bool) -> None:
                         stream.write(content[: len(content) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             count += 1
-            original(self, name, content)
+            original(self, name, content, **how)
 
         return wrapped
 

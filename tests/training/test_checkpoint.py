@@ -137,7 +137,7 @@ def test_the_newest_is_by_number_not_by_text(tmp_path):
 def test_the_best_is_not_written_again_while_it_stays(two, monkeypatch):
     written = []
     real = Folder.write
-    monkeypatch.setattr(Folder, "write", lambda *arguments: (written.append(arguments[1]), real(*arguments))[1])
+    monkeypatch.setattr(Folder, "write", lambda *args, **how: (written.append(args[1]), real(*args, **how))[1])
     checkpoint.save(Folder.at(two), checkpoint_of(3, best=2))
     assert written == ["state-0003.pt", "epoch-0003.json"]
     assert load(two).best["epoch"] == 2
@@ -146,7 +146,7 @@ def test_the_best_is_not_written_again_while_it_stays(two, monkeypatch):
 def test_the_manifest_is_written_last(tmp_path, monkeypatch):
     written = []
     real = Folder.write
-    monkeypatch.setattr(Folder, "write", lambda *arguments: (written.append(arguments[1]), real(*arguments))[1])
+    monkeypatch.setattr(Folder, "write", lambda *args, **how: (written.append(args[1]), real(*args, **how))[1])
     checkpoint.save(Folder.at(tmp_path), checkpoint_of(3, best=2))
     assert written == ["state-0003.pt", "best-0002.pt", "epoch-0003.json"]
 
