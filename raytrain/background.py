@@ -15,16 +15,21 @@ JOIN_TIMEOUT_S = 5.0
 def repeating(act: Callable[[], None], *, every: float) -> Generator[None]:
     """Call `act` from another thread, every so many seconds, for as long as the context lasts.
 
-    An error in it is logged, and it is called again: one failed call must not end the watching.
+    An error in it is logged, and it is called again: one failed call must not end the watching. Of errors that follow
+    each other, only the first is logged.
     """
     stop = threading.Event()
 
     def loop() -> None:
+        failing = False
         while not stop.wait(every):
             try:
                 act()
+                failing = False
             except Exception:
-                log.warning("%s failed and is tried again in %g s", act, every, exc_info=True)
+                if not failing:
+                    log.warning("a call in the background failed and is tried again each %g s", every, exc_info=True)
+                failing = True
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()

@@ -111,8 +111,10 @@ class DivergenceError(RaytrainError):
 
     Attributes:
         epoch: The epoch, counted from 1, in which it happened.
+        of: What the loss is of, "training" or "validation".
     """
 
-    def __init__(self, epoch: int) -> None:
-        super().__init__(f"the training loss is not finite in epoch {epoch}")
+    def __init__(self, epoch: int, *, of: str = "training") -> None:
+        super().__init__(f"the {of} loss is not finite in epoch {epoch}")
+        self.of = of
         self.epoch = epoch

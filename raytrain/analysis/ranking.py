@@ -24,6 +24,7 @@ from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
 from raytrain.metrics.selection import select_of, selection_of
 from raytrain.runs.results import (
     TrialResult,
+    configuration_of,
     configurations,
     mean_val_quality,
     ranked,
@@ -180,7 +181,7 @@ def _chosen(
 
     The highest mean validation accuracy, or what else `select` names, decides, then the lowest mean validation loss,
     then the order in which the experiment lists them. The test set decides nothing. A configuration of which a seed
-    failed or diverged is not chosen before a complete one.
+    did not finish is not chosen before a complete one: its mean is over the seeds that early stopping let through.
     """
     judged = [(standing, standing.results) for standing in standings if standing.val_accuracy is not None]
     if not judged:  # confirmed with their validation images too: what the search saw of them counts
@@ -192,8 +193,8 @@ def _chosen(
         ]
     judged.sort(key=lambda one: (*(-value for value in mean_val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
-    broken = [_without_seed(group[0]) for group in rest if group[0].status in {"failed", "diverged"}]
-    complete = [standing for standing in known if _without_seed(standing.results[0]) not in broken]
+    broken = {configuration_of(group[0]) for group in rest if group[0].status != "finished"}
+    complete = [standing for standing in known if configuration_of(standing.results[0]) not in broken]
     if not complete:
         return next(iter(known), None), []
     return complete[0], known[: known.index(complete[0])]
@@ -209,14 +210,10 @@ def _setting(result: TrialResult) -> str:
     return json.dumps([run_of(result), fields], sort_keys=True)
 
 
-def _without_seed(result: TrialResult) -> dict[str, Any]:
-    return {"run": run_of(result)} | {name: value for name, value in result.recipe.items() if name != "seed"}
-
-
 def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
     """Return how many configurations are ranked by those of their seeds that were not stopped."""
-    stopped = [_without_seed(group[0]) for group in rest if group[0].status == "stopped"]
-    return sum(_without_seed(group[0]) in stopped for group in finished)
+    stopped = {configuration_of(group[0]) for group in rest if group[0].status == "stopped"}
+    return sum(configuration_of(group[0]) in stopped for group in finished)
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:

@@ -160,10 +160,16 @@ def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
 
 
 def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:
-    """Raise ExperimentError where runs have no data set in common, neither by its content nor by its name."""
+    """Raise ExperimentError where runs have no data set in common, or one whose images have changed between them."""
     first, *others = records
     for other in others:
         one, two = ({**records[name].manifest.get("data", {})} for name in (first, other))
+        for label in sorted(one.keys() & two.keys()):
+            if one[label] != two[label]:
+                raise ExperimentError(
+                    f"{label} has changed between {first} and {other}: accuracies on different images cannot be "
+                    "compared. Train one of them again on the images of the other, or show one run at a time."
+                )
         if not one or not two or {*one.values()} & {*two.values()}:
             continue
         names = [{label.rpartition(" at ")[0] for label in data} for data in (one, two)]

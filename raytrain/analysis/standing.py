@@ -86,7 +86,7 @@ class Ranking:
     Attributes:
         standings: Finished configurations by the metric that ranks, then stopped ones, then the rest.
         chosen: Configuration that validation chooses; None if nothing finished or there is no validation split.
-        incomplete: Configurations with better validation, not chosen because one of their seeds failed or diverged.
+        incomplete: Configurations with better validation, not chosen because one of their seeds did not finish.
         searched: Number of configurations without a rank from a search whose best were trained again.
         survivors: Number of ranked configurations that have other seeds which were stopped early.
         resolution: Difference that the seeds, or with one seed the test images, can show; None if unknown.

@@ -204,4 +204,4 @@ def _choice(ranking: Ranking) -> Iterator[str]:
     )
     if ranking.incomplete:
         names = ", ".join(standing.results[0].trial for standing in ranking.incomplete)
-        yield f"Not chosen, because one of their seeds failed or diverged: {names}."
+        yield f"Not chosen, because not all of their seeds have finished: {names}."

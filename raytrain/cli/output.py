@@ -41,11 +41,14 @@ def tolerant_output() -> Generator[None]:
 def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     """Say how the run ended, where everything is and what to run next."""
     results = f"raytrain results {quoted(name)}" + ("" if out == "runs" else f" --out {quoted(out)}")
+    left = sum(result.status == "unfinished" for result in outcome.results)
     if outcome.interrupted:
-        left = sum(result.status == "unfinished" for result in outcome.results)
         why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
         trials = "1 trial" if left == 1 else f"{left} trials"
         typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
+    elif left:  # only the trials that had failed were run
+        trials = "1 trial is" if left == 1 else f"{left} trials are"
+        typer.echo(f"{trials} unfinished; continue with: raytrain resume {quoted(name)}", err=True)
     elif not outcome.trained:
         typer.echo(f"All {len(outcome.results)} trials have ended already; nothing was trained.", err=True)
     for result in outcome.results:

@@ -23,7 +23,7 @@ from raytrain.analysis.sequential import (
 from raytrain.analysis.statistics import ALPHA, Interval
 from raytrain.comparison.verdicts import Judgement
 from raytrain.errors import ExperimentError
-from raytrain.runs.results import TrialResult
+from raytrain.runs.results import TrialResult, configuration_of
 
 Answer = Literal["keep", "drop", "more seeds"]
 
@@ -233,9 +233,9 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
                 "run of one configuration, or set val_size"
             )
         chosen = finished[0]
-    recipe = _without_seed(chosen.results[0])
+    configuration = configuration_of(chosen.results[0])
     for other in record.results:
-        if other.status != "finished" and other.phase == chosen.results[0].phase and _without_seed(other) == recipe:
+        if other.status != "finished" and configuration_of(other) == configuration:
             what = "was stopped early" if other.status == "stopped" else f"is {other.status}"
             todo = {
                 "stopped": "train all seeds to the end, with --no-asha",
@@ -249,10 +249,6 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
     return {result.recipe["seed"]: result for result in chosen.results}
 
 
-def _without_seed(result: TrialResult) -> dict[str, Any]:
-    return {name: value for name, value in result.recipe.items() if name != "seed"}
-
-
 def _refuse_other_test_images(
     records: tuple[RunRecord, RunRecord],
     chosen: tuple[Mapping[int, TrialResult], Mapping[int, TrialResult]],
@@ -263,10 +259,6 @@ def _refuse_other_test_images(
     sizes = [next(iter(results.values())).recipe.get("test_size") for results in chosen]
     if sizes[0] != sizes[1]:
         raise ExperimentError(f"{names[0]} has test_size {sizes[0]} and {names[1]} has {sizes[1]}: {advice}")
-    data: list[dict[str, str]] = [record.manifest.get("data", {}) for record in records]
-    for label in data[0].keys() & data[1].keys():
-        if data[0][label] != data[1][label]:
-            raise ExperimentError(f"{label} has changed between {names[0]} and {names[1]}: {advice}")
     seen = [
         [record.predictions[result.trial].labels for result in results.values() if result.trial in record.predictions]
         for record, results in zip(records, chosen, strict=True)

@@ -202,7 +202,7 @@ def run(
     """Run an experiment, or what is left of it, and return the run with its tables and its report written.
 
     A trial that diverges or fails is a row of the table, not an exception. Ctrl-C, or interrupting the cell of a
-    notebook, saves and returns the run; the same call goes on with it.
+    notebook, saves and returns the run; the same call goes on with it. A second one raises KeyboardInterrupt at once.
 
     Args:
         experiment: Experiment to run.
@@ -240,7 +240,7 @@ def plan(
 ) -> Plan | None:
     """Return what an experiment, or what is left of it, will take; None when nothing is left.
 
-    A few batches of each kind of trial are trained where trials will run. Nothing is written.
+    A few batches of each kind of trial are trained where trials will run. No run folder is written.
 
     Args:
         experiment: Experiment to plan.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
-from raytrain.execution.interruption import wake_main_thread
+from raytrain.errors import PreflightError, RayLostError
+from raytrain.execution.interruption import Woken, wake_main_thread
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.journal import RunJournal
@@ -117,17 +118,27 @@ def open_backend(
     if local:
         from raytrain.execution.local import LocalBackend
 
+        if (fewest := experiment.resources.fewest_workers) > 1:
+            raise PreflightError(
+                f"a trial is to have {fewest} workers, and --local trains it in one process; leave --local out, or set "
+                "--workers 1"
+            )
         yield LocalBackend()
         return
     from raytrain.ray_backend.backend import ray_backend
 
-    with ray_backend(
-        experiment.resources,
-        address=address,
-        folder=work.folder,
-        trials=work.trials,
-        meanwhile=work.meanwhile,
-        wake=wake_main_thread,
-        trial_timeout_s=trial_timeout_s,
-    ) as backend:
-        yield backend
+    backend: Backend | None = None
+    try:
+        with ray_backend(
+            experiment.resources,
+            address=address,
+            folder=work.folder,
+            trials=work.trials,
+            meanwhile=work.meanwhile,
+            wake=wake_main_thread,
+            trial_timeout_s=trial_timeout_s,
+        ) as backend:
+            yield backend
+    except Woken:  # by the thread that watches Ray, while nothing waited for a trial
+        why = backend.why_lost() if backend else None
+        raise RayLostError(f"Ray is gone{f': {why}' if why else ''}.\nThe same command continues the run.") from None

@@ -112,7 +112,9 @@ class Interruption:
         interrupt = interrupt_of(number)
         if self._caught:
             self.before_exit()
-            os._exit(exit_code(interrupt))
+            if signals.process.watching:
+                os._exit(exit_code(interrupt))
+            raise interrupt  # a notebook or a script goes on
         self._caught = True
         if self._out_of_time:  # the run is ending already, in good order
             return

@@ -4,6 +4,8 @@ import logging
 import platform
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError
@@ -81,7 +83,8 @@ def _measured(recipe: Recipe, splits: Splits) -> Speed:
 
 
 def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs | None) -> None:
-    device = choose_device()
+    on_cpu = journal.state.experiment.resources.gpus_per_worker == 0
+    device = torch.device("cpu") if on_cpu else choose_device()
     prepare(device)
     journal.started(trial.id, where=f"{platform.node()} {device}")
     progress = journal.state.progress[trial.id]

@@ -174,7 +174,12 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
     }
     seconds = Range.of([one.seconds for one in sweeps])
-    remember(str(folder), [trial.id for trial in pending], PlannedTime(seconds.low, seconds.median, seconds.high))
+    remember(
+        str(folder),
+        [trial.id for trial in pending],
+        PlannedTime(seconds.low, seconds.median, seconds.high),
+        where=backend.description,
+    )
     return Plan(
         name=experiment.name,
         trials=len(pending),

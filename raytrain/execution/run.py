@@ -76,7 +76,7 @@ class RunOutcome:
         """The exit code of the command: that of the interruption, else by how many trials failed or diverged."""
         if self.interrupted:
             return self.interrupted
-        bad = sum(result.status not in {"finished", "stopped"} for result in self.results)
+        bad = sum(result.status in {"failed", "diverged"} for result in self.results)
         if not bad:
             return ExitCode.DONE
         return ExitCode.ALL_FAILED if bad == len(self.results) else ExitCode.SOME_FAILED
@@ -137,17 +137,17 @@ def _run(
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
         log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
-    if not journal.state.pending() and not stages.advance(journal):
+    if not journal.state.pending() and (failed_only or not stages.advance(journal)):
         # a kill after the last trial may have come before the tables
         if not folder.exists(MANIFEST):  # a repair has set it aside
             manifest.begin_session()
             manifest.end_session()
         return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
     pending = journal.state.pending()
-    done = len(trials) - len(pending) if journal.state.stage == "search" else 0
+    ended = sum(one.status in {"finished", "stopped", "diverged"} for one in journal.state.results())
+    done = ended if journal.state.stage == "search" else 0
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {done} done before" if done else "")
     parameters = cache(partial(_parameters, pending, splits))
-    planned = recall(str(folder), [trial.id for trial in pending])
     with open_backend(
         experiment,
         Work(folder, len(pending), meanwhile=parameters),
@@ -162,10 +162,11 @@ def _run(
         with storage_errors_explained(folder):
             journal.begin(parameters())
             manifest.begin_session(journal.folder)
+        planned = recall(str(folder), [trial.id for trial in pending], where=backend.description)
         started = time.perf_counter()
         try:
             with shown(journal.state):
-                interrupted = _train(journal, backend, splits, interruption)
+                interrupted = _train(journal, backend, splits, interruption, later_stages=not failed_only)
         except StorageError:
             journal.folder = manifest.folder = journal.folder.retrying(0)  # the tables may still fit; one try each
             with contextlib.suppress(StorageError):
@@ -177,15 +178,26 @@ def _run(
         seconds = time.perf_counter() - started
         record = _end(journal, manifest)
     lost = bool(backend.why_lost())
-    return RunOutcome(record, len(pending), interrupted, ray_lost=lost, seconds=seconds, planned=planned)
+    if experiment.separate is not None:  # a plan does not know how many seeds it takes
+        planned = None
+    return RunOutcome(
+        record,
+        len(pending),
+        interrupted,
+        ray_lost=lost,
+        seconds=seconds,
+        planned=planned if experiment.separate is None else None,
+    )
 
 
-def _train(journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption) -> ExitCode | None:
+def _train(
+    journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption, *, later_stages: bool
+) -> ExitCode | None:
     """Run stage after stage; return the exit code of what ended it early, a signal or its time limit, or None."""
     try:
         with interruption.limited():
             backend.run_trials(journal, splits)
-            while stages.advance(journal):
+            while later_stages and stages.advance(journal):
                 backend.run_trials(journal, splits)
     except Exception:
         if lost := _ray_lost(journal, backend):
@@ -256,8 +268,9 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
     unsplit = {key: key._replace(val_size=0) for key in keys}
     datasets = {key: key.load() for key in dict.fromkeys(unsplit.values())}
     for key, images in datasets.items():
-        if len(images.classes) < 2:
-            raise DataError(f"{key.dataset!r} has {len(images.classes)} class; give a data set with at least two")
+        if (count := len(images.classes)) < 2:
+            classes = "1 class" if count == 1 else "no class"
+            raise DataError(f"{key.dataset!r} has {classes}; give a data set with at least two")
     return {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
 
 

@@ -49,16 +49,19 @@ class Process:
     Attributes:
         arrived: The first signal that arrived; None before.
         saving: Whether a run is being trained or saved, which may take as long as it needs.
+        watching: Whether this process is the command, and not a notebook or a script that calls the package.
     """
 
     def __init__(self) -> None:
         self.arrived: int | None = None
         self.saving = False
+        self.watching = False
         self._starting = True
         self._said = False
 
     def watch(self) -> None:
         """Handle the signals from now on, and end the process at once by the first, until `begin` is called."""
+        self.watching = True
         for number in taken():
             signal.signal(number, self._handle)
         heard, told = os.pipe()

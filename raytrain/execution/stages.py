@@ -12,7 +12,7 @@ from raytrain.experiment.experiment import Trial
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
 from raytrain.runs.journal import RunJournal
-from raytrain.runs.results import TrialResult, configurations, mean_val_quality, ranked
+from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.training.recipe import Recipe
 
@@ -61,7 +61,12 @@ def _confirm(journal: RunJournal) -> None:
         journal.add({}, stage="confirm")
         return
     finished = [one for one in _results(journal.state) if one.status == "finished" and one.val_accuracy is not None]
-    groups = sorted(configurations(finished), key=mean_val_quality, reverse=True)
+    partial = {configuration_of(one) for one in _results(journal.state) if one.status != "finished"}
+    groups = sorted(
+        configurations(finished),
+        key=lambda group: (configuration_of(group[0]) not in partial, *mean_val_quality(group)),
+        reverse=True,
+    )
     chosen = {
         trial: group[0].parameters
         for group in groups[: confirm.top]

@@ -2,7 +2,7 @@
 
 This is the rule as Ray Tune's AsyncHyperBandScheduler applies it, with one bracket: trials are stopped, never
 paused or promoted, and a trial is judged by what has been recorded at its rung *so far*, so the first to arrive
-always goes on. Runs without Ray use it; with Ray, Tune decides, and a test holds the two together.
+always goes on. Runs with and without Ray use it.
 """
 
 import math

@@ -293,8 +293,19 @@ def _canonical_options(field: str, wanted: Any) -> Any:
     """
     several = isinstance(wanted, list) and (field != "augment" or any(isinstance(one, list) for one in wanted))
     if several:
-        return [canonical(field, one, strict=True) for one in wanted]
-    return canonical(field, wanted, strict=True)
+        return [_canonical_option(field, one) for one in wanted]
+    return _canonical_option(field, wanted)
+
+
+def _canonical_option(field: str, wanted: Any) -> Any:
+    option = canonical(field, wanted, strict=True)
+    try:
+        Recipe.model_validate({field: option})
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            if found["loc"][:1] == (field,):  # not that it does not go with the other fields of the default recipe
+                raise ValueError(f"{field}: {found['msg'].removeprefix('Value error, ')}, given {wanted!r}") from None
+    return option
 
 
 def _matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:

@@ -132,6 +132,9 @@ def _build(
         field: read_user_code(field, value, folder=Path(), where=f"--set {field}={_shown(value)}")
         for field, value in overrides.items()
     }
+    if "seed" in overrides and changes.get("seeds") is not None:
+        seeds = ",".join(map(str, changes["seeds"]))
+        raise ExperimentError(f"--set seed={overrides['seed']} and --seeds {seeds} were given; give one of them")
     try:
         experiment = Experiment.model_validate(_override(_merged(values, changes), overrides))
         experiment.trials()

@@ -89,7 +89,7 @@ class Resources(Section):
     """Number of processes that train one trial together, each on its share of every batch. [1, 4] is elastic: as many
     as the cluster has room for; when nodes come or go, the trial continues from its checkpoint with more or fewer."""
     gpus_per_worker: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    """Number of GPUs per worker; a fraction puts several trials on one GPU. auto: 1 where there are GPUs, else 0."""
+    """Number of GPUs per worker, at most 1; a fraction puts several trials on one GPU. auto: 1 where there are GPUs."""
     cpus_per_worker: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Number of CPU cores, and of threads, per worker. auto: all cores, divided among the trials."""
     max_concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
@@ -98,6 +98,13 @@ class Resources(Section):
     """Type of GPU that each worker must have, by Ray's name for it: T4, L4, A10G, A100, H100, ..."""
     custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     """Custom Ray resources that each worker takes from its node, such as `bigmem: 1`."""
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _one_gpu(cls, value: Literal["auto"] | float) -> Literal["auto"] | float:
+        if value != "auto" and value > 1:
+            raise ValueError("a worker trains on one GPU: give 1, or a share below it; for several GPUs, set workers")
+        return value
 
     @property
     def fewest_workers(self) -> int:

@@ -114,6 +114,10 @@ class Manifest:
                     f"{folder} was run on other images: {name} has changed ({known[name]} before, {fingerprint} now).\n"
                     "Choose another --name, restore the images, or start again with --fresh."
                 )
+        # what the experiment does not name any more was trained on all the same, and may be named again
+        content["data"] = {**known, **content["data"]}
+        earlier = [one for one in before.get("inputs", []) if one not in content["inputs"]]
+        content["inputs"] = [*earlier, *content["inputs"]]
         return cls(folder, content)
 
     def begin_session(self, folder: Folder | None = None) -> None:

@@ -3,6 +3,7 @@
 Plain arithmetic on what Ray says about its nodes; imports no Ray, so it is tested on clusters of any shape.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -86,7 +87,7 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     if cpus == "auto":
         cpus = _cpus_per_worker(resources, nodes=nodes, gpus=gpus, trials=trials)
     wanted = {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **custom}
-    slots = sum(min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes)
+    slots = sum(min(_times(name, amount, node) for name, amount in wanted.items()) for node in nodes)
     # elastic trials share what there is by turns: one at a time may grow to its most, or two would starve each other
     concurrent = max(1, slots // resources.most_workers)
     if slots < resources.fewest_workers:
@@ -108,11 +109,23 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     return Placement(resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest, room)
 
 
+def _times(name: str, amount: float, node: Mapping[str, float]) -> int:
+    """Return how many times a node has an amount of a resource; a share of a GPU is one of a single GPU."""
+    there = node.get(name, 0)
+    if name == "GPU" and amount < 1:
+        return int(there) * _whole(1 / amount)
+    return _whole(there / amount)
+
+
+def _whole(count: float) -> int:
+    return math.floor(count + 1e-9)  # 1 / 0.1 may come out a little below 10
+
+
 def _cpus_per_worker(resources: Resources, *, nodes: Sequence[Mapping[str, float]], gpus: float, trials: int) -> int:
     at_once = trials if resources.max_concurrent == "auto" else min(trials, resources.max_concurrent)
     if gpus:
-        usable = [node for node in nodes if node.get("GPU", 0) >= gpus]
-        shares = [node.get("CPU", 0) // (node["GPU"] // gpus) for node in usable]
+        usable = [node for node in nodes if _times("GPU", gpus, node)]
+        shares = [node.get("CPU", 0) // _times("GPU", gpus, node) for node in usable]
     else:
         usable = [node for node in nodes if node.get("CPU", 0) >= 1]
         cores = sum(node["CPU"] for node in usable)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytrain import __version__
@@ -22,6 +23,7 @@ NODE_TIMEOUT_S = 30.0
 """Seconds within which each node must start a process and report its versions."""
 STORAGE_TIMEOUT_S = 60.0
 """Seconds within which each node must start a process and try the run folder."""
+INSTALL = "Install the same versions; `raytrain submit --install` does."
 NO_ANSWER = f"no answer within {NODE_TIMEOUT_S:.0f} s"
 MOUNTS = Path("/proc/mounts")
 """File that lists the mounted file systems, on Linux only."""
@@ -89,7 +91,10 @@ def check_nodes(*, gpus: bool = True) -> Iterator[Check]:
 
     for node, answer in _answers(ask, _nodes(), timeout_s=NODE_TIMEOUT_S):
         name = f"node {node['NodeManagerHostname']}"
-        if answer is None:
+        if isinstance(answer, RayError):
+            found = f"raytrain does not run there: {_last_line(answer)}"
+            yield Check(name, ok=False, found=found, advice=INSTALL)
+        elif answer is None:
             advice = "Another job may use its GPUs; `ray status` shows it."
             yield Check(name, ok=False, found=NO_ANSWER, advice=advice)
         else:
@@ -114,7 +119,7 @@ def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
     differing = {what: there for what, there in said["versions"].items() if there != here[what]}
     if differing:
         found = ", ".join(f"{what} {there} there and {here[what]} here" for what, there in differing.items())
-        return Check(name, ok=False, found=found, advice="Install the same versions; `raytrain submit --install` does.")
+        return Check(name, ok=False, found=found, advice=INSTALL)
     return Check(name, ok=True, found=f"{said['device']}, the same versions as here")
 
 
@@ -146,6 +151,7 @@ def check_storage(folder: Folder, *, more_nodes: bool) -> None:
     try:
         for node, answer in _answers(ask, others, timeout_s=STORAGE_TIMEOUT_S):
             problem = f"no answer within {STORAGE_TIMEOUT_S:.0f} s" if answer is None else answer
+            problem = _last_line(problem) if isinstance(problem, RayError) else problem
             if problem:
                 raise PreflightError(
                     f"the node {node['NodeManagerHostname']} cannot use {folder} ({problem}).\n{SHARED_STORAGE}"
@@ -169,11 +175,20 @@ def _on_node(task: Any, node_id: str, **options: Any) -> Any:
 def _answers(
     ask: Callable[[Mapping[str, Any]], Any], nodes: Iterable[Mapping[str, Any]], *, timeout_s: float
 ) -> Iterator[tuple[Mapping[str, Any], Any]]:
-    """Ask all nodes at the same time; yield each with its answer, or with None where none came in time."""
+    """Ask all nodes at the same time; yield each with its answer, Ray's error, or None where no answer came in time."""
     asked = {ask(node): node for node in nodes}
     done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s)
     for answer, node in asked.items():
-        yield node, ray.get(answer) if answer in done else None
+        try:
+            yield node, ray.get(answer) if answer in done else None
+        except RayError as error:  # such as a node on which raytrain cannot be imported
+            yield node, error
+
+
+def _last_line(error: RayError) -> str:
+    """Return what an error on a node says; the lines before are a traceback there."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def versions() -> dict[str, str]:

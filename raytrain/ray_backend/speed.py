@@ -24,8 +24,8 @@ TIMEOUT_S = 600.0
 def measure(recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits], *, placement: Placement) -> list[Speed]:
     """Return the speed of each of some recipes, with what `placement` gives a worker.
 
-    As many are measured at a time as workers will train, because neighbours slow each other down: some of them again,
-    where there are too few, and the median counts. An autoscaling cluster adds the nodes for it.
+    As many recipes are measured side by side as workers will train, because neighbours slow each other down. If there
+    are fewer recipes, some are measured again, and the median is taken. An autoscaling cluster adds the nodes for it.
 
     Raises:
         PreflightError: One cannot be trained, or no worker has come.

@@ -162,9 +162,9 @@ def train_trial(
     from raytrain.training.evaluation import TrainingData, rank_and_world_size
     from raytrain.training.trial import TrialRun
 
-    def publish(within_epoch: float) -> None:
+    def publish(within_epoch: float, evaluated: int = 0) -> None:
         if rank_and_world_size()[0] == 0:
-            report_progress(job.trial_id, within_epoch=within_epoch)
+            report_progress(job.trial_id, within_epoch=within_epoch, evaluated=evaluated)
 
     publish(0.0)  # the watchdog watches from here on
     keep_all(job.code)
@@ -177,7 +177,7 @@ def train_trial(
         checkpoints = checkpoints_at(job.checkpoints, job.trial_id).retrying()
         run = TrialRun(recipe, data=data, device=device, checkpoints=checkpoints)
         hosts, workers = _hosts(), rank_and_world_size()[1]
-        with run.watched(publish):
+        with run.watched(lambda share: publish(share, data.evaluated.batches)):
             for item in run.reports(after=job.after_epoch):
                 message: EpochMessage = {"kind": "epoch", "report": item.as_dict(), "hosts": hosts, "workers": workers}
                 # ASHA judges what has a quality; a trial at its end is not judged

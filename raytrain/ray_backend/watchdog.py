@@ -54,7 +54,7 @@ class Watchdog:
         self._kill = kill or _kill
         self._clock = clock
         self._changes: dict[str, _LastChange] = {}
-        self._hung: dict[str, int] = {}
+        self._hung: set[str] = set()
 
     def look(self, journal: RunJournal) -> None:
         """Show how far running trials are within their epoch, and end those that have stood still for too long."""
@@ -67,7 +67,7 @@ class Watchdog:
                 if self.stands_still(trial_id, (progress.epoch, progress.attempts, reported)):
                     log.warning("%s has made no progress for %.0f s: killing its process", trial_id, self._timeout_s)
                     journal.note({"event": "hung", "trial": trial_id, "seconds": self._timeout_s})
-                    self._hung[trial_id] = self._hung.get(trial_id, 0) + 1
+                    self._hung.add(trial_id)
                     self.forget(trial_id)
                     self._kill(reported["node"], reported["pid"])
 
@@ -85,28 +85,37 @@ class Watchdog:
         internals.put_value(_key(trial_id), None)  # its process id may soon be another's
 
     def why(self, trial_id: str) -> str | None:
-        """Return why a trial's process was ended, if it was ended here."""
-        return f"no progress for {self._timeout_s:.0f} s" if trial_id in self._hung else None
+        """Return why a trial's process was ended, if it was ended here; asked once for each death."""
+        if trial_id not in self._hung:
+            return None
+        self._hung.remove(trial_id)  # its next process may die of something else
+        return f"no progress for {self._timeout_s:.0f} s"
 
 
-def report_progress(trial_id: str, *, within_epoch: float) -> None:
+def report_progress(trial_id: str, *, within_epoch: float, evaluated: int) -> None:
     """Report from a trial's process how far it is within its epoch.
 
     Args:
         trial_id: The trial.
         within_epoch: Share of the epoch that is done, in [0, 1].
+        evaluated: Number of batches that have been evaluated: what moves while no step is done.
     """
-    node = ray.get_runtime_context().get_node_id()
-    internals.put_value(_key(trial_id), {"within_epoch": within_epoch, "pid": os.getpid(), "node": node})
+    here = {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+    internals.put_value(_key(trial_id), {"within_epoch": within_epoch, "evaluated": evaluated, **here})
 
 
 def reported_progress(trial_id: str) -> Any:
-    """Return the last report of a trial's process: "within_epoch", "pid" and "node"; None where there is none."""
+    """Return the last report of a trial's process, as `report_progress` makes it; None where there is none."""
     return internals.get_value(_key(trial_id))
 
 
 def _key(trial_id: str) -> str:
-    return f"progress/{trial_id}"
+    """Return the key of a trial's reports: of this command's, because others on the cluster may have equal recipes."""
+    return f"progress/{_job()}/{trial_id}"
+
+
+def _job() -> str:
+    return ray.get_runtime_context().get_job_id()
 
 
 def _kill(node: str, pid: int) -> None:

@@ -314,7 +314,8 @@ def as_json(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Return rows as the content of a Parquet file."""
+    """Return rows as the content of a Parquet file; what a row does not have is null."""
+    names = dict.fromkeys(name for row in rows for name in row)  # pyarrow would take those of the first row alone
     sink = pa.BufferOutputStream()
-    parquet.write_table(pa.Table.from_pylist(list(rows)), sink)
+    parquet.write_table(pa.Table.from_pylist([dict.fromkeys(names) | row for row in rows]), sink)
     return sink.getvalue().to_pybytes()

@@ -186,7 +186,7 @@ def refuse_remains(folder: Folder) -> None:
     """Refuse a folder with what a run has written, where nothing says which experiment it was.
 
     Raises:
-        RunFolderError: It is one.
+        RunFolderError: The folder holds what a run has written, and no experiment.yaml.
     """
     if remains := sorted(WRITTEN & {*folder.names()}):
         raise RunFolderError(

@@ -5,6 +5,7 @@ nothing that was reported. What the lines amount to is in `state`, which other t
 """
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ class RunJournal:
         self._open = False
         self._unwritten: list[bytes] = []
         self._scalars = RunScalars()
+        self._noting = threading.Lock()
 
     @classmethod
     def open(
@@ -133,14 +135,16 @@ class RunJournal:
     def note(self, event: Event) -> None:
         """Write an event with the time, and let it have its effect on the state.
 
-        What is noted before `begin` is written then: a run that is only planned, or refused, leaves no trace.
+        What is noted before `begin` is written then: a run that is only planned, or refused, leaves no trace. Several
+        threads may call it; the watchdog has one of its own.
         """
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-        if self._open:
-            self.folder.append("events.jsonl", as_line(line))
-        else:
-            self._unwritten.append(as_line(line))
-        self.state.apply(line)  # pyright: ignore[reportArgumentType] (an Event and its time)
+        with self._noting:
+            if self._open:
+                self.folder.append("events.jsonl", as_line(line))
+            else:
+                self._unwritten.append(as_line(line))
+            self.state.apply(line)  # pyright: ignore[reportArgumentType] (an Event and its time)
 
     def add(self, trials: Mapping[Trial, int], *, stage: Stage) -> None:
         """Add trials that were chosen by the results of others; those of the stage that are not among them go.

@@ -1,6 +1,7 @@
 """What `raytrain plan` said of a run, kept on this machine, so that the end of the run can stand beside it."""
 
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,35 +26,39 @@ class PlannedTime(NamedTuple):
     high: float
 
 
-def remember(folder: str, trials: Collection[str], time: PlannedTime) -> None:
+def remember(folder: str, trials: Collection[str], time: PlannedTime, *, where: str) -> None:
     """Keep the planned time of a run in place of an earlier one; where it cannot be written, nothing is kept.
 
     Args:
         folder: Path or URI of the run folder.
         trials: Ids of the trials that the run has left.
         time: Time that they will take.
+        where: Where they will run and how many at a time, as the backend describes it.
     """
     plans = _read()
     plans.pop(folder, None)
-    plans[folder] = {"trials": sorted(trials), "seconds": list(time)}
+    plans[folder] = {"trials": sorted(trials), "where": where, "seconds": list(time)}
     kept = dict(list(plans.items())[-KEPT:])
     path = _file()
+    part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept))
+        part.write_text(json.dumps(kept))
+        part.replace(path)  # who reads meanwhile reads the old ones
     except OSError:
-        return  # a plan is for the reader; what becomes of it later is a nicety
+        return  # the plan has been printed; only the comparison at the end of the run is lost
 
 
-def recall(folder: str, trials: Collection[str]) -> PlannedTime | None:
-    """Return the planned time of a run of exactly these trials; None where there is none.
+def recall(folder: str, trials: Collection[str], *, where: str) -> PlannedTime | None:
+    """Return the planned time of a run of exactly these trials on the same resources; None where there is none.
 
     Args:
         folder: Path or URI of the run folder.
         trials: Ids of the trials that the run has left.
+        where: Where they run and how many at a time, as the backend describes it.
     """
     plan = _read().get(folder)
-    if not isinstance(plan, dict) or plan.get("trials") != sorted(trials):
+    if not isinstance(plan, dict) or (plan.get("trials"), plan.get("where")) != (sorted(trials), where):
         return None
     try:
         return PlannedTime(*map(float, plan["seconds"]))

@@ -124,14 +124,17 @@ def run_of(result: TrialResult) -> str:
     return result.trial.rpartition("/")[0]
 
 
+def configuration_of(result: TrialResult) -> str:
+    """Return what the trials of one configuration have in common, as text: their run, phase and recipe but its seed."""
+    recipe = {name: value for name, value in result.recipe.items() if name != "seed"}
+    return json.dumps([run_of(result), result.phase, recipe], sort_keys=True)
+
+
 def configurations(results: Iterable[TrialResult]) -> list[list[TrialResult]]:
-    """Return the results in groups of one recipe whatever its seed, one status and one phase, in order."""
-    groups: dict[str, list[TrialResult]] = {}
+    """Return the results in groups of one configuration and one status, in order."""
+    groups: dict[tuple[str, str], list[TrialResult]] = {}
     for result in results:
-        recipe = {name: value for name, value in result.recipe.items() if name != "seed"}
-        groups.setdefault(json.dumps([run_of(result), recipe, result.status, result.phase], sort_keys=True), []).append(
-            result
-        )
+        groups.setdefault((configuration_of(result), result.status), []).append(result)
     return list(groups.values())
 
 

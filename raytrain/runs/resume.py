@@ -42,7 +42,7 @@ def refuse_renamed(folder: Folder, experiment: Experiment) -> None:
     """Refuse to continue a renamed run folder, since the run would be written to a folder of the old name.
 
     Raises:
-        RunFolderError: It has.
+        RunFolderError: The folder has another name than its run.
     """
     if experiment.name != folder.name:
         raise RunFolderError(
@@ -143,16 +143,23 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
     adopted = [trial for trial in trials if _adopts(trial, run, epochs_before)]
     if adopted:
         log.info("%d trials continue after their first %d epochs", len(adopted), epochs_before)
-    if others := len(trials) - len(adopted):
-        log.info("%d trials start again, because their schedule depends on the number of epochs", others)
+    again = [
+        trial for trial in trials if not is_same_course(trial.recipe) and _shorter(trial, run, epochs_before).names()
+    ]
+    if again:
+        log.info("%d trials start again, because their course depends on the number of epochs", len(again))
     return adopted
+
+
+def _shorter(trial: Trial, run: Folder, epochs: int) -> Folder:
+    """Return the checkpoint folder of the trial that is the same but for a smaller number of epochs."""
+    return run / "trials" / Trial.of(trial.recipe.replace(epochs=epochs)).id / "checkpoint"
 
 
 def _adopts(trial: Trial, run: Folder, epochs_before: int) -> bool:
     if trial.recipe.epochs <= epochs_before or not is_same_course(trial.recipe):
         return False
-    shorter = Trial.of(trial.recipe.replace(epochs=epochs_before))
-    there, here = (run / "trials" / one.id / "checkpoint" for one in (shorter, trial))
+    there, here = _shorter(trial, run, epochs_before), run / "trials" / trial.id / "checkpoint"
     names = there.names()
     if not names or here.names():
         return False

@@ -195,7 +195,7 @@ class Folder:
                     self._filesystem.move(written, target)
                 if known:
                     sync_names(self._path, known=known)
-            except OSError:
+            except BaseException:  # a signal too
                 if self._local:
                     with contextlib.suppress(OSError):
                         self._filesystem.delete_file(written)

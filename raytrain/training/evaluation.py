@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,17 @@ from raytrain.metrics.predictions import MOST_PROBABILITIES, Predictions
 from raytrain.training.devices import autocast
 
 
+class EvaluatedCount:
+    """A count of evaluated batches, which another thread may read to see that an evaluation goes on.
+
+    Attributes:
+        batches: Number of batches so far.
+    """
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """The three splits on one device, and what normalises them.
@@ -28,6 +39,7 @@ class TrainingData:
         mean: Mean of each channel of the training images, on the scale [0, 1].
         std: Standard deviation of each channel of the training images, on the scale [0, 1].
         num_classes: Number of classes; labels run from 0 to `num_classes` - 1.
+        evaluated: Count of the batches of these splits that have been evaluated.
     """
 
     train: DeviceImages
@@ -36,6 +48,7 @@ class TrainingData:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     num_classes: int
+    evaluated: EvaluatedCount = field(default_factory=EvaluatedCount, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -105,12 +118,11 @@ def evaluate_views(
         tta: A key of `VIEWS`.
         batch_size: Images at a time.
     """
-    rank, world_size = rank_and_world_size()
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
     seen = 0
     was_training = model.training
     model.eval()
-    for batch, labels in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
+    for batch, labels in _batches(images, data=data, batch_size=batch_size):
         inputs = normalize(batch, mean=data.mean, std=data.std)
         with autocast(batch.device, precision):
             logits = torch.stack([share * model(view).float() for share, view in VIEWS[tta](inputs)]).sum(dim=0)
@@ -190,14 +202,21 @@ def _outputs(
     model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (B, classes) logits and (B,) labels for this rank's share of the images, with the model in eval mode."""
-    rank, world_size = rank_and_world_size()
     was_training = model.training
     model.eval()
-    for batch, labels in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
+    for batch, labels in _batches(images, data=data, batch_size=batch_size):
         with autocast(batch.device, precision):
             logits = model(normalize(batch, mean=data.mean, std=data.std))
         yield logits, labels
     model.train(was_training)
+
+
+def _batches(images: DeviceImages, *, data: TrainingData, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield this rank's share of the images and their labels in batches, and count those that have been evaluated."""
+    rank, world_size = rank_and_world_size()
+    for batch in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
+        yield batch
+        data.evaluated.batches += 1
 
 
 def _loss_and_correct(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,12 +8,12 @@ Between two items `state` is complete: save it, and a run that loads it goes on 
 bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there is no generator state to keep.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -171,8 +171,9 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
         running = _train_epoch(recipe, state, model, data, weights)
         val = _evaluate_split(state, data, data.val, by_class=by_class) if len(data.val) else None
         test = _evaluate_split(state, data, data.test) if recipe.track_test else None
-        if not np.isfinite([running.loss, val.loss if val else 0.0]).all():
-            raise DivergenceError(epoch)
+        for what, loss in (("training", running.loss), ("validation", val.loss if val else 0.0)):
+            if not math.isfinite(loss):
+                raise DivergenceError(epoch, of=what)
         state.epoch = epoch
         lr: float = state.optimizer.param_groups[0]["lr"]
         seconds = time.perf_counter() - started

@@ -30,7 +30,11 @@ def outcome_of(error: Exception) -> Outcome:
     Call it while the error is handled: `details` is the traceback of then.
     """
     if isinstance(error, DivergenceError):
-        return {"status": "diverged", "error": f"the loss was not finite in epoch {error.epoch}", "details": ""}
+        return {
+            "status": "diverged",
+            "error": f"the {error.of} loss was not finite in epoch {error.epoch}",
+            "details": "",
+        }
     return {"status": "failed", "error": described(error), "details": traceback.format_exc()}
 
 

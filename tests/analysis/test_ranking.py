@@ -244,18 +244,18 @@ def test_of_equal_validation_accuracies_and_losses_the_one_listed_first_is_chose
     assert chosen(high, low) == "high"
 
 
-@pytest.mark.parametrize("how", ["diverged", "failed"])
+@pytest.mark.parametrize("how", ["diverged", "failed", "stopped", "unfinished"])
 def test_a_configuration_that_lost_a_seed_is_named_and_not_chosen_before_a_complete_one(how: str) -> None:
     complete = [result(f"c{seed}", lr=1, seed=seed, val_accuracy=0.5, test_accuracy=0.5) for seed in (0, 1)]
     incomplete = [
         result("i0", lr=2, seed=0, val_accuracy=0.9, test_accuracy=0.9),
-        result("i1", lr=2, seed=1, status=how, val_accuracy=None, val_loss=None),
+        result("i1", lr=2, seed=1, status=how, val_accuracy=0.3 if how == "stopped" else None, val_loss=None),
     ]
     ranking = rank([*incomplete, *complete], {})
     assert ranking.chosen is not None
     assert ranking.chosen.results[0].trial == "c0"
     assert [standing.results[0].trial for standing in ranking.incomplete] == ["i0"]
-    assert "Not chosen, because one of their seeds failed or diverged: i0." in explain(ranking)
+    assert "Not chosen, because not all of their seeds have finished: i0." in explain(ranking)
     assert chosen(*incomplete) == "i0", "there is no complete one"
 
 

@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import Result
@@ -21,6 +21,9 @@ from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
+
+if TYPE_CHECKING:
+    from conftest import WriteRun
 
 pytestmark = pytest.mark.slow
 
@@ -221,6 +224,17 @@ def test_runs_on_different_images_are_not_ranked_together(place: Path, recipe: d
     assert refused.exit_code == 2
     assert "numbers on digits: accuracies on different images cannot be compared" in refused.stderr
     assert CliRunner().invoke(app, ["results", "photos", "wide"]).exit_code == 0
+
+
+def test_runs_between_which_the_images_have_changed_are_not_ranked_together(write_run: WriteRun) -> None:
+    recipe = {"dataset": "photos", "val_size": 20}
+    write_run("old", [range(900)], recipe=recipe, fingerprint="a")
+    write_run("same", [range(910)], recipe={**recipe, "lr": 0.2}, fingerprint="a")
+    write_run("new", [range(800)], recipe={**recipe, "lr": 0.3}, fingerprint="b")
+    refused = CliRunner().invoke(app, ["results", "old", "new"])
+    assert refused.exit_code == 2
+    assert "photos at 32 px has changed between old and new" in refused.stderr
+    assert CliRunner().invoke(app, ["results", "old", "same"]).exit_code == 0
 
 
 def test_runs_that_select_by_different_metrics_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:

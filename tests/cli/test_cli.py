@@ -289,7 +289,7 @@ def test_diverged_trials_are_reported_and_decide_the_exit_code(grid: str, place:
     result = call("tune", "--grid", grid, "--local")
     assert result.exit_code == code
     assert "diverged at epoch 1" in result.stdout
-    assert "the loss was not finite in epoch 1" in result.stderr
+    assert "the training loss was not finite in epoch 1" in result.stderr
     assert "Traceback" not in result.stderr
 
 

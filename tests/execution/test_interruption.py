@@ -5,10 +5,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
+from raytrain.errors import RayLostError
+from raytrain.execution.backend import Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Terminated, Woken, exit_code, wake_main_thread
+from raytrain.experiment.experiment import Experiment
+from raytrain.storage.folder import Folder
 
 SCRIPT = """
 import os, signal, sys
@@ -145,3 +152,20 @@ def test_somebody_else_may_take_a_signal_in_between() -> None:
         interruption.install()
         with pytest.raises(Terminated):
             signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_ray_that_is_lost_while_no_trial_runs_is_said_and_is_no_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost:
+        def why_lost(self) -> str:
+            return "its raylet has died"
+
+    @contextmanager
+    def lost_backend(*_: object, **__: object) -> Generator[Lost]:
+        yield Lost()
+
+    monkeypatch.setitem(sys.modules, "raytrain.ray_backend.backend", SimpleNamespace(ray_backend=lost_backend))
+    work = Work(Folder.at("runs/x"), trials=1)
+    lost = pytest.raises(RayLostError, match="Ray is gone: its raylet has died")
+    with lost as caught, open_backend(Experiment(name="x"), work, address=None, local=False):
+        raise Woken
+    assert caught.value.exit_code == 6

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -342,6 +343,16 @@ def test_failed_only_leaves_the_others_alone(tmp_path: Path, keys: dict[str, Any
     assert again.trained == 0
 
 
+def test_failed_only_of_an_interrupted_run_says_what_is_left_and_fails_for_nothing(
+    tmp_path: Path, keys: dict[str, Any]
+):
+    run_here(tmp_path, keys, shown=interrupt_after_three_epochs)
+    ended = CliRunner().invoke(app, ["resume", "x", "--failed-only", "--out", str(tmp_path), "--local"])
+    assert ended.exit_code == 0, ended.output
+    assert "1 trial is unfinished; continue with: raytrain resume x" in ended.stderr
+    assert "have ended already" not in ended.stderr
+
+
 def test_a_run_of_another_version_or_name_is_not_resumed(tmp_path: Path, keys: dict[str, Any]):
     run_here(tmp_path, keys)
     (tmp_path / "x").rename(tmp_path / "y")
@@ -382,6 +393,32 @@ def test_more_epochs_of_a_falling_learning_rate_are_another_course_and_trained_f
         longer = run_here(tmp_path / "longer", keys)
     assert "2 trials start again" in caplog.text
     assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
+
+
+def test_a_new_seed_does_not_start_again_because_of_more_epochs(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    keys["recipe"] |= {"schedule": "constant", "epochs": 1}
+    run_here(tmp_path, keys)
+    keys["recipe"]["epochs"] = 2
+    with caplog.at_level("INFO", "raytrain"):
+        run_here(tmp_path, {**keys, "seeds": [0, 1]})
+    assert "2 trials continue after their first 1 epochs" in caplog.text
+    assert "start again" not in caplog.text
+
+
+def test_a_data_set_that_an_experiment_left_and_names_again_must_be_the_same(tmp_path: Path, keys: dict[str, Any]):
+    photos, out = tmp_path / "photos", tmp_path / "runs"
+    shutil.copytree(keys["recipe"]["dataset"], photos)
+    both = {**keys, "recipe": {**keys["recipe"], "epochs": 1}}
+    both["grid"] = {"dataset": [keys["recipe"]["dataset"], str(photos)]}
+    one = {**both, "grid": {"dataset": [keys["recipe"]["dataset"]]}}
+    run_here(out, both)
+    run_here(out, one)
+    image = sorted(photos.rglob("*.png"))[0]
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(image)
+    with pytest.raises(RunFolderError, match="was run on other images"):
+        run_here(out, both)
 
 
 def test_more_seeds_run_only_the_new_ones(tmp_path: Path, keys: dict[str, Any]):

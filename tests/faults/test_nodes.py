@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from raytrain.errors import ClusterError, PreflightError
 from raytrain.ray_backend import preflight
@@ -66,6 +67,17 @@ def test_other_versions_on_a_node_are_refused_with_both(cluster: Any, monkeypatc
         with pytest.raises(ClusterError, match=r"torch .* there and 1\.0 here") as refused:
             preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
         assert refused.value.exit_code == 6
+
+
+def test_a_node_on_which_raytrain_cannot_be_imported_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = {"NodeID": "a", "NodeManagerHostname": "box", "Resources": {}}
+    traceback = "Traceback\n  line\nModuleNotFoundError: No module named 'raytrain'"
+    said = RayTaskError("f", traceback, ModuleNotFoundError())
+    monkeypatch.setattr(preflight, "_nodes", lambda: [node])
+    monkeypatch.setattr(preflight, "_answers", lambda *_, **__: iter([(node, said)]))
+    with pytest.raises(ClusterError, match=r"node box: raytrain does not run there: .*No module named") as refused:
+        preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
+    assert refused.value.exit_code == 6
 
 
 def test_a_gpu_that_pytorch_cannot_use_is_refused_and_one_that_is_taken_is_waited_for(

@@ -57,13 +57,19 @@ def test_max_concurrent_is_kept_and_frees_cores_for_each_trial() -> None:
     assert (placement.concurrent, placement.cpus) == (2, 4)
 
 
+@pytest.mark.parametrize(("share", "concurrent"), [(0.1, 20), (0.2, 10), (0.3, 6), (0.4, 4), (0.6, 2), (1.0, 2)])
+def test_a_share_of_a_gpu_is_one_of_a_single_gpu(share: float, concurrent: int) -> None:
+    placement = place(Resources(gpus_per_worker=share), nodes=[{"CPU": 64.0, "GPU": 2.0}], trials=100)
+    assert placement.concurrent == concurrent
+
+
 @pytest.mark.parametrize(
     ("resources", "nodes"),
     [
         (Resources(workers=3), LAPTOP),
         (Resources(gpus_per_worker=1), LAPTOP),
         (Resources(cpus_per_worker=4), LAPTOP),
-        (Resources(gpus_per_worker=2), CLOUD),
+        (Resources(workers=3, gpus_per_worker=0.6), [{"CPU": 8.0, "GPU": 2.0}]),
         (Resources(), []),
     ],
 )

@@ -70,7 +70,7 @@ def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., Ru
     tuner.run_trials(run, broken, placement=ONE_WORKER)
     results = by_lr(run)
     assert results[1e9].status == "diverged"
-    assert results[1e9].error == "the loss was not finite in epoch 1"
+    assert results[1e9].error == "the training loss was not finite in epoch 1"
     assert results[0.05].status == "finished"
     assert results[0.03].status == "failed"
     assert "Traceback" in trial_folder(run.folder, results[0.03].trial).read("error.txt").decode()

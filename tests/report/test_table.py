@@ -196,6 +196,12 @@ def test_parquet_holds_the_rows_and_their_types():
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [r.flat() for r in RESULTS]
 
 
+def test_parquet_has_the_columns_of_all_rows_whichever_comes_first():
+    content = table.as_parquet([{"epoch": 1}, {"epoch": 2, "val_macro_f1": 0.5}])
+    rows = parquet.read_table(io.BytesIO(content)).to_pylist()
+    assert rows == [{"epoch": 1, "val_macro_f1": None}, {"epoch": 2, "val_macro_f1": 0.5}]
+
+
 def test_parquet_takes_counts_and_shares_in_one_column():
     content = table.as_parquet([{"val_size": 5000}, {"val_size": 0.1}, {"val_size": None}])
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [

@@ -3,6 +3,8 @@
 import itertools
 import json
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -110,7 +112,7 @@ def test_results_name_every_trial_in_any_state(open_folder: Any):
         "unfinished",
     ]
     assert [r.epochs for r in run.state.results()] == [3, 1, 1, 0, 2, 0]
-    assert run.state.results()[2].error == "the loss was not finite in epoch 2"
+    assert run.state.results()[2].error == "the training loss was not finite in epoch 2"
     assert run.state.results()[3].error == "OSError: no disk"
     assert trial_folder(run.folder, failed).read("error.txt") == b"a\nlong\ntraceback"
     assert {e["event"] for e in run.state.events} >= {"rung", "stopped", "diverged", "failed"}
@@ -382,3 +384,35 @@ def test_a_run_outside_the_local_disk_gets_its_event_files_at_the_end(tmp_path: 
         train(run, trial)
         assert scalars(tmp_path / "run" / "trials" / trial / "tb")["LR"] == pytest.approx(dict.fromkeys((1, 2, 3), 0.1))
     assert len(list(itertools.chain(read_results(run.folder)))) == 2
+
+
+def test_two_threads_that_note_at_once_lose_no_line(tmp_path: Path) -> None:
+    experiment = Experiment(**KEYS)
+    run = RunJournal.open(Folder.at(tmp_path / "x"), experiment, experiment.trials())
+    run.begin(dict.fromkeys(run.state.progress, 1))
+    trial = next(iter(run.state.progress))
+    folder, before = run.folder, len(run.state.events)
+    run.folder = Rewriting(folder)  # type: ignore[assignment]
+
+    def note(first: int) -> None:
+        for number in range(first, first + 20):
+            run.note({"event": "hung", "trial": trial, "seconds": float(number)})
+
+    threads = [threading.Thread(target=note, args=(first,)) for first in (0, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(read_lines(folder, "events.jsonl"))) == before + 40
+
+
+class Rewriting:
+    """A folder in which adding to a file is to read it, to wait, and to write it anew, as in object storage."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def append(self, name: str, content: bytes) -> None:
+        whole = self._folder.read(name) + content
+        time.sleep(0.001)
+        self._folder.write(name, whole)

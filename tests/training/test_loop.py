@@ -447,7 +447,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(make_data, monkeypat
     infinite = dataclasses.replace(evaluate(new_state(recipe, data).model, data.val, data=data, precision="fp32"))
     infinite = dataclasses.replace(infinite, loss=math.inf)
     monkeypatch.setattr(training_module, "evaluate", lambda *_, **__: infinite)
-    with pytest.raises(DivergenceError):
+    with pytest.raises(DivergenceError, match="the validation loss is not finite in epoch 1"):
         next(train(recipe, new_state(recipe, data), data))
 
 
