@@ -41,7 +41,9 @@ def blocks(document: str, *languages: str) -> list[str]:
 
 def commands() -> list[str]:
     """Return every `raytrain ...` line in a code block of a document or in the comments of a YAML file."""
-    lines = [line for document in PRESENT for code in blocks(document, "", "bash") for line in code.splitlines()]
+    shells = ("", "bash", "sh", "shell", "console", "text")
+    lines = [line for document in PRESENT for code in blocks(document, *shells) for line in code.splitlines()]
+    lines = [re.sub(r"^\s*(\$ )?", "", line) for line in lines]
     lines += [line.removeprefix("#").strip() for path in YAML for line in path.read_text().splitlines()]
     found = [line for line in lines if re.match(r"raytrain [a-z]+( |$)", line)]
     return sorted({re.split(r"  |\s#", line)[0].strip() for line in found})
@@ -135,6 +137,19 @@ def test_every_command_named_in_a_sentence_exists(document: str) -> None:
     known = {name for name, _ in leaves(typer.main.get_command(app))}
     unknown = [words for words in named if words[0] not in known and " ".join(words).strip() not in known]
     assert unknown == []
+
+
+@pytest.mark.parametrize("document", PRESENT)
+def test_every_option_named_in_a_sentence_belongs_to_its_command(document: str) -> None:
+    prose = re.sub(r"^```.*?^```$", "", text_of(document), flags=re.DOTALL | re.MULTILINE)
+    known = dict(leaves(typer.main.get_command(app)))
+    for line in re.findall(r"`raytrain ([a-z][^`]*)`", prose):
+        for part in line.replace("\n", " ").split(" -- "):
+            words = part.split()
+            command = known.get(" ".join(words[:2])) or known.get(words[0])
+            options = [word.split("=")[0] for word in words if word.startswith("-")]
+            taken = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+            assert set(options) <= {*taken, "--help"}, line
 
 
 def test_the_list_of_commands_is_complete() -> None:
