@@ -1,5 +1,6 @@
 """What the shipped experiments say of the student's curves is what the curves say."""
 
+import csv
 import re
 from pathlib import Path
 from statistics import fmean
@@ -29,3 +30,22 @@ def test_the_agreement_of_an_early_order_with_the_last_is_as_compare_yaml_says(
     taus = [round(float(stats.kendalltau(early, end).statistic), 1) for end in ends]
     (row,) = re.findall(rf"epoch {epoch} +(\S+) +(\S+) +(\S+)", (EXPERIMENTS / "compare.yaml").read_text())
     assert [float(value) for value in row] == taus
+
+
+def test_the_table_of_the_study_is_what_the_logs_and_the_claims_say() -> None:
+    page = (EXPERIMENTS.parent / "docs/study.md").read_text()
+    shown = {
+        cells[0]: cells[1:] for row in re.findall(r"^\| ([rt]\w+\d .*) \|$", page, re.M) if (cells := row.split(" | "))
+    }
+    read = list(csv.DictReader((EXPERIMENTS / "student/curves.csv").read_text().splitlines()))
+    expected: dict[str, list[str]] = {}
+    for claim in csv.DictReader((EXPERIMENTS / "student/claims.csv").read_text().splitlines()):
+        rows = [row for row in read if row["experiment"] == claim["experiment"]]
+        curve = [100 * float(row["test_accuracy"]) for row in rows]
+        hours = float(rows[-1]["elapsed_s"]) * len(rows) / (len(rows) - 1) / 3600  # the first epoch took the mean
+        claimed = [f"{100 * float(claim[key]):.2f}" if claim[key] else "–" for key in ("test_accuracy", "elsewhere")]
+        expected[claim["experiment"]] = [
+            *(f"{curve[-1]:.2f}", f"{max(curve):.2f}", str(curve.index(max(curve)) + 1), f"{fmean(curve[-20:]):.2f}"),
+            *(*claimed, f"{hours:.1f}", claim["hours"] or "–"),
+        ]
+    assert shown == expected
