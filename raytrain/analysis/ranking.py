@@ -38,9 +38,9 @@ MOST_COMPARED = 200
 def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> Ranking:
     """Return the ranking of results.
 
-    Trials that were stopped early are never averaged with finished ones of the same configuration. Once a run has
-    confirmed its best configurations on fresh seeds, of that run those trials alone are ranked; its search comes below,
-    unranked.
+    Trials that were stopped early, or are paused, are never averaged with finished ones of the same configuration. Once
+    a run has confirmed its best configurations on fresh seeds, of that run those trials alone are ranked; its search
+    comes below, unranked.
 
     Args:
         results: Results of all trials.
@@ -211,8 +211,8 @@ def _setting(result: TrialResult) -> str:
 
 
 def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
-    """Return how many configurations are ranked by those of their seeds that were not stopped."""
-    stopped = {configuration_of(group[0]) for group in rest if group[0].status == "stopped"}
+    """Return how many configurations are ranked by those of their seeds that were not stopped or paused."""
+    stopped = {configuration_of(group[0]) for group in rest if group[0].status in {"stopped", "paused"}}
     return sum(configuration_of(group[0]) in stopped for group in finished)
 
 

@@ -18,7 +18,7 @@ from raytrain.report.text import as_text, in_one_line, quoted, visible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from raytrain.analysis.audit import Replay
+    from raytrain.analysis.replay import Replay
     from raytrain.metrics.selection import Select
 
 
@@ -79,7 +79,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
 
 def _audit_baseline(name: str, *, json: bool) -> None:
 
-    from raytrain.analysis.audit import Curve, replays
+    from raytrain.analysis.replay import Curve, replays
     from raytrain.baselines.baselines import open_baseline
 
     tested = {curve.name: curve for curve in open_baseline(name).curves if curve.tested}

@@ -52,7 +52,8 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
     done = f", {plan.done} have ended already" if plan.done else ""
     yield "Trials", f"{plan.trials}{done}; {plan.placement}"
     if plan.rungs:
-        stopped = f"about {plan.stopped.median:.0f} of {plan.trials} are stopped"
+        how = "stay paused" if plan.mode == "promote" else "are stopped"
+        stopped = f"about {plan.stopped.median:.0f} of {plan.trials} {how}"
         yield "Early stopping", f"after epochs {', '.join(f'{rung:g}' for rung in plan.rungs)}; {stopped}"
     without = f"; {duration(plan.seconds_unstopped)} without early stopping" if plan.rungs else ""
     yield "Time", f"{_about(plan.seconds)}{without}"

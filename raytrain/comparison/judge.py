@@ -236,9 +236,9 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
     configuration = configuration_of(chosen.results[0])
     for other in record.results:
         if other.status != "finished" and configuration_of(other) == configuration:
-            what = "was stopped early" if other.status == "stopped" else f"is {other.status}"
+            what = "was stopped early" if other.status in {"stopped", "paused"} else f"is {other.status}"
             todo = {
-                "stopped": "train all seeds to the end, with --no-asha",
+                **dict.fromkeys(("stopped", "paused"), "train all seeds to the end, with --no-asha"),
                 "unfinished": f"continue it with: raytrain resume {record.name}",
                 "failed": f"try it again with: raytrain resume {record.name} --failed-only",
             }

@@ -9,8 +9,9 @@ import torch
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Trial
+from raytrain.experiment.order import Listed, PromotedFirst, Queue
 from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.metrics.epoch import Report
 from raytrain.runs.journal import RunJournal
@@ -46,7 +47,7 @@ class LocalBackend:
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train every pending trial of a run, under ASHA where the experiment has it.
 
-        Trials run one by one, so ASHA never stops the first and compares each later one with those before it.
+        Trials run one by one, so stopping ASHA never stops the first and compares each later one with those before it.
 
         Args:
             journal: Journal of the run, with its pending trials.
@@ -56,8 +57,11 @@ class LocalBackend:
             StorageError: The run folder, or a checkpoint, cannot be written any longer.
         """
         rungs = journal.state.rungs()
-        for trial in journal.state.pending():
+        queue = _queue(journal, rungs)
+        while trial := queue.next():
             _run_trial(journal, trial, splits[trial.recipe.data_key], rungs)
+            if isinstance(rungs, Promotion):
+                rungs.ended(trial.id, lost=journal.state.is_lost(trial.id))
 
     def measure(self, recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits]) -> list[Speed]:
         """Return how fast each recipe trains in this process.
@@ -73,6 +77,14 @@ class LocalBackend:
 
     def abandon(self) -> None:
         """Do nothing: nothing was started."""
+
+
+def _queue(journal: RunJournal, rungs: Rungs | None) -> Queue:
+    state = journal.state
+    pending = {trial: state.progress[trial.id].epoch for trial in state.pending()}
+    if isinstance(rungs, Promotion):
+        return PromotedFirst(pending, rungs, new=Listed, running=tuple)
+    return Listed(pending)
 
 
 def _measured(recipe: Recipe, splits: Splits) -> Speed:
@@ -96,7 +108,8 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
         data = TrainingData.on(device, splits)
         trial_run = TrialRun(trial.recipe, data=data, device=device, checkpoints=journal.checkpoints(trial.id))
         with trial_run.watched(show):
-            for report in trial_run.reports(after=journal.state.epochs_known(trial.id, rungs)):
+            after, until = journal.state.epochs_known(trial.id, rungs), journal.state.runs_to(trial.id, rungs)
+            for report in trial_run.reports(after=after, until=until):
                 journal.reported(trial.id, report)
                 if rungs and not report.final and not _goes_on(journal, trial, report, rungs):
                     break

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,7 +87,8 @@ class Plan:
         device: Device of the measurement, such as "cpu" or a GPU's name.
         kinds: Groups of trials that take equally long, the longest first.
         rungs: Epochs of ASHA's rungs.
-        stopped: Number of trials that ASHA stops.
+        mode: Whether ASHA stops trials there, or has them pause and promotes the best; None without rungs.
+        stopped: Number of trials that ASHA stops, or leaves paused.
         seconds: Seconds from the first start to the last end.
         seconds_unstopped: Median of those seconds when every trial of the search runs to its end.
         slot_hours: Busy hours of all slots together.
@@ -105,6 +106,7 @@ class Plan:
     device: str
     kinds: list[KindPlan]
     rungs: list[float]
+    mode: Literal["stop", "promote"] | None
     stopped: Range
     seconds: Range
     seconds_unstopped: float
@@ -190,6 +192,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         device=next(iter(speeds.values())).device,
         kinds=_kinds(pending, parameters, lengths),
         rungs=sorted(rungs.recorded) if rungs else [],
+        mode=experiment.asha.mode if rungs and experiment.asha else None,
         stopped=Range.of([len(one.stopped) for one in sweeps]),
         seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, unstopped, None)]).median,
@@ -249,7 +252,7 @@ def _all_stages(
     asha, confirm = run.experiment.asha, run.experiment.confirm
     total = layout.sweep(pending, rungs=rungs, quality=quality)
     before = {progress.trial: progress for progress in run.progress.values() if progress.stage != "confirm"}
-    stopped = {trial: progress.epoch for trial, progress in before.items() if progress.status == "stopped"}
+    stopped = {trial: progress.epoch for trial, progress in before.items() if progress.status in {"stopped", "paused"}}
     finished = [trial for trial, progress in before.items() if progress.status == "finished"]
     if asha and run.stage == "search":
         stopped |= total.stopped

@@ -144,7 +144,7 @@ def _run(
             manifest.end_session()
         return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
     pending = journal.state.pending()
-    ended = sum(one.status in {"finished", "stopped", "diverged"} for one in journal.state.results())
+    ended = sum(one.status in {"finished", "stopped", "paused", "diverged"} for one in journal.state.results())
     done = ended if journal.state.stage == "search" else 0
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {done} done before" if done else "")
     parameters = cache(partial(_parameters, pending, splits))

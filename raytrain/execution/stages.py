@@ -42,16 +42,16 @@ def _search(_journal: RunJournal) -> None:
 
 
 def _rescue(journal: RunJournal) -> None:
-    """Have the best of the stopped trials run to their end, as many as `asha.rescue` says."""
+    """Have the best of the stopped or paused trials run to their end, as many as `asha.rescue` says."""
     state = journal.state
     asha = state.experiment.asha
     before = sum(progress.stage == "rescue" for progress in state.progress.values())
     left = (asha.rescue if asha else 0) - before
-    stopped = [result for result in _results(state) if result.status == "stopped"]
+    stopped = [result for result in state.results() if result.status in {"stopped", "paused"}]
     for result in ranked(stopped)[: max(left, 0)]:
         state.run_on(result.trial)
     if state.pending():
-        log.info("%d stopped trials run to their end, to measure the cost of early stopping", len(state.pending()))
+        log.info("%d stopped or paused trials run to their end, to measure what that cost", len(state.pending()))
 
 
 def _confirm(journal: RunJournal) -> None:

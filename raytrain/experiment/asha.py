@@ -1,8 +1,8 @@
-"""The stopping rule of asynchronous successive halving (Li et al. 2020, arXiv:1810.05934).
+"""The rules of asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), with one bracket: `asha.mode`.
 
-This is the rule as Ray Tune's AsyncHyperBandScheduler applies it, with one bracket: trials are stopped, never
-paused or promoted, and a trial is judged by what has been recorded at its rung *so far*, so the first to arrive
-always goes on. Runs with and without Ray use it.
+`Rungs` stops trials, as Ray Tune's AsyncHyperBandScheduler does: a trial is judged by what has been recorded at its
+rung *so far*, so the first to arrive always goes on, and who was stopped stays so. `Promotion` is the paper's
+algorithm 2: every trial pauses at its rung, and the best of a rung go on, whoever came first.
 """
 
 import math
@@ -20,12 +20,14 @@ class Decision:
         accuracy: Validation accuracy of the trial, in [0, 1], or another metric by its `Selection.quality`.
         cut: Least accuracy to go on: the (1 - 1/eta) quantile of those recorded before; None for the first to arrive.
         stop: Whether the trial was stopped.
+        pause: Whether the trial paused there, until it is promoted.
     """
 
     rung: float
     accuracy: float
     cut: float | None
     stop: bool
+    pause: bool = False
 
 
 def rungs_between(first: int, *, epochs: int, reduction_factor: float) -> list[float]:
@@ -78,3 +80,82 @@ class Rungs:
         # who was judged at a higher rung is not judged at a lower one any more
         missed = [rung for rung in self.recorded if max(judged, default=0) < rung <= epoch]
         return math.ceil(min(missed)) if missed else None
+
+
+@dataclass
+class Promotion(Rungs):
+    """The rungs of trials that pause there, and which of them goes on: algorithm 2 of the paper.
+
+    A paused trial may go on while it is among the best floor(n / eta) of the n trials that have been recorded at its
+    rung. Of several rungs, the highest comes first. The paper draws a new trial where none may go on, without end; an
+    experiment has a last trial. When all have started and none runs, `best_left` says who goes on still: where all
+    trials of a rung are paused, because they are fewer than eta, its best one does. So each rung lets at least one
+    trial pass, and at least one reaches its end.
+
+    Attributes:
+        paused: The rung at which each paused trial waits.
+        lost: Trials that diverged or failed after a rung, and that do not count as passed there.
+    """
+
+    paused: dict[str, float] = field(default_factory=dict[str, float])
+    lost: set[str] = field(default_factory=set[str])
+
+    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+        """Record `trial` at the rung of `epoch` and have it pause; return None when there is no rung at that epoch.
+
+        The cut is that of the trials recorded so far, with this one; it moves as others come.
+        """
+        rung = max((rung for rung in self.recorded if math.ceil(rung) == epoch), default=None)
+        if rung is None:
+            return None
+        self.recorded[rung][trial] = accuracy
+        self.paused[trial] = rung
+        best = sorted(self.recorded[rung].values(), reverse=True)[: self._places(rung)]
+        return Decision(rung, accuracy, best[-1] if best else None, stop=False, pause=True)
+
+    def until(self, *, epoch: int, epochs: int) -> int:
+        """Return the epoch to which a trial of `epochs` epochs runs after `epoch`: the next rung, or its last."""
+        return min([at for rung in self.recorded if (at := math.ceil(rung)) > epoch] + [epochs])
+
+    def ended(self, trial: str, *, lost: bool) -> None:
+        """Take note that a trial has ended: lost, if it diverged or failed."""
+        if lost:
+            self.lost.add(trial)
+        else:
+            self.lost.discard(trial)
+
+    def promotable(self) -> str | None:
+        """Return the paused trial that goes on next, or None where none is among the best of its rung."""
+        for rung in sorted(self.recorded, reverse=True):
+            best = self._best_paused(rung)
+            if best is not None and self._before(best, rung) < self._places(rung):
+                return best
+        return None
+
+    def best_left(self) -> str | None:
+        """Return the paused trial that goes on when none runs, none is new and none is promotable; None at the end."""
+        for rung in sorted(self.recorded, reverse=True):
+            best = self._best_paused(rung)
+            passed = (one for one in self.recorded[rung] if self.paused.get(one) != rung and one not in self.lost)
+            if best is not None and next(passed, None) is None:
+                return best
+        return None
+
+    def _places(self, rung: float) -> int:
+        return math.floor(len(self.recorded[rung]) / self.reduction_factor)
+
+    def _best_paused(self, rung: float) -> str | None:
+        """Return the best trial that is paused at a rung; of equal ones, the first to have come."""
+        here = (trial for trial in self.recorded[rung] if self.paused.get(trial) == rung)
+        return max(here, key=self.recorded[rung].__getitem__, default=None)
+
+    def _before(self, trial: str, rung: float) -> int:
+        """Return how many trials stand before one at a rung: those that are better, and equal ones that came before."""
+        accuracies = self.recorded[rung]
+        own = accuracies[trial]
+        better = sum(accuracy > own for accuracy in accuracies.values())
+        for one, accuracy in accuracies.items():
+            if one == trial:
+                break
+            better += accuracy == own
+        return better

@@ -1,4 +1,4 @@
-"""Expected seconds of trials, and the order in which they start: the longest first, or the shortest.
+"""Expected seconds of trials, and the order in which they start: the longest first, the shortest, or as listed.
 
 Before anything has run, a trial's time is estimated from its floating-point operations; as soon as an epoch of its
 kind has been measured, from that.
@@ -6,12 +6,13 @@ kind has been measured, from that.
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
-from typing import Literal
+from typing import Literal, Protocol
 
+from raytrain.experiment.asha import Promotion
 from raytrain.experiment.experiment import Trial
 from raytrain.models.architectures import forward_flops, parameter_count
 from raytrain.training.choices import ARCHS, build_network
@@ -101,6 +102,25 @@ class Costs:
         return self._flops[kind] * (median(speeds) if speeds else 1.0)
 
 
+class Queue(Protocol):
+    """The trials that wait."""
+
+    def next(self) -> Trial | None:
+        """Return the next trial to start, or None when there is none now."""
+        ...
+
+
+class Listed:
+    """The trials that wait, handed out as listed."""
+
+    def __init__(self, trials: Iterable[Trial]) -> None:
+        self._waiting = deque(trials)
+
+    def next(self) -> Trial | None:
+        """Return the next trial to start, or None when all have been."""
+        return self._waiting.popleft() if self._waiting else None
+
+
 class LongestFirst:
     """The trials that wait, handed out by falling expected time; trials of equal cost in listed order.
 
@@ -143,6 +163,56 @@ class ShortestFirst(LongestFirst):
 
     def _choose(self, waiting: Iterable[_Length], cost: Callable[[_Length], float]) -> _Length:
         return min(waiting, key=cost)
+
+
+class PromotedFirst:
+    """The trials that wait under promoting ASHA, for each slot that is free.
+
+    First come those that are on their way to a rung, since a command that ended has left them there; then the paused
+    ones that are among the best of their rung; then new ones. When there is none of these and nothing runs, the best
+    of a rung go on that has let none pass.
+    """
+
+    def __init__(
+        self,
+        trials: Mapping[Trial, int],
+        promotion: Promotion,
+        *,
+        new: Callable[[Mapping[Trial, int]], Queue],
+        running: Callable[[], Collection[str]],
+    ) -> None:
+        """Sort the trials by where they stand.
+
+        Args:
+            trials: The trials, each with the number of epochs that it has done.
+            promotion: The rule, with what is on record; trials that are handed out are taken off its paused ones.
+            new: Function that returns the queue of the trials that have done no epoch.
+            running: Function that returns the ids of the trials that hold a slot.
+        """
+        self._trials = {trial.id: trial for trial in trials}
+        self._promotion = promotion
+        self._running = running
+        promotion.paused = {one: rung for one, rung in promotion.paused.items() if one in self._trials}
+        under_way = [trial for trial, epoch in trials.items() if epoch and trial.id not in promotion.paused]
+        self._under_way = deque(under_way)
+        self._new = new({trial: epoch for trial, epoch in trials.items() if not epoch})
+
+    def next(self) -> Trial | None:
+        """Return the next trial to run on, or None when there is none now: none at all, when nothing runs."""
+        if self._under_way:
+            return self._under_way.popleft()
+        promotable = self._promotion.promotable()
+        if promotable in self._running():
+            return None  # its process has reported, and has not ended yet
+        if trial := self._promoted(promotable) or self._new.next():
+            return trial
+        return None if self._running() else self._promoted(self._promotion.best_left())
+
+    def _promoted(self, trial_id: str | None) -> Trial | None:
+        if trial_id is None:
+            return None
+        del self._promotion.paused[trial_id]
+        return self._trials[trial_id]
 
 
 Order = Literal["longest", "shortest", "listed"]

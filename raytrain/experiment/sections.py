@@ -22,14 +22,18 @@ class Section(BaseModel):
 
 
 class Asha(Section):
-    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), in its stopping form."""
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934)."""
 
+    mode: Literal["stop", "promote"] = "stop"
+    """stop: a trial below the cut of its rung is stopped for good. promote: every trial pauses at its rung, and the
+    best 1/eta of a rung go on, whoever came first."""
     grace_period: Annotated[int | float, Field(gt=0)] = 0.25
     """First rung, the paper's r, before which no trial is stopped: a number of epochs, or below 1 a share of them."""
     reduction_factor: Annotated[int | float, Field(gt=1)] = 3
     """Reduction factor, the paper's eta: at each rung about 1 in eta trials goes on; the next is eta times later."""
     rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
-    """Number of stopped trials, the best ones, that run to their end afterwards, to measure what stopping missed."""
+    """Number of stopped or paused trials, the best ones, that run to their end afterwards, to measure what stopping
+    missed."""
 
     @field_validator("grace_period")
     @classmethod

@@ -1,21 +1,22 @@
 """Simulation of a run, to know how long it will take: trials start on slots, in some order, and ASHA judges them.
 
-Which trials are good is not known beforehand. Each is given a random quality, and ASHA's own rule stops it or not;
-many simulated runs give the range.
+Which trials are good is not known beforehand. Each is given a random quality, and ASHA's own rule stops it, has it
+pause, or lets it go on; many simulated runs give the range.
 """
 
+import copy
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
 from scipy.stats import rankdata
 
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import ORDERS, Costs, Kind, Order, kind_of
+from raytrain.experiment.order import ORDERS, Costs, Kind, Listed, Order, PromotedFirst, Queue, kind_of
 
 SIMULATED_TRIALS = 20_000
 """Trials to simulate, in all sweeps together, to find the faster of two orders: about a second."""
@@ -47,7 +48,7 @@ class Sweep:
         seconds: Seconds from the first start to the last end.
         busy_s: Seconds of training, summed over the slots.
         finished: The trials that ran to their end.
-        stopped: The trials that were stopped early, each with its last epoch.
+        stopped: The trials that were stopped early or never promoted, each with its last epoch.
     """
 
     seconds: float = 0.0
@@ -76,26 +77,26 @@ def sweep(
         quality: Quality of each trial, in [0, 1]: the share of the others that it is better than.
     """
     judged = _by_place(rungs)
-    queue = iter(trials) if order == "listed" else _in_order(trials, lengths, order)
     result = Sweep()
     running: list[tuple[float, int, Trial, int]] = []  # when, where, and which trial will be after which epoch
+    queue = _queue(trials, lengths, order, judged, running=lambda: [trial.id for _, _, trial, _ in running])
+    done = dict(trials)
+    idle = list(range(slots))
 
-    def run_on(slot: int, trial: Trial | None, epoch: int) -> None:
+    def run_on(slot: int, trial: Trial, epoch: int) -> None:
         """Have a trial run to where it is judged next, or to its end."""
-        if trial is None:
-            return
         to = min((epoch_of for epoch_of in _judged_after(rungs) if epoch_of > epoch), default=trial.recipe.epochs)
         to = min(to, trial.recipe.epochs)
         seconds = lengths.seconds(trial, after=epoch, to=to)
         result.busy_s += seconds
         heapq.heappush(running, (result.seconds + seconds, slot, trial, to))
 
-    def start(slot: int) -> None:
-        trial = next(queue, None)
-        run_on(slot, trial, trials[trial] if trial else 0)
+    def start() -> None:
+        while idle and (trial := queue.next()):
+            result.stopped.pop(trial, None)
+            run_on(idle.pop(0), trial, done[trial])
 
-    for slot in range(slots):
-        start(slot)
+    start()
     while running:
         result.seconds, slot, trial, epoch = heapq.heappop(running)
         if epoch == trial.recipe.epochs:
@@ -103,13 +104,14 @@ def sweep(
         elif (
             judged
             and (decision := judged.judge(trial.id, epoch=epoch, accuracy=(quality or {})[trial]))
-            and decision.stop
+            and (decision.stop or decision.pause)
         ):
-            result.stopped[trial] = epoch
+            result.stopped[trial] = done[trial] = epoch
         else:
             run_on(slot, trial, epoch)
             continue
-        start(slot)
+        idle.append(slot)
+        start()
     return result
 
 
@@ -142,12 +144,28 @@ def faster_order(trials: Mapping[Trial, int], lengths: Lengths, *, slots: int, r
     return "longest" if longest < shortest else "shortest"
 
 
-def _in_order(trials: Mapping[Trial, int], lengths: Lengths, order: Order) -> Iterator[Trial]:
+def _queue(
+    trials: Mapping[Trial, int],
+    lengths: Lengths,
+    order: Order,
+    judged: Rungs | None,
+    *,
+    running: Callable[[], list[str]],
+) -> Queue:
     costs = Costs({})
     for kind, seconds in lengths.epoch_s.items():
         costs.took(kind, seconds)
-    queue = ORDERS[order](((trial, trial.recipe.epochs - epoch) for trial, epoch in trials.items()), costs)
-    return iter(queue.next, None)
+
+    def ordered(some: Mapping[Trial, int]) -> Queue:
+        if order == "listed":
+            return Listed(some)
+        return ORDERS[order](((trial, trial.recipe.epochs - epoch) for trial, epoch in some.items()), costs)
+
+    return (
+        PromotedFirst(trials, judged, new=ordered, running=running)
+        if isinstance(judged, Promotion)
+        else ordered(trials)
+    )
 
 
 def _judged_after(rungs: Rungs | None) -> list[int]:
@@ -162,4 +180,6 @@ def _by_place(rungs: Rungs | None) -> Rungs | None:
     for rung, accuracies in rungs.recorded.items():
         ranks = rankdata(list(accuracies.values())).tolist()  # from 1; equal ones share the mean
         places[rung] = {trial: (rank - 0.5) / len(ranks) for trial, rank in zip(accuracies, ranks, strict=True)}
-    return Rungs(rungs.first, rungs.epochs, rungs.reduction_factor, places)
+    placed = copy.deepcopy(rungs)
+    placed.recorded = places
+    return placed

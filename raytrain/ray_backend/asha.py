@@ -14,6 +14,12 @@ class AshaScheduler(FIFOScheduler):
     Ray's own ASHAScheduler keeps no rungs over a restart, never stops a NaN and loses the top rung of exact powers.
     Here the rungs are filled from the run's log, so that a run that was interrupted judges later trials by the earlier
     ones, too.
+
+    Where trials pause (`Promotion`), the scheduler only records what they report. A trial's own function ends at the
+    rung, after its checkpoint, and a promoted trial is another trial to Tune, which starts from there. Tune's PAUSE is
+    not used: a paused trial goes on counting against `max_concurrent_trials`, so that a few of them would block the
+    sweep; it saves a checkpoint of Tune's, which our trials have not; and nested workers run past the rung before it
+    reaches them.
     """
 
     def __init__(self, rungs: Rungs) -> None:

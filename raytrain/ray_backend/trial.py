@@ -47,6 +47,7 @@ class TrialJob:
         recipe: Every field of the recipe, by name.
         checkpoints: Path or URI of the checkpoint folder.
         after_epoch: Last epoch that is on record; later ones are reported.
+        until_epoch: Epoch after which the trial ends or pauses.
         scratch: Path or URI of a folder for Ray Train's own files.
         code: Text of the user's code that the recipe names, by digest and file.
     """
@@ -55,6 +56,7 @@ class TrialJob:
     recipe: dict[str, Any]
     checkpoints: str
     after_epoch: int
+    until_epoch: int
     scratch: str
     code: dict[str, Files] = field(default_factory=dict)
 
@@ -178,7 +180,7 @@ def train_trial(
         run = TrialRun(recipe, data=data, device=device, checkpoints=checkpoints)
         hosts, workers = _hosts(), rank_and_world_size()[1]
         with run.watched(lambda share: publish(share, data.evaluated.batches)):
-            for item in run.reports(after=job.after_epoch):
+            for item in run.reports(after=job.after_epoch, until=job.until_epoch):
                 message: EpochMessage = {"kind": "epoch", "report": item.as_dict(), "hosts": hosts, "workers": workers}
                 # ASHA judges what has a quality; a trial at its end is not judged
                 judges = item.metrics.val and not item.final

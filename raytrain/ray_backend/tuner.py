@@ -14,9 +14,9 @@ from raytrain.background import repeating
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import ORDERS, Costs, Kind, LongestFirst, kind_of, model_size
+from raytrain.experiment.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
 from raytrain.experiment.simulation import Lengths, faster_order
 from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, id_of
@@ -62,7 +62,8 @@ def run_trials(
     costs = run_costs(state, splits)
     watchdog = Watchdog(timeout_s=trial_timeout_s)
     recorder = Recorder(journal, scheduler, costs, watchdog, workers=placement.workers)
-    queue = _queue(state, pending, costs, slots=placement.concurrent)
+    search = _Search(journal, rungs, partial(_job, journal, rungs, scratch=str(scratch)))
+    search.queue = _queue(state, pending, costs, rungs, slots=placement.concurrent, running=search.running)
     trainable = tune.with_parameters(
         train, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
     )
@@ -70,8 +71,9 @@ def run_trials(
         tune.with_resources(trainable, _resources(placement)),
         # whole recipes, in our order: the grid was expanded where its errors have a file and a line
         tune_config=tune.TuneConfig(
-            search_alg=_Queue(queue, partial(_job, journal, rungs, scratch=str(scratch))),
-            num_samples=len(pending),
+            search_alg=search,
+            # a trial that pauses and goes on counts again
+            num_samples=-1 if isinstance(rungs, Promotion) else len(pending),
             scheduler=scheduler,
             max_concurrent_trials=placement.concurrent,
             # a process that starts anew costs seconds of imports; nested workers die with their trial's process
@@ -105,20 +107,32 @@ def run_trials(
         raise recorder.problem
 
 
-class _Queue(Searcher):
+class _Search(Searcher):
     """What Tune asks for the next trial when a slot is free."""
 
-    def __init__(self, queue: LongestFirst, job: Callable[[Trial], TrialJob]) -> None:
-        super().__init__()
-        self._queue = queue
-        self._job = job
+    queue: Queue
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        trial = self._queue.next()
-        return {"job": vars(self._job(trial))} if trial else None
+    def __init__(self, journal: RunJournal, rungs: Rungs | None, job: Callable[[Trial], TrialJob]) -> None:
+        super().__init__()
+        self._journal = journal
+        self._rungs = rungs
+        self._job = job
+        self._running: dict[str, Trial] = {}  # by Tune's id
+
+    def running(self) -> set[str]:
+        return {trial.id for trial in self._running.values()}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        trial = self.queue.next()
+        if trial is None:
+            return None if self._running else Searcher.FINISHED
+        self._running[trial_id] = trial
+        return {"job": vars(self._job(trial))}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002
-        pass
+        trial = self._running.pop(trial_id)
+        if isinstance(self._rungs, Promotion):
+            self._rungs.ended(trial.id, lost=error or self._journal.state.is_lost(trial.id))
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()  # Tune moves it about; a run goes on from its run folder
@@ -146,13 +160,25 @@ def release_all_groups() -> None:
         internals.remove_group(group)
 
 
-def _queue(state: RunState, pending: Sequence[Trial], costs: Costs, *, slots: int) -> LongestFirst:
+def _queue(
+    state: RunState,
+    pending: Sequence[Trial],
+    costs: Costs,
+    rungs: Rungs | None,
+    *,
+    slots: int,
+    running: Callable[[], set[str]],
+) -> Queue:
     """Return the trials that wait, in the order in which the sweep is expected to end first."""
     done = {trial: trial.recipe.epochs - state.epochs_left(trial.id) for trial in pending}
     kinds = {kind_of(trial.recipe) for trial in pending}
     lengths = Lengths({kind: costs.epoch_seconds(kind) for kind in kinds}, dict.fromkeys(kinds, 0.0))
-    order = faster_order(done, lengths, slots=slots, rungs=state.rungs())
-    return ORDERS[order](((trial, state.epochs_left(trial.id)) for trial in pending), costs)
+    order = faster_order(done, lengths, slots=slots, rungs=rungs)
+
+    def ordered(trials: Mapping[Trial, int]) -> Queue:
+        return ORDERS[order](((trial, state.epochs_left(trial.id)) for trial in trials), costs)
+
+    return PromotedFirst(done, rungs, new=ordered, running=running) if isinstance(rungs, Promotion) else ordered(done)
 
 
 def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str) -> TrialJob:
@@ -161,6 +187,7 @@ def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str
         recipe=trial.recipe.model_dump(),
         checkpoints=str(journal.checkpoints(trial.id)),
         after_epoch=journal.state.epochs_known(trial.id, rungs),
+        until_epoch=journal.state.runs_to(trial.id, rungs),
         scratch=scratch,
         code=texts_of(trial.recipe.user_code),
     )

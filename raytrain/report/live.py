@@ -27,6 +27,7 @@ STYLES = {
     "running": "cyan",
     "finished": "green",
     "stopped": "yellow",
+    "paused": "yellow",
     "diverged": "red",
     "failed": "bold red",
 }
@@ -92,7 +93,7 @@ def _table_of(state: RunState) -> Callable[[int, int], RenderableType]:
 
 
 def live_table(state: RunState, *, varied: list[str], rows: int, width: int, seconds: float) -> RenderableType:
-    """Return what the terminal shows now: running trials first, then ended ones by rank, then waiting ones.
+    """Return what the terminal shows now: running trials first, then ended ones by rank, then paused and waiting ones.
 
     Args:
         state: State of the run.
@@ -105,7 +106,7 @@ def live_table(state: RunState, *, varied: list[str], rows: int, width: int, sec
     running = [progress for progress in everything if progress.status == "running"]
     results = ranked(progress.result for progress in everything if progress.result)
     ended = [state.progress[result.trial] for result in results]
-    waiting = [progress for progress in everything if progress.status == "waiting"]
+    waiting = [one for which in ("paused", "waiting") for one in everything if one.status == which]
     listed = [*running, *ended, *waiting]
     more = len(listed) - max(rows, 1)
     counts = {name: sum(progress.status == name for progress in everything) for name in ("running", "waiting", *STYLES)}
@@ -214,6 +215,8 @@ class _Lines:
                 yield line
 
     def _of_event(self, event: Event) -> str | None:
+        if event["event"] == "rung" and event.get("pause"):
+            return _line(event["trial"], f"paused at {event['epoch']}")
         if event["event"] in {"rung", "begun", "added", "withdrawn"} or "trial" not in event:
             return None
         result = self._state.progress[event["trial"]].result

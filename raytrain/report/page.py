@@ -241,6 +241,7 @@ def _asha(record: RunRecord, labels: Mapping[str, str]) -> dict[str, Any] | None
         return None
     audited = audit(record.results, record.epochs, record.events)
     return {
+        "mode": audited.mode,
         "summary": tables.summary(audited),
         "rungs": tables.rung_columns(audited),
         "stops": tables.stop_columns(replace(audited, stops=audited.stops[:STOPS]), labels),

@@ -168,8 +168,8 @@ def _column(columns: Iterable[str], wanted: str) -> str:
 
 def status(result: TrialResult) -> str:
     """Return how a trial ended, in words."""
-    if result.status == "stopped":
-        return f"stopped at {result.epochs}"
+    if result.status in {"stopped", "paused"}:
+        return f"{result.status} at {result.epochs}"
     if result.status == "diverged":
         return f"diverged at epoch {result.epochs + 1}"
     if result.status == "failed" and result.attempts > 1:
@@ -179,8 +179,8 @@ def status(result: TrialResult) -> str:
 
 def outcome(results: Sequence[TrialResult]) -> str:
     """Return how the seeds of a configuration, all of one status, ended, in words."""
-    if results[0].status == "stopped":
-        return f"stopped at {_epochs(results)}"
+    if results[0].status in {"stopped", "paused"}:
+        return f"{results[0].status} at {_epochs(results)}"
     return status(max(results, key=lambda result: result.epochs))
 
 

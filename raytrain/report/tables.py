@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from raytrain.analysis.audit import Audit, Replay
+from raytrain.analysis.audit import Audit
+from raytrain.analysis.replay import Replay
 from raytrain.baselines.baselines import LAST_EPOCHS, Baseline, BaselineCurve
 from raytrain.comparison.side_by_side import SideBySide
 from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.report.metric_columns import metric_text
 from raytrain.report.text import DASH, per_cent
 
-AUDIT_LEFT = {"trial", "kept", "rescued"}
+AUDIT_LEFT = {"trial", "mode", "kept", "rescued"}
 """Columns of text in the tables of an audit, which are aligned left."""
 MOST_NAMED = 6
 """Most trials that a cell names; of more it gives the number."""
@@ -22,27 +23,32 @@ def summary(audit: Audit) -> list[str]:
 
 def _sentences(audit: Audit) -> Iterator[str]:
     if not audit.stops:
-        yield "No trial was stopped early."
+        yield "No trial was stopped early." if audit.mode == "stop" else "No trial is paused."
     else:
         epochs = f"{audit.epochs_saved:,} of {audit.epochs:,} epochs ({_share(audit.epochs_saved, audit.epochs)})"
         seconds = f"{audit.seconds_saved:,.0f} of {audit.seconds:,.0f} seconds"
         trials = "1 trial" if len(audit.stops) == 1 else f"{len(audit.stops)} trials"
+        did = f"stopped {trials}" if audit.mode == "stop" else f"left {trials} paused"
         yield (
-            f"ASHA stopped {trials} and saved {epochs}, an estimated {seconds} "
+            f"ASHA {did} and saved {epochs}, an estimated {seconds} "
             f"({_share(audit.seconds_saved, audit.seconds)}) of training."
         )
     rescued = sum(stop.rescued for stop in audit.stops)
     if audit.regret is not None:
-        trials = "1 stopped trial was" if rescued == 1 else f"{rescued} stopped trials were"
+        kind = "stopped" if audit.mode == "stop" else "paused"
+        trials = f"1 {kind} trial was" if rescued == 1 else f"{rescued} {kind} trials were"
         words = SELECTIONS[audit.select].words
         found = (
             f"the best ended {_difference(audit.regret, audit.select)} above" if audit.regret else "none ended above"
         )
         if SELECTIONS[audit.select].lower_is_better:
             found = found.replace("above", "below")
-        yield f"{trials} run to the end: {found} the best trial that was never stopped (validation {words})."
-    elif audit.stops:
+        others = "was never stopped" if audit.mode == "stop" else "finished without that"
+        yield f"{trials} run to the end: {found} the best trial that {others} (validation {words})."
+    elif audit.stops and audit.mode == "stop":
         yield "The cost of stopping was not measured; asha: {rescue: 2} runs the two best stopped trials to the end."
+    elif audit.stops:
+        yield "What that cost was not measured; asha: {rescue: 2} runs the two best paused trials to the end."
 
 
 def _difference(value: float, select: Select) -> str:
@@ -63,14 +69,14 @@ def rung_columns(audit: Audit) -> dict[str, list[str]]:
     return {
         "rung": [f"{rung.epoch:g}" for rung in audit.rungs],
         "judged": [str(rung.judged) for rung in audit.rungs],
-        "stopped": [str(rung.stopped) for rung in audit.rungs],
+        "stopped" if audit.mode == "stop" else "paused": [str(rung.stopped) for rung in audit.rungs],
         "tau": [DASH if rung.tau is None else f"{rung.tau:.2f}" for rung in audit.rungs],
         "trials compared": [str(rung.compared) for rung in audit.rungs],
     }
 
 
 def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Return a row for each trial that was stopped, named by `labels`, if there are any."""
+    """Return a row for each trial that was stopped or is paused, named by `labels`, if there are any."""
     heading = SELECTIONS[audit.select].heading
     unit = "" if SELECTIONS[audit.select].lower_is_better else " %"
     columns = {
@@ -93,11 +99,12 @@ def replay_columns(
     rows: list[tuple[Replay, list[str]]] = []
     for one in replays:
         before = rows[-1][0] if rows else None
-        if before and (before.grace_period, before.kept, before.stopped) == (one.grace_period, one.kept, one.stopped):
+        if before and _did(before) == _did(one):
             rows[-1][1].append(f"{one.reduction_factor:g}")
         else:
             rows.append((one, [f"{one.reduction_factor:g}"]))
     return {
+        "mode": [one.mode for one, _ in rows],
         "grace period": [str(one.grace_period) for one, _ in rows],
         "reduction factor": [", ".join(factors) for _, factors in rows],
         "kept": [_named(one.kept, labels or {}) for one, _ in rows],
@@ -105,6 +112,10 @@ def replay_columns(
         "epochs saved": [f"{one.epochs_saved:.0%}" for one, _ in rows],
         "seconds saved": [f"{one.seconds_saved:.0%}" for one, _ in rows],
     }
+
+
+def _did(one: Replay) -> tuple[object, ...]:
+    return one.mode, one.grace_period, one.kept, one.stopped
 
 
 def _rescue_outcome(rescued: bool, final: float | None, select: Select) -> str:  # noqa: FBT001

@@ -11,10 +11,10 @@ Stage = Literal["search", "rescue", "confirm", "separate"]
 """Reason why a trial is run: the experiment lists it, it was stopped early and runs on, it confirms a choice, or it is
 a further seed that separates configurations."""
 
-Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
+Status = Literal["finished", "stopped", "paused", "diverged", "failed", "unfinished"]
 
-STATUSES: tuple[Status, ...] = ("finished", "stopped", "diverged", "failed", "unfinished")
-"""All statuses of a trial's end, in the order in which trials are ranked."""
+STATUSES: tuple[Status, ...] = ("finished", "stopped", "paused", "diverged", "failed", "unfinished")
+"""All statuses of a trial, in the order in which trials are ranked. A paused one has not ended: it may be promoted."""
 
 
 class Begun(TypedDict):
@@ -48,7 +48,7 @@ class Started(TypedDict):
     event: Literal["started"]
     trial: str
     attempt: int
-    """Number of starts of the trial so far, including this one."""
+    """Number of starts of the trial so far, including this one; to go on after a pause is no further one."""
     after_epoch: int
     """Number of epochs on record before the start."""
     where: str
@@ -66,10 +66,20 @@ class Judged(TypedDict):
     """Value that was compared, of which more is better: an accuracy in [0, 1], or with `select: nll` minus the loss."""
     cut: float | None
     stop: bool
+    pause: NotRequired[bool]
+    """Whether the trial paused there until it is promoted."""
+
+
+class Promoted(TypedDict):
+    """A trial that was paused at a rung goes on."""
+
+    event: Literal["promoted"]
+    trial: str
+    paused_at: int
 
 
 class Rescued(TypedDict):
-    """A trial that was stopped early runs on to its end."""
+    """A trial that was stopped early, or paused, runs on to its end."""
 
     event: Literal["rescued"]
     trial: str
@@ -145,6 +155,7 @@ Event = (
     | Withdrawn
     | Started
     | Judged
+    | Promoted
     | Rescued
     | Ended
     | Moved

@@ -17,7 +17,7 @@ from raytrain.experiment.user_code import digests_of
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
-from raytrain.runs.events import Event, Stage, Status
+from raytrain.runs.events import Event, Judged, Stage, Status
 from raytrain.runs.folder import (
     EXPERIMENT,
     METRICS,
@@ -174,9 +174,11 @@ class RunJournal:
         epoch = progress.epoch
         if progress.stage == "rescue" and not self.state.is_rescued(trial_id):
             self.note({"event": "rescued", "trial": trial_id, "stopped_at": epoch})
+        elif progress.status == "paused":
+            self.note({"event": "promoted", "trial": trial_id, "paused_at": epoch})
         if progress.epoch and not progress.latest.get("epoch"):  # known from its result alone
             progress.replace_epochs(read_epochs(self.folder, trial_id))
-        attempt = progress.attempts + 1
+        attempt = progress.attempts + (not self.state.is_promoted(trial_id))
         self.note({"event": "started", "trial": trial_id, "attempt": attempt, "after_epoch": epoch, "where": where})
 
     def reported(self, trial_id: str, report: Report) -> None:
@@ -193,17 +195,20 @@ class RunJournal:
 
     def judged(self, trial_id: str, *, epoch: int, decision: Decision) -> None:
         """Record a decision of ASHA, and the trial's end if it is stopped."""
-        self.note(
-            {
-                "event": "rung",
-                "trial": trial_id,
-                "epoch": epoch,
-                "rung": decision.rung,
-                "accuracy": decision.accuracy,
-                "cut": decision.cut,
-                "stop": decision.stop,
-            }
-        )
+        event: Judged = {
+            "event": "rung",
+            "trial": trial_id,
+            "epoch": epoch,
+            "rung": decision.rung,
+            "accuracy": decision.accuracy,
+            "cut": decision.cut,
+            "stop": decision.stop,
+        }
+        if decision.pause:
+            event["pause"] = True
+        self.note(event)
+        if decision.pause:
+            self._scalars.close(trial_id)
         if decision.stop:
             self._end(trial_id, "stopped")
 

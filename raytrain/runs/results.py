@@ -25,7 +25,8 @@ class TrialResult:
 
     Attributes:
         trial: The trial's id.
-        status: "finished", "stopped" by ASHA, "diverged" (the loss was not finite), "failed" or "unfinished".
+        status: "finished", "stopped" or "paused" by ASHA, "diverged" (the loss was not finite), "failed" or
+            "unfinished".
         recipe: Every field of the recipe, by name.
         parameters: Number of trainable parameters.
         epochs: Number of finished epochs.
@@ -39,7 +40,7 @@ class TrialResult:
         test_accuracy: Accuracy on the test set, a fraction in [0, 1]; None unless finished.
         test_tta_accuracy: Accuracy on the test set with test-time augmentation; None unless the recipe has `tta`.
         seconds: Wall-clock seconds of the finished epochs.
-        attempts: Number of starts.
+        attempts: Number of starts; to go on after a pause is none.
         error: Reason why the trial diverged or failed; None otherwise.
         val_balanced_accuracy: Mean of the recalls of the classes on the validation split, a fraction; None unless the
             recipe's `select` asks for it.
@@ -95,9 +96,9 @@ class TrialResult:
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
     """Return the results, best first.
 
-    Finished trials come first, then those stopped (the later the better), then the rest. Among finished ones validation
-    accuracy, or what the recipe's `select` names, decides, then validation loss; without a validation split, the test
-    accuracy does.
+    Finished trials come first, then those stopped or paused (the later the better), then the rest. Among finished ones
+    validation accuracy, or what the recipe's `select` names, decides, then validation loss; without a validation split,
+    the test accuracy does.
     """
 
     def key(result: TrialResult) -> tuple[float, ...]:

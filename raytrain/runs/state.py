@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.runs.events import Event, Judged, Stage, Status
 from raytrain.runs.progress import TrialProgress
@@ -19,6 +19,8 @@ def _configuration(recipe: Recipe) -> str:
 
 FINAL: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """Statuses after which a trial is not run again, because the same recipe would end in the same way."""
+_UNWRITTEN: dict[str, Status] = {"stopped": "stopped", "paused": "paused"}
+"""Statuses that follow from ASHA's decisions, before or without a line of trials.jsonl."""
 
 
 class RunState:
@@ -49,6 +51,7 @@ class RunState:
         self.unlisted: set[str] = set()
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
+        self._promoted: set[str] = set()
         self._stopped: dict[str, TrialResult] = {}
         self._only_trials: frozenset[str] | None = None
         self._given_up: set[str] = set()
@@ -80,12 +83,18 @@ class RunState:
             return
         if event["event"] == "started":
             progress.status, progress.result = "running", None
-            progress.attempts += 1
+            progress.attempts += not self.is_promoted(event["trial"])
+            self._promoted.discard(event["trial"])
         elif event["event"] == "rescued":
             self._rescued.add(event["trial"])
             progress.stage, progress.status, progress.result = "rescue", "waiting", None
+        elif event["event"] == "promoted":
+            progress.status = "waiting"
+            self._promoted.add(event["trial"])
         elif event["event"] == "rung" and event["stop"]:
             progress.status = "stopped"
+        elif event["event"] == "rung" and event.get("pause"):
+            progress.status = "paused"
 
     def end(self, result: TrialResult) -> None:
         """Take a result as how its trial ended; of one that the experiment does not list any more, it has no effect."""
@@ -107,14 +116,16 @@ class RunState:
     def suspend(self) -> None:
         """Have the trials that were running wait: the command that ran them is gone.
 
-        A stopped trial that was to run on, and has not started, is stopped: nothing on record says otherwise.
+        A stopped or paused trial that was to run on to its end, and has not started, is what it was before: nothing on
+        record says otherwise.
         """
         for progress in self.progress.values():
             if progress.status == "running":
                 progress.status = "waiting"
             elif progress.stage == "rescue" and not self.is_rescued(progress.trial.id):
-                progress.stage = "search"
-                progress.end(self._stopped[progress.trial.id])
+                progress.stage, progress.status = "search", "paused"
+                if stopped := self._stopped.get(progress.trial.id):
+                    progress.end(stopped)
 
     def only_failed(self) -> None:
         """Leave all trials but those that failed out of `pending`."""
@@ -125,26 +136,44 @@ class RunState:
         self._given_up |= {one.trial.id for one in self.progress.values() if one.status == "failed"}
 
     def run_on(self, trial_id: str) -> None:
-        """Have a trial that was stopped early wait to run to its end."""
+        """Have a trial that was stopped early, or is paused, wait to run to its end."""
         progress = self.progress[trial_id]
         if progress.result:
             self._stopped[trial_id] = progress.result
         progress.stage, progress.status, progress.result = "rescue", "waiting", None
 
     def is_rescued(self, trial_id: str) -> bool:
-        """Return whether it is on record that a stopped trial runs on."""
+        """Return whether it is on record that a stopped or paused trial runs on to its end."""
         return trial_id in self._rescued
 
+    def is_promoted(self, trial_id: str) -> bool:
+        """Return whether a trial was promoted and has not started since: its next start is no new attempt."""
+        return trial_id in self._promoted
+
     def pending(self) -> list[Trial]:
-        """Return the trials of this stage that have no final result, in order."""
-        return [
-            progress.trial
+        """Return the trials of this stage that have no final result, in order.
+
+        Paused ones are among them as long as one of them may go on, or another trial may change that.
+        """
+        left = [
+            progress
             for progress in self.progress.values()
             if progress.status not in FINAL
             and progress.stage == self.stage
             and progress.trial.id not in self._given_up
             and (self._only_trials is None or progress.trial.id in self._only_trials)
         ]
+        if all(progress.status == "paused" for progress in left) and self._nobody_goes_on():
+            return []
+        return [progress.trial for progress in left]
+
+    def _nobody_goes_on(self) -> bool:
+        rungs = self.rungs()
+        if not isinstance(rungs, Promotion) or any(
+            progress.status == "paused" and trial_id not in rungs.paused for trial_id, progress in self.progress.items()
+        ):
+            return False
+        return rungs.promotable() is None and rungs.best_left() is None
 
     def unwritten(self) -> list[Trial]:
         """Return the trials that ASHA has stopped and whose end a kill has kept from being written."""
@@ -168,22 +197,39 @@ class RunState:
         due = rungs.due(trial_id, epoch=epoch) if rungs else None
         return epoch if due is None else due - 1
 
+    def is_lost(self, trial_id: str) -> bool:
+        """Return whether a trial diverged or failed, or is not listed any more."""
+        progress = self.progress.get(trial_id)
+        return progress is None or progress.status in {"diverged", "failed"}
+
+    def runs_to(self, trial_id: str, rungs: Rungs | None) -> int:
+        """Return the epoch after which a trial that starts now ends or pauses."""
+        epochs = self.progress[trial_id].trial.recipe.epochs
+        if not isinstance(rungs, Promotion):
+            return epochs
+        return rungs.until(epoch=self.epochs_known(trial_id, rungs), epochs=epochs)
+
     def rungs(self) -> Rungs | None:
         """Return ASHA's rungs with the decisions so far, or None where no trial is stopped early."""
         asha = self.experiment.asha
         if asha is None or self.stage != "search":
             return None
         epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
-        rungs = Rungs(asha.first_rung(epochs), epochs, asha.reduction_factor)
-        for event in self._judged:
-            if event["rung"] in rungs.recorded:
-                rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]
+        rule = Promotion if asha.mode == "promote" else Rungs
+        rungs = rule(asha.first_rung(epochs), epochs, asha.reduction_factor)
+        judged = [event for event in self._judged if event["rung"] in rungs.recorded]
+        for event in judged:
+            rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]
+        if isinstance(rungs, Promotion):
+            status = {trial_id: progress.status for trial_id, progress in self.progress.items()}
+            rungs.paused = {event["trial"]: event["rung"] for event in judged if status.get(event["trial"]) == "paused"}
+            rungs.lost = {event["trial"] for event in judged if self.is_lost(event["trial"])}
         return rungs
 
     def results(self) -> list[TrialResult]:
         """Return a result for every trial; one that has not ended is unfinished."""
         return [
-            progress.result or progress.result_so_far("stopped" if progress.status == "stopped" else "unfinished")
+            progress.result or progress.result_so_far(_UNWRITTEN.get(progress.status, "unfinished"))
             for progress in self.progress.values()
         ]
 

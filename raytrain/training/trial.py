@@ -70,10 +70,10 @@ class TrialRun:
             self._best = _Best(**saved.best) if saved.best else None
             self._history = [EpochMetrics.from_dict(metrics) for metrics in saved.history]
 
-    def reports(self, *, after: int = 0) -> Iterator[Report]:
+    def reports(self, *, after: int = 0, until: int | None = None) -> Iterator[Report]:
         """Yield a report for each epoch later than `after`, training those that the checkpoint does not hold.
 
-        The last one always comes, because only it carries `final`.
+        The last one always comes, because only it carries `final`. With `until`, that epoch's report is the last.
 
         A checkpoint is written before an epoch is reported: after the last one always, after others as long as
         writing takes no more than `CHECKPOINT_SHARE` of the time, because epochs of a second are not worth a
@@ -85,18 +85,22 @@ class TrialRun:
         for metrics in self._history:
             if metrics.epoch > after or metrics.epoch == self.recipe.epochs:
                 yield self._report(metrics)
+            if metrics.epoch == until:
+                return
         writing = 0.0  # seconds that the last checkpoint took
         written_at = time.perf_counter()
         for metrics in train(self.recipe, self.state, self._data):
             self._history.append(metrics)
             self._keep_best(metrics)
             now = time.perf_counter()
-            if metrics.epoch == self.recipe.epochs or writing <= CHECKPOINT_SHARE * (now - written_at):
+            if metrics.epoch in {self.recipe.epochs, until} or writing <= CHECKPOINT_SHARE * (now - written_at):
                 self._save(metrics.epoch)
                 written_at = time.perf_counter()
                 writing = written_at - now
             if metrics.epoch > after or metrics.epoch == self.recipe.epochs:
                 yield self._report(metrics)
+            if metrics.epoch == until:
+                return
 
     def watched(self, publish: Callable[[float], None], *, every: float = 1.0) -> AbstractContextManager[None]:
         """Return a context in which `publish` is called regularly with the progress within the epoch, in [0, 1].

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from raytrain.analysis.audit import Curve, audit, rank_correlation, replay, replays
+from raytrain.analysis.audit import audit, rank_correlation
+from raytrain.analysis.replay import Curve, replay, replays
 from raytrain.baselines.baselines import open_baseline
+from raytrain.report.tables import summary
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -134,3 +136,52 @@ def test_without_rescued_trials_nothing_is_said_of_regret() -> None:
     audited = audit([r for r, _ in trials.values()], {name: rows for name, (_, rows) in trials.items()}, events)
     assert audited.regret is None
     assert audited.replays == []
+
+
+def test_a_replay_of_promotion_lets_the_best_of_a_rung_go_on_whoever_came_first() -> None:
+    curves = {
+        name: Curve([accuracy, accuracy, accuracy + 0.1, accuracy + 0.1], [at, at + 1, at + 2, at + 3])
+        for at, (name, accuracy) in enumerate({"first": 0.1, "second": 0.2, "third": 0.3, "late": 0.4}.items(), start=1)
+    }
+    replayed = replay(curves, grace_period=2, reduction_factor=4, mode="promote")
+    assert replayed.kept == ["late"]
+    assert dict(replayed.stopped) == {"first": 2, "second": 2, "third": 2}
+    assert (replayed.regret, replayed.epochs_saved) == (0.0, pytest.approx(6 / 16))
+    stopping = replay(curves, grace_period=2, reduction_factor=4)
+    assert len(stopping.kept) == 4  # each was better than those before it
+
+
+def test_promotion_keeps_one_of_fewer_trials_than_the_reduction_factor() -> None:
+    curves = {name: Curve([accuracy] * 4, [1.0, 2.0, 3.0, 4.0]) for name, accuracy in (("a", 0.5), ("b", 0.6))}
+    replayed = replay(curves, grace_period=1, reduction_factor=3, mode="promote")
+    assert (replayed.kept, dict(replayed.stopped)) == (["b"], {"a": 1})
+
+
+def test_every_setting_is_replayed_in_both_modes() -> None:
+    curve = Curve([0.1] * 3, [1.0, 2.0, 3.0])
+    made = replays({"a": curve, "b": curve})
+    assert {(one.mode, one.grace_period) for one in made} == {(m, g) for m in ("stop", "promote") for g in (1, 2)}
+
+
+def test_paused_trials_are_audited_by_the_cut_that_their_rung_came_to() -> None:
+    trials = {
+        "a": trial("a", "paused", 0.3),
+        "b": trial("b", "paused", 0.5, 0.55),
+        "c": trial("c", "finished", 0.6, 0.7, 0.7, 0.7),
+    }
+    events: list[dict[str, Any]] = [
+        {**rung(name, epoch, accuracy, None, stop=False), "pause": True}
+        for name, epoch, accuracy in (("a", 1, 0.3), ("b", 1, 0.5), ("b", 2, 0.55), ("c", 1, 0.6), ("c", 2, 0.7))
+    ]
+    audited = audit([r for r, _ in trials.values()], {name: rows for name, (_, rows) in trials.items()}, events)
+    assert audited.mode == "promote"
+    assert [(stop.trial, stop.rung, stop.cut, stop.epochs_left) for stop in audited.stops] == [
+        ("a", 1, 0.5, 3),
+        ("b", 2, 0.7, 2),
+    ]
+    assert [(one.epoch, one.judged, one.stopped) for one in audited.rungs] == [(1, 3, 1), (2, 2, 1)]
+    assert audited.epochs_saved == 5
+    assert summary(audited) == [
+        "ASHA left 2 trials paused and saved 5 of 12 epochs (42%), an estimated 10 of 24 seconds (42%) of training.",
+        "What that cost was not measured; asha: {rescue: 2} runs the two best paused trials to the end.",
+    ]

@@ -222,3 +222,122 @@ def test_an_asha_run_gone_on_with_remembers_who_was_judged(splits, tmp_path, mon
             run.go()
     run.go()
     assert [(r.status, r.epochs) for r in run.results()] == [(r.status, r.epochs) for r in whole.results()]
+
+
+PROMOTING = {
+    "recipe": RECIPE.replace(epochs=6),
+    "grid": {"lr": [1e-9, 2e-9, 0.05, 3e-9]},  # the third learns, and is not the first to come
+    "asha": Asha(mode="promote", grace_period=2, reduction_factor=2),
+}
+
+
+@pytest.fixture(scope="module")
+def promoted(splits, tmp_path_factory):
+    run = Run(tmp_path_factory.mktemp("promoted"), splits, **PROMOTING)
+    run.go()
+    return run
+
+
+def ends(run):
+    """Return all that is known of each trial but how long it took and how often it was started."""
+    return [vars(result) | {"seconds": 0, "attempts": 0} for result in read_state(run.folder).results()]
+
+
+def test_under_promotion_the_best_goes_on_whoever_came_first_and_the_others_stay_paused(promoted):
+    assert [(end["status"], end["epochs"]) for end in ends(promoted)] == [
+        ("paused", 4),  # of the first two the better one, and at the end still the second of four
+        ("paused", 2),
+        ("finished", 6),
+        ("paused", 2),
+    ]
+    assert all(event["pause"] and not event["stop"] for event in promoted.events("rung"))
+    assert read_state(promoted.folder).pending() == []
+
+
+def test_a_promoted_trial_goes_on_from_its_checkpoint_to_the_numbers_of_one_that_never_paused(
+    promoted, splits, tmp_path
+):
+    starts = [event for event in promoted.events("started") if event["trial"] == promoted.trials[2].id]
+    assert [(event["after_epoch"], event["attempt"]) for event in starts] == [(0, 1), (2, 1), (4, 1)]
+    alone = Run(tmp_path, splits, recipe=PROMOTING["recipe"].replace(lr=0.05))
+    alone.go()
+    assert list(map(without_seconds, promoted.rows(2))) == list(map(without_seconds, alone.rows()))
+    assert vars(promoted.results()[2]) | {"seconds": 0} == vars(alone.results()[0]) | {"seconds": 0}
+
+
+def test_a_trial_pauses_with_a_checkpoint_even_where_they_are_rare(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "CHECKPOINT_SHARE", -1.0)
+    trained = []
+    real = trial.train
+
+    def counting(recipe, state, data):
+        for metrics in real(recipe, state, data):
+            trained.append(metrics.epoch)
+            yield metrics
+
+    monkeypatch.setattr(trial, "train", counting)
+    run = Run(tmp_path, splits, recipe=PROMOTING["recipe"], asha=PROMOTING["asha"])
+    run.go()
+    assert len(run.events("started")) == 3
+    assert trained == [1, 2, 3, 4, 5, 6]  # none of them twice
+
+
+def test_a_promoting_run_that_has_ended_trains_nothing_more(promoted):
+    before = promoted.events("started")
+    assert promoted.go().state.pending() == []
+    assert promoted.events("started") == before
+
+
+@pytest.mark.parametrize("killed_at", [3, 6, 7, 8, 11, 13, 16])
+def test_a_promoting_run_killed_at_any_event_and_gone_on_with_ends_as_one_that_was_not(
+    promoted, splits, tmp_path, monkeypatch, killed_at
+):
+    run = Run(tmp_path, splits, **PROMOTING)
+    real = RunJournal.note
+    noted = []
+
+    def killing(self, event):
+        noted.append(event)
+        if len(noted) == killed_at:
+            raise KeyboardInterrupt
+        real(self, event)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "note", killing)
+        with pytest.raises(KeyboardInterrupt):
+            run.go()
+    run.go()
+    assert ends(run) == ends(promoted)
+    decisions, expected = (
+        [(event["trial"], event["rung"], event["accuracy"]) for event in one.events("rung")] for one in (run, promoted)
+    )
+    assert decisions == expected
+
+
+def test_where_the_trial_that_was_promoted_fails_the_next_best_finishes(splits, tmp_path, monkeypatch):
+    run = Run(tmp_path, splits, **PROMOTING)
+    real = RunJournal.checkpoints
+
+    def failing(self, trial_id):
+        if trial_id == run.trials[2].id and self.state.progress[trial_id].epoch:
+            raise RuntimeError("out of luck")
+        return real(self, trial_id)
+
+    monkeypatch.setattr(RunJournal, "checkpoints", failing)
+    run.go()
+    statuses = [end["status"] for end in ends(run)]
+    assert statuses == ["finished", "paused", "failed", "paused"]
+
+
+def test_a_promoting_search_that_grows_promotes_by_the_trials_of_both(splits, tmp_path):
+    run = Run(tmp_path, splits, **{**PROMOTING, "grid": {"lr": [1e-9, 2e-9]}})
+    run.go()
+    assert [end["status"] for end in ends(run)] == ["finished", "paused"]
+    more = Run(tmp_path, splits, **PROMOTING)
+    more.go()
+    assert [(end["status"], end["epochs"]) for end in ends(more)] == [
+        ("finished", 6),
+        ("paused", 2),
+        ("finished", 6),
+        ("paused", 2),
+    ]

@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
+from raytrain.cli.plan_text import plan_text
 from raytrain.execution import local
 from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
@@ -77,6 +78,18 @@ def test_early_stopping_saves_what_it_stops(tmp_path: Path) -> None:
     assert 12 <= plan.stopped.low <= plan.stopped.median <= plan.stopped.high < 27
     saved = plan.seconds_unstopped - plan.seconds.median
     assert plan.stopped.median * EPOCH_S < saved < plan.stopped.median * (3 * EPOCH_S + END_S)
+
+
+@pytest.mark.usefixtures("known_speed")
+def test_promotion_lets_fewer_trials_reach_their_end_than_stopping(tmp_path: Path) -> None:
+    grid = {"lr": tuple(0.01 * n for n in range(1, 28))}
+    promoting = experiment(grid=grid, asha=Asha(mode="promote", grace_period=1))
+    plan = make_plan(promoting, out=str(tmp_path), local=True)
+    assert plan
+    assert plan.mode == "promote"
+    # of 27, a third goes on from epoch 1 and a ninth from epoch 3, and some more that were early
+    assert 27 - 9 <= plan.stopped.low <= plan.stopped.high <= 27 - 3
+    assert "of 27 stay paused" in plan_text(plan)
 
 
 @pytest.mark.usefixtures("known_speed")

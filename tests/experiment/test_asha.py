@@ -1,13 +1,18 @@
 """Tests of experiment.asha against a recomputation from the recorded curves; tests/cluster compares it with Ray's."""
 
 import math
+from functools import cache
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytrain.experiment.asha import Decision, Rungs, rungs_between
+from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
+from raytrain.experiment.experiment import Trial
+from raytrain.experiment.order import Listed, PromotedFirst
+from raytrain.training.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -134,3 +139,155 @@ def test_a_rung_between_two_epochs_is_due_at_the_later_one():
     rungs = Rungs(3, 20, 2.5)
     rungs.judge("a", epoch=3, accuracy=0.5)
     assert rungs.due("a", epoch=8) == 8  # the rung at 7.5
+
+
+def test_under_promotion_every_trial_pauses_at_its_rung_and_nobody_is_stopped():
+    promotion = Promotion(2, 20, 3)  # 2, 6, 18
+    assert promotion.judge("a", epoch=1, accuracy=0.9) is None
+    assert promotion.judge("a", epoch=2, accuracy=0.9) == Decision(2, 0.9, None, stop=False, pause=True)
+    assert (promotion.paused, promotion.promotable()) == ({"a": 2}, None)
+
+
+def test_a_paused_trial_goes_on_once_it_is_among_the_best_of_its_rung_however_late():
+    promotion = Promotion(1, 9, 3)
+    for name, accuracy in (("early", 0.5), ("worse", 0.4)):
+        promotion.judge(name, epoch=1, accuracy=accuracy)
+        assert promotion.promotable() is None
+    promotion.judge("late", epoch=1, accuracy=0.6)
+    assert promotion.promotable() == "late"
+    del promotion.paused["late"]
+    for name in ("x", "y", "z"):
+        assert promotion.promotable() is None
+        promotion.judge(name, epoch=1, accuracy=0.1)
+    assert promotion.promotable() == "early"  # of six, the best two
+
+
+def test_the_highest_rung_is_served_first():
+    promotion = Promotion(1, 9, 2, {1: {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4}, 2: {"c": 0.5, "d": 0.6}})
+    promotion.paused = {"a": 1, "b": 1, "c": 2, "d": 2}
+    assert promotion.promotable() == "d"
+
+
+def test_of_equal_trials_the_first_to_come_goes_on():
+    promotion = Promotion(1, 9, 2)
+    for name in ("first", "second"):
+        promotion.judge(name, epoch=1, accuracy=0.5)
+    assert promotion.promotable() == "first"
+    del promotion.paused["first"]
+    assert promotion.promotable() is None
+
+
+def test_a_trial_runs_to_the_next_rung_or_to_its_end():
+    promotion = Promotion(2, 12, 1.5)  # 2, 3, 4.5, 6.75, 10.125
+    assert [promotion.until(epoch=epoch, epochs=12) for epoch in (0, 2, 3, 5, 7, 11)] == [2, 3, 5, 7, 11, 12]
+    assert promotion.until(epoch=0, epochs=1) == 1
+
+
+def test_where_the_trial_that_went_on_is_lost_the_next_best_goes_on_at_the_end():
+    promotion = Promotion(1, 9, 3)
+    for name, accuracy in (("a", 0.5), ("b", 0.6)):
+        promotion.judge(name, epoch=1, accuracy=accuracy)
+    assert (promotion.promotable(), promotion.best_left()) == (None, "b")
+    del promotion.paused["b"]
+    assert promotion.best_left() is None
+    promotion.ended("b", lost=True)
+    assert promotion.best_left() == "a"
+
+
+def by_the_paper(curves, *, first, factor, slots, choose):
+    """Return which trial runs to which epoch, job by job: algorithm 2 written down again, for finitely many trials.
+
+    `choose` picks which of the running jobs reports next.
+    """
+    levels = [first * factor**k for k in range(12) if first * factor**k < len(curves[0])]
+    results = [{} for _ in levels]  # the paper's rungs
+    promoted = [set() for _ in levels]
+    new = list(range(len(curves)))
+    running, jobs = [], []
+
+    def best(k, many):
+        arrived = list(results[k])
+        return sorted(arrived, key=lambda trial: (-results[k][trial], arrived.index(trial)))[:many]
+
+    def get_job():
+        for k in reversed(range(len(levels))):
+            for trial in best(k, len(results[k]) // factor):
+                if trial not in promoted[k]:
+                    return k, trial
+        if new:
+            return -1, new.pop(0)
+        if not running:
+            for k in reversed(range(len(levels))):
+                if results[k] and not promoted[k]:
+                    return k, best(k, 1)[0]
+        return None
+
+    while True:
+        while len(running) < slots and (job := get_job()):
+            k, trial = job
+            if k >= 0:
+                promoted[k].add(trial)
+            running.append((k + 1, trial))
+            jobs.append((trial, levels[k + 1] if k + 1 < len(levels) else len(curves[0])))
+        if not running:
+            return jobs
+        k, trial = running.pop(choose(len(running)))
+        if k < len(levels):
+            results[k][trial] = curves[trial][levels[k] - 1]
+
+
+@cache
+def fifteen_trials():
+    return [Trial.of(Recipe(epochs=20, seed=number)) for number in range(15)]
+
+
+@given(
+    curves=st.lists(st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.8]), min_size=20, max_size=20), max_size=15).filter(
+        bool
+    ),
+    factor=st.sampled_from([2, 3, 4]),
+    first=st.integers(1, 6),
+    slots=st.integers(1, 4),
+    seed=st.integers(0, 2**32),
+)
+def test_trials_are_handed_out_as_the_paper_says(curves, factor, first, slots, seed):
+    chance = Random(seed)
+    jobs = by_the_paper(curves, first=first, factor=factor, slots=slots, choose=chance.randrange)
+    chance = Random(seed)
+
+    trials = fifteen_trials()[: len(curves)]
+    promotion = Promotion(first, 20, factor)
+    running, found = [], []
+    done = dict.fromkeys(trials, 0)
+    queue = PromotedFirst(done, promotion, new=Listed, running=lambda: [trial.id for trial in running])
+    while True:
+        while len(running) < slots and (trial := queue.next()):
+            running.append(trial)
+            found.append((trials.index(trial), promotion.until(epoch=done[trial], epochs=20)))
+        if not running:
+            break
+        trial = running.pop(chance.randrange(len(running)))
+        done[trial] = promotion.until(epoch=done[trial], epochs=20)
+        accuracy = curves[trials.index(trial)][done[trial] - 1]
+        decision = promotion.judge(trial.id, epoch=done[trial], accuracy=accuracy)
+        assert (decision is None) == (done[trial] == 20)
+    assert found == jobs
+    assert 20 in done.values()
+    assert min(done.values()) >= first
+
+
+def test_what_a_command_has_left_on_its_way_comes_before_what_is_paused_or_new():
+    on_its_way, paused, fresh = (Trial.of(Recipe(epochs=9, seed=seed)) for seed in range(3))
+    promotion = Promotion(1, 9, 2, {1: {on_its_way.id: 0.5, paused.id: 0.9}}, paused={paused.id: 1})
+    queue = PromotedFirst({fresh: 0, paused: 1, on_its_way: 2}, promotion, new=Listed, running=tuple)
+    assert [queue.next(), queue.next(), queue.next()] == [on_its_way, paused, fresh]
+
+
+def test_a_trial_that_has_just_paused_is_not_started_before_its_process_has_ended():
+    first, second = (Trial.of(Recipe(epochs=9, seed=seed)) for seed in range(2))
+    running = {first.id}
+    promotion = Promotion(1, 9, 2, {1: {first.id: 0.9, "other": 0.1}}, paused={first.id: 1})
+    queue = PromotedFirst({first: 1, second: 0}, promotion, new=Listed, running=lambda: running)
+    assert queue.next() is None
+    running.clear()
+    assert [queue.next(), queue.next()] == [first, second]

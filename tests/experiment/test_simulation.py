@@ -4,7 +4,7 @@ from itertools import count, permutations
 
 import pytest
 
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.order import Order, kind_of
 from raytrain.experiment.simulation import Lengths, best, faster_order, sweep
@@ -142,3 +142,28 @@ def test_no_sweep_is_shorter_than_its_bound() -> None:
 
 def test_the_best_are_those_of_the_highest_quality() -> None:
     assert best([SHORT, MIDDLE, LONG], {SHORT: 0.2, MIDDLE: 0.9, LONG: 0.5}, count=2) == [MIDDLE, LONG]
+
+
+def test_under_promotion_the_best_third_of_a_rung_goes_on_whoever_came_first() -> None:
+    trials = [trial(lr=0.01 * n) for n in range(1, 10)]
+    quality = {one: (n * 5 % 9) / 9 for n, one in enumerate(trials)}
+    promotion = Promotion(first=1, epochs=9, reduction_factor=3)
+    result = sweep(dict.fromkeys(trials, 0), LENGTHS, slots=1, order="listed", rungs=promotion, quality=quality)
+    # qualities 0, 5 and 1 come first, so 5 goes on; 6 and 7 follow it, then 8, which is the best of all
+    by_place = {round(9 * value): one for one, value in quality.items()}
+    assert result.finished == [by_place[7], by_place[8]]
+    assert {one: epoch for one, epoch in result.stopped.items() if epoch > 1} == {by_place[5]: 3, by_place[6]: 3}
+    assert {*result.finished, *result.stopped} == {*trials}
+    assert result.busy_s == sum(result.stopped.values()) + 2 * (9 + 1)
+    assert (promotion.paused, promotion.recorded) == ({}, {1.0: {}, 3.0: {}})  # what was given is not changed
+
+
+def test_a_slot_that_waits_takes_the_trial_that_is_promoted_later() -> None:
+    promotion = Promotion(first=3, epochs=9, reduction_factor=2)
+    trials = {trial(lr=0.1): 0, trial(lr=0.2): 0, trial(arch="resnet50"): 0, trial(arch="resnet50", lr=0.2): 0}
+    quality = dict(zip(trials, (0.1, 0.2, 0.8, 0.9), strict=True))
+    result = sweep(trials, LENGTHS, slots=4, rungs=promotion, quality=quality)
+    # the better of the short ones goes on at 3 s, those of the long ones at 12 s, when one of them may
+    assert len(result.finished) >= 1
+    assert list(trials)[3] in result.finished
+    assert result.seconds == 9 * 4 + 1

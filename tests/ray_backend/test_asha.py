@@ -1,13 +1,24 @@
 """Tests of raytrain.ray_backend.asha: it decides as the rule does, and takes up decisions that are on record."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Promotion, Rungs
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.order import Costs, Listed, PromotedFirst
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.ray_backend import tuner
 from raytrain.ray_backend.asha import AshaScheduler
+from raytrain.ray_backend.recorder import Recorder
+from raytrain.ray_backend.watchdog import Watchdog
+from raytrain.runs.folder import read_state
+from raytrain.runs.journal import RunJournal
+from raytrain.storage.folder import Folder
 
 pytestmark = pytest.mark.slow  # imports Ray Tune, which takes seconds
 
@@ -69,3 +80,69 @@ def test_a_trial_that_was_judged_before_an_interruption_is_not_judged_at_that_ru
     scheduler.on_trial_add(None, trial)
     assert scheduler.on_trial_result(None, trial, {"epoch": 4, "quality": 0.1}) == "CONTINUE"
     assert scheduler.fetch_decision("a") is None
+
+
+PROMOTING = Experiment.model_validate(
+    {
+        "name": "tiny",
+        "recipe": {"epochs": 9},
+        "grid": {"lr": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]},
+        "asha": {"mode": "promote", "grace_period": 1, "reduction_factor": 3},
+    }
+)
+
+
+def reported(epoch: int, accuracy: float) -> dict[str, Any]:
+    """Return what a trial's process reports to Tune."""
+    seen = Evaluation(1.0, accuracy)
+    final = FinalMetrics(9, seen, seen, seen, "fp32", "cpu") if epoch == 9 else None
+    report = Report(EpochMetrics(epoch, 1.0, 0.5, seen, None, 0.1, 1.0), final)
+    message = {"kind": "epoch", "report": report.as_dict(), "hosts": ["here"], "workers": 1}
+    return {"message": message, "epoch": epoch} | ({} if final else {"quality": accuracy})
+
+
+def tune(journal: RunJournal, quality: Mapping[str, float], *, slots: int) -> list[str]:
+    """Do what Tune does with our searcher, scheduler and callback; return our ids as the trials start."""
+    rungs = journal.state.rungs()
+    assert isinstance(rungs, Promotion)
+    search = tuner._Search(journal, rungs, lambda trial: tuner._job(journal, rungs, trial, scratch=""))
+    done = {trial: journal.state.progress[trial.id].epoch for trial in journal.state.pending()}
+    search.queue = PromotedFirst(done, rungs, new=Listed, running=search.running)
+    scheduler = AshaScheduler(rungs)
+    recorder = Recorder(journal, scheduler, Costs({}), Watchdog(timeout_s=60), workers=1)
+    live: dict[str, Any] = {}
+    starts: list[str] = []
+    while True:
+        while len(live) < slots and isinstance(suggested := search.suggest(f"tune-{len(starts)}"), dict):
+            trial = SimpleNamespace(trial_id=f"tune-{len(starts)}", config=suggested)
+            recorder.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+            live[trial.trial_id] = trial
+            starts.append(suggested["job"]["trial_id"])
+        if not live:
+            assert suggested == tuner.Searcher.FINISHED
+            return starts
+        trial = live[next(iter(live))]
+        job = trial.config["job"]
+        for epoch in range(job["after_epoch"] + 1, job["until_epoch"] + 1):
+            result = reported(epoch, quality[job["trial_id"]])
+            assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"  # type: ignore[arg-type]
+            recorder.on_trial_result(0, [], trial, result)  # type: ignore[arg-type]
+        search.on_trial_complete(trial.trial_id, result)
+        del live[trial.trial_id]
+
+
+def test_under_promotion_a_trial_is_another_to_tune_each_time_that_it_goes_on(tmp_path: Path) -> None:
+    trials = PROMOTING.trials()
+    journal = RunJournal.open(Folder.at(tmp_path / "tiny"), PROMOTING, trials)
+    journal.begin({trial.id: 1 for trial in trials})
+    quality = dict(zip((trial.id for trial in trials), (0.1, 0.5, 0.2, 0.6, 0.3, 0.4), strict=True))
+    starts = tune(journal, quality, slots=2)
+    journal.close()
+    best = trials[3].id
+    assert starts.count(best) == 3
+    assert journal.state.pending() == []
+    ends = {result.trial: (result.status, result.epochs) for result in read_state(journal.folder).results()}
+    assert ends[best] == ("finished", 9)
+    # of six, the best two go on from the first rung, whoever else did so before them
+    assert ends[trials[1].id] == ("paused", 3)
+    assert {ends[trials[number].id][0] for number in (0, 2, 4, 5)} == {"paused"}

@@ -21,7 +21,7 @@ def fit_here() -> None:
     from raytrain.ray_backend import trial
     from raytrain.ray_backend.placement import Placement
 
-    job = trial.TrialJob(trial_id="t", recipe={}, checkpoints="", after_epoch=0, scratch="")
+    job = trial.TrialJob(trial_id="t", recipe={}, checkpoints="", after_epoch=0, until_epoch=1, scratch="")
     trial._fit_here(job, {}, Placement(workers=1, cpus=1, gpus=0.0, concurrent=1))
 
 

@@ -106,6 +106,25 @@ def test_asha_stops_what_does_not_learn_and_its_process_takes_the_next_trial(
     assert all(event["accuracy"] < event["cut"] for event in rung)
 
 
+def test_under_promotion_trials_pause_and_the_best_go_on_from_their_checkpoints(
+    open_run: Callable[..., RunJournal], splits: SplitsByKey
+) -> None:
+    asha = {"mode": "promote", "grace_period": 2, "reduction_factor": 2}
+    run = open_run(recipe={"epochs": 8}, grid={"lr": [1e-9, 2e-9, 0.05, 3e-9]}, asha=asha)
+    tuner.run_trials(run, splits, placement=ONE_WORKER)
+    results = by_lr(run)
+    best = results[0.05]
+    assert (best.status, best.epochs, best.attempts) == ("finished", 8, 1)
+    assert {result.status for result in results.values()} == {"finished", "paused"}
+    assert {result.epochs for result in results.values()} <= {2, 4, 8}
+    started = [event for event in run.state.events if event["event"] == "started"]
+    starts = [event["after_epoch"] for event in started if event["trial"] == best.trial]
+    assert starts == [0, 2, 4]
+    rows = list(read_lines(trial_folder(run.folder, best.trial), "metrics.jsonl"))
+    assert [row["epoch"] for row in rows] == list(range(1, 9))
+    assert run.state.pending() == []
+
+
 def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint_to_the_same_numbers(
     open_run: Callable[..., RunJournal], splits: SplitsByKey, tmp_path: Path
 ) -> None:

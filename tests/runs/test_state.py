@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raytrain.errors import DivergenceError
-from raytrain.experiment.asha import Decision
+from raytrain.experiment.asha import Decision, Promotion
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs.folder import read_state
@@ -254,3 +254,66 @@ def test_a_trial_that_was_withdrawn_and_is_listed_by_now_stays() -> None:
     for trial in state.experiment.trials():
         state.apply({"event": "withdrawn", "trial": trial.id})
     assert len(state.progress) == 4
+
+
+PROMOTING = EXPERIMENT.replace(
+    grid={"lr": [1, 2, 3]},
+    asha={"mode": "promote", "grace_period": 2, "reduction_factor": 3, "rescue": 1},
+    confirm=None,
+)
+
+
+def paused_at_two(folder: Folder) -> RunJournal:
+    """Have three trials pause at epoch 2, the second as the best of them."""
+    journal = RunJournal.open(folder, PROMOTING, PROMOTING.trials())
+    journal.begin({trial.id: PARAMETERS for trial in PROMOTING.trials()})
+    for trial, accuracy in zip(PROMOTING.trials(), (0.2, 0.4, 0.3), strict=True):
+        journal.started(trial.id)
+        journal.reported(trial.id, report(1))
+        journal.reported(trial.id, report(2))
+        journal.judged(trial.id, epoch=2, decision=Decision(2.0, accuracy, None, stop=False, pause=True))
+    return journal
+
+
+def test_a_paused_trial_that_starts_again_is_promoted_and_the_others_stay_paused(tmp_path: Path) -> None:
+    journal = paused_at_two(Folder.at(tmp_path))
+    state, (_, best, _) = journal.state, PROMOTING.trials()
+    rungs = state.rungs()
+    assert isinstance(rungs, Promotion)
+    assert rungs.promotable() == best.id
+    assert state.pending() == PROMOTING.trials()
+    assert (state.epochs_known(best.id, rungs), state.runs_to(best.id, rungs)) == (2, 3)
+    journal.started(best.id)
+    assert [event["event"] for event in state.events][-2:] == ["promoted", "started"]
+    assert state.progress[best.id].attempts == 1
+    journal.reported(best.id, report(3))
+    assert state.pending() == []
+    for one in (state, read_state(Folder.at(tmp_path))):
+        assert [(result.status, result.epochs) for result in one.results()] == [
+            ("paused", 2),
+            ("finished", 3),
+            ("paused", 2),
+        ]
+
+
+def test_a_trial_killed_on_its_way_from_a_rung_is_not_paused_and_not_judged_there_again(tmp_path: Path) -> None:
+    journal = paused_at_two(Folder.at(tmp_path))
+    _, best, _ = PROMOTING.trials()
+    journal.started(best.id)
+    state = read_state(Folder.at(tmp_path), RunState(PROMOTING))
+    state.suspend()
+    rungs = state.rungs()
+    assert isinstance(rungs, Promotion)
+    assert state.progress[best.id].status == "waiting"
+    assert best.id not in rungs.paused
+    assert state.runs_to(best.id, rungs) == 3
+
+
+def test_a_paused_trial_that_was_to_run_to_its_end_and_has_not_started_is_paused_again(tmp_path: Path) -> None:
+    state = paused_at_two(Folder.at(tmp_path)).state
+    first, *_ = PROMOTING.trials()
+    state.stage = "rescue"
+    state.run_on(first.id)
+    assert state.pending() == [first]
+    state.suspend()
+    assert (state.progress[first.id].status, state.progress[first.id].stage) == ("paused", "search")

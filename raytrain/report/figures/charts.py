@@ -47,6 +47,7 @@ def curves(
     """
     traces: list[Figure] = []
     stopped: list[tuple[float, float, str]] = []
+    how: set[str] = set()
     for standing, entry in zip(record.ranking.standings, entries, strict=True):
         first = True
         for result in standing.results:
@@ -58,13 +59,14 @@ def curves(
             seed = f", seed {result.recipe['seed']}" if standing.seeds > 1 else ""
             traces.append(_curve(known, entry, seed=seed, named=first and entry.coloured))
             first = False
-            if result.status == "stopped":
+            if result.status in {"stopped", "paused"}:
                 stopped.append((*known[-1], entry.colour))
+                how.add(result.status)
     if not traces:
         return None
     traces.sort(key=lambda trace: trace["opacity"])  # the many grey ones lie below the others
     if stopped:
-        traces.append(_ends(stopped))
+        traces.append(_ends(stopped, how=" or ".join(sorted(how))))
     if baseline:
         longest = max(trace["x"][-1] for trace in traces)
         traces += _baseline_curves(baseline, field, most=longest)
@@ -161,13 +163,13 @@ def _curve(points: Sequence[tuple[float, float]], entry: Entry, *, seed: str, na
     }
 
 
-def _ends(stopped: Sequence[tuple[float, float, str]]) -> Figure:
+def _ends(stopped: Sequence[tuple[float, float, str]], *, how: str) -> Figure:
     return {
         "type": "scatter",
         "mode": "markers",
         "x": [epoch for epoch, _, _ in stopped],
         "y": [value for _, value, _ in stopped],
-        "name": "stopped by ASHA",
+        "name": f"{how} by ASHA",
         "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": [colour for *_, colour in stopped]}},
         "hoverinfo": "skip",
     }

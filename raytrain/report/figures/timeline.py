@@ -8,7 +8,7 @@ from typing import Any
 
 from raytrain.report.figures.legend import Entry
 
-ENDS = {"finished", "stopped", "diverged", "failed"}
+ENDS = {"finished", "stopped", "paused", "diverged", "failed"}
 IDLE_S = 30.0
 """Seconds of idle time above which it is cut out, because the run was interrupted and resumed later."""
 
@@ -125,7 +125,7 @@ def _spans(events: Sequence[Mapping[str, Any]]) -> Iterable[Span]:
     times = [datetime.fromisoformat(event["time"]).timestamp() for event in events]
     running: dict[str, float] = {}
     for event, at in zip(events, times, strict=True):
-        name, trial = event["event"], event.get("trial", "")
+        name, trial = "paused" if event.get("pause") else event["event"], event.get("trial", "")
         if name == "interrupted":
             yield from (Span(one, since - times[0], at - times[0], "interrupted") for one, since in running.items())
             running.clear()

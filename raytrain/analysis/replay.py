@@ -1,0 +1,168 @@
+"""What the rules of ASHA would have done to complete learning curves.
+
+A replay shows complete curves to the rules of `experiment.asha`, in the order in which trials would have reached each
+rung. One seed each is an illustration of a rule, not a law about it.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from raytrain.experiment.asha import Decision, Promotion, Rungs
+
+Mode = Literal["stop", "promote"]
+
+GRACE_PERIODS = (1, 2, 5, 10, 20, 25, 50, 100)
+"""Epochs of the first rung to replay, in settings where they are below the number of epochs."""
+REDUCTION_FACTORS = (2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of one trial.
+
+    Attributes:
+        accuracies: Accuracy after each epoch, a fraction in [0, 1], or the `Selection.quality` of another metric.
+        seconds: Wall-clock seconds from the trial's start to the end of each epoch; never falling.
+        validated: Whether the accuracies are of a validation split.
+    """
+
+    accuracies: Sequence[float]
+    seconds: Sequence[float]
+    validated: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.accuracies or len(self.accuracies) != len(self.seconds):
+            raise ValueError(f"{len(self.accuracies)} accuracies and {len(self.seconds)} times make no curve")
+
+    @property
+    def reached(self) -> float:
+        """The accuracy by which the table judges the trial: of the best validated epoch, or else of the last one."""
+        return max(self.accuracies) if self.validated else self.accuracies[-1]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What one setting of ASHA would have done.
+
+    Attributes:
+        mode: Whether ASHA stops trials or has them pause and promotes the best.
+        grace_period: Epoch of the first rung.
+        reduction_factor: ASHA's eta.
+        kept: Trials that would have run to the end, best first.
+        stopped: Epoch at which each of the other trials would have been stopped, in that order, or left paused.
+        regret: Accuracy reached by the best trial minus that of the best kept one, a fraction; 0 if the best was kept.
+        epochs_saved: Share of all epochs that would not have been run.
+        seconds_saved: Share of all training seconds that would not have been spent.
+    """
+
+    mode: Mode
+    grace_period: int
+    reduction_factor: float
+    kept: Sequence[str]
+    stopped: Mapping[str, int]
+    regret: float
+    epochs_saved: float
+    seconds_saved: float
+
+
+def replays(curves: Mapping[str, Curve]) -> list[Replay]:
+    """Return what each mode with every setting of `GRACE_PERIODS` and `REDUCTION_FACTORS` would have done.
+
+    There is none for one curve.
+    """
+    if len(curves) < 2:
+        return []
+    longest = max(len(curve.accuracies) for curve in curves.values())
+    return [
+        replay(curves, grace_period=grace, reduction_factor=factor, mode=mode)
+        for mode in MODES
+        for grace in GRACE_PERIODS
+        for factor in REDUCTION_FACTORS
+        if grace < longest
+    ]
+
+
+def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: float, mode: Mode = "stop") -> Replay:
+    """Return what ASHA would have done, had all trials started at once.
+
+    Args:
+        curves: Complete learning curves, by trial.
+        grace_period: Epoch of the first rung, at least 1.
+        reduction_factor: ASHA's eta, above 1: at each rung about one trial in eta goes on.
+        mode: Whether ASHA stops trials or has them pause and promotes the best.
+    """
+    rule = REPLAYED[mode]
+    stopped = rule(curves, grace_period, max(len(curve.accuracies) for curve in curves.values()), reduction_factor)
+    final = {name: curve.reached for name, curve in curves.items()}
+    kept = sorted((name for name in curves if name not in stopped), key=lambda name: -final[name])
+    epochs, seconds = _totals((curve, len(curve.accuracies)) for curve in curves.values())
+    ran_epochs, ran_seconds = _totals((c, stopped.get(name, len(c.accuracies))) for name, c in curves.items())
+    return Replay(
+        mode,
+        grace_period,
+        reduction_factor,
+        kept,
+        stopped,
+        regret=max(final.values()) - final[kept[0]],  # each rule lets one trial of a rung go on at least
+        epochs_saved=1 - ran_epochs / epochs,
+        seconds_saved=1 - ran_seconds / seconds if seconds else 0.0,
+    )
+
+
+def _stopped(curves: Mapping[str, Curve], first: int, epochs: int, factor: float) -> dict[str, int]:
+    """Return the epoch at which each trial would have been stopped."""
+    rungs = Rungs(first, epochs, factor)
+    stopped: dict[str, int] = {}
+    for _, epoch, name in sorted(_arrivals(curves)):
+        if name in stopped or epoch == len(curves[name].accuracies):
+            continue
+        decision: Decision | None = rungs.judge(name, epoch=epoch, accuracy=curves[name].accuracies[epoch - 1])
+        if decision and decision.stop:
+            stopped[name] = epoch
+    return stopped
+
+
+def _paused(curves: Mapping[str, Curve], first: int, epochs: int, factor: float) -> dict[str, int]:
+    """Return the epoch at which each trial would have been left paused."""
+    promotion = Promotion(first, epochs, factor)
+    done = dict.fromkeys(curves, 0)
+    running: list[tuple[float, int, str]] = []  # when which trial is after which epoch
+
+    def run_on(name: str, now: float) -> None:
+        seconds, before = curves[name].seconds, done[name]
+        to = promotion.until(epoch=before, epochs=len(seconds))
+        heapq.heappush(running, (now + seconds[to - 1] - (seconds[before - 1] if before else 0.0), to, name))
+
+    for name in curves:
+        run_on(name, 0.0)
+    while running:
+        now, epoch, name = heapq.heappop(running)
+        done[name] = epoch
+        if epoch < len(curves[name].accuracies):
+            promotion.judge(name, epoch=epoch, accuracy=curves[name].accuracies[epoch - 1])
+        while chosen := promotion.promotable() or (None if running else promotion.best_left()):
+            del promotion.paused[chosen]
+            run_on(chosen, now)
+    return {name: done[name] for name in promotion.paused}
+
+
+REPLAYED: dict[Mode, Callable[[Mapping[str, Curve], int, int, float], dict[str, int]]] = {
+    "stop": _stopped,
+    "promote": _paused,
+}
+"""Functions that return the trials that would not have gone on, each with its last epoch, by mode."""
+MODES = tuple(REPLAYED)
+
+
+def _arrivals(curves: Mapping[str, Curve]) -> Iterable[tuple[float, int, str]]:
+    """Yield the second, epoch and name for every epoch of every trial."""
+    for name, curve in curves.items():
+        for epoch, seconds in enumerate(curve.seconds, start=1):
+            yield seconds, epoch, name
+
+
+def _totals(curves: Iterable[tuple[Curve, int]]) -> tuple[int, float]:
+    parts = [(epochs, curve.seconds[epochs - 1]) for curve, epochs in curves]
+    return sum(epochs for epochs, _ in parts), sum(seconds for _, seconds in parts)
