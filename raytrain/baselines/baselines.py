@@ -17,11 +17,14 @@ import platformdirs
 
 from raytrain.errors import DataError, ExperimentError
 from raytrain.experiment.shipped import shipped_file
+from raytrain.storage.bounded import read_bounded
 
 STUDENT = "student"
 """Name of the built-in baseline: the logs of the study from which raytrain started."""
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 COLUMNS = ("experiment", "epoch", "elapsed_s", *MEASURES)
+MAX_CSV = 64 * 2**20
+"""Largest size of a file with curves, in bytes: a million epochs."""
 LAST_EPOCHS = 20
 """Number of final epochs over which the accuracy of a curve is averaged."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -169,7 +172,7 @@ def read_curves(path: Path) -> list[BaselineCurve]:
         DataError: A column is missing, a value is no number, or an epoch comes twice.
     """
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        reader = csv.DictReader(io.StringIO(read_bounded(path, most=MAX_CSV).decode("utf-8-sig")))
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV: {error}") from error

@@ -13,6 +13,7 @@ from tensorboardX.record_writer import masked_crc32c
 from raytrain.baselines.baselines import MEASURES, NAME, STUDENT, Baseline, as_csv, baselines_home, curve_of
 from raytrain.errors import DataError, ExperimentError
 from raytrain.runs.tensorboard import TAGS
+from raytrain.storage.bounded import read_bounded
 
 
 def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
@@ -78,6 +79,8 @@ def _logged(paths: Iterable[Path]) -> dict[int, dict[str, float | None]]:
     return by_epoch
 
 
+MAX_BYTES = 2**30
+"""Largest size of an event file, in bytes; one with scalars only has far less."""
 PATTERN = "*tfevents*"
 """Glob pattern of TensorBoard's event files."""
 
@@ -120,7 +123,10 @@ def read_scalars(path: Path) -> Iterator[Scalar]:
 
 def _records(path: Path) -> Iterator[bytes]:
     """Yield the records: a length of 8 bytes, its checksum of 4, the content, its checksum of 4."""
-    content = path.read_bytes()
+    try:
+        content = read_bounded(path, most=MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; leave it out of the folder") from error
     start = 0
     while start + 12 <= len(content):
         length, checksum = struct.unpack_from("<QI", content, start)

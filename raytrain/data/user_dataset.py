@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.layouts.decode import decode, resized
+from raytrain.data.layouts.source_folder import MAX_FILE
 from raytrain.errors import DataError
+from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import Reference
@@ -134,7 +136,7 @@ def _pixels(images: Any, *, image_size: int) -> NDArray[np.uint8]:
     read: list[NDArray[np.uint8]] = []
     for path in map(Path, images):
         try:
-            read.append(decode(path.read_bytes(), image_size=image_size))
+            read.append(decode(read_bounded(path, most=MAX_FILE), image_size=image_size))
         except (OSError, DataError) as error:
             raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     return np.stack(read) if read else np.empty((0, image_size, image_size, 3), dtype=np.uint8)

@@ -12,7 +12,7 @@ from raytrain.errors import ExperimentError, RunFolderError, StorageError
 from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
-from raytrain.experiment.yaml_source import Keys, YamlSource, parse_value, read_yaml
+from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, parse_value, read_yaml
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
@@ -44,7 +44,8 @@ def read_run(folder: Folder) -> Experiment:
     """
     where = f"{folder}/experiment.yaml"
     try:
-        return Experiment.model_validate(parse_value(folder.read("experiment.yaml").decode(), name=where))
+        text = folder.read("experiment.yaml", most=10 * MAX_BYTES).decode()  # every default is in it
+        return Experiment.model_validate(parse_value(text, name=where, most_items=MAX_VALUES))
     except StorageError:
         raise
     except (OSError, ValueError, ExperimentError) as error:

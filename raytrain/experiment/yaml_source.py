@@ -1,5 +1,6 @@
 """YAML 1.2 files as plain Python values that remember where in the file they stand."""
 
+import errno
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -10,12 +11,19 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from raytrain.errors import ExperimentError
+from raytrain.storage.bounded import read_bounded
 
 Keys = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value, such as ("grid", "lr", 2)."""
 
 MAX_BYTES = 1_000_000
 """Largest size of a file, in bytes."""
+MAX_LINE = 10_000
+"""Largest number of characters in a line. The time that ruamel.yaml takes grows with the square of it."""
+MAX_ITEMS = 20_000
+"""Largest number of commas and line breaks. Each may end a value, and ruamel.yaml takes 0.3 to 1 ms for one."""
+MAX_DIGITS = 300
+"""Largest number of digits of a whole number: such a one is also a float, and can be printed."""
 MAX_DEPTH = 20
 """Largest number of nested mappings and lists."""
 MAX_VALUES = 100_000
@@ -52,9 +60,7 @@ def read_yaml(path: Path) -> YamlSource:
     """
     name = str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ExperimentError(f"{name}: larger than {MAX_BYTES:,} bytes; this is not an experiment file")
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, most=MAX_BYTES, regular=False).decode()  # a pipe may hold an experiment
     except FileNotFoundError:
         raise ExperimentError(f"{name}: no such file; give the path of an experiment in YAML") from None
     except IsADirectoryError:
@@ -62,6 +68,8 @@ def read_yaml(path: Path) -> YamlSource:
     except UnicodeDecodeError:
         raise ExperimentError(f"{name}: is not UTF-8 text; give the path of an experiment in YAML") from None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ExperimentError(f"{name}: {error.strerror}; this is not an experiment file") from None
         raise ExperimentError(f"{name}: cannot be read: {error.strerror}") from error
     document = _parse(text, name)
     if not isinstance(document, CommentedMap):
@@ -71,17 +79,18 @@ def read_yaml(path: Path) -> YamlSource:
     return YamlSource(name, values, positions)
 
 
-def parse_value(text: str, *, name: str) -> Any:
+def parse_value(text: str, *, name: str, most_items: int = MAX_ITEMS) -> Any:
     """Return `text` read as one YAML value: `5e-3` is 0.005, `[crop, flip]` a list, `resnet18` a string.
 
     Args:
         text: The value in YAML.
         name: Name of the text in messages.
+        most_items: Largest number of commas and line breaks.
 
     Raises:
         ExperimentError: `text` is not a YAML value.
     """
-    return _plain(_parse(text, name), (), {}, name)
+    return _plain(_parse(text, name, most_items=most_items), (), {}, name)
 
 
 def dump_yaml(values: dict[str, Any]) -> str:
@@ -95,7 +104,8 @@ def dump_yaml(values: dict[str, Any]) -> str:
     return out.getvalue()
 
 
-def _parse(text: str, name: str) -> object:
+def _parse(text: str, name: str, *, most_items: int = MAX_ITEMS) -> object:
+    _refuse_endless(text, name, most_items=most_items)
     try:
         return YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
@@ -109,6 +119,19 @@ def _parse(text: str, name: str) -> object:
         raise ExperimentError(f"{name}: nested too deeply for an experiment file") from None
     except (ValueError, OverflowError, KeyError) as error:  # such as `!!int x` and `!!bool x`
         raise ExperimentError(f"{name}: a value cannot be read: {error}") from None
+    except AttributeError:  # of ruamel.yaml 0.18
+        raise ExperimentError(f"{name}: a mapping is merged (<<) into itself; write its keys out") from None
+
+
+def _refuse_endless(text: str, name: str, *, most_items: int) -> None:
+    """Refuse a text that would take minutes to parse."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > MAX_LINE:
+            raise ExperimentError(
+                f"{name}:{number}:1: the line has {len(line):,} characters; break it into lines of at most {MAX_LINE:,}"
+            )
+    if text.count(",") + text.count("\n") > most_items:
+        raise ExperimentError(f"{name}: more than {most_items:,} values or lines; this is not an experiment file")
 
 
 def _plain(node: object, path: Keys, positions: dict[Keys, tuple[int, int]], name: str) -> Any:
@@ -135,6 +158,8 @@ def _plain(node: object, path: Keys, positions: dict[Keys, tuple[int, int]], nam
             items.append(_plain(value, (*path, index), positions, name))
         return items
     # ruamel's scalars are subclasses that remember how they were written
+    if isinstance(node, int) and abs(node) >= 10**MAX_DIGITS:
+        raise ExperimentError(f"{where}: a whole number of more than {MAX_DIGITS} digits; write a smaller one")
     for plain in (bool, int, float, str):
         if isinstance(node, plain):
             return plain(node)

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.batches import evaluation_batches, normalize, on_device
 from raytrain.data.layouts.decode import SUFFIXES, decode, resized
+from raytrain.data.layouts.source_folder import MAX_FILE
 from raytrain.errors import DataError, ModelError
 from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import Predictions
+from raytrain.storage.bounded import read_bounded
 from raytrain.training.devices import autocast, choose_device
 from raytrain.training.evaluation import TrainingData, predict
 from raytrain.training.recipe import Recipe
@@ -221,7 +223,7 @@ def read_image(path: Path, *, image_size: int) -> NDArray[np.uint8]:
         DataError: It cannot be read.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, most=MAX_FILE, regular=False)  # also `predict model.pth <(curl ...)`
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     try:

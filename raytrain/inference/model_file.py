@@ -23,11 +23,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from raytrain.errors import ExperimentError, ModelError
+from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.source import Files
 
 FORMAT = 1
 """Version of the JSON format; it increases with a change that older versions of raytrain cannot read."""
 SUFFIXES = (".pth", ".safetensors")
+MAX_BYTES = 4 * 2**30
+"""Largest size of a file of weights that is read, in bytes: a billion parameters in single precision."""
+MAX_DESCRIPTION = 16 * 2**20
+"""Largest size of the JSON file beside it, in bytes; the user's code, which may be in it, has at most 5 MB."""
 _KEY = "raytrain"
 
 
@@ -115,14 +120,17 @@ def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
     if path.suffix == ".json":
         raise ModelError(f"{path}: describes a model; name the file of its weights, .pth or .safetensors, beside it")
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, most=MAX_BYTES)
     except OSError as error:
         raise ModelError(
             f"{path}: cannot be read: {error.strerror}; write one with: raytrain export RUN -o model.pth"
         ) from error
     described = path.with_suffix(".json")
     if described.exists():
-        values = _json(described.read_bytes(), str(described))
+        try:
+            values = _json(read_bounded(described, most=MAX_DESCRIPTION), str(described))
+        except OSError as error:
+            raise ModelError(f"{described}: cannot be read: {error.strerror}; export the model again") from error
         if values.pop("sha256", None) != hashlib.sha256(content).hexdigest():
             raise ModelError(f"{described}: describes other weights than {path.name}; export both again")
         values.pop("weights", None)
@@ -148,7 +156,7 @@ def _description(values: dict[str, Any], where: str) -> ModelDescription:
 def _json(content: bytes | str, where: str) -> dict[str, Any]:
     try:
         values = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{where}: is damaged: {error}; export the model again") from error
     if not isinstance(values, dict):
         raise ModelError(f"{where}: does not describe a model; export it again")

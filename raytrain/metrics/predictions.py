@@ -5,6 +5,7 @@ images that every trial gets wrong, tests between pairs of trials, and the accur
 """
 
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ FILE = "predictions.npz"
 """Name of the file in a trial's folder."""
 MOST_PROBABILITIES = 2_000_000
 """Most probabilities, images x classes, of which all are kept: 4 MB in half precision. CIFAR-100 has a million."""
+
+MAX_UNPACKED = 64 * 2**20
+"""Largest size of what a file unpacks to, in bytes; six million images have as much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +92,10 @@ class Predictions:
             RunFolderError: The content is something else, or damaged.
         """
         try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                unpacked = sum(one.file_size for one in archive.infolist())
+            if unpacked > MAX_UNPACKED:
+                raise ValueError(f"it unpacks to {unpacked:,} bytes")  # noqa: TRY301 (damage, as what NumPy raises)
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 read = cls(
                     arrays["labels"].astype(np.int64),

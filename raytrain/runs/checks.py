@@ -10,7 +10,9 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from raytrain.errors import RunFolderError
 from raytrain.runs.events import Event, Share, Status
 
-Count = Annotated[int, Field(ge=0)]
+MOST = 2**63 - 1
+"""Largest whole number that is read; the tables hold no larger one."""
+Count = Annotated[int, Field(ge=0, le=MOST)]
 
 
 def _is_time(text: str) -> str:
@@ -30,7 +32,7 @@ class Dated(TypedDict):
 class EpochRow(TypedDict):
     """A line of metrics.jsonl; losses may be infinite or NaN."""
 
-    epoch: Annotated[int, Field(ge=1)]
+    epoch: Annotated[int, Field(ge=1, le=MOST)]
     train_loss: float
     train_accuracy: Share
     val_loss: float | None

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pyarrow import fs
 
 from raytrain.errors import PreflightError, StorageError
+from raytrain.storage.bounded import not_regular, too_large
 from raytrain.storage.durable import nearest_folder, sync, sync_names
 from raytrain.storage.retry import Found, passes, persistently
 
@@ -148,16 +149,25 @@ class Folder:
         """Where the folder is on this machine's disk, or None in object storage."""
         return Path(self._path) if self._local else None
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, *, most: int | None = None) -> bytes:
         """Return the content of the file `name`.
+
+        Args:
+            name: Name of the file.
+            most: Largest size in bytes; None for any.
 
         Raises:
             FileNotFoundError: There is none.
+            OSError: It is larger, or a device or a pipe.
             StorageError: The storage does not answer.
         """
 
         def read() -> bytes:
+            if self._local and not Path(self._file(name)).is_file() and os.path.lexists(self._file(name)):
+                raise not_regular(f"{self}/{name}")
             with self._filesystem.open_input_file(self._file(name)) as stream:
+                if most is not None and stream.size() > most:
+                    raise too_large(f"{self}/{name}", most=most)
                 return stream.read()
 
         try:

@@ -12,6 +12,10 @@ from raytrain.storage.folder import Folder
 log = logging.getLogger(__name__)
 
 
+MAX_BYTES = 256 * 2**20
+"""Largest size of a file that is read as a whole, in bytes: a million events, or a million images' predictions."""
+
+
 def as_line(values: dict[str, Any]) -> bytes:
     """Return an object as a line."""
     return json.dumps(values).encode() + b"\n"
@@ -61,11 +65,11 @@ def read_whole(folder: Folder, name: str) -> bytes:
     """Return the content of a file.
 
     Raises:
-        RunFolderError: It cannot be read, as where it is a folder.
+        RunFolderError: It cannot be read, as where it is a folder, a device, or larger than `MAX_BYTES`.
         StorageError: The storage does not answer.
     """
     try:
-        return folder.read(name)
+        return folder.read(name, most=MAX_BYTES)
     except StorageError:
         raise
     except OSError as error:

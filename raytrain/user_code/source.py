@@ -13,6 +13,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from raytrain.errors import ExperimentError, ModelError
+from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.reference import DIGEST_LENGTH, Reference
 
 MAX_FILES = 500
@@ -188,7 +189,7 @@ def _closure(entries: list[str], root: Path, *, only: str | None) -> Source:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bounded(path, most=MAX_BYTES).decode()
     except FileNotFoundError:
         raise ExperimentError(f"{shown(path)}: no such file; check the path before the colon") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -11,12 +11,15 @@ from typing import Any, Literal
 from pyarrow import fs
 
 from raytrain.errors import DataError
+from raytrain.storage.bounded import read_bounded
 from raytrain.storage.folder import refuse_credentials
 
 arrow_fs: Any = fs  # pyarrow ships no types
 
 # Enough to hide the latency of an object store.
 READERS = 16
+MAX_FILE = 256 * 2**20
+"""Largest size of an image file, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class SourceFolder:
         """
         try:
             if self._local:  # Python opens names that are not UTF-8, pyarrow does not
-                return Path(self.path, name).read_bytes()
+                return read_bounded(Path(self.path, name), most=MAX_FILE)
             with self.open(name) as file:
                 content: bytes = file.read()
         except OSError as error:
