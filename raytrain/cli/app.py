@@ -1,6 +1,7 @@
 """The `raytrain` command. Commands read options, call one function and print; torch and Ray are imported in them."""
 
 import io
+import logging
 import sys
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, pl
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
-from raytrain.report.text import visible
+from raytrain.report.text import VisibleFormatter, visible
 
 
 class _Commands(TyperGroup):
@@ -62,6 +63,8 @@ def main(
     ] = False,
 ) -> None:
     """Read the options before a command."""
+    if logging.lastResort:  # prints the warnings of commands that set up no log
+        logging.lastResort.setFormatter(VisibleFormatter())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?" in its place

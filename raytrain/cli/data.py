@@ -1,7 +1,5 @@
 """`raytrain data`: data sets, fetched and checked."""
 
-import logging
-import sys
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +8,7 @@ import typer
 
 from raytrain.cli.options import Json
 from raytrain.errors import ExitCode, ExperimentError
+from raytrain.report.text import in_one_line
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -35,12 +34,14 @@ def fetch(
     skip_bad: SkipBad = False,
 ) -> None:
     """Download data sets, or decode image folders, so that later runs start at once."""
+    from raytrain.cli.output import log_to_stderr
     from raytrain.data import load
 
-    logging.basicConfig(level=logging.WARNING, format="raytrain: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     for name in datasets:
         images = load(_data_set(name), image_size=image_size, columns=_columns(columns), skip_bad=skip_bad)
-        typer.echo(f"{name}: {images.summary}; fingerprint at {image_size} × {image_size} pixels {images.fingerprint}")
+        summary = in_one_line(f"{name}: {images.summary}")
+        typer.echo(f"{summary}; fingerprint at {image_size} × {image_size} pixels {images.fingerprint}")
 
 
 def verify(
@@ -70,9 +71,8 @@ def verify(
         typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))
     refuse(images, skip_bad=skip_bad)
     if fingerprint and images.fingerprint != fingerprint:
-        typer.echo(
-            f"raytrain: the fingerprint of {dataset} is {images.fingerprint}, not the expected {fingerprint}", err=True
-        )
+        said = in_one_line(f"the fingerprint of {dataset} is {images.fingerprint}, not the expected {fingerprint}")
+        typer.echo(f"raytrain: {said}", err=True)
         raise typer.Exit(ExitCode.ASSERTION_FAILED)
 
 

@@ -15,7 +15,7 @@ from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, table
-from raytrain.report.text import duration, in_one_line, quoted, visible
+from raytrain.report.text import VisibleFormatter, duration, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from raytrain.runs.planned import PlannedTime
 
 log = logging.getLogger(__name__)
+
+
+def log_to_stderr() -> None:
+    """Print warnings to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("raytrain: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 @contextmanager

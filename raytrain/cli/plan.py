@@ -3,8 +3,6 @@
 # The imports inside functions load NumPy, SciPy and pyarrow: at the top they would make `raytrain --help` take 3.2 s
 # instead of 0.5 s.
 
-import logging
-import sys
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +69,9 @@ def plan(
     It trains some batches of each kind of trial, so it may download data and start nodes of an autoscaling cluster.
     For train, add --no-asha.
     """
-    logging.basicConfig(level=logging.WARNING, format="raytrain: %(message)s", stream=sys.stderr)
+    from raytrain.cli.output import log_to_stderr
+
+    log_to_stderr()
     file, axes = file_and_axes(experiment, grid)
     changes = changes_of(
         name,

@@ -4,7 +4,6 @@
 # 3.2 s instead of 0.5 s.
 
 import logging
-import sys
 import threading
 from typing import TYPE_CHECKING, Annotated
 
@@ -195,11 +194,12 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     """Run something with its progress and its log on standard error; `quiet` leaves warnings only."""
     from rich.console import Console
 
+    from raytrain.cli.output import log_to_stderr
     from raytrain.report import live
 
     # results go to standard output, everything else to standard error
     console = Console(stderr=True, quiet=quiet)
-    logging.basicConfig(level=logging.WARNING, format="raytrain: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
     # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
     threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)

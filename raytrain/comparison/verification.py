@@ -156,11 +156,16 @@ def predictions_of(record: RunRecord, result: TrialResult) -> Predictions:
     """Return the predictions of a trial, without which it cannot be verified.
 
     Raises:
-        RunFolderError: There are none.
+        RunFolderError: There are none, or the epochs, with which they are compared, are lost.
     """
     found = record.predictions.get(result.trial)
     if found is None or result.test_accuracy is None:
         raise RunFolderError(f"{result.trial} has no predictions on record: only a finished trial can be verified")
+    if not record.epochs.get(result.trial):
+        raise RunFolderError(
+            f"{result.trial} has no epochs on record, so there is nothing to compare: its metrics.jsonl is lost.\n"
+            "To rebuild it: raytrain resume RUN --repair"
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """The page that `raytrain data verify` prints: what a data set holds."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -8,6 +9,7 @@ from rich.text import Text
 
 from raytrain.data.images import part_words
 from raytrain.data.inspection.inspection import Alike, Inspection
+from raytrain.report.text import in_one_line
 
 CLASSES = 30
 """Most classes that have a row each."""
@@ -18,8 +20,17 @@ EXAMPLES = 5
 def page(inspection: Inspection, console: Console) -> str:
     """Return the text of the page, as wide as the console is; lines end without spaces."""
     with console.capture() as captured:
-        console.print(Group(*_sections(inspection)), highlight=False)
+        console.print(Group(*_sections(_shown(inspection))), highlight=False)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _shown(values: Any) -> Any:
+    """Return values in which the texts, which may be names of somebody else's files, hold nothing that is not seen."""
+    if isinstance(values, Mapping):
+        return {_shown(name): _shown(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_shown(value) for value in values]
+    return in_one_line(values) if isinstance(values, str) else values
 
 
 def _sections(inspection: Inspection) -> Iterator[RenderableType]:

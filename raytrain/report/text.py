@@ -1,6 +1,7 @@
 """Columns and times as text: for a terminal, plain and in Markdown."""
 
 import io
+import logging
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -46,6 +47,14 @@ def coloured(text: str) -> str:
     r"""Return a text as `visible` does, but with its colours, and with \r and \b, which a log may draw with."""
     parts = _COLOURS.split(text)  # every second one is a match
     return "".join(part if index % 2 else visible(part) for index, part in enumerate(parts))
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats a line of a log as `visible` does: it may cite a name of somebody else's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return visible(super().format(record))
 
 
 def in_one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from raytrain.errors import RunFolderError, StorageError
 from raytrain.experiment.reading import read_run
 from raytrain.metrics.predictions import FILE, Predictions
-from raytrain.runs.checks import check_epoch, check_event, damaged
+from raytrain.runs.checks import ADVICE, check_epoch, check_event, damaged
 from raytrain.runs.events import STATUSES
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
@@ -46,6 +46,8 @@ def checkpoint_folder(run: Folder, trial: str) -> Folder:
 def checkpoints_at(location: str, trial: str) -> Folder:
     """Return the checkpoint folder of a trial by its path or URI; nothing is written once its run folder is gone."""
     run = Folder.at(location)
+    if run.local_path is None:
+        return run  # object storage has no moves, and to open it takes a while
     for _ in ("checkpoint", trial, "trials"):
         run = Folder.at(run.parent)
     return checkpoint_folder(run.requiring(EXPERIMENT), trial)
@@ -66,7 +68,7 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     for result in read_results(folder):
         results[result.trial].append(result)
     lost: dict[str, str] = {}
-    for event in read_lines(folder, "events.jsonl", check=check_event):
+    for event in read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE):
         try:
             state.apply(event)  # pyright: ignore[reportArgumentType] (a line that `RunJournal.note` wrote)
         except ValueError as error:  # the recipe of a trial that was added

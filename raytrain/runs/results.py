@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from raytrain.errors import RunFolderError
 from raytrain.metrics.selection import selection_of
-from raytrain.runs.checks import check_result, damaged
+from raytrain.runs.checks import ADVICE, check_result, damaged
 from raytrain.runs.events import STATUSES, Status
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -160,7 +160,7 @@ def read_results(folder: Folder) -> list[TrialResult]:
     known = {field.name for field in fields(TrialResult)}
     defaults = Recipe().model_dump(mode="json")
     results: list[TrialResult] = []
-    for line in read_lines(folder, "trials.jsonl", check=check_result):
+    for line in read_lines(folder, "trials.jsonl", check=check_result, advice=ADVICE):
         if not line.keys() <= known:
             unknown = ", ".join(sorted(line.keys() - known))
             raise RunFolderError(

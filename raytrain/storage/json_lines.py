@@ -22,7 +22,7 @@ def as_line(values: dict[str, Any]) -> bytes:
 
 
 def read_lines(
-    folder: Folder, name: str, *, check: Callable[[object], None] = lambda _: None
+    folder: Folder, name: str, *, check: Callable[[object], None] = lambda _: None, advice: str = ""
 ) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON Lines file; a last line that a kill cut short is left out.
 
@@ -33,6 +33,7 @@ def read_lines(
         folder: Folder with the file.
         name: Name of the file.
         check: Function that raises ValueError for an object that may not be in the file.
+        advice: What to do about a damaged file: the second line of the error.
 
     Raises:
         RunFolderError: The file cannot be read, or a line other than the last is not JSON or not what it should be.
@@ -57,7 +58,7 @@ def read_lines(
         except (ValueError, RecursionError) as error:
             if number == len(lines) and _is_torn(line):
                 return
-            raise RunFolderError(f"{where}: is damaged: {error}") from error
+            raise RunFolderError(f"{where}: is damaged: {error}\n{advice}".rstrip()) from error
         yield value
 
 

@@ -1,11 +1,14 @@
 """Tests of raytrain.runs.folder: runs that are found by their names, and what is read from their folders."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from raytrain.errors import RunFolderError
-from raytrain.runs.folder import list_runs, open_run
+from raytrain.runs.folder import checkpoints_at, list_runs, open_run, read_state
+from raytrain.storage.folder import Folder
 
 
 @pytest.fixture
@@ -46,3 +49,19 @@ def test_a_file_in_place_of_the_folder_of_runs_is_an_error_of_ours(tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="cannot be listed"):
         list_runs(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("name", ["trials.jsonl", "events.jsonl"])
+def test_a_damaged_line_is_told_with_what_to_do(name: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment.yaml").write_text("name: x\n")
+    (tmp_path / name).write_text("damage\n{}\n")
+    with pytest.raises(RunFolderError, match=rf"{name}:1: is damaged: .*\n.*raytrain resume RUN --repair"):
+        read_state(Folder.at(tmp_path))
+
+
+def test_checkpoints_in_object_storage_are_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = Folder(fs._MockFileSystem(datetime.now(UTC)), "bucket/x/trials/a/checkpoint")
+    opened: list[str] = []
+    monkeypatch.setattr(Folder, "at", lambda location: (opened.append(location), bucket)[1])
+    assert checkpoints_at("s3://bucket/x/trials/a/checkpoint", "a") is bucket
+    assert opened == ["s3://bucket/x/trials/a/checkpoint"]

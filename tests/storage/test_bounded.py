@@ -8,19 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raytrain.baselines import importing as baseline_import
-
 from raytrain.baselines import baselines
+from raytrain.baselines import importing as baseline_import
 from raytrain.errors import RaytrainError, RunFolderError
 from raytrain.experiment import yaml_source
 from raytrain.experiment.yaml_source import parse_value, read_yaml
 from raytrain.inference import model, model_file
+from raytrain.metrics import predictions
+from raytrain.metrics.predictions import Predictions
 from raytrain.runs.checks import check_epoch, check_result
 from raytrain.storage import json_lines
 from raytrain.storage.bounded import read_bounded
 from raytrain.storage.folder import Folder
-from raytrain.metrics import predictions
-from raytrain.metrics.predictions import Predictions
 from raytrain.user_code import source
 
 pytestmark = pytest.mark.skipif(not Path("/dev/zero").exists(), reason="has no /dev/zero")

@@ -1,0 +1,31 @@
+"""A rerun is compared with what is on record, and where that is lost, nothing is compared."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from raytrain.comparison.verification import predictions_of
+from raytrain.errors import RunFolderError
+
+
+def record(**lost: Any) -> tuple[Any, Any]:
+    there: dict[str, Any] = {"predictions": {"a": object()}, "epochs": {"a": [{"epoch": 1}]}, **lost}
+    return cast("Any", SimpleNamespace(**there)), cast("Any", SimpleNamespace(trial="a", test_accuracy=0.5))
+
+
+def test_a_trial_with_predictions_and_epochs_can_be_verified() -> None:
+    assert predictions_of(*record()) is not None
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ({"predictions": {}}, "a has no predictions on record"),
+        ({"epochs": {}}, r"there is nothing to compare: its metrics.jsonl is lost.\n.*resume RUN --repair"),
+        ({"epochs": {"a": []}}, "there is nothing to compare"),
+    ],
+)
+def test_a_trial_whose_record_is_lost_is_not_called_different(lost: dict[str, Any], words: str) -> None:
+    with pytest.raises(RunFolderError, match=words):
+        predictions_of(*record(**lost))
