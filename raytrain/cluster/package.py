@@ -67,19 +67,30 @@ class Package:
         Raises:
             PreflightError: A file lies neither in the working folder nor beside an experiment file from elsewhere.
         """
-        here = Path.cwd()
-        # an experiment file from elsewhere stands alone at the top of the package, and so does what lies beside it
-        tops = [here] if beside is None or name_there(beside) == beside.as_posix() else [beside.resolve().parent, here]
         for source in filter(None, map(kept, digests)):
             for name in source.files:
-                path = Path(source.full_path(name))
-                top = next((top for top in tops if path.is_relative_to(top)), None)
-                if top is None:
-                    raise PreflightError(
-                        f"{path}: is outside of the folder {here}, so the command would not find it on the cluster; "
-                        "submit from a folder that has the experiment file and the code in it"
-                    )
-                self._add(path, path.relative_to(top).as_posix())
+                self.add_beside(Path(source.full_path(name)), beside=beside)
+
+    def add_beside(self, path: Path, *, beside: Path | None) -> None:
+        """Add a file that the command's experiment names, where it finds it again.
+
+        Args:
+            path: The file.
+            beside: Experiment file of the command; None for a shipped one.
+
+        Raises:
+            PreflightError: It lies neither in the working folder nor beside an experiment file from elsewhere.
+        """
+        here, path = Path.cwd(), path.resolve()
+        # an experiment file from elsewhere stands alone at the top of the package, and so does what lies beside it
+        tops = [here] if beside is None or name_there(beside) == beside.as_posix() else [beside.resolve().parent, here]
+        top = next((top for top in tops if path.is_relative_to(top)), None)
+        if top is None:
+            raise PreflightError(
+                f"{path}: is outside of the folder {here}, so the command would not find it on the cluster; "
+                "submit from a folder that has the experiment file, the code and the weights in it"
+            )
+        self._add(path, path.relative_to(top).as_posix())
 
     def check_size(self) -> None:
         """Refuse what a cluster would refuse.

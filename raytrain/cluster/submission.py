@@ -10,10 +10,11 @@ from typing import Any
 from raytrain.cluster.jobs import Job, Jobs
 from raytrain.cluster.package import Package, with_path
 from raytrain.cluster.transfer import pull, unpack
-from raytrain.errors import ExperimentError, JobError, RaytrainError
+from raytrain.errors import ExperimentError, JobError, PreflightError, RaytrainError
 from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.user_code import digests_of
 from raytrain.storage.folder import Folder
+from raytrain.training.initial import source_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Submission:
             for path in [*self.send, *([self.file] if self.file else [])]:
                 package.add(path)
             package.add_user_code(digests_of(self.experiment), beside=self.file)
+            for path in initial_files(self.experiment):
+                package.add_beside(path, beside=self.file)
             package.check_size()
             yield package
 
@@ -58,6 +61,25 @@ class Submission:
         """Start it."""
         words = self.arguments if self.file is None else with_path(self.arguments, self.file)
         jobs.submit(words, package, job=self.job, run=self.experiment.name, out=self.out, install=self.install)
+
+
+def initial_files(experiment: Experiment) -> list[Path]:
+    """Return the files of weights that an experiment's trials start from.
+
+    Raises:
+        PreflightError: They start from a trial of a run, which is not on the cluster.
+    """
+    files: dict[Path, None] = {}
+    for init in dict.fromkeys(trial.recipe.init for trial in experiment.trials()):
+        source = source_of(init)
+        if source and source.path is None:
+            raise PreflightError(
+                f"init: {init}: a trial of a run on this machine is not on the cluster; write its weights into a file "
+                "with `raytrain export`, and name that"
+            )
+        if source and source.path:
+            files[source.path] = None
+    return list(files)
 
 
 def follow_home(jobs: Jobs, submission: Submission, job: Job, *, out: str, say: Callable[[str], object]) -> None:

@@ -106,7 +106,8 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
 
     try:
         data = TrainingData.on(device, splits)
-        trial_run = TrialRun(trial.recipe, data=data, device=device, checkpoints=journal.checkpoints(trial.id))
+        checkpoints = journal.checkpoints(trial.id)
+        trial_run = TrialRun(trial.recipe, data=data, device=device, checkpoints=checkpoints, run=journal.folder)
         with trial_run.watched(show):
             after, until = journal.state.epochs_known(trial.id, rungs), journal.state.runs_to(trial.id, rungs)
             for report in trial_run.reports(after=after, until=until):

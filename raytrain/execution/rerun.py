@@ -12,6 +12,7 @@ from raytrain.experiment.experiment import NAME, Experiment, Trial
 from raytrain.provenance.repository import commit_of, has_commit
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
+from raytrain.training.initial import keep_source
 from raytrain.training.recipe import Recipe
 
 
@@ -44,6 +45,8 @@ def rerun(
     if _is_same(folder, record.folder):
         raise RunFolderError(f"{folder} is the run itself, which a rerun never changes; choose another --name or --out")
     _refuse_other_images(record, result)
+    recipe = Recipe(**result.recipe)
+    keep_source(record.folder, recipe.init, recipe.arch)
     ended = [one for one in record.events if one["event"] == "finished" and one.get("trial") == result.trial]
     if ended and (threads := ended[-1].get("threads")):
         torch.set_num_threads(int(threads))

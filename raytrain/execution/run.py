@@ -15,6 +15,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.errors import DataError, ExitCode, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
+from raytrain.execution.initial import initial_contents, initial_described
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
@@ -34,6 +35,7 @@ from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
 from raytrain.storage.folder import Folder
+from raytrain.training.initial import write_initial
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +132,12 @@ def _run(
         data = {key.label: images.fingerprint for key, images in splits.items()}
         inputs = [_inputs(key, images) for key, images in splits.items()]
         code = described(digests_of(experiment))
-        manifest = Manifest.open(folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh, user_code=code)
+        classes = [(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials]
+        initial = initial_contents(classes, None if fresh else folder)
+        weights = initial_described(initial)
+        manifest = Manifest.open(
+            folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh, user_code=code, initial_weights=weights
+        )
         if unwritten := journal.state.unwritten():
             journal.end_unwritten(_parameters(unwritten, splits))
     if repeated := experiment.repeated():
@@ -161,6 +168,8 @@ def _run(
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with storage_errors_explained(folder):
             journal.begin(parameters())
+            write_initial(journal.folder, initial)
+            initial.clear()  # gigabytes, perhaps
             manifest.begin_session(journal.folder)
         planned = recall(str(folder), [trial.id for trial in pending], where=backend.description)
         started = time.perf_counter()

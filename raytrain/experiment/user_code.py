@@ -7,6 +7,7 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import Keys, YamlSource
 from raytrain.training.choices import TAKE_USER_CODE
+from raytrain.training.initial import weights_in
 from raytrain.user_code.reference import digests_in, mapped, reference_of, texts_in, without_digest
 from raytrain.user_code.source import kept, read
 
@@ -31,15 +32,22 @@ def code(name: str, *, folder: str | Path = ".") -> str:
 def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
     """Return a recipe field's value with the digest in each reference to the user's code, which is then kept.
 
+    So it does with the names of weights in `init`.
+
     Args:
-        field: Name of the field; in others than `TAKE_USER_CODE` nothing is a reference.
+        field: Name of the field; in others than `TAKE_USER_CODE` and `init` nothing is a reference.
         value: Value as a file or an option gives it.
         folder: Folder that paths are relative to.
         where: What messages begin with.
 
     Raises:
-        ExperimentError: Code is missing, cannot be read or is not Python.
+        ExperimentError: Code is missing, cannot be read or is not Python, or weights are missing.
     """
+    if field == "init":
+        try:
+            return weights_in(value, folder=folder)
+        except ExperimentError as error:
+            raise ExperimentError(f"{where}: {error}") from None
 
     def with_digest(name: str) -> str:
         reference = reference_of(name)

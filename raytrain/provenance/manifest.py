@@ -82,6 +82,7 @@ class Manifest:
         seeds: Sequence[int],
         fresh: bool,
         user_code: Sequence[Mapping[str, object]] = (),
+        initial_weights: Sequence[Mapping[str, object]] = (),
     ) -> "Manifest":
         """Return the manifest of `folder` as it is, or a new one.
 
@@ -92,6 +93,7 @@ class Manifest:
             seeds: Seeds of the experiment.
             fresh: Whether to ignore an earlier manifest in the folder.
             user_code: Digest, SHA-256 and files of the user's code.
+            initial_weights: File in the run folder and SHA-256 of the weights that trials start from.
 
         Raises:
             RunFolderError: The run used other images before, or its manifest is damaged.
@@ -104,6 +106,8 @@ class Manifest:
         }
         if user_code:
             content["user_code"] = list(user_code)
+        if initial_weights:
+            content["initial_weights"] = list(initial_weights)
         if fresh or not folder.exists(NAME):
             return cls(folder, content)
         before = read_manifest(folder)

@@ -23,7 +23,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.errors import DivergenceError, StorageError
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
-from raytrain.runs.folder import checkpoints_at
+from raytrain.runs.folder import checkpoints_at, run_of
 from raytrain.training.outcome import Outcome, outcome_of
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.source import Files, keep_all
@@ -177,7 +177,8 @@ def train_trial(
     data = TrainingData.on(device, images)
     try:
         checkpoints = checkpoints_at(job.checkpoints, job.trial_id).retrying()
-        run = TrialRun(recipe, data=data, device=device, checkpoints=checkpoints)
+        folder = run_of(checkpoints).retrying()
+        run = TrialRun(recipe, data=data, device=device, checkpoints=checkpoints, run=folder)
         hosts, workers = _hosts(), rank_and_world_size()[1]
         with run.watched(lambda share: publish(share, data.evaluated.batches)):
             for item in run.reports(after=job.after_epoch, until=job.until_epoch):

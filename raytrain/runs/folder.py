@@ -45,12 +45,18 @@ def checkpoint_folder(run: Folder, trial: str) -> Folder:
 
 def checkpoints_at(location: str, trial: str) -> Folder:
     """Return the checkpoint folder of a trial by its path or URI; nothing is written once its run folder is gone."""
-    run = Folder.at(location)
-    if run.local_path is None:
-        return run  # object storage has no moves, and to open it takes a while
-    for _ in ("checkpoint", trial, "trials"):
+    checkpoints = Folder.at(location)
+    if checkpoints.local_path is None:
+        return checkpoints  # object storage has no moves, and to open it takes a while
+    return checkpoint_folder(run_of(checkpoints).requiring(EXPERIMENT), trial)
+
+
+def run_of(checkpoints: Folder) -> Folder:
+    """Return the run folder that the checkpoint folder of a trial is in."""
+    run = checkpoints
+    for _ in ("checkpoint", "trial", "trials"):
         run = Folder.at(run.parent)
-    return checkpoint_folder(run.requiring(EXPERIMENT), trial)
+    return run
 
 
 def read_state(folder: Folder, state: RunState | None = None) -> RunState:

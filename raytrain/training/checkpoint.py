@@ -107,6 +107,25 @@ def newest_history(folder: Folder) -> list[dict[str, Any]]:
     return []
 
 
+def newest_weights(folder: Folder) -> bytes | None:
+    """Return the file with the weights of the newest checkpoint in `folder`, or None when there is none.
+
+    The weights of its best epoch; without a validation split the training state, which has those of the last.
+
+    Raises:
+        StorageError: The storage does not answer.
+    """
+    for name in _manifests(folder).values():
+        try:
+            files = _manifest(folder, name)["files"]
+            return _verified(folder, *files.get("best", files["state"]))
+        except StorageError:
+            raise
+        except (OSError, ValueError):
+            continue
+    return None
+
+
 def _write(folder: Folder, name: str, content: dict[str, Any]) -> tuple[str, str]:
     buffer = io.BytesIO()
     torch.save(content, buffer)

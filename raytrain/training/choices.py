@@ -14,6 +14,7 @@ from raytrain.models.libraries import LIBRARIES
 from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
 from raytrain.training.component import Components
+from raytrain.training.initial import canonical_init
 from raytrain.training.losses import LOSSES
 from raytrain.training.resolution import canonical_resolution
 from raytrain.user_code.calls import name_of
@@ -97,6 +98,7 @@ CANONICAL: dict[str, Callable[[Any], Any]] = {
     "dataset": _dataset_text,
     "loss": LOSS_CHOICES.canonical,
     "columns": canonical_columns,
+    "init": canonical_init,
 }
 
 TAKE_USER_CODE = ("arch", "augment", "mix", "optimizer", "schedule", "loss", "dataset")

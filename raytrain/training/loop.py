@@ -10,7 +10,7 @@ bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there 
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -35,6 +35,7 @@ from raytrain.errors import DivergenceError
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.models import architectures
+from raytrain.models.weights import initialise
 from raytrain.optim.optimizers import parameter_groups
 from raytrain.optim.schedules import learning_rate_factor
 from raytrain.training.choices import AUGMENTATIONS, LOSS_CHOICES, MIX_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
@@ -70,7 +71,13 @@ class TrainState:
 
     @classmethod
     def create(
-        cls, recipe: Recipe, *, num_classes: int, device: torch.device, data: TrainingData | None = None
+        cls,
+        recipe: Recipe,
+        *,
+        num_classes: int,
+        device: torch.device,
+        data: TrainingData | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> "TrainState":
         """Return the state before the first epoch.
 
@@ -82,9 +89,12 @@ class TrainState:
             num_classes: Number of classes.
             device: The device to train on.
             data: The data; needed by architectures that are `DataInitialised` only.
+            weights: Weights that the recipe's `init` names; None where it names none, or where the state of a
+                checkpoint is loaded afterwards.
 
         Raises:
             ValueError: The architecture needs `data`, and there is none.
+            ModelError: The weights do not fit.
         """
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
@@ -98,6 +108,9 @@ class TrainState:
             if data is None:
                 raise ValueError(f"{recipe.arch} is initialised from training images; give data")
             model.init_from(_first_images(data))
+        if weights is not None:
+            name = f"init: {recipe.init}"
+            initialise(model, weights, classes=num_classes, strict=recipe.init_strict, name=name)
         groups = parameter_groups(
             model,
             lr=recipe.lr,

@@ -12,8 +12,10 @@ from raytrain.data.augment import MIXES
 from raytrain.data.data_key import DataKey
 from raytrain.data.split import TEST_SIZE
 from raytrain.metrics.selection import Select
+from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.training.choices import AUGMENTATIONS, CANONICAL, TAKE_USER_CODE, as_tuple, build_network, is_user_code
 from raytrain.training.component import one_of
+from raytrain.training.initial import NONE, PRETRAINED
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import digests_in
 
@@ -38,6 +40,8 @@ ADDED_LATER = frozenset(
         "select",
         "class_weights",
         "sampler",
+        "init",
+        "init_strict",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -67,6 +71,10 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
         found["label_smoothing"] = "every batch is mixed"
     if recipe["weight_decay"] == 0:
         found["decoupled_weight_decay"] = "weight_decay is 0"
+    if recipe["init"] == NONE:
+        found["init_strict"] = "init is none"
+    elif recipe["init_strict"]:
+        found["zero_init_residual"] = "init gives these weights"
     return found
 
 
@@ -130,6 +138,12 @@ class Recipe(BaseModel):
     which all classes are equally probable."""
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
+    init: Annotated[str, Field(min_length=1), EpochTime.SAME] = "none"
+    """Weights that the network starts from: a .pth or .safetensors file, RUN/TRIAL for the weights of a trial,
+    pretrained for those of the library that the network is from, or none. The last layer keeps its own where the number
+    of classes is another."""
+    init_strict: Annotated[bool, EpochTime.SAME] = True
+    """Whether weights of `init` that do not fit are refused; otherwise they are left out, which the log says."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
     """Optimizer, or code of your own, with arguments where it takes some."""
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
@@ -223,6 +237,11 @@ class Recipe(BaseModel):
             )
         if self.class_weights != "none" and self.loss != "cross_entropy":
             raise ValueError(f"class_weights: {self.class_weights} is for loss: cross_entropy, given {self.loss}")
+        if self.init == PRETRAINED and not library_model(name_of(self.arch)):
+            raise ValueError(
+                f"init: pretrained is for networks of {' and '.join(sorted(LIBRARIES))}, given arch: {self.arch}; give "
+                "such a network, or a file of weights"
+            )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate: {self.accumulate} is more than batch_size: {self.batch_size}")
         if self.mix != "none" and self.batch_size < 2:

@@ -23,6 +23,7 @@ from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.devices import device_name
 from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views, predict, rank_and_world_size
+from raytrain.training.initial import NONE, stored_weights
 from raytrain.training.loop import TrainState, train
 from raytrain.training.recipe import Recipe
 
@@ -58,14 +59,36 @@ class TrialRun:
         state: The training state, complete whenever `reports` is suspended.
     """
 
-    def __init__(self, recipe: Recipe, *, data: TrainingData, device: torch.device, checkpoints: Folder) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        data: TrainingData,
+        device: torch.device,
+        checkpoints: Folder,
+        run: Folder | None = None,
+    ) -> None:
+        """Set up a trial.
+
+        Args:
+            recipe: The recipe to train.
+            data: The data.
+            device: The device to train on.
+            checkpoints: Folder of its checkpoints.
+            run: The run folder, where the weights are that `recipe.init` names; None where it names none.
+        """
+        saved = checkpoint.load(checkpoints, device=device)
+        weights = None
+        if recipe.init != NONE and saved is None:
+            assert run, "a trial with init belongs to a run"
+            weights = stored_weights(run, recipe.init, recipe.arch)
         self.recipe = recipe
-        self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device, data=data)
+        self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device, data=data, weights=weights)
         self._data = data
         self._checkpoints = checkpoints
         self._best: _Best | None = None
         self._history: list[EpochMetrics] = []
-        if saved := checkpoint.load(checkpoints, device=device):
+        if saved:
             self.state.load_state_dict(saved.state)
             self._best = _Best(**saved.best) if saved.best else None
             self._history = [EpochMetrics.from_dict(metrics) for metrics in saved.history]

@@ -65,6 +65,9 @@ CHANGES_THE_DATA: dict[str, Any] = {
 LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy", "select"}
 """These change how training runs or what it reports; each has a test of its own here, `select` in test_imbalance.py."""
 
+STARTS_ELSEWHERE = {"init", "init_strict"}
+"""These say where weights come from; test_initial.py tests them."""
+
 WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("momentum", {"optimizer": "adam"}, 0.5),
     ("nesterov", {"optimizer": "adamw"}, True),
@@ -73,6 +76,7 @@ WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("mix_off_epochs", {}, 1),
     ("label_smoothing", MIXED, 0.1),
     ("decoupled_weight_decay", {"weight_decay": 0.0}, True),
+    ("init_strict", {}, False),
 ]
 """Fields that change nothing beside others: the field, what the recipe says beside it, and another value of it."""
 
@@ -106,7 +110,9 @@ def fingerprint(recipe: Recipe, data: Any) -> str:
 
 
 def test_every_field_is_in_one_of_the_lists():
-    assert sorted([*CHANGES_THE_WEIGHTS, *CHANGES_THE_DATA, *LEAVES_THE_WEIGHTS]) == sorted(Recipe.model_fields)
+    assert sorted([*CHANGES_THE_WEIGHTS, *CHANGES_THE_DATA, *LEAVES_THE_WEIGHTS, *STARTS_ELSEWHERE]) == sorted(
+        Recipe.model_fields
+    )
 
 
 @pytest.mark.parametrize("beside", [{}, MIXED], ids=["plain", "mixed"])

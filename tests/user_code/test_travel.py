@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 import raytrain
 from raytrain.cluster.submission import Submission
@@ -32,22 +33,33 @@ def sent(one: Submission) -> dict[str, str]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("empty_report")
-def test_a_worker_that_sees_no_file_trains_the_users_code(folder: Path) -> None:
-    (folder / "mine.yaml").write_text(RECIPE)
+def test_a_worker_that_sees_no_file_trains_the_users_code_from_given_weights(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(RECIPE.replace("lr:", "init: model.pth, lr:"))
+    (folder / "model.pth").write_bytes(b"read later")
+    recipe = read_experiment(folder / "mine.yaml").recipe
+    torch.save(recipe.build_network(2).state_dict(), folder / "model.pth")
     experiment = read_experiment(folder / "mine.yaml")
     for file in folder.glob("*.py"):
         file.rename(file.with_suffix(".gone"))
     outcome = run(experiment, RunOptions("runs"))
     assert [(one.status, one.error) for one in outcome.results] == [("finished", None)]
+    assert len(list((folder / "runs" / "mine" / "init").iterdir())) == 2
 
 
-def test_submit_sends_the_code_where_the_command_finds_it(folder: Path) -> None:
+def test_submit_sends_the_code_and_the_weights_where_the_command_finds_them(folder: Path) -> None:
     (folder / "deep").mkdir()
+    (folder / "deep" / "model.pth").write_text("weights")
     for name in ("my_net.py", "my_layers.py"):
         (folder / name).rename(folder / "deep" / name)
-    (folder / "deep" / "mine.yaml").write_text("recipe: {arch: my_net.py:MyNet}\n")
+    (folder / "deep" / "mine.yaml").write_text("recipe: {arch: my_net.py:MyNet, init: model.pth}\n")
     files = sent(submission(Path("deep/mine.yaml"), "augment=[my_rest.py:noise]"))
-    assert sorted(files) == ["deep/mine.yaml", "deep/my_layers.py", "deep/my_net.py", "my_rest.py"]
+    assert sorted(files) == [
+        "deep/mine.yaml",
+        "deep/model.pth",
+        "deep/my_layers.py",
+        "deep/my_net.py",
+        "my_rest.py",
+    ]
     assert files["my_rest.py"] == (folder / "my_rest.py").read_text()
 
 

@@ -1,0 +1,54 @@
+"""The head of a network: the layer that its logits come from. All other layers are the backbone."""
+
+import torch
+from torch import nn
+
+
+def head_of(model: nn.Module, classes: int) -> list[str]:
+    """Return the names of the parameters of the head; none where there is no such layer.
+
+    It is the last linear layer or convolution with an output for each class. A network of timm says itself which it is.
+
+    Args:
+        model: The network.
+        classes: Number of outputs.
+    """
+    if type(model).__module__.startswith("timm."):
+        said = model.get_classifier()  # pyright: ignore[reportCallIssue] (of every network there)
+        layers = [one for one in (said if isinstance(said, tuple | list) else [said]) if isinstance(one, nn.Module)]
+    else:
+        layers = [module for module in model.modules() if _outputs(module) == classes][-1:]
+    head = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    return [name for name, parameter in model.named_parameters() if id(parameter) in head]
+
+
+def _outputs(module: nn.Module) -> int | None:
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return module.out_channels if isinstance(module, nn.Conv2d) else None
+
+
+def backbone_of(model: nn.Module, classes: int) -> list[nn.Parameter]:
+    """Return the trainable parameters that are not the head's.
+
+    Args:
+        model: The network.
+        classes: Number of outputs.
+
+    Raises:
+        ValueError: It has no layer that is a head.
+    """
+    head = set(head_of(model, classes))
+    if not head:
+        raise ValueError(
+            f"freeze_epochs and backbone_lr_factor need a head: a linear layer or a convolution with {classes} "
+            "outputs, one for each class; the network has none"
+        )
+    return [one for name, one in model.named_parameters() if one.requires_grad and name not in head]
+
+
+def without_batch_statistics(model: nn.Module) -> None:
+    """Put every BatchNorm into evaluation mode: it normalises by its running statistics, and does not change them."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()

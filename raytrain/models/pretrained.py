@@ -1,0 +1,85 @@
+"""Pretrained weights of the libraries whose networks a recipe can name, by the library's own loader and its cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from raytrain.errors import ModelError
+from raytrain.models.libraries import library_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""Environment variable with which `torch.load` runs no code from a file, whoever calls it."""
+
+
+def pretrained_weights(name: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the pretrained weights of a library's network, those of its head for the classes they were trained on.
+
+    Args:
+        name: Name of the network, such as `torchvision:resnet18`.
+        arguments: Arguments that the recipe gives it.
+
+    Raises:
+        ModelError: The library has none, or they are neither in its cache nor can be loaded.
+    """
+    found = library_model(name)
+    assert found, "a recipe checks that the network is a library's"
+    library, model = found
+    try:
+        with _weights_only():
+            return dict(_LOADERS[library](model, arguments).state_dict())
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a loader and a network between here and its host may fail with
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise ModelError(
+            f"init: the pretrained weights of {name} cannot be loaded ({type(error).__name__}: {reason}).\n"
+            f"Without network, {_PLACES[library]}; or give a file: init: model.safetensors."
+        ) from error
+
+
+def _torchvision(model: str, arguments: dict[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    weights = next(iter(models.get_model_weights(model)), None) and models.get_model_weights(model).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    if weights is None:
+        raise ModelError(f"init: torchvision has no pretrained weights of {model}; give a file")
+    return models.get_model(model, weights=weights, progress=False, **arguments)
+
+
+def _timm(model: str, arguments: dict[str, Any]) -> nn.Module:
+    import timm
+
+    if not timm.is_model_pretrained(model):
+        tagged = ", ".join(f"timm:{one}" for one in timm.list_pretrained(f"{model.partition('.')[0]}.*")[:3])
+        raise ModelError(
+            f"init: timm has no pretrained weights of {model}; give {'one of ' + tagged if tagged else 'a file'}"
+        )
+    return timm.create_model(model, pretrained=True, **arguments)
+
+
+_LOADERS: dict[str, Callable[[str, dict[str, Any]], Any]] = {"torchvision": _torchvision, "timm": _timm}
+_PLACES = {
+    "torchvision": "put the file that torchvision names into $TORCH_HOME/hub/checkpoints "
+    "(~/.cache/torch/hub/checkpoints)",
+    "timm": "fill the cache of huggingface_hub ($HF_HOME, ~/.cache/huggingface) on a machine that has network, "
+    "and copy it",
+}
+
+
+@contextmanager
+def _weights_only() -> Generator[None]:
+    before = os.environ.get(WEIGHTS_ONLY)
+    os.environ[WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[WEIGHTS_ONLY]
+        else:
+            os.environ[WEIGHTS_ONLY] = before
