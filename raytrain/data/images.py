@@ -1,4 +1,4 @@
-"""Labelled images in memory: what a source returns and what training reads."""
+"""Labelled images: what a source returns and what training reads."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from raytrain.data.mapped import Images, chunks
 from raytrain.data.origin import Origin
 
 _PART_WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -21,11 +22,11 @@ class LabelledImages:
     """Images and their labels, row by row.
 
     Attributes:
-        images: Pixels, (N, H, W, 3) uint8, C-contiguous.
+        images: Pixels, (N, H, W, 3) uint8, C-contiguous, or mapped where they do not fit into memory.
         labels: Classes, (N,) int64, each an index into the class names.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -105,8 +106,10 @@ def image_dataset(
     """Return the data set with the fingerprint of its content."""
     digest = hashlib.sha256(repr(classes).encode())
     for part in (train, test, *([val] if val else [])):
-        for array in (part.images, part.labels):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        digest.update(f"{part.images.dtype.str}{part.images.shape}".encode())
+        for some in chunks(part.images):
+            digest.update(np.ascontiguousarray(some).data)
+        digest.update(f"{part.labels.dtype.str}{part.labels.shape}".encode())
+        digest.update(np.ascontiguousarray(part.labels).data)
     fingerprint = digest.hexdigest()[:16]
     return ImageDataset(train, test, classes=classes, fingerprint=fingerprint, val=val, origin=origin or Origin())

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.data.images import ImageDataset, LabelledImages, Splits, image_dataset
+from raytrain.data.mapped import Images, chunks, joined, rows_of
 from raytrain.errors import DataError
 
 TEST_SIZE = 0.2
@@ -13,9 +14,6 @@ TEST_SIZE = 0.2
 
 # One split for every recipe and seed, so that trials are compared on the same validation images.
 SPLIT_SEED = 0
-
-# Images per histogram: bincount widens uint8 to int64, so all of CIFAR-10 at once would take 1.2 GB.
-CHUNK = 1000
 
 
 def with_test(dataset: ImageDataset, test_size: float) -> ImageDataset:
@@ -122,9 +120,7 @@ def _advice(part: str) -> str:
     return "set val_size to 0 or" if part == "validation" else "set test_size"
 
 
-def channel_statistics(
-    images: NDArray[np.uint8],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def channel_statistics(images: Images) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Return mean and population standard deviation per channel of `images` / 255.
 
     Computed in integers from one histogram per channel, so exact up to the last rounding. A channel of one
@@ -134,8 +130,8 @@ def channel_statistics(
         images: (N, H, W, 3) uint8, N at least 1.
     """
     counts = np.zeros((3, 256), dtype=np.int64)
-    for start in range(0, len(images), CHUNK):
-        pixels = images[start : start + CHUNK].reshape(-1, 3)
+    for some in chunks(images):  # bincount widens uint8 to int64: all of CIFAR-10 at once would take 1.2 GB
+        pixels = some.reshape(-1, 3)
         for channel in range(3):
             counts[channel] += np.bincount(pixels[:, channel], minlength=256)
     red, green, blue = (_moments(row) for row in counts)
@@ -167,8 +163,8 @@ def _count(train: LabelledImages, size: float, *, name: str) -> int:
 
 
 def _together(first: LabelledImages, second: LabelledImages) -> LabelledImages:
-    return LabelledImages(np.concatenate([first.images, second.images]), np.concatenate([first.labels, second.labels]))
+    return LabelledImages(joined(first.images, second.images), np.concatenate([first.labels, second.labels]))
 
 
 def _take(images: LabelledImages, rows: NDArray[np.int64]) -> LabelledImages:
-    return LabelledImages(images=images.images[rows], labels=images.labels[rows])
+    return LabelledImages(images=rows_of(images.images, rows), labels=images.labels[rows])

@@ -10,9 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from raytrain import __version__
@@ -23,6 +21,7 @@ from raytrain.analysis.wording import explain
 from raytrain.baselines.baselines import Baseline
 from raytrain.data import is_here
 from raytrain.data.data_key import DataKey
+from raytrain.data.mapped import Images
 from raytrain.errors import RaytrainError, RunFolderError
 from raytrain.metrics.predictions import Predictions
 from raytrain.provenance.manifest import inputs_of
@@ -267,7 +266,7 @@ def _best(record: RunRecord) -> list[Predictions]:
     return [one for one in found if one is not None]
 
 
-def _test_images(key: DataKey, *, fingerprint: str | None) -> NDArray[np.uint8] | None:
+def _test_images(key: DataKey, *, fingerprint: str | None) -> Images | None:
     """Return the test images, or None where they are not on this machine: a run may be looked at anywhere."""
     try:
         found = key.load(quiet=True) if is_here(key.dataset) else None

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from raytrain import __version__
 from raytrain.data import data_home, is_here
+from raytrain.data.cache import most_in_memory
 from raytrain.errors import RaytrainError
 from raytrain.storage.folder import Folder, free_bytes
+from raytrain.storage.memory import memory_limit
 from raytrain.training.devices import try_device
 
 LEAST_FREE_GIB = 2.0
@@ -47,6 +49,7 @@ def check_machine(*, out: str, dataset: str) -> Iterator[Check]:
     )
     yield checked("storage", lambda: _storage(out), advice="Choose an --out that can be written.")
     yield _disk(out)
+    yield _memory()
     yield _data(dataset)
 
 
@@ -80,6 +83,13 @@ def _disk(out: str) -> Check:
     free = free_bytes(place) / 2**30
     advice = "Free disk space, or choose another --out."
     return Check("disk", ok=free >= LEAST_FREE_GIB, found=f"{free:.1f} GiB free for {place}", advice=advice)
+
+
+def _memory() -> Check:
+    home = data_home()
+    have, most, free = (size / 2**30 for size in (memory_limit(), most_in_memory(), free_bytes(home)))
+    found = f"{have:.1f} GiB; images that take more than {most:.1f} GiB stay in files in {home}, {free:.1f} GiB free"
+    return Check("memory", ok=True, found=found)
 
 
 def _data(dataset: str) -> Check:

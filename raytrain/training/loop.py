@@ -320,7 +320,7 @@ def _first_images(data: TrainingData) -> Tensor:
     labels = data.train.labels.cpu()
     if len(labels[rows].unique()) < len(labels.unique()):
         rows = torch.linspace(0, count - 1, len(rows), dtype=torch.float64).round().long()
-    images = data.train.images[rows.to(data.train.images.device)].to(data.device)
+    images = data.train.pixels(rows.to(data.train.labels.device))
     return normalize(images.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from raytrain.data.images import ImageDataset
 from raytrain.data.inspection.overlap import contents
 from raytrain.data.layouts.decode import resized
+from raytrain.data.mapped import Images
 
 NEAR = 3
 """Largest number of bits, of 64, in which the hashes of two images that look alike differ."""
@@ -68,7 +69,7 @@ def near_duplicates(dataset: ImageDataset) -> Iterator[tuple[Row, Row]]:
             yield rows[different[start + one]], rows[different[start + other]]
 
 
-def perceptual_signs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def perceptual_signs(images: Images) -> NDArray[np.float32]:
     """Return the perceptual hash of each image, as numbers whose products count equal bits.
 
     Args:

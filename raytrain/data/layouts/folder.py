@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.data.cache import cached
+from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.source_folder import READERS, SourceFolder, hash_files, shown
 from raytrain.data.origin import HIDDEN, Origin
@@ -60,10 +62,10 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     for part in ("test", "val"):
         _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
 
-    def build() -> ImageDataset:
+    def build(place: Path | None) -> ImageDataset:
         origin = Origin(labels="folders", address=folder.address)
         images = {
-            part: _read(folder, files, parts["train"], part=part, image_size=image_size, origin=origin)
+            part: _read(folder, files, parts["train"], part=part, image_size=image_size, origin=origin, place=place)
             for part, files in parts.items()
         }
         train = images["train"]
@@ -72,8 +74,9 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
         test = images.get("test", nothing)
         return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
 
-    source = hash_files(folder, [name for part in parts.values() for names in part.values() for name in names])
-    dataset = cached(f"{FORMAT}-{image_size}-{'-'.join(parts)}-{source[:32]}", build)
+    listed = [name for part in parts.values() for names in part.values() for name in names]
+    key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{hash_files(folder, listed)[:32]}"
+    dataset = cached_or_mapped(key, build, size=len(listed) * image_size**2 * 3)
     dataset.origin.address = folder.address
     dataset.origin.left_out = left_out  # not in the cache, which knows images only
     if layout.get("test", "test") != "test":
@@ -175,8 +178,11 @@ def _read(
     part: str,
     image_size: int,
     origin: Origin,
+    place: Path | None,
 ) -> LabelledImages:
     """Return the images of a part that can be read; labels are the positions of its classes among `classes`.
+
+    They are in a file in the folder `place`, if one is given.
 
     Raises:
         DataError: Of a class, none can be read.
@@ -184,14 +190,14 @@ def _read(
     files = [name for names in files_of.values() for name in names]
     positions = [list(classes).index(name) for name in files_of]
     labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in files_of.values()])
-    images: list[NDArray[np.uint8]] = []
+    images = CollectedImages(len(files), image_size=image_size, part=part, place=place)
     readable: list[NDArray[np.bool_]] = []
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(files), FILES):
             names = [shown(name) for name in files[start : start + FILES]]
             encoded = list(pool.map(folder.read, files[start : start + FILES]))
             decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
-            images.append(decoded)
+            images.add(decoded, of=len(names))
             readable.append(read)
     kept = np.concatenate(readable)
     origin.names[part] = [shown(name) for name, read in zip(files, kept, strict=True) if read]
@@ -199,4 +205,4 @@ def _read(
     if lost:
         why = f"without them {part}/ holds no image of the class {', '.join(map(shown, lost))}; replace them"
         origin.refuse_unreadable(why=why)
-    return LabelledImages(np.concatenate(images), labels[kept])
+    return LabelledImages(images.images(), labels[kept])

@@ -8,17 +8,19 @@ other names of the columns are taken too, and only `bytes` is read, never `path`
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.data.cache import cached
+from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
 from raytrain.data.layouts.columns import columns_of
-from raytrain.data.layouts.parquet_file import UNLABELLED, read_part
+from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_part
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
+from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
@@ -96,15 +98,22 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") ->
     for part in files.values():  # the images of two parts are compared once they are decoded
         _refuse_copies(folder, {name: hashes[name] for name in part})
 
-    def build() -> ImageDataset:
-        read: dict[str, tuple[NDArray[np.uint8], NDArray[Any]]] = {}
+    def build(place: Path | None) -> ImageDataset:
+        read: dict[str, tuple[Images, NDArray[Any]]] = {}
         names: tuple[str, ...] = ()
         origin = Origin(address=folder.address)
         asked = columns_of(columns)
         for part in ("train", "val", "test"):
             if part in files:
                 images, labels, names = read_part(
-                    folder, files[part], names, part=part, image_size=image_size, columns=asked, origin=origin
+                    folder,
+                    files[part],
+                    names,
+                    part=part,
+                    image_size=image_size,
+                    columns=asked,
+                    origin=origin,
+                    place=place,
                 )
                 read[part] = images, labels
         if "test" in read and (read["test"][1] == UNLABELLED).all():
@@ -127,7 +136,8 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") ->
         return compare_parts(dataset)
 
     source = combined({**hashes, "": columns} if columns else hashes)
-    dataset = cached(f"{FORMAT}-{image_size}-{source[:32]}", build)
+    size = sum(count_rows(folder, file) for file in listed) * image_size**2 * 3
+    dataset = cached_or_mapped(f"{FORMAT}-{image_size}-{source[:32]}", build, size=size)
     dataset.origin.address = folder.address  # the cache may have been filled from another place
     return dataset
 

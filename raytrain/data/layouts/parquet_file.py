@@ -1,7 +1,9 @@
 """What Parquet files hold: images and labels, row by row, and what they call the classes."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.columns import Columns
 from raytrain.data.layouts.decode import decode_all
 from raytrain.data.layouts.source_folder import SourceFolder
+from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
@@ -27,6 +31,30 @@ ROWS = 1024
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
+def count_rows(folder: SourceFolder, file: str) -> int:
+    """Return the number of rows in a file, from its footer.
+
+    Raises:
+        DataError: It is not a readable Parquet file.
+    """
+    with _opened(folder, file) as parquet:
+        rows: int = parquet.metadata.num_rows
+    return rows
+
+
+@contextmanager
+def _opened(folder: SourceFolder, file: str) -> Generator[Any]:
+    """Yield the file as a `pyarrow.parquet.ParquetFile`; what cannot be read of it is a DataError."""
+    where = folder.locate(file)
+    try:
+        with folder.open(file) as source:
+            yield arrow_parquet.ParquetFile(source)
+    except (OSError, arrow.ArrowException) as error:
+        if folder.read(file).startswith(_LFS):
+            raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
+        raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
+
+
 def read_part(
     folder: SourceFolder,
     files: list[str],
@@ -36,7 +64,8 @@ def read_part(
     image_size: int,
     columns: Columns,
     origin: Origin,
-) -> tuple[NDArray[np.uint8], NDArray[Any], tuple[str, ...]]:
+    place: Path | None = None,
+) -> tuple[Images, NDArray[Any], tuple[str, ...]]:
     """Return the images and the labels of all files of a part, and the names of the classes.
 
     Images that cannot be read are left out, with their labels, and are named in `origin.unreadable`.
@@ -49,6 +78,7 @@ def read_part(
         image_size: Height and width in pixels.
         columns: Names of the columns.
         origin: Gets what reading the files meets.
+        place: Folder for a file of the images; None for images in memory.
 
     Returns:
         (N, image_size, image_size, 3) uint8; (N,) int64 or text; the names, empty where nothing names the classes.
@@ -56,36 +86,29 @@ def read_part(
     Raises:
         DataError: A file, a column, a label or an image is not usable; the message says where.
     """
-    images: list[NDArray[np.uint8]] = []
+    rows = sum(count_rows(folder, file) for file in files)
+    images = CollectedImages(rows, image_size=image_size, part=part, place=place)
     labels: list[NDArray[Any]] = []
     kept = origin.names.setdefault(part, [])
     for file in files:
         where = folder.locate(file)
-        try:
-            with folder.open(file) as source:
-                parquet = arrow_parquet.ParquetFile(source)
-                image, label = _found_columns(parquet.schema_arrow, where, columns)
-                names = _same_names(names, _class_names(parquet.schema_arrow, label), where)
-                for row, batch in _batches(parquet, (image, label)):
-                    numbers = _labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part))
-                    encoded = _encoded(batch.column(image))
-                    decoded, readable = decode_all(
-                        encoded, image_size=image_size, name=_row_name(file, row), origin=origin
-                    )
-                    images.append(decoded)
-                    labels.append(numbers[readable])
-                    kept += [f"{file} row {row + index}" for index in np.flatnonzero(readable)]
-        except (OSError, arrow.ArrowException) as error:
-            if folder.read(file).startswith(_LFS):
-                raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
-            raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
-    if images and not kept:
+        with _opened(folder, file) as parquet:
+            image, label = _found_columns(parquet.schema_arrow, where, columns)
+            names = _same_names(names, _class_names(parquet.schema_arrow, label), where)
+            for row, batch in _batches(parquet, (image, label)):
+                numbers = _labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part))
+                encoded = _encoded(batch.column(image))
+                decoded, readable = decode_all(encoded, image_size=image_size, name=_row_name(file, row), origin=origin)
+                images.add(decoded, of=len(encoded))
+                labels.append(numbers[readable])
+                kept += [f"{file} row {row + index}" for index in np.flatnonzero(readable)]
+    if labels and not kept:
         origin.refuse_unreadable(why="no image is left: replace them")
-    if not images:
+    if not labels:
         raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
     if len({one.dtype.kind for one in labels}) > 1:
         raise DataError(f"{', '.join(map(folder.locate, files))}: some labels are integers and some words; store one")
-    return np.concatenate(images), np.concatenate(labels), names
+    return images.images(), np.concatenate(labels), names
 
 
 def _lowest(part: str) -> int:

@@ -20,6 +20,8 @@ arrow_fs: Any = fs  # pyarrow ships no types
 READERS = 16
 MAX_FILE = 256 * 2**20
 """Largest size of an image file, in bytes."""
+BLOCK = 2**20
+"""Bytes of a file that are read at a time where only its hash is needed."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,21 @@ class SourceFolder:
             raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
         return content
 
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of the content of a file, 64 hex digits, of which a block at a time is in memory.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        content = hashlib.sha256()
+        try:
+            with Path(self.path, name).open("rb") if self._local else self.open(name) as file:
+                while block := file.read(BLOCK):
+                    content.update(block)
+        except OSError as error:
+            raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
+        return content.hexdigest()
+
     @property
     def _local(self) -> bool:
         return self.filesystem.type_name == "local"
@@ -155,7 +172,7 @@ def hash_each(folder: SourceFolder, names: Iterable[str]) -> dict[str, str]:
     """
     listed = list(names)
     with ThreadPoolExecutor(READERS) as pool:
-        hashes = pool.map(lambda name: hashlib.sha256(folder.read(name)).hexdigest(), listed)
+        hashes = pool.map(folder.digest, listed)
         return dict(zip(listed, hashes, strict=True))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from raytrain.data.mapped import Images
 from raytrain.metrics.predictions import (
     Ensemble,
     Predictions,
@@ -85,7 +86,7 @@ def mistakes(
     predictions: Mapping[str, Predictions],
     *,
     classes: Sequence[str],
-    images: NDArray[np.uint8] | None,
+    images: Images | None,
     best: Sequence[Predictions] = (),
 ) -> Mistakes:
     """Return what a trial gets wrong.
@@ -129,9 +130,7 @@ def _pairs(table: NDArray[np.int64], classes: Sequence[str]) -> Iterable[tuple[s
             yield classes[label], classes[predicted], int(errors[label, predicted])
 
 
-def _sheet(
-    own: Predictions, classes: Sequence[str], images: NDArray[np.uint8] | None, *, never: set[int]
-) -> Iterable[Mistake]:
+def _sheet(own: Predictions, classes: Sequence[str], images: Images | None, *, never: set[int]) -> Iterable[Mistake]:
     wrong = np.flatnonzero(~own.correct)
     for row in wrong[np.argsort(-own.probabilities[wrong], kind="stable")][:SHEET].tolist():
         yield Mistake(

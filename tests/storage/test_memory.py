@@ -1,0 +1,57 @@
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from raytrain.storage import memory
+from raytrain.storage.memory import memory_limit
+
+MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.fixture(autouse=True)
+def unlimited_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: unlimited)
+
+
+def limit_of(tmp_path: Path, own: str, **limits: str) -> int:
+    (tmp_path / "own").write_text(own)
+    for name, text in limits.items():
+        file = tmp_path / "tree" / name.replace("__", "/").replace("_in_", ".limit_in_").replace("_max", ".max")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return memory_limit(cgroups=tmp_path / "tree", own_groups=tmp_path / "own")
+
+
+def test_without_groups_the_memory_of_the_machine_counts(tmp_path: Path):
+    assert memory_limit(cgroups=tmp_path / "none", own_groups=tmp_path / "none") == MACHINE
+
+
+def test_the_limit_of_a_group_of_version_2_counts(tmp_path: Path):
+    assert limit_of(tmp_path, "0::/job\n", job__memory_max="1048576\n") == 1048576
+
+
+def test_a_lower_limit_above_the_group_counts(tmp_path: Path):
+    limits = {"job__step__memory_max": "max\n", "job__memory_max": "4096\n", "memory_max": "8192\n"}
+    assert limit_of(tmp_path, "0::/job/step\n", **limits) == 4096
+
+
+def test_the_limit_of_a_group_of_version_1_counts(tmp_path: Path):
+    own = "4:cpu,cpuacct:/other\n3:memory:/job\n"
+    limits = {"memory__job__memory_in_bytes": "2048\n", "memory__other__memory_in_bytes": "1\n"}
+    assert limit_of(tmp_path, own, **limits) == 2048
+
+
+def test_in_a_container_the_tree_begins_at_the_group(tmp_path: Path):
+    assert limit_of(tmp_path, "3:memory:/outside/job\n", memory__memory_in_bytes="2048\n") == 2048
+
+
+def test_no_limit_is_told_from_a_high_one(tmp_path: Path):
+    assert limit_of(tmp_path, "3:memory:/\n", memory__memory_in_bytes="9223372036854771712\n") == MACHINE
+
+
+def test_a_limit_of_the_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (1 << 20, resource.RLIM_INFINITY))
+    assert memory_limit(cgroups=tmp_path, own_groups=tmp_path / "none") == 1 << 20
