@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
+from raytrain.data.resized_crop import random_resized_crop
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -242,6 +244,7 @@ def _grey(planes: Tensor) -> Tensor:
 
 AUGMENTS: dict[str, Callable[..., Tensor]] = {
     "crop": random_crop,
+    "random_resized_crop": random_resized_crop,
     "flip": horizontal_flip,
     "alternating_flip": alternating_flip,
     "cutout": cutout,

@@ -48,10 +48,8 @@ class MappedImages:
 
     def __getitem__(self, which: int | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return images by their rows, as an array of their own: (N, H, W, 3) uint8, or (H, W, 3) for one row."""
-        rows = self.rows[which]
-        if not isinstance(rows, np.ndarray):
-            return self._read(np.array([rows]))[0]
-        return self._read(rows)
+        rows = np.asarray(self.rows[which])
+        return self._read(rows) if rows.ndim else self._read(rows[None])[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
