@@ -1,12 +1,14 @@
-"""Claims about a run, such as `test_accuracy >= 0.9`, that a script or CI checks."""
+"""Conditions on columns, such as `test_accuracy >= 0.9`: claims that CI checks, and rows that are to be shown."""
 
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from raytrain.analysis.ranking import METRICS, Ranking
+from raytrain.analysis.columns import check_column, column_names, column_value
+from raytrain.analysis.standing import Ranking, Standing
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import STATUSES
 
@@ -18,62 +20,132 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-MEASURES = (
-    "test_accuracy",
-    "val_accuracy",
-    "train_accuracy",
-    "test_loss",
-    "val_loss",
-    "train_loss",
-    "seconds",
-    "test_tta_accuracy",
-    "val_balanced_accuracy",
-    "val_macro_f1",
-    *METRICS,
-)
-"""Measured numbers that a claim may name; each is the mean over the seeds of the chosen configuration."""
-_CLAIM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
+_CONDITION = re.compile(r"\s*([A-Za-z_]\w*)\s*(>=|<=|==|!=|>|<)\s*([^\s=].*?)\s*")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on a column.
+
+    Attributes:
+        text: The condition as it was given.
+        name: Name of the column.
+        comparison: One of `COMPARISONS`.
+        wanted: What the value is compared with.
+    """
+
+    text: str
+    name: str
+    comparison: str
+    wanted: float | str
+
+    def holds(self, value: object) -> bool:
+        """Return whether the condition holds of a value.
+
+        Raises:
+            ExperimentError: A word is compared with a number, or words by their order.
+        """
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if isinstance(value, int | float):
+            if isinstance(self.wanted, str):
+                raise ExperimentError(f"{self.text}: {self.name} is a number, {self.wanted!r} is none")
+            return COMPARISONS[self.comparison](value, self.wanted)
+        if self.comparison not in {"==", "!="}:
+            raise ExperimentError(f"{self.text}: {self.name} has words, such as {value!r}; compare them by == or !=")
+        wanted = self.text.partition(self.comparison)[2].strip().strip("'\"")
+        if self.name == "chosen":
+            wanted = wanted.lower()
+        return COMPARISONS[self.comparison](str(value) or "none", wanted or "none")
+
+
+def parse_condition(text: str, names: Collection[str], *, option: str) -> Condition:
+    """Return the condition that a text says.
+
+    Args:
+        text: A name, a comparison and a number or a word: "lr < 0.1", "arch == resnet18".
+        names: Names that it may have.
+        option: Option that it stands behind, for the message.
+
+    Raises:
+        ExperimentError: It is no condition, or has another name.
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise ExperimentError(
+            f"{option} {text!r}: write NAME >= NUMBER or NAME == WORD; comparisons are {', '.join(COMPARISONS)}"
+        )
+    name, comparison, wanted = match.groups()
+    check_column(name, names, what=f"name in {option} {text!r}:")
+    return Condition(text, name, comparison, _number(wanted.strip("'\"")))
 
 
 def broken(claim: str, ranking: Ranking) -> str | None:
     """Return why a claim does not hold, or None if it does.
 
     Args:
-        claim: A name, a comparison and a number. Names are `MEASURES`, of the configuration that
-            validation chooses (the first row where there is no validation split), and `trials`,
-            `finished`, `stopped`, `diverged`, `failed` and `unfinished`, which count trials.
+        claim: A condition. Its name is a column of the configuration that validation chooses (of the first row where
+            there is no validation split), or `trials`, `finished`, `stopped`, `diverged`, `failed` or `unfinished`,
+            which count trials.
         ranking: Ranking of the run.
 
     Raises:
         ExperimentError: It is no such claim.
     """
-    match = _CLAIM.fullmatch(claim)
-    number = _number(match[3]) if match else None
     counts = _counts(ranking)
-    if match is None or number is None or match[1] not in (*MEASURES, *counts):
-        names = ", ".join((*MEASURES, *counts))
-        raise ExperimentError(
-            f"--assert {claim!r}: write NAME >= NUMBER; comparisons are {', '.join(COMPARISONS)}; names are {names}"
-        )
-    name, comparison = match[1], match[2]
-    value = counts[name] if name in counts else _of_the_chosen(ranking, name)
+    condition = parse_condition(claim, [*column_names(ranking), *counts], option="--assert")
+    name = condition.name
+    chosen = ranking.chosen or next(iter(ranking.standings), None)
+    value = counts[name] if name in counts else _value(ranking, chosen, condition) if chosen else None
     if value is None:
         return f"{claim}: no trial has a {name}"
-    return None if COMPARISONS[comparison](value, number) else f"{claim}: {name} is {value:.6g}"
+    shown = f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return None if condition.holds(value) else f"{claim}: {name} is {shown}"
 
 
-def _number(text: str) -> float | None:
+def where(ranking: Ranking, conditions: Sequence[str]) -> tuple[Ranking, str | None]:
+    """Return the ranking with the rows of which all conditions hold, and how many rows that leaves out, in a sentence.
+
+    Ranks stay what they are.
+
+    Args:
+        ranking: The ranking.
+        conditions: Conditions on its columns.
+
+    Raises:
+        ExperimentError: One is no condition.
+    """
+    names = column_names(ranking)
+    kept, unknown = list(ranking.standings), dict[str, int]()
+    for condition in (parse_condition(text, names, option="--where") for text in conditions):
+        values = [(one, _value(ranking, one, condition)) for one in kept]
+        if missing := sum(value is None for _, value in values):
+            unknown[condition.name] = missing
+        kept = [one for one, value in values if value is not None and condition.holds(value)]
+    if not conditions:
+        return ranking, None
+    left_out = len(ranking.standings) - len(kept)
+    without = "".join(f", {count} because no {name} is known of them" for name, count in unknown.items())
+    rows = "1 row" if len(ranking.standings) == 1 else f"{len(ranking.standings)} rows"
+    return replace(ranking, standings=kept), f"--where leaves out {left_out} of {rows}{without}."
+
+
+def _value(ranking: Ranking, standing: Standing, condition: Condition) -> Any:
+    """Return a value; of `trial` the digest that tables print, if the condition names it by that."""
+    if condition.name == "trial":
+        wanted = condition.text.partition(condition.comparison)[2].strip().strip("'\"")
+        names = {name for result in standing.results for name in (result.trial, result.digest)}
+        return wanted if wanted in names else standing.results[0].trial
+    return column_value(ranking, standing, condition.name)
+
+
+def _number(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        return None
+        return text
 
 
 def _counts(ranking: Ranking) -> dict[str, int]:
     statuses = Counter(result.status for standing in ranking.standings for result in standing.results)
     return {"trials": sum(statuses.values()), **{status: statuses[status] for status in STATUSES}}
-
-
-def _of_the_chosen(ranking: Ranking, name: str) -> float | None:
-    chosen = ranking.chosen or next(iter(ranking.standings), None)
-    return chosen.mean(name) if chosen else None

@@ -14,12 +14,12 @@ from statistics import fmean
 from typing import Any
 
 from raytrain.analysis.bootstrap import MetricSample, metric_samples
+from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.resolution import resolution_of
 from raytrain.analysis.sample import Sample, compare
-from raytrain.analysis.standing import DASH, METRICS, Ranking, Standing
+from raytrain.analysis.standing import DASH, Ranking, Standing
 from raytrain.analysis.statistics import pairwise, rank_intervals
 from raytrain.baselines.baselines import Baseline, BaselineRow
-from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
 from raytrain.metrics.selection import select_of, selection_of
 from raytrain.runs.results import (
@@ -93,35 +93,22 @@ def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None
 
     Args:
         ranking: The ranking to rearrange.
-        by: Recipe field, result or one of `METRICS` to sort by, such as `lr` or `seconds`: lowest first, but of
-            accuracies and F1 scores the highest.
+        by: Column to sort by, such as `lr` or `seconds`, the lowest first; with "-" before it the highest first. Rows
+            without a value stand last.
         most: Number of rows to keep; None for all.
 
     Raises:
-        ExperimentError: There is no such field.
+        ExperimentError: There is no such column.
     """
     standings = ranking.standings
-    if by is not None:
-        known = sorted(
-            {*vars(standings[0].results[0]), *standings[0].results[0].recipe, *METRICS} - {"recipe"}
-            if standings
-            else ()
-        )
-        if standings and by not in known:
-            raise ExperimentError(f"--sort {by}: unknown field; choose one of {', '.join(known)}")
-        standings = sorted(standings, key=lambda standing: _order(standing, by))
+    if by is not None and standings:
+        name = check_column(by.strip().removeprefix("-"), column_names(ranking), what="column for --sort")
+        values = [(column_value(ranking, standing, name), standing) for standing in standings]
+        known = [(value, one) for value, one in values if value is not None]
+        numbers = all(isinstance(value, int | float) for value, _ in known)
+        known.sort(key=lambda pair: pair[0] if numbers else str(pair[0]), reverse=by.strip().startswith("-"))
+        standings = [one for _, one in known] + [one for value, one in values if value is None]
     return replace(ranking, standings=standings[:most])
-
-
-def _order(standing: Standing, name: str) -> tuple[Any, ...]:
-    values = [
-        result.recipe[name] if name in result.recipe else standing.of_seed(index, name)
-        for index, result in enumerate(standing.results)
-    ]
-    numbers = [value for value in values if isinstance(value, int | float)]
-    if not numbers:
-        return (values[0] is None, 1, str(values[0]))
-    return (False, 0, fmean(numbers) * (-1 if name.endswith(("accuracy", "f1")) else 1))
 
 
 def _text(first: int, last: int) -> str:

@@ -61,10 +61,7 @@ class RunRecord:
 
         Where there is no validation split, it is the first seed of the first row; None while nothing has finished.
         """
-        if self.chosen:
-            return max(self.chosen.results, key=lambda one: one.val_quality)
-        first = next(iter(self.ranking.standings), None)
-        return first.results[0] if first and first.status == "finished" else None
+        return chosen_trial_of(self.ranking)
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -128,6 +125,14 @@ class RunRecord:
             return self.folder.read("experiment.yaml").decode()
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{self.folder}/experiment.yaml cannot be read: {error}") from error
+
+
+def chosen_trial_of(ranking: Ranking) -> TrialResult | None:
+    """Return the trial of a run's ranking that `RunRecord.chosen_trial` describes."""
+    if ranking.chosen:
+        return max(ranking.chosen.results, key=lambda one: one.val_quality)
+    first = next(iter(ranking.standings), None)
+    return first.results[0] if first and first.status == "finished" else None
 
 
 def read_record(folder: Folder) -> RunRecord:

@@ -9,14 +9,23 @@ from raytrain.analysis.resolution import REFERENCE_GAP, ImageResolution, SeedRes
 from raytrain.analysis.statistics import MOST_SEEDS, POWER
 
 
-def footer(ranking: Ranking) -> list[str]:
-    """Return what stands below a ranked table, at most two sentences."""
+def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
+    """Return what stands below a ranked table: two lines, which `explain` says in full.
+
+    Args:
+        ranking: Ranking of all rows.
+        rearranged: Whether the table has them in another order, or some of them only.
+    """
     if not (finished := _finished(ranking)):
         return ["No trial has finished."]
-    lines = list(_choice(ranking))[:1]
-    if len(finished) == 1:
-        return lines
-    return [*lines, f"Rows are in the order of their test {ranking.selection.words}. {_first_place(finished)}"]
+    lines: list[str] = []
+    if chosen := ranking.chosen:
+        mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
+        name = chosen.results[0].digest
+        lines.append(f"Validation chooses {name}: {ranking.score_text(chosen)} on the test set{mean}.")
+    if rearranged:
+        return [*lines, f"Ranks are those among all {len(ranking.standings)} rows, by test {ranking.selection.words}."]
+    return [*lines, _lead(finished)] if len(finished) > 1 else lines
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -62,18 +71,21 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 
 def _first_place(finished: Sequence[Standing]) -> str:
     """Return who may be first, and what the ranks are of."""
+    one_seed = "Ranks are of these trained networks; other seeds may give others." if _single(finished) else ""
+    return f"{_lead(finished)} {one_seed}".strip()
+
+
+def _lead(finished: Sequence[Standing]) -> str:
+    """Return who may be first."""
     ranked = [standing for standing in finished if standing.rank != DASH]
     candidates = sum(standing.may_lead for standing in ranked)
     if len(ranked) < 2:
-        lead = "One row is ranked." if ranked else "No row is ranked."
-    elif ranked[0].rank == "1":
-        lead = "The first row is ahead of all others."
-    elif candidates == 1:
-        lead = "No row is ahead of the first, and the test does not separate it from all others."
-    else:
-        lead = f"{candidates} rows may be the best: no test separates one of them from a better one."
-    one_seed = "Ranks are of these trained networks; other seeds may give others." if _single(finished) else ""
-    return f"{lead} {one_seed}".strip()
+        return "One row is ranked." if ranked else "No row is ranked."
+    if ranked[0].rank == "1":
+        return "The first row is ahead of all others."
+    if candidates == 1:
+        return "No row is ahead of the first, and the test does not separate it from all others."
+    return f"{candidates} rows may be the best: no test separates one of them from a better one."
 
 
 def _single(finished: Sequence[Standing]) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raytrain.cli.completion import run_names
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report.text import as_text, in_one_line, quoted, visible
@@ -35,7 +36,10 @@ def add_commands(app: typer.Typer) -> None:
 
 def audit(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", show_default=False, help="Name, folder or URI of the run.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]", show_default=False, autocompletion=run_names, help="Name, folder or URI of the run."
+        ),
     ] = None,
     out: Out = "runs",
     baseline: Annotated[
@@ -130,8 +134,18 @@ def _show_replays(
 
 
 def judge(
-    base: Annotated[str, typer.Argument(metavar="BASE", help="Name, folder or URI of the run to compare with.")],
-    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="Name, folder or URI of the candidate's run.")],
+    base: Annotated[
+        str,
+        typer.Argument(
+            metavar="BASE", autocompletion=run_names, help="Name, folder or URI of the run to compare with."
+        ),
+    ],
+    candidate: Annotated[
+        str,
+        typer.Argument(
+            metavar="CANDIDATE", autocompletion=run_names, help="Name, folder or URI of the candidate's run."
+        ),
+    ],
     margin: Annotated[
         float, typer.Option(metavar="POINTS", min=0, help="Smallest gain in accuracy that matters, in points.")
     ] = 0.2,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError
 from raytrain.report.text import as_text, visible
@@ -39,6 +40,7 @@ def export(
         str,
         typer.Argument(
             metavar="RUN[/TRIAL]",
+            autocompletion=run_or_trial_names,
             show_default=False,
             help="Name, folder or URI of a run, to export its chosen trial; or RUN/TRIAL to export another one.",
         ),

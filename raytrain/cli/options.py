@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from raytrain.cli.completion import assignments, experiment_names, grids, run_names
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode
 from raytrain.experiment.shipped import SHIPPED, shipped_experiment
@@ -31,14 +32,20 @@ ExperimentFile = Annotated[
     typer.Argument(
         metavar="EXPERIMENT.yaml",
         show_default=False,
+        autocompletion=experiment_names,
         help=f"Experiment file, or name of a shipped experiment: {', '.join(SHIPPED)}.",
     ),
+]
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", show_default=False, autocompletion=run_names, help="Name, folder or URI of the run."),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
+        autocompletion=assignments,
         help="Set a recipe field. A grid over this field keeps only this value. Repeatable.",
     ),
 ]
@@ -47,6 +54,7 @@ Grid = Annotated[
     typer.Option(
         "--grid",
         metavar="FILE or FIELD=VALUES",
+        autocompletion=grids,
         show_default=False,
         help="Experiment with the grid, or an axis: lr=0.1,0.01, or a range, lr=log:1e-4:1, momentum=uniform:0:0.99, "
         "width=int:8:64. Repeatable.",

@@ -5,22 +5,26 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
 
+from raytrain.analysis.columns import check_column
 from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, table
-from raytrain.report.text import VisibleFormatter, duration, in_one_line, quoted, visible
+from raytrain.report.text import VisibleFormatter, as_markdown, as_text, duration, fitted, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
+    from raytrain.comparison.overview import RunSummary
     from raytrain.execution.run import RunOutcome  # imports torch, and `raytrain results` needs none
     from raytrain.runs.planned import PlannedTime
+    from raytrain.storage.folder import Folder
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +71,10 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
         typer.echo(visible(sentence), err=True)
     if outcome.planned and not outcome.interrupted:
         typer.echo(_against_plan(outcome.planned, taken_s=outcome.seconds), err=True)
-    typer.echo(f"How to read the table: {results} --explain", err=True)
-    typer.echo(f"Run folder  {in_one_line(str(outcome.folder))}", err=True)
-    if outcome.folder.exists(REPORT) and not outcome.interrupted:
-        typer.echo(f"Report      {in_one_line(str(outcome.folder))}/{REPORT}", err=True)
-    typer.echo(f"Table       {results} --format md", err=True)
-    typer.echo(f"Curves      tensorboard --logdir {quoted(f'{outcome.folder}/trials')}", err=True)
+    whole = outcome.folder.exists(REPORT) and not outcome.interrupted
+    typer.echo(
+        f"{in_one_line(str(outcome.folder))}{f'/{REPORT}' if whole else ''}  More: {results} --explain", err=True
+    )
 
 
 def _against_plan(planned: "PlannedTime", *, taken_s: float) -> str:
@@ -84,15 +86,28 @@ def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:
     """Print the ranked table, fitted to the terminal if there is one; only these columns, if any are named."""
     console = Console()
     if console.is_terminal:
-        console.print(table.terminal_table(ranking, width=console.width, columns=columns))
+        console.print(table.terminal_table(ranking, width=console.width, columns=columns), crop=False)
     else:
         typer.echo(table.plain(ranking, columns=columns), nl=False)
 
 
-def print_explanation(ranking: "Ranking") -> None:
-    """Say in full how the accuracies, the intervals and the ranks of a table are made."""
+def print_explanation(ranking: "Ranking", run: "Folder | None", *, results: str) -> None:
+    """Say in full how the accuracies, the intervals and the ranks of a table are made, and where everything lies.
+
+    Args:
+        ranking: The ranking of all rows.
+        run: Run folder of the table; None for a table of several runs.
+        results: Command that prints the table.
+    """
     for sentence in explain(ranking):
         typer.echo(visible(sentence), err=True)
+    if run is None:
+        return
+    typer.echo(f"Run folder  {in_one_line(str(run))}", err=True)
+    if run.exists(REPORT):
+        typer.echo(f"Report      {in_one_line(str(run))}/{REPORT}", err=True)
+    typer.echo(f"Table       {results} --format md", err=True)
+    typer.echo(f"Curves      tensorboard --logdir {quoted(f'{run}/trials')}", err=True)
 
 
 def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, columns: Sequence[str] = ()) -> None:
@@ -100,14 +115,50 @@ def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, c
     if format_ is Format.table and output is None:
         print_table(ranking, columns=columns)
         return
-    if format_ is Format.parquet and output is None and sys.stdout.isatty():
+    if format_ is Format.parquet:
+        _refuse_binary(output)
+    _write(_written(ranking, format_, columns), output, f"{sum(one.seeds for one in ranking.standings)} results")
+
+
+def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | None) -> None:
+    """Write the list of runs to a file or to standard output."""
+    from raytrain.report.tables import RUNS_LEFT, RUNS_SPARE, run_columns
+
+    cells = run_columns(runs)
+    rows = [one.row() for one in runs]
+    console = Console()
+    if format_ is Format.table and output is None and console.is_terminal:
+        console.print(fitted(cells, left=RUNS_LEFT, width=console.width, dispensable=RUNS_SPARE), crop=False)
+    elif format_ in {Format.table, Format.md}:
+        text = (as_text if format_ is Format.table else as_markdown)(cells, left=RUNS_LEFT)
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            _write(text.encode(), output, _counted(runs))
+    elif format_ is Format.json:
+        _write(f"{dumps({'schema_version': 1, 'runs': rows}, indent=1)}\n".encode(), output, _counted(runs))
+    elif format_ is Format.csv:
+        _write(table.as_csv(rows).encode(), output, _counted(runs))
+    else:
+        _refuse_binary(output)
+        _write(table.as_parquet(rows), output, _counted(runs))
+
+
+def _counted(runs: "Sequence[RunSummary]") -> str:
+    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _refuse_binary(output: Path | None) -> None:
+    if output is None and sys.stdout.isatty():
         raise ExperimentError("--format parquet is binary; name a file with --output, or redirect standard output")
-    content = _written(ranking, format_, columns)
+
+
+def _write(content: bytes, output: Path | None, what: str) -> None:
     if output is None:
         sys.stdout.buffer.write(content)
         return
     write_file(output, content)
-    typer.echo(f"{sum(one.seeds for one in ranking.standings)} results written to {output}", err=True)
+    typer.echo(f"{what} written to {output}", err=True)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -130,8 +181,8 @@ def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> byt
     if format_ is Format.md:
         return table.markdown(ranking, columns=columns).encode()
     rows = table.flat_rows(ranking)
-    if unknown := [name for name in columns if rows and name not in rows[0]]:
-        raise ExperimentError(f"unknown column {unknown[0]!r}; choose from {', '.join(rows[0])}")
+    for name in columns if rows else ():
+        check_column(name, list(rows[0]))
     if columns:
         rows = [{name: row[name] for name in columns} for row in rows]
     if format_ is Format.parquet:

@@ -4,23 +4,32 @@
 # `raytrain --help` take 3.2 s instead of 0.5 s.
 
 import webbrowser
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raytrain.cli.options import AllowCode, Format, Fresh, Json, Out, Quiet, TimeLimit, mode_of
+from raytrain.cli.completion import run_names, run_or_trial_names
+from raytrain.cli.options import AllowCode, Format, Fresh, Json, Out, Quiet, Run, TimeLimit, mode_of
 from raytrain.errors import ExitCode, ExperimentError, RunFolderError
 from raytrain.report import REPORT
 from raytrain.report.text import as_text, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from raytrain.comparison.side_by_side import Side
 
 RunOrTrial = Annotated[
     str,
-    typer.Argument(show_default=False, metavar="RUN[/TRIAL]", help="Name, folder or URI of a run, or a trial of it."),
+    typer.Argument(
+        show_default=False,
+        metavar="RUN[/TRIAL]",
+        autocompletion=run_or_trial_names,
+        help="Name, folder or URI of a run, or a trial of it.",
+    ),
 ]
 
 
@@ -34,7 +43,10 @@ def results(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN", show_default=False, help="Names, folders or URIs of runs. Without any, list the runs."
+            metavar="RUN",
+            show_default=False,
+            autocompletion=run_names,
+            help="Names, folders or URIs of runs. Without any, list the runs.",
         ),
     ] = None,
     out: Out = "runs",
@@ -42,12 +54,26 @@ def results(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the results to this file.", show_default=False)
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME < NUMBER'",
+            help="Show only the rows of which this holds, such as 'lr < 0.1' or 'arch == resnet18'. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     sort: Annotated[
-        str | None, typer.Option(metavar="FIELD", help="Sort by a recipe field or a result.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="Sort by this column; -NAME for the highest first.", show_default=False),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first rows.", show_default=False)] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Show only these columns.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="Show these columns: any fields of the recipe, results and metrics, such as arch,test_accuracy,lr.",
+            show_default=False,
+        ),
     ] = None,
     assert_: Annotated[
         list[str] | None,
@@ -68,36 +94,45 @@ def results(
     json: Json = False,
 ) -> None:
     """Print the ranked results of one or more runs, or list the runs. Several runs are ranked together."""
-    from raytrain.runs.folder import list_runs, open_run
-
+    format_ = Format.json if json else format_
     if not runs:
-        if names := list_runs(out):
-            typer.echo("\n".join(map(in_one_line, names)))
-        else:
-            typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
+        given = {
+            "--assert": assert_,
+            "--baseline": baseline,
+            "--explain": explain,
+            "--columns": columns,
+            "--sort": sort,
+            "--where": where,
+        }
+        _list_runs(out, format_, output, most=top, not_for_lists=[name for name, value in given.items() if value])
         return
     from raytrain.analysis.assertion import broken
+    from raytrain.analysis.assertion import where as rows_where
     from raytrain.analysis.ranking import arranged, beside
     from raytrain.analysis.record import rank_runs
     from raytrain.analysis.wording import footer
     from raytrain.baselines.baselines import open_baseline
     from raytrain.cli.output import print_explanation, tolerant_output, write_results
+    from raytrain.runs.folder import open_run
 
-    ranking = rank_runs({name: open_run(name, out=out) for name in runs})
+    folders = {name: open_run(name, out=out) for name in runs}
+    ranking = rank_runs(folders)
     failures = [failure for claim in assert_ or [] if (failure := broken(claim, ranking))]
     wanted = [name.strip() for name in columns.split(",")] if columns else []
-    shown = arranged(ranking, by=sort, most=top)
+    shown, left_out = rows_where(ranking, where or [])
+    shown = arranged(shown, by=sort, most=top)
     if baseline:
         shown = beside(shown, open_baseline(baseline))
-    format_ = Format.json if json else format_
     with tolerant_output():
         write_results(shown, format_, output, columns=wanted)
+    if left_out:
+        typer.echo(visible(left_out), err=True)
+    again = f"raytrain results {' '.join(map(quoted, [*runs, *([] if out == 'runs' else ['--out', out])]))}"
     if explain:
-        print_explanation(shown)
+        whole = replace(ranking, notes=shown.notes)
+        print_explanation(whole, folders[runs[0]] if len(runs) == 1 else None, results=again)
     elif format_ is Format.table and output is None:
-        words = [*runs, *([] if out == "runs" else ["--out", out])]
-        again = f"raytrain results {' '.join(map(quoted, words))} --explain"
-        for line in (*footer(shown), f"How to read the table: {again}"):
+        for line in (*footer(ranking, rearranged=bool(sort or where)), f"How to read the table: {again} --explain"):
             typer.echo(visible(line), err=True)
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {visible(failure)}", err=True)
@@ -105,8 +140,32 @@ def results(
         raise typer.Exit(ExitCode.ASSERTION_FAILED)
 
 
+def _list_runs(
+    out: str, format_: Format, output: Path | None, *, most: int | None, not_for_lists: "Sequence[str]"
+) -> None:
+    from raytrain.cli.output import tolerant_output, write_runs
+    from raytrain.comparison.overview import summarize
+    from raytrain.runs.folder import list_runs
+    from raytrain.storage.folder import Folder
+
+    if not_for_lists:
+        raise ExperimentError(f"{not_for_lists[0]} is about the trials of a run; name one: raytrain results RUN")
+    names = list_runs(out)
+    if not names:
+        typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
+        if format_ is Format.table:
+            return
+    found = [summarize(Folder.at(out) / name) for name in names]
+    found.sort(key=lambda one: one.started or "", reverse=True)
+    with tolerant_output():
+        write_runs(found[:most], format_, output)
+    for one in found[:most]:
+        if one.error:
+            typer.echo(f"raytrain: {visible(one.error)}", err=True)
+
+
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Name, folder or URI of the run.")],
+    run: Run,
     out: Out = "runs",
     baseline: Annotated[
         str | None,
@@ -188,6 +247,7 @@ def rerun(
         typer.Argument(
             metavar="RUN[/TRIAL]",
             show_default=False,
+            autocompletion=run_or_trial_names,
             help="Name, folder or URI of a run, to train its chosen trial again; or RUN/TRIAL for another one.",
         ),
     ],

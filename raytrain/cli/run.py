@@ -25,6 +25,7 @@ from raytrain.cli.options import (
     NoAsha,
     Out,
     Quiet,
+    Run,
     SamplerName,
     Samples,
     Seeds,
@@ -157,7 +158,7 @@ def tune(
 
 
 def resume(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Name, folder or URI of the run.")],
+    run: Run,
     failed_only: Annotated[bool, typer.Option("--failed-only", help="Run only the trials that failed.")] = False,
     repair: Annotated[
         bool,

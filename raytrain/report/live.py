@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from raytrain.background import repeating
-from raytrain.report.table import cell, per_cent, status
-from raytrain.report.text import clock, fitting, in_one_line
+from raytrain.report.column_text import cell
+from raytrain.report.table import status
+from raytrain.report.text import clock, fitting, in_one_line, per_cent
 from raytrain.runs.events import Event
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import ranked, varied_fields
@@ -119,7 +120,7 @@ def live_table(state: RunState, *, varied: list[str], rows: int, width: int, sec
 def _table(listed: list[TrialProgress], varied: list[str], width: int) -> Table:
     columns: dict[str, Callable[[TrialProgress], str]] = {
         "trial": lambda progress: progress.trial.recipe.digest,
-        "architecture": lambda progress: progress.trial.recipe.arch,
+        "arch": lambda progress: progress.trial.recipe.arch,
         **{name: _field(name) for name in varied},
         "progress": lambda _: " " * BAR_WIDTH,
         "epoch": _epoch,
@@ -134,7 +135,8 @@ def _table(listed: list[TrialProgress], varied: list[str], width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in cells:
         numbers = name in {"epoch", "train %", "val %", "time", "left"}
-        table.add_column(name, justify="right" if numbers else "left", no_wrap=True)
+        wraps = not numbers and name != "progress"  # between words: no word and no number is cut
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=not wraps, overflow="fold")
     for index, progress in enumerate(listed):
         # Text, because a str would be read as markup
         row = {name: Text(in_one_line(texts[index])) for name, texts in cells.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.report.text import DASH, per_cent
 
 if TYPE_CHECKING:
@@ -22,20 +23,19 @@ def selected_cells(ranking: "Ranking") -> dict[str, list[str]]:
     """Return the columns of the metric that ranks, where it is not accuracy."""
     if ranking.select == "accuracy":
         return {}
-    selection, standings = ranking.selection, ranking.standings
-    unit = "" if selection.lower_is_better else " %"
-    val = [standing.mean(selection.val_field) for standing in standings]
+    val, test = selected_names(ranking.select)
+    values = [(one.mean(ranking.selection.val_field), one.score) for one in ranking.standings]
     return {
-        f"val {selection.heading}{unit}": [metric_text(ranking.select, value) for value in val],
-        f"test {selection.heading}{unit}": [metric_text(ranking.select, one.score) for one in standings],
+        val: [metric_text(ranking.select, value) for value, _ in values],
+        test: [metric_text(ranking.select, value) for _, value in values],
     }
 
 
-def metric_cells(ranking: "Ranking") -> dict[str, list[str]]:
-    """Return the columns of `METRIC_HEADINGS`."""
-    means = {name: [standing.mean(name) for standing in ranking.standings] for name in METRIC_HEADINGS}
-    cells = {METRIC_HEADINGS[name]: [metric_text(name, mean) for mean in found] for name, found in means.items()}
-    return {heading: [*found, *(DASH for _ in ranking.beside)] for heading, found in cells.items()}
+def selected_names(select: Select) -> dict[str, str]:
+    """Return the headings of a metric that ranks, on the validation and the test images, with the columns' names."""
+    selection = SELECTIONS[select]
+    unit = "" if selection.lower_is_better else " %"
+    return {f"val {selection.heading}{unit}": selection.val_field, f"test {selection.heading}{unit}": select}
 
 
 def metric_text(name: str, value: float | None) -> str:

@@ -3,26 +3,26 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import parquet
 from rich.table import Table
 
+from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.wording import explain
-from raytrain.errors import ExperimentError
-from raytrain.report.metric_columns import METRIC_HEADINGS, interval_text, metric_cells, selected_bounds, selected_cells
-from raytrain.report.text import DASH, as_markdown, as_table, as_text, fitting, per_cent, visible
+from raytrain.report.column_text import axis_cell, heading_of, name_of, value_text
+from raytrain.report.metric_columns import METRIC_HEADINGS, interval_text, selected_bounds, selected_cells
+from raytrain.report.text import DASH, as_markdown, as_text, fitted, per_cent, visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
-from raytrain.training.recipe import inert
 from raytrain.user_code.reference import without_digest
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
     from raytrain.baselines.baselines import BaselineRow
 
-LEFT = {"run", "trial", "architecture", "status"}
+LEFT = {"run", "trial", "arch", "architecture", "status"}
 """Columns of text, which are aligned left; `left_of` adds others that contain words."""
 CHOSEN = ", chosen"
 """Text after the status of the configuration that validation chooses."""
@@ -101,23 +101,31 @@ def trial_name(standing: "Standing") -> str:
 def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = ()) -> Table:
     """Return the ranked table for a terminal of `width` characters; on a narrow one with fewer columns.
 
+    Columns are headed by their names. Axes are never left out, nor is a column that was asked for.
+
     Args:
         ranking: Ranking to show.
         width: Width of the terminal in characters.
-        columns: Headings of the columns to show, whatever the width; empty for the usual ones.
+        columns: Names of the columns to show, whatever the width; empty for the usual ones.
 
     Raises:
         ExperimentError: There is no such column.
     """
-    cells = _shortened(_selected(ranking, columns))
-    if not columns:
-        cells = fitting(cells, width=width, dispensable=[_short(name) for name in SPARE], gap=3)
-    return as_table(cells, left=left_of(cells))
+    cells = _named(ranking, columns)
+    return fitted(cells, left=left_of(cells), width=width, dispensable=() if columns else _dispensable(ranking, cells))
+
+
+def _dispensable(ranking: "Ranking", cells: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the names of the columns that a narrow terminal leaves out, in that order."""
+    axes = varied_fields(standing.results[0].recipe for standing in ranking.standings)
+    alike = ["arch"] if len(set(cells["arch"])) == 1 and len(cells["rank"]) > 1 else []
+    order = [*map(name_of, SPARE), "test_tta_accuracy %", "seeds", *alike, "val_accuracy %"]
+    return [name for name in order if name not in axes]
 
 
 def plain(ranking: "Ranking", *, columns: Sequence[str] = ()) -> str:
     """Return the ranked table as text, as wide as it needs."""
-    cells = _shortened(_selected(ranking, columns))
+    cells = _named(ranking, columns)
     return as_text(cells, left=left_of(cells))
 
 
@@ -142,28 +150,25 @@ def left_of(columns: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def _selected(ranking: "Ranking", columns: Sequence[str]) -> dict[str, list[str]]:
+    """Return the cells of the named columns, or of the usual ones, by their headings for readers."""
     cells = cells_by_heading(ranking)
     if not columns:
         return cells
-    cells |= metric_cells(ranking)
-    return {name: cells[name] for name in (_column(cells, one) for one in columns)}
+    known = column_names(ranking)
+    for name in columns:
+        check_column(name, known)
+    shown = {heading_of(name): _cells(ranking, name) for name in columns}
+    return {heading: cells.get(heading, made) for heading, made in shown.items()}
 
 
-def _shortened(columns: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {_short(name): cells for name, cells in columns.items()}
+def _cells(ranking: "Ranking", name: str) -> list[str]:
+    """Return the cells of any column."""
+    texts = [value_text(name, column_value(ranking, standing, name)) for standing in ranking.standings]
+    return _without_digests(texts) + [value_text(name, _baseline_values(row).get(name)) for row in ranking.beside]
 
 
-def _short(heading: str) -> str:
-    return heading.replace(" accuracy", "")
-
-
-def _column(columns: Iterable[str], wanted: str) -> str:
-    names = list(columns)
-    by_word = {name.removesuffix(" %").removesuffix(" accuracy"): name for name in names}
-    by_word |= METRIC_HEADINGS | {name: name for name in names}
-    if wanted not in by_word:
-        raise ExperimentError(f"unknown column {wanted!r}; choose from {', '.join(names)}")
-    return by_word[wanted]
+def _named(ranking: "Ranking", columns: Sequence[str]) -> dict[str, list[str]]:
+    return {name_of(heading): cells for heading, cells in _selected(ranking, columns).items()}
 
 
 def status(result: TrialResult) -> str:
@@ -187,18 +192,6 @@ def outcome(results: Sequence[TrialResult]) -> str:
 def _epochs(results: Sequence[TrialResult]) -> str:
     fewest, most = min(result.epochs for result in results), max(result.epochs for result in results)
     return f"{most}" if fewest == most else f"{fewest}–{most}"
-
-
-def axis_cell(recipe: Mapping[str, Any], name: str) -> str:
-    """Return the cell of a recipe field that varies; a dash where it has no effect, as momentum beside adam."""
-    return DASH if name in inert(recipe) else cell(recipe[name])
-
-
-def cell(value: object) -> str:
-    """Return the value of a recipe field as a table shows it."""
-    if isinstance(value, list | tuple):
-        return "+".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
 def readme(name: str, ranking: "Ranking", *, command: str) -> str:
@@ -246,10 +239,12 @@ def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
 
 def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
     """Return a row for each trial, best configuration first: what `TrialResult.flat` gives, and how it stands."""
+    several = any(run_of(standing.results[0]) for standing in ranking.standings)
     rows = [
         {
             "rank": standing.rank,
             "chosen": standing is ranking.chosen,
+            **({"run": run_of(result)} if several else {}),
             **result.flat(),
             "seeds": standing.seeds,
             "mean_test_accuracy": standing.test_accuracy,

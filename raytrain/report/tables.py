@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from raytrain.analysis.audit import Audit
 from raytrain.analysis.replay import Replay
 from raytrain.baselines.baselines import LAST_EPOCHS, Baseline, BaselineCurve
+from raytrain.comparison.overview import RunSummary
 from raytrain.comparison.side_by_side import SideBySide
 from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.report.metric_columns import metric_text
-from raytrain.report.text import DASH, per_cent
+from raytrain.report.text import DASH, data_size, per_cent
 
 AUDIT_LEFT = {"trial", "mode", "kept", "rescued"}
 """Columns of text in the tables of an audit, which are aligned left."""
@@ -189,4 +190,25 @@ def _baseline_row(curve: BaselineCurve) -> dict[str, str]:
         "elsewhere %": per_cent(curve.claimed_elsewhere),
         "hours in log": DASH if curve.hours is None else f"{curve.hours:.1f}",
         "hours claimed": DASH if curve.claimed_hours is None else f"{curve.claimed_hours:.1f}",
+    }
+
+
+RUNS_LEFT = {"run", "started", "dataset", "chosen", "state"}
+"""Columns of text in the list of runs, which are aligned left."""
+RUNS_SPARE = ("val_accuracy %", "size", "chosen", "started", "dataset")
+"""Columns of the list of runs that are left out, in this order, when it is too wide."""
+
+
+def run_columns(runs: Sequence[RunSummary]) -> dict[str, list[str]]:
+    """Return a row for each run."""
+    return {
+        "run": [one.run for one in runs],
+        "started": [one.started[:10] if one.started else DASH for one in runs],
+        "dataset": [", ".join(one.dataset) or DASH for one in runs],
+        "trials": [f"{one.finished}/{one.trials}" if one.trials else DASH for one in runs],
+        "chosen": [one.chosen.rpartition("-")[2] if one.chosen else DASH for one in runs],
+        "val_accuracy %": [per_cent(one.val_accuracy) for one in runs],
+        "test_accuracy %": [per_cent(one.test_accuracy) for one in runs],
+        "size": [data_size(one.bytes) for one in runs],
+        "state": [one.state for one in runs],
     }

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+GAP = 3
+"""Number of characters between two columns of a table."""
 WIDE = 1000
 """Width in characters when the output is no terminal."""
 
@@ -78,6 +80,58 @@ def as_table(columns: Columns, *, left: Collection[str]) -> Table:
     return table
 
 
+def fitted(columns: Columns, *, left: Collection[str], width: int, dispensable: Iterable[str] = ()) -> Table:
+    """Return columns as `as_table` does, in at most `width` characters where that is possible.
+
+    Headings are broken first, then the dispensable columns are left out one after the other, then texts are wrapped
+    between words. No word and no number is cut: a table that does not fit even so is wider than `width`.
+
+    Args:
+        columns: Cells by heading.
+        left: Headings of the columns of text.
+        width: Width of the terminal in characters.
+        dispensable: Headings of the columns to leave out, in that order.
+    """
+    kept = {name: [*map(in_one_line, cells)] for name, cells in columns.items()}
+    if _width(kept) <= width:
+        return as_table(kept, left=left)
+    broken = {name: _broken(name) for name in kept}
+    for heading in dispensable:
+        if _width({broken[name]: cells for name, cells in kept.items()}) <= width:
+            break
+        kept.pop(heading, None)
+    shown = {broken[name]: cells for name, cells in kept.items()}
+    texts = {broken[name] for name in left if name in kept}
+    table = as_table(shown, left=texts)
+    if _width(shown) > width:
+        least = {name: _longest(" ".join([name, *cells]).split()) for name, cells in shown.items() if name in texts}
+        widths = {name: _longest([name, *cells]) for name, cells in shown.items()}
+        while _whole(widths) > width and (slack := [name for name in least if widths[name] > least[name]]):
+            widths[max(slack, key=lambda name: widths[name])] -= 1
+        for column, name in zip(table.columns, widths, strict=True):
+            column.width, column.no_wrap = widths[name], name not in texts
+        table.width = _whole(widths)
+    return table
+
+
+def _width(columns: Columns) -> int:
+    return _whole({name: _longest([name, *cells]) for name, cells in columns.items()})
+
+
+def _whole(widths: Mapping[str, int]) -> int:
+    """Return the width of a table by those of its columns; the box of a table has a space on either side."""
+    return sum(width + GAP for width in widths.values()) - GAP + 2
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max((cell_len(line) for text in texts for line in text.split("\n")), default=0)
+
+
+def _broken(heading: str) -> str:
+    """Return a heading in several lines: "test_accuracy %" as "test_" and "accuracy %"."""
+    return re.sub(r" (?!%)", "\n", re.sub(r"_(?=\w)", "_\n", heading))
+
+
 def as_text(columns: Columns, *, left: Collection[str]) -> str:
     """Return columns as lines of text, as wide as they need."""
     out = io.StringIO()
@@ -117,6 +171,17 @@ def fitting(
 def per_cent(accuracy: float | None) -> str:
     """Return a fraction as per cent with two decimals; a dash for None."""
     return DASH if accuracy is None else f"{100 * accuracy:.2f}"
+
+
+def data_size(count: int) -> str:
+    """Return a number of bytes in the largest decimal unit that fits, such as "3.4 MB"."""
+    if count < 1000:
+        return f"{count} B"
+    size, units = count / 1000, iter(("kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while size >= 999.5 and unit != "TB":
+        size, unit = size / 1000, next(units)
+    return f"{size:.1f} {unit}" if size < 99.95 else f"{size:.0f} {unit}"
 
 
 def clock(seconds: float) -> str:

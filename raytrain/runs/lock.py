@@ -42,8 +42,7 @@ def run_locked(folder: Folder) -> Generator[None]:
     if path is None:
         yield
         return
-    path = path.resolve()  # one lock, by whichever links the folder is reached
-    file = path.with_name(f".{path.name}.lock")
+    file = _lock_file(path)
     lock = FileLock(file, timeout=0, fallback_to_soft=False)
     made = [parent for parent in file.parents if not parent.exists()]
     try:
@@ -71,6 +70,27 @@ def run_locked(folder: Folder) -> Generator[None]:
         with contextlib.suppress(OSError):  # they hold the run folder, if the run was not refused
             for parent in made:
                 parent.rmdir()
+
+
+def is_locked(folder: Folder) -> bool:
+    """Return whether a command works on a run folder; False where there are no locks, as in object storage."""
+    path = folder.local_path
+    if path is None or not (file := _lock_file(path)).is_file():
+        return False
+    lock = FileLock(file, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()  # a killed process left the file: it stays
+    return False
+
+
+def _lock_file(path: Path) -> Path:
+    path = path.resolve()  # one lock, by whichever links the folder is reached
+    return path.with_name(f".{path.name}.lock")
 
 
 def _sign(file: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raytrain.analysis.assertion import broken
+from raytrain.analysis.assertion import broken, where
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
@@ -46,9 +46,57 @@ def test_a_claim_may_name_a_metric_beside_accuracy() -> None:
     assert broken("top5_accuracy > 0", ranking) == "top5_accuracy > 0: no trial has a top5_accuracy"
 
 
-@pytest.mark.parametrize("claim", ["", "test_accuracy", "accuracy > 1", "test_accuracy => 1", "test_accuracy > much"])
+def test_a_claim_may_name_a_field_of_the_recipe_or_a_word() -> None:
+    assert broken("arch == resnet18", RANKING) is None
+    assert broken("lr < 0.5", RANKING) is None
+    assert broken("arch == 'resnet34'", RANKING) == "arch == 'resnet34': arch is resnet18"
+
+
+@pytest.mark.parametrize("claim", ["", "test_accuracy", "test_accuracy => 1", "lr = 0.1", "lr < 1; import os"])
 def test_what_is_no_claim_is_refused_with_what_is(claim: str) -> None:
-    with pytest.raises(
-        ExperimentError, match=r"write NAME >= NUMBER; comparisons are >=, .*; names are test_accuracy, "
-    ):
+    with pytest.raises(ExperimentError, match=r"comparisons are >=, |is a number, '1; import os' is none"):
         broken(claim, RANKING)
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("accuracy > 1", "unknown name in --assert 'accuracy > 1': 'accuracy'; did you mean 'test_accuracy'?"),
+        ("tset_loss > 1", "did you mean 'test_loss'?"),
+        ("architecture == x", "did you mean 'arch'?"),
+        ("qqq > 1", "`raytrain results RUN --format csv` has all of them as headings"),
+        ("test_accuracy > much", "test_accuracy is a number, 'much' is none"),
+        ("arch > resnet18", "arch has words, such as 'resnet18'; compare them by == or !="),
+    ],
+)
+def test_a_wrong_claim_is_answered_with_the_nearest_right_one(claim: str, said: str) -> None:
+    with pytest.raises(ExperimentError) as refused:
+        broken(claim, RANKING)
+    assert said in str(refused.value)
+
+
+def kept(*conditions: str) -> tuple[list[str], str | None]:
+    shown, said = where(RANKING, conditions)
+    return [standing.results[0].trial for standing in shown.standings], said
+
+
+def test_where_keeps_the_rows_of_which_all_conditions_hold_and_counts_the_others() -> None:
+    assert kept() == (["a", "c"], None)
+    assert kept("lr < 1") == (["a"], "--where leaves out 1 of 2 rows.")
+    assert kept("lr < 1", "seeds == 1") == ([], "--where leaves out 2 of 2 rows.")
+    assert kept("status == failed") == (["c"], "--where leaves out 1 of 2 rows.")
+    assert kept("test_accuracy < 2") == (
+        ["a"],
+        "--where leaves out 1 of 2 rows, 1 because no test_accuracy is known of them.",
+    )
+    assert kept("trial == b") == (["a"], "--where leaves out 1 of 2 rows.")  # the second seed of the row
+    assert kept("augment == none")[0] == ["a", "c"]
+
+
+def test_where_knows_that_a_field_without_effect_has_no_value() -> None:
+    adam = TrialResult("d", "finished", {**RECIPE, "optimizer": "adam"}, 1, 2, test_accuracy=0.9)
+    shown, said = where(rank([adam], {}), ["momentum > 0"])
+    assert (shown.standings, said) == (
+        [],
+        "--where leaves out 1 of 1 row, 1 because no momentum is known of them.",
+    )

@@ -176,7 +176,8 @@ def test_the_text_says_by_what_the_rows_are_ranked_and_that_tests_for_accuracy_a
     ranking = ranked_by("balanced_accuracy")
     chosen, order = footer(ranking)
     assert chosen.startswith("Validation chooses both: a balanced accuracy of 94.44 % on the test set.")
-    assert order.startswith("Rows are in the order of their test balanced accuracy. The first row is ahead")
+    assert order == "The first row is ahead of all others."
+    assert footer(ranking, rearranged=True)[1] == "Ranks are those among all 2 rows, by test balanced accuracy."
     text = " ".join(explain(ranking))
     assert "best epoch on the validation split by balanced accuracy" in text
     assert "the bootstrap (1,000 drawings of the test images" in text

@@ -310,10 +310,18 @@ def test_rows_can_be_ordered_and_cut_while_ranks_stay() -> None:
     ranking = rank(results, {})
     assert [trial for _, trial in ranks(arranged(ranking, by="lr"))] == ["b", "c", "a"]
     assert [trial for _, trial in ranks(arranged(ranking, by="seconds", most=2))] == ["b", "c"]
-    assert [trial for _, trial in ranks(arranged(ranking, by="test_accuracy"))] == ["a", "c", "b"]
+    assert [trial for _, trial in ranks(arranged(ranking, by="-test_accuracy"))] == ["a", "c", "b"]
     assert [trial for _, trial in ranks(arranged(ranking, by="trial"))] == ["a", "b", "c"]
-    with pytest.raises(ExperimentError, match="--sort acc: unknown field; choose one of"):
+    assert [trial for _, trial in ranks(arranged(ranking, by="-trial"))] == ["c", "b", "a"]
+    with pytest.raises(ExperimentError, match="unknown column for --sort 'acc'; did you mean 'test_accuracy'"):
         arranged(ranking, by="acc")
+
+
+def test_rows_without_a_value_stand_last_in_either_order() -> None:
+    results = [result("a", lr=1.0), result("b", lr=2.0, test_accuracy=0.5), result("c", lr=3.0, test_accuracy=0.7)]
+    ranking = rank(results, {})
+    assert [trial for _, trial in ranks(arranged(ranking, by="test_accuracy"))] == ["b", "c", "a"]
+    assert [trial for _, trial in ranks(arranged(ranking, by="-test_accuracy"))] == ["c", "b", "a"]
 
 
 def test_of_no_results_it_is_said_that_none_has_finished() -> None:

@@ -252,9 +252,13 @@ def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
     result = call("tune", "--grid", grid, "--local")
     assert result.exit_code == 0
     assert result.stdout.count("finished") == 2
+    last = [line for line in result.stderr.splitlines() if line][-3:]
+    assert last[0].startswith("Validation chooses ")
+    assert last[2].endswith("/runs/g/report.html  More: raytrain results g --explain")
+    explained = call("results", "g", "--explain")
     for part in ("Run folder", "raytrain results g --format md", "tensorboard --logdir"):
-        assert part in result.stderr
-        assert part not in result.stdout
+        assert part in explained.stderr
+        assert part not in explained.stdout
 
 
 @pytest.mark.usefixtures("empty_report")
@@ -349,7 +353,9 @@ def finished(trained_once: Path) -> str:
 
 @pytest.mark.usefixtures("finished")
 def test_results_without_a_run_lists_them():
-    assert call("results").stdout == "x\n"
+    rows = [line.split() for line in call("results").stdout.splitlines() if line.strip()]
+    assert [row[0] for row in rows] == ["run", "─" * len(rows[1][0]), "x"]
+    assert {"2/2", "finished"} <= {*rows[2]}
 
 
 def test_results_where_there_is_none_says_how_to_begin():

@@ -66,7 +66,7 @@ def test_a_network_that_starts_from_images_is_exported_without_them(tmp_path: Pa
     assert measured["test_accuracy"] == result.test_accuracy
     rows = json.loads(call("results", "whitened", "--out", tmp_path, "--json").stdout)
     assert rows[0]["test_tta_accuracy"] == result.test_tta_accuracy is not None
-    assert "with TTA %" in call("results", "whitened", "--out", tmp_path).stdout
+    assert "test_tta_accuracy %" in call("results", "whitened", "--out", tmp_path).stdout
 
 
 def test_best_and_last_are_not_the_same_weights_when_best_is_not_last(tmp_path: Path) -> None:

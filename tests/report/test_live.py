@@ -93,7 +93,7 @@ def test_the_header_counts_and_says_the_time(run: RunJournal):
 def test_fields_that_differ_have_a_column(run: RunJournal):
     begin(run)
     header, *rows = rendered(run)[1:]
-    assert header.split()[:3] == ["trial", "architecture", "lr"]
+    assert header.split()[:3] == ["trial", "arch", "lr"]
     assert {row.split()[2] for row in rows if "resnet18" in row} == set(map(str, RATES))
 
 
@@ -190,6 +190,6 @@ def test_on_a_terminal_the_table_is_drawn_and_removed(run: RunJournal):
     console = Console(file=file, width=120, height=20, force_terminal=True)
     with live.shown(run.state, console):
         begin(run)
-    assert "architecture" in file.getvalue()
+    assert "resnet18" in file.getvalue()
     assert "waiting" in file.getvalue()
     assert "\x1b[1A\x1b[2K" in file.getvalue()  # up, and the line erased

@@ -10,11 +10,12 @@ import pytest
 from pyarrow import parquet
 from rich.console import Console
 
+from raytrain.analysis.columns import column_names
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
-from raytrain.report import table
+from raytrain.report import column_text, table
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -108,7 +109,7 @@ def test_words_stand_to_the_left_and_numbers_to_the_right():
     recipes = [{"lr": lr, "schedule": schedule} for lr, schedule in ((0.1, "cosine"), (1e-5, "constant"))]
     several = ranking(*(result(recipe=recipe, test_accuracy=0.9) for recipe in recipes))
     assert (
-        table.markdown(several, columns=["rank", "lr", "schedule", "val"]).splitlines()[1]
+        table.markdown(several, columns=["rank", "lr", "schedule", "val_accuracy"]).splitlines()[1]
         == "| --: | --: | :-- | --: |"
     )
 
@@ -126,14 +127,33 @@ def test_trials_of_several_runs_are_named_with_their_run():
     assert [row[1] for row in table.rows(several)] == ["one", "two"]
 
 
+def shown_in(width: int, made: Ranking = RANKING, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(table.terminal_table(made, width=width, **options), crop=False)
+    return console.export_text()
+
+
 def test_named_columns_are_shown_whatever_the_width():
-    console = Console(file=io.StringIO(), width=20, record=True)
-    console.print(table.terminal_table(RANKING, width=20, columns=["lr", "test"]))
-    assert console.export_text().split()[:3] == ["lr", "test", "%"]
-    assert table.markdown(RANKING, columns=["rank", "test"]).startswith("| rank | test accuracy % |\n| --: | --: |\n")
+    assert shown_in(20, columns=["lr", "test_accuracy"]).split()[:4] == ["test_", "lr", "accuracy", "%"]
+    named = table.markdown(RANKING, columns=["rank", "test_accuracy"])
+    assert named.startswith("| rank | test accuracy % |\n| --: | --: |\n")
     for write in (table.plain, table.markdown):
-        with pytest.raises(ExperimentError, match="unknown column 'tset'; choose from rank, trial, architecture"):
-            write(RANKING, columns=["tset"])
+        with pytest.raises(ExperimentError, match="unknown column 'tset_accuracy'; did you mean 'test_accuracy'"):
+            write(RANKING, columns=["tset_accuracy"])
+
+
+def test_any_field_of_the_recipe_and_of_a_result_is_a_column():
+    made = table.plain(RANKING, columns=["arch", "weight_decay", "best_epoch", "val_loss", "parameters", "augment"])
+    heading, _, first, *_ = [line.split() for line in made.splitlines() if line.strip()]
+    assert heading == ["arch", "weight_decay", "best_epoch", "val_loss", "parameters", "augment"]
+    assert first == ["resnet18", "0.0005", "–", "0.4000", "11.17", "M", "none"]
+
+
+def test_every_column_of_a_file_is_a_column_of_the_table():
+    several = ranking(result(trial="one/a-1", test_accuracy=0.9), result(trial="two/a-1", test_accuracy=0.8))
+    for made in (RANKING, several):
+        assert set(table.flat_rows(made)[0]) == set(column_names(made))
+        assert table.plain(made, columns=column_names(made))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +161,7 @@ def test_named_columns_are_shown_whatever_the_width():
     [(0.1, "0.1"), (1e-5, "1e-05"), (True, "True"), (3, "3"), ([], "none"), (("crop",), "crop"), ("x", "x")],
 )
 def test_a_cell_shows_a_field_shortly(value: object, shown: str):
-    assert table.cell(value) == shown
+    assert column_text.cell(value) == shown
 
 
 def test_markdown_is_a_table_of_equal_rows():
@@ -238,15 +258,23 @@ def test_the_readme_says_nothing_of_a_missing_split_where_no_trial_has_come_to_u
     assert "no validation split" not in text
 
 
-@pytest.mark.parametrize("width", [200, 100, 80])
-def test_a_narrow_terminal_gets_fewer_columns_and_whole_cells(width: int):
-    console = Console(file=io.StringIO(), width=width, record=True)
-    console.print(table.terminal_table(RANKING, width=width))
-    lines = [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
-    assert all(len(line) <= width for line in lines)
-    assert len(lines) == len(RESULTS) + 2  # the heading and its rule: no cell is wrapped
-    assert "architecture" in lines[0]
-    assert "test %" in lines[0]
+@pytest.mark.parametrize("width", [200, 100, 80, 60])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(width: int):
+    text = shown_in(width)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert "…" not in text
+    assert {"lr", "rank", "80.00", "0.4", "finished", "diverged"} <= {*text.replace(",", " ").split()}
+    assert ("parameters" in text, "arch" in text) == (width == 200, width >= 80)  # all are of one architecture
+
+
+def test_a_table_that_cannot_fit_is_wider_and_not_cut():
+    recipes = [
+        {"lr": lr, "weight_decay": lr, "mix_prob": lr, "label_smoothing": lr, "mix": "cutmix"} for lr in (0.1, 0.2)
+    ]
+    text = shown_in(30, ranking(*(result(recipe=recipe, test_accuracy=0.9) for recipe in recipes)))
+    assert {"90.00", "0.1", "0.2", "finished"} <= {*text.split()}
+    assert {"lr", "weight_", "mix_", "prob", "smoothing"} <= {*text.split()}  # the axes
+    assert max(len(line.rstrip()) for line in text.splitlines()) > 30
 
 
 def test_a_trial_that_was_given_up_says_how_often_it_was_started():
@@ -273,6 +301,6 @@ def test_metrics_beside_accuracy_are_columns_of_every_file_and_of_the_table_wher
         assert rows[0]["ece"] == pytest.approx(0.05)
         assert {rows[1][name] for name in (*wanted, "ece")} == {None}
     assert not {*table.METRIC_HEADINGS.values()} & {*table.headings(made)}
-    named = table.markdown(made, columns=["balanced_accuracy", "macro F1", "nll", "ECE %", "top5_accuracy"])
+    named = table.markdown(made, columns=["balanced_accuracy", "macro_f1", "nll", "ece", "top5_accuracy"])
     assert named.splitlines()[0] == "| balanced accuracy % | macro F1 % | NLL | ECE % | top-5 accuracy % |"
     assert named.splitlines()[2:] == ["| 50.00 | 44.44 | 0.7000 | 5.00 | – |", "| – | – | – | – | – |"]

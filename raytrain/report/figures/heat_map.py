@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from raytrain.report.table import cell, outcome
+from raytrain.report.column_text import cell
+from raytrain.report.table import outcome
 from raytrain.runs.results import STATUSES, TrialResult, varied_fields
 
 PREFERRED = ("lr", "schedule", "optimizer", "arch")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing
-from raytrain.report.table import cell
+from raytrain.report.column_text import cell
 from raytrain.report.text import in_one_line
 from raytrain.runs.results import varied_fields
 

@@ -1,0 +1,115 @@
+"""What is deleted of runs: whole run folders, and checkpoints that nobody needs any more. Links are never followed."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from raytrain.errors import RunFolderError, StorageError
+from raytrain.runs.folder import EXPERIMENT, WRITTEN, checkpoint_folder
+from raytrain.storage.folder import Folder
+
+_FOR_READERS = frozenset({"README.md", "report.html", "plots", "code"})
+_PASSING = re.compile(r"\.probe-.*|.*\.part|.*\.damaged\d*|\.DS_Store|Thumbs\.db")
+"""Names that a check, a kill, a repair or the operating system leaves."""
+
+
+def refuse_removal(folder: Folder, *, out: str) -> None:
+    """Refuse to delete what is no run folder, or is reached by a link that leads out of the folder of runs.
+
+    Args:
+        folder: The folder, which has an experiment.yaml.
+        out: Folder or URI of runs.
+
+    Raises:
+        RunFolderError: It is one; the message says why.
+    """
+    names = {*folder.names()}
+    foreign = sorted(name for name in names - WRITTEN - _FOR_READERS - {EXPERIMENT} if not _PASSING.fullmatch(name))
+    if foreign:
+        listed = ", ".join(foreign[:5]) + (", …" if len(foreign) > 5 else "")
+        raise RunFolderError(f"{folder} is not deleted: no run writes {listed}; move that away first")
+    if not names & WRITTEN:
+        raise RunFolderError(f"{folder} is not deleted: beside {EXPERIMENT} there is nothing that a run writes")
+    path = folder.local_path
+    if path is None:
+        return
+    runs = Path(out).resolve()
+    below = "://" not in out and Path(os.path.normpath(path)).is_relative_to(Path(out).absolute())
+    if path.is_symlink() or (below and not path.resolve().is_relative_to(runs)):
+        raise RunFolderError(
+            f"{folder} is not deleted: it is a link to {path.resolve()}; name that folder, or remove the link yourself"
+        )
+
+
+def remove_run(folder: Folder) -> None:
+    """Delete a run folder. `experiment.yaml` goes last: after a kill, the same command goes on.
+
+    Raises:
+        StorageError: Something cannot be deleted.
+    """
+    path = folder.local_path
+    if path is None:
+        folder.remove()
+        return
+    try:
+        for one in sorted(path.iterdir(), key=lambda one: (one.name == EXPERIMENT, one.name in WRITTEN, one.name)):
+            _delete(one)
+        path.rmdir()
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be deleted ({error}); the same command tries again") from error
+
+
+def superfluous_checkpoints(folder: Folder, *, keep: Iterable[str]) -> list[str]:
+    """Return the trials whose checkpoints may go: all that have any, but those of `keep`.
+
+    Raises:
+        RunFolderError: A checkpoint is reached by a link, and may lie elsewhere.
+    """
+    kept = {*keep}
+    found: list[str] = []
+    for trial in (folder / "trials").names():
+        there = checkpoint_folder(folder, trial)
+        if trial in kept or not there.names():
+            continue
+        path = there.local_path
+        run = folder.local_path
+        if path and run and path.resolve() != run.resolve() / "trials" / trial / there.name:
+            raise RunFolderError(f"{there} is reached by a link, to {path.resolve()}; nothing was deleted")
+        found.append(trial)
+    return found
+
+
+def remove_checkpoints(folder: Folder, trials: Iterable[str]) -> None:
+    """Delete the checkpoints of trials; their results, curves and predictions stay.
+
+    Raises:
+        StorageError: One cannot be deleted.
+    """
+    for trial in trials:
+        there = checkpoint_folder(folder, trial)
+        try:
+            if (path := there.local_path) is not None:
+                _delete(path)
+            else:
+                there.remove()
+        except OSError as error:
+            raise StorageError(f"{there} cannot be deleted ({error}); the same command tries again") from error
+
+
+def size_of(folder: Folder) -> int:
+    """Return the size of all files in a folder in bytes; links count as themselves."""
+    path = folder.local_path
+    if path is None:
+        return sum(file.size for file in folder.files())
+    return sum(
+        os.lstat(Path(parent) / name).st_size for parent, _, names in os.walk(path, followlinks=False) for name in names
+    )
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
