@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 from typing import Annotated, Any
 
@@ -9,15 +10,24 @@ import typer
 from typer.core import TyperGroup
 
 from raytrain import __version__
-from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, plan, results, run
+from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, plan, removal, results, run
+from raytrain.cli.completion import join_bash_words
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
 from raytrain.report.text import VisibleFormatter, visible
 
+_COMPLETE = "_RAYTRAIN_COMPLETE"
+"""Environment variable by which a shell asks for completions."""
+
 
 class _Commands(TyperGroup):
     """Ends a command with one message and its exit code where raytrain raised on purpose."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        if os.environ.get(_COMPLETE) == "complete_bash":
+            join_bash_words(os.environ)
+        return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         signals.process.begin()
@@ -44,7 +54,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    *(run, plan, results, analysis),
+    *(run, plan, results, removal, analysis),
     *(model, cluster, doctor, fields, data, new),
 ):
     commands.add_commands(app)
