@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from raytrain import __version__
 from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, plan, removal, results, run
 from raytrain.cli.completion import join_bash_words
+from raytrain.cli.examples import add_examples
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
@@ -58,6 +59,7 @@ for commands in (
     *(model, cluster, doctor, fields, data, new),
 ):
     commands.add_commands(app)
+add_examples(app)
 
 
 def _version(value: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raytrain.cli.completion import field_names
 from raytrain.cli.options import Json
 from raytrain.errors import ExperimentError
 
@@ -21,15 +22,18 @@ def add_commands(app: typer.Typer) -> None:
 
 def fields(
     field: Annotated[
-        str | None, typer.Argument(metavar="FIELD", show_default="all, in short", help="A field to explain in full.")
+        str | None,
+        typer.Argument(
+            metavar="FIELD",
+            show_default="all, in short",
+            autocompletion=field_names,
+            help="A field to explain in full.",
+        ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, with everything.")] = False,
     json: Json = False,
 ) -> None:
-    """List the fields of a recipe, or explain one: its meaning, default and choices.
-
-    For example: raytrain fields optimizer
-    """
+    """List the fields of a recipe, or explain one: its meaning, default and choices."""
     from raytrain.experiment.reference import recipe_fields
 
     known = {one.name: one for one in recipe_fields()}
@@ -53,7 +57,7 @@ def fields(
 def schema() -> None:
     """Print the JSON Schema of an experiment file, for editors that complete and check YAML.
 
-    For example: raytrain schema > schema.json, and in the file: # yaml-language-server: $schema=schema.json
+    Write it to schema.json, and into the first line of the file: # yaml-language-server: $schema=schema.json
     """
     from raytrain.experiment.reference import experiment_schema
 
