@@ -84,10 +84,14 @@ class ManifestContent(TypedDict):
     sessions: list[Session]
 
 
+_ANY_EVENT: Any = Annotated[Event, Field(discriminator="event")]
+"""One object for all lines: `_adapter` knows it again, and building its schema takes longer than checking a line."""
+
+
 def check_event(line: object) -> None:
     """Refuse, by a ValueError, what is no line of events.jsonl."""
     _check(Dated, line)
-    _check(Annotated[Event, Field(discriminator="event")], line)
+    _check(_ANY_EVENT, line)
 
 
 def check_epoch(line: object) -> None:
