@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from raytrain import __version__
-from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, plan, removal, results, run
+from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, plan, removal, results, run, view
 from raytrain.cli.completion import join_bash_words
 from raytrain.cli.examples import add_examples
 from raytrain.errors import RayLostError, RaytrainError
@@ -55,7 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    *(run, plan, results, removal, analysis),
+    *(run, plan, results, removal, analysis, view),
     *(model, cluster, doctor, fields, data, new),
 ):
     commands.add_commands(app)

@@ -1,4 +1,7 @@
-"""report.html: one file that shows a whole run, without a network, and without scripts but for its moving charts."""
+"""report.html: one file that shows a whole run, without a network, and without scripts but for its moving charts.
+
+`raytrain view` serves the same page with a script of its own, which keeps it up to date.
+"""
 
 import base64
 import gzip
@@ -7,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,19 @@ class Row:
     whisker: tuple[float, float, float] | None
 
 
+@dataclass(frozen=True)
+class Served:
+    """What a page has that a server shows while the run may still be written, beside the report.
+
+    Attributes:
+        version: What the run folder held when the page was made; the page's script sends it to the server.
+        script: JavaScript that runs after that of the report.
+    """
+
+    version: str
+    script: str
+
+
 def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None:
     """Write report.html and plots/*.png into the run folder.
 
@@ -76,8 +93,8 @@ def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None
         ) from error
 
 
-def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
-    """Return the page as HTML."""
+def render(record: RunRecord, *, baseline: Baseline | None = None, served: Served | None = None) -> str:
+    """Return the page as HTML; one that is `served` needs scripts, and has no static curves."""
     entries = legend(record.ranking)
     ranking = beside(record.ranking, baseline) if baseline else record.ranking
     columns = table.cells_by_heading(ranking)
@@ -96,21 +113,13 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
     ran = timeline.timeline(record.events)
     if ran.spans:
         charts["timeline"] = {"timeline": timeline.figure(ran, by_trial)}
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # charts show their first variant first
-    filters: dict[str, Any] = environment.filters
-    filters |= {"per_cent": table.per_cent, "duration": duration, "transposed": _transposed, "quoted": quoted}
-    script, plotly = environment.get_template("page.js").render(), get_plotlyjs()
-    return environment.get_template("page.html").render(
-        policy=_policy(script, plotly),
+    templates = environment()
+    script, plotly = templates.get_template("page.js").render(), get_plotlyjs()
+    own = [served.script] if served else []
+    return templates.get_template("page.html").render(
+        policy=policy(script, plotly, *own, served=served is not None),
         script=script,
+        served=served,
         record=record,
         verdict=verdict(record.ranking, entries),
         facts=dict(_facts(record, ran)),
@@ -120,7 +129,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
         rows=_rows(ranking, entries),
         reading=explain(ranking),
         charts=charts,
-        static=static_curves(record, entries, baseline),
+        static="" if served else static_curves(record, entries, baseline),
         heat=heat_map(record.results),
         ran=ran,
         asha=_asha(record, labels),
@@ -129,8 +138,25 @@ def render(record: RunRecord, *, baseline: Baseline | None = None) -> str:
         provenance=dict(_provenance(record)),
         command=_command(record),
         version=__version__,
-        plotly=_packed(plotly),
+        plotly=packed_plotly(),
     )
+
+
+@cache
+def environment(*folders: Path) -> Environment:
+    """Return the templates of `folders`, then those of the report; they escape what they show."""
+    made = Environment(
+        loader=FileSystemLoader([*folders, _TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.policies["json.dumps_kwargs"] = {"sort_keys": False}  # charts show their first variant first
+    filters: dict[str, Any] = made.filters
+    filters |= {"per_cent": table.per_cent, "duration": duration, "transposed": _transposed, "quoted": quoted}
+    return made
 
 
 def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
@@ -172,7 +198,7 @@ def _facts(record: RunRecord, ran: timeline.Timeline) -> Iterator[tuple[str, str
     if sessions := record.manifest.get("sessions"):
         machine = sessions[-1]["machine"]
         yield "Machine", ", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['processor']}, no GPU"
-        yield "Started", _day(sessions[0]["started"])
+        yield "Started", day(sessions[0]["started"])
 
 
 def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -187,14 +213,15 @@ def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
             yield "Commit", code["git_commit"] + changed
         memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
         yield "Machine", f"{machine['processor']}, {machine['cores']} cores, {memory}, {machine['system']}"
-        yield "Sessions", "; ".join(f"{_day(one['started'])} to {_day(one.get('ended'))}" for one in sessions)
+        yield "Sessions", "; ".join(f"{day(one['started'])} to {day(one.get('ended'))}" for one in sessions)
     for name, fingerprint in record.manifest.get("data", {}).items():
         yield "Data", f"{name}, fingerprint {fingerprint}"
     seeds = {*record.manifest.get("seeds", ()), *(result.recipe["seed"] for result in record.results)}
     yield "Seeds", ", ".join(map(str, sorted(seeds)))
 
 
-def _day(moment: str | None) -> str:
+def day(moment: str | None) -> str:
+    """Return the day and the time of a moment in ISO 8601, to the minute; "killed" for none, a session without end."""
     return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M UTC}" if moment else "killed"
 
 
@@ -275,21 +302,25 @@ def _test_images(key: DataKey, *, fingerprint: str | None) -> Images | None:
     return found.test.images if found and found.fingerprint == fingerprint else None
 
 
-def _packed(plotly: str) -> str:
+@cache
+def packed_plotly() -> str:
     """Return Plotly's JavaScript, compressed: 1.4 MB in place of 4.6; the page unpacks it."""
-    return base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
-def _policy(*scripts: str) -> str:
+def policy(*scripts: str, served: bool = False) -> str:
     """Return a Content-Security-Policy under which a page runs these scripts only, and loads nothing.
 
-    Plotly writes styles as it draws, so styles in the page are allowed; a style alone sends nothing anywhere.
+    Plotly writes styles as it draws, so styles in the page are allowed; a style alone sends nothing anywhere. A page
+    that is `served` may ask its own server, and no other.
     """
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes) or "'none'"
+    own = "connect-src 'self'; " if served else ""
+    forms = "'self'" if served else "'none'"
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; {own}"
+        f"base-uri 'none'; form-action {forms}"
     )
 
 

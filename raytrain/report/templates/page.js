@@ -1,7 +1,7 @@
 "use strict";
 
 const root = document.documentElement;
-const figures = JSON.parse(document.getElementById("figures").textContent);
+let figures = JSON.parse(document.getElementById("figures").textContent); // a served page reads them again
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const drawn = new Map(); // the element of a plot -> its figure
 
@@ -25,7 +25,9 @@ function fitted(plot, { data, layout }) {
   const legend = below ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { orientation: "v" };
   const height = layout.height || (below ? (names <= NAMED ? 330 + 20 * names : 380) : Math.min(Math.max(380, 100 + 20 * names), 620));
   const width = root.classList.contains("printing") ? { width: plot.clientWidth } : {};
-  return { showlegend: names > 1 && !(below && names > NAMED), legend, ...inColours(layout), ...width, height };
+  // zoom and hidden curves stay when the same figure is drawn again
+  const kept = { uirevision: (layout.xaxis?.title?.text || "") + (layout.yaxis?.title?.text || "") };
+  return { showlegend: names > 1 && !(below && names > NAMED), legend, ...inColours(layout), ...width, ...kept, height };
 }
 
 /** The traces, with text on bars that can be read: pale bars show the page behind them. */
@@ -67,26 +69,32 @@ function draw(plot, figure) {
   return Plotly.react(plot, readable(figure.data), fitted(plot, figure), options(plot, figure));
 }
 
-/** Draw a chart, with a button for each of its variants. */
+/** Draw a chart, with a button for each of its variants; of one that is drawn again, the same variant. */
 function show(chart) {
-  const variants = Object.entries(figures[chart.dataset.chart]);
+  const variants = figures[chart.dataset.chart];
+  const titles = Object.keys(variants);
   const plot = chart.querySelector(".plot");
   const group = chart.querySelector(".switch");
-  if (drawn.has(plot)) return;
-  const buttons = variants.length < 2 ? [] : variants.map(([title, figure]) => {
+  const before = group.querySelector('[aria-pressed="true"]')?.textContent;
+  const shown = titles.includes(before) ? before : titles[0];
+  const buttons = titles.length < 2 ? [] : titles.map((title) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = title;
+    button.setAttribute("aria-pressed", String(title === shown));
     button.addEventListener("click", () => {
       for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-      draw(plot, figure);
+      draw(plot, figures[chart.dataset.chart][title]);
     });
     return button;
   });
   group.replaceChildren(...buttons);
-  buttons[0]?.setAttribute("aria-pressed", "true");
-  for (const other of buttons.slice(1)) other.setAttribute("aria-pressed", "false");
-  draw(plot, variants[0][1]);
+  draw(plot, variants[shown]);
+}
+
+/** Draw a chart once, when it comes near. */
+function showOnce(chart) {
+  if (!drawn.has(chart.querySelector(".plot"))) show(chart);
 }
 
 /** Let a click on a heading sort the table by it; rows without a value stay below. */
@@ -115,16 +123,17 @@ function makeSortable(table) {
 
 document.querySelectorAll("table.ranking").forEach(makeSortable);
 
+const near = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) showOnce(entry.target);
+}, { rootMargin: "600px" });
+
 loadPlotly().then(() => {
   root.classList.add("scripts");
-  document.getElementById("curves").classList.add("drawn-curves");
-  const charts = [...document.querySelectorAll(".chart")];
-  const near = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) show(entry.target);
-  }, { rootMargin: "600px" });
-  charts.forEach((chart) => near.observe(chart));
+  document.getElementById("curves")?.classList.add("drawn-curves");
+  const charts = () => document.querySelectorAll(".chart");
+  charts().forEach((chart) => near.observe(chart));
   const again = () => drawn.forEach((figure, plot) => draw(plot, figure));
   dark.addEventListener("change", again);
-  addEventListener("beforeprint", () => { root.classList.add("printing"); again(); charts.forEach(show); });
+  addEventListener("beforeprint", () => { root.classList.add("printing"); again(); charts().forEach(showOnce); });
   addEventListener("afterprint", () => { root.classList.remove("printing"); again(); });
 }).catch((error) => console.warn("the interactive charts cannot be drawn:", error)); // the static ones stay

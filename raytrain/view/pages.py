@@ -1,0 +1,227 @@
+"""The pages that `raytrain view` serves: the list of runs, the report of one, and two beside each other."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from raytrain import __version__
+from raytrain.analysis.record import RunRecord, rank_runs, read_record
+from raytrain.comparison.side_by_side import Side, side_by_side
+from raytrain.analysis.wording import explain
+from raytrain.errors import RaytrainError
+from raytrain.report import table
+from raytrain.report.figures.charts import figures
+from raytrain.report.figures.legend import legend
+from raytrain.report.page import Served, day, environment, packed_plotly, policy, render
+from raytrain.report.tables import SIDES_LEFT, accuracy_columns, difference_columns
+from raytrain.report.text import DASH, per_cent
+from raytrain.runs.folder import EXPERIMENT
+from raytrain.storage.folder import Folder
+from raytrain.view.watch import last_written, version_of
+
+_TEMPLATES = Path(__file__).parent / "templates"
+BESIDE = ("accuracy", "loss")
+"""Charts that two runs have beside each other, as `figures` names them."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as it is served.
+
+    Attributes:
+        html: The page.
+        status: Status of the HTTP answer: 200, or 503 where the run cannot be read at the moment.
+    """
+
+    html: str
+    status: int = 200
+
+    @property
+    def content(self) -> str:
+        """The page without Plotly, which is most of it and which a page that is open already has."""
+        return self.html.replace(packed_plotly(), "", 1)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A row of the list of runs.
+
+    Attributes:
+        name: Name of the run.
+        started: Day and time of its first command; a dash where that is not known.
+        data: Names of its data sets.
+        trials: Number of trials that have ended, and of all.
+        chosen: Name of the configuration that validation chooses; a dash where there is none.
+        accuracy: Test accuracy of that configuration in per cent.
+        state: What has become of the run, in words.
+    """
+
+    name: str
+    started: str = DASH
+    data: str = DASH
+    trials: str = DASH
+    chosen: str = DASH
+    accuracy: str = DASH
+    state: str = ""
+
+
+def summary(name: str, folder: Folder) -> Summary:
+    """Return the row of a run; of one that cannot be read, with the reason as its state."""
+    try:
+        record = read_record(folder)
+        progress = record.state.progress.values()
+        ended = [one.result for one in progress if one.result]
+        sessions = record.manifest.get("sessions") or [{}]
+        label, accuracy = _chosen(record)
+        return Summary(
+            name,
+            day(sessions[0]["started"]) if sessions[0] else DASH,
+            ", ".join(sorted({str(one.trial.recipe.dataset) for one in progress})),
+            f"{len(ended)} of {len(progress)}",
+            label,
+            accuracy,
+            _state(record, closed="ended" in sessions[-1]),
+        )
+    except (RaytrainError, OSError) as error:
+        return Summary(name, state=str(error))
+
+
+def _chosen(record: RunRecord) -> tuple[str, str]:
+    """Return the name of the configuration that validation chooses, and its test accuracy in per cent."""
+    standings = record.ranking.standings
+    for standing, entry in zip(standings, legend(record.ranking), strict=True):
+        if standing is record.chosen:
+            return entry.label, per_cent(standing.test_accuracy)
+    return DASH, DASH
+
+
+def _state(record: RunRecord, *, closed: bool) -> str:
+    """Return what has become of a run. One that was killed looks like one that trains, but for the time."""
+    results = [one.result for one in record.state.progress.values()]
+    statuses = Counter(one.status for one in results if one)
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    if all(results):
+        return counts
+    if closed:
+        return f"interrupted: {counts or 'no trial has ended'}"
+    written = last_written(record.folder)
+    return (
+        f"trains, or was killed; last written {written:%Y-%m-%d %H:%M:%S} UTC" if written else "trains, or was killed"
+    )
+
+
+def list_page(folders: Mapping[str, Folder], *, version: str, known: dict[str, tuple[str, Summary]]) -> Page:
+    """Return the list of runs.
+
+    Args:
+        folders: Run folders by name.
+        version: Version of what is on record in them.
+        known: Summaries by name, with the versions that they are of: read and filled, since each reads a whole run.
+    """
+    rows: list[Summary] = []
+    for name, folder in folders.items():
+        now = ""
+        with contextlib.suppress(OSError):
+            now = version_of({name: folder})
+        before, row = known.get(name, ("", None))
+        if row is None or not now or now != before:
+            row = summary(name, folder)
+            known[name] = now, row
+        rows.append(row)
+    rows.sort(key=lambda row: row.started, reverse=True)
+    return Page(_shown("runs.html", title="Runs", root="", version=version, rows=rows))
+
+
+def report_page(folder: Folder, *, version: str) -> Page:
+    """Return the report of a run, or why it cannot be shown now."""
+    try:
+        return Page(render(read_record(folder), served=Served(version, _script("live.js"))))
+    except (RaytrainError, OSError) as error:
+        return _problem(folder.name, _reason(folder, error), root="../../", version=version)
+
+
+def comparison_page(folders: Mapping[str, Folder], *, version: str) -> Page:
+    """Return two runs beside each other, or why they cannot be shown now."""
+    first, second = folders
+    title = f"{first} and {second}"
+    try:
+        records = {name: read_record(folder) for name, folder in folders.items()}
+        found = side_by_side(*(Side(record) for record in records.values()))
+        return Page(
+            _shown(
+                "comparison.html",
+                title=title,
+                root="../",
+                version=version,
+                charts=_charts(records),
+                names=list(records),
+                **_ranked(folders),
+                accuracies=accuracy_columns(found),
+                differences=difference_columns(found),
+                left=SIDES_LEFT,
+            )
+        )
+    except (RaytrainError, OSError) as error:
+        missing = [folder for folder in folders.values() if not _is_there(folder)]
+        reason = _reason(missing[0], error) if missing else str(error)
+        return _problem(title, reason, root="../", version=version)
+
+
+def _ranked(folders: Mapping[str, Folder]) -> dict[str, Any]:
+    """Return the table of two runs that are ranked together, or why they cannot be."""
+    try:
+        ranking = rank_runs(folders)
+    except RaytrainError as error:
+        return {"ranked": {}, "ranked_left": set[str](), "reading": [str(error)]}
+    cells = table.cells_by_heading(ranking)
+    return {"ranked": cells, "ranked_left": table.left_of(cells), "reading": explain(ranking)}
+
+
+def _charts(records: Mapping[str, RunRecord]) -> dict[str, Any]:
+    """Return the charts of each run, named `accuracy-0` for the first and `accuracy-1` for the second."""
+    found = [figures(record, legend(record.ranking), None) for record in records.values()]
+    return {f"{kind}-{place}": one[kind] for kind in BESIDE for place, one in enumerate(found) if kind in one}
+
+
+def _problem(title: str, reason: str, *, root: str, version: str) -> Page:
+    return Page(_shown("problem.html", title=title, root=root, version=version, reason=reason), 503)
+
+
+def _reason(folder: Folder, error: Exception) -> str:
+    return str(error) if _is_there(folder) else f"{folder} is gone: there is no {EXPERIMENT} in it any more."
+
+
+def _is_there(folder: Folder) -> bool:
+    with contextlib.suppress(OSError):
+        return folder.exists(EXPERIMENT)
+    return True  # storage that does not answer says nothing
+
+
+@cache
+def _script(name: str) -> str:
+    return environment(_TEMPLATES).get_template(name).render()
+
+
+def _shown(template: str, *, charts: Mapping[str, Any] | None = None, **values: Any) -> str:
+    """Return a page of this package; one with charts has the scripts that draw them."""
+    live, page = _script("live.js"), _script("page.js") if charts else ""
+    allowed = [page, get_plotlyjs(), live] if charts else [live]
+    return (
+        environment(_TEMPLATES)
+        .get_template(template)
+        .render(
+            policy=policy(*allowed, served=True),
+            live=live,
+            script=page,
+            charts=charts or {},
+            plotly=packed_plotly() if charts else "",
+            program=__version__,
+            **values,
+        )
+    )

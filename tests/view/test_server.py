@@ -1,0 +1,188 @@
+"""Tests of raytrain.view.server and its pages: who is answered, and what they see of runs that are being written."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
+
+from raytrain.report.page import packed_plotly
+from raytrain.view.server import application
+from raytrain.view.watch import Runs
+
+pytestmark = pytest.mark.slow  # Plotly's 4.6 MB of JavaScript to compress
+
+Client = TestClient[Any, Any]
+GRID = {"lr": [0.1, 0.2], "schedule": ["cosine", "constant"]}
+
+
+def ask(runs: Runs, use: Callable[[Client], Awaitable[Any]]) -> Any:
+    """Return what a function gets from a server of these runs."""
+
+    async def main() -> Any:
+        async with TestClient(TestServer(application(runs, token="secret", every_s=0.01))) as client:
+            return await use(client)
+
+    return asyncio.run(main())
+
+
+def get(runs: Runs, path: str, *, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
+    """Return the status, the text and the headers of one answer."""
+
+    async def use(client: Client) -> tuple[int, str, dict[str, str]]:
+        address = URL(f"{client.make_url('/')}{path.removeprefix('/')}", encoded=True)
+        async with client.session.request(method, address, headers=headers, allow_redirects=False) as answer:
+            return answer.status, await answer.text(), dict(answer.headers)
+
+    return ask(runs, use)
+
+
+@pytest.fixture
+def runs(make_run: Any) -> Runs:
+    return Runs(make_run().parent)
+
+
+@pytest.mark.parametrize("path", ["/", "/wrong/", "/wrong/run/made/", "/secre/", "/secret2/", "/?token=secret", "//"])
+def test_a_path_without_the_token_is_refused(runs: Runs, path: str) -> None:
+    status, text, _ = get(runs, path)
+    assert status == 403
+    assert "made" not in text
+
+
+@pytest.mark.parametrize("host", ["example.org", "127.0.0.1.example.org", "127.0.0.2:80", "", "[::1", "localhost@evil"])
+def test_another_host_is_refused_even_with_the_token(runs: Runs, host: str) -> None:
+    assert get(runs, "/secret/", Host=host)[0] == 403
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:1", "[::1]:8000"])
+def test_the_names_of_this_machine_are_answered_at_any_port(runs: Runs, host: str) -> None:
+    assert get(runs, "/secret/", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_sent(runs: Runs, method: str) -> None:
+    for path in ("/secret/", "/secret/run/made/", "/secret/run/made/events"):
+        assert get(runs, path, method=method)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "run/../", "run/%2e%2e/", "run/..%2f..%2fetc/", "run/made/../../made/report.html", "run/made/manifest.json",
+        "run/%2Fetc/", "run/absent/", "nothing", "compare/?run=made", "compare/?run=made&run=..", "compare/",
+    ],
+)  # fmt: skip
+def test_what_is_no_page_of_a_run_is_not_found(runs: Runs, path: str) -> None:
+    assert get(runs, f"/secret/{path}")[0] == 404
+
+
+def test_pages_run_their_own_scripts_only_and_are_kept_by_nobody(make_run: Any) -> None:
+    shown = Runs(make_run("a").parent)
+    make_run("b")
+    for path in ("", "run/a/", "compare/?run=a&run=b"):
+        status, text, headers = get(shown, f"/secret/{path}")
+        assert status == 200
+        policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+        assert policy
+        rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+        assert (rules["default-src"], rules["connect-src"], rules["base-uri"]) == ("'none'", "'self'", "'none'")
+        assert all(one.startswith("'sha256-") for one in rules["script-src"].split())
+        assert len(rules["script-src"].split()) >= len(re.findall("<script>", text))
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
+
+
+def test_the_list_has_a_row_for_each_run_and_says_why_one_cannot_be_read(make_run: Any) -> None:
+    shown = Runs(make_run("good", grid=GRID, ends={1: "diverged"}).parent)
+    make_run("bad").write("trials.jsonl", b"no line\n{}\n")
+    _, text, _ = get(shown, "/secret/")
+    good, bad = (re.search(rf'<a href="run/{name}/">.*?</tr>', text, re.DOTALL) for name in ("good", "bad"))
+    assert good
+    assert bad
+    for words in ("digits", "4 of 4", "1 diverged, 3 finished", "lr 0.1"):
+        assert words in good[0]
+    assert "is damaged" in bad[0]
+
+
+def test_a_report_is_that_of_the_run_with_a_script_that_keeps_it_up_to_date(make_run: Any) -> None:
+    folder = make_run(grid=GRID)
+    _, page, _ = get(Runs(folder.parent), "/secret/run/made/")
+    for words in ('<section id="ranking"', '<section id="grid"', "EventSource", "All runs", packed_plotly()):
+        assert words in page
+    _, content, _ = get(Runs(folder.parent), "/secret/run/made/content")
+    assert content == page.replace(packed_plotly(), "")
+
+
+def test_two_runs_are_ranked_together_and_their_differences_listed(make_run: Any) -> None:
+    shown = Runs(make_run("a", grid={"lr": [0.1, 0.2]}).parent)
+    make_run("b", grid={"lr": [0.1, 0.3]})
+    _, page, _ = get(shown, "/secret/compare/?run=a&run=b")
+    assert re.findall(r'id="chart-([a-z]+-\d)"', page) == ["accuracy-0", "accuracy-1", "loss-0", "loss-1"]
+    assert "McNemar" in page
+    ranking = page.split('<section id="ranking">')[1].split("</table>")[0]
+    assert ranking.count("<tr>") == 1 + 4
+    assert "grid.lr" in page.split('<section id="differences">')[1]
+
+
+def test_a_run_that_is_being_written_has_its_page(make_run: Any) -> None:
+    folder = make_run(grid=GRID)
+    for name in ("events.jsonl", "trials.jsonl"):
+        lines = folder.read(name).splitlines(keepends=True)
+        folder.write(name, b"".join(lines[:-1]) + lines[-1][:20])  # half a line, as a reader may find it
+    trial = (folder / "trials").names()[0]
+    (folder / "trials" / trial).append("metrics.jsonl", b'{"epoch": 9, "tra')
+    status, page, _ = get(Runs(folder.parent), "/secret/run/made/")
+    assert status == 200
+    assert "1 unfinished" in page
+    assert "interrupted" in get(Runs(folder.parent), "/secret/")[1]
+
+
+def test_a_run_before_its_manifest_and_one_that_vanished_say_so(make_run: Any) -> None:
+    folder = make_run()
+    named = Runs(folder.parent, ["made"])
+    folder.delete("manifest.json")
+    status, page, _ = get(named, "/secret/run/made/")
+    assert status == 503
+    assert "manifest.json: is missing" in page
+    shutil.rmtree(str(folder))
+    status, page, _ = get(named, "/secret/run/made/")
+    assert status == 503
+    assert "is gone" in page
+    assert "EventSource" in page, "it is shown again when it comes back"
+    assert get(Runs(folder.parent), "/secret/run/made/")[0] == 404
+
+
+def test_an_open_page_hears_of_a_change_and_gets_the_new_one(make_run: Any) -> None:
+    folder = make_run()
+    before = folder.read("trials.jsonl")
+    folder.write("trials.jsonl", b"")
+
+    async def use(client: Client) -> tuple[str, list[bytes], str]:
+        page = await (await client.get("/secret/run/made/")).text()
+        seen = re.search(r'data-version="(\w+)"', page)
+        assert seen
+        async with client.get("/secret/run/made/events", params={"seen": seen[1]}) as stream:
+            assert stream.content_type == "text/event-stream"
+            folder.write("trials.jsonl", before)
+            told = [await stream.content.readline() for _ in range(3)]
+            content = await (await client.get("/secret/run/made/content")).text()
+        return page, told, content
+
+    page, told, content = ask(Runs(folder.parent), use)
+    assert "1 unfinished" in page
+    assert told[1] == b"event: change\n"
+    assert "1 finished" in content
+    assert told[2].decode().split()[1] in content, "the page is of the version that was announced"
+
+
+def test_the_server_ends_while_a_stream_is_open(make_run: Any) -> None:
+    folder = make_run()
+
+    async def use(client: Client) -> int:
+        return (await client.get("/secret/events", params={"seen": "old"})).status
+
+    assert ask(Runs(folder.parent), use) == 200
