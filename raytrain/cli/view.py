@@ -1,18 +1,24 @@
-"""`raytrain view`: runs in a browser, while they train and afterwards."""
+"""`raytrain view` and `plot`: runs in a browser, while they train and afterwards, and figures of them in files."""
 
-# The imports inside functions load aiohttp, SciPy and Plotly: at the top they would make `raytrain --help` slower.
+# The imports inside functions load aiohttp, SciPy, Plotly and matplotlib: at the top they would make `raytrain --help`
+# slower.
 
 import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from raytrain.cli.options import Out
+from raytrain.errors import ExperimentError
+from raytrain.report.plots import Kind
+from raytrain.report.text import in_one_line
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add `view` to the application."""
-    app.command()(view)
+    """Add `view` and `plot` to the application."""
+    for command in (view, plot):
+        app.command()(command)
 
 
 def view(
@@ -54,3 +60,32 @@ def view(
         raise
     except KeyboardInterrupt:
         return  # the usual end
+
+
+def plot(
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Name, folder or URI of the run.")],
+    kind: Annotated[Kind, typer.Option(help="What to show.", show_default=False)],
+    out: Out = "runs",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write: .pdf, .svg or .png.", show_default="RUN-KIND.pdf"),
+    ] = None,
+    width: Annotated[
+        float, typer.Option(min=1, max=50, metavar="INCHES", help="Width of the figure; its height follows.")
+    ] = 6.75,
+) -> None:
+    """Write a figure of a run for a paper or a talk: curves, a heat map, a confusion matrix and others."""
+    from raytrain.analysis.record import read_record
+    from raytrain.cli.output import write_file
+    from raytrain.report.plots.files import FORMATS
+    from raytrain.report.plots.files import plot as drawn
+    from raytrain.runs.folder import open_run
+
+    suffix = output.suffix.removeprefix(".").lower() if output else "pdf"
+    if suffix not in FORMATS:
+        allowed = ", ".join(f".{name}" for name in FORMATS)
+        raise ExperimentError(f"--output {output}: the name of a figure ends in one of {allowed}")
+    record = read_record(open_run(run, out=out))
+    path = output or Path(f"{record.name}-{kind}.pdf")
+    write_file(path, drawn(record, kind, width=width, format_=suffix))
+    typer.echo(in_one_line(str(path)))

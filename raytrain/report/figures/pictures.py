@@ -41,13 +41,13 @@ def pictures(record: RunRecord, entries: Sequence[Entry], baseline: Baseline | N
 
 def static_curves(record: RunRecord, entries: Sequence[Entry], baseline: Baseline | None = None) -> str:
     """Return validation (or else training) accuracy and loss as one SVG element that takes the colour of the text."""
-    with _quiet():
+    with quiet():
         figure = _figure(9, 3.6)
         for axes, kind, unit in zip(figure.subplots(1, 2), ("accuracy", "loss"), ("accuracy %", "nats"), strict=True):
             split = "val" if _has(record, f"val_{kind}") else "train"
-            _draw(axes, record, entries, f"{split}_{kind}", baseline)
+            draw_curves(axes, record, entries, f"{split}_{kind}", baseline)
             axes.set_title({"val": "validation", "train": "training"}[split] + f" {kind}", color=INK, fontsize=10)
-            _style(axes, unit, INK)
+            style(axes, unit, INK)
         _legend(figure, columns=4, ink=INK)
         stream = io.StringIO()
         # without a date, so that the same run makes the same page
@@ -58,17 +58,17 @@ def static_curves(record: RunRecord, entries: Sequence[Entry], baseline: Baselin
 
 def _png(record: RunRecord, entries: Sequence[Entry], name: str, baseline: Baseline | None) -> bytes:
     field, unit = PICTURES[name]
-    with _quiet():
+    with quiet():
         figure = _figure(8, 5.4)
         axes = figure.subplots()
         kind = field.removeprefix("test_")
         tracked = not field.startswith("test_") or _has(record, field)
-        _draw(axes, record, entries, field if tracked else f"val_{kind}", baseline if tracked else None)
+        draw_curves(axes, record, entries, field if tracked else f"val_{kind}", baseline if tracked else None)
         if not tracked:
             _draw_tests(axes, record, entries, field)
         title = field.replace("_", " ") + ("" if tracked else " (points) and validation (lines)")
         axes.set_title(f"{record.name}: {title}", parse_math=False)
-        _style(axes, unit, "black")
+        style(axes, unit, "black")
         _legend(figure, columns=3, ink="black")
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
@@ -80,7 +80,8 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _draw(axes: Axes, record: RunRecord, entries: Sequence[Entry], field: str, baseline: Baseline | None) -> None:
+def draw_curves(axes: Axes, record: RunRecord, entries: Sequence[Entry], field: str, baseline: Baseline | None) -> None:
+    """Draw what `charts.curves` returns, if anything, with the labels of a legend."""
     figure = curves(record, entries, field, title="", baseline=baseline)
     if figure and figure["layout"]["yaxis"].get("type") == "log":
         axes.set_yscale("log")
@@ -119,7 +120,8 @@ def _plain(name: str) -> str:
     return html.unescape(name)
 
 
-def _style(axes: Axes, unit: str, ink: str) -> None:
+def style(axes: Axes, unit: str, ink: str) -> None:
+    """Have axes say their unit over epochs, without a frame, in a colour."""
     axes.set_xlabel("epoch", color=ink)
     axes.set_ylabel(unit, color=ink)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -146,7 +148,7 @@ def _legend(figure: Figure, *, columns: int, ink: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Draw with text as text in an SVG, with the same ids every time, and without a word on letters a font lacks."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "raytrain"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)

@@ -1,0 +1,140 @@
+"""A figure as a PDF, SVG or PNG file, with a legend that is never cut."""
+
+import io
+import textwrap
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+from raytrain.analysis.record import RunRecord
+from raytrain.errors import ExperimentError
+from raytrain.report.figures.legend import legend
+from raytrain.report.figures.pictures import quiet
+from raytrain.report.plots import Kind
+from raytrain.report.plots.lines import costs, learning_curves
+from raytrain.report.plots.matrices import confusion_matrix, heat_map, reliability
+
+WIDTH = 6.75
+"""Width of a figure in inches: that of a page of two columns, as conferences have it."""
+ROOM = 0.96
+"""Share of the figure's width that a legend may take: the fonts of a PDF run a little wider than those on a screen."""
+FORMATS: Mapping[str, Mapping[str, Any]] = {
+    "pdf": {"metadata": {"CreationDate": None}},  # without a date, the same run makes the same file
+    "svg": {"metadata": {"Date": None}},
+    "png": {"metadata": {"Software": None}, "dpi": 300},
+}
+"""Arguments of matplotlib's `savefig` by the format, which is the suffix of a file."""
+_STYLE = {
+    "font.size": 8,
+    "legend.fontsize": 7,
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for; matplotlib's own default is Type 3
+    "svg.fonttype": "path",  # letters look the same where the font is missing
+}
+
+Draw = Callable[[Figure, RunRecord], bool]
+
+
+def _of_configurations(draw: Callable[..., bool], what: str) -> Draw:
+    return lambda figure, record: draw(figure, record, legend(record.ranking), what)
+
+
+_TRACKED = "no trial has it for each epoch; `track_test: true` in the recipe records it"
+KINDS: Mapping[Kind, tuple[Draw, str]] = {
+    Kind.val_accuracy: (_of_configurations(learning_curves, "val_accuracy"), "no trial has a validation split"),
+    Kind.test_accuracy: (_of_configurations(learning_curves, "test_accuracy"), _TRACKED),
+    Kind.train_accuracy: (_of_configurations(learning_curves, "train_accuracy"), "no trial has an epoch on record"),
+    Kind.val_loss: (_of_configurations(learning_curves, "val_loss"), "no trial has a validation split"),
+    Kind.test_loss: (_of_configurations(learning_curves, "test_loss"), _TRACKED),
+    Kind.train_loss: (_of_configurations(learning_curves, "train_loss"), "no trial has an epoch on record"),
+    Kind.lr: (_of_configurations(learning_curves, "lr"), "no trial has an epoch on record"),
+    Kind.seconds: (_of_configurations(costs, "seconds"), "it takes two configurations that have finished"),
+    Kind.parameters: (_of_configurations(costs, "parameters"), "no two that have finished differ in their parameters"),
+    Kind.heat_map: (heat_map, "it takes a search in which two fields vary"),
+    Kind.confusion: (confusion_matrix, "the chosen trial has no predictions, or no trial has finished"),
+    Kind.reliability: (reliability, "the chosen trial has no predictions, or no trial has finished"),
+}
+"""How each kind is drawn, and why it may be missing."""
+
+
+def plot(record: RunRecord, kind: Kind, *, width: float = WIDTH, format_: str = "pdf") -> bytes:
+    """Return a figure as the content of a file.
+
+    Args:
+        record: The run.
+        kind: What to show.
+        width: Width in inches; the height follows from what is shown, legend included.
+        format_: One of `FORMATS`.
+
+    Raises:
+        ExperimentError: The run has nothing of that kind.
+    """
+    with quiet(), mpl.rc_context(_STYLE):
+        figure = figure_of(record, kind, width=width)
+        stream = io.BytesIO()
+        figure.savefig(stream, format=format_, **FORMATS[format_])
+    return stream.getvalue()
+
+
+def figure_of(record: RunRecord, kind: Kind, *, width: float = WIDTH) -> Figure:
+    """Return a figure; arguments and errors are those of `plot`."""
+    # not pyplot, which would look for a display and keep every figure
+    figure = Figure(figsize=(width, 0.55 * width), layout="constrained")
+    FigureCanvasAgg(figure)
+    draw, why_not = KINDS[kind]
+    if not draw(figure, record):
+        raise ExperimentError(f"{record.name} has nothing to show as --kind {kind}: {why_not}")
+    add_legend(figure)
+    return figure
+
+
+def add_legend(figure: Figure) -> Legend | None:
+    """Add a legend below the axes, and make the figure higher by it; without two names, there is none.
+
+    It has as many columns as fit. Names that are too long for one column are broken into lines.
+    """
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if len(handles) < 2:
+        return None
+    shown = _fitting(figure, list(handles.values()), list(handles))
+    height = shown.get_window_extent(_renderer(figure)).height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + height)
+    return shown
+
+
+def _fitting(figure: Figure, handles: list[Any], names: list[str]) -> Legend:
+    room = ROOM * figure.bbox.width
+    make = partial(_legend, figure, handles)
+    for columns in (4, 3, 2, 1):
+        shown = make(names, columns=columns)
+        if shown.get_window_extent(_renderer(figure)).width <= room:
+            return shown
+        shown.remove()
+    letters = max(map(len, names))
+    while letters > 1:
+        letters = int(0.95 * letters)
+        shown = make([textwrap.fill(name, max(letters, 1)) for name in names], columns=1)
+        if shown.get_window_extent(_renderer(figure)).width <= room:
+            return shown
+        shown.remove()
+    return make(names, columns=1)  # narrower than a letter: no width of a figure
+
+
+def _legend(figure: Figure, handles: list[Any], names: list[str], *, columns: int) -> Legend:
+    shown = figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+    for text in shown.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
+    return shown
+
+
+def _renderer(figure: Figure) -> Any:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg), "figure_of has put it there"
+    return canvas.get_renderer()

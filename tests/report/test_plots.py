@@ -1,0 +1,92 @@
+"""Tests of raytrain.report.plots and `raytrain plot`: files of each kind, right numbers, legends in one piece."""
+
+import io
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from raytrain.analysis.record import read_record
+from raytrain.cli.app import app
+from raytrain.errors import ExperimentError
+from raytrain.report.figures.legend import MOST_COLOURED
+from raytrain.report.plots import Kind
+from raytrain.report.plots.files import KINDS, figure_of, plot
+
+pytestmark = pytest.mark.slow  # matplotlib takes a second to import
+GRID = {"lr": [0.1, 0.2], "schedule": ["cosine", "constant"]}
+
+
+def test_each_kind_makes_a_file_of_each_format(make_run: Any) -> None:
+    record = read_record(make_run(grid=GRID, ends={3: "stopped"}, asha={}, track_test=True))
+    assert set(KINDS) == set(Kind)
+    for kind, format_ in zip(Kind, cycle(["pdf", "svg", "png"]), strict=False):
+        content = plot(record, kind, width=3, format_=format_)
+        if format_ == "pdf":
+            assert content.startswith(b"%PDF")
+            assert b"/Type3" not in content
+        elif format_ == "svg":
+            assert ElementTree.fromstring(content).tag.endswith("svg")
+        else:
+            assert Image.open(io.BytesIO(content)).width == 3 * 300
+    assert plot(record, Kind.lr) == plot(record, Kind.lr), "the same run makes the same file"
+
+
+@pytest.mark.parametrize("width", [2.5, 6.75])
+def test_a_legend_of_sixteen_long_names_lies_within_the_figure(make_run: Any, width: float) -> None:
+    names = [f"/photos/of/many/kinds/of/birds/at/dawn/and/dusk/in/the/year/20{place:02}" for place in range(20)]
+    record = read_record(make_run(grid={"dataset": names}, recipe={"epochs": 2}))
+    figure = figure_of(record, Kind.val_accuracy, width=width)
+    figure.canvas.draw()
+    (shown,) = figure.legends
+    there, whole = shown.get_window_extent(), figure.bbox
+    assert len(shown.get_texts()) == MOST_COLOURED == 16
+    assert whole.x0 <= there.x0 < there.x1 <= whole.x1
+    assert whole.y0 <= there.y0 < there.y1 <= whole.y1
+    (axes,) = figure.axes
+    assert axes.get_tightbbox().y0 >= there.y1 - 1, "the curves keep their room"
+    assert axes.get_window_extent().height > 0.25 * width * figure.dpi
+
+
+def test_a_confusion_matrix_and_a_reliability_diagram_count_the_test_images(make_run: Any) -> None:
+    record = read_record(make_run())
+    assert record.chosen_trial
+    own = record.predictions[record.chosen_trial.trial]
+    written = [text.get_text() for text in figure_of(record, Kind.confusion).axes[0].texts]
+    assert len(written) == 10 * 10
+    assert sum(map(int, filter(None, written))) == len(own.labels) == 360
+    assert sum(int(text or 0) for text in written[::11]) == own.correct.sum()
+    axes, below = figure_of(record, Kind.reliability).axes
+    counts = np.array([bar.get_height() for bar in below.patches])
+    assert counts.sum() == 360
+    heights = [bar.get_height() for bar in axes.patches]
+    assert sum(heights * counts[counts > 0]) == pytest.approx(own.correct.sum())
+
+
+def test_what_a_run_has_no_data_for_is_refused_with_the_reason(make_run: Any) -> None:
+    record = read_record(make_run())
+    for kind, why in ((Kind.test_loss, "track_test: true"), (Kind.heat_map, "two fields vary"), (Kind.seconds, "two")):
+        with pytest.raises(ExperimentError, match=f"--kind {kind}: .*{why}"):
+            figure_of(record, kind)
+
+
+def test_the_command_names_the_file_and_refuses_other_formats(
+    make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(make_run())
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["plot", folder, *arguments])
+
+    written = run("--kind", "val-loss")
+    assert (written.exit_code, written.stdout) == (0, "made-val-loss.pdf\n")
+    assert Path("made-val-loss.pdf").read_bytes().startswith(b"%PDF")
+    refused = run("--kind", "lr", "-o", "lr.gif")
+    assert (refused.exit_code, "one of .pdf, .svg, .png" in refused.stderr) == (2, True)
+    assert run("--kind", "nothing").exit_code == 2
