@@ -29,7 +29,7 @@ FORMATS: Mapping[str, Mapping[str, Any]] = {
     "png": {"metadata": {"Software": None}, "dpi": 300},
 }
 """Arguments of matplotlib's `savefig` by the format, which is the suffix of a file."""
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "legend.fontsize": 7,
     "pdf.fonttype": 42,  # TrueType, which publishers ask for; matplotlib's own default is Type 3
