@@ -32,7 +32,7 @@ from raytrain.provenance.manifest import inputs_of
 from raytrain.report import REPORT, table, tables
 from raytrain.report.figures import timeline
 from raytrain.report.figures.charts import figures
-from raytrain.report.figures.heat_map import heat_map
+from raytrain.report.figures.heat_map import effects, heat_map
 from raytrain.report.figures.legend import Entry, legend
 from raytrain.report.figures.mistakes import Mistakes, mistakes
 from raytrain.report.figures.pictures import pictures, static_curves
@@ -130,6 +130,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         reading=explain(ranking),
         charts=charts,
         static="" if served else static_curves(record, entries, baseline),
+        effects=effects(record.results),
         heat=heat_map(record.results),
         ran=ran,
         asha=_asha(record, labels),

@@ -1,11 +1,14 @@
-"""Tests of raytrain.report.figures.heat_map: two axes of a grid against each other."""
+"""Tests of raytrain.report.figures.heat_map: the axes of a grid, each alone and two against each other."""
 
+import math
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from raytrain.analysis.record import read_record
-from raytrain.report.figures.heat_map import heat_map
+from raytrain.report.figures.heat_map import effects, heat_map
 
 
 def test_the_learning_rate_stands_against_the_schedule_and_the_rest_is_averaged(make_run: Any) -> None:
@@ -43,3 +46,41 @@ def test_seeds_that_were_stopped_are_one_text(make_run: Any) -> None:
 def test_one_axis_makes_no_map(make_run: Any) -> None:
     assert heat_map(read_record(make_run(grid={"lr": [0.1, 0.2]}, seeds=[0, 1])).results) is None
     assert heat_map([]) is None
+    assert effects(read_record(make_run(grid={"lr": [0.1, 0.2]}, seeds=[0, 1])).results) == []
+    assert effects([]) == []
+
+
+def test_an_effect_is_the_mean_over_the_settings_of_the_other_axes_with_its_interval(make_run: Any) -> None:
+    grid = {"schedule": ["cosine", "constant"], "lr": [0.2, 0.05], "momentum": [0.7, 0.8, 0.9]}
+    results = read_record(make_run(grid=grid, seeds=[0, 1], ends={0: "diverged", 12: "diverged"})).results
+    found = effects(results)
+    assert [(one.field, [level.value for level in one.levels]) for one in found] == [
+        ("lr", ["0.05", "0.2"]), ("schedule", ["constant", "cosine"]), ("momentum", ["0.7", "0.8", "0.9"])
+    ]  # fmt: skip
+    for effect in found:
+        for level in effect.levels:
+            settings: dict[tuple[object, ...], list[float]] = {}
+            for result in results:
+                if result.test_accuracy is not None and f"{result.recipe[effect.field]}" == level.value:
+                    key = tuple(result.recipe[name] for name in grid)
+                    settings.setdefault(key, []).append(result.test_accuracy)
+            means = [fmean(seeds) for seeds in settings.values()]
+            half = stats.t.ppf(0.975, len(means) - 1) * stdev(means) / math.sqrt(len(means))
+            assert level.settings == len(means)
+            assert level.accuracy == pytest.approx(fmean(means))
+            assert level.interval
+            assert level.interval.low == pytest.approx(fmean(means) - half)
+            assert level.interval.high == pytest.approx(fmean(means) + half)
+            assert level.whisker
+            assert 0 <= level.whisker[0] <= level.whisker[1] <= level.whisker[2] <= 1
+    assert sum(level.settings for level in found[0].levels) == 11
+
+
+def test_a_value_of_which_nothing_finished_has_no_effect(make_run: Any) -> None:
+    grid = {"lr": [0.1, 0.2], "schedule": ["cosine", "constant"]}
+    found = effects(read_record(make_run(grid=grid, ends={2: "failed", 3: "diverged"})).results)
+    low, high = found[0].levels
+    assert (low.value, low.settings, high.settings, high.accuracy, high.interval, high.whisker) == (
+        "0.1", 2, 0, None, None, None
+    )  # fmt: skip
+    assert [level.interval for level in found[1].levels] == [None, None]

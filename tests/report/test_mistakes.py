@@ -54,3 +54,11 @@ def test_metrics_beside_accuracy_and_the_best_trials_together_are_said() -> None
     assert found.metrics.startswith("balanced accuracy 50.00 %, macro F1 40.00 %, ECE ")
     assert (found.best.networks, found.best.accuracy) == (2, 1.0)
     assert mistakes("a", predictions, classes=["cat", "dog", "owl"], images=None).best is None
+
+
+def test_the_sheet_has_the_twelve_most_confident_mistakes() -> None:
+    labels = np.zeros(40, dtype=np.int64)
+    sure = np.linspace(0.2, 0.9, 40, dtype=np.float32)
+    found = mistakes("a", {"a": Predictions(labels, labels + 1, sure)}, classes=["cat", "dog"], images=None)
+    assert [one.probability for one in found.sheet] == [float(one) for one in sure[:-13:-1]]
+    assert (len(found.sheet), found.wrong) == (12, 40)

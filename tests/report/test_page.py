@@ -64,7 +64,7 @@ def test_the_page_shows_every_part_of_a_run_and_fetches_nothing(make_run: Any) -
     ends = {1: "stopped", 2: "diverged", 3: "failed"}
     grid = {"lr": [0.1, 0.2, 0.3], "schedule": ["cosine", "constant"]}
     text, page = page_of(make_run(grid=grid, ends=ends, asha={}))
-    for section in ("ranking", "curves", "cost", "grid", "timeline", "asha", "mistakes", "reproduce"):
+    for section in ("ranking", "curves", "cost", "effects", "grid", "timeline", "asha", "mistakes", "reproduce"):
         assert f'<section id="{section}"' in text
     assert all(link.startswith(("data:", "#")) for link in page.fetched)
     assert "@import" not in text

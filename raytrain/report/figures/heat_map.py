@@ -1,18 +1,19 @@
-"""A grid's two main axes against each other: test accuracy for every pair of values."""
+"""The axes of a grid: the effect of each alone, and the two main ones against each other."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from raytrain.analysis.statistics import Interval, mean_interval
 from raytrain.report.column_text import cell
 from raytrain.report.table import outcome
-from raytrain.runs.results import STATUSES, TrialResult, varied_fields
+from raytrain.runs.results import STATUSES, TrialResult, configurations, varied_fields
 
 PREFERRED = ("lr", "schedule", "optimizer", "arch")
 """Recipe fields that become the axes first, if they vary."""
 MOST_VALUES = 40
-"""Most values of an axis; with more there is no heat map."""
+"""Most values of an axis; with more there is no heat map, and no effect of that axis."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,86 @@ class HeatMap:
     averaged: Sequence[str]
 
 
-def heat_map(results: Sequence[TrialResult]) -> HeatMap | None:
-    """Return the map of a search, or None when fewer than two fields vary."""
+@dataclass(frozen=True)
+class Level:
+    """A value of an axis, whatever the other axes are.
+
+    Attributes:
+        value: The value, as text.
+        settings: Number of finished configurations with that value; the seeds of one are averaged first.
+        accuracy: Mean test accuracy of these, a fraction in [0, 1]; None if none finished.
+        interval: 95 % interval of that mean over the settings of the other axes, by Student's t; None for fewer than
+            two configurations.
+        whisker: Low end, mean and high end of the interval, as shares of the range of all configurations' accuracies,
+            cut where that range ends; None without an interval.
+    """
+
+    value: str
+    settings: int
+    accuracy: float | None
+    interval: Interval | None
+    whisker: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an axis does to the test accuracy.
+
+    Attributes:
+        field: Name of the recipe field.
+        levels: Its values in their order.
+    """
+
+    field: str
+    levels: Sequence[Level]
+
+
+def effects(results: Sequence[TrialResult]) -> list[Effect]:
+    """Return the effect of each field that varies in a search; none when fewer than two vary.
+
+    Trials that were stopped, diverged or failed have no test accuracy: they are missing from the means.
+    """
     searched = [result for result in results if result.phase == "search"]
+    axes = _axes(searched)
+    if len(axes) < 2:
+        return []
+    finished = [result for result in searched if result.test_accuracy is not None]
+    groups = [(group[0].recipe, mean) for group in configurations(finished) if (mean := _mean(group)) is not None]
+    low, high = (pick((mean for _, mean in groups), default=0.0) for pick in (min, max))
+    recipes = [result.recipe for result in searched]
+    return [
+        Effect(name, [_level(groups, name, value, low=low, high=high) for value in values])
+        for name in axes
+        if len(values := _values(recipes, name)) <= MOST_VALUES
+    ]
+
+
+def _level(groups: Sequence[tuple[dict[str, Any], float]], name: str, value: Any, *, low: float, high: float) -> Level:
+    known = [mean for recipe, mean in groups if recipe[name] == value]
+    mean = fmean(known) if known else None
+    interval = mean_interval(known) if len(known) > 1 else None
+
+    def share(accuracy: float) -> float:
+        return round(min(1.0, max(0.0, (accuracy - low) / (high - low))), 4) if high > low else 0.5
+
+    whisker = (share(interval.low), share(mean), share(interval.high)) if interval and mean is not None else None
+    return Level(cell(value), len(known), mean, interval, whisker)
+
+
+def _axes(searched: Sequence[TrialResult]) -> list[str]:
+    """Return the fields that vary in a search, those of `PREFERRED` first."""
     recipes = [result.recipe for result in searched]
     varied = [name for name in varied_fields(recipes) if name != "seed"]
     if len({recipe["arch"] for recipe in recipes}) > 1:
         varied.append("arch")
-    axes = sorted(varied, key=lambda name: PREFERRED.index(name) if name in PREFERRED else len(PREFERRED))
+    return sorted(varied, key=lambda name: PREFERRED.index(name) if name in PREFERRED else len(PREFERRED))
+
+
+def heat_map(results: Sequence[TrialResult]) -> HeatMap | None:
+    """Return the map of a search, or None when fewer than two fields vary."""
+    searched = [result for result in results if result.phase == "search"]
+    recipes = [result.recipe for result in searched]
+    axes = _axes(searched)
     if len(axes) < 2:
         return None
     row_field, column_field = axes[:2]

@@ -22,7 +22,7 @@ from raytrain.metrics.predictions import (
 )
 from raytrain.report.metric_columns import metric_sentence
 
-SHEET = 40
+SHEET = 12
 """Number of images on the sheet, the most confident mistakes first."""
 MOST_CLASSES = 20
 """Most classes of a confusion matrix; with more, only the most frequent confusions are shown."""
