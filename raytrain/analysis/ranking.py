@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 from raytrain.analysis.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.columns import check_column, column_names, column_value

@@ -12,8 +12,8 @@ from plotly.offline import get_plotlyjs
 
 from raytrain import __version__
 from raytrain.analysis.record import RunRecord, rank_runs, read_record
-from raytrain.comparison.side_by_side import Side, side_by_side
 from raytrain.analysis.wording import explain
+from raytrain.comparison.side_by_side import Side, side_by_side
 from raytrain.errors import RaytrainError
 from raytrain.report import table
 from raytrain.report.figures.charts import figures

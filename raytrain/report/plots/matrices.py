@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from raytrain.analysis.record import RunRecord
+from raytrain.metrics.class_metrics import BINS
+from raytrain.metrics.predictions import Predictions, confusion, metrics_of
+from raytrain.provenance.manifest import inputs_of
 from raytrain.report.figures import heat_map as grid
 from raytrain.report.figures.mistakes import MOST_CLASSES
 from raytrain.report.text import in_one_line, per_cent
-from raytrain.provenance.manifest import inputs_of
-from raytrain.metrics.class_metrics import BINS
-from raytrain.metrics.predictions import Predictions, confusion, metrics_of
 
 COLOUR = "#3b82c4"
 MOST_NAMES = 50
