@@ -17,8 +17,8 @@ from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.mapped import MappedImages
 from raytrain.data.origin import Origin
 from raytrain.errors import PreflightError
+from raytrain.machine import memory_limit
 from raytrain.storage.folder import free_bytes
-from raytrain.storage.memory import memory_limit
 
 log = logging.getLogger(__name__)
 

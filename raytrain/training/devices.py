@@ -6,6 +6,8 @@ import sys
 
 import torch
 
+from raytrain.machine import usable_cores
+
 
 def choose_device() -> torch.device:
     """Return this process's GPU when it has one that torch can use, else the CPU."""
@@ -80,7 +82,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def this_machine() -> dict[str, float]:
     """Return the "CPU" cores and "GPU"s of this machine."""
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    return {"CPU": float(usable_cores()), "GPU": float(torch.cuda.device_count())}
 
 
 def try_device() -> str:
@@ -95,5 +97,5 @@ def try_device() -> str:
         product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
     if product.float().sum().item() != 64**3:
         raise RuntimeError(f"{device} computes a product of ones wrong")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores, no GPU"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{usable_cores()} CPU cores, no GPU"
     return f"{name}, {precision}"

@@ -11,8 +11,8 @@ from raytrain import __version__
 from raytrain.data import data_home, is_here
 from raytrain.data.cache import most_in_memory
 from raytrain.errors import RaytrainError
+from raytrain.machine import memory_limit
 from raytrain.storage.folder import Folder, free_bytes
-from raytrain.storage.memory import memory_limit
 from raytrain.training.devices import try_device
 
 LEAST_FREE_GIB = 2.0

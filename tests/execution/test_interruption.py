@@ -19,7 +19,9 @@ from raytrain.storage.folder import Folder
 
 SCRIPT = """
 import os, signal, sys
+from raytrain.execution import signals
 from raytrain.execution.interruption import Interruption
+signals.process.watching = {watching}
 interruption = Interruption()
 interruption.before_exit = lambda: print("at once", flush=True)
 with interruption.handled():
@@ -33,8 +35,8 @@ with interruption.handled():
 """
 
 
-def run(first: str, second: str | None) -> tuple[int, list[str]]:
-    code = SCRIPT.format(first=first, second=second)
+def run(first: str, second: str | None, *, watching: bool = True) -> tuple[int, list[str]]:
+    code = SCRIPT.format(first=first, second=second, watching=watching)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout.split("\n")[:-1]
 
@@ -44,6 +46,11 @@ def test_the_first_signal_is_an_exception_and_the_second_the_end() -> None:
     assert run("SIGTERM", None) == (0, ["Terminated"])
     assert run("SIGINT", "SIGINT") == (130, ["KeyboardInterrupt", "at once"])
     assert run("SIGINT", "SIGTERM") == (143, ["KeyboardInterrupt", "at once"])
+
+
+def test_in_a_script_or_a_notebook_the_second_signal_is_an_exception_too() -> None:
+    code, lines = run("SIGINT", "SIGINT", watching=False)
+    assert (code, lines) == (-signal.SIGINT, ["KeyboardInterrupt", "at once"])
 
 
 def test_exit_codes_are_those_of_a_shell() -> None:

@@ -1,7 +1,6 @@
 """From encoded image files to uint8 arrays of one size."""
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from raytrain.data.origin import FileFacts, Origin
 from raytrain.errors import DataError
+from raytrain.machine import usable_cores
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that Pillow may read, by its names for them: none of them starts another program, as EPS does."""
@@ -107,7 +107,7 @@ def decode_all(
     if sum(len(one or b"") for one in encoded) < THREADED_BYTES * len(encoded):
         outcomes = list(map(fill, range(len(encoded))))
     else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             outcomes = list(pool.map(fill, range(len(encoded))))
     readable = np.ones(len(encoded), dtype=np.bool_)
     for index, outcome in enumerate(outcomes):

@@ -1,11 +1,13 @@
+"""Tests of raytrain.machine: the memory and the cores that a process may use, under control groups of both versions."""
+
 import os
 import resource
 from pathlib import Path
 
 import pytest
 
-from raytrain.storage import memory
-from raytrain.storage.memory import memory_limit
+from raytrain import machine
+from raytrain.machine import memory_limit, usable_cores
 
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -13,7 +15,7 @@ MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 @pytest.fixture(autouse=True)
 def unlimited_process(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: unlimited)
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: unlimited)
 
 
 def limit_of(tmp_path: Path, own: str, **limits: str) -> int:
@@ -53,5 +55,39 @@ def test_no_limit_is_told_from_a_high_one(tmp_path: Path):
 
 
 def test_a_limit_of_the_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (1 << 20, resource.RLIM_INFINITY))
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (1 << 20, resource.RLIM_INFINITY))
     assert memory_limit(cgroups=tmp_path, own_groups=tmp_path / "none") == 1 << 20
+
+
+def cores_of(tmp_path: Path, own: str, **files: str) -> int:
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        file = tmp_path / "tree" / name.replace("__", "/").replace("cpu_", "cpu.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return usable_cores(cgroups=tmp_path / "tree", own_groups=tmp_path / "own")
+
+
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_the_cores_that_the_process_is_allotted_count(tmp_path: Path):
+    assert cores_of(tmp_path, "0::/\n") == 8
+    assert cores_of(tmp_path, "0::/\n", cpu_max="max 100000\n") == 8
+
+
+@pytest.mark.usefixtures("eight_cores")
+@pytest.mark.parametrize(("quota", "cores"), [("200000", 2), ("150000", 2), ("20000", 1), ("9900000", 8)])
+def test_a_share_of_time_in_version_2_is_that_many_cores_and_a_part_is_one(tmp_path: Path, quota: str, cores: int):
+    assert cores_of(tmp_path, "0::/job\n", job__cpu_max=f"{quota} 100000\n", cpu_max="max 100000\n") == cores
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_a_share_of_time_in_version_1_counts_and_no_share_does_not(tmp_path: Path):
+    own = "4:cpu,cpuacct:/job\n"
+    files = {"cpu__job__cpu_cfs_period_us": "100000\n", "cpu__cpu_cfs_quota_us": "-1\n"}
+    assert cores_of(tmp_path, own, **files, cpu__job__cpu_cfs_quota_us="300000\n") == 3
+    assert cores_of(tmp_path, own, cpu__job__cpu_cfs_quota_us="-1\n") == 8
