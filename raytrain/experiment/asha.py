@@ -63,12 +63,11 @@ class Rungs:
     def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
         """Return the decision on `trial` after `epoch`, or None when it is at no rung.
 
-        A trial is judged once per rung, at the highest that it has reached, and its accuracy is recorded there.
+        A trial is judged at the highest rung that it has reached, once, and its accuracy is recorded there. It is not
+        judged at a lower one afterwards, over which it has jumped where rungs are less than an epoch apart.
         """
-        for rung in sorted(self.recorded, reverse=True):
-            others = self.recorded[rung]
-            if epoch < rung or trial in others:
-                continue
+        rung = max((rung for rung in self.recorded if rung <= epoch), default=None)
+        if rung is not None and trial not in (others := self.recorded[rung]):
             cut = float(np.quantile(list(others.values()), 1 - 1 / self.reduction_factor)) if others else None
             others[trial] = accuracy
             return Decision(rung, accuracy, cut, stop=cut is not None and accuracy < cut)

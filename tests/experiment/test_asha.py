@@ -70,7 +70,7 @@ def test_a_stopped_trial_counts_for_those_who_come_later():
 def test_a_trial_that_comes_late_is_judged_at_the_highest_rung_it_has_reached():
     rungs = Rungs(1, 10, 3)  # 1, 3, 9
     assert rungs.judge("a", epoch=5, accuracy=0.5).rung == 3
-    assert rungs.judge("a", epoch=6, accuracy=0.5).rung == 1  # as Ray does: the lower rung is still open
+    assert rungs.judge("a", epoch=6, accuracy=0.5) is None, "not at the lower one, over which it has jumped"
 
 
 def test_decisions_on_record_are_gone_on_from():
@@ -291,3 +291,12 @@ def test_a_trial_that_has_just_paused_is_not_started_before_its_process_has_ende
     assert queue.next() is None
     running.clear()
     assert [queue.next(), queue.next()] == [first, second]
+
+
+def test_a_trial_is_not_judged_at_a_rung_over_which_it_has_jumped() -> None:
+    rungs = Rungs(1, 16, 1.2)
+    judged = [
+        (epoch, decision.rung) for epoch in range(1, 17) if (decision := rungs.judge("a", epoch=epoch, accuracy=0.5))
+    ]
+    assert [rung for _, rung in judged] == sorted(rung for _, rung in judged)
+    assert all(epoch - 1 < rung <= epoch for epoch, rung in judged)
