@@ -45,17 +45,15 @@ class Condition:
         Raises:
             ExperimentError: A word is compared with a number, or words by their order.
         """
-        if isinstance(value, bool):
-            value = str(value).lower()
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             if isinstance(self.wanted, str):
                 raise ExperimentError(f"{self.text}: {self.name} is a number, {self.wanted!r} is none")
             return COMPARISONS[self.comparison](value, self.wanted)
         if self.comparison not in {"==", "!="}:
             raise ExperimentError(f"{self.text}: {self.name} has words, such as {value!r}; compare them by == or !=")
         wanted = self.text.partition(self.comparison)[2].strip().strip("'\"")
-        if self.name == "chosen":
-            wanted = wanted.lower()
+        if isinstance(value, bool):  # YAML has true, and tables have True
+            value, wanted = str(value).lower(), wanted.lower()
         return COMPARISONS[self.comparison](str(value) or "none", wanted or "none")
 
 

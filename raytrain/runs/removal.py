@@ -36,7 +36,7 @@ def refuse_removal(folder: Folder, *, out: str) -> None:
     if path is None:
         return
     runs = Path(out).resolve()
-    below = "://" not in out and Path(os.path.normpath(path)).is_relative_to(Path(out).absolute())
+    below = "://" not in out and Path(os.path.normpath(path)).is_relative_to(os.path.normpath(Path(out).absolute()))
     if path.is_symlink() or (below and not path.resolve().is_relative_to(runs)):
         raise RunFolderError(
             f"{folder} is not deleted: it is a link to {path.resolve()}; name that folder, or remove the link yourself"

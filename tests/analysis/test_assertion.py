@@ -91,6 +91,11 @@ def test_where_keeps_the_rows_of_which_all_conditions_hold_and_counts_the_others
     )
     assert kept("trial == b") == (["a"], "--where leaves out 1 of 2 rows.")  # the second seed of the row
     assert kept("augment == none")[0] == ["a", "c"]
+    assert (
+        kept("channels_last == true")
+        == kept("channels_last == True")
+        == (["a", "c"], "--where leaves out 0 of 2 rows.")
+    )
 
 
 def test_where_knows_that_a_field_without_effect_has_no_value() -> None:

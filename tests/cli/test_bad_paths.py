@@ -23,7 +23,7 @@ NONSENSE = {
     "a file URI to nowhere": "file:///no/such",
     "a user without a home": "~nobody/x",
 }
-COMMANDS = ("results", "report", "audit", "export", "resume")
+COMMANDS = ("results", "report", "audit", "export", "resume", "rm", "prune")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
