@@ -83,7 +83,7 @@ def _queue(journal: RunJournal, rungs: Rungs | None) -> Queue:
     state = journal.state
     pending = {trial: state.progress[trial.id].epoch for trial in state.pending()}
     if isinstance(rungs, Promotion):
-        return PromotedFirst(pending, rungs, new=Listed, running=tuple)
+        return PromotedFirst(pending, rungs, new=Listed, running=lambda: ())
     return Listed(pending)
 
 

@@ -122,7 +122,7 @@ class _Search(Searcher):
     def running(self) -> set[str]:
         return {trial.id for trial in self._running.values()}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         trial = self.queue.next()
         if trial is None:
             return None if self._running else Searcher.FINISHED
