@@ -83,8 +83,8 @@ def broken(claim: str, ranking: Ranking) -> str | None:
 
     Args:
         claim: A condition. Its name is a column of the configuration that validation chooses (of the first row where
-            there is no validation split), or `trials`, `finished`, `stopped`, `diverged`, `failed` or `unfinished`,
-            which count trials.
+            there is no validation split), or `trials`, `finished`, `stopped`, `paused`, `diverged`, `failed` or
+            `unfinished`, which count trials.
         ranking: Ranking of the run.
 
     Raises:
