@@ -5,7 +5,6 @@ A baseline is a CSV file with the columns of `COLUMNS`, a row for each epoch of 
 
 import csv
 import io
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from statistics import fmean, stdev
 
 import platformdirs
 
+from raytrain.data.cache import chosen_folder
 from raytrain.errors import DataError, ExperimentError
 from raytrain.experiment.shipped import shipped_file
 from raytrain.storage.bounded import read_bounded
@@ -134,8 +134,7 @@ class BaselineRow:
 
 def baselines_home() -> Path:
     """Return the folder of imported baselines: in RAYTRAIN_DATA, or the user's data folder of raytrain."""
-    chosen = os.environ.get("RAYTRAIN_DATA")
-    return (Path(chosen).expanduser() if chosen else platformdirs.user_data_path("raytrain")) / "baselines"
+    return chosen_folder(otherwise=lambda: platformdirs.user_data_path("raytrain")) / "baselines"
 
 
 def list_baselines() -> list[str]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 from raytrain.errors import ClusterError
 
@@ -35,22 +36,40 @@ def find(address: str | None, *, insecure: bool) -> str:
     given = next((one for one in named if one and one.lower() != "local"), DEFAULT_ADDRESS)  # "local" is no address
     url = (given if "://" in given else f"http://{given}").rstrip("/")
     _use_token_if_there_is_one()
+    _use_no_proxy_on_this_machine()
     _check(url, insecure=insecure)
     return url
 
 
 def _use_token_if_there_is_one() -> None:
     """Have Ray send the user's token; it does so only when asked to, before its import."""
-    there = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if there or (Path.home() / ".ray" / "auth_token").is_file():
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH") or _own_token_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _own_token_file() -> Path | None:
+    """Return the file in the user's home that holds the token; None where there is none, or no home."""
+    try:
+        file = Path.home() / ".ray" / "auth_token"
+    except RuntimeError:
+        return None
+    return file if file.is_file() else None
+
+
+def _use_no_proxy_on_this_machine() -> None:
+    """Have this process, and Ray's client in it, reach 127.0.0.1 itself where the environment names a proxy."""
+    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if getproxies_environment() and listed.strip() != "*":
+        names = [*filter(None, listed.split(",")), "127.0.0.1", "localhost", "::1"]
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(names))
 
 
 def _authorization() -> dict[str, str]:
     """Return the header with the user's token, from where Ray's documentation says that it may be; {} without one."""
     token = os.environ.get("RAY_AUTH_TOKEN", "")
-    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if not token and file.is_file():
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    file = Path(named) if named else _own_token_file()
+    if not token and file and file.is_file():
         token = file.read_text(encoding="utf-8")
     return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 20
 """Seconds within which `ray stop` must end on a worker."""
-TOKEN = Path.home() / ".ray" / "auth_token"
+TOKEN = Path("~/.ray/auth_token")
 """File with Ray's token, here and on the nodes."""
 
 
@@ -95,12 +95,20 @@ def status(file: ClusterFile, path: Path) -> None:
 
 
 def make_token() -> None:
-    """Write a token that only this user can read, unless there is one."""
-    TOKEN.parent.mkdir(mode=0o700, exist_ok=True)
+    """Write a token that only this user can read, unless there is one.
+
+    Raises:
+        ClusterError: The user has no home folder.
+    """
     try:
-        handle = os.open(TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        token = TOKEN.expanduser()
+    except RuntimeError:
+        raise ClusterError(f"{TOKEN}: has no home folder here, and Ray looks for its token there; set HOME") from None
+    token.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        TOKEN.chmod(0o600)  # Ray leaves it readable by all
+        token.chmod(0o600)  # Ray leaves it readable by all
         return
     with os.fdopen(handle, "w") as stream:
         stream.write(secrets.token_hex(32))

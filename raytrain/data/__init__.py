@@ -5,7 +5,7 @@
 
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset, LabelledImages, Splits
-from raytrain.data.sources import DATASETS, is_here, load, read, refuse
+from raytrain.data.sources import DATASETS, is_here, load, read, refuse, refuse_missing
 from raytrain.data.split import split
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "load",
     "read",
     "refuse",
+    "refuse_missing",
     "split",
 ]

@@ -27,9 +27,27 @@ LARGEST_SHARE = 0.25
 
 
 def data_home() -> Path:
-    """Return the folder of all data sets: RAYTRAIN_DATA, or the user's cache folder of raytrain."""
-    chosen = os.environ.get("RAYTRAIN_DATA")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("raytrain")
+    """Return the folder of all data sets: RAYTRAIN_DATA, or the user's cache folder of raytrain.
+
+    Raises:
+        PreflightError: There is none, because the user has no home folder, as in some containers.
+    """
+    return chosen_folder(otherwise=lambda: platformdirs.user_cache_path("raytrain"))
+
+
+def chosen_folder(*, otherwise: Callable[[], Path]) -> Path:
+    """Return RAYTRAIN_DATA, or what `otherwise` returns, a folder in the user's home, where that is not set.
+
+    Raises:
+        PreflightError: There is none, because the user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("RAYTRAIN_DATA") or otherwise()).expanduser()
+    except RuntimeError:
+        raise PreflightError(
+            f"there is no folder for data sets: HOME is not set, and user {os.getuid()} has no home folder.\n"
+            "Set HOME or RAYTRAIN_DATA to a folder that can be written."
+        ) from None
 
 
 def cached(key: str, build: Callable[[], ImageDataset]) -> ImageDataset:

@@ -106,6 +106,20 @@ def is_here(dataset: str) -> bool:
     return dataset in DATASETS or "://" not in dataset
 
 
+def refuse_missing(dataset: str) -> None:
+    """Raise DataError where a folder or URI holds no data set, as `load` does; no image is read.
+
+    Args:
+        dataset: A data set as `load` takes it; one of DATASETS, or a function of the user's, is not looked for.
+    """
+    if dataset in DATASETS or reference_of(name_of(dataset)):
+        return
+    address, configuration = parted(dataset)
+    folder = open_folder(address)
+    if find_parquet(folder, configuration) is None and not has_images(folder):
+        raise _unknown(dataset, there=folder.exists())
+
+
 def load(
     dataset: str,
     *,

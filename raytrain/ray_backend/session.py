@@ -72,9 +72,24 @@ def cluster_address(address: str | None) -> str | None:
     """Return the address of a cluster, or None where Ray is to be started on this machine.
 
     Ray takes "local" for the latter, and would then start without our token, on all interfaces.
+
+    Raises:
+        ClusterError: It is the URL of a dashboard.
     """
     given = (address or "").strip()
+    if given.lower().startswith(("http://", "https://")):
+        raise ClusterError(
+            f"{given} is the URL of a dashboard, which submit, jobs and logs take; trials need the address of the "
+            f"cluster itself, host:6379, or auto on one of its nodes.\n{_without(given)}"
+        )
     return None if given.lower() in {"", "local"} else given
+
+
+def _without(address: str) -> str:
+    """Return how to start Ray on this machine instead: by where the address came from."""
+    if (os.environ.get("RAY_ADDRESS") or "").strip() == address:
+        return "It comes from the environment variable RAY_ADDRESS; unset it to start Ray on this machine."
+    return "Leave --address out to start Ray on this machine."
 
 
 @contextmanager
@@ -131,7 +146,7 @@ def refuse_unsupported_ray(version: str) -> None:
 def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:
     import ray
 
-    advice = "Check the address and the token, or leave --address out."
+    advice = f"Check the address and the token. {_without(address)}"
     with _errors_explained(f"the Ray cluster at {address}", advice=advice):
         _refuse_closed_port(address)
         work = _Thread(meanwhile)

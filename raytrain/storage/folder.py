@@ -86,7 +86,8 @@ class Folder:
         """Return the folder at `location`.
 
         Raises:
-            PreflightError: The URI has a scheme that pyarrow cannot open here, or is malformed.
+            PreflightError: The URI has a scheme that pyarrow cannot open here, or is malformed. Or there is no home
+                folder for a ~ at the beginning of a path.
         """
         text = str(location)
         refuse_credentials(text)
@@ -95,7 +96,11 @@ class Folder:
         except UnicodeEncodeError:
             raise PreflightError(f"{text!r} is no path or URI: it has bytes that are no text") from None
         if "://" not in text:
-            return cls(fs.LocalFileSystem(), str(Path(text).absolute()))
+            try:
+                path = Path(text).expanduser()  # the shell leaves the ~ of RAYTRAIN_OUT and of --out=~/runs as it is
+            except RuntimeError:
+                raise PreflightError(f"{text}: has no home folder here; set HOME, or give a path without ~") from None
+            return cls(fs.LocalFileSystem(), str(path.absolute()))
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
         except (ValueError, OSError, NotImplementedError, ImportError) as error:

@@ -5,10 +5,9 @@ import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from raytrain import __version__
-from raytrain.data import data_home, is_here
+from raytrain.data import data_home, is_here, refuse_missing
 from raytrain.data.cache import most_in_memory
 from raytrain.errors import RaytrainError
 from raytrain.machine import memory_limit
@@ -69,7 +68,7 @@ def _versions() -> Check:
 
 def _storage(out: str) -> str:
     folder = Folder.at(out)
-    there = bool(folder.names())
+    there = folder.local_path.exists() if folder.local_path else bool(folder.names())
     name = f".doctor-{os.urandom(4).hex()}"
     folder.write(name, b"")
     folder.delete(name)
@@ -79,7 +78,10 @@ def _storage(out: str) -> str:
 
 
 def _disk(out: str) -> Check:
-    place = Path(out).absolute() if "://" not in out else data_home()
+    try:
+        place = Folder.at(out).local_path or data_home()
+    except RaytrainError as error:
+        return Check("disk", ok=False, found=str(error))
     free = free_bytes(place) / 2**30
     advice = "Free disk space, or choose another --out."
     return Check("disk", ok=free >= LEAST_FREE_GIB, found=f"{free:.1f} GiB free for {place}", advice=advice)
@@ -93,7 +95,12 @@ def _memory() -> Check:
 
 
 def _data(dataset: str) -> Check:
-    if is_here(dataset):
+    try:
+        data_home()  # decoded images are kept there
+        refuse_missing(dataset)
+    except RaytrainError as error:
+        return Check("data", ok=False, found=str(error))
+    if is_here(dataset) or "://" in dataset:
         return Check("data", ok=True, found=f"{dataset} needs no download")
     advice = f"With a network: raytrain data fetch {dataset}. Without: copy {data_home()} from where it was fetched."
     return Check("data", ok=False, found=f"{dataset} is not in {data_home()}", advice=advice)
