@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raytrain.cli.comparison import Compared, comparison_of
 from raytrain.cli.options import (
     Address,
     AllowCode,
@@ -42,7 +43,6 @@ from raytrain.cli.options import (
 )
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode, RunOptions
-from raytrain.experiment.shipped import shipped_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ def train(
 
 
 def compare(
-    experiment: ExperimentFile = None,
+    compared: Compared = None,
     set_: Set = None,
     name: Name = None,
     out: Out = "runs",
@@ -111,10 +111,10 @@ def compare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare architectures; without an experiment, five ResNets (the shipped experiment compare)."""
+    """Compare architectures: those of an experiment, those that are named, or five ResNets (the shipped compare)."""
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     changes |= separation_of(until_separated, max_seeds)
-    read = experiment_of(experiment or shipped_experiment("compare"), set_, changes)
+    read = comparison_of(compared or [], set_, changes, quiet=quiet)
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
     _run(read, options, json=json, quiet=quiet)
 

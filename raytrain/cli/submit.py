@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from raytrain.cli.comparison import comparison_of, read_words
 from raytrain.cli.options import changes_of, experiment_of, search_of, separation_of
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError
@@ -51,9 +52,11 @@ def submission_of(
             raise ExperimentError(
                 f"leave --{option} out of the command: it runs on the cluster that it is submitted to"
             )
-    file, axes = options["experiment"] or (Path("compare") if words[0] == "compare" else None), list[str]()
+    file, axes = options.get("experiment"), list[str]()
     if words[0] == "tune":
         file, axes = search_of(options["experiment"], options["grid"])
+    if words[0] == "compare":
+        file, _ = read_words(options["compared"] or [])
     changes = changes_of(
         options["name"],
         workers=options["workers"],
@@ -66,7 +69,10 @@ def submission_of(
         sampler=options.get("sampler"),
     )
     changes |= separation_of(options.get("until_separated"), options.get("max_seeds"))
-    experiment = experiment_of(file, options["set_"], changes, unnamed=words[0])
+    if words[0] == "compare":
+        experiment = comparison_of(options["compared"] or [], options["set_"], changes)
+    else:
+        experiment = experiment_of(file, options["set_"], changes, unnamed=words[0])
     out = options["out"] if "out" in given else None
     if out and "://" not in out and not out.startswith("/"):
         raise ExperimentError(

@@ -41,7 +41,7 @@ class Trial:
     def of(cls, recipe: Recipe) -> "Trial":
         """Return the trial of `recipe`; the same recipe has the same id in every experiment."""
         lr = f"{recipe.lr:g}".replace("+", "")
-        names = [_short_name(component) for component in (recipe.arch, recipe.optimizer, recipe.schedule)]
+        names = [short_name(component) for component in (recipe.arch, recipe.optimizer, recipe.schedule)]
         parts = (*names[:2], f"lr{lr}", names[2], f"s{recipe.seed}", recipe.digest)
         return cls("-".join(parts), recipe)
 
@@ -278,7 +278,7 @@ class CombinationError(ExperimentError):
         super().__init__(f"{changes}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip())
 
 
-def _short_name(component: str) -> str:
+def short_name(component: str) -> str:
     """Return the name of a component as a folder may be called: `MyNet` of `my_net.py:MyNet@3f2a9c1b7d04(depth=3)`."""
     name = name_of(component)
     reference = reference_of(name)

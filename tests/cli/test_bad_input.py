@@ -137,6 +137,12 @@ def test_a_bad_experiment_file_is_answered_in_one_message(place: Path, kind: str
 OPTIONS: dict[str, tuple[list[str], str]] = {
     "no such file": (["compare", "no.yaml"], "no.yaml: no such file"),
     "a folder": (["compare", "."], "is a folder"),
+    "a word that is neither": (["compare", "resnet18", "resent34"], "did you mean resnet34"),
+    "a file of code": (["compare", "my_net.py"], "say which class or function in it, such as my_net.py:MyNet"),
+    "an experiment beside": (["compare", "quick", "resnet18"], "quick is an experiment, and resnet18 is given"),
+    "two files": (["compare", "a.yaml", "b.yaml"], "a.yaml is an experiment, and b.yaml is given beside it"),
+    "an architecture twice": (["compare", "resnet18", "resnet18"], "resnet18 is given twice"),
+    "architectures twice": (["compare", "resnet18", "--set", "arch=resnet9"], "leave one of them out"),
     "no such grid": (["tune", "--grid", "no.yaml"], "no.yaml: no such file"),
     "no equals sign": (["train", "--set", "lr"], "write it as field=value"),
     "no field": (["train", "--set", "epoch=1"], "did you mean 'epochs'?"),
@@ -185,7 +191,7 @@ USAGE: dict[str, tuple[list[str], str]] = {
     "no number of GPUs": (["train", "--gpus", "nan"], "--gpus"),
     "negative GPUs": (["train", "--gpus", "-1"], "--gpus"),
     "no such format": (["results", "--format", "xml"], "'table', 'md', 'csv', 'json', 'parquet'"),
-    "two experiments": (["compare", "a.yaml", "b.yaml"], "unexpected extra argument"),
+    "two experiments": (["train", "a.yaml", "b.yaml"], "unexpected extra argument"),
 }
 
 

@@ -17,13 +17,15 @@ from typer.testing import CliRunner
 from raytrain import __version__
 from raytrain.analysis.record import RunRecord
 from raytrain.cli.app import app
+from raytrain.cli.comparison import run_name
 from raytrain.execution import run as run_module
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome
-from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.runs.results import read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
+from raytrain.user_code.reference import without_digest
 
 RAYTRAIN = str(Path(sys.executable).parent / "raytrain")
 COMMANDS = ("train", "compare", "tune", "results", "data")
@@ -142,6 +144,33 @@ def test_compare_without_a_file_is_the_shipped_comparison(started: list[Any]):
     assert sorted(archs) == ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]
     assert experiment.asha is not None
     assert experiment.asha.first_rung(experiment.recipe.epochs) >= experiment.recipe.epochs / 4
+
+
+def test_compare_takes_architectures_in_place_of_a_file(started: list[Any], place: Path):
+    (place / "my_net.py").write_text("def MyNet(num_classes, *, depth=2): ...\n")
+    words = ["resnet9", "torchvision:squeezenet1_1", "my_net.py:MyNet(depth=3)"]
+    done = call("compare", *words, "--set", "dataset=data/photos", "--set", "epochs=3", "--seeds", "0,1")
+    assert done.exit_code == 0, done.stderr
+    ((experiment, _),) = started
+    archs = [without_digest(trial.recipe.arch) for trial in experiment.trials()]
+    assert archs == [*words, *words]
+    assert {(trial.recipe.dataset, trial.recipe.epochs) for trial in experiment.trials()} == {("data/photos", 3)}
+    assert experiment.name == "resnet9-torchvision-squeezenet1_1-MyNet-on-photos"
+    assert f"the run is called {experiment.name}" in done.stderr
+
+
+def test_one_word_that_names_an_experiment_is_it(started: list[Any]):
+    call("compare", "resnet9")
+    call("compare", "resnet9", "resnet18", "--name", "mine")
+    assert [experiment.name for experiment, _ in started] == ["resnet9", "mine"]
+    assert [trial.recipe.arch for trial in started[1][0].trials()] == ["resnet9", "resnet18"]
+
+
+def test_the_name_of_a_run_of_many_architectures_is_short_and_its_own():
+    archs = [f"timm:some_network_of_a_long_name_{number}" for number in range(9)]
+    names = {run_name(archs), run_name([*archs[:-1], "timm:another"]), run_name(archs, "photos")}
+    assert len(names) == 3
+    assert all(NAME.fullmatch(name) for name in names)
 
 
 def test_options_reach_the_experiment(grid: str, started: list[Any]):

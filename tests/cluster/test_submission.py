@@ -47,6 +47,12 @@ def test_raytrain_itself_may_stand_before_the_command() -> None:
     assert read("raytrain", "compare").arguments == ("compare",)
 
 
+def test_architectures_need_no_file() -> None:
+    submission = read("compare", "resnet18", "resnet34", "--set", "epochs=3")
+    assert [trial.recipe.arch for trial in submission.experiment.trials()] == ["resnet18", "resnet34"]
+    assert submission.file is None
+
+
 def test_a_shipped_experiment_needs_no_file() -> None:
     submission = read("compare", "quick")
     assert submission.experiment.name == "quick"
