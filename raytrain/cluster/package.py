@@ -81,7 +81,7 @@ class Package:
         Raises:
             PreflightError: It lies neither in the working folder nor beside an experiment file from elsewhere.
         """
-        here, path = Path.cwd(), path.resolve()
+        here, path = Path.cwd(), path.parent.resolve() / path.name  # a link travels as the file that it stands for
         # an experiment file from elsewhere stands alone at the top of the package, and so does what lies beside it
         tops = [here] if beside is None or name_there(beside) == beside.as_posix() else [beside.resolve().parent, here]
         top = next((top for top in tops if path.is_relative_to(top)), None)

@@ -1,12 +1,18 @@
-"""The weights that trials start from, tried before anything starts: what does not fit is said by name."""
+"""Where trials start, tried before anything does: weights that do not fit, or a head that is missing, are said."""
 
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
+from raytrain.errors import ExperimentError
 from raytrain.storage.folder import Folder
 from raytrain.training.initial import INIT, NONE, read_source, stored_content, stored_name
 from raytrain.training.recipe import Recipe
+from raytrain.user_code.reference import without_digest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +26,21 @@ def initial_contents(recipes: Iterable[tuple[Recipe, int]], run: Folder | None) 
 
     Raises:
         ModelError: Weights cannot be read, or do not fit the network.
+        ExperimentError: A backbone is to be treated otherwise than the head, and the network has no head.
         RunFolderError: A copy in the run folder has been changed.
     """
     contents: dict[str, bytes] = {}
     tried: set[tuple[object, ...]] = set()
     for recipe, classes in recipes:
-        key = (recipe.init, recipe.init_strict, recipe.arch, recipe.width, recipe.image_size, classes)
-        if recipe.init == NONE or key in tried:
+        apart = recipe.freeze_epochs > 0 or recipe.backbone_lr_factor != 1.0
+        key = (recipe.init, recipe.init_strict, recipe.arch, recipe.width, recipe.image_size, classes, apart)
+        if (recipe.init == NONE and not apart) or key in tried:
             continue
         tried.add(key)
+        if apart:
+            _refuse_headless(recipe, classes)
+        if recipe.init == NONE:
+            continue
         name = stored_name(recipe.init, recipe.arch)
         if name not in contents:
             stored = stored_content(run, recipe.init, recipe.arch) if run else None
@@ -44,13 +56,26 @@ def initial_described(contents: Mapping[str, bytes]) -> list[dict[str, object]]:
     ]
 
 
-def _try(recipe: Recipe, classes: int, content: bytes) -> None:
+def _built(recipe: Recipe, classes: int) -> "nn.Module":
     import torch
 
+    with torch.random.fork_rng(devices=[]):
+        return recipe.build_network(classes)
+
+
+def _refuse_headless(recipe: Recipe, classes: int) -> None:
+    from raytrain.models.head import backbone_and_head
+
+    try:
+        backbone_and_head(_built(recipe, classes), classes)
+    except ValueError as error:
+        raise ExperimentError(f"{without_digest(recipe.arch)}: {error}") from None
+
+
+def _try(recipe: Recipe, classes: int, content: bytes) -> None:
     from raytrain.models.weights import initialise, read_weights
 
-    with torch.random.fork_rng(devices=[]):
-        network = recipe.build_network(classes)
+    network = _built(recipe, classes)
     name = f"init: {recipe.init} for {recipe.arch}"
     weights = read_weights(content, name=name)
     left_out = initialise(network, weights, classes=classes, strict=recipe.init_strict, name=name)

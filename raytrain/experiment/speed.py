@@ -95,6 +95,7 @@ def measure_speed(
         "schedule": "constant",
         "warmup_epochs": 0,
         "mix_off_epochs": 0,
+        "freeze_epochs": 0,
         "init": "none",
         "track_test": False,
         "resolution": "",

@@ -28,8 +28,8 @@ def _outputs(module: nn.Module) -> int | None:
     return module.out_channels if isinstance(module, nn.Conv2d) else None
 
 
-def backbone_of(model: nn.Module, classes: int) -> list[nn.Parameter]:
-    """Return the trainable parameters that are not the head's.
+def backbone_and_head(model: nn.Module, classes: int) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the trainable parameters of the backbone and those of the head.
 
     Args:
         model: The network.
@@ -44,7 +44,8 @@ def backbone_of(model: nn.Module, classes: int) -> list[nn.Parameter]:
             f"freeze_epochs and backbone_lr_factor need a head: a linear layer or a convolution with {classes} "
             "outputs, one for each class; the network has none"
         )
-    return [one for name, one in model.named_parameters() if one.requires_grad and name not in head]
+    trainable = [(name in head, one) for name, one in model.named_parameters() if one.requires_grad]
+    return [one for in_head, one in trainable if not in_head], [one for in_head, one in trainable if in_head]
 
 
 def without_batch_statistics(model: nn.Module) -> None:

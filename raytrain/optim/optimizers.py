@@ -5,7 +5,7 @@ A new one is a function and an entry. PyTorch takes 1.5 s to import and is impor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le, Lt
@@ -25,6 +25,8 @@ def parameter_groups(
     bias_lr_factor: float = 1.0,
     head_lr_factor: float = 1.0,
     head_apart: bool = False,
+    backbone_lr_factor: float = 1.0,
+    head: Sequence[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters by how they learn.
 
@@ -42,28 +44,36 @@ def parameter_groups(
         head_lr_factor: Factor of the learning rate of the head's weights.
         head_apart: Whether the head, the weights of the last linear layer, is a group even where it learns as the other
             weights do.
+        backbone_lr_factor: Factor of the learning rate of all parameters that are not in `head`, beside the others.
+        head: Parameters that `backbone_lr_factor` is not for.
 
     Returns:
         Groups as PyTorch's optimizers take them, each with its "lr_factor": the weights, the biases, and the head where
-        it is apart.
+        it is apart; with `backbone_lr_factor`, the biases of the head too.
     """
     from torch import nn
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     apart = linear[-1:] if head_apart or head_lr_factor != 1.0 else []
-    head = {id(layer.weight) for layer in apart}
+    whole_head = {id(one) for one in head} if backbone_lr_factor != 1.0 else set[int]()
+    head_weights = {id(layer.weight) for layer in apart} | {id(one) for one in head if id(one) in whole_head}
 
     def group(those: list[nn.Parameter], factor: float, decay: float) -> dict[str, Any]:
         decay = decay / (lr * factor) if decoupled else decay
         return {"params": those, "weight_decay": decay, "lr_factor": factor, "lr": lr * factor}
 
+    weights = [one for one in parameters if one.ndim > 1]
+    biases = [one for one in parameters if one.ndim <= 1]
+    back = backbone_lr_factor
     groups = [
-        group([one for one in parameters if one.ndim > 1 and id(one) not in head], 1.0, weight_decay),
-        group([one for one in parameters if one.ndim <= 1], bias_lr_factor, 0.0),
+        group([one for one in weights if id(one) not in head_weights], back, weight_decay),
+        group([one for one in biases if id(one) not in whole_head], back * bias_lr_factor, 0.0),
     ]
-    if head:
-        groups.append(group([one for one in parameters if id(one) in head], head_lr_factor, weight_decay))
+    if head_weights:
+        groups.append(group([one for one in weights if id(one) in head_weights], head_lr_factor, weight_decay))
+    if whole_head:
+        groups.append(group([one for one in biases if id(one) in whole_head], bias_lr_factor, 0.0))
     return groups
 
 

@@ -8,6 +8,7 @@ Between two items `state` is complete: save it, and a run that loads it goes on 
 bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there is no generator state to keep.
 """
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ from raytrain.errors import DivergenceError
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.models import architectures
+from raytrain.models.head import backbone_and_head, without_batch_statistics
 from raytrain.models.weights import initialise
 from raytrain.optim.optimizers import parameter_groups
 from raytrain.optim.schedules import learning_rate_factor
@@ -68,6 +70,8 @@ class TrainState:
         self.step = 0
         """Number of steps that changed the weights since the start; another thread may read it to show progress within
         the epoch."""
+        self.backbone: list[nn.Parameter] = []
+        """Parameters that `freeze` is about: those of the backbone that are trained, where the recipe freezes them."""
 
     @classmethod
     def create(
@@ -111,6 +115,8 @@ class TrainState:
         if weights is not None:
             name = f"init: {recipe.init}"
             initialise(model, weights, classes=num_classes, strict=recipe.init_strict, name=name)
+        apart = recipe.freeze_epochs > 0 or recipe.backbone_lr_factor != 1.0
+        backbone, head = backbone_and_head(model, num_classes) if apart else ([], [])
         groups = parameter_groups(
             model,
             lr=recipe.lr,
@@ -119,12 +125,21 @@ class TrainState:
             bias_lr_factor=recipe.bias_lr_factor,
             head_lr_factor=recipe.head_lr_factor,
             head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
+            backbone_lr_factor=recipe.backbone_lr_factor,
+            head=head,
         )
         optimizer = OPTIMIZER_CHOICES.call(
             recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
         precision = choose_precision(recipe.precision, device)
-        return cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
+        state = cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
+        state.backbone = backbone if recipe.freeze_epochs else []
+        return state
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Leave the backbone out of training, or take it in again."""
+        for parameter in self.backbone:
+            parameter.requires_grad_(not frozen)
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -173,12 +188,18 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
     Raises:
         DivergenceError: The training or validation loss is not finite.
     """
-    model = _forward_model(recipe, state)
+    model = None
     by_class = SELECTIONS[recipe.select].by_class
     weights = None
     if recipe.class_weights == "balanced":
         weights = balanced_weights(data.train.labels, classes=data.num_classes).to(data.device)
     while state.epoch < recipe.epochs:
+        if model is None or state.epoch == recipe.freeze_epochs:
+            model = None
+            if recipe.freeze_epochs:
+                gc.collect()  # what DistributedDataParallel has hooked into the gradients goes with it, on every rank
+            state.freeze(frozen=state.epoch < recipe.freeze_epochs)
+            model = _forward_model(recipe, state)  # it learns what is trained when it is made
         started = time.perf_counter()
         epoch = state.epoch + 1
         running = _train_epoch(recipe, state, model, data, weights)
@@ -188,7 +209,8 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
             if not math.isfinite(loss):
                 raise DivergenceError(epoch, of=what)
         state.epoch = epoch
-        lr: float = state.optimizer.param_groups[0]["lr"]
+        first = state.optimizer.param_groups[0]
+        lr: float = first["lr"] / first.get("lr_factor", 1.0)
         seconds = time.perf_counter() - started
         yield EpochMetrics(epoch, running.loss, running.accuracy, val, test, lr, seconds)
 
@@ -205,6 +227,8 @@ def _train_epoch(
     schedule = SCHEDULE_CHOICES.function(recipe.schedule)
     loss = LOSS_CHOICES.bound(recipe.loss)
     model.train()
+    if state.epoch < recipe.freeze_epochs:
+        without_batch_statistics(model)
     for inputs, targets in training_inputs(recipe, data, epoch=state.epoch):
         factor = learning_rate_factor(
             state.step,

@@ -42,6 +42,8 @@ ADDED_LATER = frozenset(
         "sampler",
         "init",
         "init_strict",
+        "freeze_epochs",
+        "backbone_lr_factor",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -75,6 +77,8 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
         found["init_strict"] = "init is none"
     elif recipe["init_strict"]:
         found["zero_init_residual"] = "init gives these weights"
+    if recipe["freeze_epochs"] == recipe["epochs"]:
+        found["backbone_lr_factor"] = "the backbone is frozen throughout"
     return found
 
 
@@ -152,6 +156,12 @@ class Recipe(BaseModel):
     """Learning rate of biases and BatchNorm's weights, as a multiple of `lr`."""
     head_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
     """Learning rate of the weights of the last linear layer, as a multiple of `lr`."""
+    backbone_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
+    """Learning rate of all parameters but those of the head, as a multiple of what they have otherwise. The head is the
+    last layer with an output for each class."""
+    freeze_epochs: Annotated[int, Field(ge=0), EpochTime.DEPENDS] = 0
+    """Number of epochs at the start in which the head alone is trained; every BatchNorm then normalises by its running
+    statistics, and keeps them."""
     momentum: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.9
     """Momentum of SGD and Muon; Adam and AdamW keep their own (0.9, 0.999)."""
     nesterov: Annotated[bool, EpochTime.SAME] = False
@@ -224,6 +234,8 @@ class Recipe(BaseModel):
             )
         if self.mix_off_epochs > self.epochs:
             raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
+        if self.freeze_epochs > self.epochs:
+            raise ValueError(f"freeze_epochs: {self.freeze_epochs} is more than epochs: {self.epochs}")
         for name, arguments in map(AUGMENTATIONS.parsed, self.augment):
             if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= self.image_size:
                 raise ValueError(

@@ -32,7 +32,9 @@ def main(rank, folder):
     checkpoint.save = lambda *arguments: (written.append(arguments[1].epoch), save(*arguments))
 
     def trial_run(name):
-        return TrialRun(recipe, data=data, device=torch.device("cpu"), checkpoints=Folder.at(folder / name))
+        return TrialRun(
+            recipe, data=data, device=torch.device("cpu"), checkpoints=Folder.at(folder / name), run=Folder.at(folder)
+        )
 
     straight = trial_run("straight")
     reports = [report.as_dict() for report in straight.reports()]

@@ -15,9 +15,12 @@ from torch.nn import functional as F
 
 from raytrain.data import LabelledImages
 from raytrain.data.batches import normalize, permutation
+from raytrain.execution.initial import initial_contents
 from raytrain.metrics.predictions import Predictions
+from raytrain.storage.folder import Folder
 from raytrain.training.evaluation import TrainingData, evaluate
-from raytrain.training.loop import TrainState
+from raytrain.training.initial import weights, write_initial
+from raytrain.training.loop import TrainState, train
 from raytrain.training.recipe import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -35,6 +38,7 @@ RECIPE = Recipe(
     select="macro_f1",
 )
 WEIGHTED = RECIPE.replace(class_weights="balanced", label_smoothing=0.1, ema_decay=0.0)
+FROZEN = RECIPE.replace(freeze_epochs=2, backbone_lr_factor=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,21 @@ def ranks(splits, tmp_path_factory):
 def weighted_ranks(unbalanced, tmp_path_factory):
     """Return what each of the two processes wrote that weigh their losses by class."""
     return trained(WEIGHTED, unbalanced, tmp_path_factory.mktemp("weighted"))
+
+
+def test_ranks_that_start_from_given_weights_and_freeze_equal_one_process(splits, tmp_path):
+    given = FROZEN.replace(seed=5).build_network(4).state_dict()
+    torch.save(given, tmp_path / "model.pth")
+    recipe = FROZEN.replace(init=weights("model.pth", folder=tmp_path))
+    write_initial(Folder.at(tmp_path), initial_contents([(recipe, 4)], None))
+    one, other = trained(recipe, splits, tmp_path)
+    assert differing(one["state"]["model"], other["state"]["model"]) == []
+    assert differing(one["state"]["model"], one["resumed_state"]["model"]) == []  # resumed after the frozen epochs
+    assert differing(given, one["state"]["model"]) != []
+    alone = TrainState.create(recipe, num_classes=4, device=CPU, weights=given)
+    losses = [metrics.train_loss for metrics in train(recipe, alone, TrainingData.on(CPU, splits))]
+    # equal as long as no BatchNorm normalises by the rank's share of a batch
+    assert [report["metrics"]["train_loss"] for report in one["reports"]][:2] == pytest.approx(losses[:2], rel=1e-4)
 
 
 def trained(recipe, splits, folder):

@@ -36,6 +36,8 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "lr": ({}, 0.01),
     "bias_lr_factor": ({}, 2.0),
     "head_lr_factor": ({}, 2.0),
+    "backbone_lr_factor": ({}, 0.5),
+    "freeze_epochs": ({}, 1),
     "momentum": ({}, 0.5),
     "nesterov": ({}, True),
     "weight_decay": ({}, 0.01),
@@ -77,6 +79,7 @@ WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("label_smoothing", MIXED, 0.1),
     ("decoupled_weight_decay", {"weight_decay": 0.0}, True),
     ("init_strict", {}, False),
+    ("backbone_lr_factor", {"freeze_epochs": 2}, 0.5),
 ]
 """Fields that change nothing beside others: the field, what the recipe says beside it, and another value of it."""
 

@@ -1,0 +1,180 @@
+"""Tests of `freeze_epochs` and `backbone_lr_factor`, against loops written by hand."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import raytrain
+from raytrain.errors import ExperimentError
+from raytrain.execution.initial import initial_contents
+from raytrain.models.head import backbone_and_head, head_of
+from raytrain.storage.folder import Folder
+from raytrain.training import trial
+from raytrain.training.loop import TrainState, train, training_inputs
+from raytrain.training.recipe import Recipe
+from raytrain.training.trial import TrialRun
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    arch="resnet9", width=2, image_size=8, batch_size=16, lr=0.05, precision="fp32", epochs=3, schedule="constant"
+)
+FROZEN = RECIPE.replace(freeze_epochs=2)
+HEAD = {"head.weight", "head.bias"}
+
+
+def created(recipe: Recipe, data: Any) -> TrainState:
+    return TrainState.create(recipe, num_classes=data.num_classes, device=CPU, data=data)
+
+
+def copied(state: TrainState) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+
+
+def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    return {name for name in one if not torch.equal(one[name], other[name])}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_the_head_alone_changes_while_the_backbone_is_frozen_and_everything_afterwards(
+    optimizer: str, make_data: Any
+) -> None:
+    data = make_data()
+    state = created(FROZEN.replace(optimizer=optimizer), data)
+    before = copied(state)
+    seen = [changed(before, copied(state)) for _ in train(FROZEN.replace(optimizer=optimizer), state, data)]
+    assert seen == [HEAD, HEAD, set(before)]  # running statistics of BatchNorm among them
+
+
+def test_frozen_epochs_equal_a_loop_that_trains_the_head_on_fixed_features(make_data: Any) -> None:
+    data = make_data()
+    state = created(FROZEN, data)
+    by_hand = created(RECIPE, data).model.eval()  # BatchNorm by its running statistics
+    head = by_hand.get_submodule("head")
+    assert isinstance(head, nn.Linear)
+    velocity = {name: torch.zeros_like(one) for name, one in head.named_parameters()}
+    for epoch in range(FROZEN.freeze_epochs):
+        for images, labels in training_inputs(RECIPE, data, epoch=epoch):
+            loss = F.cross_entropy(by_hand(images), labels)
+            gradients = torch.autograd.grad(loss, list(head.parameters()))
+            with torch.no_grad():
+                for (name, one), gradient in zip(head.named_parameters(), gradients, strict=True):
+                    decayed = gradient + (RECIPE.weight_decay * one if name == "weight" else 0)
+                    velocity[name] = RECIPE.momentum * velocity[name] + decayed
+                    one -= RECIPE.lr * velocity[name]
+    list(itertools.islice(train(FROZEN, state, data), FROZEN.freeze_epochs))
+    for name, one in head.named_parameters():
+        torch.testing.assert_close(state.model.get_parameter(f"head.{name}"), one)
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_killed_trial_goes_on_bit_for_bit(
+    killed_after: int, make_data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "CHECKPOINT_SHARE", float("inf"))
+    data, recipe = make_data(), FROZEN.replace(optimizer="adam", backbone_lr_factor=0.1, ema_decay=0.5)
+
+    def run(name: str) -> TrialRun:
+        return TrialRun(recipe, data=data, device=CPU, checkpoints=Folder.at(tmp_path / name))
+
+    straight = run("straight")
+    *_, last = straight.reports()
+    for _ in itertools.islice(run("killed").reports(), killed_after):
+        pass
+    resumed = run("killed")
+    *_, again = resumed.reports(after=killed_after)
+    for part in ("model", "ema"):
+        assert changed(straight.state.state_dict()[part], resumed.state.state_dict()[part]) == set()
+    assert dataclasses.replace(again.metrics, seconds=0) == dataclasses.replace(last.metrics, seconds=0)
+
+
+def test_a_state_that_is_trained_on_in_the_middle_of_freezing_is_taken_in_again(make_data: Any) -> None:
+    data = make_data()
+    one, other = created(FROZEN, data), created(FROZEN, data)
+    list(train(FROZEN, one, data))
+    next(train(FROZEN, other, data))
+    list(train(FROZEN, other, data))
+    assert changed(copied(one), copied(other)) == set()
+
+
+def test_what_a_network_never_trains_stays_fixed_after_freezing(make_data: Any) -> None:
+    data, recipe = make_data(), FROZEN.replace(arch="airbench")
+    state = created(recipe, data)
+    fixed = {name for name, one in state.model.named_parameters() if not one.requires_grad}
+    before = copied(state)
+    list(train(recipe, state, data))
+    assert fixed
+    assert not fixed & changed(before, copied(state))
+
+
+def test_the_backbone_takes_steps_of_its_own_size(make_data: Any) -> None:
+    data = make_data()
+    plain = RECIPE.replace(momentum=0.0, batch_size=48, epochs=1, bias_lr_factor=3.0)  # one step
+    slow = plain.replace(backbone_lr_factor=0.25)
+    start, steps = copied(created(plain, data)), []
+    for recipe in (plain, slow):
+        state = created(recipe, data)
+        (metrics,) = train(recipe, state, data)
+        assert metrics.lr == pytest.approx(plain.lr)
+        steps.append({name: one.detach() - start[name] for name, one in state.model.named_parameters()})
+    for name, step in steps[0].items():
+        factor = 1.0 if name in HEAD else 0.25
+        torch.testing.assert_close(steps[1][name], factor * step, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arch", "head"),
+    [
+        ("resnet18", HEAD),
+        ("airbench", {"head.weight"}),
+        ("torchvision:squeezenet1_1", {"classifier.1.weight", "classifier.1.bias"}),
+        ("timm:test_resnet", {"fc.weight", "fc.bias"}),
+        ("timm:test_vit", {"head.weight", "head.bias"}),
+    ],
+)
+def test_the_head_is_the_layer_with_an_output_for_each_class(arch: str, head: set[str]) -> None:
+    if arch.startswith("timm"):
+        pytest.importorskip("timm")
+    size = 160 if arch == "timm:test_vit" else 32
+    network = Recipe(arch=arch, width=4, image_size=size).build_network(10)
+    assert set(head_of(network, 10)) == head
+    backbone, own = backbone_and_head(network, 10)
+    assert len(own) == len(head)
+    assert len(backbone) + len(own) == sum(one.requires_grad for one in network.parameters())
+
+
+def test_a_head_that_stands_first_in_the_file_is_found_too() -> None:
+    network = nn.ModuleDict({"out": nn.Linear(8, 10), "body": nn.Linear(27, 8)})
+    assert head_of(network, 10) == ["out.weight", "out.bias"]
+
+
+HEADLESS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer = nn.Linear(3, 2 * num_classes)
+
+    def forward(self, images):
+        return self.layer(images.mean((2, 3))).unflatten(1, (-1, 2)).mean(2)
+"""
+
+
+@pytest.mark.parametrize("change", [{"freeze_epochs": 1}, {"backbone_lr_factor": 0.1}], ids=["freeze", "factor"])
+def test_a_network_without_a_head_is_refused_before_anything_starts(change: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(HEADLESS)
+    recipe = RECIPE.replace(arch=raytrain.code("net.py:Net", folder=tmp_path))
+    assert initial_contents([(recipe, 4)], None) == {}
+    with pytest.raises(ExperimentError, match=r"net.py:Net: .* need a head: .* with 4 outputs"):
+        initial_contents([(recipe.replace(**change), 4)], None)
+
+
+def test_more_frozen_epochs_than_epochs_are_refused() -> None:
+    with pytest.raises(ValueError, match="freeze_epochs: 4 is more than epochs: 3"):
+        RECIPE.replace(freeze_epochs=4)
