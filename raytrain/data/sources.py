@@ -19,6 +19,7 @@ from raytrain.data.cache import cached, data_home
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.layouts.decode import resized
 from raytrain.data.layouts.folder import has_images, load_folder
+from raytrain.data.layouts.hub import commit_of, is_fetched, is_on_hub, open_repository
 from raytrain.data.layouts.parquet import configurations, find_parquet, load_parquet
 from raytrain.data.layouts.source_folder import SourceFolder, open_folder
 from raytrain.data.split import TEST_SIZE, stratified, with_test
@@ -103,6 +104,8 @@ def is_here(dataset: str) -> bool:
         return (data_home() / CIFAR_FOLDERS[dataset]).is_dir()
     if reference := reference_of(name_of(dataset)):
         return kept(reference.digest) is not None
+    if is_on_hub(dataset):
+        return is_fetched(*parted(dataset))
     return dataset in DATASETS or "://" not in dataset
 
 
@@ -133,8 +136,8 @@ def load(
 
     Args:
         dataset: A key of DATASETS, which goes before a folder of the same name, or a path or URI, or a function of the
-            user's as a recipe keeps it. Where a folder holds several configurations in Parquet files, `#` and the name
-            of one stand behind it.
+            user's as a recipe keeps it, or the name of a repository of the Hugging Face hub behind `hf:`. Where a
+            folder holds several configurations in Parquet files, `#` and the name of one stand behind it.
         image_size: Height and width in pixels.
         test_size: Share below 1, or number, of the images to test on where the source has no test part.
         columns: Names of the columns of Parquet files: "image=photo,label=species"; empty for the usual ones.
@@ -164,7 +167,8 @@ def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns
         found = with_test(load_user_dataset(dataset, reference, image_size=image_size), test_size)
     else:
         address, configuration = parted(dataset)
-        folder = open_folder(address)
+        on_hub = is_on_hub(address)
+        folder = open_repository(address, configuration) if on_hub else open_folder(address)
         place = find_parquet(folder, configuration)
         if place is not None:
             found = load_parquet(place, image_size=image_size, columns=columns)
@@ -173,6 +177,8 @@ def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns
             found = load_folder(folder, image_size=image_size)
         else:
             raise _unknown(dataset, there=folder.exists())
+        if on_hub:
+            found.origin.remarks.append(f"the hub's commit {commit_of(folder)[:12]} was fetched")
         found = with_test(found, test_size)
     if columns and found.origin.labels in ("", "folders"):
         raise DataError(f"columns: {columns} is for Parquet files, and {dataset} has none; leave it out")

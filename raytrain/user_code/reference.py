@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 DIGEST_LENGTH = 12
 """Hex digits of the SHA-256 of the source that stand in a reference."""
-LIBRARIES = ("timm", "torchvision")
-"""Words before a colon that name the networks of a library instead of a module of the user's."""
+LIBRARIES = ("timm", "torchvision", "hf")
+"""Words before a colon that name the networks of a library, or data sets of the hub, instead of a module of the
+user's."""
 _REFERENCE = re.compile(
     rf"(?:(?P<file>[^:@(){{}}\[\],]+\.py)|(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*))"
     rf":(?P<attribute>[A-Za-z_]\w*)(?:@(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}}))?"

@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 import threading
@@ -179,3 +180,13 @@ def test_a_folder_without_data_is_told_what_it_must_hold(tmp_path: Path):
 def test_importing_the_package_leaves_torch_out(absent: str, code: int):
     program = f"import sys, raytrain.data; sys.exit({absent!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == code
+
+
+def test_storage_that_takes_the_connection_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("raytrain.data.layouts.source_folder.ANSWER_TIMEOUT_S", 2.0)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(DataError, match="does not answer within 2 s; check the address"):
+            load(f"s3://bucket/data?endpoint_override=127.0.0.1:{port}&scheme=http", image_size=8)

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +22,15 @@ arrow_fs: Any = fs  # pyarrow ships no types
 READERS = 16
 MAX_FILE = 256 * 2**20
 """Largest size of an image file, in bytes."""
+ANSWER_TIMEOUT_S = 30.0
+"""Seconds within which storage over a network must list a folder for the first time."""
+_LISTING = """
+import sys
+from pyarrow import fs
+
+filesystem, path = fs.FileSystem.from_uri(sys.argv[1])
+filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+"""
 BLOCK = 2**20
 """Bytes of a file that are read at a time where only its hash is needed."""
 
@@ -146,11 +157,13 @@ def open_folder(address: str) -> SourceFolder:
     """Return the folder at a local path or, where `address` holds "://", at a URI such as s3://bucket/data.
 
     Raises:
-        DataError: The URI is not one that pyarrow can open.
+        DataError: The URI is not one that pyarrow can open, or its storage does not answer.
     """
     refuse_credentials(address)
     if "://" not in address:
         return SourceFolder(arrow_fs.LocalFileSystem(), Path(address).expanduser().absolute().as_posix(), address)
+    if not address.startswith("file:"):
+        _refuse_silent(address)
     try:
         filesystem, path = arrow_fs.FileSystem.from_uri(address)
     except (OSError, ValueError) as error:
@@ -158,6 +171,21 @@ def open_folder(address: str) -> SourceFolder:
             f"{address} cannot be opened ({error}); give a folder, or a URI that pyarrow.fs reads"
         ) from error
     return SourceFolder(filesystem, path.rstrip("/"), address)
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise DataError where storage over a network gives no answer, neither a listing nor an error.
+
+    Asked by a process of its own, which can be ended: pyarrow tries for minutes, and waits for that at its exit, too.
+    """
+    try:
+        subprocess.run(
+            [sys.executable, "-c", _LISTING, address], timeout=ANSWER_TIMEOUT_S, capture_output=True, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(
+            f"{address} does not answer within {ANSWER_TIMEOUT_S:.0f} s; check the address, the network and the access"
+        ) from error
 
 
 def hash_each(folder: SourceFolder, names: Iterable[str]) -> dict[str, str]:
