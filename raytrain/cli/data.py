@@ -38,8 +38,9 @@ def fetch(
     from raytrain.data import load
 
     log_to_stderr()
+    logging.getLogger("raytrain.data.layouts.collected").setLevel(logging.INFO)  # how far the decoding is
     for name in datasets:
-        images = load(_data_set(name), image_size=image_size, columns=_columns(columns), skip_bad=skip_bad)
+        images = load(_data_set(name), image_size=image_size, columns=columns_text(columns), skip_bad=skip_bad)
         summary = in_one_line(f"{name}: {images.summary}")
         typer.echo(f"{summary}; fingerprint at {image_size} × {image_size} pixels {images.fingerprint}")
 
@@ -62,14 +63,14 @@ def verify(
     from raytrain.data.inspection.inspection import inspect
     from raytrain.report.inspection_page import page
 
-    images = read(_data_set(dataset), image_size=image_size, columns=_columns(columns))
+    images = read(_data_set(dataset), image_size=image_size, columns=columns_text(columns))
     inspection = inspect(images, dataset, near=near)
     if json:
         typer.echo(dumps(inspection))
     else:
         console = Console()
         typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))
-    refuse(images, skip_bad=skip_bad)
+    refuse(images, skip_bad=skip_bad, name=_data_set(dataset))
     if fingerprint and images.fingerprint != fingerprint:
         said = in_one_line(f"the fingerprint of {dataset} is {images.fingerprint}, not the expected {fingerprint}")
         typer.echo(f"raytrain: {said}", err=True)
@@ -83,7 +84,12 @@ def _data_set(name: str) -> str:
     return read_user_code("dataset", name, folder=Path(), where=name)
 
 
-def _columns(text: str) -> str:
+def columns_text(text: str) -> str:
+    """Return the text of `--columns` as recipes keep it.
+
+    Raises:
+        ExperimentError: It does not name columns.
+    """
     from raytrain.data.layouts.columns import canonical_columns
 
     try:

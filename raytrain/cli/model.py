@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raytrain.cli.completion import run_or_trial_names
+from raytrain.cli.data import Columns, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError
 from raytrain.report.text import as_text, visible
@@ -74,6 +75,8 @@ def evaluate(
     dataset: Annotated[
         str | None, typer.Option(help="Data set to use instead of the model's own.", show_default=False)
     ] = None,
+    columns: Columns = "",
+    skip_bad: SkipBad = False,
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
@@ -94,6 +97,7 @@ def evaluate(
     # another data set has columns of its own
     other = name != recipe.dataset
     key = DataKey(name, recipe.image_size, 0, recipe.test_size) if other else recipe.data_key
+    key = key._replace(columns=columns_text(columns) or key.columns, skip_bad=skip_bad or key.skip_bad)
     images = key.load()
     measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()

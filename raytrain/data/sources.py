@@ -150,7 +150,7 @@ def load(
         PreflightError: It is not on this machine and cannot be downloaded.
     """
     found = read(dataset, image_size=image_size, test_size=test_size, columns=columns)
-    refuse(found, skip_bad=skip_bad)
+    refuse(found, skip_bad=skip_bad, name=dataset)
     if not quiet:
         _log(found, dataset)
     return found
@@ -185,13 +185,19 @@ def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns
     return found
 
 
-def refuse(dataset: ImageDataset, *, skip_bad: bool) -> None:
+def refuse(dataset: ImageDataset, *, skip_bad: bool, name: str) -> None:
     """Raise DataError where training on these images would be wrong.
 
     Args:
         dataset: What `read` returned.
         skip_bad: Whether it is right to go on without the images that could not be read.
+        name: What was given to `read`; a function of the user's reads its images itself, so `skip_bad` cannot help it.
     """
+    if skip_bad and (reference := reference_of(name_of(name))):
+        raise DataError(
+            f"skip_bad has no effect on {reference.place}:{reference.attribute}, which reads its images itself; leave "
+            "it out, and have the function leave out what cannot be read"
+        )
     if not skip_bad:
         dataset.origin.refuse_unreadable()
     if dataset.origin.refusal:

@@ -13,6 +13,8 @@ from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
 from raytrain.data import load
+from raytrain.data.data_key import DataKey
+from raytrain.errors import DataError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
@@ -53,6 +55,26 @@ def test_evaluate_gives_the_tables_accuracy_again(trained: Folder, tmp_path: Pat
         assert measured["test_accuracy"] == accuracy
         assert measured["images"] == 360
         assert f"test accuracy {100 * accuracy:.2f} %" in call("evaluate", model).stdout
+
+
+def test_evaluate_takes_the_columns_of_a_data_set_and_goes_on_without_bad_images(
+    trained: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[DataKey] = []
+
+    def record(key: DataKey) -> None:
+        asked.append(key)
+        raise DataError("that is enough")
+
+    monkeypatch.setattr(DataKey, "load", record)
+    model = tmp_path / "model.pth"
+    call("export", f"{trained}/{next(iter(accuracies(trained)))}", "-o", model)
+    call("evaluate", model)
+    call("evaluate", model, "--dataset", "birds", "--columns", "label=kind,image=photo", "--skip-bad")
+    assert [(key.dataset, key.columns, key.skip_bad) for key in asked] == [
+        ("digits", "", False),
+        ("birds", "image=photo,label=kind", True),
+    ]
 
 
 def test_a_network_that_starts_from_images_is_exported_without_them(tmp_path: Path) -> None:

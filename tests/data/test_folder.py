@@ -90,6 +90,22 @@ def test_what_is_left_out_is_counted(root: Path, caplog: pytest.LogCaptureFixtur
     )
 
 
+def test_links_out_of_the_folder_are_followed_and_named(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name in ("one", "two"):
+        picture(77).save(elsewhere / f"{name}.png")
+    (root / "train" / "cat" / "linked.png").symlink_to(elsewhere / "one.png")
+    (root / "train" / "cat" / "folder").symlink_to(elsewhere)
+    (root / "train" / "cat" / "inside.png").symlink_to(root / "train" / "dog" / "a.png")
+    before = len(load(str(root), image_size=8).train)
+    (said,) = (one for one in warnings(caplog) if "out of the folder" in one)
+    assert "2 links lead out of the folder, such as train/cat/folder: the images there are read" in said
+    (root / "train" / "cat" / "linked.png").unlink()
+    assert len(load(str(root), image_size=8).train) == before - 1
+
+
 def test_nothing_is_said_where_nothing_is_left_out(root: Path, caplog: pytest.LogCaptureFixture):
     load(str(root), image_size=8)
     assert warnings(caplog) == []

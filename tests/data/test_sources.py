@@ -14,7 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from raytrain.data import DATASETS, load
+from raytrain.data import DATASETS, load, refuse
 from raytrain.errors import DataError, PreflightError
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -190,3 +190,10 @@ def test_storage_that_takes_the_connection_and_never_answers_is_given_up(monkeyp
         port = silent.getsockname()[1]
         with pytest.raises(DataError, match="does not answer within 2 s; check the address"):
             load(f"s3://bucket/data?endpoint_override=127.0.0.1:{port}&scheme=http", image_size=8)
+
+
+def test_skip_bad_is_refused_where_a_function_of_the_users_reads_the_images():
+    found = load("digits", image_size=8)
+    refuse(found, skip_bad=True, name="birds/cat.png")
+    with pytest.raises(DataError, match=r"skip_bad has no effect on birds\.py:load, which reads its images itself"):
+        refuse(found, skip_bad=True, name="birds.py:load@0123456789ab(size=3)")

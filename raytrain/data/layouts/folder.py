@@ -57,8 +57,9 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
         DataError: A class is missing or has no image; the message says which.
     """
     left_out: Counter[str] = Counter()
+    outside: list[str] = []
     layout = _layout(folder)
-    parts = {part: _class_files(folder, path, left_out) for part, path in layout.items()}
+    parts = {part: _class_files(folder, path, left_out, outside) for part, path in layout.items()}
     for part in ("test", "val"):
         _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
 
@@ -79,6 +80,12 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     dataset = cached_or_mapped(key, build, size=len(listed) * image_size**2 * 3)
     dataset.origin.address = folder.address
     dataset.origin.left_out = left_out  # not in the cache, which knows images only
+    if outside:
+        what = "1 link leads" if len(outside) == 1 else f"{len(outside):,} links lead"
+        dataset.origin.warnings.append(
+            f"{what} out of the folder, such as {shown(outside[0])}: the images there are read, and do not travel with "
+            "the folder"
+        )
     if layout.get("test", "test") != "test":
         dataset.origin.remarks.append(f"there is no test/, so {layout['test']}/ is the test set")
     return dataset
@@ -114,12 +121,14 @@ def _refuse_other_classes(
             )
 
 
-def _class_files(folder: SourceFolder, part: str, left_out: Counter[str]) -> dict[str, list[str]]:
-    """Return the image files of each class, relative to `folder` and sorted; count what else is there."""
+def _class_files(folder: SourceFolder, part: str, left_out: Counter[str], outside: list[str]) -> dict[str, list[str]]:
+    """Return the image files of each class, relative to `folder` and sorted; note what else is there."""
     whole = part == WHOLE
     place, where = (folder, folder.address) if whole else (folder.folder(part), folder.locate(part))
     prefix = "" if whole else f"{part}/"
-    found = {name: _image_files(folder, f"{prefix}{name}", left_out) for name in place.folders()}
+    classes = place.folders()
+    outside += [f"{prefix}{name}" for name in _links_out(folder, place, prefix) if name in classes]
+    found = {name: _image_files(folder, f"{prefix}{name}", left_out, outside) for name in classes}
     if not found:
         raise DataError(f"{where} holds no class; it must have one folder per class, with its images")
     empty = [name for name, files in found.items() if not files]
@@ -131,8 +140,18 @@ def _class_files(folder: SourceFolder, part: str, left_out: Counter[str]) -> dic
     return found
 
 
+def _links_out(folder: SourceFolder, within: SourceFolder, prefix: str) -> list[str]:
+    """Return the names of the links in a folder that lead out of `folder`; those to nowhere are no files."""
+    others = within.others()
+    return [name for name in within.links() if name not in others and folder.leads_out(f"{prefix}{name}")]
+
+
 def _image_files(
-    folder: SourceFolder, path: str, left_out: Counter[str], above: frozenset[str] = frozenset()
+    folder: SourceFolder,
+    path: str,
+    left_out: Counter[str],
+    outside: list[str],
+    above: frozenset[str] = frozenset(),
 ) -> list[str]:
     """Return the images in a folder and in those below it, those of the folder first.
 
@@ -140,6 +159,7 @@ def _image_files(
         folder: The folder of the data set.
         path: Path of the folder in it.
         left_out: Counts what is no image.
+        outside: Gets the paths of the links that lead out of the folder of the data set.
         above: Where the folders that lead here really are, through links.
     """
     within = folder.folder(path)
@@ -154,11 +174,13 @@ def _image_files(
     left_out.update(HIDDEN for _ in range(within.hidden()))
     if within.really() in above:
         return found
+    read = {*within.folders(), *filter(_is_image, within.files())}
+    outside += [f"{path}/{name}" for name in _links_out(folder, within, f"{path}/") if name in read]
     for name in within.folders():
         if within.folder(name).really() in above | {within.really()}:
             left_out["links to a folder above"] += 1
         else:
-            found += _image_files(folder, f"{path}/{name}", left_out, above | {within.really()})
+            found += _image_files(folder, f"{path}/{name}", left_out, outside, above | {within.really()})
     return found
 
 

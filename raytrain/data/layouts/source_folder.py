@@ -76,6 +76,14 @@ class SourceFolder:
         """
         return self._names("Other") if self._local else []
 
+    def links(self) -> list[str]:
+        """Return the sorted names of the links in it, to files or folders; none where this is no local folder."""
+        return sorted(entry.name for entry in self._entries() if entry.is_symlink()) if self._local else []
+
+    def leads_out(self, name: str) -> bool:
+        """Return whether a file or folder within this one really lies elsewhere."""
+        return not Path(self.path, name).resolve().is_relative_to(self.really())
+
     def hidden(self) -> int:
         """Return the number of hidden files and folders in it; 0 where this is no local folder."""
         return sum(entry.name.startswith(".") for entry in self._entries()) if self._local else 0
