@@ -1,5 +1,6 @@
 """`raytrain data`: data sets, fetched and checked."""
 
+import logging
 from json import dumps
 from pathlib import Path
 from typing import Annotated
