@@ -51,5 +51,5 @@ def backbone_and_head(model: nn.Module, classes: int) -> tuple[list[nn.Parameter
 def without_batch_statistics(model: nn.Module) -> None:
     """Put every BatchNorm into evaluation mode: it normalises by its running statistics, and does not change them."""
     for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage] (the base of all)
             module.eval()
