@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytrain.cli.completion import experiment_names
 from raytrain.cli.options import experiment_of
 from raytrain.errors import ExperimentError
 from raytrain.experiment.shipped import SHIPPED, shipped_experiment
@@ -21,6 +22,7 @@ Compared = Annotated[
     typer.Argument(
         metavar="EXPERIMENT.yaml | ARCH...",
         show_default=False,
+        autocompletion=experiment_names,
         help=f"Experiment file, or name of a shipped experiment: {', '.join(SHIPPED)}; or architectures, such as: "
         "resnet18 timm:convnext_atto my_net.py:MyNet.",
     ),

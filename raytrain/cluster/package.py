@@ -37,7 +37,9 @@ class Package:
     def add_raytrain(self) -> None:
         """Add this very version of raytrain, its shipped experiments, and where the code comes from."""
         package = Path(str(files("raytrain")))
-        self._copy(package, "raytrain", only=(".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js", ".md", ".txt"))
+        self._copy(
+            package, "raytrain", only=(".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js", ".md", ".txt", ".sh")
+        )
         for name in SHIPPED_FILES:
             self._add(shipped_file(name), f"raytrain/_experiments/{name}")
         code = self.folder / "raytrain" / CODE_FILE

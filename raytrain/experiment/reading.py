@@ -12,9 +12,14 @@ from raytrain.errors import ExperimentError, RunFolderError, StorageError
 from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
-from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, parse_value, read_yaml
+from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
+
+STORED_HEAD = "# The experiment as the run has it, with every default.\n"
+"""First line of the experiment of a run folder; files of earlier versions have none."""
+STORED_END = "# end of the experiment\n"
+"""Last line of a file that begins with `STORED_HEAD`."""
 
 
 def read_experiment(
@@ -36,6 +41,11 @@ def read_experiment(
     return _build(source, overrides or {}, {"name": path.stem, **values}, changes or {})
 
 
+def stored_text(experiment: Experiment) -> str:
+    """Return an experiment as its run folder keeps it: with every default, and marks by which a cut is noticed."""
+    return f"{STORED_HEAD}{dump_yaml(experiment.model_dump(mode='json'))}{STORED_END}"
+
+
 def read_run(folder: Folder) -> Experiment:
     """Return the experiment that was run in a run folder.
 
@@ -45,6 +55,7 @@ def read_run(folder: Folder) -> Experiment:
     where = f"{folder}/experiment.yaml"
     try:
         text = folder.read("experiment.yaml", most=10 * MAX_BYTES).decode()  # every default is in it
+        _refuse_cut(text)
         return Experiment.model_validate(parse_value(text, name=where, most_items=MAX_VALUES))
     except StorageError:
         raise
@@ -54,6 +65,11 @@ def read_run(folder: Folder) -> Experiment:
             f"{where}: cannot be read, or is of another raytrain version: {reason.removeprefix(f'{where}: ')}\n"
             f"Put a copy of the experiment file there, with `name: {folder.name}` in it."
         ) from error
+
+
+def _refuse_cut(text: str) -> None:
+    if text.startswith(STORED_HEAD) and STORED_END not in text:
+        raise ValueError("its end is missing")
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from raytrain.errors import RunFolderError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.reading import stored_text
 from raytrain.experiment.user_code import digests_of
-from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Judged, Stage, Status
@@ -113,8 +113,7 @@ class RunJournal:
         if before is not None and before < self.state.experiment.recipe.epochs:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
         write_code(self.folder, digests_of(self.state.experiment))
-        experiment = self.state.experiment.model_dump(mode="json")
-        self.folder.write(EXPERIMENT, dump_yaml(experiment).encode(), durable=True)
+        self.folder.write(EXPERIMENT, stored_text(self.state.experiment).encode(), durable=True)
         self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
         for trial in self.state.pending():

@@ -5,9 +5,10 @@ import json
 import re
 import signal
 from collections import Counter
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -22,8 +23,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.runs.journal import RunJournal
 from raytrain.storage.folder import Folder
 
-if TYPE_CHECKING:
-    from conftest import WriteRun
+WriteRun = Callable[..., None]
 
 pytestmark = pytest.mark.slow
 

@@ -28,6 +28,7 @@ from raytrain.errors import PreflightError, RunFolderError
 from raytrain.execution.options import Mode, RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.reading import read_run
 from raytrain.provenance.manifest import inputs_of
 from raytrain.runs.folder import read_predictions
 from raytrain.runs.journal import RunJournal
@@ -446,3 +447,18 @@ def test_no_secret_of_the_environment_is_in_any_file(
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"manifest.json", "report.html", "events.jsonl"} <= {path.name for path in files}
     assert [path for path in files if canary.encode() in path.read_bytes()] == []
+
+
+def test_an_experiment_that_was_cut_short_is_noticed_wherever_the_cut_is(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, keys)
+    path = tmp_path / "x" / "experiment.yaml"
+    whole = path.read_text()
+    for lines in range(1, len(whole.splitlines())):
+        path.write_text("".join(whole.splitlines(keepends=True)[:lines]))
+        with pytest.raises(RunFolderError, match=r"experiment\.yaml"):
+            read_run(Folder.at(tmp_path / "x"))
+
+
+def test_several_workers_in_one_process_are_refused(tmp_path: Path, keys: dict[str, Any]):
+    with pytest.raises(PreflightError, match="leave --local out, or set --workers 1"):
+        run_here(tmp_path, {**keys, "resources": {"workers": 2}})

@@ -59,7 +59,7 @@ LOCATED = [
     ("grid: {epoch: [1]}", "x.yaml:1:8: unknown recipe field 'epoch'; did you mean 'epochs'?"),
     ("exclude:\n  - {lr: 1}\n  - {ar: 1}", "x.yaml:3:6: unknown recipe field 'ar'; did you mean 'arch'?"),
     ("include: [{optimiser: adam}]", "x.yaml:1:12: unknown recipe field 'optimiser'; did you mean 'optimizer'?"),
-    ("asha: {grace: 1}", "x.yaml:1:8: unknown key of asha 'grace'; choose one of grace_period, reduction_factor"),
+    ("asha: {grace: 1}", "x.yaml:1:8: unknown key of asha 'grace'; choose one of mode, grace_period, reduction_factor"),
     ("resources: {worker: 1}", "x.yaml:1:13: unknown key of resources 'worker'; did you mean 'workers'?"),
     # wrong types
     ("recipe: [1]", "x.yaml:1:1: recipe: given [1]; must be a mapping"),

@@ -123,7 +123,7 @@ def fold() -> RunState:
     rung(RESCUED, 0.05, 0.1, stop=True)
     end(ended(RESCUED, "stopped", 1))
     started(DIVERGED, 1)
-    end(ended(DIVERGED, "diverged", 1, error="the loss was not finite in epoch 2"))
+    end(ended(DIVERGED, "diverged", 1, error="the training loss was not finite in epoch 2"))
     started(FAILED, 1)
     end(ended(FAILED, "failed", 0, error="no disk"))
     started(INTERRUPTED, 1)

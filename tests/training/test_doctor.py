@@ -19,7 +19,7 @@ def test_a_machine_on_which_trials_run_passes_and_stays_as_it_was(tmp_path: Path
     ended = doctor("--local", "--out", str(tmp_path / "runs"))
     assert ended.exit_code == 0, ended.output
     lines = ended.stdout.splitlines()
-    assert [line[:2] for line in lines] == ["✓ "] * 5
+    assert [line[:2] for line in lines] == ["✓ "] * 6
     assert [line[2:].partition(":")[0] for line in lines] == ["versions", "device", "storage", "disk", "memory", "data"]
     assert list(tmp_path.iterdir()) == []
 
