@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from raytrain.errors import RunFolderError
 from raytrain.experiment.asha import Decision
@@ -62,6 +63,10 @@ class RunJournal:
         self._unwritten: list[bytes] = []
         self._scalars = RunScalars()
         self._noting = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what Tune pickles of it with its own search state, which nobody reads: a lock cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_noting"}
 
     @classmethod
     def open(

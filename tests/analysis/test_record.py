@@ -145,9 +145,9 @@ def test_the_end_of_a_run_reads_each_file_of_its_trials_once(
     reads: Counter[str] = Counter()
     read, close = Folder.read, RunJournal.close
 
-    def counted(folder: Folder, name: str) -> bytes:
+    def counted(folder: Folder, name: str, **limit: int) -> bytes:
         reads[f"{folder}/{name}"] += 1
-        return read(folder, name)
+        return read(folder, name, **limit)
 
     def closed(journal: RunJournal) -> None:
         reads.clear()  # the last trial has ended
