@@ -58,6 +58,7 @@ class Process:
         self.watching = False
         self._starting = True
         self._said = False
+        self._handled = False
 
     def watch(self) -> None:
         """Handle the signals from now on, and end the process at once by the first, until `begin` is called."""
@@ -81,7 +82,7 @@ class Process:
                 os.write(2, f"{message}\n".encode())
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        first = self.arrived is None
+        first, self._handled = not self._handled, True  # the listening thread may have heard of this one before
         self.arrived = self.arrived or number
         if self._starting or not first:
             self._end()

@@ -1,5 +1,6 @@
 """Signals at any moment of a command's start: its exit code is theirs, one message says so, and nothing hangs."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from raytrain.execution import signals
 from raytrain.execution.signals import code_of
 
 pytestmark = [
@@ -112,3 +114,12 @@ def test_the_first_signals_of_a_process_need_no_import_of_a_library() -> None:
     code = "import sys, raytrain.__main__; print(sorted({'typer', 'numpy', 'pydantic', 'rich'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def test_a_first_signal_of_which_the_listener_heard_sooner_is_still_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail(f"ended with {code}"))
+    process = signals.Process()
+    process.begin()
+    process.arrived = signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        process._handle(signal.SIGINT, None)  # pyright: ignore[reportPrivateUsage]
