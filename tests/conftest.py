@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# no test is to fail because the machine is busy: Hypothesis allows an example 200 ms, and judges how fast it draws them
+settings.register_profile("raytrain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("raytrain")
 
 # These limits end tests that hang, they judge nothing: a nested TorchTrainer of two workers took 94 s on two cores of
 # one machine and 68 s of another.

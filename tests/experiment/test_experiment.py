@@ -303,7 +303,7 @@ def count_by_hand(values: dict[str, Any]) -> int:
     return (len(kept) + len(values["include"])) * len(values["seeds"] or [0])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(experiments())
 def test_there_are_as_many_trials_as_the_product_less_excluded_plus_included(values: dict[str, Any]):
     expected = count_by_hand(values)
@@ -314,7 +314,7 @@ def test_there_are_as_many_trials_as_the_product_less_excluded_plus_included(val
     assert len({trial.recipe.digest for trial in trials}) == expected
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(experiments())
 def test_an_experiment_survives_yaml(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]):
     assume(count_by_hand(values) > 0)

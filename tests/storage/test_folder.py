@@ -5,7 +5,7 @@ import errno
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
@@ -179,7 +179,6 @@ def test_a_uri_that_cannot_be_opened_is_refused_with_what_is_allowed(uri):
     assert caught.value.exit_code == 3
 
 
-@settings(deadline=None)  # a busy disk takes longer than Hypothesis' 200 ms
 @given(contents=st.lists(st.binary(max_size=64), min_size=1, max_size=4))
 def test_appends_concatenate_anywhere(contents, tmp_path_factory):
     for place in ("path", "not local"):

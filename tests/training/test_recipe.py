@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -43,7 +43,6 @@ def message_of(**fields):
     return str(caught.value)
 
 
-@settings(deadline=None)  # another program may take the time
 @given(recipe=recipes)
 def test_a_recipe_survives_json_with_its_digest(recipe):
     again = Recipe.model_validate(json.loads(recipe.model_dump_json()))
@@ -51,7 +50,6 @@ def test_a_recipe_survives_json_with_its_digest(recipe):
     assert again.digest == recipe.digest
 
 
-@settings(deadline=None)
 @given(recipe=recipes, seed=st.integers(0, 2**32 - 1))
 def test_digests_are_equal_exactly_when_recipes_are(recipe, seed):
     other = recipe.replace(seed=seed)
@@ -59,7 +57,6 @@ def test_digests_are_equal_exactly_when_recipes_are(recipe, seed):
     assert other.replace(seed=recipe.seed).digest == recipe.digest
 
 
-@settings(deadline=None)  # another program may take the time
 @given(recipe=recipes)
 def test_replace_with_its_own_fields_changes_nothing(recipe):
     assert recipe.replace(**recipe.model_dump()) == recipe
