@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
     from raytrain.comparison.overview import RunSummary
     from raytrain.execution.run import RunOutcome  # imports torch, and `raytrain results` needs none
-    from raytrain.runs.planned import PlannedTime
+    from raytrain.runs.planned import Range
     from raytrain.storage.folder import Folder
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     )
 
 
-def _against_plan(planned: "PlannedTime", *, taken_s: float) -> str:
+def _against_plan(planned: "Range", *, taken_s: float) -> str:
     between = f" ({duration(planned.low)} to {duration(planned.high)})" if planned.low != planned.high else ""
     return f"Time        planned {duration(planned.median)}{between}, taken {duration(taken_s)}"
 

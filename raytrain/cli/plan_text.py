@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from raytrain.execution.plan import Plan, Range
+from raytrain.execution.plan import Plan
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.order import DECIDE_THE_TIME
 from raytrain.report.column_text import axis_cell, cell
 from raytrain.report.text import as_text, duration
+from raytrain.runs.planned import Range
 from raytrain.runs.results import varied_fields
 
 SWEEPS_FOR_RANGE = 20

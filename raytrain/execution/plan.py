@@ -19,7 +19,7 @@ from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.simulation import Lengths, Sweep, best, faster_order, sweep
 from raytrain.runs.disk_space import checkpoints_bytes
 from raytrain.runs.journal import RunJournal
-from raytrain.runs.planned import PlannedTime, remember
+from raytrain.runs.planned import Range, remember
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder, free_bytes
 
@@ -27,29 +27,6 @@ SWEEPS = 200
 """Largest number of simulated sweeps, when chance decides which trials are stopped or chosen."""
 MAX_SIMULATED_TRIALS = 40_000
 """Largest number of simulated trials in all sweeps together; with many trials, fewer sweeps are simulated."""
-COVERAGE = 0.9
-"""Share of the simulated sweeps that lies between the low and the high end of a range."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """The range of a simulated quantity.
-
-    Attributes:
-        low: Value that 5 % of the simulated sweeps fall below.
-        median: Value that half of the simulated sweeps fall below.
-        high: Value that 5 % of the simulated sweeps exceed.
-    """
-
-    low: float
-    median: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Range":
-        """Return the range of simulated values."""
-        low, median, high = np.quantile(values, [(1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2])
-        return cls(float(low), float(median), float(high))
 
 
 @dataclass(frozen=True)
@@ -176,12 +153,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
     }
     seconds = Range.of([one.seconds for one in sweeps])
-    remember(
-        str(folder),
-        [trial.id for trial in pending],
-        PlannedTime(seconds.low, seconds.median, seconds.high),
-        where=backend.description,
-    )
+    remember(str(folder), [trial.id for trial in pending], seconds, where=backend.description)
     return Plan(
         name=experiment.name,
         trials=len(pending),

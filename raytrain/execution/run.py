@@ -30,7 +30,7 @@ from raytrain.report import REPORT, table
 from raytrain.runs.disk_space import refuse_full_disk
 from raytrain.runs.journal import RunJournal
 from raytrain.runs.lock import run_locked
-from raytrain.runs.planned import PlannedTime, recall
+from raytrain.runs.planned import Range, recall
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
@@ -61,7 +61,7 @@ class RunOutcome:
     interrupted: ExitCode | None = None
     ray_lost: bool = False
     seconds: float = 0.0
-    planned: PlannedTime | None = None
+    planned: Range | None = None
 
     @property
     def folder(self) -> Folder:

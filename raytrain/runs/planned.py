@@ -2,31 +2,42 @@
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import platformdirs
 
 KEPT = 200
 """Largest number of plans that are kept; the oldest go first."""
+COVERAGE = 0.9
+"""Share of the simulated sweeps that lies between the low and the high end of a range."""
 
 
-class PlannedTime(NamedTuple):
-    """Seconds from the first start of a trial to the last end, as simulated sweeps have it.
+@dataclass(frozen=True)
+class Range:
+    """The range of a simulated quantity.
 
     Attributes:
-        low: Seconds that 5 % of the simulated sweeps fall below.
-        median: Seconds that half of the simulated sweeps fall below.
-        high: Seconds that 5 % of the simulated sweeps exceed.
+        low: Value that 5 % of the simulated sweeps fall below.
+        median: Value that half of the simulated sweeps fall below.
+        high: Value that 5 % of the simulated sweeps exceed.
     """
 
     low: float
     median: float
     high: float
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Range":
+        """Return the range of simulated values."""
+        low, median, high = np.quantile(values, [(1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2])
+        return cls(float(low), float(median), float(high))
 
-def remember(folder: str, trials: Collection[str], time: PlannedTime, *, where: str) -> None:
+
+def remember(folder: str, trials: Collection[str], time: Range, *, where: str) -> None:
     """Keep the planned time of a run in place of an earlier one; where it cannot be written, nothing is kept.
 
     Args:
@@ -37,7 +48,7 @@ def remember(folder: str, trials: Collection[str], time: PlannedTime, *, where: 
     """
     plans = _read()
     plans.pop(folder, None)
-    plans[folder] = {"trials": sorted(trials), "where": where, "seconds": list(time)}
+    plans[folder] = {"trials": sorted(trials), "where": where, "seconds": [time.low, time.median, time.high]}
     kept = dict(list(plans.items())[-KEPT:])
     path = _file()
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -49,7 +60,7 @@ def remember(folder: str, trials: Collection[str], time: PlannedTime, *, where: 
         return  # the plan has been printed; only the comparison at the end of the run is lost
 
 
-def recall(folder: str, trials: Collection[str], *, where: str) -> PlannedTime | None:
+def recall(folder: str, trials: Collection[str], *, where: str) -> Range | None:
     """Return the planned time of a run of exactly these trials on the same resources; None where there is none.
 
     Args:
@@ -61,7 +72,7 @@ def recall(folder: str, trials: Collection[str], *, where: str) -> PlannedTime |
     if not isinstance(plan, dict) or (plan.get("trials"), plan.get("where")) != (sorted(trials), where):
         return None
     try:
-        return PlannedTime(*map(float, plan["seconds"]))
+        return Range(*map(float, plan["seconds"]))
     except (KeyError, TypeError, ValueError):
         return None
 

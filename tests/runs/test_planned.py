@@ -1,13 +1,14 @@
 """Tests of runs.planned: the time that a plan gave is found again for exactly its trials, and never in the way."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raytrain.runs import planned
-from raytrain.runs.planned import PlannedTime, recall, remember
+from raytrain.runs.planned import Range, recall, remember
 
-TIME = PlannedTime(10.0, 12.0, 15.0)
+TIME = Range(10.0, 12.0, 15.0)
 WHERE = "2 at a time"
 
 
@@ -35,7 +36,7 @@ def test_a_plan_for_other_resources_is_no_plan_for_these() -> None:
 
 def test_a_newer_plan_takes_the_place_of_the_earlier() -> None:
     remember("runs/x", ["a"], TIME, where=WHERE)
-    remember("runs/x", ["a"], TIME._replace(median=13.0), where=WHERE)
+    remember("runs/x", ["a"], replace(TIME, median=13.0), where=WHERE)
     found = recall("runs/x", ["a"], where=WHERE)
     assert found is not None
     assert found.median == 13.0
