@@ -2,7 +2,7 @@
 
 python benchmarks/makespan.py
 
-Simulated: the student's hours on 2, 3 and 4 slots, in the order that `experiment.order` gives. Real: five small
+Simulated: the student's hours on 2, 3 and 4 slots, in the order that `duration.order` gives. Real: five small
 networks through the runner on one core each, in the two orders in turn; 3 and 4 slots are real too, with trials that
 sleep in proportion to their operations (two cores cannot train four networks at a time without changing what is
 measured).
@@ -20,8 +20,8 @@ from comparison import Comparison, Record, arguments, interleaved
 
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
+from raytrain.experiment.duration.order import Costs, LongestFirst, kind_of, model_size
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.experiment.order import Costs, LongestFirst, kind_of, model_size
 from raytrain.ray_backend import tuner
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import Recipe

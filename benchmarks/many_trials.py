@@ -31,8 +31,8 @@ from raytrain.ray_backend.session import ray_session
 from raytrain.ray_backend.trial import EpochMessage
 from raytrain.ray_backend.tuner import run_trials
 from raytrain.report.live import live_table
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 

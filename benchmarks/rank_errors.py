@@ -4,7 +4,7 @@ python benchmarks/rank_errors.py               # 2,000 draws of each, about 15 m
 python benchmarks/rank_errors.py --draws 100
 
 It draws the accuracies and the predictions of configurations that are all equally good, and asks the code that makes
-the table (`analysis.sample`, `analysis.statistics`) for the interval of one and for the tests of all pairs. Seeds
+the table (`analysis.statistics`) for the interval of one and for the tests of all pairs. Seeds
 differ by a standard deviation that is given. On the grid, the accuracy is a share of the test images: a part of the
 images is right or wrong by chance in every training, which gives half of the variance (with 10,000 images less, where
 it would take more than a tenth of the images), and the rest moves all of them together. Continuous accuracies are
@@ -21,8 +21,8 @@ import numpy as np
 from comparison import Record, arguments
 from numpy.typing import NDArray
 
-from raytrain.analysis.sample import Sample, compare
-from raytrain.analysis.statistics import ALPHA, pairwise, rank_intervals
+from raytrain.analysis.statistics.sample import Sample, compare
+from raytrain.analysis.statistics.significance import ALPHA, pairwise, rank_intervals
 
 SEEDS = (2, 3, 5, 10)
 CONFIGURATIONS = (3, 5, 10, 28)

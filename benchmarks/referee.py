@@ -7,7 +7,7 @@ Everything is simulated: accuracies of a base and of candidates whose seeds diff
 given. On the grid they are rounded to shares of 360 images; "binomial" draws the number of correct images. A session
 has 100 candidates against one base: its seeds are the same for all candidates, as they are in practice. Candidates
 come one after the other, get a seed at a time, and are judged after each, until the answer is keep or drop or they have
-20 seeds. The evidence, the levels and the decision are those of `analysis.sequential` and `analysis.judge`.
+20 seeds. The evidence, the levels and the decision are those of `analysis.statistics` and `comparison.judge`.
 """
 
 import sys
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from raytrain.analysis.separation import decided
-from raytrain.analysis.sequential import Differences, e_values, online_level
-from raytrain.analysis.statistics import ALPHA
+from raytrain.analysis.statistics.sequential import Differences, e_values, online_level
+from raytrain.analysis.statistics.significance import ALPHA
 from raytrain.comparison.judge import decide
 
 SEEDS = 20

@@ -137,7 +137,9 @@ def test_the_score_of_mutants_is_the_share_that_did_not_survive(monkeypatch: pyt
     import mutants
 
     ends = ["killed", "survived", "took too long", "killed"]
-    outcomes = {mutants.Mutant("raytrain/runs/lock.py", n, 0, "core/AddNot", 0): end for n, end in enumerate(ends)}
+    outcomes = {
+        mutants.Mutant("raytrain/runs/writing/lock.py", n, 0, "core/AddNot", 0): end for n, end in enumerate(ends)
+    }
     outcomes[mutants.Mutant("raytrain/data/split.py", 1, 0, "core/AddNot", 0)] = "survived"
     assert mutants.summary(outcomes) == {
         "all": {"killed": 2, "survived": 2, "took too long": 1, "score": 0.6},

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from raytrain.analysis.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.columns import check_column, column_names, column_value
-from raytrain.analysis.resolution import resolution_of
-from raytrain.analysis.sample import Sample, compare
 from raytrain.analysis.standing import DASH, Ranking, Standing
-from raytrain.analysis.statistics import pairwise, rank_intervals
+from raytrain.analysis.statistics.bootstrap import MetricSample, metric_samples
+from raytrain.analysis.statistics.resolution import resolution_of
+from raytrain.analysis.statistics.sample import Sample, compare
+from raytrain.analysis.statistics.significance import pairwise, rank_intervals
 from raytrain.baselines.baselines import Baseline, BaselineRow
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
 from raytrain.metrics.selection import select_of, selection_of

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
-from raytrain.analysis.sample import by_seed, paired_differences
-from raytrain.analysis.sequential import Differences, seeds_until_larger
-from raytrain.analysis.statistics import ALPHA
+from raytrain.analysis.statistics.sample import by_seed, paired_differences
+from raytrain.analysis.statistics.sequential import Differences, seeds_until_larger
+from raytrain.analysis.statistics.significance import ALPHA
 from raytrain.experiment.sections import Separate
 from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult, varied_fields

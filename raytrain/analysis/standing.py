@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from raytrain.analysis.resolution import ImageResolution, SeedResolution
-from raytrain.analysis.statistics import Interval
+from raytrain.analysis.statistics.resolution import ImageResolution, SeedResolution
+from raytrain.analysis.statistics.significance import Interval
 from raytrain.baselines.baselines import BaselineRow
 from raytrain.metrics.predictions import ClassMetrics
 from raytrain.metrics.selection import SELECTIONS, Select, Selection

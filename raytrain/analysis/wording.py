@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from raytrain.analysis.bootstrap import DRAWINGS
 from raytrain.analysis.ranking import DASH, Ranking, Standing
-from raytrain.analysis.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
-from raytrain.analysis.statistics import MOST_SEEDS, POWER
+from raytrain.analysis.statistics.bootstrap import DRAWINGS
+from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
+from raytrain.analysis.statistics.significance import MOST_SEEDS, POWER
 
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:

@@ -12,7 +12,7 @@ from tensorboardX.record_writer import masked_crc32c
 
 from raytrain.baselines.baselines import MEASURES, NAME, STUDENT, Baseline, as_csv, baselines_home, curve_of
 from raytrain.errors import DataError, ExperimentError
-from raytrain.runs.tensorboard import TAGS
+from raytrain.runs.writing.tensorboard import TAGS
 from raytrain.storage.bounded import read_bounded
 
 

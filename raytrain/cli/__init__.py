@@ -1,1 +1,1 @@
-"""The `raytrain` command: one module for each group of commands. It reads options, calls one function and prints."""
+"""The `raytrain` command: a package for each subject. A command reads options, calls one function and prints."""

@@ -10,9 +10,12 @@ import typer
 from typer.core import TyperGroup
 
 from raytrain import __version__
-from raytrain.cli import analysis, cluster, data, doctor, fields, model, new, plan, removal, results, run, view
+from raytrain.cli import data, model
+from raytrain.cli.cluster import cluster, doctor
 from raytrain.cli.completion import join_bash_words
 from raytrain.cli.examples import add_examples
+from raytrain.cli.experiment import fields, new, plan, run
+from raytrain.cli.runs import analysis, removal, results, view
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code

@@ -61,7 +61,7 @@ def assignments(incomplete: str) -> Found:
         prefix = "" if bash_field else f"{name}="
         values = _values(known[name]) if name in known else []
         return [(f"{prefix}{value}", meaning) for value, meaning in values if f"{prefix}{value}".startswith(incomplete)]
-    from raytrain.cli.fields import in_short
+    from raytrain.cli.experiment.fields import in_short
 
     begun = [one for one in known.values() if one.name.startswith(incomplete)]
     if len(begun) == 1:  # with two completions, a shell adds no space behind the "="
@@ -71,7 +71,7 @@ def assignments(incomplete: str) -> Found:
 
 def field_names(incomplete: str) -> Found:
     """Return the fields of a recipe."""
-    from raytrain.cli.fields import in_short
+    from raytrain.cli.experiment.fields import in_short
     from raytrain.experiment.reference import recipe_fields
 
     return [(one.name, in_short(one.meaning)) for one in recipe_fields() if one.name.startswith(incomplete)]

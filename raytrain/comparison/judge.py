@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from raytrain.analysis.record import RunRecord, refuse_several_data_sets
-from raytrain.analysis.sample import by_seed, paired_differences
-from raytrain.analysis.sequential import (
+from raytrain.analysis.statistics.sample import by_seed, paired_differences
+from raytrain.analysis.statistics.sequential import (
     MOST_AHEAD,
     Differences,
     e_values,
@@ -20,7 +20,7 @@ from raytrain.analysis.sequential import (
     seeds_ahead,
     seeds_until_larger,
 )
-from raytrain.analysis.statistics import ALPHA, Interval
+from raytrain.analysis.statistics.significance import ALPHA, Interval
 from raytrain.comparison.verdicts import Judgement
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import TrialResult, configuration_of

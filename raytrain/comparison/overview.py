@@ -8,8 +8,8 @@ from raytrain.analysis.ranking import rank
 from raytrain.analysis.record import RunRecord, chosen_trial_of, read_record
 from raytrain.errors import RunFolderError, StorageError
 from raytrain.provenance.manifest import NAME as MANIFEST
-from raytrain.runs.lock import is_locked
 from raytrain.runs.removal import size_of
+from raytrain.runs.writing.lock import is_locked
 from raytrain.storage.folder import Folder
 from raytrain.user_code.reference import without_digest
 

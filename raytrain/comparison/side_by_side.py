@@ -7,8 +7,8 @@ from typing import Any
 
 from raytrain.analysis.ranking import Standing
 from raytrain.analysis.record import RunRecord
-from raytrain.analysis.sample import Sample, compare
-from raytrain.analysis.statistics import holm
+from raytrain.analysis.statistics.sample import Sample, compare
+from raytrain.analysis.statistics.significance import holm
 from raytrain.comparison.circumstances import Difference, circumstances, data_label, differences, settings
 from raytrain.runs.results import TrialResult
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from raytrain.analysis.record import RunRecord
-from raytrain.analysis.sample import Sample
-from raytrain.analysis.statistics import ALPHA, mcnemar, one_against_several
+from raytrain.analysis.statistics.sample import Sample
+from raytrain.analysis.statistics.significance import ALPHA, mcnemar, one_against_several
 from raytrain.comparison.circumstances import Difference, circumstances, differences
 from raytrain.errors import RunFolderError
 from raytrain.metrics.predictions import Predictions

@@ -11,12 +11,12 @@ from raytrain.errors import PreflightError, RayLostError
 from raytrain.execution.interruption import Woken, wake_main_thread
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.events import TRIAL_TIMEOUT_S
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from raytrain.experiment.speed import Speed  # brings PyTorch, for which the start of Ray should not wait
+    from raytrain.experiment.duration.speed import Speed  # brings PyTorch, for which the start of Ray should not wait
 
 SplitsByKey = Mapping[DataKey, Splits]
 """The split images of each data set, by `Recipe.data_key`."""

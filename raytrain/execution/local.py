@@ -10,11 +10,11 @@ from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError
 from raytrain.experiment.asha import Promotion, Rungs
+from raytrain.experiment.duration.order import Listed, PromotedFirst, Queue
+from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import Listed, PromotedFirst, Queue
-from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.metrics.epoch import Report
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.devices import choose_device, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.outcome import outcome_of

@@ -13,14 +13,14 @@ from raytrain.execution.interruption import Interruption
 from raytrain.execution.run import load_splits, storage_errors_explained
 from raytrain.execution.stages import confirming
 from raytrain.experiment.asha import Rungs
+from raytrain.experiment.duration.order import Kind, Order, kind_of, model_size
+from raytrain.experiment.duration.simulation import Lengths, Sweep, best, faster_order, sweep
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.experiment.order import Kind, Order, kind_of, model_size
 from raytrain.experiment.rehearsal import rehearse
-from raytrain.experiment.simulation import Lengths, Sweep, best, faster_order, sweep
-from raytrain.runs.disk_space import checkpoints_bytes
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.state import RunState
+from raytrain.runs.writing.disk_space import checkpoints_bytes
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder, free_bytes
 
 SWEEPS = 200

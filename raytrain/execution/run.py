@@ -19,21 +19,21 @@ from raytrain.execution.initial import initial_contents, initial_described
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
+from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.experiment.order import model_size
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.user_code import digests_of
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import Inputs, Manifest
 from raytrain.provenance.versions import command_line
 from raytrain.report import REPORT, table
-from raytrain.runs.disk_space import refuse_full_disk
-from raytrain.runs.journal import RunJournal
-from raytrain.runs.lock import run_locked
 from raytrain.runs.planned import Range, recall
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
+from raytrain.runs.writing.disk_space import refuse_full_disk
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
 from raytrain.training.initial import write_initial
 

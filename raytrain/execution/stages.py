@@ -11,9 +11,9 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.recipe import Recipe
 
 log = logging.getLogger(__name__)

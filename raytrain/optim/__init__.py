@@ -1,1 +1,1 @@
-"""Optimizers, groups of parameters and learning-rate schedules."""
+"""Losses, optimizers, groups of parameters and learning-rate schedules."""

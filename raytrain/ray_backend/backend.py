@@ -15,12 +15,12 @@ from raytrain.experiment.sections import Resources
 from raytrain.ray_backend import session
 from raytrain.ray_backend.placement import Placement, place
 from raytrain.ray_backend.session import Session
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from raytrain.experiment.speed import Speed  # brings PyTorch, for which the start of Ray should not wait
+    from raytrain.experiment.duration.speed import Speed  # brings PyTorch, for which the start of Ray should not wait
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from raytrain.errors import StorageError
-from raytrain.experiment.order import Costs, kind_of
+from raytrain.experiment.duration.order import Costs, kind_of
 from raytrain.metrics.epoch import Report
 from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.trial import EpochMessage, Message
 from raytrain.ray_backend.watchdog import Watchdog
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.outcome import described_death
 
 

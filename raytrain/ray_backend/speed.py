@@ -11,7 +11,7 @@ import torch
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import PreflightError
-from raytrain.experiment.speed import Speed, measure_speed, some_images, unmeasurable
+from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.ray_backend.placement import Placement
 from raytrain.training.devices import choose_device
 from raytrain.training.recipe import Recipe

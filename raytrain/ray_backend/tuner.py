@@ -13,11 +13,12 @@ from ray.tune.search import Searcher
 from raytrain.background import repeating
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
+from raytrain.data.resolution import mean_area
 from raytrain.errors import StorageError
 from raytrain.experiment.asha import Promotion, Rungs
+from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
+from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
-from raytrain.experiment.simulation import Lengths, faster_order
 from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
@@ -25,9 +26,8 @@ from raytrain.ray_backend.recorder import Recorder, SilentReporter
 from raytrain.ray_backend.trial import TrialJob, run_trial
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.events import TRIAL_TIMEOUT_S
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.state import RunState
-from raytrain.training.resolution import mean_area
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.user_code.source import texts_of
 
 TRIAL_RETRIES = 2

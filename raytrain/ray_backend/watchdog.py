@@ -16,7 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytrain.ray_backend import internals
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What the fields of a recipe that name components may say, and the form in which a recipe keeps it.
 
 The functions themselves live where their kind does: architectures in `raytrain.models`, augmentations in
-`raytrain.data.augment`, optimizers and schedules in `raytrain.optim`, losses in `raytrain.training.losses`.
+`raytrain.data.augment`, optimizers and schedules in `raytrain.optim`, losses in `raytrain.optim.losses`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from raytrain.data.augment import AUGMENTS, MIXES
 from raytrain.data.layouts.columns import canonical_columns
+from raytrain.data.resolution import canonical_resolution
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES
+from raytrain.optim.losses import LOSSES
 from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
 from raytrain.training.component import Components
 from raytrain.training.initial import canonical_init
-from raytrain.training.losses import LOSSES
-from raytrain.training.resolution import canonical_resolution
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 

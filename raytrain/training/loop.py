@@ -32,6 +32,7 @@ from raytrain.data.batches import (
     steps_per_epoch,
     training_batches,
 )
+from raytrain.data.resolution import resized, resolution_of
 from raytrain.errors import DivergenceError
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.metrics.selection import SELECTIONS
@@ -45,7 +46,6 @@ from raytrain.training.component import accepted
 from raytrain.training.devices import autocast, choose_precision
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
 from raytrain.training.recipe import Recipe
-from raytrain.training.resolution import resized, resolution_of
 
 SMALLEST_SCALE = 2.0**-10
 """Factor of the loss below which fp16 has not just left out some batches: the gradients are beyond any scale."""

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from raytrain.analysis.sequential import Differences, online_level
+from raytrain.analysis.statistics.sequential import Differences, online_level
 from raytrain.cli.app import app
 from raytrain.comparison.judge import decide
 

@@ -20,7 +20,7 @@ from raytrain.cli.app import app
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 
 WriteRun = Callable[..., None]

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raytrain.analysis.separation import Separation, decided, separation
-from raytrain.analysis.sequential import Differences, seeds_until_larger
+from raytrain.analysis.statistics.sequential import Differences, seeds_until_larger
 from raytrain.cli.app import app
 from raytrain.experiment.sections import Separate
 from raytrain.runs.results import TrialResult

@@ -8,7 +8,7 @@ from tensorboardX import SummaryWriter
 from raytrain.baselines.baselines import Baseline, as_csv, list_baselines, open_baseline, read_curves
 from raytrain.baselines.importing import import_events
 from raytrain.errors import DataError, ExperimentError
-from raytrain.runs.tensorboard import Scalars
+from raytrain.runs.writing.tensorboard import Scalars
 
 # name: epochs, last, best, its epoch, mean and deviation of the last 20, claimed, hours in the log; in per cent
 STUDENT = {

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from raytrain import __version__
 from raytrain.analysis.record import RunRecord
 from raytrain.cli.app import app
-from raytrain.cli.comparison import run_name
+from raytrain.cli.experiment.comparison import run_name
 from raytrain.execution import run as run_module
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome

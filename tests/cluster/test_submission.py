@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from raytrain.cli.app import app
-from raytrain.cli.submit import submission_of
+from raytrain.cli.cluster.submit import submission_of
 from raytrain.cluster.jobs import Jobs
 from raytrain.cluster.submission import fetch, follow_home, pull_run
 from raytrain.cluster.transfer import STORED

@@ -12,8 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from raytrain.cli import new
 from raytrain.cli.app import app
+from raytrain.cli.experiment import new
 from raytrain.cluster.template import TEMPLATES, template_text
 
 ROOT = Path(__file__).parents[2]

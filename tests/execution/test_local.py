@@ -7,8 +7,8 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Asha
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.runs.folder import read_state
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import read_results
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training import trial

@@ -1,4 +1,4 @@
-"""Tests of execution.plan, experiment.speed and `raytrain plan`: what a run will take, with nothing run or written."""
+"""Tests of execution.plan, duration.speed and `raytrain plan`: what a run will take, with nothing run or written."""
 
 import json
 import re
@@ -11,17 +11,17 @@ import torch
 from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
-from raytrain.cli.plan_text import plan_text
+from raytrain.cli.experiment.plan_text import plan_text
 from raytrain.execution import local
 from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
 from raytrain.execution.run import run
-from raytrain.experiment import speed
+from raytrain.experiment.duration import speed
+from raytrain.experiment.duration.order import Order
+from raytrain.experiment.duration.simulation import Sweep, sweep
+from raytrain.experiment.duration.speed import Speed, measure_speed, some_images
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.order import Order
 from raytrain.experiment.sections import Asha, Confirm
-from raytrain.experiment.simulation import Sweep, sweep
-from raytrain.experiment.speed import Speed, measure_speed, some_images
 from raytrain.training.recipe import Recipe
 
 RECIPE = Recipe(dataset="digits", image_size=8, width=2, batch_size=64, epochs=4, val_size=97, precision="fp32")

@@ -31,10 +31,10 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.provenance.manifest import inputs_of
 from raytrain.runs.folder import read_predictions
-from raytrain.runs.journal import RunJournal
-from raytrain.runs.lock import run_locked
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 

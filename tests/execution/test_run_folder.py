@@ -15,8 +15,8 @@ from raytrain.execution import run as running
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.lock import run_locked
 from raytrain.runs.state import RunState
+from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
 
 

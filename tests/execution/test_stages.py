@@ -12,8 +12,8 @@ from raytrain.execution import stages
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.json_lines import read_lines
 
 

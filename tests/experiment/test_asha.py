@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
+from raytrain.experiment.duration.order import Listed, PromotedFirst
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import Listed, PromotedFirst
 from raytrain.training.recipe import Recipe
 
 

@@ -26,8 +26,8 @@ from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.report import page
-from raytrain.runs import journal
 from raytrain.runs.state import RunState
+from raytrain.runs.writing import journal
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training import trial

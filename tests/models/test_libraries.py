@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from raytrain.errors import ExperimentError
+from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Trial
-from raytrain.experiment.order import model_size
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.training.recipe import Recipe
 

@@ -9,7 +9,7 @@ import pytest
 from raytrain.data import LabelledImages, Splits
 from raytrain.data.data_key import DataKey
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 
 KEY = DataKey("digits", 16, 0.1)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from raytrain.experiment.asha import Promotion, Rungs
+from raytrain.experiment.duration.order import Costs, Listed, PromotedFirst
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.order import Costs, Listed, PromotedFirst
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.asha import AshaScheduler
 from raytrain.ray_backend.recorder import Recorder
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.folder import read_state
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 
 pytestmark = pytest.mark.slow  # imports Ray Tune, which takes seconds

@@ -21,7 +21,7 @@ from raytrain.experiment.sections import Resources
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import place
 from raytrain.ray_backend.session import ray_session
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.slow]
 

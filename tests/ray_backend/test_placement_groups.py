@@ -11,7 +11,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.ray_backend import internals, tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ import pytest
 
 from raytrain.ray_backend import internals, watchdog
 from raytrain.ray_backend.watchdog import Watchdog
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 
 pytestmark = pytest.mark.slow  # imports Ray, which takes seconds
 

@@ -13,7 +13,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.metrics.predictions import Predictions
 from raytrain.provenance.manifest import Inputs, Manifest
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.outcome import outcome_of
 

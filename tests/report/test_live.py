@@ -13,8 +13,8 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.report import live
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import varied_fields
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.outcome import outcome_of
 

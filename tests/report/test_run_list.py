@@ -14,8 +14,8 @@ from raytrain.cli.app import app
 from raytrain.comparison.overview import RunSummary, summarize
 from raytrain.report.tables import RUNS_LEFT, RUNS_SPARE, run_columns
 from raytrain.report.text import fitted
-from raytrain.runs.lock import run_locked
 from raytrain.runs.results import read_results
+from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
 
 MakeRun = Callable[..., Folder]

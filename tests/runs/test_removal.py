@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from raytrain.cli.app import app
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import dump_yaml
-from raytrain.runs.lock import run_locked
 from raytrain.runs.results import TrialResult
+from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line
 

@@ -11,9 +11,9 @@ from raytrain.experiment.asha import Decision, Promotion
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs.folder import read_state
-from raytrain.runs.journal import RunJournal
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.outcome import outcome_of
 

@@ -9,7 +9,7 @@ from pyarrow import fs
 
 from raytrain.errors import StorageError
 from raytrain.experiment.experiment import Experiment
-from raytrain.runs.journal import RunJournal
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint

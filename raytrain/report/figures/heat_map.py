@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from raytrain.analysis.statistics import Interval, mean_interval
+from raytrain.analysis.statistics.significance import Interval, mean_interval
 from raytrain.report.column_text import cell
 from raytrain.report.table import outcome
 from raytrain.runs.results import STATUSES, TrialResult, configurations, varied_fields

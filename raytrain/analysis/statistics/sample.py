@@ -1,0 +1,117 @@
+"""The test accuracies of one configuration, whether two configurations differ, and by how much, seed by seed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.analysis.statistics.sequential import Differences, floors_of
+from raytrain.analysis.statistics.significance import (
+    Interval,
+    image_variance,
+    mcnemar,
+    mean_interval,
+    one_against_several,
+    variance_floor,
+    welch,
+    wilson,
+)
+from raytrain.data.split import TEST_SIZE
+from raytrain.metrics.predictions import Predictions
+from raytrain.runs.results import TrialResult
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The test accuracies of a configuration.
+
+    Attributes:
+        accuracies: Accuracy of each seed.
+        correct: (seeds, N) bool, whether each seed is right on each image; None where predictions are missing, or are
+            of different images.
+        dataset: Data set, `test_size`, `columns` and `skip_bad` of the recipe: what decides on the test images.
+    """
+
+    accuracies: list[float]
+    correct: NDArray[np.bool_] | None
+    dataset: tuple[object, ...]
+
+    @classmethod
+    def of(cls, group: Sequence[TrialResult], predictions: Mapping[str, Predictions]) -> Self:
+        """Return the sample of the seeds of a configuration."""
+        recipe = group[0].recipe
+        accuracies = [result.test_accuracy for result in group if result.test_accuracy is not None]
+        seen = [predictions[result.trial].correct for result in group if result.trial in predictions]
+        whole = seen and len(seen) == len(accuracies) and len({one.shape for one in seen}) == 1
+        return cls(
+            accuracies,
+            np.stack(seen) if whole else None,
+            (
+                str(recipe.get("dataset")),
+                recipe.get("test_size", TEST_SIZE),
+                recipe.get("columns", ""),
+                recipe.get("skip_bad", False),
+            ),
+        )
+
+    @cached_property
+    def floor(self) -> float:
+        """Least variance over seeds; 0 where it is not known."""
+        return variance_floor(self.correct) if self.correct is not None and len(self.correct) > 1 else 0.0
+
+    def interval(self) -> Interval | None:
+        """Return the 95 % interval of the mean: over seeds and images, with one seed over images."""
+        if len(self.accuracies) > 1:
+            images = image_variance(self.correct) if self.correct is not None else 0.0
+            whole = mean_interval(self.accuracies, floor=self.floor, images=images)
+            return Interval(max(0.0, whole.low), min(1.0, whole.high))  # no accuracy lies beyond
+        if self.correct is None or not self.accuracies:
+            return None
+        return wilson(int(self.correct.sum()), self.correct.shape[1])
+
+
+def compare(one: Sample, other: Sample) -> float:
+    """Return the p-value of two finished configurations: over seeds where one has several, else over the images."""
+    if one.dataset != other.dataset:
+        return 1.0  # other images: nothing compares them
+    fewer, more = sorted((one, other), key=lambda sample: len(sample.accuracies))
+    if len(fewer.accuracies) > 1:
+        return welch(one.accuracies, other.accuracies, floors=(one.floor, other.floor))
+    if len(more.accuracies) > 1:
+        return one_against_several(fewer.accuracies[0], more.accuracies, floor=more.floor)
+    if one.correct is None or other.correct is None or one.correct.shape != other.correct.shape:
+        return 1.0  # other test sets, or none on record: nothing pairs them, so nothing tells them apart
+    return mcnemar(one.correct[0], other.correct[0])
+
+
+Seen = tuple[float, NDArray[np.bool_] | None]
+"""What a trained network reaches: its test accuracy, and whether it is right on each image, (N,) bool, if on record."""
+
+
+def by_seed(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> dict[int, Seen]:
+    """Return what each seed of a configuration reaches, by seed, of those that have finished."""
+    return {
+        result.recipe["seed"]: (result.test_accuracy, seen.correct if (seen := predictions.get(result.trial)) else None)
+        for result in results
+        if result.test_accuracy is not None
+    }
+
+
+def paired_differences(one: Mapping[int, Seen], other: Mapping[int, Seen], *, seeds: Sequence[int]) -> Differences:
+    """Return the test accuracies of one configuration minus those of another, seed by seed.
+
+    Args:
+        one: What each seed of the one reaches.
+        other: The same of the other, on the same images.
+        seeds: Seeds that both have, in the order in which they were trained.
+    """
+    pairs = [(one[seed], other[seed]) for seed in seeds]
+    values = np.array([first - second for (first, _), (second, _) in pairs], float)
+    apart = [
+        a.astype(np.int8) - b for (_, a), (_, b) in pairs if a is not None and b is not None and a.shape == b.shape
+    ]
+    whole = apart and len(apart) == len(pairs) and len({one.shape for one in apart}) == 1
+    return Differences(values, floors_of(np.stack(apart)) if whole else np.zeros(len(pairs)))

@@ -1,0 +1,127 @@
+"""A command that is to run on a cluster, read as raytrain itself would read it."""
+
+import os
+import re
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from raytrain.cli.experiment.comparison import comparison_of, read_words
+from raytrain.cli.options import changes_of, experiment_of, search_of, separation_of
+from raytrain.cluster.submission import Submission
+from raytrain.errors import ExperimentError
+from raytrain.storage.folder import refuse_credentials
+
+if TYPE_CHECKING:
+    from raytrain.experiment.experiment import Experiment
+
+COMMANDS = ("compare", "tune", "train")
+"""Commands that can be submitted."""
+ON_EVERY_NODE = {"ray", "torch", "torchvision"}
+"""Requirements that `--install` leaves out: each node has them already, in the build for its GPU."""
+
+
+def submission_of(
+    context: typer.Context, command: Sequence[str], *, name: str | None, send: Sequence[Path], install: bool
+) -> Submission:
+    """Return the submission of a command, after reading its options as raytrain would, so that errors show before it.
+
+    Args:
+        context: Typer context of the running command.
+        command: Words of the command to submit, with or without `raytrain` before them.
+        name: Name of the job; None for the experiment's name and a suffix.
+        send: Files and folders to send with the job.
+        install: Whether the nodes install raytrain's requirements.
+
+    Raises:
+        ExperimentError: The command cannot be submitted, its experiment is invalid, or it names a folder that the
+            cluster cannot see.
+    """
+    words = list(command[1:] if command[0] == "raytrain" else command)
+    if not words or words[0] not in COMMANDS:
+        given = words[0] if words else "nothing"
+        raise ExperimentError(f"{given!r} cannot be submitted; choose one of {', '.join(COMMANDS)}")
+    for word in words:
+        refuse_credentials(word)  # the cluster lists its jobs with their commands
+    options, given = _parsed(context, words)
+    for option in ("local", "address"):
+        if option in given:
+            raise ExperimentError(
+                f"leave --{option} out of the command: it runs on the cluster that it is submitted to"
+            )
+    file, axes = options.get("experiment"), list[str]()
+    if words[0] == "tune":
+        file, axes = search_of(options["experiment"], options["grid"])
+    if words[0] == "compare":
+        file, _ = read_words(options["compared"] or [])
+    changes = changes_of(
+        options["name"],
+        workers=options["workers"],
+        gpus=options["gpus"],
+        seeds=options.get("seeds"),
+        max_concurrent=options.get("max_concurrent"),
+        no_asha=options.get("no_asha", True),
+        axes=axes,
+        samples=options.get("samples"),
+        sampler=options.get("sampler"),
+    )
+    changes |= separation_of(options.get("until_separated"), options.get("max_seeds"))
+    if words[0] == "compare":
+        experiment = comparison_of(options["compared"] or [], options["set_"], changes)
+    else:
+        experiment = experiment_of(file, options["set_"], changes, unnamed=words[0])
+    out = options["out"] if "out" in given else None
+    if out and "://" not in out and not out.startswith("/"):
+        raise ExperimentError(
+            f"--out {out} would be lost with the job; give a URI such as s3://bucket/runs, an absolute path that all "
+            "nodes share, or no --out"
+        )
+    _refuse_unsent_data(experiment, send)
+    job = name or f"{experiment.name}-{os.urandom(3).hex()}"
+    return Submission(
+        tuple(words),
+        experiment,
+        file if file and file.is_file() else None,
+        tuple(send),
+        out,
+        _job_name(job),
+        tuple(_requirements()) if install else (),
+    )
+
+
+def _parsed(context: typer.Context, words: list[str]) -> tuple[dict[str, Any], set[str]]:
+    """Return the parameters of a command by name, and which of them the command line gave."""
+    root = context.find_root()
+    command = cast("Any", root.command).commands[words[0]]
+    with command.make_context(words[0], words[1:], parent=root) as parsed:
+        given = {name for name in parsed.params if parsed.get_parameter_source(name).name == "COMMANDLINE"}
+        return dict(parsed.params), given
+
+
+def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:
+    from raytrain.data.sources import parted  # pyarrow and NumPy, which other submissions do not wait for
+
+    for dataset in dict.fromkeys(parted(trial.recipe.dataset)[0] for trial in experiment.trials()):
+        path = Path(dataset)
+        sent = any(path == one or one in path.parents for one in send)
+        if "://" not in dataset and path.exists() and not path.is_absolute() and not sent:
+            raise ExperimentError(
+                f"dataset {dataset} is a local folder, which the cluster cannot see.\n"
+                f"Send it with --send {dataset}, or give a URI or a path that all nodes share."
+            )
+
+
+def _job_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ExperimentError(
+            f"--name {name}: use at most 100 letters, digits, '.', '_' and '-', first a letter or digit"
+        )
+    return name
+
+
+def _requirements() -> list[str]:
+    required = metadata.requires("raytrain") or []
+    return [one for one in required if "extra ==" not in one and re.split(r"\W", one)[0] not in ON_EVERY_NODE]

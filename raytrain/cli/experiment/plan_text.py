@@ -1,0 +1,85 @@
+"""A plan as text. It is a module of its own so that `raytrain --help` does not load its imports."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from raytrain.execution.plan import Plan
+from raytrain.experiment.duration.order import DECIDE_THE_TIME
+from raytrain.experiment.experiment import Trial
+from raytrain.report.column_text import axis_cell, cell
+from raytrain.report.text import as_text, duration
+from raytrain.runs.planned import Range
+from raytrain.runs.results import varied_fields
+
+SWEEPS_FOR_RANGE = 20
+"""Number of simulated sweeps from which on a range of nine in ten is stated."""
+
+
+def plan_text(plan: Plan, *, price: float | None = None) -> str:
+    """Return a plan as a table of its trials and a line for everything else.
+
+    Args:
+        plan: What a run will take.
+        price: Dollars per hour of a GPU, or of a core where there is no GPU; None shows no price.
+    """
+    lines = [f"{name:<16}{text}" for name, text in _facts(plan, price)]
+    return "\n".join([_table(plan), *lines, ""])
+
+
+def trials_text(trials: Sequence[Trial]) -> str:
+    """Return a table with a row for each trial and a column for each field in which they differ."""
+    recipes = [trial.recipe.model_dump() for trial in trials]
+    varied = ["arch", *varied_fields(recipes)]
+    columns = {"trial": [trial.id for trial in trials]}
+    columns |= {name: [axis_cell(recipe, name) for recipe in recipes] for name in varied}
+    return as_text(columns, left={"trial", "arch", "optimizer", "schedule", "augment", "mix"})
+
+
+def _table(plan: Plan) -> str:
+    recipes = [kind.recipe for kind in plan.kinds]
+    varied = [name for name in varied_fields(recipes) if name in DECIDE_THE_TIME and name != "arch"]
+    columns = {"architecture": [str(recipe["arch"]) for recipe in recipes]}
+    columns |= {name: [cell(recipe[name]) for recipe in recipes] for name in varied}
+    columns |= {
+        "parameters": [f"{kind.parameters / 1e6:.2f} M" for kind in plan.kinds],
+        "trials": [str(kind.trials) for kind in plan.kinds],
+        "epochs": [str(kind.epochs) for kind in plan.kinds],
+        "per epoch": [duration(kind.epoch_s) for kind in plan.kinds],
+        "per trial": [duration(kind.trial_s) for kind in plan.kinds],
+    }
+    return as_text(columns, left={"architecture", *varied})
+
+
+def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
+    done = f", {plan.done} have ended already" if plan.done else ""
+    yield "Trials", f"{plan.trials}{done}; {plan.placement}"
+    if plan.rungs:
+        how = "stay paused" if plan.mode == "promote" else "are stopped"
+        stopped = f"about {plan.stopped.median:.0f} of {plan.trials} {how}"
+        yield "Early stopping", f"after epochs {', '.join(f'{rung:g}' for rung in plan.rungs)}; {stopped}"
+    without = f"; {duration(plan.seconds_unstopped)} without early stopping" if plan.rungs else ""
+    yield "Time", f"{_about(plan.seconds)}{without}"
+    hours, unit = plan.device_hours(), "GPU" if plan.gpus else "core"
+    yield "Work", f"{hours.median:,.2f} {unit} hours{_between(hours, '{:,.2f}'.format)}"
+    if price is not None:
+        cost = Range(hours.low * price, hours.median * price, hours.high * price)
+        yield "Price", f"${cost.median:,.2f}{_between(cost, '${:,.2f}'.format)} at ${price:g} per {unit} hour"
+    yield "Checkpoints", f"{plan.checkpoint_bytes / 2**30:.2f} GiB at most{_free(plan)}"
+    how = f"; {plan.sweeps} simulated sweeps" if plan.sweeps > 1 else ""
+    how += ", nine in ten of them within the range" if plan.sweeps >= SWEEPS_FOR_RANGE else ""
+    yield "Method", f"measured on some batches of each kind of trial ({plan.device}){how}"
+
+
+def _about(seconds: Range) -> str:
+    return f"about {duration(seconds.median)}{_between(seconds, duration)}"
+
+
+def _between(values: Range, text: Callable[[float], str]) -> str:
+    low, high = text(values.low), text(values.high)
+    return f" ({low} to {high})" if low != high else ""
+
+
+def _free(plan: Plan) -> str:
+    if plan.free_bytes is None:
+        return ""
+    refused = "; the run would be refused" if plan.checkpoint_bytes > plan.free_bytes else ""
+    return f", {plan.free_bytes / 2**30:.1f} GiB are free{refused}"

@@ -1,0 +1,112 @@
+"""`raytrain rm` and `prune`: runs deleted, and checkpoints that nobody needs any more."""
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from raytrain.cli.completion import run_names
+from raytrain.cli.options import Out, Run
+from raytrain.errors import ExperimentError, RunFolderError
+from raytrain.report.text import data_size, in_one_line, quoted
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `rm` and `prune` to the application."""
+    for command in (rm, prune):
+        app.command()(command)
+
+
+def rm(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN", show_default=False, autocompletion=run_names, help="Names, folders or URIs of runs."
+        ),
+    ],
+    out: Out = "runs",
+    yes: Yes = False,
+) -> None:
+    """Delete runs with all that is in their folders. It says what that frees, and asks first."""
+    from raytrain.comparison.overview import summarize
+    from raytrain.runs.folder import open_run
+    from raytrain.runs.removal import refuse_removal, remove_run
+    from raytrain.runs.writing.lock import run_locked
+
+    folders = {str(folder): folder for folder in (open_run(name, out=out) for name in runs)}
+    for folder in folders.values():
+        refuse_removal(folder, out=out)
+    summaries = [summarize(folder) for folder in folders.values()]
+    with ExitStack() as locks:
+        for folder in folders.values():
+            locks.enter_context(run_locked(folder))
+        for one in summaries:
+            trials = "1 trial" if one.trials == 1 else f"{one.trials} trials"
+            typer.echo(f"{in_one_line(one.run)}: {trials}, {one.state}, {data_size(one.bytes)}", err=True)
+        what = "this run" if len(summaries) == 1 else f"these {len(summaries)} runs"
+        size = data_size(sum(one.bytes for one in summaries))
+        if not _confirmed(f"Delete {what}, and free {size}?", yes=yes):
+            return
+        for folder in folders.values():
+            remove_run(folder)
+            typer.echo(f"deleted {in_one_line(str(folder))}")
+    typer.echo(f"{size} are free again", err=True)
+
+
+def prune(
+    run: Run,
+    out: Out = "runs",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where trials are unfinished or failed; they begin again then.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Delete the checkpoints of all trials but the chosen one. It says what that frees, and asks first.
+
+    Results, curves and predictions stay, so that all tables and reports stay as they are.
+    """
+    from raytrain.analysis.record import read_record
+    from raytrain.comparison.overview import summarize
+    from raytrain.runs.folder import checkpoint_folder, open_run
+    from raytrain.runs.removal import refuse_removal, remove_checkpoints, size_of, superfluous_checkpoints
+    from raytrain.runs.writing.lock import run_locked
+
+    folder = open_run(run, out=out)
+    refuse_removal(folder, out=out)
+    with run_locked(folder):
+        record = read_record(folder)
+        chosen = record.chosen_trial
+        if chosen is None:
+            raise RunFolderError(f"no trial of {folder} has finished, so none is chosen; `raytrain rm` deletes the run")
+        if summarize(folder, locked=True).state == "unfinished" and not force:
+            raise RunFolderError(
+                f"{folder} is unfinished, and its trials go on from their checkpoints. Finish it with: raytrain resume "
+                f"{quoted(run)}; or add --force, and they begin again."
+            )
+        failed = [one.trial for one in record.state.results() if one.status == "failed" and not force]
+        trials = superfluous_checkpoints(folder, keep=[chosen.trial, *failed])
+        if not trials:
+            typer.echo("There are no checkpoints to delete.", err=True)
+            return
+        size = data_size(sum(size_of(checkpoint_folder(folder, trial)) for trial in trials))
+        kept = f" The checkpoint of the chosen trial, {chosen.digest}, stays"
+        kept += f", and so do those of {len(failed)} that failed." if failed else "."
+        count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+        typer.echo(f"Without them, {count} can neither be exported nor trained further.{kept}", err=True)
+        if not _confirmed(f"Delete the checkpoints of {count}, and free {size}?", yes=yes):
+            return
+        remove_checkpoints(folder, trials)
+    typer.echo(f"deleted the checkpoints of {count} of {in_one_line(str(folder))}: {size}")
+
+
+def _confirmed(question: str, *, yes: bool) -> bool:
+    try:
+        confirmed = yes or typer.confirm(question, err=True)
+    except typer.Abort:  # no answer, as in a script
+        typer.echo("", err=True)
+        raise ExperimentError("nothing was deleted, because nobody answered; --yes deletes without asking") from None
+    if not confirmed:
+        typer.echo("Nothing was deleted.", err=True)
+    return confirmed

@@ -1,0 +1,295 @@
+"""The run folder as it is written, by one writer: the process that drives the run.
+
+A line is appended for everything that happens and tables are derived from the lines, so a kill at any moment loses
+nothing that was reported. What the lines amount to is in `state`, which other threads may read.
+"""
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from raytrain.errors import RunFolderError
+from raytrain.experiment.asha import Decision
+from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.reading import stored_text
+from raytrain.experiment.user_code import digests_of
+from raytrain.metrics.epoch import FinalMetrics, Report
+from raytrain.metrics.predictions import FILE as PREDICTIONS
+from raytrain.runs.events import Event, Judged, Stage, Status
+from raytrain.runs.folder import (
+    EXPERIMENT,
+    METRICS,
+    checkpoint_folder,
+    read_epochs,
+    read_state,
+    refuse_remains,
+    trial_folder,
+)
+from raytrain.runs.state import RunState
+from raytrain.runs.user_code import write_code
+from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
+from raytrain.runs.writing.tensorboard import RunScalars
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import as_line, drop_torn_line
+from raytrain.training.outcome import Outcome
+
+LOGS = ("trials.jsonl", "events.jsonl")
+"""Names of the run folder's files to which lines are appended."""
+
+
+class RunJournal:
+    """A run folder that is open for writing.
+
+    Attributes:
+        folder: The run folder.
+        state: State of the run.
+    """
+
+    def __init__(self, folder: Folder, state: RunState, *, fresh: bool = False) -> None:
+        """Write about a run whose state is known; `open` reads the state first.
+
+        Args:
+            folder: The run folder.
+            state: State of the run so far.
+            fresh: Whether `begin` deletes the contents of the folder.
+        """
+        self.folder = folder
+        self.state = state
+        self._fresh = fresh
+        self._open = False
+        self._unwritten: list[bytes] = []
+        self._scalars = RunScalars()
+        self._noting = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what Tune pickles of it with its own search state, which nobody reads: a lock cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_noting"}
+
+    @classmethod
+    def open(
+        cls,
+        folder: Folder,
+        experiment: Experiment,
+        trials: list[Trial],
+        *,
+        fresh: bool = False,
+        failed_only: bool = False,
+    ) -> "RunJournal":
+        """Return the journal of a run, with what earlier commands left there; nothing is written before `begin`.
+
+        Args:
+            folder: The run folder.
+            experiment: Experiment to run; the same as in the folder, or the same with more seeds or epochs.
+            trials: Trials of the experiment.
+            fresh: Whether to ignore an earlier run in the folder, and to delete it at `begin`.
+            failed_only: Whether only trials that failed are pending.
+
+        Raises:
+            RunFolderError: Another experiment was run there, nothing says which one was, or `fresh` would delete what
+                is no run folder.
+        """
+        if fresh:
+            if folder.names() and not folder.exists(EXPERIMENT):
+                raise RunFolderError(
+                    f"{folder} is not a run folder, so --fresh does not delete it; choose another --name"
+                )
+            return cls(folder, RunState(experiment, trials), fresh=True)
+        if not folder.exists(EXPERIMENT):
+            refuse_remains(folder)
+            return cls(folder, RunState(experiment, trials))
+        refuse_other_experiment(folder, experiment)
+        state = read_state(folder, RunState(experiment, trials))
+        if failed_only:
+            state.only_failed()
+        return cls(folder, state)
+
+    def begin(self, parameters: Mapping[str, int]) -> None:
+        """Make the folder ready to be written to: the experiment in full, and no line that a kill has cut short.
+
+        Args:
+            parameters: Number of trainable parameters of each pending trial, by trial id.
+        """
+        if self._fresh:
+            self.folder.remove()
+        before = epochs_before(self.folder)
+        if before is not None and before < self.state.experiment.recipe.epochs:
+            adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
+        write_code(self.folder, digests_of(self.state.experiment))
+        self.folder.write(EXPERIMENT, stored_text(self.state.experiment).encode(), durable=True)
+        self.folder = self.folder.requiring(EXPERIMENT)
+        self._open_logs()
+        for trial in self.state.pending():
+            self._keep_sound_epochs(trial.id)
+        self.note({"event": "begun", "parameters": dict(parameters)})
+
+    def end_unwritten(self, parameters: Mapping[str, int]) -> None:
+        """Write the end of the trials that ASHA has stopped, where a kill came between its decision and their end.
+
+        Args:
+            parameters: Number of trainable parameters of each of them, by trial id.
+        """
+        self._open_logs()
+        for trial in self.state.unwritten():
+            self.state.progress[trial.id].parameters = parameters[trial.id]
+            self._end(trial.id, "stopped")
+
+    def note(self, event: Event) -> None:
+        """Write an event with the time, and let it have its effect on the state.
+
+        What is noted before `begin` is written then: a run that is only planned, or refused, leaves no trace. Several
+        threads may call it; the watchdog has one of its own.
+        """
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        with self._noting:
+            if self._open:
+                self.folder.append("events.jsonl", as_line(line))
+            else:
+                self._unwritten.append(as_line(line))
+            self.state.apply(line)  # pyright: ignore[reportArgumentType] (an Event and its time)
+
+    def add(self, trials: Mapping[Trial, int], *, stage: Stage) -> None:
+        """Add trials that were chosen by the results of others; those of the stage that are not among them go.
+
+        Args:
+            trials: Number of trainable parameters of each trial to add.
+            stage: Stage in which the trials are run.
+        """
+        wanted = {trial.id for trial in trials}
+        for trial_id, progress in self.state.progress.items():
+            if progress.stage == stage and trial_id not in wanted and progress.result is None:
+                self.note({"event": "withdrawn", "trial": trial_id})
+        for trial, parameters in trials.items():
+            if trial.id not in self.state.progress:
+                recipe = trial.recipe.model_dump(mode="json")
+                self.note(
+                    {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": parameters}
+                )
+
+    def checkpoints(self, trial_id: str) -> Folder:
+        """Return the checkpoint folder of a trial: the only place that workers write to."""
+        return checkpoint_folder(self.folder, trial_id)
+
+    def started(self, trial_id: str, *, where: str = "") -> None:
+        """Record that a trial was started, or started again."""
+        progress = self.state.progress[trial_id]
+        epoch = progress.epoch
+        if progress.stage == "rescue" and not self.state.is_rescued(trial_id):
+            self.note({"event": "rescued", "trial": trial_id, "stopped_at": epoch})
+        elif progress.status == "paused":
+            self.note({"event": "promoted", "trial": trial_id, "paused_at": epoch})
+        if progress.epoch and not progress.latest.get("epoch"):  # known from its result alone
+            progress.replace_epochs(read_epochs(self.folder, trial_id))
+        attempt = progress.attempts + (not self.state.is_promoted(trial_id))
+        self.note({"event": "started", "trial": trial_id, "attempt": attempt, "after_epoch": epoch, "where": where})
+
+    def reported(self, trial_id: str, report: Report) -> None:
+        """Record an epoch, and the trial's end if it was the last."""
+        progress = self.state.progress[trial_id]
+        row = report.metrics.row()
+        if row["epoch"] > progress.epoch or self._differs(trial_id, row):
+            folder = self._trial_folder(trial_id)
+            folder.append("metrics.jsonl", as_line(row))
+            progress.add_epoch(row)
+            self._scalars.add(trial_id, row, folder=folder / "tb", first_epoch=row["epoch"])
+        if report.final:
+            self._finished(trial_id, report.final, test_tracked=report.metrics.test is not None)
+
+    def judged(self, trial_id: str, *, epoch: int, decision: Decision) -> None:
+        """Record a decision of ASHA, and the trial's end if it is stopped."""
+        event: Judged = {
+            "event": "rung",
+            "trial": trial_id,
+            "epoch": epoch,
+            "rung": decision.rung,
+            "accuracy": decision.accuracy,
+            "cut": decision.cut,
+            "stop": decision.stop,
+        }
+        if decision.pause:
+            event["pause"] = True
+        self.note(event)
+        if decision.pause:
+            self._scalars.close(trial_id)
+        if decision.stop:
+            self._end(trial_id, "stopped")
+
+    def ended(self, trial_id: str, outcome: Outcome) -> None:
+        """Record that a trial diverged or failed for good."""
+        if outcome["details"]:
+            self._trial_folder(trial_id).write("error.txt", outcome["details"].encode())
+        self._end(trial_id, outcome["status"], error=outcome["error"])
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._scalars.close_all()
+
+    def _finished(self, trial_id: str, final: FinalMetrics, *, test_tracked: bool) -> None:
+        folder = self._trial_folder(trial_id)
+        test = {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
+        if not test_tracked:
+            first = self.state.progress[trial_id].epoch + 1
+            self._scalars.add(trial_id, {"epoch": final.epoch, **test}, folder=folder / "tb", first_epoch=first)
+        if final.predictions:
+            folder.write(PREDICTIONS, final.predictions, durable=True)
+        train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy} if final.train else {}
+        val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
+        val |= final.val.of_classes(prefix="val_") if final.val else {}
+        views = {"test_tta_accuracy": final.test_tta.accuracy} if final.test_tta else {}
+        measured = {"best_epoch": final.epoch, **train, **test, **val, **views}
+        ran_on: dict[str, str | int] = {"device": final.device, "precision": final.precision}
+        ran_on |= {"threads": final.threads} if final.threads else {}
+        if final.predictions:
+            ran_on["predictions"] = hashlib.sha256(final.predictions).hexdigest()
+        self._end(trial_id, "finished", ran_on=ran_on, **measured)
+
+    def _end(
+        self, trial_id: str, status: Status, *, ran_on: Mapping[str, str | int] | None = None, **measured: object
+    ) -> None:
+        progress = self.state.progress[trial_id]
+        result = progress.result_so_far(status, **measured)
+        self.folder.append("trials.jsonl", as_line(asdict(result)), durable=True)
+        self.state.end(result)
+        line: dict[str, object] = {"event": status, "trial": trial_id, "epoch": progress.epoch, **(ran_on or {})}
+        self.note(line)  # pyright: ignore[reportArgumentType] (an Ended)
+        self._scalars.close(trial_id)
+
+    def _differs(self, trial_id: str, row: dict[str, object]) -> bool:
+        """Return False if `row` is on record; else forget its epoch and later ones.
+
+        Epochs come twice when a trial goes on from a checkpoint: as it remembers them, or trained again because its
+        last checkpoint is older than its last report.
+        """
+        folder = self._trial_folder(trial_id)
+        rows = read_epochs(self.folder, trial_id)
+        if row in rows:
+            return False
+        rows = [earlier for earlier in rows if earlier["epoch"] < row["epoch"]]
+        folder.write("metrics.jsonl", b"".join(map(as_line, rows)))
+        self.state.progress[trial_id].replace_epochs(rows)
+        self._scalars.close(trial_id)
+        return True
+
+    def _keep_sound_epochs(self, trial_id: str) -> None:
+        """Have metrics.jsonl of a trial that goes on hold what is known of it: no torn line, and nothing damaged."""
+        folder, progress = self._trial_folder(trial_id), self.state.progress[trial_id]
+        if not folder.exists(METRICS):
+            return
+        rows = read_epochs(self.folder, trial_id)[: progress.epoch]
+        content = b"".join(map(as_line, rows))
+        if folder.read(METRICS) != content:
+            folder.write(METRICS, content)
+
+    def _trial_folder(self, trial_id: str) -> Folder:
+        return trial_folder(self.folder, trial_id)
+
+    def _open_logs(self) -> None:
+        if self._open:
+            return
+        for name in LOGS:
+            drop_torn_line(self.folder, name)
+        if self._unwritten:
+            self.folder.append("events.jsonl", b"".join(self._unwritten))
+        self._open = True

@@ -1,0 +1,199 @@
+"""Tests of raytrain.analysis.statistics.bootstrap: against slow loops, closed forms and the statistics of accuracy."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from raytrain.analysis.ranking import rank
+from raytrain.analysis.statistics.bootstrap import MetricSample, drawn_counts, replicates
+from raytrain.analysis.statistics.significance import variance_floor
+from raytrain.analysis.wording import explain, footer
+from raytrain.metrics.predictions import Predictions
+from raytrain.report import table
+from raytrain.runs.results import TrialResult
+from raytrain.training.recipe import Recipe
+
+COUNTS = (400, 60, 30, 10)
+
+
+def network(seed: int, *, accuracy: float = 0.8, counts: tuple[int, ...] = COUNTS) -> Predictions:
+    """Return what a network says that is right on each image with one probability, and else names any class."""
+    draw = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    right = draw.random(len(labels)) < accuracy
+    predicted = np.where(right, labels, draw.integers(0, len(counts), len(labels)))
+    return Predictions(
+        labels, predicted, np.full(len(labels), 0.5, dtype=np.float32), losses=draw.exponential(size=len(labels))
+    )
+
+
+def slow_metric(select: str, one: Predictions, rows: np.ndarray) -> float:
+    if select == "nll":
+        assert one.losses is not None
+        return float(one.losses[rows].mean())
+    if select == "balanced_accuracy":
+        return float(metrics.balanced_accuracy_score(one.labels[rows], one.predicted[rows]))
+    return float(metrics.f1_score(one.labels[rows], one.predicted[rows], average="macro"))
+
+
+@pytest.mark.parametrize("select", ["balanced_accuracy", "macro_f1", "nll"])
+def test_replicates_are_the_metric_of_the_images_that_were_drawn(select: Any) -> None:
+    networks = [network(0), network(1)]
+    found = replicates(networks, select, drawings=6)
+    assert found is not None
+    (counts,) = drawn_counts(networks[0].labels, 6)
+    for column, drawn in enumerate(counts):
+        rows = np.repeat(np.arange(len(drawn)), drawn.astype(int))
+        assert np.bincount(networks[0].labels[rows]).tolist() == list(COUNTS)
+        expected = [slow_metric(select, one, rows) for one in networks]
+        assert found[:, column] == pytest.approx(expected, rel=1e-5)
+
+
+def test_drawings_in_several_parts_are_as_many_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.analysis.statistics.bootstrap.AT_ONCE", 3 * sum(COUNTS))
+    found = replicates([network(0)], "macro_f1", drawings=10)
+    assert found is not None
+    assert found.shape == (1, 10)
+
+
+def test_the_deviation_of_balanced_accuracy_is_that_of_its_closed_form() -> None:
+    one = network(0)
+    found = replicates([one], "balanced_accuracy", drawings=4000)
+    assert found is not None
+    shares = [one.correct[one.labels == label].mean() for label in range(4)]
+    variance = sum(p * (1 - p) / n for p, n in zip(shares, COUNTS, strict=True)) / 16
+    assert found.std() == pytest.approx(variance**0.5, rel=0.06)  # of 4,000 drawings: 5 standard errors
+
+
+def sample(*networks: Predictions, data: str = "digits") -> MetricSample:
+    values = [slow_metric("balanced_accuracy", one, np.arange(len(one.labels))) for one in networks]
+    return MetricSample(values, replicates(networks, "balanced_accuracy"), data)
+
+
+def test_with_classes_of_equal_size_the_floor_is_that_of_accuracy() -> None:
+    """Balanced accuracy is then accuracy."""
+    networks = [network(seed, counts=(250, 250)) for seed in range(3)]
+    expected = variance_floor(np.stack([one.correct for one in networks]))
+    assert sample(*networks).floor == pytest.approx(expected, rel=0.15)
+
+
+def test_an_interval_of_one_seed_is_that_of_the_normal_distribution_and_stays_below_1() -> None:
+    one = sample(network(0))
+    found = one.interval()
+    assert found is not None
+    assert one.replicates is not None
+    assert found.high - one.values[0] == pytest.approx(1.96 * one.replicates.std(ddof=1), rel=1e-3)
+    nearly = network(0, accuracy=0.999).labels.copy()
+    predicted = nearly.copy()
+    predicted[-1] = 0
+    high = sample(Predictions(nearly, predicted, np.ones(len(nearly), dtype=np.float32))).interval()
+    assert high is not None
+    assert high.high == 1.0
+
+
+def test_networks_are_told_apart_by_their_difference_on_the_same_images() -> None:
+    good, bad = network(0, accuracy=0.95), network(1, accuracy=0.4)
+    assert sample(good).p_value(sample(bad)) < 1e-6
+    assert sample(good).p_value(sample(good)) == 1.0
+    # one that is right where the other is, and on 3 more images of the rarest class
+    predicted = bad.predicted.copy()
+    wrong = np.flatnonzero(~bad.correct & (bad.labels == 3))[:3]
+    predicted[wrong] = 3
+    better = Predictions(bad.labels, predicted, bad.probabilities)
+    # the difference is 3/40; its variance that of 3 of the 10 images of one of four classes
+    distance = 0.075 / ((0.3 * 0.7 / 10) ** 0.5 / 4)
+    assert sample(better).p_value(sample(bad)) == pytest.approx(2 * stats.norm.sf(distance), rel=0.5)
+
+
+def test_networks_on_other_images_are_not_told_apart() -> None:
+    assert sample(network(0, accuracy=0.95)).p_value(sample(network(1, accuracy=0.1), data="cifar10")) == 1.0
+    assert replicates([network(0), network(0, counts=(10, 10))], "macro_f1") is None
+
+
+def test_predictions_without_losses_have_no_replicates_of_their_loss() -> None:
+    one = network(0)
+    old = Predictions(one.labels, one.predicted, one.probabilities)
+    assert replicates([old], "nll") is None
+    assert replicates([old], "macro_f1") is not None
+
+
+def result(name: str, select: str, *, lr: float, seed: int = 0, **fields: Any) -> TrialResult:
+    recipe = Recipe(lr=lr, seed=seed, select=select).model_dump(mode="json")  # type: ignore[arg-type]
+    return TrialResult(name, "finished", recipe, 1, 10, **fields)
+
+
+ALWAYS_FIRST = Predictions(np.repeat([0, 1], [90, 10]), np.zeros(100, dtype=np.int64), np.ones(100, dtype=np.float32))
+BOTH = Predictions(np.repeat([0, 1], [90, 10]), np.repeat([0, 1, 1], [80, 10, 10]), np.full(100, 0.9, dtype=np.float32))
+"""The first is accurate on 90 of 100 images, the second too, and knows both classes."""
+
+
+def ranked_by(select: str) -> Any:
+    results = [
+        result("plain", select, lr=0.1, test_accuracy=0.9, test_loss=0.5, val_accuracy=0.95, val_loss=0.4,
+               val_balanced_accuracy=0.5, val_macro_f1=0.45),
+        result("both", select, lr=0.2, test_accuracy=0.9, test_loss=0.6, val_accuracy=0.85, val_loss=0.5,
+               val_balanced_accuracy=0.9, val_macro_f1=0.8),
+    ]  # fmt: skip
+    return rank(results, {"plain": ALWAYS_FIRST, "both": BOTH})
+
+
+@pytest.mark.parametrize(
+    ("select", "first", "chosen", "score"),
+    [
+        ("accuracy", "plain", "plain", 0.9),
+        ("balanced_accuracy", "both", "both", (80 / 90 + 1) / 2),
+        ("macro_f1", "both", "both", (160 / 170 + 20 / 30) / 2),
+        ("nll", "plain", "plain", 0.5),
+    ],
+)
+def test_select_orders_the_rows_and_chooses(select: str, first: str, chosen: str, score: float) -> None:
+    ranking = ranked_by(select)
+    assert ranking.standings[0].results[0].trial == first
+    assert ranking.standings[0].score == pytest.approx(score)
+    assert ranking.chosen.results[0].trial == chosen
+
+
+def test_a_metric_has_its_own_columns_intervals_and_ranks_in_place_of_those_of_accuracy() -> None:
+    ranking = ranked_by("balanced_accuracy")
+    cells = table.cells_by_heading(ranking)
+    assert cells["rank"] == ["1", "2"]
+    assert cells["val balanced accuracy %"] == ["90.00", "50.00"]
+    assert cells["test balanced accuracy %"] == ["94.44", "50.00"]
+    # of the second class all 10 are right, of the first 80 of 90
+    half = 1.96 * (80 * 10 / 90**3) ** 0.5 / 2
+    low, high = (float(text) / 100 for text in cells["95 % interval"][0].split(" to "))
+    assert (low, high) == (pytest.approx(17 / 18 - half, abs=0.003), pytest.approx(17 / 18 + half, abs=0.003))
+    row = table.flat_rows(ranking)[0]
+    assert row["balanced_accuracy_low"] == pytest.approx(low, abs=1e-4)
+    assert row["balanced_accuracy_high"] == pytest.approx(high, abs=1e-4)
+    assert row["test_accuracy_low"] is not None
+
+
+def test_the_text_says_by_what_the_rows_are_ranked_and_that_tests_for_accuracy_are_not_used() -> None:
+    ranking = ranked_by("balanced_accuracy")
+    chosen, order = footer(ranking)
+    assert chosen.startswith("Validation chooses both: a balanced accuracy of 94.44 % on the test set.")
+    assert order == "The first row is ahead of all others."
+    assert footer(ranking, rearranged=True)[1] == "Ranks are those among all 2 rows, by test balanced accuracy."
+    text = " ".join(explain(ranking))
+    assert "best epoch on the validation split by balanced accuracy" in text
+    assert "the bootstrap (1,000 drawings of the test images" in text
+    assert "McNemar's test are for accuracy only, and are not used here" in text
+    assert "bootstrap" not in " ".join(explain(ranked_by("accuracy")))
+
+
+def test_seeds_of_a_configuration_are_averaged_and_tested_as_those_of_accuracy_are() -> None:
+    seen = {f"{lr}-{seed}": network(int(10 * lr) + seed, accuracy=0.9 - lr) for lr in (0.1, 0.5) for seed in range(3)}
+    results = [
+        result(name, "macro_f1", lr=float(name.split("-")[0]), seed=int(name[-1]), test_accuracy=one.accuracy)
+        for name, one in seen.items()
+    ]
+    ranking = rank(results, seen)
+    first = ranking.standings[0]
+    scores = [slow_metric("macro_f1", seen[f"0.1-{seed}"], np.arange(500)) for seed in range(3)]
+    assert first.score == pytest.approx(np.mean(scores))
+    assert [standing.rank for standing in ranking.standings] == ["1", "2"]
+    assert "Student's t over the seeds" in " ".join(explain(ranking))
