@@ -28,8 +28,9 @@ from raytrain.data import ImageDataset, LabelledImages, split
 from raytrain.data.batches import DeviceImages
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.training.evaluation import TrainingData
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 TARGETS = {"resnet18": 3.0, "resnet50": 4.0}
 ARCHS = ("resnet18", "resnet50")
@@ -143,7 +144,7 @@ def compare(arch: str, record: Record, *, dataset: ImageDataset, size: int, pair
 def our_shares(recipe: Recipe, state: TrainState, data: TrainingData, size: int) -> dict[str, float]:
     """Return which part of an epoch goes into input, steps and evaluation."""
     from raytrain.training.evaluation import evaluate
-    from raytrain.training.loop import training_inputs
+    from raytrain.training.inputs import training_inputs
 
     some = dataclasses.replace(data, train=part(data.train, 0, size), val=part(data.val, 0, 0))
     started = time.perf_counter()

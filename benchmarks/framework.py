@@ -23,8 +23,9 @@ from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.state import RunState
 from raytrain.training.evaluation import TrainingData
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 POLL_SECONDS = 0.005
 

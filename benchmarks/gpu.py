@@ -19,8 +19,10 @@ from raytrain.data import split
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.training.devices import choose_precision, prepare
 from raytrain.training.evaluation import TrainingData
-from raytrain.training.loop import TrainState, train, training_inputs
+from raytrain.training.inputs import training_inputs
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 
 def synchronized(device: torch.device) -> float:

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from raytrain.data import LabelledImages, split
 from raytrain.training.evaluation import TrainingData
-from raytrain.training.loop import training_inputs
+from raytrain.training.inputs import training_inputs
 from raytrain.training.recipe import Recipe
 
 BATCH = 128

@@ -27,7 +27,7 @@ from PIL import Image
 from raytrain.data import LabelledImages, Splits, cache, load, split
 from raytrain.data.mapped import MappedImages
 from raytrain.training.evaluation import TrainingData
-from raytrain.training.loop import training_inputs
+from raytrain.training.inputs import training_inputs
 from raytrain.training.recipe import Recipe
 
 CPU = torch.device("cpu")

@@ -51,7 +51,8 @@ def loop(recipe: Recipe, splits: Any, report: Any) -> None:
     import torch
 
     from raytrain.training.evaluation import TrainingData, evaluate
-    from raytrain.training.loop import TrainState, train
+    from raytrain.training.loop import train
+    from raytrain.training.state import TrainState
 
     torch.set_num_threads(1)
     device = torch.device("cpu")

@@ -21,8 +21,9 @@ from epoch import CPU, StudentLoop, part
 from raytrain.data import load, split
 from raytrain.training.devices import choose_precision
 from raytrain.training.evaluation import TrainingData, evaluate
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 SLICES = 25
 """Of an epoch."""

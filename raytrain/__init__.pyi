@@ -9,8 +9,8 @@ from .experiment.experiment import Experiment as Experiment
 from .experiment.user_code import code as code
 from .inference.model import load_model as load_model
 from .training.initial import weights as weights
-from .training.loop import TrainState as TrainState
 from .training.loop import train as train
 from .training.recipe import Recipe as Recipe
+from .training.state import TrainState as TrainState
 
 __version__: str

@@ -13,8 +13,8 @@ from raytrain.runs.folder import checkpoint_folder, open_run
 from raytrain.runs.results import TrialResult
 from raytrain.runs.user_code import read_code
 from raytrain.training import checkpoint
-from raytrain.training.loop import evaluated_weights
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import evaluated_weights
 
 BEST, LAST = "best", "last"
 

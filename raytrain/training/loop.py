@@ -11,170 +11,31 @@ bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there 
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from raytrain.data.balance import balanced_order, balanced_weights
-from raytrain.data.batches import (
-    DeviceImages,
-    images_per_step,
-    normalize,
-    permutation,
-    seeded,
-    steps_per_epoch,
-    training_batches,
-)
-from raytrain.data.resolution import resized, resolution_of
+from raytrain.data.balance import balanced_weights
+from raytrain.data.batches import DeviceImages, images_per_step, steps_per_epoch
 from raytrain.errors import DivergenceError
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.metrics.selection import SELECTIONS
-from raytrain.models import architectures
-from raytrain.models.head import backbone_and_head, without_batch_statistics
-from raytrain.models.weights import initialise
-from raytrain.optim.optimizers import parameter_groups
+from raytrain.models.head import without_batch_statistics
 from raytrain.optim.schedules import learning_rate_factor
-from raytrain.training.choices import AUGMENTATIONS, LOSS_CHOICES, MIX_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
-from raytrain.training.component import accepted
-from raytrain.training.devices import autocast, choose_precision
+from raytrain.training.choices import LOSS_CHOICES, SCHEDULE_CHOICES
+from raytrain.training.devices import autocast
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
+from raytrain.training.inputs import training_inputs
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 SMALLEST_SCALE = 2.0**-10
 """Factor of the loss below which fp16 has not just left out some batches: the gradients are beyond any scale."""
-INITIAL_IMAGES = 5000
-"""Most training images that an architecture's initial weights are computed from."""
-
-
-class TrainState:
-    """Everything that changes while a recipe trains."""
-
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, ema_decay: float, precision: str) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.ema = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True) if ema_decay else None
-        )
-        self.device = next(model.parameters()).device
-        self.precision = precision
-        # fp16 underflows without a scale on the loss; for the others this does nothing
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
-        self.epoch = 0
-        self.step = 0
-        """Number of steps that changed the weights since the start; another thread may read it to show progress within
-        the epoch."""
-        self.backbone: list[nn.Parameter] = []
-        """Parameters that `freeze` is about: those of the backbone that are trained, where the recipe freezes them."""
-
-    @classmethod
-    def create(
-        cls,
-        recipe: Recipe,
-        *,
-        num_classes: int,
-        device: torch.device,
-        data: TrainingData | None = None,
-        weights: Mapping[str, Tensor] | None = None,
-    ) -> "TrainState":
-        """Return the state before the first epoch.
-
-        The initial weights depend on the recipe's seed alone, and those that an architecture computes from data on the
-        first training images.
-
-        Args:
-            recipe: The recipe to train.
-            num_classes: Number of classes.
-            device: The device to train on.
-            data: The data; needed by architectures that are `DataInitialised` only.
-            weights: Weights that the recipe's `init` names; None where it names none, or where the state of a
-                checkpoint is loaded afterwards.
-
-        Raises:
-            ValueError: The architecture needs `data`, and there is none.
-            ModelError: The weights do not fit.
-        """
-        with torch.random.fork_rng(devices=[]):
-            # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
-            torch.default_generator.manual_seed(recipe.seed)
-            model = recipe.build_network(num_classes)
-        if recipe.zero_init_residual:
-            architectures.zero_init_residual(model)
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-        if isinstance(model, architectures.DataInitialised):
-            if data is None:
-                raise ValueError(f"{recipe.arch} is initialised from training images; give data")
-            model.init_from(_first_images(data))
-        if weights is not None:
-            name = f"init: {recipe.init}"
-            initialise(model, weights, classes=num_classes, strict=recipe.init_strict, name=name)
-        apart = recipe.freeze_epochs > 0 or recipe.backbone_lr_factor != 1.0
-        backbone, head = backbone_and_head(model, num_classes) if apart else ([], [])
-        groups = parameter_groups(
-            model,
-            lr=recipe.lr,
-            weight_decay=recipe.weight_decay,
-            decoupled=recipe.decoupled_weight_decay,
-            bias_lr_factor=recipe.bias_lr_factor,
-            head_lr_factor=recipe.head_lr_factor,
-            head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
-            backbone_lr_factor=recipe.backbone_lr_factor,
-            head=head,
-        )
-        optimizer = OPTIMIZER_CHOICES.call(
-            recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
-        )
-        precision = choose_precision(recipe.precision, device)
-        state = cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
-        state.backbone = backbone if recipe.freeze_epochs else []
-        return state
-
-    def freeze(self, *, frozen: bool) -> None:
-        """Leave the backbone out of training, or take it in again."""
-        for parameter in self.backbone:
-            parameter.requires_grad_(not frozen)
-
-    @property
-    def evaluated_model(self) -> nn.Module:
-        """The weights that are judged: the moving average where there is one, else the model's own."""
-        return self.ema.module if self.ema else self.model
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the whole state as tensors, numbers and strings, not copied."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
-            "scaler": self.scaler.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-        }
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        if self.ema:
-            self.ema.load_state_dict(saved["ema"])
-        if saved["scaler"]:  # none when it was saved in another precision: `auto` may resolve otherwise here
-            self.scaler.load_state_dict(saved["scaler"])
-        self.epoch = saved["epoch"]
-        self.step = saved["step"]
-
-
-def evaluated_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of `TrainState.evaluated_model` from what `TrainState.state_dict` has returned."""
-    if saved["ema"] is None:
-        return saved["model"]
-    averaged: dict[str, Tensor] = saved["ema"]  # of an AveragedModel, which counts its updates beside its module
-    return {name.removeprefix("module."): one for name, one in averaged.items() if name.startswith("module.")}
 
 
 def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[EpochMetrics]:
@@ -331,62 +192,6 @@ def _gradients_shared(model: nn.Module, *, now: bool) -> AbstractContextManager[
     """Return a context in which the ranks average their gradients in a backward pass, or do not yet."""
     ddp = getattr(model, "_orig_mod", model)  # torch.compile wraps what it is given
     return ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not now else nullcontext()
-
-
-def _first_images(data: TrainingData) -> Tensor:
-    """Return some training images, normalised, (N, 3, H, W) float32 on the device.
-
-    The first ones; but where a class is missing among them, because the images are in the order of their classes, the
-    same number at equal distances.
-    """
-    count = len(data.train)
-    rows = torch.arange(min(count, INITIAL_IMAGES))
-    labels = data.train.labels.cpu()
-    if len(labels[rows].unique()) < len(labels.unique()):
-        rows = torch.linspace(0, count - 1, len(rows), dtype=torch.float64).round().long()
-    images = data.train.pixels(rows.to(data.train.labels.device))
-    return normalize(images.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
-
-
-def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield this rank's share of an epoch's batches: shuffled or drawn by class, augmented, normalised, mixed.
-
-    Args:
-        recipe: The recipe, whose fields choose augmentation, mixing and batch size.
-        data: The data, whose training split is used.
-        epoch: Number of the epoch, from 0; with the seed and the rank it decides every random number.
-
-    Yields:
-        (B, 3, H, W) float32 images of the size that the epoch has, and their targets: (B,) int64 labels, or
-        (B, classes) float32 once mixed.
-    """
-    rank, world_size = rank_and_world_size()
-    device = data.device
-    if recipe.sampler == "balanced":
-        order = balanced_order(data.train.labels, seed=recipe.seed, epoch=epoch)
-    else:
-        order = permutation(len(data.train), seed=recipe.seed, epoch=epoch)
-    augment_generator = seeded(recipe.seed, epoch, rank, 0, device=device)
-    mix_generator = seeded(recipe.seed, epoch, rank, 1)
-    mixed_epoch = recipe.mix != "none" and epoch < recipe.epochs - recipe.mix_off_epochs
-    batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
-    size = resolution_of(recipe.resolution, epoch=epoch, epochs=recipe.epochs, full=recipe.image_size)
-    mix = MIX_CHOICES.bound(recipe.mix) if mixed_epoch else None
-    augmentations = [AUGMENTATIONS.function(name) for name in recipe.augment]
-    for images, labels, index in batches:
-        offered = {"generator": augment_generator, "index": index, "epoch": epoch, "seed": recipe.seed}
-        for function in augmentations:
-            images = function(images, **{name: offered[name] for name in accepted(function.func) & offered.keys()})
-        inputs = normalize(images, mean=data.mean, std=data.std)
-        if recipe.resolution:
-            inputs = resized(inputs, size)
-        if not recipe.channels_last:
-            inputs = inputs.contiguous()
-        if mix and torch.rand((), generator=mix_generator) < recipe.mix_prob:
-            mixing = {"num_classes": data.num_classes, "alpha": recipe.mix_alpha, "generator": mix_generator}
-            yield mix(inputs, labels, **mixing)
-        else:
-            yield inputs, labels
 
 
 def _share_buffers(state: TrainState) -> None:

@@ -24,8 +24,9 @@ from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.devices import device_name
 from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views, predict, rank_and_world_size
 from raytrain.training.initial import NONE, stored_weights
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 CHECKPOINT_SHARE = 0.02
 """Largest share of the training time that writing checkpoints may take."""

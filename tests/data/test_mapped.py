@@ -20,8 +20,9 @@ from raytrain.data.layouts import collected
 from raytrain.data.mapped import MappedImages, joined, rows_of
 from raytrain.errors import DataError, PreflightError
 from raytrain.training.evaluation import TrainingData, predict
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 SIZE = 8
 CPU = torch.device("cpu")

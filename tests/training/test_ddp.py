@@ -20,8 +20,9 @@ from raytrain.metrics.predictions import Predictions
 from raytrain.storage.folder import Folder
 from raytrain.training.evaluation import TrainingData, evaluate
 from raytrain.training.initial import weights, write_initial
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -16,8 +16,10 @@ from raytrain.execution.initial import initial_contents
 from raytrain.models.head import backbone_and_head, head_of
 from raytrain.storage.folder import Folder
 from raytrain.training import trial
-from raytrain.training.loop import TrainState, train, training_inputs
+from raytrain.training.inputs import training_inputs
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 from raytrain.training.trial import TrialRun
 
 CPU = torch.device("cpu")

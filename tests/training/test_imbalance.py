@@ -15,8 +15,10 @@ from raytrain.data.batches import DeviceImages, normalize
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.storage.folder import Folder
 from raytrain.training.evaluation import TrainingData, evaluate
-from raytrain.training.loop import TrainState, train, training_inputs
+from raytrain.training.inputs import training_inputs
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 from raytrain.training.trial import TrialRun
 
 CPU = torch.device("cpu")
@@ -88,7 +90,7 @@ def test_two_ranks_share_the_draws_of_one(data: TrainingData, monkeypatch: pytes
     alone = [labels.tolist() for _, labels in training_inputs(recipe, data, epoch=1)]
     shares: list[list[list[int]]] = []
     for rank in range(2):
-        monkeypatch.setattr("raytrain.training.loop.rank_and_world_size", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("raytrain.training.inputs.rank_and_world_size", lambda rank=rank: (rank, 2))
         shares.append([labels.tolist() for _, labels in training_inputs(recipe, data, epoch=1)])
     for whole, even, odd in zip(alone, *shares, strict=True):
         assert (even, odd) == (whole[0::2], whole[1::2])

@@ -20,11 +20,14 @@ from raytrain.optim.optimizers import OPTIMIZERS
 from raytrain.optim.schedules import SCHEDULES
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
-from raytrain.training import loop as training_module
+from raytrain.training import loop as loop_module
+from raytrain.training import state as state_module
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.evaluation import evaluate
-from raytrain.training.loop import TrainState, evaluated_weights, train, training_inputs
+from raytrain.training.inputs import training_inputs
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState, evaluated_weights
 
 CPU = torch.device("cpu")
 SMALL = {"width": 2, "image_size": 8, "batch_size": 16, "lr": 0.05, "precision": "fp32", "epochs": 5}
@@ -356,7 +359,7 @@ def test_an_augmentation_is_given_what_it_asks_for(make_data, monkeypatch):
 
 
 def test_images_in_the_order_of_their_classes_are_taken_at_equal_distances(make_data, monkeypatch):
-    monkeypatch.setattr(training_module, "INITIAL_IMAGES", 8)
+    monkeypatch.setattr(state_module, "INITIAL_IMAGES", 8)
     data = make_data()
     labels, order = data.train.labels.sort()
     images = data.train.images[order]
@@ -364,7 +367,7 @@ def test_images_in_the_order_of_their_classes_are_taken_at_equal_distances(make_
         (dataclasses.replace(data.train, images=images, labels=labels), images[[0, 7, 13, 20, 27, 34, 40, 47]]),
         (dataclasses.replace(data.train, labels=torch.arange(48) % 4), data.train.images[:8]),
     ]:
-        found = training_module._first_images(dataclasses.replace(data, train=these))
+        found = state_module._first_images(dataclasses.replace(data, train=these))
         pixels = normalize(expected.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
         assert torch.equal(found, pixels)
 
@@ -446,7 +449,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(make_data, monkeypat
     recipe, data = recipe_of(), make_data()
     infinite = dataclasses.replace(evaluate(new_state(recipe, data).model, data.val, data=data, precision="fp32"))
     infinite = dataclasses.replace(infinite, loss=math.inf)
-    monkeypatch.setattr(training_module, "evaluate", lambda *_, **__: infinite)
+    monkeypatch.setattr(loop_module, "evaluate", lambda *_, **__: infinite)
     with pytest.raises(DivergenceError, match="the validation loss is not finite in epoch 1"):
         next(train(recipe, new_state(recipe, data), data))
 

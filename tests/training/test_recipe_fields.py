@@ -9,9 +9,10 @@ import torch
 
 from raytrain.metrics.epoch import FinalMetrics
 from raytrain.storage.folder import Folder
-from raytrain.training import loop
-from raytrain.training.loop import TrainState, train
+from raytrain.training.inputs import training_inputs
+from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe, inert
+from raytrain.training.state import TrainState
 from raytrain.training.trial import TrialRun
 
 CPU = torch.device("cpu")
@@ -154,7 +155,7 @@ def test_channels_last_decides_the_memory_order_of_weights_and_inputs(
 ):
     recipe, data = BASE.replace(channels_last=channels_last), make_data()
     weight = TrainState.create(recipe, num_classes=4, device=CPU).model.get_parameter("stages.0.0.conv1.weight")
-    inputs, _ = next(loop.training_inputs(recipe, data, epoch=0))
+    inputs, _ = next(training_inputs(recipe, data, epoch=0))
     for tensor in (weight, inputs):
         assert tensor.is_contiguous(memory_format=layout)
 

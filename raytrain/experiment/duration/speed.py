@@ -14,9 +14,10 @@ from raytrain.data.resolution import mean_area
 from raytrain.errors import PreflightError
 from raytrain.training.devices import device_name, prepare
 from raytrain.training.evaluation import VIEW_COUNT, TrainingData, evaluate
-from raytrain.training.loop import TrainState, train
+from raytrain.training.loop import train
 from raytrain.training.outcome import described
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 
 BUDGET_S = 3.0
 """Seconds that the measured steps may take, about; one step is measured in any case, after one to warm up."""

@@ -1,0 +1,160 @@
+"""Everything that changes while a recipe trains: the weights, the optimizer, and how far it has come."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from raytrain.data.batches import normalize
+from raytrain.models import architectures
+from raytrain.models.head import backbone_and_head
+from raytrain.models.weights import initialise
+from raytrain.optim.optimizers import parameter_groups
+from raytrain.training.choices import OPTIMIZER_CHOICES
+from raytrain.training.devices import choose_precision
+from raytrain.training.evaluation import TrainingData
+from raytrain.training.recipe import Recipe
+
+INITIAL_IMAGES = 5000
+"""Most training images that an architecture's initial weights are computed from."""
+
+
+class TrainState:
+    """Everything that changes while a recipe trains."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, ema_decay: float, precision: str) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.ema = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True) if ema_decay else None
+        )
+        self.device = next(model.parameters()).device
+        self.precision = precision
+        # fp16 underflows without a scale on the loss; for the others this does nothing
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")  # pyright: ignore[reportPrivateImportUsage]
+        self.epoch = 0
+        self.step = 0
+        """Number of steps that changed the weights since the start; another thread may read it to show progress within
+        the epoch."""
+        self.backbone: list[nn.Parameter] = []
+        """Parameters that `freeze` is about: those of the backbone that are trained, where the recipe freezes them."""
+
+    @classmethod
+    def create(
+        cls,
+        recipe: Recipe,
+        *,
+        num_classes: int,
+        device: torch.device,
+        data: TrainingData | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> "TrainState":
+        """Return the state before the first epoch.
+
+        The initial weights depend on the recipe's seed alone, and those that an architecture computes from data on the
+        first training images.
+
+        Args:
+            recipe: The recipe to train.
+            num_classes: Number of classes.
+            device: The device to train on.
+            data: The data; needed by architectures that are `DataInitialised` only.
+            weights: Weights that the recipe's `init` names; None where it names none, or where the state of a
+                checkpoint is loaded afterwards.
+
+        Raises:
+            ValueError: The architecture needs `data`, and there is none.
+            ModelError: The weights do not fit.
+        """
+        with torch.random.fork_rng(devices=[]):
+            # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
+            torch.default_generator.manual_seed(recipe.seed)
+            model = recipe.build_network(num_classes)
+        if recipe.zero_init_residual:
+            architectures.zero_init_residual(model)
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+        if isinstance(model, architectures.DataInitialised):
+            if data is None:
+                raise ValueError(f"{recipe.arch} is initialised from training images; give data")
+            model.init_from(_first_images(data))
+        if weights is not None:
+            name = f"init: {recipe.init}"
+            initialise(model, weights, classes=num_classes, strict=recipe.init_strict, name=name)
+        apart = recipe.freeze_epochs > 0 or recipe.backbone_lr_factor != 1.0
+        backbone, head = backbone_and_head(model, num_classes) if apart else ([], [])
+        groups = parameter_groups(
+            model,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            decoupled=recipe.decoupled_weight_decay,
+            bias_lr_factor=recipe.bias_lr_factor,
+            head_lr_factor=recipe.head_lr_factor,
+            head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
+            backbone_lr_factor=recipe.backbone_lr_factor,
+            head=head,
+        )
+        optimizer = OPTIMIZER_CHOICES.call(
+            recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
+        )
+        precision = choose_precision(recipe.precision, device)
+        state = cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
+        state.backbone = backbone if recipe.freeze_epochs else []
+        return state
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Leave the backbone out of training, or take it in again."""
+        for parameter in self.backbone:
+            parameter.requires_grad_(not frozen)
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The weights that are judged: the moving average where there is one, else the model's own."""
+        return self.ema.module if self.ema else self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state as tensors, numbers and strings, not copied."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.ema:
+            self.ema.load_state_dict(saved["ema"])
+        if saved["scaler"]:  # none when it was saved in another precision: `auto` may resolve otherwise here
+            self.scaler.load_state_dict(saved["scaler"])
+        self.epoch = saved["epoch"]
+        self.step = saved["step"]
+
+
+def evaluated_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of `TrainState.evaluated_model` from what `TrainState.state_dict` has returned."""
+    if saved["ema"] is None:
+        return saved["model"]
+    averaged: dict[str, Tensor] = saved["ema"]  # of an AveragedModel, which counts its updates beside its module
+    return {name.removeprefix("module."): one for name, one in averaged.items() if name.startswith("module.")}
+
+
+def _first_images(data: TrainingData) -> Tensor:
+    """Return some training images, normalised, (N, 3, H, W) float32 on the device.
+
+    The first ones; but where a class is missing among them, because the images are in the order of their classes, the
+    same number at equal distances.
+    """
+    count = len(data.train)
+    rows = torch.arange(min(count, INITIAL_IMAGES))
+    labels = data.train.labels.cpu()
+    if len(labels[rows].unique()) < len(labels.unique()):
+        rows = torch.linspace(0, count - 1, len(rows), dtype=torch.float64).round().long()
+    images = data.train.pixels(rows.to(data.train.labels.device))
+    return normalize(images.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
