@@ -4,6 +4,8 @@ A message says what was given, what is allowed and what to do. Anything that is 
 `RaytrainError` is a bug of ours and ends with exit code 1 and a traceback.
 """
 
+import difflib
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import ClassVar, Self
 
@@ -43,6 +45,22 @@ def exit_codes_table() -> str:
     """Return the exit codes as a Markdown table, a row for each in ascending order."""
     rows = [f"| {code:d} | {code.meaning} |" for code in sorted(ExitCode)]
     return "\n".join(["| exit code | meaning |", "|---|---|", *rows, ""])
+
+
+def did_you_mean(
+    word: str, names: Iterable[str], *, most: int = 1, shown: Callable[[str], str] = repr, between: str = " or "
+) -> str:
+    """Return the question that a message asks after a wrong word, such as "did you mean 'lr'?"; "" without a near name.
+
+    Args:
+        word: What was given.
+        names: What is allowed.
+        most: Most names to ask for.
+        shown: How a name is written.
+        between: Text between two names.
+    """
+    near = difflib.get_close_matches(word, list(dict.fromkeys(names)), n=most)
+    return f"did you mean {between.join(map(shown, near))}?" if near else ""
 
 
 class RaytrainError(Exception):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from raytrain import errors
-from raytrain.errors import ExitCode, RaytrainError, exit_codes_table
+from raytrain.errors import ExitCode, RaytrainError, did_you_mean, exit_codes_table
 
 OF_ERRORS = {
     "RaytrainError": 1,
@@ -40,3 +40,15 @@ def test_an_exit_code_has_a_docstring_of_its_own(code: ExitCode) -> None:
 def test_the_table_has_a_row_for_each_code() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", exit_codes_table(), re.MULTILINE)
     assert rows == [(str(int(code)), code.meaning) for code in ExitCode]
+
+
+@pytest.mark.parametrize(
+    ("word", "question"), [("epoch", "did you mean 'epochs'?"), ("lrr", "did you mean 'lr'?"), ("dropout", "")]
+)
+def test_the_question_after_a_wrong_word_names_the_nearest_of_the_names(word: str, question: str) -> None:
+    assert did_you_mean(word, ["lr", "epochs", "batch_size"]) == question
+
+
+def test_the_question_names_several_as_they_are_to_be_written() -> None:
+    said = did_you_mean("resnet", ["resnet9", "vit", "resnet18"], most=3, shown="timm:{}".format, between=", ")
+    assert said == "did you mean timm:resnet9, timm:resnet18?"

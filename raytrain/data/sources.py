@@ -1,7 +1,6 @@
 """The data sets by name, and any folder or URI of Parquet files or images."""
 
 import contextlib
-import difflib
 import logging
 import socket
 import sys
@@ -24,7 +23,7 @@ from raytrain.data.layouts.parquet import configurations, find_parquet, load_par
 from raytrain.data.layouts.source_folder import SourceFolder, open_folder
 from raytrain.data.split import TEST_SIZE, stratified, with_test
 from raytrain.data.user_dataset import load_user_dataset
-from raytrain.errors import DataError, PreflightError
+from raytrain.errors import DataError, PreflightError, did_you_mean
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept
@@ -223,11 +222,10 @@ def _say_which(dataset: ImageDataset, folder: SourceFolder, place: SourceFolder,
 
 
 def _unknown(dataset: str, *, there: bool) -> DataError:
-    near = difflib.get_close_matches(dataset, DATASETS, n=1)
     what = f"{dataset!r} holds no data set" if there else f"unknown data set {dataset!r}"
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    said = "; ".join(filter(None, [what, did_you_mean(dataset, DATASETS)]))
     return DataError(
-        f"{what}{hint}; choose one of {', '.join(DATASETS)}, or give a folder or URI that holds "
+        f"{said}; choose one of {', '.join(DATASETS)}, or give a folder or URI that holds "
         "train*.parquet and test*.parquet, or train/<class>/ and test/<class>/ with image files, or <class>/ alone"
     )
 

@@ -1,6 +1,5 @@
 """Experiments read from YAML, with errors that name the file, the line and the nearest valid key."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from raytrain.errors import ExperimentError, RunFolderError, StorageError
+from raytrain.errors import ExperimentError, RunFolderError, StorageError, did_you_mean
 from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
@@ -222,8 +221,7 @@ def _mapping_at(values: Any, path: Keys) -> Iterator[str]:
 
 def _unknown(key: str, names: Iterable[str], what: str) -> str:
     names = list(names)
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}"
+    hint = did_you_mean(key, names) or f"choose one of {', '.join(names)}"
     return f"unknown {what} {key!r}; {hint}"
 
 

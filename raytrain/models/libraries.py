@@ -6,12 +6,11 @@ has no effect. `LIBRARIES` names the libraries, which are imported only where a 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,6 +72,6 @@ def library_model(name: str) -> tuple[str, str] | None:
 
 
 def _unknown(library: str, model: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(model, known, n=3)
-    hint = f"did you mean {', '.join(f'{library}:{one}' for one in near)}? " if near else ""
-    return f"{library} has no network {model!r}; {hint}it has {len(known)} networks for image classification"
+    hint = did_you_mean(model, known, most=3, shown=lambda one: f"{library}:{one}", between=", ")
+    said = [hint, f"it has {len(known)} networks for image classification"]
+    return f"{library} has no network {model!r}; {' '.join(filter(None, said))}"

@@ -10,7 +10,6 @@ that equal its default left out.
 """
 
 import builtins
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from typing import Any, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
+from raytrain.errors import did_you_mean
 from raytrain.user_code.calls import as_declared, name_of, parsed, written
 from raytrain.user_code.modules import definition, imported
 from raytrain.user_code.reference import Reference, reference_of, without_digest
@@ -227,9 +227,8 @@ def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
     names = list(choices)
     if value in names:
         return value
-    near = difflib.get_close_matches(value, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {what} {value!r}; {hint}choose one of {', '.join(names)}")
+    said = [did_you_mean(value, names), f"choose one of {', '.join(names)}"]
+    raise ValueError(f"unknown {what} {value!r}; {' '.join(filter(None, said))}")
 
 
 def _function(entry: Any) -> Callable[..., Any]:
@@ -272,6 +271,5 @@ def _checked(value: object, parameter: inspect.Parameter, *, what: str) -> Any:
 def _unknown_argument(argument: str, known: Mapping[str, object]) -> str:
     if not known:
         return f"takes no arguments, given {argument!r}"
-    near = difflib.get_close_matches(argument, list(known), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown argument {argument!r}; {hint}it takes {', '.join(known)}"
+    said = [did_you_mean(argument, known), f"it takes {', '.join(known)}"]
+    return f"unknown argument {argument!r}; {' '.join(filter(None, said))}"

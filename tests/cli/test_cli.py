@@ -17,11 +17,10 @@ from typer.testing import CliRunner
 from raytrain import __version__
 from raytrain.analysis.record import RunRecord
 from raytrain.cli.app import app
-from raytrain.cli.experiment.comparison import run_name
 from raytrain.execution import run as run_module
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome
-from raytrain.experiment.experiment import NAME, Experiment
+from raytrain.experiment.experiment import Experiment
 from raytrain.runs.results import read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
@@ -164,13 +163,6 @@ def test_one_word_that_names_an_experiment_is_it(started: list[Any]):
     call("compare", "resnet9", "resnet18", "--name", "mine")
     assert [experiment.name for experiment, _ in started] == ["resnet9", "mine"]
     assert [trial.recipe.arch for trial in started[1][0].trials()] == ["resnet9", "resnet18"]
-
-
-def test_the_name_of_a_run_of_many_architectures_is_short_and_its_own():
-    archs = [f"timm:some_network_of_a_long_name_{number}" for number in range(9)]
-    names = {run_name(archs), run_name([*archs[:-1], "timm:another"]), run_name(archs, "photos")}
-    assert len(names) == 3
-    assert all(NAME.fullmatch(name) for name in names)
 
 
 def test_options_reach_the_experiment(grid: str, started: list[Any]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from raytrain.cli.experiment.comparison import comparison_of, read_words
+from raytrain.cli.experiment.comparison import comparison_of
 from raytrain.cli.options import changes_of, experiment_of, search_of, separation_of
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError
@@ -56,6 +56,8 @@ def submission_of(
     if words[0] == "tune":
         file, axes = search_of(options["experiment"], options["grid"])
     if words[0] == "compare":
+        from raytrain.experiment.words import read_words  # pydantic would make `raytrain --help` slower
+
         file, _ = read_words(options["compared"] or [])
     changes = changes_of(
         options["name"],

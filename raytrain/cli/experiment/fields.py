@@ -8,7 +8,7 @@ import typer
 
 from raytrain.cli.completion import field_names
 from raytrain.cli.options import Json
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, did_you_mean
 
 if TYPE_CHECKING:
     from raytrain.experiment.reference import FieldReference
@@ -38,10 +38,7 @@ def fields(
 
     known = {one.name: one for one in recipe_fields()}
     if field is not None and field not in known:
-        import difflib
-
-        near = difflib.get_close_matches(field, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`raytrain fields` lists them"
+        hint = did_you_mean(field, known) or "`raytrain fields` lists them"
         raise ExperimentError(f"there is no recipe field {field!r}; {hint}")
     chosen = [known[field]] if field else list(known.values())
     if json:
