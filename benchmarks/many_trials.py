@@ -23,7 +23,8 @@ from ray import tune
 from rich.console import Console
 
 from raytrain.analysis.record import RunRecord
-from raytrain.execution.run import load_splits, write_tables
+from raytrain.execution.inputs import load_splits
+from raytrain.execution.run import write_tables
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend.placement import Placement

@@ -27,7 +27,8 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raytrain.analysis.record import RunRecord
-from raytrain.execution.run import load_splits, write_tables
+from raytrain.execution.inputs import load_splits
+from raytrain.execution.run import write_tables
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement

@@ -5,8 +5,8 @@ from typing import Any
 
 from raytrain.analysis.ranking import DASH, Ranking, Standing
 from raytrain.analysis.statistics.bootstrap import DRAWINGS
+from raytrain.analysis.statistics.power import MOST_SEEDS, POWER
 from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
-from raytrain.analysis.statistics.significance import MOST_SEEDS, POWER
 
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:

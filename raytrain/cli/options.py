@@ -197,7 +197,9 @@ def changes_of(
     given = {"name": name, "samples": samples, "sampler": sampler}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if axes:
-        from raytrain.experiment.reading import parse_axes  # pydantic and PyYAML would make `raytrain --help` slower
+        from raytrain.experiment.assignments import (
+            parse_axes,  # pydantic and PyYAML would make `raytrain --help` slower
+        )
 
         changes["grid"] = parse_axes(axes)
     resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
@@ -242,7 +244,8 @@ def experiment_of(
         ExperimentError: It is invalid.
     """
     # here, because pydantic and PyYAML would make `raytrain --help` slower
-    from raytrain.experiment.reading import default_experiment, parse_overrides, read_experiment
+    from raytrain.experiment.assignments import parse_overrides
+    from raytrain.experiment.reading import default_experiment, read_experiment
 
     overrides = parse_overrides(assignments or [])
     if path is None:

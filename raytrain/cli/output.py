@@ -16,7 +16,7 @@ from raytrain.analysis.columns import check_column
 from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
-from raytrain.report import REPORT, table
+from raytrain.report import REPORT, records, table
 from raytrain.report.text import VisibleFormatter, as_markdown, as_text, duration, fitted, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | Non
     elif format_ is Format.json:
         _write(f"{dumps({'schema_version': 1, 'runs': rows}, indent=1)}\n".encode(), output, _counted(runs))
     elif format_ is Format.csv:
-        _write(table.as_csv(rows).encode(), output, _counted(runs))
+        _write(records.as_csv(rows).encode(), output, _counted(runs))
     else:
         _refuse_binary(output)
-        _write(table.as_parquet(rows), output, _counted(runs))
+        _write(records.as_parquet(rows), output, _counted(runs))
 
 
 def _counted(runs: "Sequence[RunSummary]") -> str:
@@ -180,14 +180,14 @@ def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> byt
         return table.plain(ranking, columns=columns).encode()
     if format_ is Format.md:
         return table.markdown(ranking, columns=columns).encode()
-    rows = table.flat_rows(ranking)
+    rows = records.flat_rows(ranking)
     for name in columns if rows else ():
         check_column(name, list(rows[0]))
     if columns:
         rows = [{name: row[name] for name in columns} for row in rows]
     if format_ is Format.parquet:
-        return table.as_parquet(rows)
-    return (table.as_csv(rows) if format_ is Format.csv else table.as_json(rows)).encode()
+        return records.as_parquet(rows)
+    return (records.as_csv(rows) if format_ is Format.csv else records.as_json(rows)).encode()
 
 
 def leave(code: int) -> NoReturn:

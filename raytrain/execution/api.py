@@ -30,7 +30,7 @@ from raytrain.execution.plan import Plan
 from raytrain.experiment import reading
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.shipped import SHIPPED, shipped_experiment
-from raytrain.report import REPORT, live, table
+from raytrain.report import REPORT, live, records
 from raytrain.runs import folder as run_folders
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.training.recipe import Recipe
@@ -122,11 +122,11 @@ class Run:
         Columns are named as the fields are, such as `arch` and `test_accuracy`. Accuracies are fractions in [0, 1],
         means over the seeds of a configuration.
         """
-        return pd.DataFrame(table.configuration_rows(self._record.ranking))
+        return pd.DataFrame(records.configuration_rows(self._record.ranking))
 
     def trials(self) -> pd.DataFrame:
         """Return a row for each trial, with every field of its recipe: what trials.parquet holds."""
-        return pd.DataFrame(table.flat_rows(self._record.ranking))
+        return pd.DataFrame(records.flat_rows(self._record.ranking))
 
     def metrics(self) -> pd.DataFrame:
         """Return a row for each trial and epoch: what metrics.parquet holds. Losses are in nats."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from raytrain.execution import stages
 from raytrain.execution.backend import Work, open_backend
+from raytrain.execution.inputs import load_splits
 from raytrain.execution.interruption import Interruption
-from raytrain.execution.run import load_splits, storage_errors_explained
+from raytrain.execution.run import storage_errors_explained
 from raytrain.execution.stages import confirming
 from raytrain.experiment.asha import Rungs
 from raytrain.experiment.duration.order import Kind, Order, kind_of, model_size

@@ -6,8 +6,9 @@ from pathlib import Path
 from raytrain.analysis.record import RunRecord
 from raytrain.comparison.circumstances import data_label
 from raytrain.errors import DataError, RunFolderError
+from raytrain.execution.inputs import load_splits
 from raytrain.execution.options import RunOptions
-from raytrain.execution.run import RunOutcome, Shown, load_splits, run
+from raytrain.execution.run import RunOutcome, Shown, run
 from raytrain.experiment.experiment import NAME, Experiment, Trial
 from raytrain.provenance.repository import commit_of, has_commit
 from raytrain.runs.results import TrialResult

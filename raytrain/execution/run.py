@@ -10,23 +10,21 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
-from raytrain.data import Splits, split
-from raytrain.data.data_key import DataKey
-from raytrain.errors import DataError, ExitCode, PreflightError, RayLostError, StorageError
+from raytrain.errors import ExitCode, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.initial import initial_contents, initial_described
+from raytrain.execution.inputs import described_inputs, load_splits, parameters_of
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
-from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.user_code import digests_of
 from raytrain.provenance.manifest import NAME as MANIFEST
-from raytrain.provenance.manifest import Inputs, Manifest
+from raytrain.provenance.manifest import Manifest
 from raytrain.provenance.versions import command_line
-from raytrain.report import REPORT, table
+from raytrain.report import REPORT, records, table
 from raytrain.runs.planned import Range, recall
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
@@ -130,7 +128,7 @@ def _run(
         journal = RunJournal.open(folder, experiment, trials, fresh=fresh, failed_only=failed_only)
         seeds = experiment.seeds or (experiment.recipe.seed,)
         data = {key.label: images.fingerprint for key, images in splits.items()}
-        inputs = [_inputs(key, images) for key, images in splits.items()]
+        inputs = [described_inputs(key, images) for key, images in splits.items()]
         code = described(digests_of(experiment))
         classes = [(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials]
         initial = initial_contents(classes, None if fresh else folder)
@@ -139,7 +137,7 @@ def _run(
             folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh, user_code=code, initial_weights=weights
         )
         if unwritten := journal.state.unwritten():
-            journal.end_unwritten(_parameters(unwritten, splits))
+            journal.end_unwritten(parameters_of(unwritten, splits))
     if repeated := experiment.repeated():
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
@@ -154,7 +152,7 @@ def _run(
     ended = sum(one.status in {"finished", "stopped", "paused", "diverged"} for one in journal.state.results())
     done = ended if journal.state.stage == "search" else 0
     log.info("%d of %d trials to run%s", len(pending), len(trials), f", {done} done before" if done else "")
-    parameters = cache(partial(_parameters, pending, splits))
+    parameters = cache(partial(parameters_of, pending, splits))
     with open_backend(
         experiment,
         Work(folder, len(pending), meanwhile=parameters),
@@ -249,9 +247,9 @@ def _end(journal: RunJournal, manifest: Manifest) -> RunRecord:
 def write_tables(record: RunRecord) -> RunRecord:
     """Write the tables of a run into its folder, and return its record."""
     folder, ranking = record.folder, record.ranking
-    folder.write("trials.parquet", table.as_parquet(table.flat_rows(ranking)))
+    folder.write("trials.parquet", records.as_parquet(records.flat_rows(ranking)))
     epochs = [{"trial": trial, **row} for trial, rows in record.epochs.items() for row in rows]
-    folder.write("metrics.parquet", table.as_parquet(epochs))
+    folder.write("metrics.parquet", records.as_parquet(epochs))
     text = table.readme(record.name, ranking, command=shlex.join(command_line()))
     folder.write("README.md", text.encode())
     return record
@@ -267,41 +265,6 @@ def _write_report(outcome: RunOutcome) -> None:
         page.write_report(outcome.record)
     except Exception as error:  # the results and the tables are written
         log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
-
-
-def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:
-    """Return the images that `trials` need, by `Recipe.data_key`, and as they are without validation split if asked."""
-    keys = dict.fromkeys(trial.recipe.data_key for trial in trials)
-    if unsplit_too:
-        keys |= dict.fromkeys(key._replace(val_size=0) for key in keys)
-    unsplit = {key: key._replace(val_size=0) for key in keys}
-    datasets = {key: key.load() for key in dict.fromkeys(unsplit.values())}
-    for key, images in datasets.items():
-        if (count := len(images.classes)) < 2:
-            classes = "1 class" if count == 1 else "no class"
-            raise DataError(f"{key.dataset!r} has {classes}; give a data set with at least two")
-    return {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
-
-
-def _inputs(key: DataKey, images: Splits) -> Inputs:
-    counts = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
-    return Inputs(
-        key.dataset,
-        key.image_size,
-        key.val_size,
-        images.classes,
-        images.mean,
-        images.std,
-        **counts,
-        test_size=key.test_size,
-        columns=key.columns,
-        skip_bad=key.skip_bad,
-    )
-
-
-def _parameters(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:
-    classes = {trial.id: len(splits[trial.recipe.data_key].classes) for trial in trials}
-    return {trial.id: model_size(trial.recipe, classes[trial.id]).parameters for trial in trials}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pydantic import (
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment import grid
+from raytrain.experiment.exclusion import canonical_options, matches
 from raytrain.experiment.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.training.choices import as_tuple, canonical
@@ -107,7 +108,7 @@ class Experiment(Section):
     @field_validator("exclude")
     @classmethod
     def _canonical_exclusions(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        return tuple({field: _canonical_options(field, wanted) for field, wanted in entry.items()} for entry in value)
+        return tuple({field: canonical_options(field, wanted) for field, wanted in entry.items()} for entry in value)
 
     @field_validator("seeds")
     @classmethod
@@ -224,7 +225,7 @@ class Experiment(Section):
         recipes = [
             recipe
             for recipe in map(self._recipe, combinations)
-            if not any(_matches(recipe, entry) for entry in self.exclude)
+            if not any(matches(recipe, entry) for entry in self.exclude)
         ]
         # With no grid the product is the recipe itself: `include` alone then means the listed trials alone.
         if self.include and not self.grid:
@@ -283,39 +284,3 @@ def short_name(component: str) -> str:
     name = name_of(component)
     reference = reference_of(name)
     return reference.attribute if reference else name.replace(":", "-")
-
-
-def _canonical_options(field: str, wanted: Any) -> Any:
-    """Return the value in an entry of `exclude`, or each of those that it lists.
-
-    Raises:
-        ValueError: The field does not take one: nothing would match it.
-    """
-    several = isinstance(wanted, list) and (field != "augment" or any(isinstance(one, list) for one in wanted))
-    if several:
-        return [_canonical_option(field, one) for one in wanted]
-    return _canonical_option(field, wanted)
-
-
-def _canonical_option(field: str, wanted: Any) -> Any:
-    option = canonical(field, wanted, strict=True)
-    try:
-        Recipe.model_validate({field: option})
-    except ValidationError as error:
-        for found in error.errors(include_url=False):
-            if found["loc"][:1] == (field,):  # not that it does not go with the other fields of the default recipe
-                raise ValueError(f"{field}: {found['msg'].removeprefix('Value error, ')}, given {wanted!r}") from None
-    return option
-
-
-def _matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:
-    return all(_equals_any(getattr(recipe, field), wanted) for field, wanted in entry.items())
-
-
-def _equals_any(value: object, wanted: object) -> bool:
-    if isinstance(value, tuple):  # `augment` is itself a list: [crop] is a value, [[crop], []] are two
-        options: list[Any] = wanted if isinstance(wanted, list) else [wanted]
-        return any(list(value) == list(option) for option in options if isinstance(option, list | tuple))
-    if isinstance(wanted, list | tuple):
-        return value in wanted
-    return value == wanted

@@ -1,13 +1,13 @@
 """Experiments read from YAML, with errors that name the file, the line and the nearest valid key."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from raytrain.errors import ExperimentError, RunFolderError, StorageError, did_you_mean
+from raytrain.errors import ExperimentError, RunFolderError, StorageError
+from raytrain.experiment.assignments import unknown
 from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
@@ -84,55 +84,6 @@ def default_experiment(
     return _build(YamlSource("", {}, {}), overrides or {}, {"name": name}, changes or {})
 
 
-def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
-    """Return the recipe fields that `field=value` texts set, each value read as YAML.
-
-    Raises:
-        ExperimentError: A text has no `=`, or names no recipe field.
-    """
-    overrides: dict[str, Any] = {}
-    for assignment in assignments:
-        field, equals, text = assignment.partition("=")
-        if not equals:
-            raise ExperimentError(f"--set {assignment}: write it as field=value, for example --set lr=0.05")
-        field = field.strip()
-        if field not in Recipe.model_fields:
-            raise ExperimentError(f"--set {assignment}: {_unknown(field, Recipe.model_fields, 'recipe field')}")
-        overrides[field] = _value_of(field, text, name=f"--set {assignment}")
-    return overrides
-
-
-def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the grid axes that `field=values` texts give: `lr=0.1,0.01`, or a range, `lr=log:1e-4:1`.
-
-    Raises:
-        ExperimentError: A text names no recipe field, or a range cannot be read.
-    """
-    axes: dict[str, Any] = {}
-    for text in texts:
-        field, _, said = (part.strip() for part in text.partition("="))
-        if field not in Recipe.model_fields:
-            raise ExperimentError(f"--grid {text}: {_unknown(field, Recipe.model_fields, 'recipe field')}")
-        kind, *ends = said.split(":")
-        if kind in _RANGES_IN_SHORT and ends:
-            axes[field] = {_RANGES_IN_SHORT[kind]: [parse_value(end, name=f"--grid {text}") for end in ends]}
-        else:
-            values = re.split(r",(?![^(\[{]*[)\]}])", said)  # a comma within brackets separates arguments
-            listed = [_value_of(field, value, name=f"--grid {text}") for value in values]
-            axes[field] = read_user_code(field, listed, folder=Path(), where=f"--grid {text}")
-    return axes
-
-
-_RANGES_IN_SHORT = {"log": "loguniform", "loguniform": "loguniform", "uniform": "uniform", "int": "int"}
-
-
-def _value_of(field: str, text: str, *, name: str) -> Any:
-    """Return the value of a recipe field that a text on the command line gives."""
-    # a component with arguments is a mapping: {triangle: {peak: 0.3}}
-    plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
-    return text.strip() if plain_text else parse_value(text, name=name)
-
-
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(values)
     for key, value in changes.items():
@@ -200,7 +151,7 @@ def _refuse_unknown_keys(source: YamlSource) -> None:
     for path, names, what in allowed:
         for key in _mapping_at(source.values, path):
             if key not in names:
-                raise ExperimentError(f"{source.where((*path, key))}: {_unknown(key, names, what)}")
+                raise ExperimentError(f"{source.where((*path, key))}: {unknown(key, names, what)}")
 
 
 def _sections() -> dict[str, type[BaseModel]]:
@@ -217,12 +168,6 @@ def _mapping_at(values: Any, path: Keys) -> Iterator[str]:
     for step in path:
         values = values.get(step) if isinstance(values, dict) else values[step]
     yield from values if isinstance(values, dict) else ()
-
-
-def _unknown(key: str, names: Iterable[str], what: str) -> str:
-    names = list(names)
-    hint = did_you_mean(key, names) or f"choose one of {', '.join(names)}"
-    return f"unknown {what} {key!r}; {hint}"
 
 
 def _locate(

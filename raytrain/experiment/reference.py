@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raytrain.data.augment import MIXES
+from raytrain.data.augmentation.mixing import MIXES
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.grid import RANGES
 from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOSS_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES

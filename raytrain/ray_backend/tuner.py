@@ -12,8 +12,8 @@ from ray.tune.search import Searcher
 
 from raytrain.background import repeating
 from raytrain.data import Splits
+from raytrain.data.augmentation.resolution import mean_area
 from raytrain.data.data_key import DataKey
-from raytrain.data.resolution import mean_area
 from raytrain.errors import StorageError
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size

@@ -3,18 +3,12 @@
 `raytrain view` serves the same page with a script of its own, which keeps it up to date.
 """
 
-import base64
-import gzip
-import hashlib
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from raytrain import __version__
@@ -36,12 +30,12 @@ from raytrain.report.figures.heat_map import effects, heat_map
 from raytrain.report.figures.legend import Entry, legend
 from raytrain.report.figures.mistakes import Mistakes, mistakes
 from raytrain.report.figures.pictures import pictures, static_curves
-from raytrain.report.text import duration, quoted, visible
+from raytrain.report.html import environment, packed_plotly, policy
+from raytrain.report.text import duration
 from raytrain.training.recipe import Recipe
 
 STOPS = 30
 """Most stopped trials that the page lists."""
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -143,23 +137,6 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
     )
 
 
-@cache
-def environment(*folders: Path) -> Environment:
-    """Return the templates of `folders`, then those of the report; they escape what they show."""
-    made = Environment(
-        loader=FileSystemLoader([*folders, _TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.policies["json.dumps_kwargs"] = {"sort_keys": False}  # charts show their first variant first
-    filters: dict[str, Any] = made.filters
-    filters |= {"per_cent": table.per_cent, "duration": duration, "transposed": _transposed, "quoted": quoted}
-    return made
-
-
 def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     """Return one or two sentences on which configuration is chosen, and how it stands among the others."""
     finished = [standing for standing in ranking.standings if standing.test_accuracy is not None]
@@ -181,10 +158,6 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"
         return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."
     return f"{found} {accuracy}. No other is better by the test, which does not separate all of them from it."
-
-
-def _transposed(columns: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
-    return list(zip(*columns, strict=True))
 
 
 def _facts(record: RunRecord, ran: timeline.Timeline) -> Iterator[tuple[str, str]]:
@@ -301,30 +274,3 @@ def _test_images(key: DataKey, *, fingerprint: str | None) -> Images | None:
     except RaytrainError:
         return None
     return found.test.images if found and found.fingerprint == fingerprint else None
-
-
-@cache
-def packed_plotly() -> str:
-    """Return Plotly's JavaScript, compressed: 1.4 MB in place of 4.6; the page unpacks it."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
-
-
-def policy(*scripts: str, served: bool = False) -> str:
-    """Return a Content-Security-Policy under which a page runs these scripts only, and loads nothing.
-
-    Plotly writes styles as it draws, so styles in the page are allowed; a style alone sends nothing anywhere. A page
-    that is `served` may ask its own server, and no other.
-    """
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes) or "'none'"
-    own = "connect-src 'self'; " if served else ""
-    forms = "'self'" if served else "'none'"
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; {own}"
-        f"base-uri 'none'; form-action {forms}"
-    )
-
-
-def _visible(value: object) -> object:
-    """Return what a template shows, with what cannot be seen in it as escapes; HTML of our own stays as it is."""
-    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

@@ -1,19 +1,15 @@
 """The ranked table of a run: in the terminal, in Markdown, and as files for other programs."""
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-from pyarrow import parquet
 from rich.table import Table
 
 from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.wording import explain
 from raytrain.report.column_text import axis_cell, heading_of, name_of, value_text
-from raytrain.report.metric_columns import METRIC_HEADINGS, interval_text, selected_bounds, selected_cells
+from raytrain.report.metric_columns import interval_text, selected_cells
+from raytrain.report.records import baseline_values, trial_name
 from raytrain.report.text import DASH, as_markdown, as_text, fitted, per_cent, visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.user_code.reference import without_digest
@@ -92,12 +88,6 @@ def _baseline_cells(row: "BaselineRow") -> dict[str, str]:
     }
 
 
-def trial_name(standing: "Standing") -> str:
-    """Return the digest of a configuration's trial, and of the others only that they are there."""
-    digest = standing.results[0].digest
-    return digest if standing.seeds == 1 else f"{digest} +{standing.seeds - 1}"
-
-
 def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = ()) -> Table:
     """Return the ranked table for a terminal of `width` characters; on a narrow one with fewer columns.
 
@@ -164,7 +154,7 @@ def _selected(ranking: "Ranking", columns: Sequence[str]) -> dict[str, list[str]
 def _cells(ranking: "Ranking", name: str) -> list[str]:
     """Return the cells of any column."""
     texts = [value_text(name, column_value(ranking, standing, name)) for standing in ranking.standings]
-    return _without_digests(texts) + [value_text(name, _baseline_values(row).get(name)) for row in ranking.beside]
+    return _without_digests(texts) + [value_text(name, baseline_values(row).get(name)) for row in ranking.beside]
 
 
 def _named(ranking: "Ranking", columns: Sequence[str]) -> dict[str, list[str]]:
@@ -198,119 +188,3 @@ def readme(name: str, ranking: "Ranking", *, command: str) -> str:
     """Return the README.md of a run folder."""
     reading = " ".join(explain(ranking))
     return visible(f"# {name}\n\n{markdown(ranking)}\n{reading}\n\nCommand: `{command}`\n")
-
-
-def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
-    """Return the ranked table as values, a row for each configuration; columns are named as the fields are.
-
-    Accuracies are fractions in [0, 1]; what differs between the seeds of a configuration is their mean.
-    """
-    standings = ranking.standings
-    varied = varied_fields(standing.results[0].recipe for standing in standings)
-    rows: list[dict[str, Any]] = []
-    for standing in standings:
-        first = standing.results[0]
-        low, high = (standing.interval.low, standing.interval.high) if standing.interval else (None, None)
-        rows.append(
-            {
-                "rank": standing.rank,
-                "chosen": standing is ranking.chosen,
-                "trial": trial_name(standing),
-                "arch": first.recipe["arch"],
-                **{name: first.recipe[name] for name in varied if name != "seed"},
-                "seeds": standing.seeds,
-                "parameters": first.parameters,
-                "epochs": max(result.epochs for result in standing.results),
-                "epochs_planned": first.recipe["epochs"],
-                "train_accuracy": standing.mean("train_accuracy"),
-                "val_accuracy": standing.val_accuracy,
-                "test_accuracy": standing.test_accuracy,
-                "test_accuracy_low": low,
-                "test_accuracy_high": high,
-                "test_tta_accuracy": standing.mean("test_tta_accuracy"),
-                **{name: standing.mean(name) for name in METRIC_HEADINGS},
-                **selected_bounds(ranking, standing),
-                "seconds": standing.mean("seconds"),
-                "status": first.status,
-            }
-        )
-    return rows
-
-
-def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
-    """Return a row for each trial, best configuration first: what `TrialResult.flat` gives, and how it stands."""
-    several = any(run_of(standing.results[0]) for standing in ranking.standings)
-    rows = [
-        {
-            "rank": standing.rank,
-            "chosen": standing is ranking.chosen,
-            **({"run": run_of(result)} if several else {}),
-            **result.flat(),
-            "seeds": standing.seeds,
-            "mean_test_accuracy": standing.test_accuracy,
-            "test_accuracy_low": standing.interval.low if standing.interval else None,
-            "test_accuracy_high": standing.interval.high if standing.interval else None,
-            "p_value": standing.p_value,
-            **{name: standing.of_seed(index, name) for name in METRIC_HEADINGS},
-            **selected_bounds(ranking, standing),
-        }
-        for standing in ranking.standings
-        for index, result in enumerate(standing.results)
-    ]
-    names = list(rows[0]) if rows else []
-    return rows + [dict.fromkeys(names) | _baseline_values(row) for row in ranking.beside]
-
-
-def _baseline_values(row: "BaselineRow") -> dict[str, Any]:
-    return {
-        "rank": DASH,
-        "chosen": False,
-        "trial": row.name,
-        "status": "baseline",
-        "arch": row.arch,
-        "epochs": row.epoch,
-        "epochs_planned": row.epochs,
-        "train_accuracy": row.train_accuracy,
-        "test_accuracy": row.test_accuracy,
-    }
-
-
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows, such as `flat_rows` gives, as CSV.
-
-    A spreadsheet takes a text that begins with =, +, - or @ for a formula and runs it. Such a text has an apostrophe
-    before it, as OWASP advises; numbers stay as they are.
-    """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
-    return out.getvalue()
-
-
-def _no_formula(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = visible(value)
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def as_json(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows, such as `flat_rows` gives, as a JSON list."""
-    return json.dumps(list(rows), indent=1) + "\n"
-
-
-def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Return rows as the content of a Parquet file; what a row does not have is null."""
-    names = dict.fromkeys(name for row in rows for name in row)  # pyarrow would take those of the first row alone
-    sink = pa.BufferOutputStream()
-    parquet.write_table(pa.Table.from_pylist([dict.fromkeys(names) | row for row in rows]), sink)
-    return sink.getvalue().to_pybytes()

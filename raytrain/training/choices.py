@@ -1,15 +1,16 @@
 """What the fields of a recipe that name components may say, and the form in which a recipe keeps it.
 
 The functions themselves live where their kind does: architectures in `raytrain.models`, augmentations in
-`raytrain.data.augment`, optimizers and schedules in `raytrain.optim`, losses in `raytrain.optim.losses`.
+`raytrain.data.augmentation.augment`, optimizers and schedules in `raytrain.optim`, losses in `raytrain.optim.losses`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from raytrain.data.augment import AUGMENTS, MIXES
+from raytrain.data.augmentation.augment import AUGMENTS
+from raytrain.data.augmentation.mixing import MIXES
+from raytrain.data.augmentation.resolution import canonical_resolution
 from raytrain.data.layouts.columns import canonical_columns
-from raytrain.data.resolution import canonical_resolution
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES
 from raytrain.optim.losses import LOSSES

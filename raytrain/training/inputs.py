@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from raytrain.data.augmentation.resolution import resized, resolution_of
 from raytrain.data.balance import balanced_order
 from raytrain.data.batches import normalize, permutation, seeded, training_batches
-from raytrain.data.resolution import resized, resolution_of
 from raytrain.training.choices import AUGMENTATIONS, MIX_CHOICES
 from raytrain.training.component import accepted
 from raytrain.training.evaluation import TrainingData, rank_and_world_size

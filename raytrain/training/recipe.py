@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from raytrain.data.augment import MIXES
+from raytrain.data.augmentation.mixing import MIXES
 from raytrain.data.data_key import DataKey
 from raytrain.data.split import TEST_SIZE
 from raytrain.metrics.selection import Select

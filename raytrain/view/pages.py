@@ -18,7 +18,8 @@ from raytrain.errors import RaytrainError
 from raytrain.report import table
 from raytrain.report.figures.charts import figures
 from raytrain.report.figures.legend import legend
-from raytrain.report.page import Served, day, environment, packed_plotly, policy, render
+from raytrain.report.html import environment, packed_plotly, policy
+from raytrain.report.page import Served, day, render
 from raytrain.report.tables import SIDES_LEFT, accuracy_columns, difference_columns
 from raytrain.report.text import DASH, per_cent
 from raytrain.runs.folder import EXPERIMENT

@@ -5,7 +5,8 @@ from dataclasses import replace
 from raytrain.analysis.ranking import beside, rank
 from raytrain.analysis.wording import explain
 from raytrain.baselines.baselines import Baseline, BaselineCurve
-from raytrain.report.table import flat_rows, headings, markdown, rows
+from raytrain.report.records import flat_rows
+from raytrain.report.table import headings, markdown, rows
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 

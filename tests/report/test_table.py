@@ -15,7 +15,7 @@ from raytrain.analysis.ranking import Ranking, rank
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
-from raytrain.report import column_text, table
+from raytrain.report import column_text, records, table
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -152,7 +152,7 @@ def test_any_field_of_the_recipe_and_of_a_result_is_a_column():
 def test_every_column_of_a_file_is_a_column_of_the_table():
     several = ranking(result(trial="one/a-1", test_accuracy=0.9), result(trial="two/a-1", test_accuracy=0.8))
     for made in (RANKING, several):
-        assert set(table.flat_rows(made)[0]) == set(column_names(made))
+        assert set(records.flat_rows(made)[0]) == set(column_names(made))
         assert table.plain(made, columns=column_names(made))
 
 
@@ -190,9 +190,9 @@ def test_brackets_in_a_path_are_no_markup():
 
 
 def test_json_and_csv_hold_the_same_ranked_rows_with_all_recipe_fields():
-    flat = table.flat_rows(RANKING)
-    objects = json.loads(table.as_json(flat))
-    rows = list(csv.DictReader(io.StringIO(table.as_csv(flat))))
+    flat = records.flat_rows(RANKING)
+    objects = json.loads(records.as_json(flat))
+    rows = list(csv.DictReader(io.StringIO(records.as_csv(flat))))
     assert objects == flat
     assert [row["trial"] for row in flat] == [one.results[0].trial for one in RANKING.standings]
     assert [{key: "" if v is None else str(v) for key, v in o.items()} for o in objects] == rows
@@ -201,29 +201,29 @@ def test_json_and_csv_hold_the_same_ranked_rows_with_all_recipe_fields():
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@sum", " =cmd|' /C calc'!A0", "\t=1"])
 def test_a_text_in_csv_is_no_formula(text: str):
-    (row,) = csv.DictReader(io.StringIO(table.as_csv([{"dataset": text}])))
+    (row,) = csv.DictReader(io.StringIO(records.as_csv([{"dataset": text}])))
     assert row["dataset"].startswith("'")
 
 
 @pytest.mark.parametrize("value", ["-0.5", "+1", "-1e-3", -0.5, "cosine", "a=b"])
 def test_numbers_and_plain_texts_stay_as_they_are_in_csv(value: object):
-    (row,) = csv.DictReader(io.StringIO(table.as_csv([{"x": value}])))
+    (row,) = csv.DictReader(io.StringIO(records.as_csv([{"x": value}])))
     assert row["x"] == str(value)
 
 
 def test_parquet_holds_the_rows_and_their_types():
-    content = table.as_parquet([r.flat() for r in RESULTS])
+    content = records.as_parquet([r.flat() for r in RESULTS])
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [r.flat() for r in RESULTS]
 
 
 def test_parquet_has_the_columns_of_all_rows_whichever_comes_first():
-    content = table.as_parquet([{"epoch": 1}, {"epoch": 2, "val_macro_f1": 0.5}])
+    content = records.as_parquet([{"epoch": 1}, {"epoch": 2, "val_macro_f1": 0.5}])
     rows = parquet.read_table(io.BytesIO(content)).to_pylist()
     assert rows == [{"epoch": 1, "val_macro_f1": None}, {"epoch": 2, "val_macro_f1": 0.5}]
 
 
 def test_parquet_takes_counts_and_shares_in_one_column():
-    content = table.as_parquet([{"val_size": 5000}, {"val_size": 0.1}, {"val_size": None}])
+    content = records.as_parquet([{"val_size": 5000}, {"val_size": 0.1}, {"val_size": None}])
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [
         {"val_size": 5000},
         {"val_size": 0.1},
@@ -232,9 +232,9 @@ def test_parquet_takes_counts_and_shares_in_one_column():
 
 
 def test_no_results_give_empty_tables():
-    assert json.loads(table.as_json([])) == []
-    assert table.as_csv([]).strip() == ""
-    assert parquet.read_table(io.BytesIO(table.as_parquet([]))).num_rows == 0
+    assert json.loads(records.as_json([])) == []
+    assert records.as_csv([]).strip() == ""
+    assert parquet.read_table(io.BytesIO(records.as_parquet([]))).num_rows == 0
     assert table.markdown(ranking()).startswith("| rank |")
     assert "rank" in table.plain(ranking())
 
@@ -285,7 +285,7 @@ def test_a_trial_that_was_given_up_says_how_often_it_was_started():
 
 def test_flat_rows_say_which_trials_are_of_the_chosen_configuration():
     seeds = [result(recipe={"seed": n}, val_accuracy=0.9, val_loss=0.1, test_accuracy=0.7) for n in range(2)]
-    flat = table.flat_rows(ranking(*seeds, RESULTS[2], RESULTS[4]))
+    flat = records.flat_rows(ranking(*seeds, RESULTS[2], RESULTS[4]))
     assert {row["trial"] for row in flat if row["chosen"] is True} == {one.trial for one in seeds}
     assert [row["chosen"] for row in flat].count(False) == 2
 
@@ -296,7 +296,7 @@ def test_metrics_beside_accuracy_are_columns_of_every_file_and_of_the_table_wher
     seen = Predictions(np.array([0, 0, 0, 0, 1]), np.zeros(5, dtype=np.int64), np.full(5, 0.75, dtype=np.float32))
     made = rank([finished, RESULTS[2]], {finished.trial: seen})
     wanted = {"balanced_accuracy": 0.5, "macro_f1": pytest.approx(4 / 9), "top5_accuracy": None, "nll": 0.7}
-    for rows in (table.flat_rows(made), table.configuration_rows(made)):
+    for rows in (records.flat_rows(made), records.configuration_rows(made)):
         assert {name: rows[0][name] for name in wanted} == wanted
         assert rows[0]["ece"] == pytest.approx(0.05)
         assert {rows[1][name] for name in (*wanted, "ece")} == {None}

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.initial import initial_contents
-from raytrain.experiment.reading import parse_axes, read_experiment
+from raytrain.experiment.assignments import parse_axes
+from raytrain.experiment.reading import read_experiment
 from raytrain.models.weights import read_weights
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint, initial, trial

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from raytrain.data.augment import AUGMENTS, MIXES
+from raytrain.data.augmentation.augment import AUGMENTS
+from raytrain.data.augmentation.mixing import MIXES
 from raytrain.data.data_key import DataKey
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.optim.optimizers import OPTIMIZERS

@@ -10,7 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from raytrain.report.page import packed_plotly
+from raytrain.report.html import packed_plotly
 from raytrain.view.server import application
 from raytrain.view.watch import Runs
 

@@ -7,8 +7,9 @@ from statistics import median
 
 import numpy as np
 
+from raytrain.analysis.statistics.power import resolvable_gap, resolvable_gap_of_images, seeds_for
 from raytrain.analysis.statistics.sample import Sample
-from raytrain.analysis.statistics.significance import ALPHA, resolvable_gap, resolvable_gap_of_images, seeds_for
+from raytrain.analysis.statistics.significance import ALPHA
 
 REFERENCE_GAP = 0.002
 """Difference in accuracy, a fraction, for which the needed number of seeds is computed."""

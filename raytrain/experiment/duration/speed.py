@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from raytrain.data import LabelledImages, Splits
+from raytrain.data.augmentation.resolution import mean_area
 from raytrain.data.batches import steps_per_epoch
-from raytrain.data.resolution import mean_area
 from raytrain.errors import PreflightError
 from raytrain.training.devices import device_name, prepare
 from raytrain.training.evaluation import VIEW_COUNT, TrainingData, evaluate

@@ -12,7 +12,7 @@ from raytrain.analysis.statistics.bootstrap import MetricSample, drawn_counts, r
 from raytrain.analysis.statistics.significance import variance_floor
 from raytrain.analysis.wording import explain, footer
 from raytrain.metrics.predictions import Predictions
-from raytrain.report import table
+from raytrain.report import records, table
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -166,7 +166,7 @@ def test_a_metric_has_its_own_columns_intervals_and_ranks_in_place_of_those_of_a
     half = 1.96 * (80 * 10 / 90**3) ** 0.5 / 2
     low, high = (float(text) / 100 for text in cells["95 % interval"][0].split(" to "))
     assert (low, high) == (pytest.approx(17 / 18 - half, abs=0.003), pytest.approx(17 / 18 + half, abs=0.003))
-    row = table.flat_rows(ranking)[0]
+    row = records.flat_rows(ranking)[0]
     assert row["balanced_accuracy_low"] == pytest.approx(low, abs=1e-4)
     assert row["balanced_accuracy_high"] == pytest.approx(high, abs=1e-4)
     assert row["test_accuracy_low"] is not None

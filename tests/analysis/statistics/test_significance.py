@@ -12,21 +12,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from raytrain.analysis.statistics.power import (
+    mcnemar_power,
+    resolvable_gap,
+    resolvable_gap_of_images,
+    seeds_for,
+    welch_power,
+)
 from raytrain.analysis.statistics.significance import (
     holm,
     image_variance,
     mcnemar,
-    mcnemar_power,
     mean_interval,
     one_against_several,
     pairwise,
     rank_intervals,
-    resolvable_gap,
-    resolvable_gap_of_images,
-    seeds_for,
     variance_floor,
     welch,
-    welch_power,
     wilson,
 )
 

@@ -6,7 +6,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional
 
-from raytrain.data.resized_crop import crop_and_resize, draw_boxes, random_resized_crop
+from raytrain.data.augmentation.resized_crop import crop_and_resize, draw_boxes, random_resized_crop
 from raytrain.training.choices import AUGMENTATIONS
 
 COUNT = 2000

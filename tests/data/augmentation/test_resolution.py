@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raytrain.data.resolution import canonical_resolution, mean_area, resized, resolution_of
+from raytrain.data.augmentation.resolution import canonical_resolution, mean_area, resized, resolution_of
 
 
 @pytest.mark.parametrize(

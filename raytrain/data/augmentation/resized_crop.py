@@ -1,6 +1,6 @@
 """A random part of each image, resized: the augmentation of ImageNet, on whole batches.
 
-PyTorch is imported only where it computes, as in `raytrain.data.augment`.
+PyTorch is imported only where it computes, as in `raytrain.data.augmentation.augment`.
 """
 
 from __future__ import annotations

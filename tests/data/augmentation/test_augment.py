@@ -1,4 +1,4 @@
-"""Tests of raytrain.data.augment against slow loops and torchvision."""
+"""Tests of raytrain.data.augmentation.augment against slow loops and torchvision."""
 
 from itertools import combinations, permutations
 
@@ -8,9 +8,8 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from raytrain.data import augment
-from raytrain.data.augment import (
+from raytrain.data.augmentation.augment import (
     AUGMENTS,
-    MIXES,
     alternating_flip,
     apply_color_jitter,
     color_jitter,
@@ -18,6 +17,7 @@ from raytrain.data.augment import (
     horizontal_flip,
     random_crop,
 )
+from raytrain.data.augmentation.mixing import MIXES
 from raytrain.training.component import accepted
 
 

@@ -1,0 +1,46 @@
+"""The images that the trials of a run are given: read once for all of them, and described in the manifest."""
+
+from raytrain.data import Splits, split
+from raytrain.data.data_key import DataKey
+from raytrain.errors import DataError
+from raytrain.execution.backend import SplitsByKey
+from raytrain.experiment.duration.order import model_size
+from raytrain.experiment.experiment import Trial
+from raytrain.provenance.manifest import Inputs
+
+
+def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:
+    """Return the images that `trials` need, by `Recipe.data_key`, and as they are without validation split if asked."""
+    keys = dict.fromkeys(trial.recipe.data_key for trial in trials)
+    if unsplit_too:
+        keys |= dict.fromkeys(key._replace(val_size=0) for key in keys)
+    unsplit = {key: key._replace(val_size=0) for key in keys}
+    datasets = {key: key.load() for key in dict.fromkeys(unsplit.values())}
+    for key, images in datasets.items():
+        if (count := len(images.classes)) < 2:
+            classes = "1 class" if count == 1 else "no class"
+            raise DataError(f"{key.dataset!r} has {classes}; give a data set with at least two")
+    return {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
+
+
+def described_inputs(key: DataKey, images: Splits) -> Inputs:
+    """Return what the manifest says of a data set: its classes, its counts, and how it was split and normalised."""
+    counts = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
+    return Inputs(
+        key.dataset,
+        key.image_size,
+        key.val_size,
+        images.classes,
+        images.mean,
+        images.std,
+        **counts,
+        test_size=key.test_size,
+        columns=key.columns,
+        skip_bad=key.skip_bad,
+    )
+
+
+def parameters_of(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:
+    """Return the number of parameters of each trial's network, by the trial's id."""
+    classes = {trial.id: len(splits[trial.recipe.data_key].classes) for trial in trials}
+    return {trial.id: model_size(trial.recipe, classes[trial.id]).parameters for trial in trials}

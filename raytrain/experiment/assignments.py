@@ -1,0 +1,67 @@
+"""Recipe fields and axes as they are typed: `--set lr=0.1`, `--grid lr=0.1,0.01`, `--grid lr=log:1e-4:1`."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.experiment.user_code import read_user_code
+from raytrain.experiment.yaml_source import parse_value
+from raytrain.training.recipe import Recipe
+
+
+def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """Return the recipe fields that `field=value` texts set, each value read as YAML.
+
+    Raises:
+        ExperimentError: A text has no `=`, or names no recipe field.
+    """
+    overrides: dict[str, Any] = {}
+    for assignment in assignments:
+        field, equals, text = assignment.partition("=")
+        if not equals:
+            raise ExperimentError(f"--set {assignment}: write it as field=value, for example --set lr=0.05")
+        field = field.strip()
+        if field not in Recipe.model_fields:
+            raise ExperimentError(f"--set {assignment}: {unknown(field, Recipe.model_fields, 'recipe field')}")
+        overrides[field] = _value_of(field, text, name=f"--set {assignment}")
+    return overrides
+
+
+def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the grid axes that `field=values` texts give: `lr=0.1,0.01`, or a range, `lr=log:1e-4:1`.
+
+    Raises:
+        ExperimentError: A text names no recipe field, or a range cannot be read.
+    """
+    axes: dict[str, Any] = {}
+    for text in texts:
+        field, _, said = (part.strip() for part in text.partition("="))
+        if field not in Recipe.model_fields:
+            raise ExperimentError(f"--grid {text}: {unknown(field, Recipe.model_fields, 'recipe field')}")
+        kind, *ends = said.split(":")
+        if kind in _RANGES_IN_SHORT and ends:
+            axes[field] = {_RANGES_IN_SHORT[kind]: [parse_value(end, name=f"--grid {text}") for end in ends]}
+        else:
+            values = re.split(r",(?![^(\[{]*[)\]}])", said)  # a comma within brackets separates arguments
+            listed = [_value_of(field, value, name=f"--grid {text}") for value in values]
+            axes[field] = read_user_code(field, listed, folder=Path(), where=f"--grid {text}")
+    return axes
+
+
+_RANGES_IN_SHORT = {"log": "loguniform", "loguniform": "loguniform", "uniform": "uniform", "int": "int"}
+
+
+def _value_of(field: str, text: str, *, name: str) -> Any:
+    """Return the value of a recipe field that a text on the command line gives."""
+    # a component with arguments is a mapping: {triangle: {peak: 0.3}}
+    plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
+    return text.strip() if plain_text else parse_value(text, name=name)
+
+
+def unknown(key: str, names: Iterable[str], what: str) -> str:
+    """Return the message about a key that is none of `names`, with the nearest of them, or all."""
+    names = list(names)
+    hint = did_you_mean(key, names) or f"choose one of {', '.join(names)}"
+    return f"unknown {what} {key!r}; {hint}"

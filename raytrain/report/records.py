@@ -1,0 +1,141 @@
+"""The ranked table as values, for other programs: rows as dicts, and as CSV, JSON and Parquet."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from raytrain.report.metric_columns import METRIC_HEADINGS, selected_bounds
+from raytrain.report.text import DASH, visible
+from raytrain.runs.results import run_of, varied_fields
+
+if TYPE_CHECKING:
+    from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
+    from raytrain.baselines.baselines import BaselineRow
+
+
+def trial_name(standing: "Standing") -> str:
+    """Return the digest of a configuration's trial, and of the others only that they are there."""
+    digest = standing.results[0].digest
+    return digest if standing.seeds == 1 else f"{digest} +{standing.seeds - 1}"
+
+
+def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
+    """Return the ranked table as values, a row for each configuration; columns are named as the fields are.
+
+    Accuracies are fractions in [0, 1]; what differs between the seeds of a configuration is their mean.
+    """
+    standings = ranking.standings
+    varied = varied_fields(standing.results[0].recipe for standing in standings)
+    rows: list[dict[str, Any]] = []
+    for standing in standings:
+        first = standing.results[0]
+        low, high = (standing.interval.low, standing.interval.high) if standing.interval else (None, None)
+        rows.append(
+            {
+                "rank": standing.rank,
+                "chosen": standing is ranking.chosen,
+                "trial": trial_name(standing),
+                "arch": first.recipe["arch"],
+                **{name: first.recipe[name] for name in varied if name != "seed"},
+                "seeds": standing.seeds,
+                "parameters": first.parameters,
+                "epochs": max(result.epochs for result in standing.results),
+                "epochs_planned": first.recipe["epochs"],
+                "train_accuracy": standing.mean("train_accuracy"),
+                "val_accuracy": standing.val_accuracy,
+                "test_accuracy": standing.test_accuracy,
+                "test_accuracy_low": low,
+                "test_accuracy_high": high,
+                "test_tta_accuracy": standing.mean("test_tta_accuracy"),
+                **{name: standing.mean(name) for name in METRIC_HEADINGS},
+                **selected_bounds(ranking, standing),
+                "seconds": standing.mean("seconds"),
+                "status": first.status,
+            }
+        )
+    return rows
+
+
+def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
+    """Return a row for each trial, best configuration first: what `TrialResult.flat` gives, and how it stands."""
+    several = any(run_of(standing.results[0]) for standing in ranking.standings)
+    rows = [
+        {
+            "rank": standing.rank,
+            "chosen": standing is ranking.chosen,
+            **({"run": run_of(result)} if several else {}),
+            **result.flat(),
+            "seeds": standing.seeds,
+            "mean_test_accuracy": standing.test_accuracy,
+            "test_accuracy_low": standing.interval.low if standing.interval else None,
+            "test_accuracy_high": standing.interval.high if standing.interval else None,
+            "p_value": standing.p_value,
+            **{name: standing.of_seed(index, name) for name in METRIC_HEADINGS},
+            **selected_bounds(ranking, standing),
+        }
+        for standing in ranking.standings
+        for index, result in enumerate(standing.results)
+    ]
+    names = list(rows[0]) if rows else []
+    return rows + [dict.fromkeys(names) | baseline_values(row) for row in ranking.beside]
+
+
+def baseline_values(row: "BaselineRow") -> dict[str, Any]:
+    """Return what is known of a baseline, by the names of the columns."""
+    return {
+        "rank": DASH,
+        "chosen": False,
+        "trial": row.name,
+        "status": "baseline",
+        "arch": row.arch,
+        "epochs": row.epoch,
+        "epochs_planned": row.epochs,
+        "train_accuracy": row.train_accuracy,
+        "test_accuracy": row.test_accuracy,
+    }
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows, such as `flat_rows` gives, as CSV.
+
+    A spreadsheet takes a text that begins with =, +, - or @ for a formula and runs it. Such a text has an apostrophe
+    before it, as OWASP advises; numbers stay as they are.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def as_json(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows, such as `flat_rows` gives, as a JSON list."""
+    return json.dumps(list(rows), indent=1) + "\n"
+
+
+def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Return rows as the content of a Parquet file; what a row does not have is null."""
+    names = dict.fromkeys(name for row in rows for name in row)  # pyarrow would take those of the first row alone
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist([dict.fromkeys(names) | row for row in rows]), sink)
+    return sink.getvalue().to_pybytes()
