@@ -151,3 +151,22 @@ def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> str:
                 pixels = draw.integers(low, low + 128, (8, 8, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index:02}.png")
     return str(root)
+
+
+def _leaves(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    for word, command in group.commands.items():
+        full = f"{name} {word}".strip()
+        if hasattr(command, "commands"):
+            yield from _leaves(command, full)
+        else:
+            yield full, command
+
+
+@pytest.fixture(scope="session")
+def every_command() -> dict[str, Any]:
+    """Return the commands that are no groups, by their full names."""
+    import typer.main
+
+    from raytrain.cli.app import app
+
+    return dict(_leaves(typer.main.get_command(app)))

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -61,16 +60,6 @@ def parse(arguments: list[str], group: Any = None) -> None:
         pass
     if context_name == "submit":
         parse(arguments[arguments.index("--") + 1 :])
-
-
-def leaves(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every command that is not a group, with its full name."""
-    for word, command in group.commands.items():
-        full = f"{name} {word}".strip()
-        if hasattr(command, "commands"):
-            yield from leaves(command, full)
-        else:
-            yield full, command
 
 
 def table(document: str, heading: str) -> list[list[str]]:
@@ -134,17 +123,17 @@ def test_a_wrong_line_would_not_parse(line: str) -> None:
 
 
 @pytest.mark.parametrize("document", PRESENT)
-def test_every_command_named_in_a_sentence_exists(document: str) -> None:
+def test_every_command_named_in_a_sentence_exists(document: str, every_command: dict[str, Any]) -> None:
     named = re.findall(r"`raytrain ([a-z]+)(?: ([a-z]+))?", text_of(document))
-    known = {name for name, _ in leaves(typer.main.get_command(app))}
+    known = set(every_command)
     unknown = [words for words in named if words[0] not in known and " ".join(words).strip() not in known]
     assert unknown == []
 
 
 @pytest.mark.parametrize("document", PRESENT)
-def test_every_option_named_in_a_sentence_belongs_to_its_command(document: str) -> None:
+def test_every_option_named_in_a_sentence_belongs_to_its_command(document: str, every_command: dict[str, Any]) -> None:
     prose = re.sub(r"^```.*?^```$", "", text_of(document), flags=re.DOTALL | re.MULTILINE)
-    known = dict(leaves(typer.main.get_command(app)))
+    known = every_command
     for line in re.findall(r"`raytrain ([a-z][^`]*)`", prose):
         for part in line.replace("\n", " ").split(" -- "):
             words = part.split()
@@ -154,20 +143,18 @@ def test_every_option_named_in_a_sentence_belongs_to_its_command(document: str) 
             assert set(options) <= {*taken, "--help"}, line
 
 
-def test_the_list_of_commands_is_complete() -> None:
-    assert [row[0].strip("`") for row in table("docs/commands.md", "Commands")] == [
-        name for name, _ in leaves(typer.main.get_command(app))
-    ]
+def test_the_list_of_commands_is_complete(every_command: dict[str, Any]) -> None:
+    assert [row[0].strip("`") for row in table("docs/commands.md", "Commands")] == list(every_command)
 
 
-def test_the_list_of_flags_is_complete() -> None:
+def test_the_list_of_flags_is_complete(every_command: dict[str, Any]) -> None:
     listed: set[tuple[str, str]] = set()
     for flags, names, _ in table("docs/commands.md", "Flags"):
         for flag in re.findall(r"`(.+?)`", flags):
             listed |= {(name, flag) for name in re.findall(r"`(.+?)`", names)}
     assert listed == {
         (name, flag)
-        for name, command in leaves(typer.main.get_command(app))
+        for name, command in every_command.items()
         for option in command.params
         if option.param_type_name == "option" and option.name != "help"
         for flag in (*option.opts, *option.secondary_opts)

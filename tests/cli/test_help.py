@@ -1,31 +1,17 @@
 """The help of commands: examples, and the defaults that a parameter's own default, None, does not say."""
 
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer.main
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.cli.examples import EXAMPLES
 
 
-def leaves(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    for word, command in group.commands.items():
-        full = f"{name} {word}".strip()
-        if hasattr(command, "commands"):
-            yield from leaves(command, full)
-        else:
-            yield full, command
-
-
-COMMANDS = dict(leaves(typer.main.get_command(app)))
-
-
-def test_the_help_of_every_command_shows_its_examples_each_on_a_line() -> None:
-    assert set(EXAMPLES) == set(COMMANDS)
+def test_the_help_of_every_command_shows_its_examples_each_on_a_line(every_command: dict[str, Any]) -> None:
+    assert set(EXAMPLES) == set(every_command)
     for name, lines in EXAMPLES.items():
         shown = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80", "TERM": "dumb"})
         below = [line.strip() for line in shown.stdout.split("Examples:")[1].splitlines() if line.strip()]
@@ -33,9 +19,9 @@ def test_the_help_of_every_command_shows_its_examples_each_on_a_line() -> None:
 
 
 @pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
-def test_every_example_is_a_line_of_its_command(name: str, line: str) -> None:
+def test_every_example_is_a_line_of_its_command(name: str, line: str, every_command: dict[str, Any]) -> None:
     assert line.startswith(f"raytrain {name}")
-    with COMMANDS[name].make_context(name, shlex.split(line)[1 + len(name.split()) :]):
+    with every_command[name].make_context(name, shlex.split(line)[1 + len(name.split()) :]):
         pass
 
 
