@@ -96,7 +96,7 @@ def test_the_accuracy_on_cifar10_in_the_readme_is_that_of_its_record() -> None:
         r"reaches ([\d.]+) % test accuracy, and ([\d.]+) % with test-time\s+augmentation,\s+in (\d+)\s", README
     )
     assert len(finished) == 1
-    assert "in one seed" in README
+    assert "[one seed]" in README
     assert said == [(f"{plain:.2f}", f"{views:.2f}", f"{minutes:.0f}")]
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from raytrain.data import augment
+from raytrain.data.augmentation import augment, mixing
 from raytrain.data.batches import normalize, permutation
 from raytrain.errors import DivergenceError
 from raytrain.models.architectures import ARCHITECTURES
@@ -544,13 +544,13 @@ def test_batches_are_mixed_except_in_the_last_epochs(make_data, monkeypatch):
     recipe, data = recipe_of(mix="mixup", mix_off_epochs=2, epochs=4), make_data()
     state = new_state(recipe, data)
     mixed = []
-    real = augment.MIXES["mixup"]
+    real = mixing.MIXES["mixup"]
 
     def recording(images, labels, **arguments):
         mixed.append(state.epoch)
         return real(images, labels, **arguments)
 
-    monkeypatch.setitem(augment.MIXES, "mixup", recording)
+    monkeypatch.setitem(mixing.MIXES, "mixup", recording)
     list(train(recipe, state, data))
     assert mixed == [0, 0, 0, 1, 1, 1]  # 3 steps an epoch
 
@@ -569,7 +569,7 @@ def test_batches_are_mixed_except_in_the_last_epochs(make_data, monkeypatch):
 def test_the_ends_of_mix_prob_and_mix_off_epochs_mix_every_batch_or_none(changes, expected, make_data, monkeypatch):
     recipe, data = recipe_of(**{"mix": "mixup", "epochs": 3, **changes}), make_data()
     mixed = []
-    monkeypatch.setitem(augment.MIXES, "mixup", lambda images, labels, **_: (mixed.append(epoch), (images, labels))[1])
+    monkeypatch.setitem(mixing.MIXES, "mixup", lambda images, labels, **_: (mixed.append(epoch), (images, labels))[1])
     for epoch in range(recipe.epochs):
         list(training_inputs(recipe, data, epoch=epoch))
     assert mixed == expected
@@ -579,7 +579,7 @@ def test_the_ends_of_mix_prob_and_mix_off_epochs_mix_every_batch_or_none(changes
 def test_a_batch_is_mixed_when_the_number_drawn_is_below_mix_prob(drawn, mixed, make_data, monkeypatch):
     probability = 0.25 if drawn else 0.0
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor(drawn))
-    monkeypatch.setitem(augment.MIXES, "mixup", lambda images, labels, **_: (images, F.one_hot(labels).float()))
+    monkeypatch.setitem(mixing.MIXES, "mixup", lambda images, labels, **_: (images, F.one_hot(labels).float()))
     recipe = recipe_of(mix="mixup", mix_prob=probability)
     _, targets = next(training_inputs(recipe, make_data(), epoch=0))
     assert (targets.ndim == 2) == mixed
@@ -597,7 +597,7 @@ def test_every_seed_and_epoch_mixes_in_proportions_of_its_own(make_data):
 def test_mix_prob_is_the_share_of_batches_that_are_mixed(make_data, monkeypatch):
     recipe, data = recipe_of(mix="mixup", mix_prob=0.25, epochs=3, batch_size=2), make_data(val=0)
     calls = []
-    monkeypatch.setitem(augment.MIXES, "mixup", lambda images, labels, **_: (calls.append(1), (images, labels))[1])
+    monkeypatch.setitem(mixing.MIXES, "mixup", lambda images, labels, **_: (calls.append(1), (images, labels))[1])
     list(train(recipe, new_state(recipe, data), data))
     assert 7 <= len(calls) <= 29  # of 72: 18 expected, 3 standard deviations of 3.7
 

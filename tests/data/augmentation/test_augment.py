@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from raytrain.data import augment
+from raytrain.data.augmentation import augment
 from raytrain.data.augmentation.augment import (
     AUGMENTS,
     alternating_flip,
