@@ -15,7 +15,7 @@ from raytrain.analysis.ranking import Ranking, rank
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
-from raytrain.report import column_text, records, table
+from raytrain.report import column_text, metric_columns, records, table
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -300,7 +300,7 @@ def test_metrics_beside_accuracy_are_columns_of_every_file_and_of_the_table_wher
         assert {name: rows[0][name] for name in wanted} == wanted
         assert rows[0]["ece"] == pytest.approx(0.05)
         assert {rows[1][name] for name in (*wanted, "ece")} == {None}
-    assert not {*table.METRIC_HEADINGS.values()} & {*table.headings(made)}
+    assert not {*metric_columns.METRIC_HEADINGS.values()} & {*table.headings(made)}
     named = table.markdown(made, columns=["balanced_accuracy", "macro_f1", "nll", "ece", "top5_accuracy"])
     assert named.splitlines()[0] == "| balanced accuracy % | macro F1 % | NLL | ECE % | top-5 accuracy % |"
     assert named.splitlines()[2:] == ["| 50.00 | 44.44 | 0.7000 | 5.00 | – |", "| – | – | – | – | – |"]
