@@ -65,8 +65,10 @@ Samples = Annotated[
     typer.Option(min=1, show_default=False, help="Draw this many combinations from the grid. Ranges need it."),
 ]
 SamplerName = Annotated[
-    Literal["random", "sobol"] | None,
-    typer.Option("--sampler", show_default="random", help="How --samples draws them."),
+    Literal["random", "sobol", "tpe"] | None,
+    typer.Option(
+        "--sampler", show_default="random", help="How --samples draws them; tpe learns from the trials before."
+    ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the run folder.", show_default="the experiment's name")]
 Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Folder or URI of runs.")]

@@ -13,11 +13,12 @@ from raytrain.execution.inputs import load_splits
 from raytrain.execution.interruption import Interruption
 from raytrain.execution.run import storage_errors_explained
 from raytrain.execution.stages import confirming
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Kind, Order, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths, Sweep, best, faster_order, sweep
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.samplers import tpe
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.disk_space import checkpoints_bytes
@@ -59,6 +60,8 @@ class Plan:
         name: Name of the run.
         trials: Number of trials to run now; those that `asha.rescue` and `confirm` add later count in the times only.
         done: Number of trials that ended in an earlier command.
+        later: Number of trials that tpe proposes later, by what the others have reached; they count in the times.
+        rounds: Number of rounds in which those come, 0 without tpe.
         placement: Resources of each trial and number of trials at a time, in words.
         cpus: Number of CPU cores per slot.
         gpus: Number of GPUs per slot, which may be a fraction.
@@ -78,6 +81,8 @@ class Plan:
     name: str
     trials: int
     done: int
+    later: int
+    rounds: int
     placement: str
     cpus: int
     gpus: float
@@ -122,6 +127,8 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         RaytrainError: The run could not start, or one of its trials cannot be trained at all.
     """
     trials = experiment.trials()
+    if experiment.samples_proposed:
+        tpe.refuse_without_optuna()
     confirm = experiment.confirm
     splits = load_splits(trials, unsplit_too=confirm is not None and confirm.train_on == "all")
     rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
@@ -133,11 +140,14 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         if not run.pending() and not stages.advance(journal):
             return None
     pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
-    recipes = {kind_of(trial.recipe): trial.recipe for trial in _may_train(run, pending)}
+    later = stages.stand_ins(run)
+    at_a_time = stages.most_at_a_time(run)
+    may_train = [*_may_train(run, pending), *(trial for one in later for trial in one)]
+    recipes = {kind_of(trial.recipe): trial.recipe for trial in may_train}
     interruption = Interruption()
     with (
         interruption.handled(),
-        open_backend(experiment, Work(folder, len(pending)), address=address, local=local) as backend,
+        open_backend(experiment, Work(folder, at_a_time), address=address, local=local) as backend,
     ):
         interruption.install()
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))
@@ -149,7 +159,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     order = faster_order(pending, lengths, slots=backend.slots, rungs=rungs) if backend.ordered_by_time else "listed"
     layout = _Layout(lengths, backend.slots, order)
     unstopped = _Layout(lengths, backend.slots, "longest" if backend.ordered_by_time else "listed")
-    sweeps = _simulated(run, pending, layout, rungs)
+    sweeps = _simulated(run, pending, layout, rungs, later)
     parameters = {
         trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
     }
@@ -159,6 +169,8 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         name=experiment.name,
         trials=len(pending),
         done=len(run.progress) - len(pending),
+        later=sum(map(len, later)),
+        rounds=len(later),
         placement=backend.description,
         cpus=backend.cpus,
         gpus=backend.gpus,
@@ -168,7 +180,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         mode=experiment.asha.mode if rungs and experiment.asha else None,
         stopped=Range.of([len(one.stopped) for one in sweeps]),
         seconds=seconds,
-        seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, unstopped, None)]).median,
+        seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, unstopped, None, later)]).median,
         slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
         checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in parameters.items()),
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
@@ -200,15 +212,27 @@ def _may_train(run: RunState, pending: Mapping[Trial, int]) -> list[Trial]:
     return later
 
 
-def _simulated(run: RunState, pending: Mapping[Trial, int], layout: _Layout, rungs: Rungs | None) -> list[Sweep]:
+def _simulated(
+    run: RunState,
+    pending: Mapping[Trial, int],
+    layout: _Layout,
+    rungs: Rungs | None,
+    later: Sequence[Sequence[Trial]],
+) -> list[Sweep]:
     """Return simulated sweeps; one where nothing is left to chance."""
     chance = rungs or (run.experiment.confirm and run.stage != "confirm")
-    draws = max(1, min(SWEEPS, MAX_SIMULATED_TRIALS // len(run.progress))) if chance else 1
+    draws = max(1, min(SWEEPS, MAX_SIMULATED_TRIALS // (len(run.progress) + sum(map(len, later))))) if chance else 1
     draw = np.random.default_rng(0)
     everything = [progress.trial for progress in run.progress.values()]
+    everything += [trial for one in later for trial in one]
     return [
         _all_stages(
-            run, pending, layout, rungs, dict(zip(everything, draw.random(len(everything)).tolist(), strict=True))
+            run,
+            pending,
+            layout,
+            rungs,
+            later,
+            dict(zip(everything, draw.random(len(everything)).tolist(), strict=True)),
         )
         for _ in range(draws)
     ]
@@ -219,11 +243,19 @@ def _all_stages(
     pending: Mapping[Trial, int],
     layout: _Layout,
     rungs: Rungs | None,
+    later: Sequence[Sequence[Trial]],
     quality: Mapping[Trial, float],
 ) -> Sweep:
-    """Return a sweep with what follows it: stopped trials that are rescued, the best that are trained again."""
+    """Return a sweep with what follows it: rounds of tpe, rescued trials, the best that are trained again."""
     asha, confirm = run.experiment.asha, run.experiment.confirm
     total = layout.sweep(pending, rungs=rungs, quality=quality)
+    for trials in later:
+        paused = total.stopped if isinstance(rungs, Promotion) else {}
+        following = layout.sweep({**paused, **dict.fromkeys(trials, 0)}, rungs=total.rungs, quality=quality)
+        _add(total, following)
+        going_on = set(following.finished)
+        total.stopped = {one: at for one, at in total.stopped.items() if one not in going_on} | following.stopped
+        total.rungs = following.rungs
     before = {progress.trial: progress for progress in run.progress.values() if progress.stage != "confirm"}
     stopped = {trial: progress.epoch for trial, progress in before.items() if progress.status in {"stopped", "paused"}}
     finished = [trial for trial, progress in before.items() if progress.status == "finished"]

@@ -20,6 +20,7 @@ from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.samplers import tpe
 from raytrain.experiment.user_code import digests_of
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import Manifest
@@ -100,6 +101,8 @@ def run(
     folder = Folder.at(options.out) / experiment.name
     with interruption.handled():
         trials = experiment.trials()
+        if experiment.samples_proposed:
+            tpe.refuse_without_optuna()
         unsplit_too = experiment.confirm is not None and experiment.confirm.train_on == "all"
         splits = load_splits(trials, unsplit_too=unsplit_too)
         rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
@@ -151,11 +154,12 @@ def _run(
     pending = journal.state.pending()
     ended = sum(one.status in {"finished", "stopped", "paused", "diverged"} for one in journal.state.results())
     done = ended if journal.state.stage == "search" else 0
-    log.info("%d of %d trials to run%s", len(pending), len(trials), f", {done} done before" if done else "")
+    listed = sum(one.stage in {"search", "rescue"} for one in journal.state.progress.values())
+    log.info("%d of %d trials to run%s", len(pending), listed, f", {done} done before" if done else "")
     parameters = cache(partial(parameters_of, pending, splits))
     with open_backend(
         experiment,
-        Work(folder, len(pending), meanwhile=parameters),
+        Work(folder, stages.most_at_a_time(journal.state), meanwhile=parameters),
         address=options.address,
         local=options.local,
         trial_timeout_s=options.trial_timeout_s,
@@ -205,6 +209,7 @@ def _train(
         with interruption.limited():
             backend.run_trials(journal, splits)
             while later_stages and stages.advance(journal):
+                _count_parameters(journal, splits)
                 backend.run_trials(journal, splits)
     except Exception:
         if lost := _ray_lost(journal, backend):
@@ -265,6 +270,13 @@ def _write_report(outcome: RunOutcome) -> None:
         page.write_report(outcome.record)
     except Exception as error:  # the results and the tables are written
         log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
+
+
+def _count_parameters(journal: RunJournal, splits: SplitsByKey) -> None:
+    """Write down the number of parameters of the trials that were proposed while the run goes on."""
+    uncounted = [trial for trial in journal.state.pending() if not journal.state.progress[trial.id].parameters]
+    if uncounted:
+        journal.note({"event": "begun", "parameters": parameters_of(uncounted, splits)})
 
 
 @contextmanager

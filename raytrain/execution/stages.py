@@ -1,16 +1,21 @@
-"""What a run does after its search: stopped trials run on, the best are trained again, or further seeds are added.
+"""What a run does next: another round of the search, stopped trials run on, the best are trained again, or more seeds.
 
 All are chosen by the results so far alone, so a run that was interrupted chooses the same again.
 """
 
 import logging
+import math
 from collections.abc import Callable
+from typing import Any
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Trial
+from raytrain.experiment.grid import fields
+from raytrain.experiment.samplers import tpe
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
+from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
@@ -22,11 +27,11 @@ log = logging.getLogger(__name__)
 def advance(journal: RunJournal) -> bool:
     """Go on to the next stage in which there is something to train; return False when there is none.
 
-    The last stage, which adds seeds, comes again and again.
+    The search with tpe comes again for each round, and the last stage, which adds seeds, again and again.
     """
     order = list(STAGES)
     state = journal.state
-    again = state.stage == order[-1]
+    again = state.stage == order[-1] or samples_left(state) > 0
     if again:
         state.give_up_failed()
     for stage in order[order.index(state.stage) + (not again) :]:
@@ -37,8 +42,81 @@ def advance(journal: RunJournal) -> bool:
     return False
 
 
-def _search(_journal: RunJournal) -> None:
-    """Choose nothing: the experiment lists these trials."""
+def samples_left(state: RunState) -> int:
+    """Return the number of combinations that tpe has still to propose in the search; 0 after it."""
+    return state.experiment.samples_proposed - state.proposed if state.stage == "search" else 0
+
+
+def most_at_a_time(state: RunState) -> int:
+    """Return the number of trials that wait together, now or in a later round of the search."""
+    seeds = len(state.experiment.seeds or (0,))
+    return max(len(state.pending()), seeds * min(samples_left(state), state.experiment.round_size))
+
+
+def stand_ins(state: RunState) -> list[list[Trial]]:
+    """Return trials in place of those that tpe has still to propose, by round: points all over the grid."""
+    experiment, left = state.experiment, samples_left(state)
+    if not left:
+        return []
+    evenly = experiment.replace(sampler="sobol", samples=(experiment.samples_listed or 0) + left)
+    listed = {progress.trial.recipe.effect for progress in state.progress.values()}
+    trials = [trial for trial in evenly.trials() if trial.recipe.effect not in listed]
+    size = experiment.round_size * len(experiment.seeds or (0,))
+    return [trials[start : start + size] for start in range(0, len(trials), size)]
+
+
+def _search(journal: RunJournal) -> None:
+    """Add the next round of trials that tpe proposes by the trials so far; else choose nothing: they are listed.
+
+    What is proposed depends on these results, in the order of the trials, and on how many samples there were. It is
+    written down before it is trained.
+    """
+    state, experiment = journal.state, journal.state.experiment
+    left = samples_left(state)
+    if not left:
+        return
+    known = {progress.trial.recipe.effect for progress in state.progress.values()}
+
+    def is_new(values: dict[str, Any]) -> bool:
+        effects = {trial.recipe.effect for trial in experiment.proposed(values)}
+        if not effects or effects & known:
+            return False
+        known.update(effects)
+        return True
+
+    done = (experiment.samples or 0) - left
+    count = min(left, experiment.round_size)
+    values = tpe.propose(experiment.grid, _observed(state), count=count, seed=done, acceptable=is_new)
+    if not values:
+        log.info("tpe finds no combination that has not been tried: the search ends with %d samples", done)
+        return
+    journal.note({"event": "proposed", "values": values})
+    fewer = f"; it finds no more that have not been tried, {count} were asked for" if len(values) < count else ""
+    last = done + len(values)
+    log.info("tpe proposes samples %d to %d of %s%s", done + 1, last, experiment.samples, fewer)
+
+
+def _observed(state: RunState) -> list[tpe.Observation]:
+    """Return what each configuration of the search has reached, with the mean over its seeds."""
+    reached: dict[str, list[TrialProgress]] = {}
+    for progress in state.progress.values():
+        if progress.stage in {"search", "rescue"}:
+            reached.setdefault(progress.trial.recipe.replace(seed=0).digest, []).append(progress)
+    results = {result.trial: result for result in state.results()}
+    observed: list[tpe.Observation] = []
+    for seeds in reached.values():
+        of_seeds = [results[progress.trial.id] for progress in seeds]
+        lost = any(one.status not in {"finished", "stopped", "paused"} for one in of_seeds)
+        stopped = [one.epochs for one in of_seeds if one.status != "finished"]
+        quality, _ = mean_val_quality(of_seeds)
+        observed.append(
+            tpe.Observation(
+                values={name: getattr(seeds[0].trial.recipe, name) for name in fields(state.experiment.grid)},
+                quality=None if lost or not math.isfinite(quality) else quality,
+                stopped_at=min(stopped, default=None),
+            )
+        )
+    return observed
 
 
 def _rescue(journal: RunJournal) -> None:

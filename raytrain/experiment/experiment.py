@@ -17,6 +17,7 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment import grid
 from raytrain.experiment.exclusion import canonical_options, matches
 from raytrain.experiment.grid import Axis, Sampler, checked_axis
+from raytrain.experiment.samplers import tpe
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.recipe import Recipe, inert
@@ -60,7 +61,10 @@ class Experiment(Section):
     samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
     """Number of combinations to draw from the grid; absent for every one. Ranges need it."""
     sampler: Sampler = "random"
-    """How samples are drawn: random, independently, or sobol, which covers the ranges more evenly."""
+    """How samples are drawn: random, independently; sobol, which covers the ranges more evenly; or tpe, in rounds, each
+    proposed by what the trials before have reached."""
+    round_size: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 8
+    """Number of samples in a round of tpe. Give at least as many as trials run at a time."""
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
     """Combinations to leave out: trials that match every field of an entry, where a list matches any of its values."""
     include: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
@@ -132,6 +136,14 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _tpe_can_propose(self) -> Self:
+        if self.sampler == "tpe":
+            tpe.refuse_unfit(
+                self.grid, samples=self.samples, asha=self.asha is not None, validated=self.recipe.val_size > 0
+            )
+        return self
+
+    @model_validator(mode="after")
     def _asha_can_judge(self) -> Self:
         if self.asha and self.recipe.val_size == 0 and not self.varies("val_size"):
             raise ValueError(
@@ -181,8 +193,35 @@ class Experiment(Section):
         """Return whether a recipe field is an axis of the grid."""
         return field in grid.fields(self.grid)
 
+    @property
+    def samples_listed(self) -> int | None:
+        """The number of samples that are known before anything has been trained; None where every combination is."""
+        return min(self.samples, self.round_size) if self.samples and self.sampler == "tpe" else self.samples
+
+    @property
+    def samples_proposed(self) -> int:
+        """The number of samples that tpe proposes, by what the trials before have reached; 0 for other samplers."""
+        return (self.samples or 0) - (self.samples_listed or 0)
+
+    def proposed(self, values: Mapping[str, Any]) -> list[Trial]:
+        """Return the trials of a combination that tpe has proposed, one for each seed.
+
+        There are none where it cannot be trained, or is none of this grid, which may have changed since.
+        """
+        if self.sampler != "tpe" or not tpe.contains(self.grid, values):
+            return []
+        try:
+            recipe = self._recipe(values)
+        except CombinationError:
+            return []
+        if recipe.batch_size < self.resources.most_workers or any(matches(recipe, entry) for entry in self.exclude):
+            return []
+        return [Trial.of(recipe.replace(seed=seed)) for seed in self.seeds or (self.recipe.seed,)]
+
     def trials(self) -> list[Trial]:
         """Return the trials in listed order; of combinations that train the same, the first.
+
+        Of a search with tpe they are the first round.
 
         Raises:
             ExperimentError: A combination is invalid, nothing is left, or there are more than `MAX_TRIALS`.
@@ -218,8 +257,8 @@ class Experiment(Section):
                 f"the grid has {count * len(seeds):,} trials, more than the {MAX_TRIALS:,} allowed; "
                 "remove values or axes"
             )
-        if self.samples:
-            combinations = grid.draw(self.grid, samples=self.samples, sampler=self.sampler)
+        if self.samples_listed:
+            combinations = grid.draw(self.grid, samples=self.samples_listed, sampler=self.sampler)
         else:
             combinations = grid.combinations(self.grid)
         recipes = [

@@ -19,25 +19,26 @@ Axis = tuple[Any, ...] | dict[str, Any]
 """An axis in one of the three forms above."""
 Grid = Mapping[str, Axis]
 """Axes by recipe field."""
-Sampler = Literal["random", "sobol"]
+Sampler = Literal["random", "sobol", "tpe"]
 
 SIGNIFICANT_DIGITS = 4
 """Digits of a drawn number: more would make tables wide and say nothing."""
 
 
 def _uniform(low: float, high: float, share: float) -> float:
-    return _rounded(low + (high - low) * share, low, high)
+    return rounded(low + (high - low) * share, low, high)
 
 
 def _loguniform(low: float, high: float, share: float) -> float:
-    return _rounded(low * (high / low) ** share, low, high)
+    return rounded(low * (high / low) ** share, low, high)
 
 
 def _int(low: float, high: float, share: float) -> int:
     return min(int(low + (high - low + 1) * share), int(high))
 
 
-def _rounded(value: float, low: float, high: float) -> float:
+def rounded(value: float, low: float, high: float) -> float:
+    """Return a drawn number with `SIGNIFICANT_DIGITS`, within the ends of its range."""
     return float(min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), low), high))
 
 
@@ -120,14 +121,14 @@ def is_range(axis: Axis) -> bool:
     return isinstance(axis, dict) and len(axis) == 1 and next(iter(axis)) in RANGES
 
 
-def _branches(axis: Axis) -> list[tuple[Any, Grid]]:
+def branches(axis: Axis) -> list[tuple[Any, Grid]]:
     """Return the values of an axis that is no range, each with the axes that depend on it."""
     return list(axis.items()) if isinstance(axis, dict) else [(value, {}) for value in axis]
 
 
 def fields(grid: Grid) -> frozenset[str]:
     """Return the recipe fields that vary in a grid, those of dependent axes included."""
-    below = [fields(axes) for axis in grid.values() if not is_range(axis) for _, axes in _branches(axis)]
+    below = [fields(axes) for axis in grid.values() if not is_range(axis) for _, axes in branches(axis)]
     return frozenset(grid).union(*below)
 
 
@@ -141,19 +142,19 @@ def _axes_of(grid: Grid, field: str) -> Iterator[Axis]:
         if name == field:
             yield axis
         if not is_range(axis):
-            for _, below in _branches(axis):
+            for _, below in branches(axis):
                 yield from _axes_of(below, field)
 
 
 def size(grid: Grid) -> int:
     """Return the number of combinations of a grid without ranges."""
-    return math.prod(sum(size(below) for _, below in _branches(axis)) for axis in grid.values())
+    return math.prod(sum(size(below) for _, below in branches(axis)) for axis in grid.values())
 
 
 def combinations(grid: Grid) -> list[dict[str, Any]]:
     """Return every combination of the values of a grid without ranges; the last axis varies fastest."""
     choices = [
-        [{field: value, **rest} for value, below in _branches(axis) for rest in combinations(below)]
+        [{field: value, **rest} for value, below in branches(axis) for rest in combinations(below)]
         for field, axis in grid.items()
     ]
     return [{name: one[name] for one in chosen for name in one} for chosen in itertools.product(*choices)]
@@ -170,14 +171,14 @@ def draw(grid: Grid, *, samples: int, sampler: Sampler) -> list[dict[str, Any]]:
         samples: Number of combinations.
         sampler: random draws independently (Bergstra & Bengio 2012, "Random search for hyper-parameter optimization");
             sobol takes the points of a scrambled Sobol' sequence (Sobol' 1967, Owen 1998), which cover the space more
-            evenly.
+            evenly; so does the first round of tpe, whose later rounds `samplers.tpe` proposes.
     """
     points = _UNIT_POINTS[sampler](samples, _dimensions(grid))
     return [_at(grid, iter(point)) for point in points]
 
 
 def _dimensions(grid: Grid) -> int:
-    below = [_dimensions(axes) for axis in grid.values() if not is_range(axis) for _, axes in _branches(axis)]
+    below = [_dimensions(axes) for axis in grid.values() if not is_range(axis) for _, axes in branches(axis)]
     return len(grid) + sum(below)
 
 
@@ -191,9 +192,9 @@ def _at(grid: Grid, shares: Iterator[float]) -> dict[str, Any]:
             ((kind, (low, high)),) = axis.items()
             chosen[field] = RANGES[kind](low, high, share)
             continue
-        branches = _branches(axis)
-        picked = min(int(share * len(branches)), len(branches) - 1)
-        for number, (value, below) in enumerate(branches):
+        listed = branches(axis)
+        picked = min(int(share * len(listed)), len(listed) - 1)
+        for number, (value, below) in enumerate(listed):
             rest = _at(below, shares)
             if number == picked:
                 chosen |= {field: value, **rest}
@@ -215,7 +216,11 @@ def _sobol_points(count: int, dimensions: int) -> Any:
     return sequence.random_base2(max(count - 1, 0).bit_length())[:count].tolist()
 
 
-_UNIT_POINTS: dict[Sampler, Callable[[int, int], Any]] = {"random": _random_points, "sobol": _sobol_points}
+_UNIT_POINTS: dict[Sampler, Callable[[int, int], Any]] = {
+    "random": _random_points,
+    "sobol": _sobol_points,
+    "tpe": _sobol_points,
+}
 
 
 def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ STATUSES: tuple[Status, ...] = ("finished", "stopped", "paused", "diverged", "fa
 
 
 class Begun(TypedDict):
-    """A command began to work on the run."""
+    """A command began to work on the run, or on trials that were proposed meanwhile."""
 
     event: Literal["begun"]
     parameters: dict[str, int]
@@ -33,6 +33,14 @@ class Added(TypedDict):
     stage: Stage
     recipe: dict[str, Any]
     parameters: int
+
+
+class Proposed(TypedDict):
+    """A round of trials was proposed by what the trials before had reached: one line, so that no kill can part it."""
+
+    event: Literal["proposed"]
+    values: list[dict[str, Any]]
+    """Each combination, as its values by recipe field; it is trained with each seed of the experiment."""
 
 
 class Withdrawn(TypedDict):
@@ -152,6 +160,7 @@ class RayLost(TypedDict):
 Event = (
     Begun
     | Added
+    | Proposed
     | Withdrawn
     | Started
     | Judged

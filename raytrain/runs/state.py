@@ -33,6 +33,7 @@ class RunState:
         progress: Progress of every trial, by trial id, in the experiment's order.
         events: All events so far, in order.
         stage: Current stage; `execution.stages` moves from one to the next.
+        proposed: Number of combinations that tpe has proposed and that the experiment has.
         unlisted: Ids of trials that were started and that the experiment does not list any more.
     """
 
@@ -48,6 +49,7 @@ class RunState:
         self.progress = {trial.id: TrialProgress(trial) for trial in listed}
         self.events: list[Event] = []
         self.stage: Stage = "search"
+        self.proposed = 0
         self.unlisted: set[str] = set()
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
@@ -63,6 +65,10 @@ class RunState:
             for trial_id, count in event["parameters"].items():
                 if trial_id in self.progress:
                     self.progress[trial_id].parameters = count
+            return
+        if event["event"] == "proposed":
+            for values in event["values"]:
+                self._list(self.experiment.proposed(values))
             return
         if event["event"] == "added":
             trial = Trial(event["trial"], Recipe.model_validate(event["recipe"]))
@@ -232,6 +238,15 @@ class RunState:
             progress.result or progress.result_so_far(_UNWRITTEN.get(progress.status, "unfinished"))
             for progress in self.progress.values()
         ]
+
+    def _list(self, proposed: list[Trial]) -> None:
+        """Count the trials of a proposed combination, if there are any, among those that the experiment lists."""
+        if not proposed or self.proposed == self.experiment.samples_proposed:  # there were to be more of them once
+            return
+        self.proposed += 1
+        self._configurations |= {_configuration(trial.recipe) for trial in proposed}
+        for trial in proposed:
+            self._add(trial, stage="search", parameters=0)
 
     def _add(self, trial: Trial, *, stage: Stage, parameters: int) -> None:
         if trial.id not in self.progress:

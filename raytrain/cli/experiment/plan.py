@@ -105,10 +105,14 @@ def _print_trials(planned: "Experiment", *, json: bool) -> None:
     trials = planned.trials()
     if json:
         rows = [{"trial": trial.id, **trial.recipe.model_dump(mode="json")} for trial in trials]
-        typer.echo(dumps({"schema_version": 1, "trials": rows}))
+        later = {"samples_proposed_later": planned.samples_proposed} if planned.samples_proposed else {}
+        typer.echo(dumps({"schema_version": 1, "trials": rows, **later}))
         return
     from raytrain.cli.experiment.plan_text import trials_text
 
     typer.echo(trials_text(trials), nl=False)
+    if planned.samples_proposed:
+        first = f"these are the first {planned.samples_listed} of {planned.samples} samples"
+        typer.echo(f"raytrain: {first}; tpe proposes the others while the run goes on, by what these reach", err=True)
     if repeated := planned.repeated():
         typer.echo(f"raytrain: {repeated}", err=True)

@@ -51,10 +51,12 @@ def _table(plan: Plan) -> str:
 
 def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
     done = f", {plan.done} have ended already" if plan.done else ""
-    yield "Trials", f"{plan.trials}{done}; {plan.placement}"
+    rounds = "a round" if plan.rounds == 1 else f"{plan.rounds} rounds"
+    later = f", and about {plan.later} that tpe proposes later, in {rounds}" if plan.later else ""
+    yield "Trials", f"{plan.trials}{later}{done}; {plan.placement}"
     if plan.rungs:
         how = "stay paused" if plan.mode == "promote" else "are stopped"
-        stopped = f"about {plan.stopped.median:.0f} of {plan.trials} {how}"
+        stopped = f"about {plan.stopped.median:.0f} of {plan.trials + plan.later} {how}"
         yield "Early stopping", f"after epochs {', '.join(f'{rung:g}' for rung in plan.rungs)}; {stopped}"
     without = f"; {duration(plan.seconds_unstopped)} without early stopping" if plan.rungs else ""
     yield "Time", f"{_about(plan.seconds)}{without}"

@@ -49,12 +49,14 @@ class Sweep:
         busy_s: Seconds of training, summed over the slots.
         finished: The trials that ran to their end.
         stopped: The trials that were stopped early or never promoted, each with its last epoch.
+        rungs: ASHA's rungs at the end, with the quality of each trial; None where no trial is stopped early.
     """
 
     seconds: float = 0.0
     busy_s: float = 0.0
     finished: list[Trial] = field(default_factory=list[Trial])
     stopped: dict[Trial, int] = field(default_factory=dict[Trial, int])
+    rungs: Rungs | None = None
 
 
 def sweep(
@@ -77,7 +79,7 @@ def sweep(
         quality: Quality of each trial, in [0, 1]: the share of the others that it is better than.
     """
     judged = _by_place(rungs)
-    result = Sweep()
+    result = Sweep(rungs=judged)
     running: list[tuple[float, int, Trial, int]] = []  # when, where, and which trial will be after which epoch
     queue = _queue(trials, lengths, order, judged, running=lambda: [trial.id for _, _, trial, _ in running])
     done = dict(trials)

@@ -1,0 +1,1 @@
+"""Samplers that learn: what to try next, by what the trials before have reached."""

@@ -1,0 +1,147 @@
+"""Tests of a search in rounds, which tpe proposes: a whole run, grown, killed and continued; nothing is trained."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from raytrain.analysis.record import read_record
+from raytrain.cli.app import app
+from raytrain.execution import local
+from raytrain.execution.options import RunOptions
+from raytrain.execution.plan import make_plan
+from raytrain.execution.run import RunOutcome, run
+from raytrain.experiment.duration.speed import Speed
+from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
+
+pytest.importorskip("optuna", reason="the extra raytrain[optuna] is not installed")
+
+KEYS = {
+    "name": "x",
+    "recipe": {"width": 2, "image_size": 8, "epochs": 4},
+    "grid": {"lr": {"loguniform": [1e-3, 1]}},
+    "samples": 7,
+    "sampler": "tpe",
+    "round_size": 3,
+}
+
+
+def invented(journal: RunJournal, trial: Any, _splits: object, rungs: Any) -> None:
+    """Stand in for training: the closer the learning rate to 0.05, the better, and from 0.9 on it diverges."""
+    journal.started(trial.id)
+    if trial.recipe.lr >= 0.9:
+        journal.ended(trial.id, {"status": "diverged", "error": "not finite", "details": ""})
+        return
+    reached = 0.9 - 0.1 * math.log10(trial.recipe.lr / 0.05) ** 2 - 0.01 * trial.recipe.seed
+    epochs = range(journal.state.epochs_known(trial.id, rungs) + 1, journal.state.runs_to(trial.id, rungs) + 1)
+    for epoch in epochs:
+        seen = Evaluation(1.0, reached * epoch / trial.recipe.epochs)
+        final = FinalMetrics(epoch, seen, seen, seen, "fp32", "none") if epoch == trial.recipe.epochs else None
+        report = Report(EpochMetrics(epoch, 1.0, seen.accuracy, seen, None, 0.1, 0.01), final)
+        journal.reported(trial.id, report)
+        if rungs and not report.final and not local._goes_on(journal, trial, report, rungs):
+            break
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_run_trial", invented)
+
+
+def run_here(out: Path, **keys: Any) -> RunOutcome:
+    return run(Experiment.model_validate(KEYS | keys), RunOptions(out=str(out), local=True))
+
+
+def events(out: Path, kind: str) -> list[dict[str, Any]]:
+    lines = (out / "x" / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def ends(outcome: RunOutcome) -> list[tuple[Any, ...]]:
+    return [(one.trial, one.status, one.epochs, one.parameters > 0) for one in outcome.results]
+
+
+def test_rounds_follow_until_there_are_as_many_samples_and_more_samples_are_more_rounds(tmp_path: Path) -> None:
+    outcome = run_here(tmp_path)
+    assert [len(event["values"]) for event in events(tmp_path, "proposed")] == [3, 1]
+    assert [(status, epochs, counted) for _, status, epochs, counted in ends(outcome)] == [("finished", 4, True)] * 7
+    assert len({one.recipe["lr"] for one in outcome.results}) == 7
+
+    assert run_here(tmp_path).trained == 0
+    grown = run_here(tmp_path, samples=9)
+    assert ends(grown)[:7] == ends(outcome)
+    assert len(grown.results) == 9
+    assert len(events(tmp_path, "started")) == 9
+
+    fewer = run_here(tmp_path, samples=5)
+    assert (fewer.trained, len(fewer.results), len(fewer.record.state.unlisted)) == (0, 5, 4)
+    wider = Experiment.model_validate(KEYS | {"seeds": [0, 1]})
+    seeded = run(wider, RunOptions(out=str(tmp_path), local=True))
+    assert [one.recipe["seed"] for one in seeded.results].count(1) == 7
+    assert len(events(tmp_path, "proposed")) == 3
+
+
+@pytest.mark.parametrize("killed_at", [9, 24, 31])
+def test_a_run_killed_at_any_event_and_continued_proposes_and_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    keys = {"asha": {"mode": "promote", "reduction_factor": 2}, "seeds": [0, 1]}
+    whole = run_here(tmp_path / "whole", **keys)
+    noted: list[object] = []
+    real = RunJournal.note
+
+    def killing(self: RunJournal, event: Any) -> None:
+        noted.append(event)
+        if len(noted) == killed_at:
+            raise KeyboardInterrupt
+        real(self, event)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "note", killing)
+        assert run_here(tmp_path, **keys).interrupted
+    assert ends(run_here(tmp_path, **keys)) == ends(whole)
+    proposed = [[event["values"] for event in events(out, "proposed")] for out in (tmp_path, tmp_path / "whole")]
+    assert proposed[0] == proposed[1]
+
+
+def test_what_was_proposed_is_read_and_shown_where_optuna_is_not_installed_and_a_run_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_here(tmp_path)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert len(read_record(Folder.at(tmp_path / "x")).results) == 7
+    tune = ["tune", "--local", "--out", str(tmp_path), "--grid", "lr=log:1e-3:1", "--samples", "12", "--sampler", "tpe"]
+    answer = CliRunner().invoke(app, tune)
+    assert answer.exit_code == 2
+    assert "install it with: pip install 'raytrain[optuna]'" in answer.stderr
+    assert not (tmp_path / "tune").exists()
+
+
+def test_a_plan_counts_the_rounds_that_are_proposed_later_and_lists_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        local.LocalBackend, "measure", lambda _, recipes, __: [Speed(1.0, 0.01, steps=3, device="cpu") for _ in recipes]
+    )
+    plan = make_plan(Experiment.model_validate(KEYS), out=str(tmp_path), local=True)
+    at_once = make_plan(Experiment.model_validate(KEYS | {"sampler": "sobol"}), out=str(tmp_path), local=True)
+    assert plan
+    assert at_once
+    assert (plan.trials, plan.later, plan.rounds) == (3, 4, 2)
+    assert plan.seconds.median == pytest.approx(at_once.seconds.median)
+    promoting = KEYS | {"asha": {"mode": "promote", "reduction_factor": 2}}
+    promoted = make_plan(Experiment.model_validate(promoting), out=str(tmp_path), local=True)
+    assert promoted
+    assert 1 <= promoted.stopped.low <= promoted.stopped.high < 7
+
+    listed = ["plan", "--list", "--grid", "lr=log:1e-3:1", "--samples", "12", "--sampler", "tpe"]
+    answer = CliRunner().invoke(app, listed)
+    assert answer.stdout.count("resnet18-") == 8
+    assert "the first 8 of 12 samples; tpe proposes the others" in answer.stderr
