@@ -108,8 +108,8 @@ def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool
         )
     if asha and "epochs" in fields(grid):
         raise ValueError(
-            "asha takes its rungs from the longest trial, which sampler: tpe may propose at any time; take epochs out of "
-            "the grid, or run without asha (--no-asha)"
+            "asha takes its rungs from the longest trial, which sampler: tpe may propose at any time; take epochs out "
+            "of the grid, or run without asha (--no-asha)"
         )
     if not validated:
         raise ValueError("sampler: tpe learns from validation accuracy, and val_size is 0; set val_size")
