@@ -32,7 +32,10 @@ class ExitCode(IntEnum):
     REFUSED = 3, "the run cannot start here, or the disk is full"
     SOME_FAILED = 4, "some trials failed or diverged; the rest is written"
     ALL_FAILED = 5, "all trials failed or diverged"
-    NO_CLUSTER = 6, "the cluster cannot be reached, refuses access or runs other versions, or Ray does not start"
+    NO_CLUSTER = (
+        6,
+        "a cluster or tracker cannot be reached, refuses access or runs other versions, or Ray does not start",
+    )
     JOB_STOPPED = 7, "the job was stopped on the cluster"
     OUT_OF_TIME = 8, "the time limit was reached; the same command continues"
     ASSERTION_FAILED = 9, "an assertion or a verification failed, or `judge` says drop"
@@ -122,6 +125,12 @@ class ClusterError(RaytrainError):
 
 class RayLostError(ClusterError):
     """Ray was lost while trials ran. It must not be called again: the call would wait for an answer without end."""
+
+
+class TrackerError(RaytrainError):
+    """A tracker such as MLflow does not answer, or refuses what it is told."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.NO_CLUSTER
 
 
 class DivergenceError(RaytrainError):

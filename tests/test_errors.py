@@ -18,6 +18,7 @@ OF_ERRORS = {
     "StorageError": 3,
     "ClusterError": 6,
     "RayLostError": 6,
+    "TrackerError": 6,
     "DivergenceError": 1,
 }
 

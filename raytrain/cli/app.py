@@ -15,7 +15,7 @@ from raytrain.cli.cluster import cluster, doctor
 from raytrain.cli.completion import join_bash_words
 from raytrain.cli.examples import add_examples
 from raytrain.cli.experiment import fields, new, plan, run
-from raytrain.cli.runs import analysis, comparison, removal, results, view
+from raytrain.cli.runs import analysis, comparison, log, removal, results, view
 from raytrain.errors import RayLostError, RaytrainError
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
@@ -58,7 +58,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    *(run, plan, results, comparison, removal, analysis, view),
+    *(run, plan, results, comparison, removal, analysis, view, log),
     *(model, cluster, doctor, fields, data, new),
 ):
     commands.add_commands(app)

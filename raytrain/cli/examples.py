@@ -18,6 +18,10 @@ EXAMPLES = {
     "rerun": ("raytrain rerun quick --verify", "raytrain rerun quick/8250f18f --name again"),
     "view": ("raytrain view", "raytrain view quick --open"),
     "plot": ("raytrain plot quick --kind val-accuracy -o curves.pdf",),
+    "log": (
+        "raytrain log quick --to mlflow --tracking-uri http://127.0.0.1:5000",
+        "raytrain log quick --to wandb --project digits --models",
+    ),
     "rm": ("raytrain rm quick", "raytrain rm quick wide --yes"),
     "prune": ("raytrain prune quick", "raytrain prune quick --yes"),
     "audit": ("raytrain audit quick", "raytrain audit --baseline student"),

@@ -127,6 +127,15 @@ TimeLimit = Annotated[
         help="Save and end after this time, such as 90m or 8h, with exit code 8. The same command continues the run.",
     ),
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="TRACKER",
+        show_default=False,
+        help="Tell a tracker of the run while it trains: mlflow, wandb, or with an address, mlflow=http://HOST:PORT.",
+    ),
+]
 AllowCode = Annotated[
     bool,
     typer.Option("--allow-code", help="Let code that the run or the model brings, and that you have read, run here."),

@@ -197,6 +197,7 @@ def run(
     mode: Mode = "resume",
     trial_timeout_s: float = TRIAL_TIMEOUT_S,
     time_limit_s: float | None = None,
+    log: str | None = None,
     progress: bool = True,
 ) -> Run:
     """Run an experiment, or what is left of it, and return the run with its tables and its report written.
@@ -213,12 +214,14 @@ def run(
             only its failed trials, "repair" puts its damaged files in order and continues it.
         trial_timeout_s: Seconds for which a trial on Ray may show no progress before it is started again.
         time_limit_s: Seconds after which the run saves its state and ends; the same call continues it. None: no limit.
+        log: Tracker that is told of the run while it trains: "mlflow", "wandb", or with an address,
+            "mlflow=http://127.0.0.1:5000". None for none.
         progress: Whether to show the live table, on standard error or in the output of the notebook cell.
 
     Raises:
         RaytrainError: The run cannot start, or not go on, for one of the reasons in `raytrain.errors`.
     """
-    options = RunOptions(str(out), address, local, mode, trial_timeout_s, time_limit_s)
+    options = RunOptions(str(out), address, local, mode, trial_timeout_s, time_limit_s, log)
     console = Console(stderr=True)
     outcome = running.run(
         experiment, options, shown=lambda state: live.shown(state, console) if progress else nullcontext()

@@ -22,6 +22,7 @@ class RunOptions:
         trial_timeout_s: Seconds for which a trial on Ray may show no progress before its process is killed and started
             again.
         time_limit_s: Seconds after which the run ends as it does after Ctrl-C; None for no limit.
+        log: Tracker that is told of the run while it trains, such as "mlflow" or "mlflow=http://127.0.0.1:5000".
     """
 
     out: str = "runs"
@@ -30,3 +31,4 @@ class RunOptions:
     mode: Mode = "resume"
     trial_timeout_s: float = TRIAL_TIMEOUT_S
     time_limit_s: float | None = None
+    log: str | None = None

@@ -34,6 +34,7 @@ from raytrain.runs.writing.disk_space import refuse_full_disk
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
+from raytrain.trackers.live import LiveLog
 from raytrain.training.initial import write_initial
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def run(
     options = options or RunOptions()
     interruption = Interruption(limit_s=options.time_limit_s)
     folder = Folder.at(options.out) / experiment.name
+    tracking = LiveLog(options.log, folder) if options.log else None
     with interruption.handled():
         trials = experiment.trials()
         if experiment.samples_proposed:
@@ -107,9 +109,12 @@ def run(
         splits = load_splits(trials, unsplit_too=unsplit_too)
         rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
         with run_locked(folder):
+            shown = tracking.beside(shown) if tracking else shown
             outcome = _run(experiment, trials, splits, folder, options, interruption, shown)
             if not outcome.interrupted:
                 _write_report(outcome)
+            if tracking:
+                tracking.finish(outcome.record)
             return outcome
 
 

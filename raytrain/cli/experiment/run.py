@@ -20,6 +20,7 @@ from raytrain.cli.options import (
     Grid,
     Json,
     Local,
+    Log,
     MaxConcurrent,
     MaxSeeds,
     Name,
@@ -70,6 +71,7 @@ def train(
     fresh: Fresh = False,
     trial_timeout: TrialTimeout = 1800,
     time_limit: TimeLimit = None,
+    log: Log = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,7 +89,7 @@ def train(
             f"train runs one recipe, but {experiment} has {len(trials)}, which differ in {varied}.\n"
             "Set these fields with --set, or run all trials with: raytrain compare"
         )
-    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
+    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
     _run(read, options, json=json, quiet=quiet)
 
 
@@ -108,6 +110,7 @@ def compare(
     fresh: Fresh = False,
     trial_timeout: TrialTimeout = 1800,
     time_limit: TimeLimit = None,
+    log: Log = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -115,7 +118,7 @@ def compare(
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
     changes |= separation_of(until_separated, max_seeds)
     read = comparison_of(compared or [], set_, changes, quiet=quiet)
-    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
+    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
     _run(read, options, json=json, quiet=quiet)
 
 
@@ -137,6 +140,7 @@ def tune(
     fresh: Fresh = False,
     trial_timeout: TrialTimeout = 1800,
     time_limit: TimeLimit = None,
+    log: Log = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -153,7 +157,7 @@ def tune(
         samples=samples,
         sampler=sampler,
     )
-    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit)
+    options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
     _run(experiment_of(file, set_, changes, unnamed="tune"), options, json=json, quiet=quiet)
 
 
@@ -170,6 +174,7 @@ def resume(
     allow_code: AllowCode = False,
     trial_timeout: TrialTimeout = 1800,
     time_limit: TimeLimit = None,
+    log: Log = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -187,7 +192,7 @@ def resume(
         raise ExperimentError("--failed-only and --repair were given; give one of them, then the other")
     keep_code(folder, digests_of(experiment), allowed=allow_code)
     mode: Mode = "failed_only" if failed_only else "repair" if repair else "resume"
-    options = RunOptions(folder.parent, address, local, mode, trial_timeout, time_limit)
+    options = RunOptions(folder.parent, address, local, mode, trial_timeout, time_limit, log)
     _run(experiment, options, json=json, quiet=quiet)
 
 

@@ -1,0 +1,69 @@
+"""`raytrain log`: a run sent to a tracker that a team looks at already."""
+
+from enum import StrEnum
+from json import dumps
+from typing import Annotated
+
+import typer
+
+from raytrain.cli.options import Json, Out, Run
+from raytrain.report.text import in_one_line, visible
+
+
+class To(StrEnum):
+    """The trackers."""
+
+    mlflow = "mlflow"
+    wandb = "wandb"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `log` to the application."""
+    app.command()(log)
+
+
+def log(
+    run: Run,
+    to: Annotated[To, typer.Option(help="The tracker. Its package is an extra: pip install 'raytrain[mlflow]'.")],
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            show_default="that of MLFLOW_TRACKING_URI or of W&B's settings",
+            help="Address of the tracker, such as http://127.0.0.1:5000 or sqlite:///mlflow.db.",
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            "--experiment",
+            metavar="NAME",
+            show_default="the run's name",
+            help="What the trials are put under: an experiment of MLflow, a project of W&B.",
+        ),
+    ] = None,
+    models: Annotated[bool, typer.Option("--models", help="Send the weights of the chosen trial too.")] = False,
+    out: Out = "runs",
+    json: Json = False,
+) -> None:
+    """Send a run to MLflow or Weights & Biases: a run there for each trial. Doing it again sends only what is new."""
+    from raytrain.analysis.record import read_record
+    from raytrain.cli.output import log_to_stderr, tolerant_output
+    from raytrain.runs.folder import open_run
+    from raytrain.trackers.sending import send
+    from raytrain.trackers.tracker import check_tracker, open_tracker
+
+    log_to_stderr()
+    folder = open_run(run, out=out)
+    check_tracker(to.value)
+    record = read_record(folder)
+    sent = send(record, open_tracker(to.value, uri=tracking_uri, project=project or record.name), models=models)
+    with tolerant_output():
+        if json:
+            typer.echo(dumps(sent.as_dict()))
+            return
+        typer.echo(in_one_line(sent.where))
+        typer.echo(f"{sent.new} trials are new there, {sent.updated} were updated, {sent.unchanged} were there already")
+        if sent.chosen:
+            typer.echo(visible(f"the chosen trial {sent.chosen} has there: {', '.join(sent.files) or 'no files'}"))

@@ -1,0 +1,1 @@
+"""Runs in the trackers that teams already have: MLflow, Weights & Biases."""

@@ -1,0 +1,122 @@
+"""What every tracker can do, and how long one may take to answer."""
+
+import threading
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol, TypeVar
+
+from raytrain.errors import ExperimentError, TrackerError
+from raytrain.trackers.content import Attachment, TrialContent
+
+ANSWER_S = 30.0
+"""Seconds in which a tracker must give its first answer."""
+LOCAL_ANSWER_S = 300.0
+"""The same for a database on this machine: it cannot be away, and a busy machine takes a while to make its tables."""
+
+TrackerName = Literal["mlflow", "wandb"]
+Written = Literal["new", "updated", "unchanged"]
+"""What `Tracker.write` did: made a tracker run, told a known one what it did not have, or had nothing to tell."""
+
+Answer = TypeVar("Answer")
+
+
+class Tracker(Protocol):
+    """A place that keeps runs for a team: one of its own runs for each trial.
+
+    Writing is idempotent: what a tracker was told before, by whichever command, is not told again.
+    """
+
+    @property
+    def where(self) -> str:
+        """The tracker's address, and what the trials are under there."""
+        ...
+
+    def write(self, content: TrialContent, attachments: Sequence[Attachment] = ()) -> Written:
+        """Tell the tracker what it does not have of a trial.
+
+        Raises:
+            TrackerError: It does not answer, or refuses.
+        """
+        ...
+
+    def close(self) -> None:
+        """Bring what is buffered to where it belongs.
+
+        Raises:
+            TrackerError: It does not answer.
+        """
+        ...
+
+
+def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
+    """Return a tracker that has answered.
+
+    Args:
+        name: A `TrackerName`.
+        uri: Address of the tracker; None for that of its own environment variable, or its own default.
+        project: What the trials are to be under: an experiment of MLflow, a project of Weights & Biases.
+
+    Raises:
+        ExperimentError: There is no such tracker, or its package is not installed.
+        TrackerError: It does not answer in time, or refuses.
+    """
+    check_tracker(name)
+    if name == "mlflow":
+        from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, tracking_uri
+
+        address = tracking_uri(uri)
+        return answer_within(
+            answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=f"MLflow at {address}"
+        )
+    from raytrain.trackers.wandb_tracker import WandbTracker
+
+    return WandbTracker(uri, project=project)
+
+
+def check_tracker(name: str) -> None:
+    """Refuse a tracker that is unknown, or whose package is not installed; the package is not imported yet.
+
+    Raises:
+        ExperimentError: It is so.
+    """
+    if name not in {"mlflow", "wandb"}:
+        raise ExperimentError(f"{name!r} is not a tracker that raytrain knows; choose mlflow or wandb")
+    if find_spec(name) is None:
+        raise ExperimentError(
+            f"the package of {name} is not installed; install it with: pip install 'raytrain[{name}]'"
+        )
+
+
+def answer_within(limit_s: float, ask: Callable[[], Answer], *, of: str) -> Answer:
+    """Return what a function returns, and give it up if it takes too long: it then goes on in a thread of its own.
+
+    Args:
+        limit_s: Longest time in seconds.
+        ask: Function that asks a tracker.
+        of: What is asked, for the message.
+
+    Raises:
+        TrackerError: It took longer.
+    """
+    found: list[Any] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(ask())
+        except BaseException as error:  # noqa: BLE001 (raised again below, in the thread that asked)
+            raised.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if raised:
+        raise raised[0]
+    if not found:
+        raise TrackerError(f"{of} did not answer within {limit_s:g} s; check the address, and that it runs")
+    return found[0]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; its class where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,0 +1,170 @@
+"""Trials in Weights & Biases: a project for each run, a run of W&B for each trial."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from raytrain.errors import TrackerError
+from raytrain.trackers.content import CURVE, Attachment, TrialContent
+from raytrain.trackers.tracker import ANSWER_S, Written, first_line
+
+_TOLD = "raytrain"
+"""What was told of a trial: a key of its configuration in W&B, and offline the folder of a JSON file for each."""
+
+
+class WandbTracker:
+    """A project of W&B.
+
+    The id of a trial's run is made of the names of the project and of the run, and of the trial's digest, so the same
+    trial always is the same run. What was told is in the run's configuration, or in offline mode in the local folder
+    `wandb/raytrain/`. Where W&B has other epochs than the trial, the trial was trained again and gets a new id.
+    """
+
+    def __init__(self, uri: str | None, *, project: str) -> None:
+        """Look whether W&B can be told anything: offline, or with a key.
+
+        Args:
+            uri: Address of W&B's server; None for that of the user's settings.
+            project: Name of the project.
+
+        Raises:
+            TrackerError: There is no key.
+        """
+        import wandb
+
+        self._wandb: Any = wandb
+        self._project = project
+        self._uri = uri
+        self._offline = os.environ.get("WANDB_MODE") == "offline"
+        self._folder = Path(os.environ.get("WANDB_DIR", ".")) / "wandb"
+        self._open: dict[str, Any] = {}
+        self.where = f"W&B{f' at {uri}' if uri else ''}, project {project}"
+        if self._offline:
+            self.where += f", offline in {self._folder}"
+        elif not _has_key(wandb):
+            raise TrackerError(
+                f"{self.where}: there is no API key; log in with: wandb login. Or set WANDB_MODE=offline, and send "
+                "what is in the folder wandb/ later with: wandb sync"
+            )
+
+    def write(self, content: TrialContent, attachments: Sequence[Attachment] = ()) -> Written:
+        """Tell W&B what it does not have of a trial.
+
+        Raises:
+            TrackerError: It does not answer, or refuses.
+        """
+        with self._answering():
+            for again in count():
+                identity = _identity(self._project, content, again=again)
+                told = self._told(identity, content)
+                if not told.get("epochs") or told["curve"] == content.curve_stamp(told["epochs"]):
+                    break
+                self._finish(identity)
+            missing = [one for one in attachments if one.stamp not in told.get("files", [])]
+            done: Written = "updated" if told else "new"
+            if told.get("stamp") == content.stamp and not missing:
+                done = "unchanged"
+            else:
+                self._tell(self._open.get(identity) or self._begin(identity, content), told, content, missing)
+            if content.status not in {"running", "waiting"}:
+                self._finish(identity)
+            return done
+
+    def close(self) -> None:
+        """Send what is buffered, and end the runs of W&B.
+
+        Raises:
+            TrackerError: It does not answer.
+        """
+        with self._answering():
+            for identity in list(self._open):
+                self._finish(identity)
+
+    def _told(self, identity: str, content: TrialContent) -> dict[str, Any]:
+        """Return what a run of W&B has been told: epochs, curve, files, stamp; nothing where there is no such run."""
+        if self._offline:
+            known = self._folder / _TOLD / f"{identity}.json"
+            return json.loads(known.read_text()) if known.is_file() else {}
+        return dict((self._open.get(identity) or self._begin(identity, content)).config.get(_TOLD) or {})
+
+    def _begin(self, identity: str, content: TrialContent) -> Any:
+        settings = self._wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=ANSWER_S,
+            x_disable_stats=True,  # the machine's load is that of all trials
+            x_disable_meta=True,
+            disable_git=True,
+            save_code=False,
+            **({"base_url": self._uri} if self._uri else {}),
+        )
+        run = self._wandb.init(
+            project=self._project,
+            dir=str(self._folder.parent),
+            id=identity,
+            name=content.trial,
+            group=content.run,
+            config=dict(content.recipe),
+            resume=None if self._offline else "allow",
+            reinit="create_new",
+            settings=settings,
+        )
+        self._open[identity] = run
+        return run
+
+    def _tell(self, run: Any, told: dict[str, Any], content: TrialContent, attachments: Sequence[Attachment]) -> None:
+        for epoch, row in enumerate(content.curve, start=1):
+            if epoch > told.get("epochs", 0):
+                run.log({f"{CURVE}{name}": value for name, value in row.items()}, step=epoch)
+        run.summary.update({**content.metrics, **content.tags})
+        run.tags = [tag for tag in ("raytrain", content.status) if tag] + (
+            ["chosen"] if content.tags.get("raytrain.chosen") == "true" else []
+        )
+        if attachments:
+            artifact = self._wandb.Artifact(f"{content.run}-{content.digest}", type="raytrain")
+            with tempfile.TemporaryDirectory(prefix="raytrain-wandb-") as scratch:
+                for one in attachments:
+                    path = Path(scratch) / one.name
+                    path.write_bytes(one.content)
+                    artifact.add_file(str(path), name=one.name)  # it is copied at once
+            run.log_artifact(artifact)
+        now = {
+            "epochs": len(content.curve),
+            "curve": content.curve_stamp(len(content.curve)),
+            "files": [*told.get("files", []), *(one.stamp for one in attachments)],
+            "stamp": content.stamp,
+        }
+        run.config.update({_TOLD: now}, allow_val_change=True)
+        if self._offline:
+            known = self._folder / _TOLD / f"{run.id}.json"
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.write_text(json.dumps(now))
+
+    def _finish(self, identity: str) -> None:
+        if run := self._open.pop(identity, None):
+            run.finish()
+
+    @contextmanager
+    def _answering(self) -> Generator[None]:
+        """Raise TrackerError for whatever W&B raises."""
+        try:
+            yield
+        except TrackerError:
+            raise
+        except Exception as error:  # W&B's own, or of requests
+            raise TrackerError(f"{self.where}: {first_line(error)}") from error
+
+
+def _identity(project: str, content: TrialContent, *, again: int) -> str:
+    name = json.dumps([project, content.run, content.digest, *([again] if again else [])])
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def _has_key(wandb: Any) -> bool:
+    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)

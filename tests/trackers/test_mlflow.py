@@ -1,0 +1,204 @@
+"""Tests of raytrain.trackers with MLflow: what is in its SQLite database is read with sqlite3, past MLflow."""
+
+import json
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from raytrain.analysis.record import read_record
+from raytrain.cli.app import app
+from raytrain.errors import TrackerError
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
+from raytrain.trackers.sending import send
+from raytrain.trackers.tracker import answer_within, open_tracker
+
+pytest.importorskip("mlflow", reason="mlflow-skinny is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),  # MLflow makes a database in 2 s of an idle core
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # MLflow's own
+]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a SQLite file for all tests: MLflow takes seconds to make one. Each test has an experiment of its own."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # MLflow's artifacts go into ./mlruns
+        yield folder / "mlflow.db"
+
+
+@pytest.fixture
+def log(database: Path, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Return a function that sends a run folder into the experiment of this test."""
+
+    def logged(folder: Folder, **options: Any) -> Any:
+        tracker = open_tracker("mlflow", uri=f"sqlite:///{database}", project=request.node.name)
+        return send(read_record(folder), tracker, **options)
+
+    return logged
+
+
+@pytest.fixture
+def rows(database: Path, request: pytest.FixtureRequest) -> Callable[[str], list[tuple[Any, ...]]]:
+    """Return a function that reads columns of the runs of this test's experiment, joined with another table."""
+
+    def read(query: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(database)) as connection:
+            select, _, table = query.partition(" from ")
+            joined = f"join {table} on {table}.run_uuid = runs.run_uuid" if table else ""
+            return connection.execute(
+                f"select runs.name, {select} from runs join experiments using (experiment_id) {joined} "
+                "where experiments.name = ? order by 1, 2, 3",
+                [request.node.name],
+            ).fetchall()
+
+    return read
+
+
+def tags_of(rows: Callable[[str], list[tuple[Any, ...]]]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for name, key, value in rows("tags.key, tags.value from tags"):
+        found.setdefault(name, {})[key] = value
+    return found
+
+
+def test_a_trial_is_a_run_with_its_recipe_its_curves_its_final_metrics_and_its_tags(
+    made: Folder, log: Callable[..., Any], rows: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    sent = log(made)
+    assert (sent.new, sent.updated, sent.unchanged) == (2, 0, 0)
+    record = read_record(made)
+    first, second = (one.trial for one in record.state.results())
+    assert {name: status for name, status, _ in rows("runs.status, 1")} == {first: "FINISHED", second: "FINISHED"}
+    parameters = {(name, key): value for name, key, value in rows("params.key, params.value from params")}
+    assert (parameters[first, "lr"], parameters[second, "lr"]) == ("0.1", "0.2")
+    assert {key for name, key in parameters if name == first} == set(record.state.results()[0].recipe)
+    metrics = {(name, key, step): value for name, key, step, value in rows("key, step, value from metrics")}
+    assert [metrics[first, "epoch/val_accuracy", epoch] for epoch in (1, 2, 3)] == pytest.approx([0.6, 0.7, 0.8])
+    assert [metrics[second, "epoch/train_loss", epoch] for epoch in (1, 2, 3)] == pytest.approx([2, 1, 2 / 3])
+    assert metrics[first, "test_accuracy", 3] == 0.75
+    tags = tags_of(rows)
+    assert tags[first]["raytrain.chosen"] == "true"
+    assert tags[second]["raytrain.chosen"] == "false"
+    assert tags[first]["raytrain.digest"] == first.rpartition("-")[2]
+    assert tags[second]["raytrain.configuration"] == "arch=resnet18 lr=0.2"
+    assert tags[first]["raytrain.run"] == "made"
+
+
+def test_a_run_that_is_sent_twice_is_there_once(
+    made: Folder, log: Callable[..., Any], rows: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    log(made)
+    queries = ("runs.status, 1", "key, step, value from metrics", "params.key, 1 from params", "tags.key, 1 from tags")
+    before = [rows(query) for query in queries]
+    again = log(made)
+    assert (again.new, again.updated, again.unchanged) == (0, 0, 2)
+    assert [rows(query) for query in queries] == before
+
+
+def test_the_chosen_trial_has_the_report_and_the_table(
+    made: Folder, log: Callable[..., Any], rows: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    chosen = log(made).chosen
+    places = {name: Path(uri.removeprefix("file://")) for name, uri, _ in rows("runs.artifact_uri, 1")}
+    assert (places[chosen] / "report.html").read_bytes() == b"<h1>made</h1>"
+    assert (places[chosen] / "README.md").read_bytes() == b"| rank |"
+    assert not any((place / "report.html").exists() for name, place in places.items() if name != chosen)
+
+
+def test_a_trial_that_went_on_gets_the_further_epochs_in_the_same_run(
+    open_run_folder: Callable[..., RunJournal],
+    train: Callable[..., None],
+    log: Callable[..., Any],
+    rows: Callable[[str], list[tuple[Any, ...]]],
+) -> None:
+    run = open_run_folder()
+    train(run, 0, range(1, 3))
+    run.close()
+    log(run.folder)
+    assert [row[1] for row in rows("runs.status, 1")] == ["SCHEDULED"]
+    run = open_run_folder()
+    train(run, 0, range(3, 4))
+    run.close()
+    sent = log(run.folder)
+    assert (sent.new, sent.updated) == (0, 1)
+    steps = [step for _, key, step in rows("key, step from metrics") if key == "epoch/val_loss"]
+    assert steps == [1, 2, 3]
+    assert [row[1] for row in rows("runs.status, 1")] == ["FINISHED"]
+
+
+def test_a_trial_that_was_trained_again_gets_another_run_and_the_old_one_says_so(
+    made: Folder,
+    open_run_folder: Callable[..., RunJournal],
+    train: Callable[..., None],
+    log: Callable[..., Any],
+    rows: Callable[[str], list[tuple[Any, ...]]],
+) -> None:
+    log(made)
+    made.remove()
+    run = open_run_folder()
+    train(run, 0, range(1, 4), factor=3.0)
+    run.close()
+    assert log(run.folder).new == 1
+    assert log(run.folder).unchanged == 1
+    superseded = [value for _, key, value in rows("tags.key, tags.value from tags") if key == "raytrain.superseded"]
+    assert superseded == ["true"]
+    assert len(rows("runs.status, 1")) == 3
+
+
+def test_the_command_says_what_it_did(made: Folder, database: Path) -> None:
+    command = ["log", str(made), "--to", "mlflow", "--tracking-uri", f"sqlite:///{database}", "--experiment", "named"]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    assert "2 trials are new there, 0 were updated, 0 were there already" in first.stdout
+    said = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert {key: said[key] for key in ("schema_version", "new", "updated", "unchanged")} == {
+        "schema_version": 1,
+        "new": 0,
+        "updated": 0,
+        "unchanged": 2,
+    }
+    assert "experiment named" in said["where"]
+
+
+def test_a_server_that_is_not_there_is_one_message_and_exit_code_6(made: Folder) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        result = CliRunner().invoke(app, ["log", str(made), "--to", "mlflow", "--tracking-uri", uri])
+    assert result.exit_code == 6
+    assert result.stderr.startswith(f"raytrain: MLflow at {uri}")
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("uri", ["gopher://nowhere", "sqlite:////no/such/folder/mlflow.db"])
+def test_a_wrong_address_is_one_message_and_exit_code_6(made: Folder, uri: str) -> None:
+    result = CliRunner().invoke(app, ["log", str(made), "--to", "mlflow", "--tracking-uri", uri])
+    assert result.exit_code == 6
+    assert uri in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_server_that_accepts_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.trackers.mlflow_tracker.ANSWER_S", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(TrackerError, match=r"MLflow at .* did not answer within 0\.5 s"):
+            open_tracker("mlflow", uri=f"http://127.0.0.1:{silent.getsockname()[1]}", project="made")
+
+
+def test_an_answer_in_time_is_returned_and_an_error_is_the_one_that_was_raised() -> None:
+    assert answer_within(100, lambda: 7, of="it") == 7
+    with pytest.raises(ZeroDivisionError):
+        answer_within(100, lambda: 1 // 0, of="it")

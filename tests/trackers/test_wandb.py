@@ -1,0 +1,104 @@
+"""Tests of raytrain.trackers with W&B in offline mode: what is in its files is read past W&B."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytrain.analysis.record import read_record
+from raytrain.errors import TrackerError
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
+from raytrain.trackers.sending import send
+from raytrain.trackers.tracker import open_tracker
+
+pytest.importorskip(
+    "wandb", reason="wandb is not installed: it brings 20 MB of programs, and `make venv` leaves it out"
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),  # W&B starts a process of its own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # W&B's own
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    return tmp_path / "wandb"
+
+
+def log(run: Folder) -> Any:
+    return send(read_record(run), open_tracker("wandb", uri=None, project="made"))
+
+
+def records(path: Path) -> Iterator[Any]:
+    """Yield the records of a .wandb file: a log of LevelDB, blocks of 32 KiB with pieces of records in them.
+
+    A piece is a checksum (4 bytes), its length (2), its type (1: whole, 2: first, 3: middle, 4: last) and its content.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    content, at, record = path.read_bytes(), 7, b""  # W&B's own header comes first
+    while at + 7 <= len(content):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        length, kind = struct.unpack("<4xHB", content[at : at + 7])
+        record += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in {1, 4}:
+            yield wandb_internal_pb2.Record.FromString(record)
+            record = b""
+
+
+def test_a_trial_is_a_run_with_its_recipe_and_its_curves(made: Folder, folder: Path) -> None:
+    assert log(made).new == 2
+    found = [one for path in sorted(folder.glob("offline-run-*/run-*.wandb")) for one in records(path)]
+    runs = [one.run for one in found if one.WhichOneof("record_type") == "run"]
+    assert {run.display_name for run in runs} == {one.trial for one in read_record(made).state.results()}
+    assert {run.project for run in runs} == {"made"}
+    config = {item.key: json.loads(item.value_json) for item in runs[0].config.update}
+    assert config["lr"] == 0.1
+    history = [
+        {item.key or item.nested_key[0]: json.loads(item.value_json) for item in one.history.item}
+        for one in found
+        if one.WhichOneof("record_type") == "history"
+    ]
+    assert [row["epoch/val_accuracy"] for row in history] == pytest.approx([0.6, 0.7, 0.8, 0.54, 0.63, 0.72])
+    assert [row["_step"] for row in history] == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_run_that_is_sent_twice_is_there_once(made: Folder, folder: Path) -> None:
+    log(made)
+    before = sorted(folder.glob("offline-run-*"))
+    assert len(before) == 2
+    again = log(made)
+    assert (again.new, again.updated, again.unchanged) == (0, 0, 2)
+    assert sorted(folder.glob("offline-run-*")) == before
+
+
+def test_a_trial_that_was_trained_again_is_another_run(
+    made: Folder, folder: Path, open_run_folder: Callable[..., RunJournal], train: Callable[..., None]
+) -> None:
+    log(made)
+    made.remove()
+    run = open_run_folder()
+    train(run, 0, range(1, 4), factor=3.0)
+    run.close()
+    assert log(run.folder).new == 1
+    assert log(run.folder).unchanged == 1
+    assert len(list(folder.glob("offline-run-*"))) == 3
+
+
+def test_without_a_key_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(TrackerError, match=r"there is no API key; log in with: wandb login"):
+        open_tracker("wandb", uri=None, project="made")
