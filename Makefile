@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "Name another one, for example: make PYTHON=python3.12 venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,aws,timm,hf,optuna]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,aws,timm,hf,optuna,onnx,mlflow,wandb]"
 	@touch $@
 
 demo: $(STAMP) ## compare five small networks on the digits that come with scikit-learn

@@ -96,6 +96,12 @@ class ModelError(RaytrainError):
     exit_code: ClassVar[ExitCode] = ExitCode.INVALID
 
 
+class VerificationError(RaytrainError):
+    """What was made does not do what it was made from does, and was not kept."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.ASSERTION_FAILED
+
+
 class JobError(RaytrainError):
     """A job does not exist on the cluster, its name is taken, or it left nothing to fetch."""
 

@@ -13,6 +13,7 @@ OF_ERRORS = {
     "DataError": 2,
     "RunFolderError": 2,
     "ModelError": 2,
+    "VerificationError": 9,
     "JobError": 2,
     "PreflightError": 3,
     "StorageError": 3,

@@ -23,6 +23,14 @@ ModelFile = Annotated[
 ]
 
 
+class Format(StrEnum):
+    """What is written of a network."""
+
+    weights = "weights"
+    torch_export = "torch_export"
+    onnx = "onnx"
+
+
 class Which(StrEnum):
     """Which weights of a trial are exported."""
 
@@ -49,25 +57,54 @@ def export(
     out: Out = "runs",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write, .pth or .safetensors.", show_default="RUN-TRIAL.pth"),
+        typer.Option(
+            "--output", "-o", help="File to write: .pth, .safetensors, .pt2 or .onnx.", show_default="RUN-TRIAL.pth"
+        ),
+    ] = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            show_default="what --output ends in",
+            help="The weights, or a program that needs no raytrain: torch_export (.pt2) or onnx (.onnx).",
+        ),
     ] = None,
     which: Annotated[Which, typer.Option(help="Weights of the best epoch (by validation) or the last.")] = Which.best,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    allow_code: AllowCode = False,
 ) -> None:
-    """Export the weights of a trial, and a JSON file with its recipe, classes and normalisation."""
-    from raytrain.inference.export import export_trial, find_trial
-    from raytrain.inference.model_file import check_suffix, write_model
+    """Export the weights of a trial or a program, and a JSON file with its recipe, classes and normalisation.
 
-    if output:
-        check_suffix(output)
+    A program runs where neither raytrain nor the code of the network is. It is compared with the network on 16 images
+    before it is written; their logits may differ by 1e-4.
+    """
+    from raytrain.inference.export import allow_network, export_trial, find_trial
+    from raytrain.inference.model_file import (
+        FORMATS,
+        WEIGHTS,
+        format_of,
+        write_model,
+    )
+
+    kind = format_of(output, format_.value if format_ else None)
     record, result, why = find_trial(trial, out=out)
     typer.echo(visible(f"{result.trial}: {why}"), err=True)
     description, weights = export_trial(record, result, which=which.value)
-    path = output or Path(f"{record.name}-{result.digest}.pth")
-    write_model(path, description, weights, force=force)
+    path = output or Path(f"{record.name}-{result.digest}{FORMATS[kind][0]}")
+    if kind == WEIGHTS:
+        write_model(path, description, weights, force=force)
+    else:
+        from torch import device
+
+        from raytrain.inference.model import build
+        from raytrain.inference.program import write_program
+
+        allow_network(record, result, allowed=allow_code)
+        write_program(path, build(description, weights, device=device("cpu")), kind=kind, force=force)
     typer.echo(f"{path}")
     known = "" if description.test_accuracy is None else f", {100 * description.test_accuracy:.2f} % on the test set"
-    typer.echo(f"weights of epoch {description.epoch}{known}; description in {path.with_suffix('.json')}", err=True)
+    what = "weights" if kind == WEIGHTS else "program with the weights"
+    typer.echo(f"{what} of epoch {description.epoch}{known}; description in {path.with_suffix('.json')}", err=True)
 
 
 def evaluate(

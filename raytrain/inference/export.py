@@ -11,10 +11,11 @@ from raytrain.metrics.selection import selection_of
 from raytrain.provenance.manifest import inputs_of
 from raytrain.runs.folder import checkpoint_folder, open_run
 from raytrain.runs.results import TrialResult
-from raytrain.runs.user_code import read_code
+from raytrain.runs.user_code import keep_code, read_code
 from raytrain.training import checkpoint
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import evaluated_weights
+from raytrain.user_code.reference import digests_in
 
 BEST, LAST = "best", "last"
 
@@ -100,6 +101,15 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         code=read_code(record.folder, Recipe(**result.recipe).user_code),
     )
     return described, {name: tensor.contiguous() for name, tensor in weights.items()}
+
+
+def allow_network(record: RunRecord, result: TrialResult, *, allowed: bool) -> None:
+    """Let the network of a trial run in this process, which code of the user's own may only where it is allowed.
+
+    Raises:
+        RunFolderError: It is not allowed; or the code is missing or changed.
+    """
+    keep_code(record.folder, digests_in([str(result.recipe["arch"])]), allowed=allowed)
 
 
 def _named(record: RunRecord, trial: str) -> TrialResult:

@@ -4,7 +4,8 @@
     model.json          recipe, classes, normalisation, epoch, accuracies, SHA-256 of the weights
 
 With the JSON the weights can be used where neither the run nor the training images are. A .safetensors file carries
-it in its metadata, too, and may stand alone.
+it in its metadata, too, and may stand alone. Instead of the weights, a program may stand beside the JSON, which runs
+without raytrain: `raytrain.inference.program`.
 """
 
 import hashlib
@@ -29,6 +30,9 @@ from raytrain.user_code.source import Files
 FORMAT = 1
 """Version of the JSON format; it increases with a change that older versions of raytrain cannot read."""
 SUFFIXES = (".pth", ".safetensors")
+WEIGHTS = "weights"
+FORMATS: dict[str, tuple[str, ...]] = {WEIGHTS: SUFFIXES, "torch_export": (".pt2",), "onnx": (".onnx",)}
+"""Endings of the file that `raytrain export` writes, by format; the first is that of its own choice."""
 MAX_BYTES = 4 * 2**30
 """Largest size of a file of weights that is read, in bytes: a billion parameters in single precision."""
 MAX_DESCRIPTION = 16 * 2**20
@@ -86,15 +90,37 @@ def write_model(path: Path, description: ModelDescription, weights: Mapping[str,
     Raises:
         ExperimentError: The suffix is another one, a file is there, or the folder is not.
     """
-    check_suffix(path)
-    described = path.with_suffix(".json")
-    if existing := [str(one) for one in (path, described) if one.exists() and not force]:
-        raise ExperimentError(f"{' and '.join(existing)} would be replaced; choose another --output, or add --force")
+    if path.suffix not in SUFFIXES:
+        raise ExperimentError(f"{path}: ends in {path.suffix or 'no suffix'}; name it .pth or .safetensors")
+    refuse_to_replace(path, force=force)
+    values = description_values(description)
+    content = _safetensors(weights, values) if path.suffix == ".safetensors" else _pickled(weights)
+    write_described(path, content, {**values, "weights": path.name})
+
+
+def description_values(description: ModelDescription) -> dict[str, Any]:
+    """Return a description as JSON has it."""
     values = {"format": FORMAT, **asdict(description)}
     if not description.code:
         del values["code"]  # an older raytrain reads it
-    content = _safetensors(weights, values) if path.suffix == ".safetensors" else _pickled(weights)
-    said = {**values, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+    return values
+
+
+def refuse_to_replace(path: Path, *, force: bool) -> None:
+    """Raise ExperimentError if a file is there, or its description, and `force` does not say to replace them."""
+    described = path.with_suffix(".json")
+    if existing := [str(one) for one in (path, described) if one.exists() and not force]:
+        raise ExperimentError(f"{' and '.join(existing)} would be replaced; choose another --output, or add --force")
+
+
+def write_described(path: Path, content: bytes, values: Mapping[str, Any]) -> None:
+    """Write a file, and beside it a JSON file with `values` and the SHA-256 of the content.
+
+    Raises:
+        ExperimentError: The folder is not there, or cannot be written to.
+    """
+    described = path.with_suffix(".json")
+    said = {**values, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         # the weights first: a description never speaks of weights that are not there
         _replace(path, content)
@@ -105,10 +131,25 @@ def write_model(path: Path, description: ModelDescription, weights: Mapping[str,
         ) from error
 
 
-def check_suffix(path: Path) -> None:
-    """Raise ExperimentError unless the file's name says how weights are stored in it."""
-    if path.suffix not in SUFFIXES:
-        raise ExperimentError(f"{path}: ends in {path.suffix or 'no suffix'}; name it .pth or .safetensors")
+def format_of(path: Path | None, given: str | None) -> str:
+    """Return the format of the file that is to be written.
+
+    Args:
+        path: The file; None if none is named.
+        given: Format that the user asks for; None if none is.
+
+    Raises:
+        ExperimentError: The file's name does not end as files of the format, or of any, do.
+    """
+    if path is None:
+        return given or WEIGHTS
+    found = next((name for name, suffixes in FORMATS.items() if path.suffix in suffixes), None)
+    if found is None or given not in (None, found):
+        suffixes = [suffix for name, those in FORMATS.items() if given in (None, name) for suffix in those]
+        named = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
+        as_said = f", as --format {given} says" if given else ""
+        raise ExperimentError(f"{path}: ends in {path.suffix or 'no suffix'}; name it {named}{as_said}")
+    return found
 
 
 def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
@@ -119,6 +160,11 @@ def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
     """
     if path.suffix == ".json":
         raise ModelError(f"{path}: describes a model; name the file of its weights, .pth or .safetensors, beside it")
+    if path.suffix in FORMATS["torch_export"] + FORMATS["onnx"]:
+        raise ModelError(
+            f"{path}: is a program, which runs without raytrain, in PyTorch or ONNX Runtime; here, name a file of "
+            "weights: raytrain export RUN -o model.pth"
+        )
     try:
         content = read_bounded(path, most=MAX_BYTES)
     except OSError as error:

@@ -182,7 +182,7 @@ def test_nothing_is_replaced_unasked_and_bad_names_are_one_message(trained: Fold
     assert call("export", trained, "-o", model).exit_code == 0
     cases = {
         ("export", trained, "-o", model): "add --force",
-        ("export", trained, "-o", tmp_path / "m.onnx"): "name it .pth or .safetensors",
+        ("export", trained, "-o", tmp_path / "m.h5"): "name it .pth, .safetensors, .pt2 or .onnx",
         ("export", trained, "-o", tmp_path / "no" / "m.pth"): "in an existing folder",
         ("export", f"{trained}/zzz"): "there is no trained trial 'zzz'",
         ("export", f"{trained}/resnet18"): "matches",
