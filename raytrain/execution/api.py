@@ -14,7 +14,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -271,4 +271,6 @@ def training_data(recipe: Recipe, *, device: str = "cpu") -> "TrainingData":
 
     from raytrain.training.evaluation import TrainingData
 
-    return TrainingData.on(torch.device(device), split(recipe.data_key.load(), recipe.val_size))
+    splits = split(recipe.data_key.load(), recipe.val_size)
+    mean, std = recipe.normalization(splits.mean, splits.std)
+    return TrainingData.on(torch.device(device), replace(splits, mean=mean, std=std))

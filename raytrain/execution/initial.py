@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from raytrain.errors import ExperimentError
+from raytrain.models.normalization import normalization_of_weights
 from raytrain.storage.folder import Folder
 from raytrain.training.initial import INIT, NONE, read_source, stored_content, stored_name
 from raytrain.training.recipe import Recipe
+from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import without_digest
 
 if TYPE_CHECKING:
@@ -25,14 +27,17 @@ def initial_contents(recipes: Iterable[tuple[Recipe, int]], run: Folder | None) 
         run: The run folder, whose copies are taken where it has them; None to leave them aside.
 
     Raises:
-        ModelError: Weights cannot be read, or do not fit the network.
+        ModelError: Weights cannot be read, or do not fit the network, or nothing says how to normalise images for
+            them.
         ExperimentError: A backbone is to be treated otherwise than the head, and the network has no head.
         RunFolderError: A copy in the run folder has been changed.
     """
     contents: dict[str, bytes] = {}
     tried: set[tuple[object, ...]] = set()
     for recipe, classes in recipes:
-        apart = recipe.freeze_epochs > 0 or recipe.backbone_lr_factor != 1.0
+        if recipe.normalize == "weights":
+            normalization_of_weights(name_of(recipe.arch))
+        apart = recipe.head_apart
         key = (recipe.init, recipe.init_strict, recipe.arch, recipe.width, recipe.image_size, classes, apart)
         if (recipe.init == NONE and not apart) or key in tried:
             continue

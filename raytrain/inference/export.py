@@ -71,6 +71,7 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         RunFolderError: There is no checkpoint that can be read, or the user's code is missing or changed.
     """
     inputs = inputs_of(record.manifest, result.recipe)
+    mean, std = Recipe(**result.recipe).normalization(inputs.mean, inputs.std)
     device = torch.device("cpu")
     there = checkpoint_folder(record.folder, result.trial)
     saved = checkpoint.load(there, device=device)
@@ -91,8 +92,8 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         epoch=epoch,
         recipe=result.recipe,
         classes=inputs.classes,
-        mean=inputs.mean,
-        std=inputs.std,
+        mean=mean,
+        std=std,
         precision=_precision(record, result.trial),
         val_accuracy=result.val_accuracy if epoch == result.best_epoch else None,
         test_accuracy=result.test_accuracy if measured else None,

@@ -27,6 +27,8 @@ def parameter_groups(
     head_apart: bool = False,
     backbone_lr_factor: float = 1.0,
     head: Sequence[nn.Parameter] = (),
+    layer_decay: float = 1.0,
+    layers: Sequence[Sequence[nn.Parameter]] = (),
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters by how they learn.
 
@@ -45,23 +47,36 @@ def parameter_groups(
         head_apart: Whether the head, the weights of the last linear layer, is a group even where it learns as the other
             weights do.
         backbone_lr_factor: Factor of the learning rate of all parameters that are not in `head`, beside the others.
-        head: Parameters that `backbone_lr_factor` is not for.
+        head: Parameters that `backbone_lr_factor` and `layer_decay` are not for.
+        layer_decay: Factor of the learning rate from each layer to the one before it, beside the others. As Bao et al.
+            2021, arXiv:2106.08254, and Clark et al. 2020, arXiv:2003.10555, have it: the head counts as the last layer.
+        layers: Parameters of the backbone by layer, from the first to the last; needed with `layer_decay`.
 
     Returns:
         Groups as PyTorch's optimizers take them, each with its "lr_factor": the weights, the biases, and the head where
-        it is apart; with `backbone_lr_factor`, the biases of the head too.
+        it is apart; with `backbone_lr_factor`, the biases of the head too. With `layer_decay`, the weights and the
+        biases of each layer, from the head to the first.
     """
     from torch import nn
+
+    def group(those: list[nn.Parameter], factor: float, decay: float) -> dict[str, Any]:
+        decay = decay / (lr * factor) if decoupled else decay
+        return {"params": those, "weight_decay": decay, "lr_factor": factor, "lr": lr * factor}
+
+    if layer_decay != 1.0:
+        groups: list[dict[str, Any]] = []
+        for number, layer in enumerate([head, *reversed(layers)]):
+            rate = layer_decay**number
+            weights_rate = rate * (head_lr_factor if number == 0 else 1.0)
+            groups.append(group([one for one in layer if one.ndim > 1], weights_rate, weight_decay))
+            groups.append(group([one for one in layer if one.ndim <= 1], rate * bias_lr_factor, 0.0))
+        return [one for one in groups if one["params"]]
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     apart = linear[-1:] if head_apart or head_lr_factor != 1.0 else []
     whole_head = {id(one) for one in head} if backbone_lr_factor != 1.0 else set[int]()
     head_weights = {id(layer.weight) for layer in apart} | {id(one) for one in head if id(one) in whole_head}
-
-    def group(those: list[nn.Parameter], factor: float, decay: float) -> dict[str, Any]:
-        decay = decay / (lr * factor) if decoupled else decay
-        return {"params": those, "weight_decay": decay, "lr_factor": factor, "lr": lr * factor}
 
     weights = [one for one in parameters if one.ndim > 1]
     biases = [one for one in parameters if one.ndim <= 1]

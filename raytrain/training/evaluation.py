@@ -36,8 +36,8 @@ class TrainingData:
         train: The training images.
         val: The validation images, which choose the epoch and the trial; may be empty.
         test: The test images, which are reported on.
-        mean: Mean of each channel of the training images, on the scale [0, 1].
-        std: Standard deviation of each channel of the training images, on the scale [0, 1].
+        mean: Mean of each channel of the training images, or what the recipe has instead, on the scale [0, 1].
+        std: Standard deviation of each channel, in the same way.
         num_classes: Number of classes; labels run from 0 to `num_classes` - 1.
         evaluated: Count of the batches of these splits that have been evaluated.
     """

@@ -13,6 +13,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.data.split import TEST_SIZE
 from raytrain.metrics.selection import Select
 from raytrain.models.libraries import LIBRARIES, library_model
+from raytrain.models.normalization import IMAGENET, Channels, normalization_of_weights
 from raytrain.training.choices import AUGMENTATIONS, CANONICAL, TAKE_USER_CODE, as_tuple, build_network, is_user_code
 from raytrain.training.component import one_of
 from raytrain.training.initial import NONE, PRETRAINED
@@ -44,6 +45,8 @@ ADDED_LATER = frozenset(
         "init_strict",
         "freeze_epochs",
         "backbone_lr_factor",
+        "normalize",
+        "layer_decay",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -78,7 +81,7 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
     elif recipe["init_strict"]:
         found["zero_init_residual"] = "init gives these weights"
     if recipe["freeze_epochs"] == recipe["epochs"]:
-        found["backbone_lr_factor"] = "the backbone is frozen throughout"
+        found["backbone_lr_factor"] = found["layer_decay"] = "the backbone is frozen throughout"
     return found
 
 
@@ -148,6 +151,9 @@ class Recipe(BaseModel):
     of classes is another."""
     init_strict: Annotated[bool, EpochTime.SAME] = True
     """Whether weights of `init` that do not fit are refused; otherwise they are left out, which the log says."""
+    normalize: Annotated[Literal["data", "weights", "imagenet"], EpochTime.SAME] = "data"
+    """Mean and standard deviation of each channel that images are normalised by: those of the training images, those
+    that the library's pretrained weights of the network were trained with, or those of ImageNet."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
     """Optimizer, or code of your own, with arguments where it takes some."""
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
@@ -159,6 +165,10 @@ class Recipe(BaseModel):
     backbone_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
     """Learning rate of all parameters but those of the head, as a multiple of what they have otherwise. The head is the
     last layer with an output for each class."""
+    layer_decay: Annotated[float, Field(gt=0, le=1), EpochTime.SAME] = 1.0
+    """Factor of the learning rate from each layer to the one before it, beside the other factors: `lr` for the head,
+    `layer_decay` times that for the last layer of the backbone, its square for the layer before (Bao et al. 2021,
+    arXiv:2106.08254)."""
     freeze_epochs: Annotated[int, Field(ge=0), EpochTime.DEPENDS] = 0
     """Number of epochs at the start in which the head alone is trained; every BatchNorm then normalises by its running
     statistics, and keeps them."""
@@ -236,6 +246,16 @@ class Recipe(BaseModel):
             raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
         if self.freeze_epochs > self.epochs:
             raise ValueError(f"freeze_epochs: {self.freeze_epochs} is more than epochs: {self.epochs}")
+        if self.layer_decay != 1 and self.backbone_lr_factor != 1:
+            raise ValueError(
+                f"layer_decay: {self.layer_decay:g} and backbone_lr_factor: {self.backbone_lr_factor:g} both say how "
+                "fast the backbone learns; give one of them (in a grid over both, `exclude` the pair)"
+            )
+        if self.layer_decay != 1 and name_of(self.optimizer) == "muon":
+            raise ValueError(
+                f"layer_decay: {self.layer_decay:g} is for sgd, adam, adamw and optimizers of your own, given "
+                f"optimizer: {self.optimizer}; give backbone_lr_factor"
+            )
         for name, arguments in map(AUGMENTATIONS.parsed, self.augment):
             if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= self.image_size:
                 raise ValueError(
@@ -254,6 +274,11 @@ class Recipe(BaseModel):
                 f"init: pretrained is for networks of {' and '.join(sorted(LIBRARIES))}, given arch: {self.arch}; give "
                 "such a network, or a file of weights"
             )
+        if self.normalize == "weights" and not library_model(name_of(self.arch)):
+            raise ValueError(
+                f"normalize: weights is for networks of {' and '.join(sorted(LIBRARIES))}, given arch: {self.arch}; "
+                "give data or imagenet"
+            )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate: {self.accumulate} is more than batch_size: {self.batch_size}")
         if self.mix != "none" and self.batch_size < 2:
@@ -271,6 +296,25 @@ class Recipe(BaseModel):
     def build_network(self, num_classes: int) -> "nn.Module":
         """Return the network, its weights at random from PyTorch's generator of this process."""
         return build_network(self.arch, num_classes=num_classes, width=self.width, image_size=self.image_size)
+
+    def normalization(self, mean: Channels, std: Channels) -> tuple[Channels, Channels]:
+        """Return the mean and the standard deviation of each channel that images are normalised by.
+
+        Args:
+            mean: Mean of each channel of the training images.
+            std: Standard deviation of each channel of the training images.
+
+        Raises:
+            ModelError: The library says none for its network.
+        """
+        if self.normalize == "imagenet":
+            return IMAGENET
+        return normalization_of_weights(name_of(self.arch)) if self.normalize == "weights" else (mean, std)
+
+    @property
+    def head_apart(self) -> bool:
+        """Whether the head is trained otherwise than the backbone."""
+        return self.freeze_epochs > 0 or self.backbone_lr_factor != 1 or self.layer_decay != 1
 
     @property
     def user_code(self) -> list[str]:

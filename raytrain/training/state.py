@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from raytrain.data.batches import normalize
 from raytrain.models import architectures
 from raytrain.models.head import backbone_and_head
+from raytrain.models.layers import layers_of
 from raytrain.models.weights import initialise
 from raytrain.optim.optimizers import parameter_groups
 from raytrain.training.choices import OPTIMIZER_CHOICES
@@ -83,8 +84,7 @@ class TrainState:
         if weights is not None:
             name = f"init: {recipe.init}"
             initialise(model, weights, classes=num_classes, strict=recipe.init_strict, name=name)
-        apart = recipe.freeze_epochs > 0 or recipe.backbone_lr_factor != 1.0
-        backbone, head = backbone_and_head(model, num_classes) if apart else ([], [])
+        backbone, head = backbone_and_head(model, num_classes) if recipe.head_apart else ([], [])
         groups = parameter_groups(
             model,
             lr=recipe.lr,
@@ -95,6 +95,8 @@ class TrainState:
             head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
             backbone_lr_factor=recipe.backbone_lr_factor,
             head=head,
+            layer_decay=recipe.layer_decay,
+            layers=layers_of(model, head=head) if recipe.layer_decay != 1.0 else (),
         )
         optimizer = OPTIMIZER_CHOICES.call(
             recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov

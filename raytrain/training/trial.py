@@ -83,6 +83,8 @@ class TrialRun:
         if recipe.init != NONE and saved is None:
             assert run, "a trial with init belongs to a run"
             weights = stored_weights(run, recipe.init, recipe.arch)
+        mean, std = recipe.normalization(data.mean, data.std)
+        data = dataclasses.replace(data, mean=mean, std=std)
         self.recipe = recipe
         self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device, data=data, weights=weights)
         self._data = data

@@ -54,6 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Folde
     (folder / "my_net.py").write_text(NET)
     arch = raytrain.code("my_net.py:MyNet", folder=folder)
     recipe = {"dataset": tiny_images, "arch": arch, "image_size": 8, "epochs": 1, "lr": 0.01, "optimizer": "adam"}
+    recipe["normalize"] = "imagenet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("raytrain.report.page.render", lambda *_, **__: "")
         patch.setattr("raytrain.report.page.pictures", lambda *_, **__: {})
@@ -97,6 +98,7 @@ def test_a_program_says_in_the_lines_of_the_documents_what_the_model_says(
     assert {name: value for name, value in described.items() if name not in own} == (
         names["described"] if suffix == "onnx" else carried(Path("model.pt2"))
     )
+    assert described["program"]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
     assert described["program"]["input"]["shape"] == ["batch", 3, 8, 8]
     assert "class MyNet" in next(iter(described["code"].values()))["my_net.py"]
 

@@ -1,4 +1,4 @@
-"""Tests of `freeze_epochs` and `backbone_lr_factor`, against loops written by hand."""
+"""Tests of `freeze_epochs`, `backbone_lr_factor` and `layer_decay`, against loops written by hand."""
 
 import dataclasses
 import itertools
@@ -14,6 +14,7 @@ import raytrain
 from raytrain.errors import ExperimentError
 from raytrain.execution.initial import initial_contents
 from raytrain.models.head import backbone_and_head, head_of
+from raytrain.models.layers import layers_of
 from raytrain.storage.folder import Folder
 from raytrain.training import trial
 from raytrain.training.inputs import training_inputs
@@ -129,6 +130,76 @@ def test_the_backbone_takes_steps_of_its_own_size(make_data: Any) -> None:
         torch.testing.assert_close(steps[1][name], factor * step, rtol=1e-3, atol=1e-7)
 
 
+RESNET9 = ["head", "stages.4", "stages.3", "stages.2", "stages.1", "stages.0", "stem"]
+"""Layers of resnet9, from the head."""
+
+
+def test_each_layer_takes_steps_smaller_than_those_of_the_layer_after_it(make_data: Any) -> None:
+    data = make_data()
+    plain = RECIPE.replace(momentum=0.0, batch_size=48, epochs=1, bias_lr_factor=3.0)  # one step
+    start, steps = copied(created(plain, data)), []
+    for recipe in (plain, plain.replace(layer_decay=0.5)):
+        state = created(recipe, data)
+        (metrics,) = train(recipe, state, data)
+        assert metrics.lr == pytest.approx(plain.lr)
+        steps.append({name: one.detach() - start[name] for name, one in state.model.named_parameters()})
+    for name, step in steps[0].items():
+        (number,) = [place for place, layer in enumerate(RESNET9) if name.startswith(f"{layer}.")]
+        torch.testing.assert_close(steps[1][name], 0.5**number * step, rtol=1e-3, atol=1e-7)
+
+
+class Transformer(nn.Module):
+    """A network with the parts of a vision transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(1, 4))
+        self.patches = nn.Conv2d(3, 4, 8)
+        self.norm = nn.LayerNorm(4)
+        self.blocks = nn.ModuleList([nn.TransformerEncoderLayer(4, 2, 8) for _ in range(3)])
+        self.head = nn.Linear(4, 5)
+
+
+class Wrapper(nn.Module):
+    """A network in a network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [
+        (Transformer(), [["positions", "patches", "norm"], ["blocks.0"], ["blocks.1"], ["blocks.2"]]),
+        (Wrapper(Transformer()), [["positions", "patches", "norm"], ["blocks.0"], ["blocks.1"], ["blocks.2"]]),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 5)), [["1", "2"]]),
+    ],
+    ids=["transformer", "wrapped", "perceptron"],
+)
+def test_the_layers_are_the_parts_of_containers(network: nn.Module, layers: list[list[str]]) -> None:
+    _, head = backbone_and_head(network, 5)
+    names = {id(one): name.removeprefix("network.") for name, one in network.named_parameters()}
+    found = [[names[id(one)] for one in layer] for layer in layers_of(network, head=head)]
+    assert [set(layer) for layer in found] == [
+        {name for name in names.values() if any(f"{name}.".startswith(f"{part}.") for part in parts)}
+        for parts in layers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"backbone_lr_factor": 0.1}, "layer_decay: 0.5 and backbone_lr_factor: 0.1 both say how fast"),
+        ({"optimizer": "muon"}, "layer_decay: 0.5 is for sgd, adam, adamw and .*given optimizer: muon"),
+        ({"layer_decay": 1.5}, "less than or equal to 1"),
+    ],
+)
+def test_a_layer_decay_that_does_not_fit_is_refused(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        RECIPE.replace(**{"layer_decay": 0.5, **change})
+
+
 @pytest.mark.parametrize(
     ("arch", "head"),
     [
@@ -168,7 +239,11 @@ class Net(nn.Module):
 """
 
 
-@pytest.mark.parametrize("change", [{"freeze_epochs": 1}, {"backbone_lr_factor": 0.1}], ids=["freeze", "factor"])
+@pytest.mark.parametrize(
+    "change",
+    [{"freeze_epochs": 1}, {"backbone_lr_factor": 0.1}, {"layer_decay": 0.5}],
+    ids=["freeze", "factor", "decay"],
+)
 def test_a_network_without_a_head_is_refused_before_anything_starts(change: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(HEADLESS)
     recipe = RECIPE.replace(arch=raytrain.code("net.py:Net", folder=tmp_path))

@@ -38,6 +38,7 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "bias_lr_factor": ({}, 2.0),
     "head_lr_factor": ({}, 2.0),
     "backbone_lr_factor": ({}, 0.5),
+    "layer_decay": ({}, 0.5),
     "freeze_epochs": ({}, 1),
     "momentum": ({}, 0.5),
     "nesterov": ({}, True),
@@ -68,8 +69,9 @@ CHANGES_THE_DATA: dict[str, Any] = {
 LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy", "select"}
 """These change how training runs or what it reports; each has a test of its own here, `select` in test_imbalance.py."""
 
-STARTS_ELSEWHERE = {"init", "init_strict"}
-"""These say where weights come from; test_initial.py tests them."""
+STARTS_ELSEWHERE = {"init", "init_strict", "normalize"}
+"""These say where weights come from, and what images are normalised by; test_initial.py and test_normalization.py test
+them."""
 
 WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("momentum", {"optimizer": "adam"}, 0.5),
@@ -81,6 +83,7 @@ WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("decoupled_weight_decay", {"weight_decay": 0.0}, True),
     ("init_strict", {}, False),
     ("backbone_lr_factor", {"freeze_epochs": 2}, 0.5),
+    ("layer_decay", {"freeze_epochs": 2}, 0.5),
 ]
 """Fields that change nothing beside others: the field, what the recipe says beside it, and another value of it."""
 
