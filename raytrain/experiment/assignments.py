@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.experiment.arguments import is_argument
 from raytrain.experiment.user_code import read_user_code
 from raytrain.experiment.yaml_source import parse_value
 from raytrain.training.recipe import Recipe
@@ -38,7 +39,7 @@ def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
     axes: dict[str, Any] = {}
     for text in texts:
         field, _, said = (part.strip() for part in text.partition("="))
-        if field not in Recipe.model_fields:
+        if field not in Recipe.model_fields and not is_argument(field):
             raise ExperimentError(f"--grid {text}: {unknown(field, Recipe.model_fields, 'recipe field')}")
         kind, *ends = said.split(":")
         if kind in _RANGES_IN_SHORT and ends:
@@ -54,8 +55,10 @@ _RANGES_IN_SHORT = {"log": "loguniform", "loguniform": "loguniform", "uniform": 
 
 
 def _value_of(field: str, text: str, *, name: str) -> Any:
-    """Return the value of a recipe field that a text on the command line gives."""
+    """Return the value of a recipe field, or of an argument of its component, that a text on the command line gives."""
     # a component with arguments is a mapping: {triangle: {peak: 0.3}}
+    if is_argument(field):
+        return parse_value(text, name=name)
     plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
     return text.strip() if plain_text else parse_value(text, name=name)
 

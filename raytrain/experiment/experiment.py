@@ -15,6 +15,7 @@ from pydantic import (
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment import grid
+from raytrain.experiment.arguments import with_arguments
 from raytrain.experiment.exclusion import canonical_options, matches
 from raytrain.experiment.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.samplers import tpe
@@ -56,8 +57,8 @@ class Experiment(Section):
     recipe: Recipe = Recipe()
     """The recipe that all trials start from."""
     grid: dict[str, Axis] = Field(default_factory=dict)
-    """Axes by recipe field: values, values with axes of their own, or a range to draw from. Every combination is a
-    trial, or as many as `samples` says."""
+    """Axes by recipe field, or by an argument of its component (`arch.depth`): values, values with axes of their own,
+    or a range to draw from. Every combination is a trial, or as many as `samples` says."""
     samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
     """Number of combinations to draw from the grid; absent for every one. Ranges need it."""
     sampler: Sampler = "random"
@@ -303,7 +304,7 @@ class Experiment(Section):
 
     def _recipe(self, changes: Mapping[str, Any]) -> Recipe:
         try:
-            return self.recipe.replace(**changes)
+            return self.recipe.replace(**with_arguments(changes, self.recipe))
         except ValidationError as error:
             raise CombinationError(dict(changes), error) from error
 

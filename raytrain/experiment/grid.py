@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from raytrain.experiment.arguments import is_argument
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.recipe import Recipe
 
@@ -54,7 +55,7 @@ def checked_axis(field: str, given: object) -> Axis:
     """Return an axis as experiments keep it.
 
     Args:
-        field: Recipe field that varies.
+        field: Recipe field that varies, or an argument of its component, such as `arch.depth`.
         given: What a file says: a list, a range, or values with axes of their own.
 
     Raises:
@@ -62,7 +63,7 @@ def checked_axis(field: str, given: object) -> Axis:
     """
     if field == "seed":
         raise ValueError("'seed' is not a grid axis; list seeds under `seeds:`, beside grid")
-    if field not in Recipe.model_fields:
+    if field not in Recipe.model_fields and not is_argument(field):
         raise ValueError(f"{field!r} in the grid is no recipe field")
     if isinstance(given, Mapping):
         if len(given) == 1 and next(iter(given)) in {*RANGES, "choice"}:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from raytrain.errors import ExperimentError, RunFolderError, StorageError
+from raytrain.experiment.arguments import is_argument
 from raytrain.experiment.assignments import unknown
 from raytrain.experiment.experiment import CombinationError, Experiment
 from raytrain.experiment.grid import checked_axis, with_values
@@ -150,7 +151,7 @@ def _refuse_unknown_keys(source: YamlSource) -> None:
         allowed += [((section, index), Recipe.model_fields, "recipe field") for index in range(count)]
     for path, names, what in allowed:
         for key in _mapping_at(source.values, path):
-            if key not in names:
+            if key not in names and not (path == ("grid",) and is_argument(str(key))):
                 raise ExperimentError(f"{source.where((*path, key))}: {unknown(key, names, what)}")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytrain.data.augmentation.mixing import MIXES
+from raytrain.experiment.arguments import FIELDS
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.grid import RANGES
 from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOSS_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
@@ -107,10 +108,17 @@ def experiment_schema() -> dict[str, Any]:
         name: {"anyOf": [{"type": "array", "items": one, "minItems": 1}, *_RANGE_SCHEMAS, {"$ref": "#/$defs/Axes"}]}
         for name, one in values.items()
     }
+    any_value = {"anyOf": [{"type": "array", "minItems": 1}, *_RANGE_SCHEMAS]}
+    arguments = {rf"^({'|'.join(FIELDS)})\.\w+$": any_value}
     changes = {"type": "object", "properties": values, "additionalProperties": False}
     lists = {name: {"anyOf": [one, {"type": "array", "items": one}]} for name, one in values.items()}
     schema["$defs"] |= {
-        "Grid": {"type": "object", "properties": axes, "additionalProperties": False},
+        "Grid": {
+            "type": "object",
+            "properties": axes,
+            "patternProperties": arguments,
+            "additionalProperties": False,
+        },
         "Axes": {"type": "object", "additionalProperties": below, "not": {"anyOf": _RANGE_SCHEMAS}},
     }
     top = schema["properties"]

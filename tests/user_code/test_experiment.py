@@ -42,6 +42,8 @@ def test_arguments_are_checked_and_may_be_values_of_the_grid(folder: Path) -> No
         f"my_net.py:MyNet@{digest}(depth=3)",
     ]
     assert trials[0].id.startswith("MyNet-sgd-")
+    axis = read_experiment(written(folder, "width: 4, arch: my_net.py:MyNet", "grid: {arch.depth: [1, 3]}"))
+    assert axis.trials() == trials
 
 
 def test_what_includes_and_excludes_name_is_read_too(folder: Path) -> None:
