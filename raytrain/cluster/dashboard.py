@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment
 
+from raytrain import loopback
 from raytrain.errors import ClusterError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -36,7 +36,7 @@ def find(address: str | None, *, insecure: bool) -> str:
     given = next((one for one in named if one and one.lower() != "local"), DEFAULT_ADDRESS)  # "local" is no address
     url = (given if "://" in given else f"http://{given}").rstrip("/")
     _use_token_if_there_is_one()
-    _use_no_proxy_on_this_machine()
+    os.environ.update(loopback.without_proxy())  # Ray's client in this process reads it, too
     _check(url, insecure=insecure)
     return url
 
@@ -54,14 +54,6 @@ def _own_token_file() -> Path | None:
     except RuntimeError:
         return None
     return file if file.is_file() else None
-
-
-def _use_no_proxy_on_this_machine() -> None:
-    """Have this process, and Ray's client in it, reach 127.0.0.1 itself where the environment names a proxy."""
-    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    if getproxies_environment() and listed.strip() != "*":
-        names = [*filter(None, listed.split(",")), "127.0.0.1", "localhost", "::1"]
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(names))
 
 
 def _authorization() -> dict[str, str]:

@@ -93,6 +93,25 @@ class Work:
     meanwhile: Callable[[], object] = lambda: None
 
 
+def refuse_unsynchronisable(experiment: Experiment, *, gpus: float) -> None:
+    """Refuse `sync_batchnorm` for several workers without GPUs: PyTorch's SyncBatchNorm does not compute on CPUs.
+
+    Args:
+        experiment: The experiment.
+        gpus: Number of GPUs of a trial.
+
+    Raises:
+        PreflightError: A trial asks for it.
+    """
+    if gpus or experiment.resources.most_workers == 1:
+        return
+    if any(trial.recipe.sync_batchnorm for trial in experiment.trials()):
+        raise PreflightError(
+            "sync_batchnorm is true, and the workers of a trial have no GPUs, which PyTorch's SyncBatchNorm needs; set "
+            "sync_batchnorm: false, or --workers 1"
+        )
+
+
 @contextmanager
 def open_backend(
     experiment: Experiment,
@@ -123,6 +142,11 @@ def open_backend(
                 f"a trial is to have {fewest} workers, and --local trains it in one process; leave --local out, or set "
                 "--workers 1"
             )
+        if experiment.resources.trainer == "workers":
+            raise PreflightError(
+                "resources.trainer is workers, and --local trains without Ray Train; leave --local out, or set "
+                "trainer: auto"
+            )
         yield LocalBackend()
         return
     from raytrain.ray_backend.backend import ray_backend
@@ -138,6 +162,7 @@ def open_backend(
             wake=wake_main_thread,
             trial_timeout_s=trial_timeout_s,
         ) as backend:
+            refuse_unsynchronisable(experiment, gpus=backend.gpus)
             yield backend
     except Woken:  # by the thread that watches Ray, while nothing waited for a trial
         why = backend.why_lost() if backend else None

@@ -1,9 +1,9 @@
 """The sections of an experiment: early stopping, confirmation with fresh seeds, and what one trial runs on."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from raytrain.training.choices import as_tuple
 
@@ -102,6 +102,9 @@ class Resources(Section):
     """Type of GPU that each worker must have, by Ray's name for it: T4, L4, A10G, A100, H100, ..."""
     custom: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     """Custom Ray resources that each worker takes from its node, such as `bigmem: 1`."""
+    trainer: Literal["auto", "local", "workers"] = "auto"
+    """How Ray Train trains a trial. local: in the process of the Tune trial, which one worker can do. workers: in a
+    worker group of its own. auto: workers on GPUs and where there are several, otherwise local."""
 
     @field_validator("gpus_per_worker")
     @classmethod
@@ -109,6 +112,15 @@ class Resources(Section):
         if value != "auto" and value > 1:
             raise ValueError("a worker trains on one GPU: give 1, or a share below it; for several GPUs, set workers")
         return value
+
+    @model_validator(mode="after")
+    def _local_is_one_worker(self) -> Self:
+        if self.trainer == "local" and self.most_workers > 1:
+            raise ValueError(
+                f"trainer: local is for one worker, and there are up to {self.most_workers}; set trainer: auto, or "
+                "workers: 1"
+            )
+        return self
 
     @property
     def fewest_workers(self) -> int:

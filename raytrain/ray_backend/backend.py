@@ -121,7 +121,8 @@ def ray_backend(
         kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
         place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
-    dashboard = resources.most_workers > 1
+    # on GPUs one worker has a group too: there our own release of placement groups stands alone
+    dashboard = resources.most_workers > 1 or resources.trainer == "workers"
     with session.ray_session(address, dashboard=dashboard, meanwhile=prepare, wake=wake) as connection:
         placement = place(resources, nodes=session.nodes(), trials=trials)
         log.info("%s", placement)

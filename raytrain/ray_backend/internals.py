@@ -9,10 +9,13 @@ exists as it is used here, and which upstream issue asks for a public way, where
 
 import json
 import os
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import raytrain
 
@@ -161,6 +164,59 @@ def reread_environment() -> None:
     AuthenticationTokenLoader.instance().reset_cache()
     everywhere = "0" if ray_constants.IS_WINDOWS_OR_OSX else "1"
     ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, everywhere) == "1"
+
+
+@contextmanager
+def node_awaited(timeout_s: float) -> Generator[None]:
+    """Have `ray.init` wait longer than 30 s for the node that it starts, for as long as the context lasts.
+
+    The raylet shows its node when two Python processes of its own are up. On a busy machine that has taken more than
+    the 30 s that `ray.init` waits, for which Ray has no setting (`ray._private.services.get_node`, Ray 2.57 to 2.60;
+    no upstream issue is known). A raylet that has died is not waited for.
+
+    Args:
+        timeout_s: Seconds to wait.
+    """
+    from ray._private import services
+
+    original = services.get_node
+    deadline = time.monotonic() + timeout_s
+
+    def awaited(gcs_address: str, node_id: str) -> Any:
+        while True:
+            try:
+                return original(gcs_address, node_id)
+            except RuntimeError:
+                if time.monotonic() > deadline or not _raylet_lives():
+                    raise
+                time.sleep(0.1)
+
+    services.get_node = awaited
+    try:
+        yield
+    finally:
+        services.get_node = original
+
+
+def _raylet_lives() -> bool:
+    """Return whether a raylet that this process has started is there."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
+def reread_uv_setting() -> None:
+    """Have Ray read from the environment again whether workers are started by `uv run` where the driver was.
+
+    Ray reads `RAY_ENABLE_UV_RUN_RUNTIME_ENV` when it is imported, which may be before raytrain sets it
+    (`ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    from ray._private import ray_constants
+
+    name = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+    setattr(ray_constants, name, ray_constants.env_bool(name, True))  # noqa: FBT003 (Ray passes it by its place)
 
 
 def job_without_working_folder() -> Any:

@@ -6,6 +6,7 @@ Plain arithmetic on what Ray says about its nodes; imports no Ray, so it is test
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from raytrain.errors import PreflightError
 from raytrain.experiment.sections import Resources
@@ -28,6 +29,7 @@ class Placement:
         custom: Amounts of other resources per worker, by Ray's names.
         fewest: Smallest number of processes of an elastic trial; None for a trial that is not elastic.
         room: Number of processes of an elastic trial that fit the present nodes; None for a trial that is not elastic.
+        trainer: How Ray Train trains a trial, as `resources.trainer` has it.
     """
 
     workers: int
@@ -37,6 +39,14 @@ class Placement:
     custom: dict[str, float] = field(default_factory=dict[str, float])
     fewest: int | None = None
     room: int | None = None
+    trainer: Literal["auto", "local", "workers"] = "auto"
+
+    @property
+    def has_worker_group(self) -> bool:
+        """Whether a trial trains in a worker group of Ray Train, not in the process of its Tune trial."""
+        if self.trainer == "auto":
+            return self.workers > 1 or self.gpus > 0
+        return self.trainer == "workers"
 
     @property
     def likely_workers(self) -> int:
@@ -54,7 +64,8 @@ class Placement:
         shared = "; trials share GPUs, so each takes longer than alone on a GPU" if 0 < self.gpus < 1 else ""
         least = "" if self.fewest is None else f"{self.fewest} to "
         many = f"{least}{self.workers} × " if self.workers > 1 else ""
-        return f"{self.concurrent} at a time, each on {many}{each}{shared}"
+        group = ", in a worker group" if self.has_worker_group and self.workers == 1 else ""
+        return f"{self.concurrent} at a time, each on {many}{each}{group}{shared}"
 
 
 def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials: int) -> Placement:
@@ -106,7 +117,9 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     elastic = resources.fewest_workers < resources.most_workers
     fewest = resources.fewest_workers if elastic else None
     room = slots if elastic else None
-    return Placement(resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest, room)
+    return Placement(
+        resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest, room, resources.trainer
+    )
 
 
 def _times(name: str, amount: float, node: Mapping[str, float]) -> int:

@@ -5,6 +5,7 @@
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raytrain import loopback
 from raytrain.errors import ClusterError
 from raytrain.ray_backend import internals, private_ray
 
@@ -29,6 +31,9 @@ SETTINGS = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    # under `uv run` Ray would ship the working folder to its workers and start them by `uv run` too: this ends in an
+    # error from a sub-folder of the project, and may wait for ever from its root
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # a trial that diverged reports no accuracy
@@ -46,6 +51,8 @@ MAX_NODES = 1000
 """Number of nodes to count for a node type without a limit."""
 START_ATTEMPTS = 2
 """How often Ray is started before it is said that it does not start."""
+START_TIMEOUT_S = 120.0
+"""Seconds within which a Ray that is started here must be up; Ray itself would wait for 30 s."""
 CONNECT_TIMEOUT_S = 5.0
 """Seconds within which a cluster must accept a connection."""
 
@@ -118,6 +125,8 @@ def ray_session(
     refuse_unsupported_ray(metadata.version("ray"))
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if "ray" in sys.modules:
+        internals.reread_uv_setting()
     address = cluster_address(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
     with _joined(address, meanwhile, wake) if address else _started(dashboard, meanwhile, wake) as session:
@@ -172,8 +181,8 @@ def _configuration(address: str) -> Any:
 def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:  # noqa: FBT001
     private_ray.remove_abandoned()
     port = _free_port()
-    # Train finds the dashboard by this when another Ray cluster runs on the host
-    found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
+    # Train finds the dashboard by this when another Ray cluster runs on the host, and asks it over HTTP
+    found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}", **loopback.without_proxy()}
     with (
         private_ray.private_folder() as folder,
         private_ray.private_settings(),
@@ -192,9 +201,10 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
 
 
 def start_ray(folder: Path, *, dashboard: bool, port: int) -> None:
-    """Start Ray on this machine; once more where its node does not come up in the 30 s that Ray allows it.
+    """Start Ray on this machine; once more where its node does not come up.
 
-    On a busy machine 30 s may be too short, and Ray has no setting for it.
+    On a busy machine the 30 s that Ray allows its node may be too short, and Ray has no setting for it. So it is waited
+    for longer, as long as its process lives.
 
     Args:
         folder: Where Ray keeps its files.
@@ -208,7 +218,7 @@ def start_ray(folder: Path, *, dashboard: bool, port: int) -> None:
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with internals.sigterm_handler_kept():
+            with internals.sigterm_handler_kept(), internals.node_awaited(START_TIMEOUT_S):
                 ray.init(
                     "local",  # whatever RAY_ADDRESS says
                     job_config=internals.job_without_working_folder(),
@@ -222,7 +232,7 @@ def start_ray(folder: Path, *, dashboard: bool, port: int) -> None:
         except Exception as error:
             if type(error) is not Exception or attempt == START_ATTEMPTS:
                 raise
-            log.warning("Ray did not start within 30 s; trying once more")
+            log.warning("Ray did not start: %s Trying once more", str(error).partition("\n")[0])
             ray.shutdown()
             private_ray.end_processes(folder)
         else:

@@ -1,21 +1,23 @@
 """One trial under Ray: its loop is launched by Ray Train's TorchTrainer, in one of two forms.
 
-One worker: TorchTrainer's local mode, in the process of the Tune trial and on the trial's own resources. A
-nested trainer would start about eight more processes per trial and hold a placement group that outlives an
-early stop. Several workers: a nested TorchTrainer, whose workers train with DistributedDataParallel.
+One worker without a GPU: TorchTrainer's local mode, in the process of the Tune trial and on the trial's own resources.
+A nested trainer would start about eight more processes per trial and hold a placement group that outlives an early
+stop. A GPU, or several workers: a nested TorchTrainer, whose workers train with DistributedDataParallel.
+`resources.trainer` chooses otherwise.
 """
 
 import platform
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 import ray
 import ray.train
+import torch
 from ray import tune
-from ray.exceptions import RayActorError
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raytrain.data import Splits
@@ -24,12 +26,19 @@ from raytrain.errors import DivergenceError, StorageError
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at, run_of
+from raytrain.training.devices import choose_device, prepare
 from raytrain.training.outcome import Outcome, outcome_of
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.source import Files, keep_all
 
+LOST = (RayActorError, NodeDiedError, ObjectLostError, OutOfMemoryError)
+"""Ray's errors about a process that is gone, which is no fault of the recipe: Tune tries the trial again.
+`OwnerDiedError` is an `ObjectLostError`."""
 WORKER_RETRIES = 2
 """Number of times that the workers of a trial are started again after one has died."""
+PREEMPTIONS = 20
+"""Number of times that they are started again after their node was taken away by its owner; Train's default has no
+limit."""
 CONTROLLER_RETRIES = 5
 """Number of times that Train may fail to start the workers; Train's default has no limit."""
 RESIZE_INTERVAL_S = 10.0
@@ -100,11 +109,11 @@ def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placemen
     """
     job = TrialJob(**config["job"])
     try:
-        if placement.workers == 1:
-            _fit_here(job, splits, placement)
-        else:
+        if placement.has_worker_group:
             _fit_nested(job, splits, placement)
-    except RayActorError:  # the nested trainer's own process died: that is no fault of the recipe, so Tune tries again
+        else:
+            _fit_here(job, splits, placement)
+    except LOST:  # such as the nested trainer's own process
         raise
     except Exception as error:  # noqa: BLE001 (a trial that fails is a row in the table, and retrying would not help)
         tune.report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
@@ -135,11 +144,18 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
             name=f"{job.trial_id}-{uuid.uuid4().hex[:8]}",
             storage_path=job.scratch,
             callbacks=[TuneReportCallback()],
-            failure_config=ray.train.FailureConfig(
-                max_failures=WORKER_RETRIES, controller_failure_limit=CONTROLLER_RETRIES
-            ),
+            failure_config=_failures(),
         ),
     ).fit()
+
+
+def _failures() -> ray.train.FailureConfig:
+    """Return how often Train may start the workers of a trial again."""
+    limits = {"max_failures": WORKER_RETRIES, "controller_failure_limit": CONTROLLER_RETRIES}
+    known = {each.name for each in fields(ray.train.FailureConfig)}
+    if "max_preemption_failures" in known:  # older versions count them among the others
+        limits["max_preemption_failures"] = PREEMPTIONS
+    return ray.train.FailureConfig(**limits)
 
 
 def _loop_of_a_rank(config: dict[str, Any]) -> None:
@@ -158,9 +174,6 @@ def train_trial(
         placement: Resources, which give the number of threads and whether to use a GPU.
         report: Ray's report function: `tune.report` in a trial, `ray.train.report` in a worker of a trial.
     """
-    import torch
-
-    from raytrain.training.devices import choose_device, prepare
     from raytrain.training.evaluation import TrainingData, rank_and_world_size
     from raytrain.training.trial import TrialRun
 
@@ -171,7 +184,7 @@ def train_trial(
     publish(0.0)  # the watchdog watches from here on
     keep_all(job.code)
     recipe = Recipe(**job.recipe)
-    device = choose_device() if placement.gpus else torch.device("cpu")
+    device = _device(placement)
     prepare(device, threads=placement.cpus)
     images: Splits = ray.get(splits[recipe.data_key])
     data = TrainingData.on(device, images)
@@ -191,6 +204,13 @@ def train_trial(
         report(_metrics({"kind": "storage", "error": str(error)}))
     except DivergenceError as error:
         report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
+
+
+def _device(placement: Placement) -> torch.device:
+    """Return the device that this process trains on: in a worker group, the one that Ray Train has given it."""
+    if not placement.gpus:
+        return torch.device("cpu")  # Ray hides no GPU from who asks for none
+    return get_device() if placement.has_worker_group else choose_device()
 
 
 def _metrics(message: Message) -> dict[str, Any]:

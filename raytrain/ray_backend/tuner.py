@@ -77,7 +77,7 @@ def run_trials(
             scheduler=scheduler,
             max_concurrent_trials=placement.concurrent,
             # a process that starts anew costs seconds of imports; nested workers die with their trial's process
-            reuse_actors=placement.workers == 1,
+            reuse_actors=not placement.has_worker_group,
             trial_dirname_creator=id_of,
         ),
         run_config=tune.RunConfig(
@@ -211,6 +211,6 @@ def run_costs(state: RunState, splits: Mapping[DataKey, Splits]) -> Costs:
 
 
 def _resources(placement: Placement) -> dict[str, float]:
-    if placement.workers > 1:
+    if placement.has_worker_group:
         return {"CPU": COORDINATOR_CPUS}
     return placement.per_worker()

@@ -44,7 +44,7 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
     Under an initialised `torch.distributed` every rank runs this on the whole data: each takes its share of
     every batch (`recipe.batch_size` is the global size), gradients are averaged over its images, and
     losses and counts are summed over ranks, so all ranks yield the same numbers. BatchNorm normalises by the
-    rank's own share of the batch.
+    rank's own share of the batch, or with `recipe.sync_batchnorm` by the whole.
 
     Raises:
         DivergenceError: The training or validation loss is not finite.
@@ -215,7 +215,7 @@ def _evaluate_split(
 
 def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:
     model: nn.Module = state.model
-    if dist.is_initialized():
+    if rank_and_world_size()[1] > 1:
         on_gpu = state.device.type == "cuda"
         model = DistributedDataParallel(model, device_ids=[state.device.index] if on_gpu else None)
     if recipe.compile:

@@ -47,6 +47,7 @@ ADDED_LATER = frozenset(
         "backbone_lr_factor",
         "normalize",
         "layer_decay",
+        "sync_batchnorm",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -195,6 +196,9 @@ class Recipe(BaseModel):
     accumulate: Annotated[int, Field(ge=1, le=1024), EpochTime.DEPENDS] = 1
     """Number of parts of a batch whose gradients are added up, one after the other, to take less memory. BatchNorm
     normalises by the part."""
+    sync_batchnorm: Annotated[bool, EpochTime.DEPENDS] = False
+    """Whether BatchNorm normalises by the whole batch where several workers share it, at the price of a message between
+    them in each layer; otherwise by the worker's own share. It needs GPUs, and changes nothing with one worker."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"

@@ -15,7 +15,7 @@ from raytrain.models.weights import initialise
 from raytrain.optim.optimizers import parameter_groups
 from raytrain.training.choices import OPTIMIZER_CHOICES
 from raytrain.training.devices import choose_precision
-from raytrain.training.evaluation import TrainingData
+from raytrain.training.evaluation import TrainingData, rank_and_world_size
 from raytrain.training.recipe import Recipe
 
 INITIAL_IMAGES = 5000
@@ -75,6 +75,8 @@ class TrainState:
             model = recipe.build_network(num_classes)
         if recipe.zero_init_residual:
             architectures.zero_init_residual(model)
+        if recipe.sync_batchnorm and rank_and_world_size()[1] > 1:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # with the same names and numbers
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         if isinstance(model, architectures.DataInitialised):

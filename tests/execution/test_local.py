@@ -1,10 +1,14 @@
 """Tests of raytrain.execution.local: whole experiments in this process, into a run folder on disk."""
 
+from contextlib import nullcontext
+
 import pytest
 
+from raytrain.errors import PreflightError
+from raytrain.execution.backend import Work, open_backend, refuse_unsynchronisable
 from raytrain.execution.local import LocalBackend
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.sections import Asha
+from raytrain.experiment.sections import Asha, Resources
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.runs.folder import read_state
 from raytrain.runs.results import read_results
@@ -341,3 +345,20 @@ def test_a_promoting_search_that_grows_promotes_by_the_trials_of_both(splits, tm
         ("finished", 6),
         ("paused", 2),
     ]
+
+
+def test_a_worker_group_cannot_be_had_without_ray(tmp_path):
+    experiment = Experiment(name="x", resources=Resources(trainer="workers"))
+    work = Work(Folder.at(tmp_path), 1, lambda: None)
+    with (
+        pytest.raises(PreflightError, match=r"--local trains without Ray Train; leave --local out"),
+        open_backend(experiment, work, address=None, local=True),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("gpus", "workers", "refused"), [(0, 2, True), (1.0, 2, False), (0, 1, False)])
+def test_sync_batchnorm_over_several_workers_needs_gpus(gpus, workers, refused):
+    experiment = Experiment(name="x", grid={"sync_batchnorm": [False, True]}, resources=Resources(workers=workers))
+    with pytest.raises(PreflightError, match="sync_batchnorm is true") if refused else nullcontext():
+        refuse_unsynchronisable(experiment, gpus=gpus)

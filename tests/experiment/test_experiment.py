@@ -180,6 +180,9 @@ def test_an_id_is_the_same_in_another_process_and_experiment():
         ({"resources": {"gpus_per_worker": math.inf}}, "finite"),
         ({"resources": {"cpus_per_worker": 0}}, "greater than or equal to 1"),
         ({"resources": {"max_concurrent": 0}}, "greater than or equal to 1"),
+        ({"resources": {"trainer": "local", "workers": 2}}, "trainer: local is for one worker, and there are up to 2"),
+        ({"resources": {"trainer": "local", "workers": [1, 3]}}, "there are up to 3; set trainer: auto"),
+        ({"resources": {"trainer": "ray"}}, "'auto', 'local' or 'workers'"),
         ({"unknown": 1}, "Extra inputs"),
     ],
 )

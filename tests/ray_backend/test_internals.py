@@ -263,3 +263,47 @@ def test_ray_leaves_the_handler_of_sigterm_where_it_is() -> None:
         assert signal.getsignal(signal.SIGTERM) is print
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_node_that_comes_up_late_is_waited_for_and_a_dead_raylet_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import node, services
+
+    asked: list[str] = []
+
+    def late(gcs_address: str, node_id: str) -> dict[str, Any]:  # noqa: ARG001
+        asked.append(node_id)
+        if len(asked) < 4:
+            raise RuntimeError("no such node")
+        return {"node": node_id}
+
+    def ask() -> Any:
+        asked.clear()
+        with internals.node_awaited(60.0):
+            return services.get_node("address", "n")
+
+    # Ray gives up after 30 s, and asks for the node by this name in its module
+    source = inspect.getsource(node.Node.__init__)
+    assert "ray._private.services.get_node(" in source
+    assert "except RuntimeError" in source
+    monkeypatch.setattr(services, "get_node", late)
+    monkeypatch.setattr(internals, "_raylet_lives", lambda: True)
+    assert ask() == {"node": "n"}
+    assert len(asked) == 4
+    monkeypatch.setattr(internals, "_raylet_lives", lambda: False)
+    with pytest.raises(RuntimeError, match="no such node"):
+        ask()
+    assert len(asked) == 1
+    assert services.get_node is late
+
+
+def test_ray_does_not_start_its_workers_by_uv_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import ray_constants, worker
+    from ray._private.runtime_env import uv_runtime_env_hook
+
+    monkeypatch.setattr(uv_runtime_env_hook, "_get_uv_run_cmdline", lambda: ["uv", "run", "raytrain"])
+    monkeypatch.setattr(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", True)
+    monkeypatch.setattr(uv_runtime_env_hook, "_check_working_dir_files", lambda *_: None)
+    assert "uv run" in worker._maybe_modify_runtime_env(None, False)["py_executable"]
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", session.SETTINGS["RAY_ENABLE_UV_RUN_RUNTIME_ENV"])
+    internals.reread_uv_setting()
+    assert worker._maybe_modify_runtime_env(None, False) is None

@@ -128,3 +128,24 @@ def test_custom_resources_are_taken_from_the_node() -> None:
 def test_a_gpu_that_no_node_has_is_refused_by_name() -> None:
     with pytest.raises(PreflightError, match=r"1 GPU, accelerator_type:H100\).*3 nodes, of which 0 with"):
         place(Resources(accelerator_type="H100"), nodes=MIXED, trials=1)
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "group"),
+    [
+        (Resources(), LAPTOP, False),
+        (Resources(), GPU_BOX, True),
+        (Resources(gpus_per_worker=0.5), GPU_BOX, True),
+        (Resources(gpus_per_worker=0), GPU_BOX, False),
+        (Resources(workers=2), LAPTOP, True),
+        (Resources(workers=(1, 2)), LAPTOP, True),
+        (Resources(trainer="local"), GPU_BOX, False),
+        (Resources(trainer="workers"), LAPTOP, True),
+    ],
+)
+def test_gpus_and_several_workers_get_a_worker_group_unless_the_experiment_says_otherwise(
+    resources: Resources, nodes: list[dict[str, float]], group: bool
+) -> None:
+    placement = place(resources, nodes=nodes, trials=1)
+    assert placement.has_worker_group is group
+    assert ("in a worker group" in str(placement)) is (group and placement.workers == 1)

@@ -225,3 +225,46 @@ def test_a_ray_that_does_not_start_is_no_bug(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ClusterError, match="timed out during startup") as refusal, ray_session(None, dashboard=False):
         pass
     assert refusal.value.exit_code == 6
+
+
+def environment_of_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the environment that a Ray of our own, and so its processes, would start with."""
+    import ray
+
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(ray, "init", lambda *_, **__: seen.update(os.environ))
+    monkeypatch.setattr(session.internals, "shut_down_at_once", lambda: None)
+    with ray_session(None, dashboard=True):
+        pass
+    return seen
+
+
+def test_ray_reaches_this_machine_without_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "intern.example")
+    assert not urllib.request.proxy_bypass_environment("127.0.0.1:8265", {"no": os.environ["NO_PROXY"]})
+    seen = environment_of_ray(monkeypatch)
+    dashboard = seen["RAY_API_SERVER_ADDRESS"].removeprefix("http://")
+    for name in ("no_proxy", "NO_PROXY"):
+        for host in (dashboard, "localhost:8265", "intern.example"):
+            assert urllib.request.proxy_bypass_environment(host, {"no": seen[name]})
+        assert not urllib.request.proxy_bypass_environment("pypi.example", {"no": seen[name]})
+    assert os.environ["NO_PROXY"] == "intern.example"
+    assert "no_proxy" not in os.environ
+
+
+def test_where_no_proxy_is_named_the_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    assert not {name for name in environment_of_ray(monkeypatch) if name.lower() == "no_proxy"}
+
+
+def test_under_uv_run_workers_are_started_as_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import ray_constants  # as in a notebook that has imported Ray first
+
+    monkeypatch.delenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", raising=False)
+    monkeypatch.setattr(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", True)
+    assert environment_of_ray(monkeypatch)["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
+    assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV is False

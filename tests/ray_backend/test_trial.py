@@ -52,3 +52,94 @@ def test_without_the_fit_nothing_is_trained(trained: list[str], monkeypatch: pyt
     monkeypatch.setattr(trial.TorchTrainer, "fit", lambda _: None)
     fit_here()
     assert trained == []
+
+
+def run_one(placement: Any) -> None:
+    from raytrain.ray_backend import trial
+
+    job = {"trial_id": "t", "recipe": {}, "checkpoints": "", "after_epoch": 0, "until_epoch": 1, "scratch": ""}
+    trial.run_trial({"job": job}, splits={}, placement=placement)
+
+
+@pytest.mark.parametrize(("trainer", "form"), [("local", "_fit_here"), ("workers", "_fit_nested")])
+def test_one_worker_trains_in_the_form_that_the_placement_says(
+    trainer: Any, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raytrain.ray_backend import trial
+    from raytrain.ray_backend.placement import Placement
+
+    called: list[str] = []
+    for name in ("_fit_here", "_fit_nested"):
+        monkeypatch.setattr(trial, name, lambda *_, name=name: called.append(name))
+    run_one(Placement(workers=1, cpus=1, gpus=0.0, concurrent=1, trainer=trainer))
+    assert called == [form]
+
+
+def lost_processes() -> dict[str, Exception]:
+    """Return what Ray raises about a nested trainer that it has lost."""
+    from ray import exceptions
+
+    return {
+        "the actor died": exceptions.ActorDiedError(),
+        "low memory": exceptions.OutOfMemoryError("low"),
+        "the node died": exceptions.NodeDiedError("gone"),
+        "the owner died": exceptions.OwnerDiedError("00", None, "here"),
+        "an object is lost": exceptions.ObjectLostError("00", None, "here"),
+    }
+
+
+def reported_after(error: Exception, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return what a trial reports whose nested trainer raises an error."""
+    from raytrain.ray_backend import trial
+    from raytrain.ray_backend.placement import Placement
+
+    def fit(*_: object) -> None:
+        raise error
+
+    reported: list[Any] = []
+    monkeypatch.setattr(trial, "_fit_nested", fit)
+    monkeypatch.setattr(trial.tune, "report", reported.append)
+    run_one(Placement(workers=2, cpus=1, gpus=0.0, concurrent=1))
+    return reported
+
+
+@pytest.mark.parametrize(
+    "kind", ["the actor died", "low memory", "the node died", "the owner died", "an object is lost"]
+)
+def test_a_trainer_that_ray_has_lost_is_left_to_tune_which_tries_again(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = lost_processes()[kind]
+    with pytest.raises(type(error)):
+        reported_after(error, monkeypatch)
+
+
+def test_any_other_error_of_a_trainer_is_the_end_of_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    (reported,) = reported_after(ValueError("no such layer"), monkeypatch)
+    assert reported["message"]["outcome"]["error"] == "ValueError: no such layer"
+
+
+def test_ray_train_has_a_limit_for_every_kind_of_failure() -> None:
+    from raytrain.ray_backend import trial
+
+    limits = trial._failures()
+    assert limits.max_failures == trial.WORKER_RETRIES
+    assert limits.controller_failure_limit == trial.CONTROLLER_RETRIES
+    assert getattr(limits, "max_preemption_failures", trial.PREEMPTIONS) == trial.PREEMPTIONS  # not in Ray 2.57
+
+
+@pytest.mark.parametrize(
+    ("gpus", "trainer", "device"), [(1.0, "auto", "cuda:3"), (1.0, "local", "cuda:0"), (0.0, "auto", "cpu")]
+)
+def test_a_worker_trains_on_the_device_that_ray_train_has_given_it(
+    gpus: float, trainer: Any, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from raytrain.ray_backend import trial
+    from raytrain.ray_backend.placement import Placement
+
+    monkeypatch.setattr(trial, "get_device", lambda: torch.device("cuda:3"))
+    monkeypatch.setattr(trial, "choose_device", lambda: torch.device("cuda:0"))
+    placement = Placement(workers=1, cpus=1, gpus=gpus, concurrent=1, trainer=trainer)
+    assert trial._device(placement) == torch.device(device)

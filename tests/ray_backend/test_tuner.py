@@ -62,6 +62,23 @@ def test_trials_give_bit_for_bit_the_numbers_of_a_run_without_ray(
     assert {result.status for result in here.state.results()} == {"finished"}
 
 
+@pytest.mark.timeout(900)
+def test_a_worker_group_of_one_gives_bit_for_bit_the_numbers_of_a_run_without_ray(
+    open_run: Callable[..., RunJournal], splits: SplitsByKey, tmp_path: Path
+) -> None:
+    in_a_group = open_run()
+    tuner.run_trials(
+        in_a_group, splits, placement=Placement(workers=1, cpus=1, gpus=0.0, concurrent=1, trainer="workers")
+    )
+    (tmp_path / "tiny").rename(tmp_path / "in-a-group")
+    here = open_run()
+    LocalBackend().run_trials(here, splits)
+    assert [numbers(result) for result in in_a_group.state.results()] == [
+        numbers(result) for result in here.state.results()
+    ]
+    assert {result.status for result in here.state.results()} == {"finished"}
+
+
 def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., RunJournal], splits: SplitsByKey) -> None:
     run = open_run(grid={"lr": [1e9, 0.05]}, include=[{"lr": 0.03, "dataset": "cifar10"}])
     (good,) = splits.values()

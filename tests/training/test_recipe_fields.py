@@ -66,7 +66,15 @@ CHANGES_THE_DATA: dict[str, Any] = {
 }
 """The loop is handed the splits; these fields choose them, through `Recipe.data_key`."""
 
-LEAVES_THE_WEIGHTS = {"channels_last", "compile", "track_test", "tta", "final_train_accuracy", "select"}
+LEAVES_THE_WEIGHTS = {
+    "channels_last",
+    "compile",
+    "track_test",
+    "tta",
+    "final_train_accuracy",
+    "select",
+    "sync_batchnorm",
+}
 """These change how training runs or what it reports; each has a test of its own here, `select` in test_imbalance.py."""
 
 STARTS_ELSEWHERE = {"init", "init_strict", "normalize"}
@@ -218,3 +226,17 @@ def test_a_field_that_changes_the_weights_is_never_taken_for_one_without_effect(
     recipe = BASE.replace(**beside)
     assert field not in inert(recipe.model_dump())
     assert recipe.replace(**{field: value}).effect != recipe.effect
+
+
+@pytest.mark.parametrize(("workers", "kind"), [(1, torch.nn.BatchNorm2d), (2, torch.nn.SyncBatchNorm)])
+def test_sync_batchnorm_normalises_over_the_workers_where_there_are_several(
+    workers: int, kind: type, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "rank_and_world_size", lambda: (0, workers))
+    plain = TrainState.create(BASE, num_classes=4, device=CPU).model
+    state = TrainState.create(BASE.replace(sync_batchnorm=True), num_classes=4, device=CPU)
+    norms = [module for module in state.model.modules() if "BatchNorm" in type(module).__name__]
+    assert {type(module) for module in norms} == {kind}
+    given, synchronised = plain.state_dict(), state.model.state_dict()
+    assert list(given) == list(synchronised)
+    assert all(torch.equal(given[name], synchronised[name]) for name in given)
