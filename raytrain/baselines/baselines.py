@@ -18,6 +18,7 @@ from raytrain.data.cache import chosen_folder
 from raytrain.errors import DataError, ExperimentError
 from raytrain.experiment.shipped import shipped_file
 from raytrain.storage.bounded import read_bounded
+from raytrain.storage.typed_path import is_a_file
 
 STUDENT = "student"
 """Name of the built-in baseline: the logs of the study from which raytrain started."""
@@ -154,9 +155,9 @@ def open_baseline(baseline: str) -> Baseline:
         curves = read_curves(shipped_file("student/curves.csv"))
         return Baseline(STUDENT, tuple(_with_claims(curves, shipped_file("student/claims.csv"))), dataset="cifar10")
     imported = baselines_home() / f"{baseline}.csv"
-    if NAME.fullmatch(baseline) and imported.is_file():
+    if NAME.fullmatch(baseline) and is_a_file(imported):
         return Baseline(baseline, tuple(read_curves(imported)))
-    if (path := Path(baseline)).is_file():
+    if is_a_file(path := Path(baseline)):
         return Baseline(path.stem, tuple(read_curves(path)))
     raise ExperimentError(
         f"unknown baseline {baseline!r}, and no file of that name; choose one of {', '.join(list_baselines())}.\n"

@@ -12,6 +12,7 @@ from raytrain.cli.completion import assignments, experiment_names, grids, run_na
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode
 from raytrain.experiment.shipped import SHIPPED, shipped_experiment
+from raytrain.storage.typed_path import is_a_file
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -96,11 +97,13 @@ MaxSeeds = Annotated[
 ]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start again.")]
+YEAR_S = 365 * 24 * 3600
 TrialTimeout = Annotated[
     float,
     typer.Option(
         metavar="SECONDS",
         min=1,
+        max=YEAR_S,
         help="Time without progress after which the process of a trial is killed and started again.",
     ),
 ]
@@ -155,7 +158,7 @@ def file_and_axes(experiment: Path | None, grid: list[str] | None) -> tuple[Path
     Raises:
         ExperimentError: Two files are given.
     """
-    axes = [text for text in grid or [] if re.match(r"\w+\s*=", text) and not Path(text).is_file()]
+    axes = [text for text in grid or [] if re.match(r"\w+\s*=", text) and not is_a_file(text)]
     files = [Path(text) for text in grid or [] if text not in axes]
     given = [*([experiment] if experiment else []), *files]
     if len(given) > 1:
@@ -261,6 +264,6 @@ def experiment_of(
     overrides = parse_overrides(assignments or [])
     if path is None:
         return default_experiment(unnamed, overrides=overrides, changes=changes)
-    if str(path) in SHIPPED and not path.is_file():
+    if str(path) in SHIPPED and not is_a_file(path):
         path = shipped_experiment(str(path))
     return read_experiment(path, overrides=overrides, changes=changes)

@@ -24,6 +24,7 @@ from raytrain.data.layouts.source_folder import SourceFolder, open_folder
 from raytrain.data.split import TEST_SIZE, stratified, with_test
 from raytrain.data.user_dataset import load_user_dataset
 from raytrain.errors import DataError, PreflightError, did_you_mean
+from raytrain.storage.typed_path import is_there
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept
@@ -206,7 +207,7 @@ def refuse(dataset: ImageDataset, *, skip_bad: bool, name: str) -> None:
 def parted(dataset: str) -> tuple[str, str]:
     """Return the address of a data set, and the name of the configuration behind its `#`, empty if there is none."""
     address, _, configuration = dataset.rpartition("#")
-    if not address or ("://" not in dataset and Path(dataset).expanduser().exists()):  # a name may hold a #
+    if not address or ("://" not in dataset and is_there(Path(dataset).expanduser())):  # a name may hold a #
         return dataset, ""
     return address, configuration
 

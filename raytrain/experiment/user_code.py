@@ -6,6 +6,7 @@ from typing import Any
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import Keys, YamlSource
+from raytrain.storage.typed_path import is_there
 from raytrain.training.choices import TAKE_USER_CODE
 from raytrain.training.initial import weights_in
 from raytrain.user_code.reference import digests_in, mapped, reference_of, texts_in, without_digest
@@ -51,7 +52,7 @@ def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
 
     def with_digest(name: str) -> str:
         reference = reference_of(name)
-        if reference is None or (field == "dataset" and (folder / name).exists()):
+        if reference is None or (field == "dataset" and is_there(folder / name)):
             return name
         if reference.digest:
             if kept(reference.digest):

@@ -10,6 +10,7 @@ from raytrain.experiment.experiment import short_name
 from raytrain.experiment.shipped import SHIPPED
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES, library_model
+from raytrain.storage.typed_path import is_there
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 
@@ -62,7 +63,7 @@ def run_name(archs: Sequence[str], dataset: object = None) -> str:
 def _is_experiment(word: str) -> bool:
     path = Path(word)
     named = word.endswith((".yaml", ".yml")) or word in SHIPPED
-    return named or (path.exists() and path.suffix != ".py" and not _is_architecture(word))
+    return named or (is_there(path) and path.suffix != ".py" and not _is_architecture(word))
 
 
 def _is_architecture(word: str) -> bool:

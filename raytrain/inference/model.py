@@ -18,6 +18,7 @@ from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import Predictions
 from raytrain.storage.bounded import read_bounded
+from raytrain.storage.typed_path import is_a_folder
 from raytrain.training.devices import autocast, choose_device
 from raytrain.training.evaluation import TrainingData, predict
 from raytrain.training.recipe import Recipe
@@ -207,7 +208,7 @@ def image_files(paths: Sequence[Path]) -> Iterator[Path]:
         DataError: A folder has none.
     """
     for path in paths:
-        if not path.is_dir():
+        if not is_a_folder(path):
             yield path
             continue
         inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())

@@ -232,7 +232,7 @@ def test_a_field_that_changes_the_weights_is_never_taken_for_one_without_effect(
 def test_sync_batchnorm_normalises_over_the_workers_where_there_are_several(
     workers: int, kind: type, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(loop, "rank_and_world_size", lambda: (0, workers))
+    monkeypatch.setattr("raytrain.training.state.rank_and_world_size", lambda: (0, workers))
     plain = TrainState.create(BASE, num_classes=4, device=CPU).model
     state = TrainState.create(BASE.replace(sync_batchnorm=True), num_classes=4, device=CPU)
     norms = [module for module in state.model.modules() if "BatchNorm" in type(module).__name__]

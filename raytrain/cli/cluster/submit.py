@@ -14,6 +14,7 @@ from raytrain.cli.options import changes_of, experiment_of, search_of, separatio
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError
 from raytrain.storage.folder import refuse_credentials
+from raytrain.storage.typed_path import is_a_file, is_there
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -86,7 +87,7 @@ def submission_of(
     return Submission(
         tuple(words),
         experiment,
-        file if file and file.is_file() else None,
+        file if file and is_a_file(file) else None,
         tuple(send),
         out,
         _job_name(job),
@@ -109,7 +110,7 @@ def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:
     for dataset in dict.fromkeys(parted(trial.recipe.dataset)[0] for trial in experiment.trials()):
         path = Path(dataset)
         sent = any(path == one or one in path.parents for one in send)
-        if "://" not in dataset and path.exists() and not path.is_absolute() and not sent:
+        if "://" not in dataset and is_there(path) and not path.is_absolute() and not sent:
             raise ExperimentError(
                 f"dataset {dataset} is a local folder, which the cluster cannot see.\n"
                 f"Send it with --send {dataset}, or give a URI or a path that all nodes share."
