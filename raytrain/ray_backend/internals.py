@@ -215,8 +215,9 @@ def reread_uv_setting() -> None:
     """
     from ray._private import ray_constants
 
+    read_again: Any = ray_constants.env_bool  # pyright: ignore[reportPrivateImportUsage]
     name = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
-    setattr(ray_constants, name, ray_constants.env_bool(name, True))  # noqa: FBT003 (Ray passes it by its place)
+    setattr(ray_constants, name, read_again(name, True))  # noqa: FBT003 (Ray passes it by its place)
 
 
 def job_without_working_folder() -> Any:

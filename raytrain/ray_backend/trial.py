@@ -151,7 +151,7 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
 
 def _failures() -> ray.train.FailureConfig:
     """Return how often Train may start the workers of a trial again."""
-    limits = {"max_failures": WORKER_RETRIES, "controller_failure_limit": CONTROLLER_RETRIES}
+    limits: dict[str, Any] = {"max_failures": WORKER_RETRIES, "controller_failure_limit": CONTROLLER_RETRIES}
     known = {each.name for each in fields(ray.train.FailureConfig)}
     if "max_preemption_failures" in known:  # older versions count them among the others
         limits["max_preemption_failures"] = PREEMPTIONS

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +59,14 @@ class WandbTracker:
             TrackerError: It does not answer, or refuses.
         """
         with self._answering():
-            for again in count():
+            again = 0
+            while True:
                 identity = _identity(self._project, content, again=again)
                 told = self._told(identity, content)
                 if not told.get("epochs") or told["curve"] == content.curve_stamp(told["epochs"]):
                     break
                 self._finish(identity)
+                again += 1
             missing = [one for one in attachments if one.stamp not in told.get("files", [])]
             done: Written = "updated" if told else "new"
             if told.get("stamp") == content.stamp and not missing:

@@ -72,7 +72,7 @@ class TrainState:
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
             torch.default_generator.manual_seed(recipe.seed)
-            model = recipe.build_network(num_classes)
+            model: nn.Module = recipe.build_network(num_classes)
         if recipe.zero_init_residual:
             architectures.zero_init_residual(model)
         if recipe.sync_batchnorm and rank_and_world_size()[1] > 1:
