@@ -331,11 +331,16 @@ def test_of_no_results_it_is_said_that_none_has_finished() -> None:
     assert arranged(rank([], {}), by="anything").standings == []
 
 
-def test_an_interval_ends_where_accuracies_do() -> None:
-    results = [result(f"a{seed}", seed=seed, test_accuracy=acc) for seed, acc in enumerate((0.99, 0.9))]
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [((0.99, 0.9), (0.945 - 12.7062 * 0.045, 1.0)), ((0.01, 0.1), (0.0, 0.055 + 12.7062 * 0.045))],
+)
+def test_an_interval_ends_where_accuracies_do(accuracies: tuple[float, float], expected: tuple[float, float]) -> None:
+    results = [result(f"a{seed}", seed=seed, test_accuracy=acc) for seed, acc in enumerate(accuracies)]
     (standing,) = rank(results, {}).standings
     assert standing.interval is not None
-    assert (standing.interval.low, standing.interval.high) == (pytest.approx(0.945 - 12.7062 * 0.045, abs=1e-4), 1.0)
+    assert (standing.interval.low, standing.interval.high) == pytest.approx(expected, abs=1e-4)
+    assert 0 <= standing.interval.low <= standing.interval.high <= 1
 
 
 def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:

@@ -192,6 +192,7 @@ def test_fields_that_contradict_each_other_are_refused(fields, named):
         {"epochs": 3, "mix_off_epochs": 3},
         {"mix": "cutmix", "batch_size": 2},
         {"mix": "none", "batch_size": 1},
+        {"accumulate": 8, "batch_size": 8},
         {"val_size": 0},
     ],
 )

@@ -94,6 +94,15 @@ def test_an_interval_of_one_seed_is_that_of_the_normal_distribution_and_stays_be
     assert high.high == 1.0
 
 
+def test_an_interval_over_seeds_stays_between_0_and_the_largest_value_of_the_metric() -> None:
+    low = MetricSample([0.01, 0.1], None, "digits").interval()
+    assert low is not None
+    assert (low.low, low.high) == (0.0, pytest.approx(0.055 + 12.7062 * 0.045, abs=1e-4))
+    high = MetricSample([1.9, 1.99], None, "digits", most=2.0).interval()
+    assert high is not None
+    assert (high.low, high.high) == (pytest.approx(1.945 - 12.7062 * 0.045, abs=1e-4), 2.0)
+
+
 def test_networks_are_told_apart_by_their_difference_on_the_same_images() -> None:
     good, bad = network(0, accuracy=0.95), network(1, accuracy=0.4)
     assert sample(good).p_value(sample(bad)) < 1e-6
