@@ -145,9 +145,9 @@ def notebook(*cells: str, folder: Path) -> list[Any]:
     return book.cells
 
 
-@pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("local", [True, pytest.param(False, marks=pytest.mark.ray)])
 def test_in_a_notebook_the_progress_is_drawn_and_nothing_floods_it(tmp_path: Path, *, local: bool) -> None:
     first, second = notebook(
         "import raytrain\n"

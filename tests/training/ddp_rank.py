@@ -1,4 +1,4 @@
-"""One of two processes that train a trial together over gloo: `python ddp_rank.py RANK FOLDER`; see test_ddp.py."""
+"""One of two processes that train trials together over gloo: `python ddp_rank.py RANK FOLDER...`; see test_ddp.py."""
 
 import itertools
 import json
@@ -19,17 +19,24 @@ from raytrain.training.trial import TrialRun
 WORLD_SIZE = 2
 
 
-def main(rank, folder):
+def main(rank, folders):
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the tests use no network
-    store = dist.FileStore(str(folder / "store"), WORLD_SIZE)
+    store = dist.FileStore(str(folders[0] / "store"), WORLD_SIZE)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=WORLD_SIZE)
+    for folder in folders:
+        train(rank, folder)
+    dist.destroy_process_group()
+
+
+def train(rank, folder):
+    """Train what is in a folder, through and with a stop; write what it came to."""
     recipe = Recipe(**json.loads((folder / "recipe.json").read_text()))
     splits = pickle.loads((folder / "splits.pickle").read_bytes())
     data = TrainingData.on(torch.device("cpu"), splits)
     written = []
     save = checkpoint.save
-    checkpoint.save = lambda *arguments: (written.append(arguments[1].epoch), save(*arguments))
+    checkpoint.save = lambda *arguments: (written.append(arguments[1].epoch), save(*arguments))  # undone below
 
     def trial_run(name):
         return TrialRun(
@@ -51,8 +58,8 @@ def main(rank, folder):
         "written": written_straight,
     }
     torch.save(result, folder / f"rank-{rank}.pt")
-    dist.destroy_process_group()
+    checkpoint.save = save
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), [Path(folder) for folder in sys.argv[2:]])

@@ -24,7 +24,7 @@ from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import TrainState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(360)]
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -57,47 +57,70 @@ def unbalanced(make_splits):
 
 
 @pytest.fixture(scope="module")
-def ranks(splits, tmp_path_factory):
-    """Return what each of the two processes wrote."""
-    return trained(RECIPE, splits, tmp_path_factory.mktemp("ddp"))
+def given():
+    """Return weights to start from."""
+    return FROZEN.replace(seed=5).build_network(4).state_dict()
 
 
 @pytest.fixture(scope="module")
-def weighted_ranks(unbalanced, tmp_path_factory):
-    """Return what each of the two processes wrote that weigh their losses by class."""
-    return trained(WEIGHTED, unbalanced, tmp_path_factory.mktemp("weighted"))
+def written(splits, unbalanced, given, tmp_path_factory):
+    """Return the folder of each training by its name, in which each of the two processes has written what it came to.
 
-
-def test_ranks_that_start_from_given_weights_and_freeze_equal_one_process(splits, tmp_path):
-    given = FROZEN.replace(seed=5).build_network(4).state_dict()
-    torch.save(given, tmp_path / "model.pth")
-    recipe = FROZEN.replace(init=weights("model.pth", folder=tmp_path))
-    write_initial(Folder.at(tmp_path), initial_contents([(recipe, 4)], None))
-    one, other = trained(recipe, splits, tmp_path)
-    assert differing(one["state"]["model"], other["state"]["model"]) == []
-    assert differing(one["state"]["model"], one["resumed_state"]["model"]) == []  # resumed after the frozen epochs
-    assert differing(given, one["state"]["model"]) != []
-    alone = TrainState.create(recipe, num_classes=4, device=CPU, weights=given)
-    losses = [metrics.train_loss for metrics in train(recipe, alone, TrainingData.on(CPU, splits))]
-    # equal as long as no BatchNorm normalises by the rank's share of a batch
-    assert [report["metrics"]["train_loss"] for report in one["reports"]][:2] == pytest.approx(losses[:2], rel=1e-4)
-
-
-def trained(recipe, splits, folder):
-    """Return what each of two processes wrote that trained a recipe."""
-    (folder / "recipe.json").write_text(recipe.model_dump_json())
-    (folder / "splits.pickle").write_bytes(pickle.dumps(splits))
+    They train one recipe after another: the start of two processes takes longer than that.
+    """
+    place = tmp_path_factory.mktemp("ddp")
+    folders = {name: place / name for name in ("plain", "weighted", "frozen")}
+    for folder in folders.values():
+        folder.mkdir()
+    torch.save(given, folders["frozen"] / "model.pth")
+    frozen = FROZEN.replace(init=weights("model.pth", folder=folders["frozen"]))
+    write_initial(Folder.at(folders["frozen"]), initial_contents([(frozen, 4)], None))
+    for name, recipe, images in (
+        ("plain", RECIPE, splits),
+        ("weighted", WEIGHTED, unbalanced),
+        ("frozen", frozen, splits),
+    ):
+        (folders[name] / "recipe.json").write_text(recipe.model_dump_json())
+        (folders[name] / "splits.pickle").write_bytes(pickle.dumps(images))
     command = [sys.executable, str(Path(__file__).with_name("ddp_rank.py"))]
     processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], stderr=subprocess.PIPE, text=True) for rank in range(2)
+        subprocess.Popen([*command, str(rank), *map(str, folders.values())], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=150)[1] for process in processes]
+        errors = [process.communicate(timeout=300)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return folders
+
+
+def of_both_ranks(folder):
     return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def ranks(written):
+    """Return what each of the two processes wrote."""
+    return of_both_ranks(written["plain"])
+
+
+@pytest.fixture(scope="module")
+def weighted_ranks(written):
+    """Return what each of the two processes wrote that weigh their losses by class."""
+    return of_both_ranks(written["weighted"])
+
+
+def test_ranks_that_start_from_given_weights_and_freeze_equal_one_process(written, given, splits):
+    one, other = of_both_ranks(written["frozen"])
+    assert differing(one["state"]["model"], other["state"]["model"]) == []
+    assert differing(one["state"]["model"], one["resumed_state"]["model"]) == []  # resumed after the frozen epochs
+    assert differing(given, one["state"]["model"]) != []
+    alone = TrainState.create(FROZEN, num_classes=4, device=CPU, weights=given)
+    losses = [metrics.train_loss for metrics in train(FROZEN, alone, TrainingData.on(CPU, splits))]
+    # equal as long as no BatchNorm normalises by the rank's share of a batch
+    assert [report["metrics"]["train_loss"] for report in one["reports"]][:2] == pytest.approx(losses[:2], rel=1e-4)
 
 
 def without_seconds(reports):
