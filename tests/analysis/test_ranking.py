@@ -91,6 +91,11 @@ def test_equal_seeds_share_a_rank() -> None:
     assert [standing.rank for standing in rank(results, {}).standings] == ["1–2", "1–2"]
 
 
+def test_equal_configurations_stand_in_the_order_in_which_they_are_listed() -> None:
+    listed = [result(name, lr=lr, test_accuracy=0.9) for name, lr in (("b", 0.2), ("a", 0.1), ("c", 0.3))]
+    assert [trial for _, trial in ranks(rank(listed, {}))] == ["b", "a", "c"]
+
+
 def test_without_predictions_single_seeds_are_not_told_apart() -> None:
     ranking = rank([result("a", lr=1, test_accuracy=0.9), result("b", lr=2, test_accuracy=0.1)], {})
     assert ranks(ranking) == [("1–2", "a"), ("1–2", "b")]
