@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from raytrain.errors import PreflightError, RunFolderError
 from raytrain.runs.writing.lock import run_locked
@@ -89,6 +90,22 @@ def test_a_lock_file_that_was_replaced_meanwhile_is_not_taken_for_the_lock(
             held += 1
     assert held < 2
     assert seen
+
+
+def test_the_lock_file_is_gone_before_the_lock_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the file of the next holder would be removed, and a third could make and hold another one beside it."""
+    there: list[bool] = []
+    release = FileLock.release
+
+    def watched(lock: FileLock, *arguments: bool, **options: bool) -> None:
+        if lock.is_locked:
+            there.append((tmp_path / ".run.lock").exists())
+        release(lock, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "release", watched)
+    with run_locked(Folder.at(tmp_path / "run")):
+        assert (tmp_path / ".run.lock").exists()
+    assert there == [False]
 
 
 def refused(tmp_path: Path) -> str:
