@@ -32,13 +32,16 @@ def main() -> None:
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
     }
     import boto3
+    from botocore.config import Config
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=PORT)
     server.start()
-    ec2 = boto3.client("ec2")
+    # on a busy machine moto's first answer takes a minute, and what is asked for once more is there already
+    patient = Config(read_timeout=600, retries={"total_max_attempts": 1})
+    ec2 = boto3.client("ec2", config=patient)
     file = state / "cluster.yaml"
-    file.write_text(filled(ec2, boto3.client("iam")))
+    file.write_text(filled(ec2, boto3.client("iam", config=patient)))
     for name in ("raytrain", "experiments", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         (state / name).symlink_to(ROOT / name)
     up = raytrain("cluster", "up", "--yes", str(file))

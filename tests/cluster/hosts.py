@@ -47,6 +47,15 @@ exec {sshd} -D -e -f {root}/sshd_config
 """
 
 
+PROBE = "ip link add bridge1 type bridge && ip link add port1 type veth peer name port2 && mount -t tmpfs none /mnt"
+
+
+def can_be_made() -> bool:
+    """Return whether this machine lets us make such hosts: inside of many containers even root may not."""
+    probe = ["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", PROBE]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
 @dataclass(frozen=True)
 class Hosts:
     """Some hosts, their files in `state`.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import run
+from raytrain.experiment.reading import read_experiment
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -34,9 +36,9 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, tiny_images: Path) -> P
 
 @pytest.fixture(scope="module")
 def undisturbed(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
-    """What the experiment comes to without Ray and without a signal."""
+    """What the experiment comes to without Ray and without a kill."""
     out = tmp_path_factory.mktemp("undisturbed")
-    start(experiment, out, "--local", "--quiet").communicate(timeout=360)
+    run(read_experiment(experiment), RunOptions(out=str(out), local=True))
     return outcomes(out)
 
 
@@ -77,23 +79,15 @@ def outcomes(out: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_run_that_was_ended_by_a_signal_goes_on_to_the_numbers_of_an_undisturbed_one(
-    experiment: Path,
-    undisturbed: list[dict[str, object]],
-    tmp_path: Path,
-    number: signal.Signals,
-    exit_code: int,
+def test_a_run_that_was_killed_goes_on_to_the_numbers_of_an_undisturbed_one(
+    experiment: Path, undisturbed: list[dict[str, object]], tmp_path: Path
 ) -> None:
     for module in ("numpy", "random", "torch"):  # nothing of the working folder is run, not in Ray's workers either
         (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise SystemExit")
     first = start(experiment, tmp_path / "out")
     wait_for_epochs(tmp_path / "out", 5)
-    first.send_signal(number)
-    _, said = first.communicate(timeout=180)
-    assert first.returncode == exit_code
-    if number != signal.SIGKILL:
-        assert "The same command continues the run" in said
+    first.kill()
+    first.communicate(timeout=180)
     # one diverged, the others finish: exit code 4
     again = start(experiment, tmp_path / "out", "--json")
     printed, said = again.communicate(timeout=360)

@@ -13,7 +13,10 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from raytrain.cli.app import app
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -29,11 +32,13 @@ class Command:
         process: Of the command.
         folder: Its run folder.
         log: Where its standard error goes.
+        words: Words of the command after `raytrain`.
     """
 
     process: subprocess.Popen[str]
     folder: Path
     log: Path
+    words: tuple[str, ...]
 
     @property
     def stderr(self) -> str:
@@ -63,14 +68,17 @@ class Command:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it still runs after {seconds:.0f} s:\n{self.stderr}") from None
 
+    def continued(self) -> Result:
+        """Run the same command again, here and without Ray, which saves the seconds of a start; return how it ended."""
+        return CliRunner().invoke(app, [*self.words, "--local", "--quiet"])
+
     def results(self) -> list[TrialResult]:
         """Return the newest result of each trial that has ended."""
-        newest = {result.trial: result for result in read_results(Folder.at(self.folder))}
-        return [newest[trial] for trial in sorted(newest)]
+        return newest_results(self.folder)
 
     def numbers(self) -> list[dict[str, Any]]:
         """Return the results without how long they took and how often they were started."""
-        return [{k: v for k, v in vars(one).items() if k not in {"seconds", "attempts"}} for one in self.results()]
+        return numbers_of(self.folder)
 
     def contiguous(self) -> bool:
         """Return whether every trial has each of its epochs once, in order."""
@@ -86,6 +94,17 @@ class Command:
         return [one for one in below if _named(one, name)]
 
 
+def newest_results(folder: Path | str) -> list[TrialResult]:
+    """Return the newest result of each trial of a run that has ended."""
+    newest = {result.trial: result for result in read_results(Folder.at(folder))}
+    return [newest[trial] for trial in sorted(newest)]
+
+
+def numbers_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the results of a run without how long they took and how often they were started."""
+    return [{k: v for k, v in vars(one).items() if k not in {"seconds", "attempts"}} for one in newest_results(folder)]
+
+
 def _named(process: psutil.Process, name: str) -> bool:
     try:
         return any(name in word for word in process.cmdline())
@@ -94,37 +113,47 @@ def _named(process: psutil.Process, name: str) -> bool:
 
 
 @pytest.fixture
-def start(tmp_path: Path, tiny_images: str) -> Iterator[Callable[..., Command]]:
-    """Return a function that starts `raytrain tune` on a grid over tiny images, with what is given in addition."""
+def write(tmp_path: Path, tiny_images: str) -> Callable[..., Path]:
+    """Return a function that writes an experiment on tiny images, with what is given in addition."""
+
+    def experiment(
+        *, lr: tuple[float, ...] = (0.05, 0.01), include: list[dict[str, object]] | None = None, **fields: object
+    ) -> Path:
+        recipe = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 8, "val_size": 8, "epochs": 60}
+        values = {"recipe": recipe | fields, "grid": {"lr": list(lr)}, "include": include or []}
+        values["resources"] = {"cpus_per_worker": 1}
+        file = tmp_path / "x.yaml"
+        file.write_text(json.dumps(values))  # JSON is YAML
+        return file
+
+    return experiment
+
+
+@pytest.fixture
+def start(tmp_path: Path, write: Callable[..., Path]) -> Iterator[Callable[..., Command]]:
+    """Return a function that starts `raytrain tune` on what `write` writes."""
     started: list[Command] = []
 
     def begin(
         *options: str,
-        lr: tuple[float, ...] = (0.05, 0.01),
         out: str | Path | None = None,
         environment: dict[str, str] | None = None,
-        include: list[dict[str, object]] | None = None,
         group: bool = False,
-        **fields: object,
+        **values: object,
     ) -> Command:
-        recipe = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 8, "val_size": 8, "epochs": 60}
-        file = tmp_path / "x.yaml"
-        values = {"recipe": recipe | fields, "grid": {"lr": list(lr)}, "include": include or []}
-        values["resources"] = {"cpus_per_worker": 1}
-        file.write_text(json.dumps(values))  # JSON is YAML
         place = tmp_path / "out" if out is None else out
         log = tmp_path / f"log-{len(started)}"
-        words = ["-m", "raytrain", "tune", "--grid", str(file), "--out", str(place), *options]
+        words = ("tune", "--grid", str(write(**values)), "--out", str(place), *options)
         with log.open("w") as stream:
             process = subprocess.Popen(
-                [sys.executable, *words],
+                [sys.executable, "-m", "raytrain", *words],
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 text=True,
                 env={**os.environ, **(environment or {})},
                 start_new_session=group,
             )
-        started.append(Command(process, Path(place) / "x", log))
+        started.append(Command(process, Path(place) / "x", log, words))
         return started[-1]
 
     yield begin
@@ -137,6 +166,17 @@ def start(tmp_path: Path, tiny_images: str) -> Iterator[Callable[..., Command]]:
                 command.process.kill()
 
 
+@pytest.fixture(autouse=True)
+def quick_end(request: pytest.FixtureRequest) -> None:
+    """Leave the charts out of the reports of runs in this process."""
+    request.getfixturevalue("empty_report")
+
+
+@pytest.fixture
+def results_of() -> Callable[..., list[TrialResult]]:
+    return newest_results
+
+
 @pytest.fixture(scope="session")
 def known() -> dict[str, list[dict[str, Any]]]:
     """What experiments came to undisturbed: several tests hurt the same one."""
@@ -145,15 +185,17 @@ def known() -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture
 def undisturbed(
-    start: Callable[..., Command], tmp_path: Path, known: dict[str, list[dict[str, Any]]]
+    write: Callable[..., Path], tmp_path: Path, known: dict[str, list[dict[str, Any]]]
 ) -> Callable[..., list[dict[str, Any]]]:
-    """Return a function that says what the same experiment comes to in one process, with nothing going wrong."""
+    """Return a function that says what the same experiment comes to in this process, with nothing going wrong."""
 
-    def numbers(**fields: object) -> list[dict[str, Any]]:
-        if repr(fields) not in known:
-            whole = start("--local", "--quiet", out=tmp_path / "undisturbed", **fields)
-            assert whole.end() == 0, whole.stderr
-            known[repr(fields)] = whole.numbers()
-        return known[repr(fields)]
+    def numbers(*, code: int = 0, **values: object) -> list[dict[str, Any]]:
+        if repr(values) not in known:
+            out = tmp_path / "undisturbed"
+            command = ["tune", "--grid", str(write(**values)), "--out", str(out), "--local", "--quiet"]
+            ended = CliRunner().invoke(app, command)
+            assert ended.exit_code == code, ended.output
+            known[repr(values)] = numbers_of(out / "x")
+        return known[repr(values)]
 
     return numbers

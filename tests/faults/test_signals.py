@@ -39,22 +39,38 @@ def children(command: Any) -> list[psutil.Process]:
     return psutil.Process(command.process.pid).children(recursive=True)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_to_the_whole_group_saves_and_leaves_nothing_behind(
-    start: Start, number: signal.Signals, code: int
-) -> None:
+def test_ctrl_c_in_a_terminal_saves_and_leaves_nothing_behind(start: Start) -> None:
     before = folders()
-    command = start(group=True, epochs=2000)  # as a terminal, or SLURM, sends it: to Ray's processes too
+    command = start(group=True, epochs=2000)  # as a terminal sends it: to Ray's processes too
     command.wait_until(lambda: command.epochs() >= 3)
     processes = children(command)
-    os.killpg(command.process.pid, number)
-    assert command.end() == code, command.stderr
+    os.killpg(command.process.pid, signal.SIGINT)
+    assert command.end() == 130, command.stderr
     assert "The same command continues the run" in command.stderr
     assert "Traceback" not in command.stderr
     assert (command.folder / "README.md").exists()
     assert command.events()[-1]["event"] == "interrupted"
     assert gone(processes) == []
     assert folders() <= before
+
+
+def test_sigterm_to_all_processes_leaves_nothing_behind_and_the_same_command_goes_on(
+    start: Start, undisturbed: Callable[..., list[dict[str, object]]]
+) -> None:
+    before = folders()
+    command = start(group=True, lr=(0.05, 0.01, 1e9))  # as SLURM sends it; one trial diverges
+    command.wait_until(lambda: command.epochs() >= 5)
+    processes = children(command)
+    os.killpg(command.process.pid, signal.SIGTERM)
+    assert command.end() == 143, command.stderr
+    assert "The same command continues the run" in command.stderr
+    assert "Traceback" not in command.stderr
+    assert (command.folder / "README.md").exists()
+    assert gone(processes) == []
+    assert folders() <= before
+    assert command.continued().exit_code == 4
+    assert command.numbers() == undisturbed(lr=(0.05, 0.01, 1e9), code=4)
+    assert command.contiguous()
 
 
 def test_a_signal_while_ray_starts_is_neither_lost_nor_late_and_leaves_nothing_behind(start: Start) -> None:
@@ -137,18 +153,19 @@ def test_what_outlives_a_killed_driver_is_ended_by_the_next_start_and_nothing_el
 def test_a_run_that_is_killed_before_its_first_epoch_or_between_trials_goes_on(
     start: Start, undisturbed: Callable[..., list[dict[str, object]]]
 ) -> None:
-    expected = undisturbed(lr=(0.05, 0.01, 0.02))
     first = start("--max-concurrent", "1", lr=(0.05, 0.01, 0.02))
     first.wait_until(lambda: first.folder.exists() and first.events("started"))
     first.process.kill()
     first.process.wait()
-    second = start("--max-concurrent", "1", lr=(0.05, 0.01, 0.02))
+    second = start("--local", lr=(0.05, 0.01, 0.02))
     second.wait_until(lambda: second.events("finished"))
     second.process.kill()
     second.process.wait()
-    (finished,) = second.results()
-    third = start("--local", lr=(0.05, 0.01, 0.02))
-    assert third.end() == 0, third.stderr
-    assert third.numbers() == expected
-    assert third.contiguous()
-    assert [event["trial"] for event in third.events("finished")].count(finished.trial) == 1
+    ended = second.results()
+    third = second.continued()
+    assert third.exit_code == 0, third.output
+    assert second.numbers() == undisturbed(lr=(0.05, 0.01, 0.02))
+    assert second.contiguous()
+    finished = [event["trial"] for event in second.events("finished")]
+    assert ended
+    assert all(finished.count(result.trial) == 1 for result in ended)

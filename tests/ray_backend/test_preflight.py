@@ -4,14 +4,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raytrain.errors import PreflightError
+from raytrain.errors import ClusterError, PreflightError
 from raytrain.ray_backend import preflight
+from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.preflight import check_ray, check_storage, judged, versions
 from raytrain.ray_backend.session import ray_session
 from raytrain.storage.folder import Folder
+from raytrain.training.doctor import Check
+
+ONE_CPU = Placement(workers=1, cpus=1, gpus=0.0, concurrent=1)
 
 
 def test_a_node_is_judged_by_its_versions_and_its_device() -> None:
@@ -43,9 +48,6 @@ def test_a_cluster_that_is_not_there_is_one_failed_check() -> None:
     )
 
 
-# ---------------------------------------------------------------- storage
-
-
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
@@ -56,6 +58,47 @@ def two_nodes() -> Iterator[str]:
         there.add_node(num_cpus=1)
         yield there.address
         there.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_other_versions_on_a_node_are_refused_with_both(two_nodes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_another(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
+        return judged(name, said, here={**here, "torch": "1.0"})
+
+    monkeypatch.setattr(preflight, "judged", by_another)
+    with ray_session(two_nodes, dashboard=False):
+        with pytest.raises(ClusterError, match=r"torch .* there and 1\.0 here") as refused:
+            preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
+        assert refused.value.exit_code == 6
+
+
+def test_a_node_on_which_raytrain_cannot_be_imported_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import RayTaskError
+
+    node = {"NodeID": "a", "NodeManagerHostname": "box", "Resources": {}}
+    traceback = "Traceback\n  line\nModuleNotFoundError: No module named 'raytrain'"
+    said = RayTaskError("f", traceback, ModuleNotFoundError())
+    monkeypatch.setattr(preflight, "_nodes", lambda: [node])
+    monkeypatch.setattr(preflight, "_answers", lambda *_, **__: iter([(node, said)]))
+    with pytest.raises(ClusterError, match=r"node box: raytrain does not run there: .*No module named") as refused:
+        preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
+    assert refused.value.exit_code == 6
+
+
+def test_a_gpu_that_pytorch_cannot_use_is_refused_and_one_that_is_taken_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = Check("the GPU of node a", ok=False, found="no kernel image", advice="Install another.")
+    taken = Check("node a", ok=False, found=preflight.NO_ANSWER)
+    monkeypatch.setattr(preflight, "check_nodes", lambda **_: iter([taken]))
+    preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
+    monkeypatch.setattr(preflight, "check_nodes", lambda **_: iter([taken, broken]))
+    with pytest.raises(PreflightError, match="the GPU of node a: no kernel image"):
+        preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
+
+
+# ---------------------------------------------------------------- storage
 
 
 @pytest.mark.ray

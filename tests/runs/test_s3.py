@@ -11,11 +11,15 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner
 
+from raytrain.cli.app import app
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.storage.folder import Folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+RAYTRAIN = (sys.executable, "-m", "raytrain")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def command(tiny_images: Path) -> Callable[..., list[str]]:
     def build(out: str, *words: str) -> list[str]:
         fields = [f"dataset={tiny_images}", "image_size=8", "width=2", "batch_size=16", "val_size=8", "epochs=40"]
         assignments = [word for field in fields for word in ("--set", field)]
-        return [sys.executable, "-m", "raytrain", "train", "--name", "lr", "--out", out, *assignments, *words]
+        return ["train", "--name", "lr", "--out", out, *assignments, *words]
 
     return build
 
@@ -48,24 +52,24 @@ def numbers(result: TrialResult) -> tuple[object, ...]:
     return (result.status, result.epochs, result.best_epoch, result.val_loss, result.test_loss, result.train_loss)
 
 
-def run(command: list[str], *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-
-
 def asked(*words: str) -> str:
-    done = run([sys.executable, "-m", "raytrain", *words])
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.faults
+@pytest.mark.usefixtures("empty_report")
+@pytest.mark.timeout(900)
 def test_a_run_that_was_killed_goes_on_from_what_is_in_the_bucket(
     bucket: str, command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     out = bucket.format("killed")
-    process = subprocess.Popen(command(out, "--local"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*RAYTRAIN, *command(out, "--local")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     there = Folder.at(out) / "lr"
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 480
     while not any(file.name.endswith("metrics.jsonl") for file in there.files()):
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -73,29 +77,27 @@ def test_a_run_that_was_killed_goes_on_from_what_is_in_the_bucket(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert read_results(there) == []  # no trial has ended
-    done = run(command(out, "--local"))
-    assert done.returncode == 0, done.stderr
-    undisturbed = run(command(str(tmp_path), "--local"))
-    assert undisturbed.returncode == 0
+    for again in (out, str(tmp_path)):  # the second is undisturbed
+        asked(*command(again, "--local"))
     (here,) = read_results(Folder.at(tmp_path / "lr"))
     (result,) = read_results(there)
     assert numbers(result) == numbers(here)
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_workers_write_to_the_bucket_and_a_laptop_pulls_it(
     bucket: str, command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    done = run(command(bucket.format("runs"), "--set", "epochs=2"))
+    words = command(bucket.format("runs"), "--set", "epochs=2")
+    done = subprocess.run([*RAYTRAIN, *words], capture_output=True, text=True, timeout=360, check=False)
     assert done.returncode == 0, done.stderr
-    pull = [sys.executable, "-m", "raytrain", "pull", bucket.format("runs/lr"), "--out", str(tmp_path)]
-    assert "had not changed" in run(pull).stdout
+    pull = ("pull", bucket.format("runs/lr"), "--out", str(tmp_path))
+    assert "had not changed" in asked(*pull)
     (result,) = read_results(Folder.at(tmp_path / "lr"))
     assert (result.status, result.epochs) == ("finished", 2)
     assert list((tmp_path / "lr" / "trials" / result.trial / "checkpoint").iterdir())
-    again = run(pull)
-    assert "lr: 0 files copied" in again.stdout
+    assert "lr: 0 files copied" in asked(*pull)
     # what a laptop asks of the bucket, with no cluster up
     assert asked("results", bucket.format("runs/lr"), "--format", "csv").count("\n") == 2
     assert (tmp_path / "lr" / "report.html").read_bytes().startswith(b"<!doctype html>")
