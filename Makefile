@@ -5,12 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 FAST := not ray and not slow and not gpu and not cluster and not long
-# Two halves of the tests. The first computes: as many processes as cores ("auto" would leave out hyperthreads), each a
+# Three parts of the tests. The first computes: as many processes as cores ("auto" would leave out hyperthreads), each a
 # row of neighbours that share what they train. The second starts Ray and commands, two at a time: Ray gives itself 30 s
 # to start, and with three at a time on two cores it did not always come up. Files in the order of their names: those with
-# the most tests first, as xdist would have it, leaves the longest to the end.
-COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not long" --ignore tests/faults
-WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu or faults) and not long"
+# the most tests first, as xdist would have it, leaves the longest to the end. The third is what takes long: runs that are
+# hurt from outside, several hosts, AWS by moto.
+COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not long and not faults"
+WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu) and not long and not faults"
+LONG := -n 2 --dist loadfile --no-loadscope-reorder
+# `make test COVERAGE=yes` measures it, as CI does, and has a floor: the first part then takes half as long again
+COVERAGE ?=
+MEASURED := $(if $(COVERAGE),--cov --cov-report= --cov-fail-under=0)
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
@@ -49,35 +54,35 @@ lint: $(STAMP) ## the static checks alone
 check: $(STAMP) ## everything fast: the static checks and the tests that need no Ray
 	@$(MAKE) --no-print-directory -j 2 $(LINES) lint test-fast
 
-test: $(STAMP) ## everything but what takes minutes alone: the static checks, the tests, the coverage floor
+test: $(STAMP) ## the static checks and all tests but the long ones; `make test COVERAGE=yes` has a floor for coverage, too
 	@rm -f .coverage .coverage-*
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-computing
 	@$(MAKE) --no-print-directory test-waiting
-	$(BIN)/coverage combine --quiet .coverage-computing .coverage-waiting
-	$(BIN)/coverage report
+	$(if $(COVERAGE),$(BIN)/coverage combine --quiet .coverage-computing .coverage-waiting)
+	$(if $(COVERAGE),$(BIN)/coverage report)
 
 test-fast: $(STAMP)
 	$(BIN)/pytest -q -n logical --dist worksteal -m "$(FAST)"
 
 test-computing: $(STAMP)
-	COVERAGE_FILE=.coverage-computing $(BIN)/pytest -q $(COMPUTING) --cov --cov-report= --cov-fail-under=0
+	COVERAGE_FILE=.coverage-computing $(BIN)/pytest -q $(COMPUTING) $(MEASURED)
 
 # not measured in the commands that it starts, which are killed, and whose Ray would be measured too
 test-waiting: $(STAMP)
-	COVERAGE_PATCH=_exit COVERAGE_FILE=.coverage-waiting $(BIN)/pytest -q $(WAITING) --cov --cov-report= --cov-fail-under=0
+	COVERAGE_PATCH=_exit COVERAGE_FILE=.coverage-waiting $(BIN)/pytest -q $(WAITING) $(MEASURED)
 
-test-long: $(STAMP) host-tools ## what takes minutes: kills at random, three hosts over ssh, AWS by moto (as root)
-	$(BIN)/pytest -m long
+test-long: $(STAMP) ## what takes long: runs that are killed, starved and cut off, three hosts over ssh, AWS by moto (as root)
+	$(BIN)/pytest -q $(LONG) -m "long or faults"
 
-test-ray: $(STAMP) ## only the tests that start Ray
-	$(BIN)/pytest -n 2 --dist loadfile -m "(ray or cluster) and not long"
+test-ray: $(STAMP) ## of the others, only those that start Ray
+	$(BIN)/pytest -n 2 --dist loadfile -m "(ray or cluster) and not long and not faults"
 
 test-cluster: $(STAMP) host-tools ## clusters of several nodes: three hosts on this machine over ssh, S3 and AWS by moto (as root)
 	$(BIN)/pytest -n 2 --dist loadfile -m cluster
 
-test-faults: $(STAMP) ## runs that are killed, starved, cut off and filled up, and go on (as root: one mounts a small disk)
-	$(BIN)/pytest -n 2 --dist loadfile -m "faults and not long"
+test-faults: $(STAMP) ## of the long tests: runs that are killed, starved, cut off and filled up, and go on (as root)
+	$(BIN)/pytest -q $(LONG) -m "faults and not long"
 
 host-tools: ## install what the hosts are made of, where it is missing: openssh-server, rsync, iproute2 of Debian
 	@{ test -x /usr/sbin/sshd && command -v rsync ip unshare > /dev/null; } || { \
