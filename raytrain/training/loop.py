@@ -160,7 +160,8 @@ def _backward(
     """
     with autocast(state.device, state.precision):
         logits: Tensor = model(inputs)
-    smoothing = recipe.label_smoothing if targets.ndim == 1 else 0.0  # mixed targets are soft already
+    # mixed targets are soft already
+    smoothing = recipe.label_smoothing if targets.ndim == 1 or recipe.mix_smoothing else 0.0
     classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
     correct = (logits.detach().argmax(dim=1) == classes).sum()
     if weights is not None:

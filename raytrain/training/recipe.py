@@ -48,6 +48,7 @@ ADDED_LATER = frozenset(
         "normalize",
         "layer_decay",
         "sync_batchnorm",
+        "mix_smoothing",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -73,8 +74,10 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
         found["momentum"] = found["nesterov"] = f"optimizer is {optimizer}, which has its own"
     if recipe["mix"] == "none":
         found["mix_alpha"] = found["mix_prob"] = found["mix_off_epochs"] = "mix is none"
-    elif recipe["mix_prob"] == 1 and recipe["mix_off_epochs"] == 0:
-        found["label_smoothing"] = "every batch is mixed"
+    elif recipe["mix_prob"] == 1 and recipe["mix_off_epochs"] == 0 and not recipe["mix_smoothing"]:
+        found["label_smoothing"] = "every batch is mixed, and mix_smoothing is false"
+    if recipe["mix"] == "none" or recipe["label_smoothing"] == 0:
+        found["mix_smoothing"] = "mix is none" if recipe["mix"] == "none" else "label_smoothing is 0"
     if recipe["weight_decay"] == 0:
         found["decoupled_weight_decay"] = "weight_decay is 0"
     if recipe["init"] == NONE:
@@ -135,7 +138,9 @@ class Recipe(BaseModel):
     """Number of epochs at the end of training in which no batch is mixed."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.0
     """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567), in batches
-    that are not mixed: mixed targets are soft already."""
+    that are not mixed: mixed targets are soft already, unless `mix_smoothing`."""
+    mix_smoothing: Annotated[bool, EpochTime.SAME] = False
+    """Whether `label_smoothing` is for mixed batches too, as timm and torchvision have it."""
     loss: Annotated[str, EpochTime.DEPENDS] = "cross_entropy"
     """Loss that training minimises, or code of your own. What is measured is cross-entropy in any case."""
     class_weights: Annotated[Literal["none", "balanced"], EpochTime.SAME] = "none"

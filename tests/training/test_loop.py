@@ -210,6 +210,21 @@ def test_labels_of_mixed_batches_are_not_smoothed_once_more(make_data):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
+def test_labels_of_mixed_batches_are_smoothed_if_the_recipe_says_so(loss, make_data):
+    data = make_data(train=16)
+    recipe = recipe_of(epochs=1, batch_size=16, mix="mixup", label_smoothing=0.2, mix_smoothing=True, loss=loss)
+    state = new_state(recipe, data)
+    ((images, shares),) = training_inputs(recipe, data, epoch=0)
+    logits = copy.deepcopy(state.model).train()(images)
+    smoothed = 0.8 * shares + 0.2 / shares.shape[1]
+    if loss == "bce":
+        expected = F.binary_cross_entropy_with_logits(logits, smoothed)
+    else:
+        expected = -(smoothed * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    assert next(train(recipe, state, data)).train_loss == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_a_recipe_can_start_its_residual_blocks_at_zero(make_data):
     for recipe in (recipe_of(zero_init_residual=False), recipe_of(zero_init_residual=True)):
         model = new_state(recipe, make_data()).model
