@@ -15,7 +15,6 @@ from raytrain.experiment.grid import fields
 from raytrain.experiment.samplers import tpe
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
-from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
@@ -44,7 +43,7 @@ def advance(journal: RunJournal) -> bool:
 
 def samples_left(state: RunState) -> int:
     """Return the number of combinations that tpe has still to propose in the search; 0 after it."""
-    return state.experiment.samples_proposed - state.proposed if state.stage == "search" else 0
+    return state.experiment.samples_proposed - len(state.proposed) if state.stage == "search" else 0
 
 
 def most_at_a_time(state: RunState) -> int:
@@ -97,26 +96,30 @@ def _search(journal: RunJournal) -> None:
 
 
 def _observed(state: RunState) -> list[tpe.Observation]:
-    """Return what each configuration of the search has reached, with the mean over its seeds."""
-    reached: dict[str, list[TrialProgress]] = {}
-    for progress in state.progress.values():
-        if progress.stage in {"search", "rescue"}:
-            reached.setdefault(progress.trial.recipe.replace(seed=0).digest, []).append(progress)
+    """Return what each combination of the search has reached, with the mean over its seeds."""
+    experiment = state.experiment
+    by_effect = {
+        progress.trial.recipe.effect: progress
+        for progress in state.progress.values()
+        if progress.stage in {"search", "rescue"}
+    }
     results = {result.trial: result for result in state.results()}
-    observed: list[tpe.Observation] = []
-    for seeds in reached.values():
-        of_seeds = [results[progress.trial.id] for progress in seeds]
-        lost = any(one.status not in {"finished", "stopped", "paused"} for one in of_seeds)
-        stopped = [one.epochs for one in of_seeds if one.status != "finished"]
-        quality, _ = mean_val_quality(of_seeds)
-        observed.append(
-            tpe.Observation(
-                values={name: getattr(seeds[0].trial.recipe, name) for name in fields(state.experiment.grid)},
-                quality=None if lost or not math.isfinite(quality) else quality,
-                stopped_at=min(stopped, default=None),
-            )
-        )
-    return observed
+    of_the_recipe = {
+        name: getattr(experiment.recipe, name) for name in fields(experiment.grid) & {*Recipe.model_fields}
+    }
+    included = [of_the_recipe | entry for entry in experiment.include]
+    observed: dict[str, tpe.Observation] = {}
+    for values in (*experiment.combinations(), *state.proposed, *included):
+        trials = [by_effect.get(trial.recipe.effect) for trial in experiment.proposed(values)]
+        seeds = [results[progress.trial.id] for progress in trials if progress]
+        if not seeds:
+            continue
+        lost = any(one.status not in {"finished", "stopped", "paused"} for one in seeds)
+        stopped = [one.epochs for one in seeds if one.status != "finished"]
+        quality, _ = mean_val_quality(seeds)
+        told = None if lost or not math.isfinite(quality) else quality
+        observed.setdefault(seeds[0].trial, tpe.Observation(values, told, stopped_at=min(stopped, default=None)))
+    return list(observed.values())
 
 
 def _rescue(journal: RunJournal) -> None:

@@ -204,6 +204,12 @@ class Experiment(Section):
         """The number of samples that tpe proposes, by what the trials before have reached; 0 for other samplers."""
         return (self.samples or 0) - (self.samples_listed or 0)
 
+    def combinations(self) -> list[dict[str, Any]]:
+        """Return the combinations of the grid that are known before anything has been trained, as values by axis."""
+        if self.samples_listed:
+            return grid.draw(self.grid, samples=self.samples_listed, sampler=self.sampler)
+        return grid.combinations(self.grid)
+
     def proposed(self, values: Mapping[str, Any]) -> list[Trial]:
         """Return the trials of a combination that tpe has proposed, one for each seed.
 
@@ -213,7 +219,7 @@ class Experiment(Section):
             return []
         try:
             recipe = self._recipe(values)
-        except CombinationError:
+        except ExperimentError:
             return []
         if recipe.batch_size < self.resources.most_workers or any(matches(recipe, entry) for entry in self.exclude):
             return []
@@ -258,10 +264,7 @@ class Experiment(Section):
                 f"the grid has {count * len(seeds):,} trials, more than the {MAX_TRIALS:,} allowed; "
                 "remove values or axes"
             )
-        if self.samples_listed:
-            combinations = grid.draw(self.grid, samples=self.samples_listed, sampler=self.sampler)
-        else:
-            combinations = grid.combinations(self.grid)
+        combinations = self.combinations()
         recipes = [
             recipe
             for recipe in map(self._recipe, combinations)

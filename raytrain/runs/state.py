@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Experiment, Trial
@@ -33,7 +34,7 @@ class RunState:
         progress: Progress of every trial, by trial id, in the experiment's order.
         events: All events so far, in order.
         stage: Current stage; `execution.stages` moves from one to the next.
-        proposed: Number of combinations that tpe has proposed and that the experiment has.
+        proposed: Combinations that tpe has proposed and that the experiment has, as values by axis.
         unlisted: Ids of trials that were started and that the experiment does not list any more.
     """
 
@@ -49,7 +50,7 @@ class RunState:
         self.progress = {trial.id: TrialProgress(trial) for trial in listed}
         self.events: list[Event] = []
         self.stage: Stage = "search"
-        self.proposed = 0
+        self.proposed: list[dict[str, Any]] = []
         self.unlisted: set[str] = set()
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
@@ -68,7 +69,7 @@ class RunState:
             return
         if event["event"] == "proposed":
             for values in event["values"]:
-                self._list(self.experiment.proposed(values))
+                self._list(values)
             return
         if event["event"] == "added":
             trial = Trial(event["trial"], Recipe.model_validate(event["recipe"]))
@@ -239,13 +240,14 @@ class RunState:
             for progress in self.progress.values()
         ]
 
-    def _list(self, proposed: list[Trial]) -> None:
-        """Count the trials of a proposed combination, if there are any, among those that the experiment lists."""
-        if not proposed or self.proposed == self.experiment.samples_proposed:  # there were to be more of them once
+    def _list(self, proposed: dict[str, Any]) -> None:
+        """Count the trials of a proposed combination, if it has any, among those that the experiment lists."""
+        trials = self.experiment.proposed(proposed)
+        if not trials or len(self.proposed) == self.experiment.samples_proposed:  # there were to be more of them once
             return
-        self.proposed += 1
-        self._configurations |= {_configuration(trial.recipe) for trial in proposed}
-        for trial in proposed:
+        self.proposed.append(proposed)
+        self._configurations |= {_configuration(trial.recipe) for trial in trials}
+        for trial in trials:
             self._add(trial, stage="search", parameters=0)
 
     def _add(self, trial: Trial, *, stage: Stage, parameters: int) -> None:

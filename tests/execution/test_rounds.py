@@ -17,13 +17,14 @@ from raytrain.execution.plan import make_plan
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.duration.speed import Speed
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.samplers import tpe
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 
 pytest.importorskip("optuna", reason="the extra raytrain[optuna] is not installed")
 
-KEYS = {
+KEYS: dict[str, Any] = {
     "name": "x",
     "recipe": {"width": 2, "image_size": 8, "epochs": 4},
     "grid": {"lr": {"loguniform": [1e-3, 1]}},
@@ -109,6 +110,27 @@ def test_a_run_killed_at_any_event_and_continued_proposes_and_ends_as_one_that_w
     assert ends(run_here(tmp_path, **keys)) == ends(whole)
     proposed = [[event["values"] for event in events(out, "proposed")] for out in (tmp_path, tmp_path / "whole")]
     assert proposed[0] == proposed[1]
+
+
+def test_included_trials_and_arguments_of_components_are_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[dict[str, Any], float]] = []
+    real = tpe.propose
+
+    def listening(grid: Any, observed: Any, **how: Any) -> list[dict[str, Any]]:
+        told.extend((dict(one.values), one.quality) for one in observed)
+        return real(grid, observed, **how)
+
+    monkeypatch.setattr(tpe, "propose", listening)
+    space = {"optimizer": ["muon"], "optimizer.iterations": [2, 3], **KEYS["grid"]}
+    run_here(tmp_path, grid=space, samples=4, include=[{"optimizer": "muon(iterations=3)", "lr": 0.05}])
+    assert len(told) == 3
+    assert {one["optimizer.iterations"] for one, _ in told} <= {2, 3}
+    told.clear()
+    run_here(tmp_path / "included", samples=4, include=[{"lr": 0.05}, {"lr": 5.0}])
+    assert len(told) == 4
+    assert told[-1] == ({"lr": 0.05}, pytest.approx(0.9))
 
 
 def test_what_was_proposed_is_read_and_shown_where_optuna_is_not_installed_and_a_run_says_how_to_install_it(

@@ -101,7 +101,7 @@ def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool
     """
     if samples is None:
         raise ValueError("sampler: tpe needs samples, the number of combinations in all rounds, such as samples: 40")
-    if early := sorted(_READ_BEFORE & fields(grid)):
+    if early := sorted(field for field in fields(grid) if field.partition(".")[0] in _READ_BEFORE):
         raise ValueError(
             f"sampler: tpe proposes values while the run goes on, and what {' and '.join(early)} say is read before it "
             "starts; take them out of the grid, or use sampler: random"
