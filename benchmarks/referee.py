@@ -8,6 +8,7 @@ given. On the grid they are rounded to shares of 360 images; "binomial" draws th
 has 100 candidates against one base: its seeds are the same for all candidates, as they are in practice. Candidates
 come one after the other, get a seed at a time, and are judged after each, until the answer is keep or drop or they have
 20 seeds. The evidence, the levels and the decision are those of `analysis.statistics` and `comparison.judge`.
+referee_bank.py does the same with networks that were trained.
 """
 
 import sys
@@ -32,7 +33,6 @@ SEEDS = 20
 CANDIDATES = 100
 MARGIN = 0.002
 GAIN = 0.005
-NEVER = SEEDS + 1
 
 Accuracies = NDArray[np.float64]
 Draw = Callable[[tuple[int, ...], float, np.random.Generator], Accuracies]
@@ -91,8 +91,8 @@ def kinds() -> list[Kind]:
 
 
 def first(shown: NDArray[np.bool_]) -> NDArray[np.int_]:
-    """Return after how many seeds something was shown first, along the last axis; `NEVER` where it was not."""
-    return np.where(shown.any(axis=-1), shown.argmax(axis=-1) + 1, NEVER)
+    """Return after how many seeds something was shown first, along the last axis; one more than all if it was not."""
+    return np.where(shown.any(axis=-1), shown.argmax(axis=-1) + 1, shown.shape[-1] + 1)
 
 
 def fooled_looks(values: Accuracies) -> float:
@@ -118,28 +118,44 @@ class Sessions:
     seeds: NDArray[np.int_]
 
 
-def judged(kind: Kind, gains: NDArray[np.float64], draw: np.random.Generator, *, margin: float) -> Sessions:
+def judged(differences: Callable[[int], Differences], *, sessions: int, seeds: int, margin: float) -> Sessions:
+    """Return what comes of sessions in which candidates are judged in order, each after each of its seeds.
+
+    Args:
+        differences: Differences of a candidate, by its position from 0, in all sessions: (sessions, seeds).
+        sessions: Number of sessions.
+        seeds: Most seeds of a candidate.
+        margin: Smallest gain that matters, a fraction.
+    """
+    kept, used = np.zeros((sessions, CANDIDATES), bool), np.zeros((sessions, CANDIDATES), int)
+    for candidate in range(CANDIDATES):
+        found = differences(candidate)
+        levels = np.array([online_level(candidate + 1, int(before)) for before in kept.sum(axis=1)])
+        keep = first(e_values(found) >= 1 / levels[:, None])
+        drop = first(e_values(-found, null=-margin) >= 1 / ALPHA)
+        kept[:, candidate] = (keep <= seeds) & (keep <= drop)
+        used[:, candidate] = np.minimum(np.minimum(keep, drop), seeds)
+        session = candidate % sessions  # the decision of the command itself, on one of them
+        one = Differences(found.values[session], found.floors[session])
+        answer = decide(one, margin=margin, level=levels[session])
+        assert (answer.answer == "keep") == kept[session, candidate]
+        assert answer.seeds == used[session, candidate]
+    return Sessions(kept, used)
+
+
+def drawn_sessions(kind: Kind, gains: NDArray[np.float64], draw: np.random.Generator, *, margin: float) -> Sessions:
     """Return the sessions in which candidates of these true gains, (sessions, candidates), were judged in order."""
-    sessions, candidates = gains.shape
+    sessions = len(gains)
     base = kind.draw((sessions, SEEDS), 0.0, draw)
-    kept, seeds = np.zeros(gains.shape, bool), np.zeros(gains.shape, int)
-    for candidate in range(candidates):
+
+    def differences(candidate: int) -> Differences:
         values = np.empty((sessions, SEEDS))
         for gain in np.unique(gains[:, candidate]):
             these = gains[:, candidate] == gain
             values[these] = kind.draw((int(these.sum()), SEEDS), float(gain), draw)
-        differences = kind.differences(values - base)
-        levels = np.array([online_level(candidate + 1, int(before)) for before in kept.sum(axis=1)])
-        keep = first(e_values(differences) >= 1 / levels[:, None])
-        drop = first(e_values(-differences, null=-margin) >= 1 / ALPHA)
-        kept[:, candidate] = (keep < NEVER) & (keep <= drop)
-        seeds[:, candidate] = np.minimum(np.minimum(keep, drop), SEEDS)
-        session = candidate % sessions  # the decision of the command itself, on one of them
-        one = Differences(differences.values[session], differences.floors[session])
-        answer = decide(one, margin=margin, level=levels[session])
-        assert (answer.answer == "keep") == kept[session, candidate]
-        assert answer.seeds == seeds[session, candidate]
-    return Sessions(kept, seeds)
+        return kind.differences(values - base)
+
+    return judged(differences, sessions=sessions, seeds=SEEDS, margin=margin)
 
 
 def if_better(kind: Kind, sessions: int, draw: np.random.Generator) -> tuple[float, float]:
@@ -171,7 +187,7 @@ def looks(kind: Kind, draws: int) -> list[str]:
 def null_sessions(kind: Kind, draws: int) -> list[str]:
     """Return the row of sessions in which no candidate is better than the base."""
     draw = np.random.default_rng([2, round(1e5 * kind.noise), kind.images or 0])
-    sessions = judged(kind, np.zeros((draws, CANDIDATES)), draw, margin=MARGIN)
+    sessions = drawn_sessions(kind, np.zeros((draws, CANDIDATES)), draw, margin=MARGIN)
     wrong = float(sessions.kept.any(axis=1).mean())
     one, two = if_better(kind, draws, draw)
     kept = f"{CANDIDATES * sessions.kept.mean():.2f}"
@@ -186,7 +202,7 @@ def mixed_sessions(kind: Kind, draws: int, margin: float) -> list[str]:
     draw = np.random.default_rng([3, round(1e5 * kind.noise), round(1e4 * margin)])
     fixed = fixed_seeds(GAIN / kind.noise / np.sqrt(2), ALPHA / CANDIDATES)
     better = draw.random((draws, CANDIDATES)) < 0.1
-    sessions = judged(kind, np.where(better, GAIN, 0.0), draw, margin=margin)
+    sessions = drawn_sessions(kind, np.where(better, GAIN, 0.0), draw, margin=margin)
     false = ((sessions.kept & ~better).sum(axis=1) / np.maximum(sessions.kept.sum(axis=1), 1)).mean()
     power, seeds = float(sessions.kept[better].mean()), float(sessions.seeds.mean())
     cells = [f"{100 * margin:.1f}", f"{100 * power:.0f}", f"{100 * false:.2f}", f"{seeds:.1f}", f"{fixed}"]
