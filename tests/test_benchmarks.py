@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+from raytrain.analysis.statistics.sequential import floors_of
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -107,6 +110,46 @@ def test_the_tables_of_a_simulation_show_its_rows_its_targets_and_its_draws(
     assert "| the most | 0.049 | ≤ 0.05 |" in lines
     assert any(line.startswith("2,000 draws of each") for line in lines)
     assert "old" not in lines
+
+
+def test_the_least_variance_of_networks_in_a_bank_is_that_of_their_predictions(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import referee_bank
+
+    draw = np.random.default_rng(0)
+    correct = draw.random((12, 64)) < 0.7
+    recipes = {name: np.arange(3) + 3 * number for number, name in enumerate(referee_bank.RECIPES)}
+    bank = referee_bank.Bank(recipes, np.arange(12) % 3, correct.mean(axis=1), correct)
+    ours, theirs = draw.integers(0, 12, (2, 5, 4))
+    found = bank.differences(ours, theirs)
+    for session in range(5):
+        apart = correct[ours[session]].astype(np.int8) - correct[theirs[session]]
+        np.testing.assert_allclose(found.floors[session], floors_of(apart), atol=1e-12)
+        np.testing.assert_allclose(found.values[session], apart.mean(axis=1), atol=1e-12)
+
+
+def test_a_benchmark_of_plans_goes_on_with_the_runs_that_are_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import plan
+
+    asked: list[int | None] = []
+
+    def measured(_: list[str], *, epochs: int | None, minutes: float) -> dict[str, object]:
+        asked.append(epochs)
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        return {"epochs": 7, "planned": {"low": 50, "median": 60 * minutes, "high": 70}, "taken": 60.0 + len(asked)}
+
+    monkeypatch.setattr(plan, "measured", measured)
+    words = ["plan.py", "--minutes", "1", "--rows", str(tmp_path / "rows"), "--output", str(tmp_path / "record.json")]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(KeyboardInterrupt):
+        plan.main()
+    assert plan.main() == 0
+    assert asked == [None, 7, 7, None, 7, 7, 7, None, 7, 7]
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["details"]["five networks to their end"]["planned over taken"] == [60 / 61, 60 / 62, 60 / 63]
+    assert record["targets"][-1]["measured"] == 1.0
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
