@@ -3,6 +3,7 @@
 import math
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -11,6 +12,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 """Folder of the control groups, on Linux."""
 OWN_GROUPS = Path("/proc/self/cgroup")
 """File that lists the control groups of this process, on Linux."""
+SHARED_MEMORY = Path("/dev/shm")
+"""Folder of the memory that processes share, on Linux."""
 RESOURCES = (resource.RLIMIT_DATA, resource.RLIMIT_AS)
 """Limits of a process that bound its memory: `ulimit -d` and `ulimit -v`."""
 
@@ -42,6 +45,17 @@ def usable_cores(*, cgroups: Path = CGROUPS, own_groups: Path = OWN_GROUPS) -> i
     """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([there, *(max(1, math.ceil(share)) for share in _core_shares(cgroups, own_groups))])
+
+
+def free_shared_memory() -> int | None:
+    """Return the bytes that are free in /dev/shm, where processes share memory; None where there is no such folder.
+
+    Docker gives a container 64 MB of it, unless `--shm-size` says more.
+    """
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return None
 
 
 def _group_limits(cgroups: Path, own_groups: Path) -> Iterator[int]:

@@ -27,6 +27,14 @@ def limit_of(tmp_path: Path, own: str, **limits: str) -> int:
     return memory_limit(cgroups=tmp_path / "tree", own_groups=tmp_path / "own")
 
 
+def test_what_is_free_of_shared_memory_is_that_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path)
+    status = os.statvfs(tmp_path)
+    assert machine.free_shared_memory() == pytest.approx(status.f_bavail * status.f_frsize, rel=0.1)
+    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path / "none")
+    assert machine.free_shared_memory() is None
+
+
 def test_without_groups_the_memory_of_the_machine_counts(tmp_path: Path):
     assert memory_limit(cgroups=tmp_path / "none", own_groups=tmp_path / "none") == MACHINE
 

@@ -94,6 +94,12 @@ class Splits:
     std: tuple[float, float, float]
     fingerprint: str
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """Number of bytes that the images take in memory; those that stay in files take none."""
+        parts = (self.train.images, self.val.images, self.test.images)
+        return sum(images.nbytes for images in parts if isinstance(images, np.ndarray))
+
 
 def image_dataset(
     train: LabelledImages,

@@ -86,11 +86,13 @@ class Work:
         folder: The run folder.
         trials: Number of trials to run.
         meanwhile: Function that is called while Ray starts.
+        images: Bytes of the images that Ray keeps in memory for all trials.
     """
 
     folder: Folder
     trials: int
     meanwhile: Callable[[], object] = lambda: None
+    images: int = 0
 
 
 def refuse_unsynchronisable(experiment: Experiment, *, gpus: float) -> None:
@@ -158,6 +160,7 @@ def open_backend(
             address=address,
             folder=work.folder,
             trials=work.trials,
+            images=work.images,
             meanwhile=work.meanwhile,
             wake=wake_main_thread,
             trial_timeout_s=trial_timeout_s,

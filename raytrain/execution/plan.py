@@ -145,10 +145,8 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     may_train = [*_may_train(run, pending), *(trial for one in later for trial in one)]
     recipes = {kind_of(trial.recipe): trial.recipe for trial in may_train}
     interruption = Interruption()
-    with (
-        interruption.handled(),
-        open_backend(experiment, Work(folder, at_a_time), address=address, local=local) as backend,
-    ):
+    work = Work(folder, at_a_time, images=sum(one.bytes_in_memory for one in splits.values()))
+    with interruption.handled(), open_backend(experiment, work, address=address, local=local) as backend:
         interruption.install()
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))
     lengths = Lengths(

@@ -164,7 +164,12 @@ def _run(
     parameters = cache(partial(parameters_of, pending, splits))
     with open_backend(
         experiment,
-        Work(folder, stages.most_at_a_time(journal.state), meanwhile=parameters),
+        Work(
+            folder,
+            stages.most_at_a_time(journal.state),
+            meanwhile=parameters,
+            images=sum(one.bytes_in_memory for one in splits.values()),
+        ),
         address=options.address,
         local=options.local,
         trial_timeout_s=options.trial_timeout_s,

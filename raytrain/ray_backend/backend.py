@@ -89,6 +89,7 @@ def ray_backend(
     address: str | None,
     folder: Folder,
     trials: int,
+    images: int,
     meanwhile: Callable[[], object],
     wake: Callable[[], object],
     trial_timeout_s: float,
@@ -100,6 +101,7 @@ def ray_backend(
         address: Address of a Ray cluster; None starts Ray on this machine.
         folder: The run folder, which all nodes have to see.
         trials: Number of trials to run.
+        images: Bytes of the images that Ray keeps in memory for all trials.
         meanwhile: Function that is called while Ray starts.
         wake: Function that interrupts the main thread when Ray is lost.
         trial_timeout_s: Seconds for which a trial may show no progress before its process is killed.
@@ -130,4 +132,9 @@ def ray_backend(
             from raytrain.ray_backend.preflight import refuse_unfit_nodes
 
             refuse_unfit_nodes(placement, folder, address=address)
+        if images:
+            from raytrain.ray_backend.preflight import object_store
+            from raytrain.training.doctor import refuse_full_store
+
+            refuse_full_store(images, object_store(connection.private))
         yield RayBackend(placement, connection, trial_timeout_s)

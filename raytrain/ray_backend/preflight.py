@@ -14,10 +14,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raytrain import __version__
 from raytrain.errors import ClusterError, PreflightError, RaytrainError
 from raytrain.experiment.sections import Resources
+from raytrain.machine import free_shared_memory
 from raytrain.ray_backend import placement, session
 from raytrain.ray_backend.placement import Placement
-from raytrain.storage.folder import Folder
-from raytrain.training.doctor import Check, checked
+from raytrain.storage.folder import Folder, free_bytes
+from raytrain.training.doctor import Check, ObjectStore, checked
 
 NODE_TIMEOUT_S = 30.0
 """Seconds within which each node must start a process and report its versions."""
@@ -45,11 +46,12 @@ def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
     address = session.cluster_address(address)
     where = f"Ray at {address}" if address else "Ray on this machine"
     try:
-        with session.ray_session(address, dashboard=False):
+        with session.ray_session(address, dashboard=False) as connection:
             nodes = session.nodes()
             yield Check(where, ok=True, found=f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}")
             yield checked("a trial", lambda: str(placement.place(Resources(), nodes=nodes, trials=1)))
             yield from check_nodes()
+            yield object_store(connection.private).check()
             if address:
                 yield checked("shared storage", lambda: _shared(out))
     except RaytrainError as error:
@@ -121,6 +123,18 @@ def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
         found = ", ".join(f"{what} {there} there and {here[what]} here" for what, there in differing.items())
         return Check(name, ok=False, found=found, advice=INSTALL)
     return Check(name, ok=True, found=f"{said['device']}, the same versions as here")
+
+
+def object_store(private: Path | None) -> ObjectStore:
+    """Return the object store of the Ray that this process is connected to.
+
+    Args:
+        private: Folder of a Ray that was started here; None for another cluster.
+    """
+    size = int(min(node["Resources"].get("object_store_memory", 0) for node in _nodes()))
+    if private is None:
+        return ObjectStore(size)
+    return ObjectStore(size, free_shared_memory(), private.parent, free_bytes(private))
 
 
 def check_storage(folder: Folder, *, more_nodes: bool) -> None:

@@ -33,9 +33,10 @@ def test_a_node_is_judged_by_its_versions_and_its_device() -> None:
 @pytest.mark.slow
 def test_ray_on_this_machine_is_checked_by_asking_it(tmp_path: object) -> None:
     checks = list(check_ray(address=None, out=str(tmp_path)))
-    assert [check.ok for check in checks] == [True] * 3
+    assert [check.ok for check in checks] == [True] * 4
     assert checks[1].found.startswith("1 at a time")
     assert checks[2].found.endswith("the same versions as here")
+    assert "for images in memory" in checks[3].found
 
 
 @pytest.mark.slow

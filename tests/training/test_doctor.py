@@ -8,7 +8,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
-from raytrain.training.doctor import check_machine
+from raytrain.errors import PreflightError
+from raytrain.training.doctor import ObjectStore, check_machine
+
+GIB = 2**30
 
 
 def doctor(*arguments: str) -> Result:
@@ -48,3 +51,47 @@ def test_a_device_that_cannot_compute_is_found(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(torch, "ones", broken)
     found = {check.name: check for check in check_machine(out=str(tmp_path), dataset="digits")}
     assert (found["device"].ok, found["device"].found) == (False, "no kernel image is available")
+
+
+@pytest.mark.parametrize(
+    ("images", "store", "said"),
+    [
+        (4 * GIB, ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=1 * GIB), ""),
+        (7 * GIB, ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=3 * GIB), "object store has 5.0 GiB"),
+        (1 * GIB, ObjectStore(5 * GIB, shared=GIB // 16, folder=Path("/tmp"), disk=2 * GIB), "docker run --shm-size"),
+        (1 * GIB, ObjectStore(5 * GIB, shared=None, folder=Path("/tmp"), disk=0), ""),
+        (7 * GIB, ObjectStore(5 * GIB), "object store has 5.0 GiB"),
+    ],
+)
+def test_images_without_room_in_memory_are_warned_of(images: int, store: ObjectStore, said: str) -> None:
+    problem = store.problem(images)
+    assert said in problem
+    assert bool(problem) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        (ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=1 * GIB), "object store has 5.0 GiB; the rest"),
+        (ObjectStore(5 * GIB, shared=GIB // 16, folder=Path("/tmp"), disk=6 * GIB), "/dev/shm has 0.1 GiB free; the"),
+    ],
+)
+def test_images_without_room_on_the_disk_either_are_refused(store: ObjectStore, said: str) -> None:
+    with pytest.raises(PreflightError, match="set TMPDIR") as refused:
+        store.problem(7 * GIB)
+    assert said in str(refused.value)
+    assert f"/tmp has {store.disk / GIB:.1f} GiB free" in str(refused.value)
+
+
+def test_doctor_names_the_store_and_what_is_free_around_it() -> None:
+    good = ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=50 * GIB).check()
+    assert (good.ok, good.found) == (
+        True,
+        "5.0 GiB for images in memory, /dev/shm has 6.0 GiB free, /tmp has 50.0 GiB free",
+    )
+    small = ObjectStore(5 * GIB, shared=GIB // 16, folder=Path("/tmp"), disk=50 * GIB).check()
+    assert small.ok
+    assert "docker run --shm-size" in small.found
+    full = ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=GIB).check()
+    assert (full.ok, "TMPDIR" in full.advice) == (False, True)
+    assert ObjectStore(5 * GIB).check().found == "at least 5.0 GiB for images in memory on each node"
