@@ -1,6 +1,6 @@
 """Kill a run at every moment at which it writes, continue it, and print what differs from an undisturbed one.
 
-python tests/faults/crash_points.py IMAGES OUT [--half] [--every N] [--without NAME]
+python tests/faults/crash_points.py IMAGES OUT [--half] [--every N] [--without NAME] [--separate]
 
 Runs are forked from this process, which has imported everything, so that each takes a fraction of a second. A kill
 comes before a write, or with `--half` in the middle of it: half of the bytes are on the disk. `--without` takes away
@@ -35,10 +35,13 @@ from raytrain.training import trial
 NOT_NUMBERS = {"seconds", "attempts"}
 
 
-def experiment_on(images: str) -> Experiment:
+def experiment_on(images: str, *, separate: bool) -> Experiment:
     recipe = {"dataset": images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 3}
-    grid = {"lr": (0.05, 1e-9)}
-    return Experiment.model_validate({"name": "x", "recipe": recipe, "grid": grid, "asha": {"grace_period": 2}})
+    more: dict[str, Any] = {"asha": {"grace_period": 2}}
+    if separate:  # a trial of one seed for each of the two, and two more seeds
+        recipe["epochs"] = 1
+        more = {"separate": {"points": 0.1, "max_seeds": 3}}
+    return Experiment.model_validate({"name": "x", "recipe": recipe, "grid": {"lr": (0.05, 1e-9)}, **more})
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -105,13 +108,14 @@ def main() -> int:
     parser.add_argument("--half", action="store_true", help="kill in the middle of a write")
     parser.add_argument("--every", type=int, default=1, help="try every n-th moment only")
     parser.add_argument("--without", choices=["epochs_known", "drop_torn_line"])
+    parser.add_argument("--separate", action="store_true", help="add seeds until the two are told apart")
     options = parser.parse_args()
     torch.set_num_threads(1)
     # reports are written like all the rest, but a hundred runs need not draw their charts
     page.render = lambda *_, **__: "<!doctype html>"
     page.pictures = lambda *_, **__: {"Loss_Test": b"a picture"}
     trial.CHECKPOINT_SHARE = float("inf")  # a checkpoint after every epoch, however short
-    experiment = experiment_on(options.images)
+    experiment = experiment_on(options.images, separate=options.separate)
     if options.without == "epochs_known":
         RunState.epochs_known = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
     if options.without == "drop_torn_line":

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raytrain.data import LabelledImages, Splits
 from raytrain.data.data_key import DataKey
+from raytrain.data.mapped import MappedImages
+from raytrain.execution import stages
 from raytrain.execution.local import LocalBackend
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
@@ -77,6 +80,47 @@ def test_a_worker_group_of_one_gives_bit_for_bit_the_numbers_of_a_run_without_ra
         numbers(result) for result in here.state.results()
     ]
     assert {result.status for result in here.state.results()} == {"finished"}
+
+
+@pytest.fixture
+def mapped(splits: SplitsByKey, tmp_path: Path) -> SplitsByKey:
+    """Return the same images in files, as those are that do not fit into memory."""
+
+    def in_file(part: LabelledImages, name: str) -> LabelledImages:
+        file = tmp_path / f"{name}.npy"
+        np.save(file, part.images[:])
+        return LabelledImages(MappedImages.of(file), part.labels)
+
+    return {
+        key: dataclasses.replace(one, **{name: in_file(getattr(one, name), name) for name in ("train", "val", "test")})
+        for key, one in splits.items()
+    }
+
+
+def test_seeds_that_separate_are_added_as_without_ray_and_images_in_files_change_nothing(
+    open_run: Callable[..., RunJournal], splits: SplitsByKey, mapped: SplitsByKey, tmp_path: Path
+) -> None:
+    values = {"grid": {"lr": [0.05, 1e-9]}, "separate": {"points": 0.1, "max_seeds": 2}}
+
+    def added(run: Callable[[RunJournal], None]) -> list[dict[str, object]]:
+        journal = open_run(**values)
+        run(journal)
+        while stages.advance(journal):
+            run(journal)
+        return [numbers(result) for result in journal.state.results()]
+
+    through_ray = added(lambda journal: tuner.run_trials(journal, mapped, placement=ONE_WORKER))
+    (tmp_path / "tiny").rename(tmp_path / "through-ray")
+    assert through_ray == added(lambda journal: LocalBackend().run_trials(journal, splits))
+    assert len(through_ray) == 4
+
+
+def test_two_workers_of_a_trial_read_the_same_files(open_run: Callable[..., RunJournal], mapped: SplitsByKey) -> None:
+    run = open_run(recipe={"lr": 0.05})
+    tuner.run_trials(run, mapped, placement=Placement(workers=2, cpus=1, gpus=0.0, concurrent=1))
+    (result,) = run.state.results()
+    assert (result.status, result.error) == ("finished", None)
+    assert result.test_accuracy == 1.0
 
 
 def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., RunJournal], splits: SplitsByKey) -> None:
