@@ -7,9 +7,10 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import Keys, YamlSource
 from raytrain.storage.typed_path import is_there
-from raytrain.training.choices import TAKE_USER_CODE
+from raytrain.training.choices import BUILT_IN, TAKE_USER_CODE
 from raytrain.training.initial import weights_in
-from raytrain.user_code.reference import digests_in, mapped, reference_of, texts_in, without_digest
+from raytrain.user_code.installed import installed_reference
+from raytrain.user_code.reference import Reference, digests_in, mapped, reference_of, texts_in, without_digest
 from raytrain.user_code.source import kept, read
 
 
@@ -33,7 +34,7 @@ def code(name: str, *, folder: str | Path = ".") -> str:
 def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
     """Return a recipe field's value with the digest in each reference to the user's code, which is then kept.
 
-    So it does with the names of weights in `init`.
+    So it does with names that installed packages give, and with those of weights in `init`.
 
     Args:
         field: Name of the field; in others than `TAKE_USER_CODE` and `init` nothing is a reference.
@@ -51,7 +52,7 @@ def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
             raise ExperimentError(f"{where}: {error}") from None
 
     def with_digest(name: str) -> str:
-        reference = reference_of(name)
+        reference = reference_of(name) or _of_a_package(field, name, where=where)
         if reference is None or (field == "dataset" and is_there(folder / name)):
             return name
         if reference.digest:
@@ -66,6 +67,15 @@ def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
             raise ExperimentError(f"{where}: {error}") from None
 
     return mapped(value, with_digest) if field in TAKE_USER_CODE else value
+
+
+def _of_a_package(field: str, name: str, *, where: str) -> Reference | None:
+    if name in BUILT_IN.get(field, ()) or not name.replace("-", "_").isidentifier():
+        return None
+    try:
+        return installed_reference(field, name)
+    except ExperimentError as error:
+        raise ExperimentError(f"{where}: {error}") from None
 
 
 def with_user_code_read(source: YamlSource, *, folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.storage.typed_path import is_there
 from raytrain.user_code.calls import name_of
+from raytrain.user_code.installed import installed
 from raytrain.user_code.reference import reference_of
 
 LONGEST_NAME = 64
@@ -68,7 +69,8 @@ def _is_experiment(word: str) -> bool:
 
 def _is_architecture(word: str) -> bool:
     name = name_of(word).strip()
-    return name in ARCHITECTURES or library_model(name) is not None or reference_of(name) is not None
+    known = name in ARCHITECTURES or library_model(name) is not None or reference_of(name) is not None
+    return known or any(one.name == name for one in installed("arch"))
 
 
 def _neither(word: str) -> str:

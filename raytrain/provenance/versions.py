@@ -11,6 +11,7 @@ from typing import Any
 
 from raytrain import __version__
 from raytrain.provenance.repository import changes_of, commit_of
+from raytrain.user_code.installed import packages
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "pyarrow")
 CODE_FILE = "_code.json"
@@ -26,7 +27,7 @@ def describe_code() -> dict[str, Any]:
     return {
         "raytrain": __version__,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {**packages(), **{name: _version(name) for name in PACKAGES}},
         **_describe_repository(),
     }
 

@@ -4,13 +4,14 @@ The functions themselves live where their kind does: architectures in `raytrain.
 `raytrain.data.augmentation.augment`, optimizers and schedules in `raytrain.optim`, losses in `raytrain.optim.losses`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raytrain.data.augmentation.augment import AUGMENTS
 from raytrain.data.augmentation.mixing import MIXES
 from raytrain.data.augmentation.resolution import canonical_resolution
 from raytrain.data.layouts.columns import canonical_columns
+from raytrain.data.sources import DATASETS
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES
 from raytrain.optim.losses import LOSSES
@@ -104,6 +105,17 @@ CANONICAL: dict[str, Callable[[Any], Any]] = {
 
 TAKE_USER_CODE = ("arch", "augment", "mix", "optimizer", "schedule", "loss", "dataset")
 """Recipe fields in which a name may stand for code of the user's own."""
+
+BUILT_IN: Mapping[str, Collection[str]] = {
+    "arch": ARCHITECTURES,
+    "augment": AUGMENTS,
+    "dataset": DATASETS,
+    "loss": LOSSES,
+    "mix": ("none", *MIXES),
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+"""Names of raytrain's own, by recipe field; a package may give others."""
 
 
 def canonical(field: str, value: Any, *, strict: bool = False) -> Any:

@@ -97,9 +97,17 @@ def in_short(meaning: str) -> str:
 
 
 def _explained(one: "FieldReference") -> str:
+    from raytrain.models.libraries import LIBRARIES
+    from raytrain.user_code.installed import GROUPS, installed
+
     lines = [f"{one.name}: {one.kind}, {_default(one)} by default", "", one.meaning]
     if one.choices:
         lines += ["", "Choices:", *(f"  {choice}" for choice in one.choices)]
+    if given := installed(one.name):
+        lines += ["", "Of installed packages:", *(f"  {each}" for each in given)]
+    families = [f"{library}:NAME, a network of {library}" for library in LIBRARIES] if one.name == "arch" else []
+    if one.name in GROUPS:
+        lines += ["", "Or:", *(f"  {family}" for family in families), "  my_file.py:NAME, code of your own"]
     if one.changes_epoch_time:
         lines += ["", "An epoch takes another time when it changes."]
     return "\n".join(lines)
