@@ -1,4 +1,4 @@
-"""Code that is not raytrain's, called once before anything starts, on images of zeros: what does not fit is said."""
+"""Code that is not raytrain's, called once before anything starts, on images of noise: what does not fit is said."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -66,12 +66,14 @@ def _called(what: str, text: str, call: Callable[[], str | None]) -> None:
     assert reference, "only the user's code is rehearsed"
     function = imported(reference)
     assert source, "what was imported is kept"
+    where = definition(function, reference)
     try:
         problem = call()
-    except Exception as error:
-        raise ExperimentError(f"{what} {reference.attribute}: {explained(error, source)}") from error
+    except (Exception, SystemExit) as error:
+        reason = explained(error, source, otherwise=where)
+        raise ExperimentError(f"{what} {reference.attribute}: {reason}") from error
     if problem:
-        raise ExperimentError(f"{definition(function, reference)}: {what} {reference.attribute} {problem}")
+        raise ExperimentError(f"{where}: {what} {reference.attribute} {problem}")
 
 
 def _built(text: str, call: Callable[[], str | None]) -> None:
@@ -90,27 +92,42 @@ def _network(recipe: Recipe, classes: int) -> str | None:
     import torch
 
     size = recipe.image_size
+    shape = (IMAGES, 3, size, size)
 
-    def returned() -> Any:
+    def tried() -> tuple[Any, Any]:
         network: Any = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=size)
         if not isinstance(network, torch.nn.Module):
-            return network
+            return network, None
         with torch.no_grad():
-            return network(torch.zeros(IMAGES, 3, size, size))
+            return network, network(torch.randn(shape))
+
+    def tried_on_the_processor() -> tuple[Any, Any]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return tried()
 
     try:
         with torch.device("meta"):
-            logits = returned()
+            network, logits = tried()
     except Exception:  # noqa: BLE001 (some code needs numbers; what is wrong with it shows on the CPU)
-        with torch.random.fork_rng(devices=[]):
-            logits = returned()
+        network, logits = tried_on_the_processor()
+    if not isinstance(network, torch.nn.Module):
+        return f"makes {_kind(network)}; it must make a torch.nn.Module that maps (N, 3, H, W) to (N, num_classes)"
     if not isinstance(logits, torch.Tensor):
-        return f"makes {_kind(logits)}; it must make a torch.nn.Module that maps (N, 3, H, W) to (N, num_classes)"
+        return f"returns {_kind(logits)} for images of {shape}; it must return one tensor, {(IMAGES, classes)}"
     if tuple(logits.shape) != (IMAGES, classes):
         return (
-            f"returns {tuple(logits.shape)} for images of {(IMAGES, 3, size, size)}; it must return "
+            f"returns {tuple(logits.shape)} for images of {shape}; it must return "
             f"{(IMAGES, classes)}: a number for each of the {classes} classes, which it is given as num_classes"
         )
+    if not logits.is_floating_point():
+        return f"returns {logits.dtype}; it must return floats, the logits: argmax and the like come after it"
+    if not any(one.requires_grad for one in network.parameters()):
+        return "has no parameters to train; make layers with weights attributes of the network"
+    if reference_of(name_of(recipe.arch)):
+        numbers = tried_on_the_processor()[1] if logits.is_meta else logits
+        if not numbers.isfinite().all():
+            return "returns numbers that are not finite for images of noise; it must return finite logits"
     return None
 
 

@@ -47,7 +47,7 @@ def imported(reference: Reference) -> Callable[..., Any]:
     inside = reference.place.removesuffix(".py") if reference.is_file else reference.place
     try:
         module = importlib.import_module(f"{_PREFIX}{reference.digest}.{inside}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ExperimentError(explained(error, source)) from error
     found = getattr(module, reference.attribute, None)
     file = source.shown_path(_file_of(inside, source) or reference.place)
@@ -71,8 +71,14 @@ def definition(function: Callable[..., Any], reference: Reference) -> str:
     return f"{source.shown_path(file)}:{code.co_firstlineno}" if source and code and file else reference.place
 
 
-def explained(error: BaseException, source: Source) -> str:
-    """Return an error of user code as one sentence, with the file and the line of that code where it happened."""
+def explained(error: BaseException, source: Source, *, otherwise: str = "") -> str:
+    """Return an error of user code as one sentence, with the file and the line of that code where it happened.
+
+    Args:
+        error: The error.
+        source: The code.
+        otherwise: Place that is named where no line of that code was running.
+    """
     if isinstance(error, SyntaxError):
         return f"{shown(error.filename or str(source))}:{error.lineno}: is not valid Python: {error.msg}"
     frames = [
@@ -80,7 +86,7 @@ def explained(error: BaseException, source: Source) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if (file := _file_in(source, frame.filename))
     ]
-    where = f"{frames[-1] if frames else source}: "
+    where = f"{frames[-1] if frames else otherwise or source}: "
     reason = str(error).strip().splitlines()
     return f"{where}{type(error).__name__}{': ' + reason[0] if reason else ''}"
 

@@ -165,6 +165,50 @@ def learning(groups, *, lr):
 
 def plain(logits, targets):
     return nn.functional.cross_entropy(logits, targets)
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer = nn.Linear(3, num_classes)
+
+    def forward(self, images):
+        return self.layer(images.mean((2, 3)))
+
+
+class Pair(Net):
+    def forward(self, images):
+        return super().forward(images), images
+
+
+class Infinite(Net):
+    def forward(self, images):
+        return super().forward(images) / 0
+
+
+class Labels(Net):
+    def forward(self, images):
+        return super().forward(images).long()
+
+
+class Fixed(nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3))  # as many as there are classes
+
+
+class Early(nn.Module):
+    def __init__(self, num_classes):
+        self.layer = nn.Linear(3, num_classes)
+
+
+class Unfinished(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer = nn.Linear(3, num_classes)
+
+
+def leaving(num_classes):
+    raise SystemExit(3)
 """
 
 
@@ -175,6 +219,16 @@ def plain(logits, targets):
         ({"arch": "grey"}, r"^architecture grey: .*RuntimeError: .*to have 1 channels, but got 3 channels"),
         ({"arch": "function"}, r"^bad\.py:14: architecture function makes a function; it must make a torch\.nn\.Mod"),
         ({"arch": "without_classes"}, r"^bad\.py:18: architecture without_classes returns \(2, 768\)"),
+        (
+            {"arch": "Pair"},
+            r"^bad\.py:\d+: architecture Pair returns a tuple for images of .*must return one",
+        ),
+        ({"arch": "Infinite"}, r"^bad\.py:\d+: architecture Infinite returns numbers that are not finite"),
+        ({"arch": "Labels"}, r"^bad\.py:\d+: architecture Labels returns torch\.int64; it must return floats"),
+        ({"arch": "Fixed"}, r"^bad\.py.*: architecture Fixed has no parameters to train"),
+        ({"arch": "Early"}, r"^architecture Early: bad\.py:85: AttributeError: cannot assign module before"),
+        ({"arch": "Unfinished"}, r"^architecture Unfinished: bad\.py:89: NotImplementedError: .*\"forward\" function"),
+        ({"arch": "leaving"}, r"^architecture leaving: bad\.py:95: SystemExit: 3"),
         ({"augment": "halved"}, r"^bad\.py:22: augmentation halved returns \(1, 3, 16, 16\)"),
         ({"augment": "nothing"}, r"^bad\.py:26: augmentation nothing returns nothing"),
         ({"augment": "failing"}, r"^augmentation failing: bad\.py:31: ValueError: no such colour"),

@@ -143,6 +143,7 @@ def test_code_that_this_process_was_not_given_is_not_run() -> None:
         ("\nimport no_such_module\n", r"^bad\.py:2: ModuleNotFoundError: No module named 'no_such_module'"),
         ("x = 1\n1 / 0\n", r"^bad\.py:2: ZeroDivisionError"),
         ("def g(): pass\n", r"^bad\.py: has no 'f'; it has g"),
+        ("import sys\nsys.exit('no')\n", r"^bad\.py:2: SystemExit: no"),
         ("f = 3\n", r"^bad\.py: f is int; name a class or a function"),
     ],
 )
