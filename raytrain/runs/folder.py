@@ -70,11 +70,14 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
         RunFolderError: A file is damaged, or of another version.
     """
     state = state or RunState(read_run(folder))
+    # before trials.jsonl, in which a result is written before the event of its end: else a trial that ends between the
+    # two would lack its result
+    events = list(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE))
     results: dict[str, deque[TrialResult]] = defaultdict(deque)
     for result in read_results(folder):
         results[result.trial].append(result)
     lost: dict[str, str] = {}
-    for event in read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE):
+    for event in events:
         try:
             state.apply(event)  # pyright: ignore[reportArgumentType] (a line that `RunJournal.note` wrote)
         except ValueError as error:  # the recipe of a trial that was added

@@ -2,13 +2,19 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
+from raytrain.runs.journal import RunJournal
 
-from raytrain.errors import RunFolderError
+from raytrain.errors import DivergenceError, RunFolderError
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs import folder as folder_module
 from raytrain.runs.folder import checkpoints_at, list_runs, open_run, read_state
 from raytrain.storage.folder import Folder
+from raytrain.training.outcome import outcome_of
+from raytrain.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -65,3 +71,28 @@ def test_checkpoints_in_object_storage_are_opened_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(Folder, "at", lambda location: (opened.append(location), bucket)[1])
     assert checkpoints_at("s3://bucket/x/trials/a/checkpoint", "a") is bucket
     assert opened == ["s3://bucket/x/trials/a/checkpoint"]
+
+
+@pytest.mark.parametrize("first", ["read_results", "read_lines"])
+def test_a_trial_that_ends_while_its_run_is_read_lacks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, first: str
+) -> None:
+    experiment = Experiment(name="x", recipe=Recipe(epochs=1, width=2))
+    run = RunJournal.open(Folder.at(tmp_path / "x"), experiment, experiment.trials())
+    run.begin({})
+    (trial,) = run.state.progress
+    run.started(trial)
+    real = getattr(folder_module, first)
+
+    def read_and_go_on(*arguments: Any, **named: Any) -> Any:
+        """Read one of the two files; right after it, the trial ends."""
+        read = list(real(*arguments, **named))
+        monkeypatch.setattr(folder_module, first, real)
+        run.ended(trial, outcome_of(DivergenceError(1)))
+        return read
+
+    monkeypatch.setattr(folder_module, first, read_and_go_on)
+    state = read_state(run.folder)
+    assert caplog.text == ""
+    assert state.progress[trial].status in {"diverged", "waiting"}
+    assert read_state(run.folder).progress[trial].status == "diverged"
