@@ -5,6 +5,7 @@ It depends neither on Ray nor on the run folder: `reports` yields the reports, a
 
 import copy
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,15 +22,21 @@ from raytrain.metrics.selection import SELECTIONS
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
-from raytrain.training.devices import device_name
+from raytrain.training.devices import choose_precision, device_name
 from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views, predict, rank_and_world_size
 from raytrain.training.initial import NONE, stored_weights
 from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import TrainState
 
+log = logging.getLogger(__name__)
+
 CHECKPOINT_SHARE = 0.02
 """Largest share of the training time that writing checkpoints may take."""
+
+
+_PRECISION = "precision"
+"""Key of a checkpoint's state: the arithmetic in which its epochs were trained."""
 
 
 @dataclass
@@ -86,7 +93,8 @@ class TrialRun:
         mean, std = recipe.normalization(data.mean, data.std)
         data = dataclasses.replace(data, mean=mean, std=std)
         self.recipe = recipe
-        self.state = TrainState.create(recipe, num_classes=data.num_classes, device=device, data=data, weights=weights)
+        begun = recipe.replace(precision=_begun_in(recipe, saved, device))
+        self.state = TrainState.create(begun, num_classes=data.num_classes, device=device, data=data, weights=weights)
         self._data = data
         self._checkpoints = checkpoints
         self._best: _Best | None = None
@@ -166,7 +174,8 @@ class TrialRun:
             return
         best = vars(self._best) if self._best else None
         history = [dataclasses.asdict(metrics) for metrics in self._history]
-        checkpoint.save(self._checkpoints, Checkpoint(epoch, self.state.state_dict(), best, history))
+        state = {**self.state.state_dict(), _PRECISION: self.state.precision}
+        checkpoint.save(self._checkpoints, Checkpoint(epoch, state, best, history))
 
     def _measure(self) -> FinalMetrics:
         model, epoch = self.state.evaluated_model, self.state.epoch
@@ -183,3 +192,21 @@ class TrialRun:
         name = device_name(self.state.device)
         threads = torch.get_num_threads() if self.state.device.type == "cpu" else None
         return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes(), views, threads)
+
+
+def _begun_in(recipe: Recipe, saved: Checkpoint | None, device: torch.device) -> str:
+    """Return the precision of a trial's checkpoint, in which it goes on; else that of its recipe.
+
+    `auto` may stand for another precision on another machine, and a trial in two of them is no measurement of either.
+    """
+    chosen = choose_precision(recipe.precision, device)
+    begun = chosen if saved is None else str(saved.state.get(_PRECISION, chosen))  # older versions did not write it
+    if begun != chosen and rank_and_world_size()[0] == 0:
+        log.warning(
+            "trial %s began in %s on another machine and goes on in it; precision auto would be %s here, which may be "
+            "faster",
+            recipe.digest,
+            begun,
+            chosen,
+        )
+    return begun

@@ -68,6 +68,30 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_as_if_it_had_not_been(data, 
 
 
 @pytest.mark.usefixtures("always_saved")
+@pytest.mark.parametrize(("begun", "here"), [("bf16", "fp32"), ("fp16", "bf16")])
+def test_a_trial_goes_on_in_the_precision_that_auto_was_where_it_began(
+    data, tmp_path, monkeypatch, caplog, begun, here
+):
+    recipe = RECIPE.replace(precision="auto")
+
+    def auto_is(precision):
+        for module in (trial, loop):
+            monkeypatch.setattr(module, "choose_precision", lambda named, _: precision if named == "auto" else named)
+
+    auto_is(begun)
+    expected = without_seconds(trial_run(data, tmp_path / "straight", recipe).reports())
+    first = without_seconds(itertools.islice(trial_run(data, tmp_path / "moved", recipe).reports(), 2))
+    assert caplog.text == ""
+    auto_is(here)
+    moved = trial_run(data, tmp_path / "moved", recipe)
+    assert f"began in {begun} on another machine" in caplog.text
+    assert f"auto would be {here} here" in caplog.text
+    assert first + without_seconds(moved.reports(after=2)) == expected
+    assert expected[-1].final.precision == begun
+    assert moved.recipe == recipe
+
+
+@pytest.mark.usefixtures("always_saved")
 def test_epochs_that_the_checkpoint_remembers_are_reported_again_unless_told_to_be_skipped(data, tmp_path):
     list(itertools.islice(trial_run(data, tmp_path).reports(), 3))
     for after in range(4):
