@@ -155,6 +155,48 @@ def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
     if len(records) == 1:
         return next(iter(records.values())).ranking
     refuse_several_data_sets(records)
+    return _ranked_together(records)
+
+
+def rankings_by_data(folders: Mapping[str, Folder]) -> dict[str, Ranking]:
+    """Return a ranking for each data set that runs are on, by its name and those of its runs; "" for a single one.
+
+    The ids of several runs' trials begin with the names of the runs.
+
+    Raises:
+        RunFolderError: One cannot be read.
+        ExperimentError: The runs of a data set are ranked by different metrics.
+    """
+    groups: list[dict[str, RunRecord]] = []
+    for name, record in ((name, read_record(folder)) for name, folder in folders.items()):
+        found = next((group for group in groups if _on_the_same_data(group, name, record)), None)
+        if found is None:
+            groups.append({name: record})
+        else:
+            found[name] = record
+    if len(groups) == 1:
+        (only,) = groups
+        return {"": next(iter(only.values())).ranking if len(only) == 1 else _ranked_together(only)}
+    return {_name_of(group): _ranked_together(group) for group in groups}
+
+
+def _on_the_same_data(group: Mapping[str, RunRecord], name: str, record: RunRecord) -> bool:
+    try:
+        for other, known in group.items():
+            refuse_several_data_sets({other: known, name: record})
+    except ExperimentError:
+        return False
+    return True
+
+
+def _name_of(group: Mapping[str, RunRecord]) -> str:
+    data = {
+        f"{name}, fingerprint {seen}" for one in group.values() for name, seen in one.manifest.get("data", {}).items()
+    }
+    return f"{'; '.join(sorted(data))}: {', '.join(group)}"
+
+
+def _ranked_together(records: Mapping[str, RunRecord]) -> Ranking:
     _refuse_several_metrics(records)
     results: list[TrialResult] = []
     predictions: dict[str, Predictions] = {}

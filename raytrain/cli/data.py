@@ -1,7 +1,6 @@
 """`raytrain data`: data sets, fetched and checked."""
 
 import logging
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from raytrain.cli.options import Json
 from raytrain.errors import ExitCode, ExperimentError
+from raytrain.report.document import document
 from raytrain.report.text import in_one_line
 
 
@@ -33,6 +33,7 @@ def fetch(
     image_size: ImageSize = 32,
     columns: Columns = "",
     skip_bad: SkipBad = False,
+    json: Json = False,
 ) -> None:
     """Download data sets, or decode image folders, so that later runs start at once."""
     from raytrain.cli.output import log_to_stderr
@@ -40,10 +41,16 @@ def fetch(
 
     log_to_stderr()
     logging.getLogger("raytrain.data.layouts.collected").setLevel(logging.INFO)  # how far the decoding is
+    fetched: list[dict[str, object]] = []
     for name in datasets:
         images = load(_data_set(name), image_size=image_size, columns=columns_text(columns), skip_bad=skip_bad)
-        summary = in_one_line(f"{name}: {images.summary}")
-        typer.echo(f"{summary}; fingerprint at {image_size} × {image_size} pixels {images.fingerprint}")
+        said = {"summary": images.summary, "image_size": image_size, "fingerprint": images.fingerprint}
+        fetched.append({"dataset": name, **said})
+        if not json:
+            summary = in_one_line(f"{name}: {images.summary}")
+            typer.echo(f"{summary}; fingerprint at {image_size} × {image_size} pixels {images.fingerprint}")
+    if json:
+        typer.echo(document({"datasets": fetched}), nl=False)
 
 
 def verify(
@@ -67,7 +74,7 @@ def verify(
     images = read(_data_set(dataset), image_size=image_size, columns=columns_text(columns))
     inspection = inspect(images, dataset, near=near)
     if json:
-        typer.echo(dumps(inspection))
+        typer.echo(document(inspection), nl=False)
     else:
         console = Console()
         typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))

@@ -3,7 +3,6 @@
 # The imports inside functions load PyTorch: at the top they would make `raytrain --help` take seconds more.
 
 from enum import StrEnum
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.data import Columns, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError
+from raytrain.report.document import document
 from raytrain.report.text import as_text, visible
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def export(
     which: Annotated[Which, typer.Option(help="Weights of the best epoch (by validation) or the last.")] = Which.best,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     allow_code: AllowCode = False,
+    json: Json = False,
 ) -> None:
     """Export the weights of a trial or a program, and a JSON file with its recipe, classes and normalisation.
 
@@ -101,7 +102,12 @@ def export(
 
         allow_network(record, result, allowed=allow_code)
         write_program(path, build(description, weights, device=device("cpu")), kind=kind, force=force)
-    typer.echo(f"{path}")
+    if json:
+        accuracies = {"val_accuracy": description.val_accuracy, "test_accuracy": description.test_accuracy}
+        written = {"model": str(path), "description": str(path.with_suffix(".json"))}
+        typer.echo(document({"trial": result.trial, **written, "epoch": description.epoch, **accuracies}), nl=False)
+    else:
+        typer.echo(f"{path}")
     known = "" if description.test_accuracy is None else f", {100 * description.test_accuracy:.2f} % on the test set"
     what = "weights" if kind == WEIGHTS else "program with the weights"
     typer.echo(f"{what} of epoch {description.epoch}{known}; description in {path.with_suffix('.json')}", err=True)
@@ -144,7 +150,7 @@ def evaluate(
         values |= {"test_loss": measured.loss, "test_accuracy": measured.accuracy}
         values |= {name: metrics[name] for name in METRIC_HEADINGS}
         known = {label: share for label, share in zip(description.classes, by_class, strict=True) if share == share}
-        typer.echo(dumps({**values, "classes": known}))
+        typer.echo(document({**values, "classes": known}), nl=False)
     else:
         typer.echo(
             f"test accuracy {per_cent(measured.accuracy)} %, loss {measured.loss:.4f} on {len(images.test):,} images "
@@ -187,7 +193,8 @@ def predict(
     named = [[(classes[label], float(row[label])) for label in best] for row, best in zip(shares, order, strict=True)]
     if json:
         said = [[{"class": label, "probability": share} for label, share in found] for found in named]
-        typer.echo(dumps([{"image": str(path), "classes": one} for path, one in zip(read, said, strict=True)]))
+        found = [{"image": str(path), "classes": one} for path, one in zip(read, said, strict=True)]
+        typer.echo(document({"images": found}), nl=False)
     elif named:
         cells = [[f"{label} {100 * share:.1f} %" for label, share in found] for found in named]
         columns = {f"{index + 1}": [row[index] for row in cells] for index in range(len(cells[0]))}

@@ -143,7 +143,7 @@ AllowCode = Annotated[
     bool,
     typer.Option("--allow-code", help="Let code that the run or the model brings, and that you have read, run here."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, with schema_version.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 
 

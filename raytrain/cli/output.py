@@ -3,11 +3,10 @@
 import logging
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, records, table
+from raytrain.report.document import document
 from raytrain.report.text import VisibleFormatter, as_markdown, as_text, duration, fitted, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
@@ -120,6 +120,40 @@ def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, c
     _write(_written(ranking, format_, columns), output, f"{sum(one.seeds for one in ranking.standings)} results")
 
 
+def write_tables(
+    rankings: "Mapping[str, Ranking]", format_: Format, output: Path | None, *, columns: Sequence[str] = ()
+) -> None:
+    """Write rankings of different data sets as `write_results` writes one: a table for each, below its name.
+
+    Files for programs have the rows of all, with the name of the data set in a column `data`.
+    """
+    if len(rankings) == 1:
+        write_results(next(iter(rankings.values())), format_, output, columns=columns)
+        return
+    if format_ is Format.table and output is None:
+        for heading, ranking in rankings.items():
+            typer.echo(visible(heading))
+            print_table(ranking, columns=columns)
+        return
+    count = sum(one.seeds for ranking in rankings.values() for one in ranking.standings)
+    if format_ in {Format.table, Format.md}:
+        mark = "## " if format_ is Format.md else ""
+        texts = [
+            f"{mark}{visible(heading)}\n\n".encode() + _written(ranking, format_, columns)
+            for heading, ranking in rankings.items()
+        ]
+        _write(b"\n".join(texts), output, f"{count} results")
+        return
+    if format_ is Format.parquet:
+        _refuse_binary(output)
+    rows = [
+        {"data": heading.rpartition(": ")[0], **row}
+        for heading, ranking in rankings.items()
+        for row in _rows(ranking, [name for name in columns if name != "data"])
+    ]
+    _write(_of_rows(rows, format_), output, f"{count} results")
+
+
 def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | None) -> None:
     """Write the list of runs to a file or to standard output."""
     from raytrain.report.tables import RUNS_LEFT, RUNS_SPARE, run_columns
@@ -136,7 +170,7 @@ def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | Non
         else:
             _write(text.encode(), output, _counted(runs))
     elif format_ is Format.json:
-        _write(f"{dumps({'schema_version': 1, 'runs': rows}, indent=1)}\n".encode(), output, _counted(runs))
+        _write(document({"runs": rows}).encode(), output, _counted(runs))
     elif format_ is Format.csv:
         _write(records.as_csv(rows).encode(), output, _counted(runs))
     else:
@@ -180,14 +214,20 @@ def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> byt
         return table.plain(ranking, columns=columns).encode()
     if format_ is Format.md:
         return table.markdown(ranking, columns=columns).encode()
+    return _of_rows(_rows(ranking, columns), format_)
+
+
+def _rows(ranking: "Ranking", columns: Sequence[str]) -> list[dict[str, Any]]:
     rows = records.flat_rows(ranking)
     for name in columns if rows else ():
         check_column(name, list(rows[0]))
-    if columns:
-        rows = [{name: row[name] for name in columns} for row in rows]
+    return [{name: row[name] for name in columns} for row in rows] if columns else rows
+
+
+def _of_rows(rows: Sequence[dict[str, Any]], format_: Format) -> bytes:
     if format_ is Format.parquet:
         return records.as_parquet(rows)
-    return (records.as_csv(rows) if format_ is Format.csv else records.as_json(rows)).encode()
+    return (records.as_csv(rows) if format_ is Format.csv else document({"trials": rows})).encode()
 
 
 def leave(code: int) -> NoReturn:

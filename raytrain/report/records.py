@@ -1,8 +1,7 @@
-"""The ranked table as values, for other programs: rows as dicts, and as CSV, JSON and Parquet."""
+"""The ranked table as values, for other programs: rows as dicts, and as CSV and Parquet."""
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +125,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def as_json(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows, such as `flat_rows` gives, as a JSON list."""
-    return json.dumps(list(rows), indent=1) + "\n"
 
 
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:

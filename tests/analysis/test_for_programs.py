@@ -70,9 +70,9 @@ def test_judge_and_results_print_the_keys_that_the_page_shows(write_run: WriteRu
     assert list(printed("judge", "base", "idea")) == list(json.loads(code("Keep the change?", "json")))
     (columns,) = re.findall(r"--columns (\S+)", code("Run and continue", ""))
     shown = json.loads(code("Run and continue", "json"))
-    assert list(printed("results", "base", "--columns", columns)[0]) == list(shown[0])
+    assert list(printed("results", "base", "--columns", columns)["trials"][0]) == list(shown["trials"][0])
 
 
 def test_a_plan_has_the_keys_that_the_page_shows() -> None:
-    keys = {field.name for field in fields(Plan)} | {"gpu_hours", "cpu_hours"}
+    keys = {field.name for field in fields(Plan)} | {"gpu_hours", "cpu_hours", "schema_version"}
     assert set(json.loads(code("What will it cost?", "json"))) == keys

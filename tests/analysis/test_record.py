@@ -95,7 +95,7 @@ def in_report(folder: Path) -> Rows:
 
 
 def printed_as_json(name: str) -> Rows:
-    rows = json.loads(CliRunner().invoke(app, ["results", name, "--json"]).stdout)
+    rows = json.loads(CliRunner().invoke(app, ["results", name, "--json"]).stdout)["trials"]
     return [(row["rank"], row["trial"].rpartition("-")[2]) for row in rows]
 
 
@@ -216,25 +216,39 @@ def test_a_failed_trial_that_is_interrupted_when_it_is_tried_again_is_shown_as_i
     assert outcome.record.results == read_record(outcome.folder).results
 
 
-def test_runs_on_different_images_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:
-    digits = {**recipe, "dataset": "digits", "val_size": 20}
-    for name, values in (("photos", recipe), ("numbers", digits), ("wide", {**recipe, "width": 3})):
-        assert tune(place, name=name, recipe={**values, "epochs": 1}).exit_code == 0
-    refused = CliRunner().invoke(app, ["results", "photos", "numbers"])
-    assert refused.exit_code == 2
-    assert "numbers on digits: accuracies on different images cannot be compared" in refused.stderr
-    assert CliRunner().invoke(app, ["results", "photos", "wide"]).exit_code == 0
+def results_of(*words: str) -> Any:
+    return CliRunner().invoke(app, ["results", *words])
 
 
-def test_runs_between_which_the_images_have_changed_are_not_ranked_together(write_run: WriteRun) -> None:
+def test_each_data_set_has_a_table_of_its_own(write_run: WriteRun) -> None:
+    photos, numbers = {"dataset": "photos", "val_size": 20}, {"dataset": "numbers", "val_size": 20}
+    write_run("one", [range(900)], recipe=photos, fingerprint="a")
+    write_run("wide", [range(910)], recipe={**photos, "width": 3}, fingerprint="a")
+    write_run("other", [range(800)], recipe=numbers, fingerprint="b")
+    together = results_of("one", "other", "wide", "--sort", "-test_accuracy", "--columns", "run,test_accuracy")
+    lines = [line.split() for line in together.stdout.splitlines() if line.strip(" ─")]
+    assert [line[0] for line in lines] == ["photos", "run", "wide", "one", "numbers", "run", "other"]
+    assert " ".join(lines[0]) == "photos at 32 px, fingerprint a: one, wide"
+    assert together.stderr.count("Validation chooses") == 2
+    trials = json.loads(results_of("one", "other", "wide", "--json").stdout)["trials"]
+    assert [(row["data"].split()[-1], row["run"]) for row in trials] == [("a", "wide"), ("a", "one"), ("b", "other")]
+    claim = results_of("one", "other", "--assert", "test_accuracy > 0.85")
+    assert claim.exit_code == 9
+    assert "numbers at 32 px, fingerprint b: other: test_accuracy > 0.85" in claim.stderr
+    markdown = results_of("one", "other", "-f", "md").stdout
+    assert markdown.count("| rank |") == markdown.count("\n## ") + 1 == 2
+
+
+def test_runs_between_which_the_images_have_changed_are_in_different_tables(write_run: WriteRun) -> None:
     recipe = {"dataset": "photos", "val_size": 20}
     write_run("old", [range(900)], recipe=recipe, fingerprint="a")
     write_run("same", [range(910)], recipe={**recipe, "lr": 0.2}, fingerprint="a")
     write_run("new", [range(800)], recipe={**recipe, "lr": 0.3}, fingerprint="b")
-    refused = CliRunner().invoke(app, ["results", "old", "new"])
-    assert refused.exit_code == 2
-    assert "photos at 32 px has changed between old and new" in refused.stderr
-    assert CliRunner().invoke(app, ["results", "old", "same"]).exit_code == 0
+    shown = results_of("old", "same", "new", "-f", "md")
+    assert shown.exit_code == 0
+    headings = [line for line in shown.stdout.splitlines() if line.startswith("## ")]
+    assert headings == ["## photos at 32 px, fingerprint a: old, same", "## photos at 32 px, fingerprint b: new"]
+    assert "fingerprint" not in results_of("old", "same", "-f", "md").stdout
 
 
 def test_runs_that_select_by_different_metrics_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:

@@ -285,7 +285,7 @@ def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
 @pytest.mark.usefixtures("empty_report")
 def test_json_is_all_that_stands_on_stdout(grid: str):
     result = call("tune", "--grid", grid, "--local", "--json", "--name", "x")
-    rows = json.loads(result.stdout)
+    rows = json.loads(result.stdout)["trials"]
     assert [row["status"] for row in rows] == ["finished", "finished"]
     assert {row["trial"] for row in rows} == {r.trial for r in read_results(Folder.at("runs/x"))}
     assert rows[0]["test_accuracy"] >= rows[1]["test_accuracy"]
@@ -340,7 +340,7 @@ def test_the_installed_command_trains_and_reads_back(grid: str):
     read = [RAYTRAIN, "results", "g", "--format", "json"]
     done = subprocess.run(read, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [row["status"] for row in json.loads(done.stdout)] == ["finished"]
+    assert [row["status"] for row in json.loads(done.stdout)["trials"]] == ["finished"]
 
 
 @pytest.mark.slow
@@ -387,7 +387,7 @@ def test_results_where_there_is_none_says_how_to_begin():
 
 def read_rows(format_: str, content: bytes) -> list[dict[str, Any]]:
     if format_ == "json":
-        return json.loads(content)
+        return json.loads(content)["trials"]
     if format_ == "csv":
         return list(csv.DictReader(io.StringIO(content.decode())))
     return parquet.read_table(io.BytesIO(content)).to_pylist()
@@ -418,11 +418,11 @@ def test_results_are_written_for_people(finished: str, format_: str, to_file: bo
 @pytest.mark.usefixtures("finished", "empty_report")
 def test_results_of_several_runs_are_ranked_together(grid: str):
     call("train", grid, "--set", "lr=0.3", "--local", "-q", "--name", "y")
-    rows = json.loads(call("results", "x", "y", "-f", "json").stdout)
+    rows = json.loads(call("results", "x", "y", "-f", "json").stdout)["trials"]
     assert sorted(row["lr"] for row in rows) == [0.01, 0.02, 0.3]
     table = call("results", "x", "y", "--sort", "lr", "--columns", "run,lr,seconds").stdout.split("\n")
     assert [line.split()[:2] for line in table[3:6]] == [["x", "0.01"], ["x", "0.02"], ["y", "0.3"]]
-    assert len(json.loads(call("results", "x", "y", "--json", "--top", "1").stdout)) == 1
+    assert len(json.loads(call("results", "x", "y", "--json", "--top", "1").stdout)["trials"]) == 1
 
 
 def test_a_claim_that_does_not_hold_ends_with_9(finished: str):
@@ -434,7 +434,7 @@ def test_a_claim_that_does_not_hold_ends_with_9(finished: str):
 
 
 def test_only_asked_for_columns_are_written(finished: str):
-    rows = json.loads(call("results", finished, "--json", "--columns", "lr,test_accuracy").stdout)
+    rows = json.loads(call("results", finished, "--json", "--columns", "lr,test_accuracy").stdout)["trials"]
     assert [list(row) for row in rows] == [["lr", "test_accuracy"]] * 2
     refused = call("results", finished, "-f", "csv", "--columns", "lr,speed")
     assert refused.exit_code == 2

@@ -86,7 +86,7 @@ def test_a_network_that_starts_from_images_is_exported_without_them(tmp_path: Pa
     assert call("export", folder, "-o", tmp_path / "model.pth").exit_code == 0
     measured = json.loads(call("evaluate", tmp_path / "model.pth", "--json").stdout)
     assert measured["test_accuracy"] == result.test_accuracy
-    rows = json.loads(call("results", "whitened", "--out", tmp_path, "--json").stdout)
+    rows = json.loads(call("results", "whitened", "--out", tmp_path, "--json").stdout)["trials"]
     assert rows[0]["test_tta_accuracy"] == result.test_tta_accuracy is not None
     assert "test_tta_accuracy %" in call("results", "whitened", "--out", tmp_path).stdout
 
@@ -139,7 +139,7 @@ def test_predict_says_what_the_trial_said_of_each_image(trained: Folder, tmp_pat
     for row, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{row:02}.png")
     named = call("predict", tmp_path / "m.safetensors", tmp_path, "--json")
-    rows = json.loads(named.stdout)
+    rows = json.loads(named.stdout)["images"]
     assert [Path(row["image"]).name for row in rows] == [f"{row:02}.png" for row in range(20)]
     assert [int(row["classes"][0]["class"]) for row in rows] == seen.predicted[:20].tolist()
     shares = [row["classes"][0]["probability"] for row in rows]
@@ -157,7 +157,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(trained: Fold
         "predict", tmp_path / "m.pth", tmp_path / "bad.png", tmp_path / "grey.png", tmp_path / "none.png", "--json"
     )
     assert ended.exit_code == 2
-    assert [Path(row["image"]).name for row in json.loads(ended.stdout)] == ["grey.png"]
+    assert [Path(row["image"]).name for row in json.loads(ended.stdout)["images"]] == ["grey.png"]
     assert "bad.png: cannot be decoded" in ended.stderr
     assert "none.png: cannot be read: No such file" in ended.stderr
     (tmp_path / "empty").mkdir()

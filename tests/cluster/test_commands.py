@@ -93,7 +93,7 @@ def test_a_run_that_was_killed_goes_on_to_the_numbers_of_an_undisturbed_one(
     printed, said = again.communicate(timeout=360)
     assert again.returncode == 4, said
     assert not [line for line in said.splitlines() if line.startswith(("[", "("))], "Ray's own log lines show"
-    assert {row["status"] for row in json.loads(printed)} == {"finished", "diverged"}
+    assert {row["status"] for row in json.loads(printed)["trials"]} == {"finished", "diverged"}
     for folder in (tmp_path / "out" / "grid" / "trials").iterdir():
         epochs = [row["epoch"] for row in read_lines(Folder.at(folder), "metrics.jsonl")]
         assert epochs == list(range(1, len(epochs) + 1))

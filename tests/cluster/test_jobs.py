@@ -120,7 +120,7 @@ def test_a_job_is_followed_and_its_run_folder_comes_home(
     assert (tmp_path / "runs/one/report.html").read_text().startswith("<!doctype html>")
     manifest = json.loads((tmp_path / "runs/one/manifest.json").read_text())
     assert manifest["sessions"]
-    (job,) = (job for job in json.loads(raytrain("jobs", "--json").stdout) if job["id"] == "first")
+    (job,) = (job for job in json.loads(raytrain("jobs", "--json").stdout)["jobs"] if job["id"] == "first")
     assert (job["status"], job["exit_code"], job["run"]) == ("SUCCEEDED", 0, "one")
     assert job["command"].startswith("raytrain train")
     assert "SUCCEEDED" in raytrain("jobs").stdout

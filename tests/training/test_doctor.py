@@ -39,7 +39,7 @@ def test_what_is_missing_is_said_with_what_to_do(tmp_path: Path, monkeypatch: py
 
 
 def test_json_has_every_check(tmp_path: Path) -> None:
-    checks = json.loads(doctor("--local", "--out", str(tmp_path), "--json").stdout)
+    checks = json.loads(doctor("--local", "--out", str(tmp_path), "--json").stdout)["checks"]
     assert {tuple(check) for check in checks} == {("name", "ok", "found", "advice")}
     assert all(check["ok"] for check in checks)
 

@@ -3,9 +3,8 @@
 # The imports inside functions load pyarrow and Ray: at the top they would make `raytrain --help` take seconds more.
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ import typer
 from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode
+from raytrain.report.document import document
 from raytrain.report.text import as_text, clock, coloured, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def jobs(address: Dashboard = None, insecure: Insecure = False, json: Json = Fal
 
     found = Jobs(address, insecure=insecure).all()
     if json:
-        _print_json([job.as_dict() for job in found])
+        _print_json({"jobs": [job.as_dict() for job in found]})
     elif found:
         typer.echo(job_table([job.as_dict() for job in found]), nl=False)
     else:
@@ -257,8 +257,8 @@ def _print(job: "Job", *, json: bool) -> None:
         typer.echo(in_one_line(f"{job.id}  {job.status}{code}"))
 
 
-def _print_json(content: object) -> None:
-    typer.echo(dumps(content, indent=2))
+def _print_json(values: Mapping[str, Any]) -> None:
+    typer.echo(document(values), nl=False)
 
 
 HEADINGS = ("job", "status", "exit", "started", "time", "command")

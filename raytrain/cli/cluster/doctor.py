@@ -3,13 +3,13 @@
 # The imports inside `doctor` load PyTorch and Ray: at the top they would make `raytrain --help` take seconds more.
 
 from dataclasses import asdict
-from json import dumps
 from typing import Annotated
 
 import typer
 
 from raytrain.cli.options import Address, Json, Local, Out
 from raytrain.errors import PreflightError
+from raytrain.report.document import document
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -44,6 +44,6 @@ def doctor(
         for check in check_ray(address=address, out=out):
             show(check)
     if json:
-        typer.echo(dumps([asdict(check) for check in checks]))
+        typer.echo(document({"checks": [asdict(check) for check in checks]}), nl=False)
     if not all(check.ok for check in checks):
         raise typer.Exit(PreflightError.exit_code)

@@ -9,6 +9,7 @@ import typer
 from raytrain.cli.completion import field_names
 from raytrain.cli.options import Json
 from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.report.document import document
 
 if TYPE_CHECKING:
     from raytrain.experiment.reference import FieldReference
@@ -42,7 +43,7 @@ def fields(
         raise ExperimentError(f"there is no recipe field {field!r}; {hint}")
     chosen = [known[field]] if field else list(known.values())
     if json:
-        typer.echo(dumps({"schema_version": 1, "fields": [vars(one) for one in chosen]}))
+        typer.echo(document({"fields": [vars(one) for one in chosen]}), nl=False)
     elif markdown:
         typer.echo(_markdown(chosen), nl=False)
     elif field:

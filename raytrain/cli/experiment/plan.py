@@ -3,7 +3,6 @@
 # The imports inside functions load NumPy, SciPy and pyarrow: at the top they would make `raytrain --help` take 3.2 s
 # instead of 0.5 s.
 
-from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +27,7 @@ from raytrain.cli.options import (
     experiment_of,
     file_and_axes,
 )
+from raytrain.report.document import document
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -94,9 +94,10 @@ def plan(
 
     made = make_plan(planned, out=out, address=address, local=local)
     if made is None:
-        typer.echo(dumps({"trials": 0}) if json else "All trials have ended; there is nothing to train.")
+        ended = "All trials have ended; there is nothing to train.\n"
+        typer.echo(document({"trials": 0}) if json else ended, nl=False)
     elif json:
-        typer.echo(dumps(made.as_dict(price=price)))
+        typer.echo(document(made.as_dict(price=price)), nl=False)
     else:
         typer.echo(plan_text(made, price=price), nl=False)
 
@@ -106,7 +107,7 @@ def _print_trials(planned: "Experiment", *, json: bool) -> None:
     if json:
         rows = [{"trial": trial.id, **trial.recipe.model_dump(mode="json")} for trial in trials]
         later = {"samples_proposed_later": planned.samples_proposed} if planned.samples_proposed else {}
-        typer.echo(dumps({"schema_version": 1, "trials": rows, **later}))
+        typer.echo(document({"trials": rows, **later}), nl=False)
         return
     from raytrain.cli.experiment.plan_text import trials_text
 

@@ -5,7 +5,6 @@
 
 from collections import Counter
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ import typer
 from raytrain.cli.completion import run_names
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode, ExperimentError
+from raytrain.report.document import document
 from raytrain.report.text import as_text, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     record = read_record(open_run(name, out=out))
     audited = audit(record.results, record.epochs, record.events)
     if json:
-        typer.echo(dumps(asdict(audited)))
+        typer.echo(document(asdict(audited)), nl=False)
         return
     for sentence in tables.summary(audited):
         typer.echo(visible(sentence))
@@ -99,7 +99,7 @@ def _audit_baseline(name: str, *, json: bool) -> None:
     }
     made = replays(curves)
     if json:
-        typer.echo(dumps([asdict(one) for one in made]))
+        typer.echo(document({"replays": [asdict(one) for one in made]}), nl=False)
         return
     left = [name for name in tested if name not in curves]
     typer.echo(
@@ -169,7 +169,7 @@ def judge(
         before = read_judgements(session)
         verdict = judge(*records, margin=margin / 100, before=before)
         add_judgement(session, verdict.judgement)
-    typer.echo(dumps(verdict.as_json()) if json else "\n".join(verdict.sentences()))
+    typer.echo(document(verdict.as_json()) if json else "\n".join([*verdict.sentences(), ""]), nl=False)
     codes = {"keep": ExitCode.DONE, "drop": ExitCode.ASSERTION_FAILED, "more seeds": ExitCode.UNDECIDED}
     raise typer.Exit(codes[verdict.decision.answer])
 
@@ -196,7 +196,7 @@ def list_(json: Json = False) -> None:
     from raytrain.baselines.baselines import list_baselines
 
     names = list_baselines()
-    typer.echo(dumps(names) if json else "\n".join(map(in_one_line, names)))
+    typer.echo(document({"baselines": names}) if json else "\n".join([*map(in_one_line, names), ""]), nl=False)
 
 
 def show(
@@ -211,7 +211,7 @@ def show(
 
     read = open_baseline(baseline)
     if json:
-        typer.echo(dumps([asdict(curve) for curve in read.curves]))
+        typer.echo(document({"baseline": read.name, "curves": [asdict(curve) for curve in read.curves]}), nl=False)
         return
     typer.echo(as_text(baseline_columns(read), left=BASELINE_LEFT), nl=False)
     typer.echo(

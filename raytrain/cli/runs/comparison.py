@@ -3,7 +3,6 @@
 # The imports inside functions load SciPy and pyarrow: at the top they would make
 # `raytrain --help` take 3.2 s instead of 0.5 s.
 
-from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.options import AllowCode, Format, Fresh, Json, Out, Quiet, TimeLimit, mode_of
 from raytrain.errors import ExitCode, RunFolderError
+from raytrain.report.document import document
 from raytrain.report.text import as_text, in_one_line, visible
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def diff(first: RunOrTrial, second: RunOrTrial, out: Out = "runs", json: Json = 
     found = side_by_side(_side(first, out), _side(second, out))
     with tolerant_output():
         if json:
-            typer.echo(dumps(found.as_dict()))
+            typer.echo(document(found.as_dict()), nl=False)
             return
         typer.echo(in_one_line(f"first: {found.first}, second: {found.second}"))
         if found.differences:
@@ -140,5 +140,6 @@ def rerun(
         raise typer.Exit(outcome.exit_code)
     verification = compared(record, result, outcome.record)
     with output.tolerant_output():
-        typer.echo(dumps(verification.as_dict()) if json else visible("\n".join(verification.sentences())))
+        sentences = visible("\n".join([*verification.sentences(), ""]))
+        typer.echo(document(verification.as_dict()) if json else sentences, nl=False)
     raise typer.Exit(ExitCode.DONE if verification.holds else ExitCode.ASSERTION_FAILED)

@@ -80,7 +80,10 @@ def results(
     explain: Annotated[bool, typer.Option("--explain", help="Explain the accuracies, intervals and ranks.")] = False,
     json: Json = False,
 ) -> None:
-    """Print the ranked results of one or more runs, or list the runs. Several runs are ranked together."""
+    """Print the ranked results of one or more runs, or list the runs.
+
+    Several runs on the same images are ranked together; each data set has a table of its own.
+    """
     format_ = Format.json if json else format_
     if not runs:
         given = {
@@ -96,31 +99,43 @@ def results(
     from raytrain.analysis.assertion import broken
     from raytrain.analysis.assertion import where as rows_where
     from raytrain.analysis.ranking import arranged, beside
-    from raytrain.analysis.record import rank_runs
+    from raytrain.analysis.record import rankings_by_data
     from raytrain.analysis.wording import footer
     from raytrain.baselines.baselines import open_baseline
-    from raytrain.cli.output import print_explanation, tolerant_output, write_results
+    from raytrain.cli.output import print_explanation, tolerant_output, write_tables
     from raytrain.runs.folder import open_run
 
     folders = {name: open_run(name, out=out) for name in runs}
-    ranking = rank_runs(folders)
-    failures = [failure for claim in assert_ or [] if (failure := broken(claim, ranking))]
+    rankings = rankings_by_data(folders)
+    failures = [
+        f"{heading}: {failure}" if heading else failure
+        for heading, ranking in rankings.items()
+        for claim in assert_ or []
+        if (failure := broken(claim, ranking))
+    ]
     wanted = [name.strip() for name in columns.split(",")] if columns else []
-    shown, left_out = rows_where(ranking, where or [])
-    shown = arranged(shown, by=sort, most=top)
+    chosen = {heading: rows_where(ranking, where or []) for heading, ranking in rankings.items()}
+    shown = {heading: arranged(rows, by=sort, most=top) for heading, (rows, _) in chosen.items()}
     if baseline:
-        shown = beside(shown, open_baseline(baseline))
+        beside_all = open_baseline(baseline)
+        shown = {heading: beside(rows, beside_all) for heading, rows in shown.items()}
     with tolerant_output():
-        write_results(shown, format_, output, columns=wanted)
-    if left_out:
-        typer.echo(visible(left_out), err=True)
+        write_tables(shown, format_, output, columns=wanted)
+    for heading, (_, left_out) in chosen.items():
+        if left_out:
+            typer.echo(visible(f"{heading}: {left_out}" if heading else left_out), err=True)
     again = f"raytrain results {' '.join(map(quoted, [*runs, *([] if out == 'runs' else ['--out', out])]))}"
-    if explain:
-        whole = replace(ranking, notes=shown.notes)
-        print_explanation(whole, folders[runs[0]] if len(runs) == 1 else None, results=again)
-    elif format_ is Format.table and output is None:
-        for line in (*footer(ranking, rearranged=bool(sort or where)), f"How to read the table: {again} --explain"):
-            typer.echo(visible(line), err=True)
+    for heading, ranking in rankings.items():
+        if heading and (explain or (format_ is Format.table and output is None)):
+            typer.echo(visible(heading), err=True)
+        if explain:
+            whole = replace(ranking, notes=shown[heading].notes)
+            print_explanation(whole, folders[runs[0]] if len(runs) == 1 else None, results=again)
+        elif format_ is Format.table and output is None:
+            for line in footer(ranking, rearranged=bool(sort or where)):
+                typer.echo(visible(line), err=True)
+    if not explain and format_ is Format.table and output is None:
+        typer.echo(visible(f"How to read the table: {again} --explain"), err=True)
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {visible(failure)}", err=True)
     if failures:

@@ -156,7 +156,7 @@ def test_without_a_trial_the_chosen_one_is_trained_again(runs: Path) -> None:
     done = call("rerun", "several", "--name", "again", "--json")
     assert done.exit_code == 0, done.output
     assert "chosen" in done.stderr
-    (row,) = json.loads(done.stdout)
+    (row,) = json.loads(done.stdout)["trials"]
     assert row["trial"] in {one.trial for one in read_results(Folder.at(runs / "several"))}
 
 
