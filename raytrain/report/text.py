@@ -4,7 +4,7 @@ import io
 import logging
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from unicodedata import category
 
 from rich import box
@@ -69,14 +69,26 @@ def quoted(word: object) -> str:
     return shlex.quote(in_one_line(str(word)))
 
 
-def as_table(columns: Columns, *, left: Collection[str]) -> Table:
-    """Return columns as Rich shows them: those of `left` are text, the others numbers, which stand to the right."""
+def as_table(columns: Columns, *, left: Collection[str], widths: Mapping[str, int] | None = None) -> Table:
+    """Return columns as Rich shows them: those of `left` are text, the others numbers, which stand to the right.
+
+    Args:
+        columns: Cells by heading.
+        left: Headings of the columns of text.
+        widths: Widths in characters to which the columns of text are wrapped; None for as wide as they need.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
-    for row in zip(*columns.values(), strict=True):
+    shown = {name: [in_one_line(cell) for cell in cells] for name, cells in columns.items()}
+    if widths:
+        shown = {name: [wrapped(cell, widths[name]) for cell in cells] for name, cells in shown.items()}
+        for column, name in zip(table.columns, columns, strict=True):
+            column.width = widths[name]  # a table that is wider than the terminal is not cut to fit
+        table.width = sum(widths.values()) + GAP * (len(widths) - 1) + 2
+    for row in zip(*shown.values(), strict=True):
         # Text, because a path may hold brackets, which are markup in a str
-        table.add_row(*(Text(in_one_line(cell)) for cell in row))
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -84,7 +96,8 @@ def fitted(columns: Columns, *, left: Collection[str], width: int, dispensable: 
     """Return columns as `as_table` does, in at most `width` characters where that is possible.
 
     Headings are broken first, then the dispensable columns are left out one after the other, then texts are wrapped
-    between words. No word and no number is cut: a table that does not fit even so is wider than `width`.
+    between words, and names at their joints if they are still too wide. No number is cut: a table that does not fit
+    even so is wider than `width`.
 
     Args:
         columns: Cells by heading.
@@ -102,25 +115,63 @@ def fitted(columns: Columns, *, left: Collection[str], width: int, dispensable: 
         kept.pop(heading, None)
     shown = {broken[name]: cells for name, cells in kept.items()}
     texts = {broken[name] for name in left if name in kept}
-    table = as_table(shown, left=texts)
-    if _width(shown) > width:
-        least = {name: _longest(" ".join([name, *cells]).split()) for name, cells in shown.items() if name in texts}
-        widths = {name: _longest([name, *cells]) for name, cells in shown.items()}
-        while _whole(widths) > width and (slack := [name for name in least if widths[name] > least[name]]):
+    return as_table(shown, left=texts, widths=narrowed(shown, texts=texts, width=width, gap=GAP, edges=2))
+
+
+def narrowed(columns: Columns, *, texts: Collection[str], width: int, gap: int, edges: int = 0) -> dict[str, int]:
+    """Return the widths of columns with which a table is at most `width` wide, where that is possible.
+
+    The widest column of text gives way first, down to its longest word; only if that does not help, to the longest
+    part of a name.
+
+    Args:
+        columns: Cells by heading, in one line each.
+        texts: Headings of the columns that may be wrapped.
+        width: Width in characters.
+        gap: Number of characters between two columns.
+        edges: Number of characters before the first column and after the last.
+    """
+    widths = {name: _longest([name, *cells]) for name, cells in columns.items()}
+    least_of: tuple[Callable[[str], Iterable[str]], ...] = (str.split, _parts)
+    for words in least_of:
+        least = {name: _longest(part for text in (name, *columns[name]) for part in words(text)) for name in texts}
+        while sum(widths.values()) + gap * (len(widths) - 1) + edges > width:
+            slack = [name for name in texts if widths[name] > least[name]]
+            if not slack:
+                break
             widths[max(slack, key=lambda name: widths[name])] -= 1
-        for column, name in zip(table.columns, widths, strict=True):
-            column.width, column.no_wrap = widths[name], name not in texts
-        table.width = _whole(widths)
-    return table
+    return widths
+
+
+_JOINT = re.compile(r"(?<=[_./:+-])(?=[^_./:+-])|(?<=[a-z])(?=[A-Z])")
+"""Where a name may be broken: my_|net.|py:|My|Net."""
+
+
+def _parts(text: str) -> list[str]:
+    return [part for word in text.split() for part in _JOINT.split(word)]
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return a text in lines of at most `width` characters: between words, else at the joints of a name."""
+    if cell_len(text) <= width:
+        return text
+    lines = [""]
+    for word in text.split():
+        spaced = f"{lines[-1]} {word}" if lines[-1] else word
+        if cell_len(spaced) <= width:
+            lines[-1] = spaced
+            continue
+        lines += [""] if lines[-1] else []
+        for part in _JOINT.split(word):
+            if lines[-1] and cell_len(lines[-1] + part) > width:
+                lines.append("")
+            lines[-1] += part
+    return "\n".join(lines)
 
 
 def _width(columns: Columns) -> int:
-    return _whole({name: _longest([name, *cells]) for name, cells in columns.items()})
-
-
-def _whole(widths: Mapping[str, int]) -> int:
     """Return the width of a table by those of its columns; the box of a table has a space on either side."""
-    return sum(width + GAP for width in widths.values()) - GAP + 2
+    return sum(_longest([name, *cells]) + GAP for name, cells in columns.items()) - GAP + 2
 
 
 def _longest(texts: Iterable[str]) -> int:

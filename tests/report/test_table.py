@@ -16,6 +16,8 @@ from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
 from raytrain.report import column_text, metric_columns, records, table
+from raytrain.report.document import document
+from raytrain.report.text import wrapped
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -191,7 +193,7 @@ def test_brackets_in_a_path_are_no_markup():
 
 def test_json_and_csv_hold_the_same_ranked_rows_with_all_recipe_fields():
     flat = records.flat_rows(RANKING)
-    objects = json.loads(records.as_json(flat))
+    objects = json.loads(document({"trials": flat}))["trials"]
     rows = list(csv.DictReader(io.StringIO(records.as_csv(flat))))
     assert objects == flat
     assert [row["trial"] for row in flat] == [one.results[0].trial for one in RANKING.standings]
@@ -232,7 +234,6 @@ def test_parquet_takes_counts_and_shares_in_one_column():
 
 
 def test_no_results_give_empty_tables():
-    assert json.loads(records.as_json([])) == []
     assert records.as_csv([]).strip() == ""
     assert parquet.read_table(io.BytesIO(records.as_parquet([]))).num_rows == 0
     assert table.markdown(ranking()).startswith("| rank |")
@@ -275,6 +276,38 @@ def test_a_table_that_cannot_fit_is_wider_and_not_cut():
     assert {"90.00", "0.1", "0.2", "finished"} <= {*text.split()}
     assert {"lr", "weight_", "mix_", "prob", "smoothing"} <= {*text.split()}  # the axes
     assert max(len(line.rstrip()) for line in text.splitlines()) > 30
+
+
+def test_sixteen_long_names_and_three_axes_fit_80_columns_broken_at_their_joints():
+    names = [f"timm:convnextv2_tiny.fcmae_ft_in22k_in1k_{100 + index}" for index in range(16)]
+    some = [
+        {"arch": name, "lr": lr, "optimizer": optimizer, "augment": ["crop", "flip", "cutout"][: index % 3 + 1]}
+        for index, name in enumerate(names)
+        for lr, optimizer in ((0.1, "sgd"), (0.003, "adam"))
+    ]
+    made = ranking(*(result(recipe=recipe, test_accuracy=0.9) for recipe in some))
+    text = shown_in(80, made)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    heading = next(line for line in text.splitlines() if "arch" in line)
+    column = slice(heading.index("arch"), heading.index("augment"))
+    joined = "".join(line[column].strip() for line in text.splitlines())
+    assert all(joined.count(name) == 2 for name in names)
+    assert {"90.00", "0.003", "sgd", "adam", "finished"} <= {*text.split()}
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("diverged at epoch 3", 12, ["diverged at", "epoch 3"]),
+        ("my_net.py:MyNet", 9, ["my_net.", "py:MyNet"]),
+        ("my_net.py:MyNet", 6, ["my_", "net.", "py:My", "Net"]),
+        ("crop+flip", 5, ["crop+", "flip"]),
+        ("resnet152", 4, ["resnet152"]),
+        ("short", 9, ["short"]),
+    ],
+)
+def test_a_text_is_wrapped_between_words_and_a_name_at_its_joints(text: str, width: int, lines: list[str]):
+    assert wrapped(text, width).split("\n") == lines
 
 
 def test_a_trial_that_was_given_up_says_how_often_it_was_started():
