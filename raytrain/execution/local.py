@@ -15,7 +15,7 @@ from raytrain.experiment.duration.speed import Speed, measure_speed, some_images
 from raytrain.experiment.experiment import Trial
 from raytrain.metrics.epoch import Report
 from raytrain.runs.writing.journal import RunJournal
-from raytrain.training.devices import choose_device, prepare, this_machine
+from raytrain.training.devices import choose_device, gpu_bytes, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.outcome import outcome_of
 from raytrain.training.recipe import Recipe
@@ -102,7 +102,7 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
     progress = journal.state.progress[trial.id]
 
     def show(within_epoch: float) -> None:
-        progress.within_epoch = within_epoch
+        progress.within_epoch, progress.gpu_bytes = within_epoch, gpu_bytes(device)
 
     try:
         data = TrainingData.on(device, splits)

@@ -1,34 +1,25 @@
 """What a run will take, known before it starts: trials, time, GPU or CPU hours, and room for its checkpoints."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from raytrain.execution import stages
 from raytrain.execution.backend import Work, open_backend
+from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
 from raytrain.execution.inputs import load_splits
 from raytrain.execution.interruption import Interruption
 from raytrain.execution.run import storage_errors_explained
-from raytrain.execution.stages import confirming
-from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import Kind, Order, kind_of, model_size
-from raytrain.experiment.duration.simulation import Lengths, Sweep, best, faster_order, sweep
+from raytrain.experiment.duration.order import Kind, kind_of, model_size
+from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.samplers import tpe
 from raytrain.runs.planned import Range, remember
-from raytrain.runs.state import RunState
 from raytrain.runs.writing.disk_space import checkpoints_bytes
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder, free_bytes
-
-SWEEPS = 200
-"""Largest number of simulated sweeps, when chance decides which trials are stopped or chosen."""
-MAX_SIMULATED_TRIALS = 40_000
-"""Largest number of simulated trials in all sweeps together; with many trials, fewer sweeps are simulated."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +133,8 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
     later = stages.stand_ins(run)
     at_a_time = stages.most_at_a_time(run)
-    may_train = [*_may_train(run, pending), *(trial for one in later for trial in one)]
-    recipes = {kind_of(trial.recipe): trial.recipe for trial in may_train}
+    trained = [*may_train(run, pending), *(trial for one in later for trial in one)]
+    recipes = {kind_of(trial.recipe): trial.recipe for trial in trained}
     interruption = Interruption()
     work = Work(folder, at_a_time, images=sum(one.bytes_in_memory for one in splits.values()))
     with interruption.handled(), open_backend(experiment, work, address=address, local=local) as backend:
@@ -155,9 +146,10 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     )
     rungs = run.rungs()
     order = faster_order(pending, lengths, slots=backend.slots, rungs=rungs) if backend.ordered_by_time else "listed"
-    layout = _Layout(lengths, backend.slots, order)
-    unstopped = _Layout(lengths, backend.slots, "longest" if backend.ordered_by_time else "listed")
-    sweeps = _simulated(run, pending, layout, rungs, later)
+    layout = Layout(lengths, backend.slots, order)
+    unstopped = Layout(lengths, backend.slots, "longest" if backend.ordered_by_time else "listed")
+    sweeps = simulated(run, pending, layout, rungs, later=later)
+    all_run = simulated(run, pending, unstopped, None, later=later)
     parameters = {
         trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
     }
@@ -178,103 +170,12 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         mode=experiment.asha.mode if rungs and experiment.asha else None,
         stopped=Range.of([len(one.stopped) for one in sweeps]),
         seconds=seconds,
-        seconds_unstopped=Range.of([one.seconds for one in _simulated(run, pending, unstopped, None, later)]).median,
+        seconds_unstopped=Range.of([one.seconds for one in all_run]).median,
         slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
         checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in parameters.items()),
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
         sweeps=len(sweeps),
     )
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How trials are assigned to slots."""
-
-    lengths: Lengths
-    slots: int
-    order: Order
-
-    def sweep(self, trials: Mapping[Trial, int], **judging: Any) -> Sweep:
-        return sweep(trials, self.lengths, slots=self.slots, order=self.order, **judging)
-
-
-def _may_train(run: RunState, pending: Mapping[Trial, int]) -> list[Trial]:
-    """Return the trials that are pending, and those that later stages may choose."""
-    asha, confirm = run.experiment.asha, run.experiment.confirm
-    searched = [progress.trial for progress in run.progress.values() if progress.stage != "confirm"]
-    later = list(pending)
-    if asha and asha.rescue and run.stage == "search":
-        later += searched
-    if confirm and run.stage != "confirm":
-        later += [confirming(trial.recipe, confirm)[0] for trial in searched]  # its seed does not matter
-    return later
-
-
-def _simulated(
-    run: RunState,
-    pending: Mapping[Trial, int],
-    layout: _Layout,
-    rungs: Rungs | None,
-    later: Sequence[Sequence[Trial]],
-) -> list[Sweep]:
-    """Return simulated sweeps; one where nothing is left to chance."""
-    chance = rungs or (run.experiment.confirm and run.stage != "confirm")
-    draws = max(1, min(SWEEPS, MAX_SIMULATED_TRIALS // (len(run.progress) + sum(map(len, later))))) if chance else 1
-    draw = np.random.default_rng(0)
-    everything = [progress.trial for progress in run.progress.values()]
-    everything += [trial for one in later for trial in one]
-    return [
-        _all_stages(
-            run,
-            pending,
-            layout,
-            rungs,
-            later,
-            dict(zip(everything, draw.random(len(everything)).tolist(), strict=True)),
-        )
-        for _ in range(draws)
-    ]
-
-
-def _all_stages(
-    run: RunState,
-    pending: Mapping[Trial, int],
-    layout: _Layout,
-    rungs: Rungs | None,
-    later: Sequence[Sequence[Trial]],
-    quality: Mapping[Trial, float],
-) -> Sweep:
-    """Return a sweep with what follows it: rounds of tpe, rescued trials, the best that are trained again."""
-    asha, confirm = run.experiment.asha, run.experiment.confirm
-    total = layout.sweep(pending, rungs=rungs, quality=quality)
-    for trials in later:
-        paused = total.stopped if isinstance(rungs, Promotion) else {}
-        following = layout.sweep({**paused, **dict.fromkeys(trials, 0)}, rungs=total.rungs, quality=quality)
-        _add(total, following)
-        going_on = set(following.finished)
-        total.stopped = {one: at for one, at in total.stopped.items() if one not in going_on} | following.stopped
-        total.rungs = following.rungs
-    before = {progress.trial: progress for progress in run.progress.values() if progress.stage != "confirm"}
-    stopped = {trial: progress.epoch for trial, progress in before.items() if progress.status in {"stopped", "paused"}}
-    finished = [trial for trial, progress in before.items() if progress.status == "finished"]
-    if asha and run.stage == "search":
-        stopped |= total.stopped
-        rescued = best(list(stopped), quality, count=asha.rescue)
-        _add(total, layout.sweep({trial: stopped[trial] for trial in rescued}))
-    if confirm and run.stage != "confirm":
-        chosen = best(_one_seed_each([*finished, *total.finished]), quality, count=confirm.top)
-        _add(total, layout.sweep({again: 0 for trial in chosen for again in confirming(trial.recipe, confirm)}))
-    return total
-
-
-def _add(total: Sweep, stage: Sweep) -> None:
-    total.seconds += stage.seconds
-    total.busy_s += stage.busy_s
-    total.finished += stage.finished
-
-
-def _one_seed_each(trials: Sequence[Trial]) -> list[Trial]:
-    return list({trial.recipe.replace(seed=0): trial for trial in trials}.values())
 
 
 def _kinds(pending: Mapping[Trial, int], parameters: Mapping[Trial, int], lengths: Lengths) -> list[KindPlan]:

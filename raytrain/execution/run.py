@@ -27,6 +27,7 @@ from raytrain.provenance.manifest import Manifest
 from raytrain.provenance.versions import command_line
 from raytrain.report import REPORT, records, table
 from raytrain.runs.planned import Range, recall
+from raytrain.runs.progress import Setting
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
@@ -184,6 +185,13 @@ def _run(
             initial.clear()  # gigabytes, perhaps
             manifest.begin_session(journal.folder)
         planned = recall(str(folder), [trial.id for trial in pending], where=backend.description)
+        journal.state.setting = Setting(
+            backend.slots,
+            backend.ordered_by_time,
+            images={key: len(images.train) for key, images in splits.items()},
+            classes={key: len(images.classes) for key, images in splits.items()},
+            planned=planned,
+        )
         started = time.perf_counter()
         try:
             with shown(journal.state):

@@ -174,12 +174,14 @@ def train_trial(
         placement: Resources, which give the number of threads and whether to use a GPU.
         report: Ray's report function: `tune.report` in a trial, `ray.train.report` in a worker of a trial.
     """
+    from raytrain.training.devices import gpu_bytes
     from raytrain.training.evaluation import TrainingData, rank_and_world_size
     from raytrain.training.trial import TrialRun
 
     def publish(within_epoch: float, evaluated: int = 0) -> None:
         if rank_and_world_size()[0] == 0:
-            report_progress(job.trial_id, within_epoch=within_epoch, evaluated=evaluated)
+            held = gpu_bytes(device) if within_epoch else 0  # asked before the first step, CUDA would start
+            report_progress(job.trial_id, within_epoch=within_epoch, evaluated=evaluated, gpu_bytes=held)
 
     publish(0.0)  # the watchdog watches from here on
     keep_all(job.code)

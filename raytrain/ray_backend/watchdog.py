@@ -64,6 +64,7 @@ class Watchdog:
                 continue
             if reported := reported_progress(trial_id):
                 progress.within_epoch = reported["within_epoch"]
+                progress.gpu_bytes = reported.get("gpu_bytes", 0)
                 if self.stands_still(trial_id, (progress.epoch, progress.attempts, reported)):
                     log.warning("%s has made no progress for %.0f s: killing its process", trial_id, self._timeout_s)
                     journal.note({"event": "hung", "trial": trial_id, "seconds": self._timeout_s})
@@ -92,15 +93,16 @@ class Watchdog:
         return f"no progress for {self._timeout_s:.0f} s"
 
 
-def report_progress(trial_id: str, *, within_epoch: float, evaluated: int) -> None:
+def report_progress(trial_id: str, *, within_epoch: float, evaluated: int, gpu_bytes: int = 0) -> None:
     """Report from a trial's process how far it is within its epoch.
 
     Args:
         trial_id: The trial.
         within_epoch: Share of the epoch that is done, in [0, 1].
         evaluated: Number of batches that have been evaluated: what moves while no step is done.
+        gpu_bytes: Most bytes of GPU memory that the process has held; 0 without a GPU.
     """
-    here = {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+    here = {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), "gpu_bytes": gpu_bytes}
     internals.put_value(_key(trial_id), {"within_epoch": within_epoch, "evaluated": evaluated, **here})
 
 

@@ -5,7 +5,7 @@ Both only read the run's progress.
 
 import io
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from raytrain.background import repeating
+from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.report.column_text import cell
 from raytrain.report.table import status
-from raytrain.report.text import clock, fitting, in_one_line, per_cent
+from raytrain.report.text import clock, data_size, fitting, in_one_line, narrowed, per_cent, wrapped
 from raytrain.runs.events import Event
-from raytrain.runs.progress import TrialProgress
+from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import ranked, varied_fields
 from raytrain.runs.state import RunState
 
@@ -36,27 +37,32 @@ BAR_WIDTH = 16
 """Width of a progress bar in characters."""
 NOTEBOOK_WIDTH, NOTEBOOK_ROWS = 120, 20
 """Width in characters and most rows of the table in a notebook."""
+AROUND = 7
+"""Lines of a terminal that the table leaves: two above it, its heading, one below, and some of the shell."""
+Left = Callable[[], float | None]
+"""Function that returns the seconds until the run ends; None while they are not known."""
 
 
 @contextmanager
-def shown(state: RunState, console: Console) -> Generator[None]:
+def shown(state: RunState, console: Console, *, left: Left = lambda: None) -> Generator[None]:
     """Show a run for as long as the context lasts: a live table on a terminal or in a notebook, else plain lines.
 
     Args:
         state: State of the run, which is read from another thread.
         console: Console to write to.
+        left: Function that returns the seconds until the run ends.
     """
     if console.is_jupyter:
-        with _shown_in_notebook(state):
+        with _shown_in_notebook(state, left):
             yield
         return
     if not console.is_terminal:
         with lines_shown(state, console):
             yield
         return
-    table = _table_of(state)
+    table = _table_of(state, left)
     with Live(
-        get_renderable=lambda: table(console.width, console.height - 6),
+        get_renderable=lambda: table(console.width, console.height - AROUND),
         console=console,
         refresh_per_second=4,
         transient=True,
@@ -65,11 +71,11 @@ def shown(state: RunState, console: Console) -> Generator[None]:
 
 
 @contextmanager
-def _shown_in_notebook(state: RunState) -> Generator[None]:
+def _shown_in_notebook(state: RunState, left: Left) -> Generator[None]:
     """Show the live table in the output of a notebook's cell, drawn again once a second."""
     from IPython.display import HTML, display
 
-    table = _table_of(state)
+    table = _table_of(state, left)
 
     def drawn() -> HTML:
         canvas = Console(record=True, file=io.StringIO(), width=NOTEBOOK_WIDTH, force_jupyter=False)
@@ -84,16 +90,18 @@ def _shown_in_notebook(state: RunState) -> Generator[None]:
         handle.update(drawn())
 
 
-def _table_of(state: RunState) -> Callable[[int, int], RenderableType]:
+def _table_of(state: RunState, left: Left) -> Callable[[int, int], RenderableType]:
     """Return a function that draws the table of a run as it is now, by width in characters and number of rows."""
     started = time.monotonic()
     varied = varied_fields(progress.trial.recipe.model_dump() for progress in state.progress.values())
     return lambda width, rows: live_table(
-        state, varied=varied, rows=rows, width=width, seconds=time.monotonic() - started
+        state, varied=varied, rows=rows, width=width, seconds=time.monotonic() - started, left=left()
     )
 
 
-def live_table(state: RunState, *, varied: list[str], rows: int, width: int, seconds: float) -> RenderableType:
+def live_table(
+    state: RunState, *, varied: list[str], rows: int, width: int, seconds: float, left: float | None = None
+) -> RenderableType:
     """Return what the terminal shows now: running trials first, then ended ones by rank, then paused and waiting ones.
 
     Args:
@@ -102,6 +110,7 @@ def live_table(state: RunState, *, varied: list[str], rows: int, width: int, sec
         rows: Most trials to list; the others are counted.
         width: Width of the terminal in characters; less important columns are left out until the table fits.
         seconds: Seconds since the start.
+        left: Seconds until the run ends; None if not known.
     """
     everything = list(state.progress.values())
     running = [progress for progress in everything if progress.status == "running"]
@@ -113,36 +122,76 @@ def live_table(state: RunState, *, varied: list[str], rows: int, width: int, sec
     counts = {name: sum(progress.status == name for progress in everything) for name in ("running", "waiting", *STYLES)}
     summary = " · ".join(f"{count} {name}" for name, count in counts.items() if count)
     header = Text(f"{state.experiment.name}  {summary}  {clock(seconds)}", style="bold")
-    table = _table(listed[: max(rows, 1)], varied, width)
-    return Group(header, table, Text(f"… and {more} more", style="dim") if more > 0 else Text(""))
+    speeds = {one.trial.id: speed for one in running if (speed := _images_per_s(one, state.setting))}
+    forecast = [f"about {clock(left)} left"] if left is not None and running else []
+    forecast += [f"{sum(speeds.values()):,.0f} images/s"] if speeds else []
+    forecast += [f"{data_size(held)} of GPU memory"] if (held := sum(one.gpu_bytes for one in running)) else []
+    table = _table(listed[: max(rows, 1)], varied, width, speeds, _seconds_left(everything))
+    return Group(
+        header,
+        *([Text(" · ".join(forecast))] if forecast else []),
+        table,
+        Text(f"… and {more} more", style="dim") if more > 0 else Text(""),
+    )
 
 
-def _table(listed: list[TrialProgress], varied: list[str], width: int) -> Table:
+def _table(
+    listed: list[TrialProgress],
+    varied: list[str],
+    width: int,
+    speeds: Mapping[str, float],
+    seconds_left: Mapping[str, float],
+) -> Table:
     columns: dict[str, Callable[[TrialProgress], str]] = {
         "trial": lambda progress: progress.trial.recipe.digest,
         "arch": lambda progress: progress.trial.recipe.arch,
         **{name: _field(name) for name in varied},
         "progress": lambda _: " " * BAR_WIDTH,
         "epoch": _epoch,
-        "train %": lambda progress: per_cent(progress.latest.get("train_accuracy")),
-        "val %": lambda progress: per_cent(progress.latest.get("val_accuracy")),
-        "time": lambda progress: clock(progress.seconds),
-        "left": _left,
+        "images/s": lambda progress: f"{speeds[progress.trial.id]:,.0f}" if progress.trial.id in speeds else "",
+        "GPU": lambda progress: data_size(progress.gpu_bytes) if _holds_gpu(progress) else "",
+        "train %": lambda progress: _share(progress.latest.get("train_accuracy")),
+        "val %": lambda progress: _share(progress.latest.get("val_accuracy")),
+        "time": lambda progress: clock(progress.seconds) if progress.seconds else "",
+        "left": lambda progress: clock(left) if (left := seconds_left.get(progress.trial.id)) is not None else "",
         "status": _status,
     }
     cells = {name: [text(progress) for progress in listed] for name, text in columns.items()}
-    cells = fitting(cells, width=width, dispensable=("progress", "trial", "train %", "time", "left"))
+    alike = ["arch"] if varied and len(set(cells["arch"])) == 1 else []
+    spare = ["progress", "trial", "train %", "time", "GPU", "images/s", *alike, "left", "epoch"]
+    cells = {name: texts for name, texts in cells.items() if name not in _ONLY_RUNNING or any(texts)}
+    cells = fitting(cells, width=width, dispensable=[name for name in spare if name not in varied])
+    texts = [name for name in cells if name in {"trial", "arch", "status", *varied}]
+    widths = narrowed(cells, texts=texts, width=width, gap=2)  # no number is cut
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in cells:
-        numbers = name in {"epoch", "train %", "val %", "time", "left"}
-        wraps = not numbers and name != "progress"  # between words: no word and no number is cut
-        table.add_column(name, justify="right" if numbers else "left", no_wrap=not wraps, overflow="fold")
+        numbers = name in {"epoch", "train %", "val %", "time", *_ONLY_RUNNING}
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=True, overflow="fold")
     for index, progress in enumerate(listed):
         # Text, because a str would be read as markup
-        row = {name: Text(in_one_line(texts[index])) for name, texts in cells.items()}
+        row = {name: Text(wrapped(in_one_line(texts[index]), widths[name])) for name, texts in cells.items()}
         row["status"].stylize(STYLES.get(progress.status, "dim"))
         table.add_row(*(_bar(progress) if name == "progress" else text for name, text in row.items()))
     return table
+
+
+_ONLY_RUNNING = ("images/s", "GPU", "left")
+"""Columns that only running trials fill; they are left out where none does."""
+
+
+def _images_per_s(progress: TrialProgress, setting: Setting | None) -> float | None:
+    """Return the training images per second of the last epoch, with its evaluation; None if not known."""
+    seconds = progress.latest.get("seconds")
+    images = setting.images.get(progress.trial.recipe.data_key) if setting else None
+    return images / seconds if images and seconds else None
+
+
+def _holds_gpu(progress: TrialProgress) -> bool:
+    return progress.status == "running" and progress.gpu_bytes > 0
+
+
+def _share(accuracy: float | None) -> str:
+    return "" if accuracy is None else per_cent(accuracy)
 
 
 def _field(name: str) -> Callable[[TrialProgress], str]:
@@ -154,15 +203,27 @@ def _done(progress: TrialProgress) -> float:
 
 
 def _epoch(progress: TrialProgress) -> str:
+    if progress.status == "waiting" and not progress.epoch:
+        return ""
     done = f"{_done(progress):.1f}" if progress.status == "running" else str(progress.epoch)
     return f"{done}/{progress.trial.recipe.epochs}"
 
 
-def _left(progress: TrialProgress) -> str:
-    """Return how long a running trial still takes if it is not stopped, judged by its epochs so far."""
-    if progress.status != "running" or not progress.epoch:
-        return ""
-    return clock(progress.seconds / progress.epoch * (progress.trial.recipe.epochs - _done(progress)))
+def _seconds_left(everything: Sequence[TrialProgress]) -> dict[str, float]:
+    """Return how long running trials still take if they are not stopped, by trial id.
+
+    They are judged by their own epochs; before the first one has ended, by those of trials whose epochs take as long.
+    """
+    known: dict[Kind, tuple[float, int]] = {}
+    for one in everything:
+        seconds, epochs = known.get(kind_of(one.trial.recipe), (0.0, 0))
+        known[kind_of(one.trial.recipe)] = (seconds + one.seconds, epochs + one.epoch)
+    left: dict[str, float] = {}
+    for one in everything:
+        seconds, epochs = (one.seconds, one.epoch) if one.epoch else known[kind_of(one.trial.recipe)]
+        if one.status == "running" and epochs:
+            left[one.trial.id] = seconds / epochs * (one.trial.recipe.epochs - _done(one))
+    return left
 
 
 def _status(progress: TrialProgress) -> str:
@@ -170,7 +231,9 @@ def _status(progress: TrialProgress) -> str:
     return (status(progress.result) if progress.result else progress.status) + again
 
 
-def _bar(progress: TrialProgress) -> ProgressBar:
+def _bar(progress: TrialProgress) -> RenderableType:
+    if progress.status == "waiting" and not progress.epoch:
+        return Text("")
     return ProgressBar(total=progress.trial.recipe.epochs, completed=_done(progress), width=BAR_WIDTH)
 
 

@@ -1,15 +1,37 @@
 """Where each trial of a run is now: what `RunState` holds and the live table shows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytrain.data.data_key import DataKey
 from raytrain.experiment.experiment import Trial
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.runs.events import Stage, Status
+from raytrain.runs.planned import Range
 from raytrain.runs.results import TrialResult
 
 VALIDATION = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
 """Validation metrics of a row of metrics.jsonl that a result has too; the last two may be missing."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the trials of a run are trained now, and on how many images: what an estimate of their time needs.
+
+    Attributes:
+        slots: Number of trials that run at the same time.
+        ordered_by_time: Whether trials start by the time that they are expected to take; else as listed.
+        images: Number of training images of each split data set.
+        classes: Number of classes of each split data set.
+        planned: Seconds that the run takes, as `raytrain plan` said; None where it was not asked.
+    """
+
+    slots: int
+    ordered_by_time: bool
+    images: Mapping[DataKey, int]
+    classes: Mapping[DataKey, int]
+    planned: Range | None = None
 
 
 @dataclass
@@ -28,6 +50,7 @@ class TrialProgress:
         attempts: Number of starts.
         result: Result of the trial; None before its end.
         stage: Stage in which the trial is run.
+        gpu_bytes: Most bytes of GPU memory that its process has held; 0 without a GPU.
     """
 
     trial: Trial
@@ -41,6 +64,7 @@ class TrialProgress:
     attempts: int = 0
     result: TrialResult | None = None
     stage: Stage = "search"
+    gpu_bytes: int = 0
 
     def add_epoch(self, row: dict[str, Any]) -> None:
         """Count a row of metrics.jsonl, that of the next epoch."""

@@ -8,7 +8,7 @@ from typing import Any
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.runs.events import Event, Judged, Stage, Status
-from raytrain.runs.progress import TrialProgress
+from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -36,6 +36,7 @@ class RunState:
         stage: Current stage; `execution.stages` moves from one to the next.
         proposed: Combinations that tpe has proposed and that the experiment has, as values by axis.
         unlisted: Ids of trials that were started and that the experiment does not list any more.
+        setting: Where trials are trained now; None while none are.
     """
 
     def __init__(self, experiment: Experiment, trials: Iterable[Trial] | None = None) -> None:
@@ -52,6 +53,7 @@ class RunState:
         self.stage: Stage = "search"
         self.proposed: list[dict[str, Any]] = []
         self.unlisted: set[str] = set()
+        self.setting: Setting | None = None
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
         self._promoted: set[str] = set()

@@ -62,6 +62,11 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def gpu_bytes(device: torch.device) -> int:
+    """Return the most bytes of GPU memory that this process has held on a device; 0 on a CPU."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
+
+
 def choose_precision(precision: str, device: torch.device) -> str:
     """Return `precision`, with auto resolved to what `device` computes fast in: bf16, fp16 or fp32."""
     if precision != "auto":

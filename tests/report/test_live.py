@@ -13,6 +13,7 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.report import live
+from raytrain.runs.progress import Setting
 from raytrain.runs.results import varied_fields
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
@@ -50,10 +51,10 @@ def begin(run: RunJournal) -> tuple[str, str, str, str]:
     return finished, diverged, running, waiting
 
 
-def rendered(run: RunJournal, *, rows: int = 10, width: int = 160) -> list[str]:
+def rendered(run: RunJournal, *, rows: int = 10, width: int = 160, left: float | None = None) -> list[str]:
     console = Console(file=io.StringIO(), width=width, record=True)
     varied = varied_fields(progress.trial.recipe.model_dump() for progress in run.state.progress.values())
-    console.print(live.live_table(run.state, varied=varied, rows=rows, width=width, seconds=3725))
+    console.print(live.live_table(run.state, varied=varied, rows=rows, width=width, seconds=3725, left=left))
     return console.export_text().splitlines()
 
 
@@ -72,7 +73,7 @@ def test_running_trials_come_first_then_ended_ones_by_rank_then_waiting_ones(run
     assert " 0:00:15 " in listed[0]  # half an epoch is left
     assert "2/2" in listed[1]
     assert "diverged at epoch 1" in listed[2]
-    assert "0/2" in listed[3]
+    assert listed[3].split()[3:] == ["waiting"], "nothing is known of it: no zeros"
 
 
 @pytest.mark.parametrize("width", [110, 80, 60])
@@ -85,9 +86,57 @@ def test_a_narrow_terminal_loses_columns_and_not_letters(run: RunJournal, width:
     assert not any("…" in line for line in lines)
 
 
+def test_long_names_of_networks_fit_80_columns(tmp_path: Path):
+    names = [f"timm:convnextv2_tiny.fcmae_ft_in22k_in1k_{size}" for size in (224, 384)]
+    grid = {"arch": names, "lr": [0.1, 0.003], "optimizer": ["sgd", "adam"]}
+    experiment = Experiment.model_validate({"name": "long", "recipe": {"epochs": 2}, "grid": grid})
+    made = RunJournal.open(Folder.at(tmp_path / "long"), experiment, experiment.trials())
+    made.begin({})
+    made.started(next(iter(made.state.progress)))
+    lines = rendered(made, width=80)
+    made.close()
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    assert sum("convnextv2_" in line for line in lines) == 8
+    assert any("running" in line for line in lines)
+
+
 def test_the_header_counts_and_says_the_time(run: RunJournal):
     begin(run)
     assert rendered(run)[0].strip() == "lr  1 running · 1 waiting · 1 finished · 1 diverged  1:02:05"
+
+
+def set_up(run: RunJournal) -> RunJournal:
+    """Say that trials run one after another, on 600 images an epoch."""
+    key = run.state.experiment.recipe.data_key
+    run.state.setting = Setting(1, ordered_by_time=False, images={key: 600}, classes={key: 10})
+    return run
+
+
+def test_speed_time_left_and_gpu_memory_are_said_of_running_trials(run: RunJournal):
+    _, _, running, _ = begin(set_up(run))
+    run.state.progress[running].gpu_bytes = 3_200_000_000
+    _, forecast, header, *rows = rendered(run, left=75.0)
+    assert forecast.strip() == "about 0:01:15 left · 20 images/s · 3.2 GB of GPU memory"
+    assert header.split()[-9:] == ["images/s", "GPU", "train", "%", "val", "%", "time", "left", "status"]
+    assert rows[0].split()[-8:] == ["20", "3.2", "GB", "50.00", "62.50", "0:00:30", "0:00:15", "running"]
+    assert not any("20" in row.split() or "GB" in row for row in rows[1:]), "ended ones hold and do nothing"
+
+
+def test_a_trial_in_its_first_epoch_takes_as_long_as_those_like_it(run: RunJournal):
+    *_, waiting = begin(set_up(run))
+    run.started(waiting)
+    run.state.progress[waiting].within_epoch = 0.2
+    row = next(line for line in rendered(run) if digest(run, waiting) in line)
+    assert row.split()[-2:] == ["0:00:54", "running"], "1.8 epochs of 30 s"
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_all_that_is_said_of_running_trials_fits(run: RunJournal, width: int):
+    _, _, running, _ = begin(set_up(run))
+    run.state.progress[running].gpu_bytes = 3_200_000_000
+    lines = rendered(run, left=75.0, width=width)
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert any("0:00:15" in line and "0.3" in line for line in lines), "the time that is left, and what varies"
 
 
 def test_fields_that_differ_have_a_column(run: RunJournal):

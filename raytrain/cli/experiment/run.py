@@ -201,6 +201,7 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     from rich.console import Console
 
     from raytrain.cli.output import log_to_stderr
+    from raytrain.execution.forecast.left import Forecast
     from raytrain.report import live
 
     # results go to standard output, everything else to standard error
@@ -209,7 +210,7 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
     # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
     threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)
-    return run(lambda state: live.shown(state, console))
+    return run(lambda state: live.shown(state, console, left=Forecast(state).seconds_left))
 
 
 def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:

@@ -1,0 +1,1 @@
+"""How long a run takes: simulated before it starts, and while it trains."""

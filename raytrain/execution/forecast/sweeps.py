@@ -1,0 +1,122 @@
+"""Simulated sweeps of a run, with what follows its search: stopped trials that run on, the best trained again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raytrain.execution.stages import confirming
+from raytrain.experiment.asha import Promotion, Rungs
+from raytrain.experiment.duration.order import Order
+from raytrain.experiment.duration.simulation import Lengths, Sweep, best, sweep
+from raytrain.experiment.experiment import Trial
+from raytrain.runs.state import RunState
+
+SWEEPS = 200
+"""Largest number of simulated sweeps, when chance decides which trials are stopped or chosen."""
+MAX_SIMULATED_TRIALS = 40_000
+"""Largest number of simulated trials in all sweeps together; with many trials, fewer sweeps are simulated."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How trials are assigned to slots."""
+
+    lengths: Lengths
+    slots: int
+    order: Order
+
+    def sweep(self, trials: Mapping[Trial, int], **judging: Any) -> Sweep:
+        """Return a simulated training of trials, each with the number of epochs that it has done."""
+        return sweep(trials, self.lengths, slots=self.slots, order=self.order, **judging)
+
+
+def may_train(run: RunState, pending: Mapping[Trial, int]) -> list[Trial]:
+    """Return the trials that are pending, and those that later stages may choose."""
+    asha, confirm = run.experiment.asha, run.experiment.confirm
+    searched = [progress.trial for progress in run.progress.values() if progress.stage != "confirm"]
+    later = list(pending)
+    if asha and asha.rescue and run.stage == "search":
+        later += searched
+    if confirm and run.stage != "confirm":
+        later += [confirming(trial.recipe, confirm)[0] for trial in searched]  # its seed does not matter
+    return later
+
+
+def simulated(
+    run: RunState,
+    pending: Mapping[Trial, int],
+    layout: Layout,
+    rungs: Rungs | None,
+    *,
+    later: Sequence[Sequence[Trial]] = (),
+    most_trials: int = MAX_SIMULATED_TRIALS,
+) -> list[Sweep]:
+    """Return simulated sweeps; one where nothing is left to chance.
+
+    Args:
+        run: State of the run.
+        pending: The trials to train, each with the number of epochs that it has done.
+        layout: How they are assigned to slots.
+        rungs: ASHA's rungs, with the accuracies on record; None lets all trials finish.
+        later: Stand-ins for the trials of later rounds.
+        most_trials: Largest number of simulated trials in all sweeps together, but for the first sweep.
+    """
+    chance = rungs or (run.experiment.confirm and run.stage != "confirm")
+    draws = max(1, min(SWEEPS, most_trials // (len(run.progress) + sum(map(len, later))))) if chance else 1
+    draw = np.random.default_rng(0)
+    everything = [progress.trial for progress in run.progress.values()]
+    everything += [trial for one in later for trial in one]
+    return [
+        _all_stages(
+            run,
+            pending,
+            layout,
+            rungs,
+            later,
+            dict(zip(everything, draw.random(len(everything)).tolist(), strict=True)),
+        )
+        for _ in range(draws)
+    ]
+
+
+def _all_stages(
+    run: RunState,
+    pending: Mapping[Trial, int],
+    layout: Layout,
+    rungs: Rungs | None,
+    later: Sequence[Sequence[Trial]],
+    quality: Mapping[Trial, float],
+) -> Sweep:
+    """Return a sweep with what follows it: rounds of tpe, rescued trials, the best that are trained again."""
+    asha, confirm = run.experiment.asha, run.experiment.confirm
+    total = layout.sweep(pending, rungs=rungs, quality=quality)
+    for trials in later:
+        paused = total.stopped if isinstance(rungs, Promotion) else {}
+        following = layout.sweep({**paused, **dict.fromkeys(trials, 0)}, rungs=total.rungs, quality=quality)
+        _add(total, following)
+        going_on = set(following.finished)
+        total.stopped = {one: at for one, at in total.stopped.items() if one not in going_on} | following.stopped
+        total.rungs = following.rungs
+    before = {progress.trial: progress for progress in run.progress.values() if progress.stage != "confirm"}
+    stopped = {trial: progress.epoch for trial, progress in before.items() if progress.status in {"stopped", "paused"}}
+    finished = [trial for trial, progress in before.items() if progress.status == "finished"]
+    if asha and run.stage == "search":
+        stopped |= total.stopped
+        rescued = best(list(stopped), quality, count=asha.rescue)
+        _add(total, layout.sweep({trial: stopped[trial] for trial in rescued}))
+    if confirm and run.stage != "confirm":
+        chosen = best(_one_seed_each([*finished, *total.finished]), quality, count=confirm.top)
+        _add(total, layout.sweep({again: 0 for trial in chosen for again in confirming(trial.recipe, confirm)}))
+    return total
+
+
+def _add(total: Sweep, stage: Sweep) -> None:
+    total.seconds += stage.seconds
+    total.busy_s += stage.busy_s
+    total.finished += stage.finished
+
+
+def _one_seed_each(trials: Sequence[Trial]) -> list[Trial]:
+    return list({trial.recipe.replace(seed=0): trial for trial in trials}.values())

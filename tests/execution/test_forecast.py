@@ -1,0 +1,79 @@
+"""Tests of execution.forecast: how long a run still takes, by a clock that stands."""
+
+from typing import Any
+
+import pytest
+
+from raytrain.execution.forecast.left import Forecast
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.planned import Range
+from raytrain.runs.progress import Setting
+from raytrain.runs.state import RunState
+
+EPOCH_S = 30.0
+
+
+def begun(*done: float, slots: int = 1, planned: Range | None = None, **keys: Any) -> RunState:
+    """Return a run of two epochs a trial, of which each has done so many, in epochs of 30 s; those with a part run."""
+    grid = {"lr": [0.1, 0.2, 0.3, 0.4][: len(done)]}
+    recipe = {"epochs": 2, "width": 2, "image_size": 8}
+    state = RunState(Experiment.model_validate({"name": "x", "recipe": recipe, "grid": grid, **keys}))
+    key = state.experiment.recipe.data_key
+    state.setting = Setting(slots, ordered_by_time=True, images={key: 600}, classes={key: 10}, planned=planned)
+    for progress, epochs in zip(state.progress.values(), done, strict=True):
+        for epoch in range(1, int(epochs) + 1):
+            progress.add_epoch({"epoch": epoch, "seconds": EPOCH_S, "val_accuracy": None})
+        if epochs == progress.trial.recipe.epochs:
+            state.end(progress.result_so_far("finished"))
+        elif epochs:
+            progress.status, progress.within_epoch = "running", epochs % 1
+    return state
+
+
+def left(state: RunState) -> float | None:
+    return Forecast(state, clock=lambda: 0.0).seconds_left()
+
+
+def test_one_slot_takes_the_epochs_that_are_left_of_all_trials() -> None:
+    assert left(begun(2, 1.5, 0)) == pytest.approx((0.5 + 2) * EPOCH_S)
+
+
+def test_two_slots_take_the_longer_of_two_trials() -> None:
+    assert left(begun(2, 1.5, 0, slots=2)) == pytest.approx(2 * EPOCH_S)
+
+
+def test_a_trial_that_waits_takes_the_slot_that_is_free_first() -> None:
+    assert left(begun(1.75, 1.25, 0, slots=2)) == pytest.approx((0.25 + 2) * EPOCH_S)
+
+
+def test_another_architecture_takes_longer_by_its_operations() -> None:
+    alike, deeper = (
+        begun(1.5, 0, grid={"arch": archs}) for archs in (["resnet18", "resnet9"], ["resnet18", "resnet152"])
+    )
+    known = left(alike)
+    assert known
+    assert 0 < known < 0.5 * EPOCH_S + 2 * EPOCH_S < (left(deeper) or 0.0)
+
+
+def test_trials_that_are_confirmed_later_count() -> None:
+    confirm = {"top": 1, "seeds": [7, 8]}
+    alone, confirmed = left(begun(2, 1.5)), left(begun(2, 1.5, confirm=confirm))
+    assert alone == pytest.approx(0.5 * EPOCH_S)
+    assert confirmed == pytest.approx((0.5 + 2 * 2) * EPOCH_S)
+
+
+def test_before_the_first_epoch_the_plan_says_how_long_and_the_clock_runs() -> None:
+    now = 100.0
+    assert Forecast(begun(0, 0), clock=lambda: now).seconds_left() is None
+    forecast = Forecast(begun(0, 0, planned=Range(50.0, 60.0, 90.0)), clock=lambda: now)
+    assert forecast.seconds_left() == 60.0
+    now = 103.0
+    assert forecast.seconds_left() == 57.0
+    now = 170.0
+    assert forecast.seconds_left() == 0.0
+
+
+def test_nothing_is_said_of_a_run_that_is_not_trained() -> None:
+    state = begun(1.5, 0)
+    state.setting = None
+    assert left(state) is None
