@@ -29,6 +29,7 @@ from raytrain.report.figures.charts import figures
 from raytrain.report.figures.heat_map import effects, heat_map
 from raytrain.report.figures.legend import Entry, legend
 from raytrain.report.figures.mistakes import Mistakes, mistakes
+from raytrain.report.figures.parallel import parallel
 from raytrain.report.figures.pictures import pictures, static_curves
 from raytrain.report.html import environment, packed_plotly, policy
 from raytrain.report.text import duration
@@ -47,12 +48,14 @@ class Row:
         status: Status of the trials, or "baseline".
         colour: CSS colour of the configuration in the charts; "" for a baseline.
         whisker: Low end, mean and high end of the interval, as shares of the cell's width; None without an interval.
+        label: Label of the configuration in the charts; "" for a baseline.
     """
 
     cells: Sequence[str]
     status: str
     colour: str
     whisker: tuple[float, float, float] | None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         reading=explain(ranking),
         charts=charts,
         static="" if served else static_curves(record, entries, baseline),
+        parallel=parallel(record.ranking.standings, entries),
         effects=effects(record.results),
         heat=heat_map(record.results),
         ran=ran,
@@ -208,7 +212,7 @@ def _rows(ranking: Ranking, entries: Sequence[Entry]) -> list[Row]:
     cells = table.rows(ranking)
     whiskers = _whiskers(ranking.standings)
     ours = [
-        Row(row, standing.status, entry.colour, whisker)
+        Row(row, standing.status, entry.colour, whisker, entry.label)
         for row, standing, entry, whisker in zip(cells, ranking.standings, entries, whiskers, strict=False)
     ]
     return ours + [Row(row, "baseline", "", None) for row in cells[len(ours) :]]

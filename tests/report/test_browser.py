@@ -107,6 +107,43 @@ def test_a_click_on_a_heading_sorts_the_table_and_keeps_unknown_values_below(ope
     assert known == sorted(known)
 
 
+def test_a_click_on_a_row_brings_out_its_curves_everywhere_and_another_one_ends_it(open_page: Open) -> None:
+    browser = open_page()
+    until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
+    row = find(browser, "table.ranking tbody tr")[1]
+    label = row.get_attribute("data-label")
+    script = "return Object.fromEntries(document.querySelector('[data-chart=accuracy] .plot').data.map(t => [t.meta, t.opacity]))"  # noqa: E501
+
+    def opacities() -> dict[str, float]:
+        return {name: value for name, value in browser.execute_script(script).items() if name in labels}
+
+    labels = {one.get_attribute("data-label") for one in find(browser, "table.ranking tbody tr")}
+    row.find_elements("css selector", "td")[2].click()
+    until(browser, lambda: opacities()[label] == 1 and {*opacities().values()} == {1, 0.12})
+    assert [one.get_attribute("data-label") for one in find(browser, ".parallel g.marked")] == [label]
+    row.find_elements("css selector", "td")[2].click()
+    until(browser, lambda: {*opacities().values()} == {1})
+    assert find(browser, ".marked") == []
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_long_table_shows_its_first_rows_and_a_button_for_the_others(open_page: Open) -> None:
+    browser = open_page()
+    make = """
+        const table = document.querySelector("table.ranking");
+        const row = table.tBodies[0].rows[0];
+        for (let n = 0; n < 300; n++) table.tBodies[0].append(row.cloneNode(true));
+        page(table);
+        return [...table.tBodies[0].rows].filter((one) => one.offsetParent !== null).length;
+    """
+    assert browser.execute_script(make) == 200
+    (button,) = find(browser, ".more")
+    assert button.text == "Show all 306 rows"
+    browser.execute_script("arguments[0].click()", button)
+    assert sum(row.is_displayed() for row in find(browser, "table.ranking tbody tr")) == 306
+    assert find(browser, ".more") == []
+
+
 def test_a_button_shows_another_split(open_page: Open) -> None:
     browser = open_page()
     until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))

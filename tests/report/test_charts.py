@@ -6,6 +6,7 @@ import pytest
 
 from raytrain.analysis.record import read_record
 from raytrain.baselines.baselines import Baseline, BaselineCurve, open_baseline
+from raytrain.report.figures import charts
 from raytrain.report.figures.charts import curves, figures, pareto, thinned
 from raytrain.report.figures.legend import legend
 from raytrain.report.figures.timeline import figure, timeline
@@ -42,6 +43,33 @@ def test_a_stopped_trial_ends_in_a_cross(make_run: Any) -> None:
     assert drawn is not None
     cross = drawn["data"][-1]
     assert (cross["name"], cross["x"]) == ("stopped by ASHA", [4])
+
+
+def test_curves_that_lie_on_each_other_are_told_apart(make_run: Any) -> None:
+    record = read_record(make_run(grid={"lr": [0.1, 0.2, 0.3]}))
+    one, two, three = (result.trial for result in record.results)
+    record.epochs[two] = record.epochs[one]
+    entries = legend(record.ranking)
+    drawn = curves(record, entries, "val_accuracy", title="")
+    assert drawn is not None
+    by_label = {trace["meta"]: trace for trace in drawn["data"]}
+    label_of = {
+        standing.results[0].trial: entry.label
+        for standing, entry in zip(record.ranking.standings, entries, strict=True)
+    }
+    dashes = {name: by_label[label_of[name]]["line"]["dash"] for name in (one, two, three)}
+    assert sorted((dashes[one], dashes[two])) == ["dash", "solid"], "the one above shows the one below"
+    assert dashes[three] == "solid"
+    assert sum("equal to lr" in trace["hovertemplate"] for trace in drawn["data"]) == 1
+
+
+def test_thousands_of_grey_curves_are_thinned(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "MOST_GREY_POINTS", 12)
+    record = read_record(make_run(grid={"lr": [0.1 + index / 100 for index in range(18)]}))
+    drawn = curves(record, legend(record.ranking), "val_accuracy", title="")
+    assert drawn is not None
+    lengths = sorted(len(trace["x"]) for trace in drawn["data"])
+    assert lengths == [6] * 2 + [8] * 16
 
 
 def test_a_baseline_reaches_as_far_as_the_run(make_run: Any) -> None:

@@ -21,10 +21,15 @@ POINTS = 200
 """Most points of a coloured curve; a screen shows no more."""
 GREY_POINTS = 50
 """Most points of a grey curve."""
+MOST_GREY_POINTS, LEAST_GREY_POINTS = 25_000, 5
+"""Most points of all grey curves of a chart together, and the least of each: with thousands of trials a page that has
+three charts of three splits would else be of tens of megabytes."""
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 BASELINE_COLOURS = (GREY, "#b08d6e")
 """Colours of the first and the second four curves of a baseline; each four use all of `BASELINE_DASHES`."""
+OVERLAID = ("dash", "dot", "dashdot", "longdash")
+"""Line styles of curves that lie on another one."""
 LOG_AXIS_SPREAD = 100.0
 """Ratio of highest to lowest loss above which the axis is logarithmic, since one bad start would flatten the rest."""
 FINE_TICKS_SPREAD = 1e4
@@ -45,6 +50,8 @@ def curves(
         title: Title of the vertical axis.
         baseline: Curves to add, up to the run's last epoch.
     """
+    grey = sum(one.seeds for one, entry in zip(record.ranking.standings, entries, strict=True) if not entry.coloured)
+    grey_points = max(LEAST_GREY_POINTS, min(GREY_POINTS, MOST_GREY_POINTS // max(1, grey)))
     traces: list[Figure] = []
     stopped: list[tuple[float, float, str]] = []
     how: set[str] = set()
@@ -52,7 +59,7 @@ def curves(
         first = True
         for result in standing.results:
             points = [(row["epoch"], _shown(field, row.get(field))) for row in record.epochs.get(result.trial, ())]
-            most = POINTS if entry.coloured else GREY_POINTS
+            most = POINTS if entry.coloured else grey_points
             known = thinned([(epoch, value) for epoch, value in points if value is not None], most=most)
             if not known:
                 continue
@@ -64,6 +71,7 @@ def curves(
                 how.add(result.status)
     if not traces:
         return None
+    _tell_apart(traces)
     traces.sort(key=lambda trace: trace["opacity"])  # the many grey ones lie below the others
     if stopped:
         traces.append(_ends(stopped, how=" or ".join(sorted(how))))
@@ -156,11 +164,25 @@ def _curve(points: Sequence[tuple[float, float]], entry: Entry, *, seed: str, na
         "y": [value for _, value in points],
         "name": label,
         "legendgroup": label,
+        "meta": entry.label,
         "showlegend": named,
         "opacity": 1 if entry.coloured else 0.4,
         "line": {"color": entry.colour, "dash": entry.dash, "width": 2 if entry.coloured else 1},
         "hovertemplate": f"{label}{seed}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
     }
+
+
+def _tell_apart(traces: Sequence[Figure]) -> None:
+    """Break the lines of coloured curves that lie on another one with equal values, so that both are seen."""
+    seen: dict[tuple[Any, ...], list[str]] = {}
+    for trace in traces:
+        labels = seen.setdefault((*trace["x"], *trace["y"]), [])
+        if trace["meta"] not in labels:
+            labels.append(trace["meta"])
+        if trace["opacity"] == 1 and (below := labels.index(trace["meta"])):
+            trace["line"] |= {"dash": OVERLAID[(below - 1) % len(OVERLAID)]}
+            equal = html.escape(labels[0])
+            trace["hovertemplate"] = trace["hovertemplate"].replace("<extra>", f"<br>equal to {equal}<extra>")
 
 
 def _ends(stopped: Sequence[tuple[float, float, str]], *, how: str) -> Figure:

@@ -94,7 +94,7 @@ def effects(results: Sequence[TrialResult]) -> list[Effect]:
     Trials that were stopped, diverged or failed have no test accuracy: they are missing from the means.
     """
     searched = [result for result in results if result.phase == "search"]
-    axes = _axes(searched)
+    axes = axes_of(searched)
     if len(axes) < 2:
         return []
     finished = [result for result in searched if result.test_accuracy is not None]
@@ -120,7 +120,7 @@ def _level(groups: Sequence[tuple[dict[str, Any], float]], name: str, value: Any
     return Level(cell(value), len(known), mean, interval, whisker)
 
 
-def _axes(searched: Sequence[TrialResult]) -> list[str]:
+def axes_of(searched: Sequence[TrialResult]) -> list[str]:
     """Return the fields that vary in a search, those of `PREFERRED` first."""
     recipes = [result.recipe for result in searched]
     varied = [name for name in varied_fields(recipes) if name != "seed"]
@@ -133,7 +133,7 @@ def heat_map(results: Sequence[TrialResult]) -> HeatMap | None:
     """Return the map of a search, or None when fewer than two fields vary."""
     searched = [result for result in results if result.phase == "search"]
     recipes = [result.recipe for result in searched]
-    axes = _axes(searched)
+    axes = axes_of(searched)
     if len(axes) < 2:
         return None
     row_field, column_field = axes[:2]

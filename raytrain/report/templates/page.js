@@ -23,7 +23,7 @@ function fitted(plot, { data, layout }) {
   const names = layout.showlegend === false ? 0 : data.filter((trace) => trace.name && trace.showlegend !== false).length;
   const below = plot.clientWidth < NARROW;
   const legend = below ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { orientation: "v" };
-  const height = layout.height || (below ? (names <= NAMED ? 330 + 20 * names : 380) : Math.min(Math.max(380, 100 + 20 * names), 620));
+  const height = layout.height || (below ? (names <= NAMED ? 330 + 20 * names : 380) : Math.min(Math.max(380, 110 + 26 * names), 640));
   const width = root.classList.contains("printing") ? { width: plot.clientWidth } : {};
   // zoom and hidden curves stay when the same figure is drawn again
   const kept = { uirevision: (layout.xaxis?.title?.text || "") + (layout.yaxis?.title?.text || "") };
@@ -56,6 +56,33 @@ function inColours(layout) {
   };
 }
 
+let marked = ""; // label of the configuration whose row was clicked
+
+/** The traces, those of the marked configuration brought out. */
+function emphasised(data) {
+  if (!marked || !data.some((trace) => trace.meta === marked)) return data;
+  return data.map((trace) => {
+    if (trace.meta === undefined) return trace;
+    const own = trace.meta === marked;
+    return { ...trace, opacity: own ? 1 : 0.12, line: { ...trace.line, width: own ? 3.5 : trace.line.width } };
+  });
+}
+
+/** Bring out the curves and the line of a configuration everywhere; of none, with "". */
+function mark(label) {
+  marked = label;
+  for (const one of document.querySelectorAll(".ranking tr[data-label], .parallel g")) {
+    one.classList.toggle("marked", label !== "" && one.dataset.label === label);
+  }
+  document.querySelector(".parallel")?.classList.toggle("marking", label !== "");
+  drawn.forEach((figure, plot) => draw(plot, figure));
+}
+
+document.addEventListener("click", (event) => {
+  const row = event.target.closest(".ranking tr[data-label], .parallel g");
+  if (row && String(getSelection()) === "") mark(row.dataset.label === marked ? "" : row.dataset.label);
+});
+
 const buttons = [["zoom2d", "pan2d", "resetScale2d", "toImage"]];
 
 /** Buttons of Plotly's own, where there is a pointer to hover with and room beside the bars of a timeline. */
@@ -66,7 +93,7 @@ function options(plot, { layout }) {
 
 function draw(plot, figure) {
   drawn.set(plot, figure);
-  return Plotly.react(plot, readable(figure.data), fitted(plot, figure), options(plot, figure));
+  return Plotly.react(plot, readable(emphasised(figure.data)), fitted(plot, figure), options(plot, figure));
 }
 
 /** Draw a chart, with a button for each of its variants; of one that is drawn again, the same variant. */
@@ -97,10 +124,31 @@ function showOnce(chart) {
   if (!drawn.has(chart.querySelector(".plot"))) show(chart);
 }
 
+const PAGE = 200; // rows of a table that are shown at first
+
+/** Show the first rows of a long table, and a button for the others. */
+function page(table) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length <= PAGE || table.dataset.whole) return;
+  rows.forEach((row, place) => { row.hidden = place >= PAGE; });
+  if (table.parentNode.nextElementSibling?.matches(".more")) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "more";
+  button.textContent = `Show all ${rows.length.toLocaleString("en")} rows`;
+  button.addEventListener("click", () => {
+    table.dataset.whole = "yes";
+    for (const row of table.tBodies[0].rows) row.hidden = false;
+    button.remove();
+  });
+  table.parentNode.after(button);
+}
+
 /** Let a click on a heading sort the table by it; rows without a value stay below. */
 function makeSortable(table) {
   const body = table.tBodies[0];
   const listed = [...body.rows];
+  page(table);
   const number = (text) => (/^-?\d/.test(text) ? parseFloat(text) : NaN);
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
     const button = document.createElement("button");
@@ -117,6 +165,7 @@ function makeSortable(table) {
       const compare = (a, b) => (numeric ? number(text(a)) - number(text(b)) : text(a).localeCompare(text(b)));
       const known = listed.filter((row) => !unknown(row)).sort((a, b) => (down ? compare(b, a) : compare(a, b)));
       body.append(...known, ...listed.filter(unknown));
+      page(table);
     });
   });
 }

@@ -73,6 +73,7 @@
       else near.observe(chart);
     }
     document.querySelectorAll("table.ranking").forEach(makeSortable);
+    if (marked) mark(marked);
     const name = order?.textContent.trim();
     const heading = [...document.querySelectorAll("table.ranking thead th")].find((one) => one.textContent.trim() === name);
     if (!heading) return;
