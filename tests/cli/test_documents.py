@@ -15,6 +15,7 @@ from raytrain.cli.app import app
 from raytrain.cluster import jobs as jobs_module
 from raytrain.cluster import submission
 from raytrain.cluster.jobs import Job
+from raytrain.trackers.sending import Sent
 
 JOB = Job("quick-1a2b", "SUCCEEDED", "compare quick", "quick", "", 1.0, 2.0, 0)
 
@@ -31,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "judge": ("one two",),
     "baseline list": ("",),
     "baseline show": ("student",),
+    "log": ("one --to mlflow",),
     "export": ("one -o again.pth",),
     "evaluate": ("model.pth",),
     "predict": ("model.pth FOLDER/test/dark/00.png",),
@@ -89,6 +91,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Iterato
         patch.setattr("raytrain.report.page.render", lambda *_, **__: "")
         patch.setattr("raytrain.report.page.pictures", lambda *_, **__: {"Loss_Test": b""})
         patch.setattr(jobs_module, "Jobs", Cluster)
+        sent_to = Sent("one", "http://127.0.0.1:5000", 2, 0, 0, None, ())
+        patch.setattr("raytrain.trackers.sending.send", lambda *_, **__: sent_to)
+        patch.setattr("raytrain.trackers.tracker.check_tracker", lambda _: None)
+        patch.setattr("raytrain.trackers.tracker.open_tracker", lambda *_, **__: None)
         pulled = {"files": 1, "size": 10, "unchanged": 0}
         patch.setattr(submission, "pull_run", lambda *_, **__: (Path("runs/quick"), pulled))
         sent = SimpleNamespace(package=lambda: open(os.devnull), submit=lambda *_: None, job=JOB.id)  # noqa: PTH123, SIM115

@@ -1,12 +1,12 @@
 """`raytrain log`: a run sent to a tracker that a team looks at already."""
 
 from enum import StrEnum
-from json import dumps
 from typing import Annotated
 
 import typer
 
 from raytrain.cli.options import Json, Out, Run
+from raytrain.report.document import document
 from raytrain.report.text import in_one_line, visible
 
 
@@ -61,7 +61,7 @@ def log(
     sent = send(record, open_tracker(to.value, uri=tracking_uri, project=project or record.name), models=models)
     with tolerant_output():
         if json:
-            typer.echo(dumps(sent.as_dict()))
+            typer.echo(document(sent.as_dict()), nl=False)
             return
         typer.echo(in_one_line(sent.where))
         typer.echo(f"{sent.new} trials are new there, {sent.updated} were updated, {sent.unchanged} were there already")
