@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,7 +108,8 @@ def print_explanation(ranking: "Ranking", run: "Folder | None", *, results: str)
     if run.exists(REPORT):
         typer.echo(f"Report      {in_one_line(str(run))}/{REPORT}", err=True)
     typer.echo(f"Table       {results} --format md", err=True)
-    typer.echo(f"Curves      tensorboard --logdir {quoted(f'{run}/trials')}", err=True)
+    if shutil.which("tensorboard"):
+        typer.echo(f"Curves      tensorboard --logdir {quoted(f'{run}/trials')}", err=True)
 
 
 def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, columns: Sequence[str] = ()) -> None:

@@ -94,6 +94,7 @@ class MlflowTracker:
 
         for name in ("mlflow", "alembic"):  # what they do to a new database is nobody's business here
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try would be a warning; the last one is our message
         self.where = f"MLflow at {uri}, experiment {experiment}"
         with self._answering():
             self._client = MlflowClient(tracking_uri=uri)
@@ -200,7 +201,10 @@ class MlflowTracker:
         except TrackerError:
             raise
         except Exception as error:  # MLflow's own, or of requests, SQLAlchemy, and its storage of artifacts
-            raise TrackerError(f"{self.where}: {first_line(error)}") from error
+            why = first_line(error)
+            if "Max retries exceeded" in why:  # of requests, with its objects' names
+                why = "cannot be reached; check the address, and that it runs"
+            raise TrackerError(f"{self.where}: {why}") from error
 
 
 def _known(run: Any) -> _Known:

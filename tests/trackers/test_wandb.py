@@ -15,7 +15,7 @@ from raytrain.storage.folder import Folder
 from raytrain.trackers.sending import send
 from raytrain.trackers.tracker import open_tracker
 
-pytest.importorskip(
+wandb: Any = pytest.importorskip(
     "wandb", reason="wandb is not installed: it brings 20 MB of programs, and `make venv` leaves it out"
 )
 pytestmark = [
@@ -58,6 +58,7 @@ def records(path: Path) -> Iterator[Any]:
 
 def test_a_trial_is_a_run_with_its_recipe_and_its_curves(made: Folder, folder: Path) -> None:
     assert log(made).new == 2
+    wandb.teardown()  # its process has written everything when it has ended
     found = [one for path in sorted(folder.glob("offline-run-*/run-*.wandb")) for one in records(path)]
     runs = [one.run for one in found if one.WhichOneof("record_type") == "run"]
     assert {run.display_name for run in runs} == {one.trial for one in read_record(made).state.results()}

@@ -64,6 +64,6 @@ def log(
             typer.echo(document(sent.as_dict()), nl=False)
             return
         typer.echo(in_one_line(sent.where))
-        typer.echo(f"{sent.new} trials are new there, {sent.updated} were updated, {sent.unchanged} were there already")
+        typer.echo(f"trials: {sent.new} new, {sent.updated} updated, {sent.unchanged} there already")
         if sent.chosen:
-            typer.echo(visible(f"the chosen trial {sent.chosen} has there: {', '.join(sent.files) or 'no files'}"))
+            typer.echo(visible(f"files of the chosen trial {sent.chosen}: {', '.join(sent.files) or 'none'}"))

@@ -254,7 +254,9 @@ class RunJournal:
         self.state.end(result)
         line: dict[str, object] = {"event": status, "trial": trial_id, "epoch": progress.epoch, **(ran_on or {})}
         self.note(line)  # pyright: ignore[reportArgumentType] (an Ended)
-        self._scalars.close(trial_id)
+        if progress.epoch:
+            recipes = [one.trial.recipe for one in self.state.progress.values()]
+            self._scalars.end(result, recipes, folder=self._trial_folder(trial_id) / "tb")
 
     def _differs(self, trial_id: str, row: dict[str, object]) -> bool:
         """Return False if `row` is on record; else forget its epoch and later ones.

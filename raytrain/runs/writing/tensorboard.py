@@ -3,11 +3,15 @@
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from raytrain.errors import StorageError
+from raytrain.runs.results import TrialResult
+from raytrain.runs.writing import hparams
 from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 TAGS = {
     "Loss/Training": "train_loss",
@@ -37,6 +41,18 @@ class Scalars:
             if row.get(field) is not None:
                 self._writer.add_scalar(tag, row[field], row["epoch"])
 
+    def end(self, result: TrialResult, fields: Iterable[str]) -> None:
+        """Log how a trial ended: its final metrics, and its row in HParams.
+
+        Args:
+            result: Result of the trial.
+            fields: Names of the recipe's fields that HParams shows.
+        """
+        for tag, value in hparams.final_metrics(result).items():
+            self._writer.add_scalar(tag, value, result.epochs)
+        for one in hparams.summaries(result, fields):
+            self._writer.file_writer.add_summary(one)
+
     def close(self) -> None:
         """Write what is buffered and close the file.
 
@@ -65,10 +81,25 @@ class RunScalars:
             folder: Folder of the trial's event files.
             first_epoch: Epoch from which TensorBoard hides the content of earlier files, when a new file is opened.
         """
+        self._scalars(trial, folder, first_epoch=first_epoch).add(row)
+
+    def end(self, result: TrialResult, recipes: Iterable[Recipe], *, folder: Folder) -> None:
+        """Log how a trial ended, and close its file.
+
+        Args:
+            result: Result of the trial.
+            recipes: Recipes of all trials of the run: HParams shows the fields that vary between them.
+            folder: Folder of the trial's event files.
+        """
+        scalars = self._scalars(result.trial, folder, first_epoch=result.epochs + 1)
+        scalars.end(result, hparams.shown_fields(recipes))
+        self.close(result.trial)
+
+    def _scalars(self, trial: str, folder: Folder, *, first_epoch: int) -> Scalars:
         if trial not in self._open:
             path = folder.local_path or self._scratch_folder() / trial
             self._open[trial] = (folder, path, Scalars(path, first_epoch=first_epoch))
-        self._open[trial][2].add(row)
+        return self._open[trial][2]
 
     def close(self, trial: str) -> None:
         """Close a trial's file, if one is open, and bring it where it belongs."""

@@ -4,8 +4,12 @@ import struct
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from raytrain.runs.writing.tensorboard import TAGS, Scalars
+from raytrain.runs.results import TrialResult
+from raytrain.runs.writing.tensorboard import TAGS, RunScalars, Scalars
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 ROW = {
     "epoch": 1,
@@ -77,3 +81,66 @@ def test_a_resumed_trial_hides_what_was_logged_of_the_epochs_trained_again(tmp_p
     write(tmp_path / "resumed", {**ROW, "epoch": 3}, first_epoch=3)
     assert purged_from(tmp_path / "first") == [1]  # a trial that starts from nothing hides all
     assert purged_from(tmp_path / "resumed") == [3]
+
+
+@pytest.fixture
+def tried(tmp_path):
+    """Return the folder of event files of two trials with other learning rates, one finished and one failed."""
+    recipes = [Recipe(lr=0.1, epochs=2), Recipe(lr=0.2, epochs=2)]
+    logs = RunScalars()
+    for number, recipe in enumerate(recipes):
+        folder = Folder.at(tmp_path) / f"trial{number}" / "tb"
+        for epoch in (1, 2):
+            logs.add(f"trial{number}", {**ROW, "epoch": epoch}, folder=folder, first_epoch=epoch)
+        status = ("finished", "failed")[number]
+        measured = {"val_accuracy": 0.5, "test_accuracy": 0.75} if status == "finished" else {}
+        result = TrialResult(f"trial{number}", status, recipe.model_dump(mode="json"), 1000, 2, **measured)
+        logs.end(result, recipes, folder=folder)
+    logs.close_all()
+    return tmp_path
+
+
+def hparams(folder):
+    """Return what the HParams plugin is told of a trial, by tag."""
+    found = {value.tag: value.metadata for event in events(folder) for value in event.summary.value}
+    return {
+        tag.removeprefix("_hparams_/"): HParamsPluginData.FromString(metadata.plugin_data.content)
+        for tag, metadata in found.items()
+        if metadata.plugin_data.plugin_name == "hparams"
+    }
+
+
+def test_hparams_has_the_fields_that_vary_and_the_final_metrics_of_each_trial(tried):
+    for number, lr in enumerate((0.1, 0.2)):
+        told = hparams(tried / f"trial{number}" / "tb")
+        started = told["session_start_info"].session_start_info.hparams
+        assert {name: getattr(value, value.WhichOneof("kind")) for name, value in started.items()} == {
+            "arch": "resnet18",
+            "lr": pytest.approx(lr),
+            "seed": 0,
+        }
+        described = told["experiment"].experiment
+        assert [info.name for info in described.hparam_infos] == ["arch", "lr", "seed"]
+        assert "Result/test_accuracy" in {info.name.tag for info in described.metric_infos}
+
+
+def test_the_final_metrics_of_hparams_are_scalars_of_the_last_epoch(tried):
+    found = scalars(tried / "trial0" / "tb")
+    assert found["Result/test_accuracy", 2] == 0.75
+    assert found["Result/val_accuracy", 2] == 0.5
+    assert ("Result/test_accuracy", 2) not in scalars(tried / "trial1" / "tb")
+
+
+def test_a_trial_that_failed_is_not_shown_as_a_success(tried):
+    assert "session_end_info" in hparams(tried / "trial0" / "tb")
+    assert "session_end_info" not in hparams(tried / "trial1" / "tb")
+
+
+def test_tensorboard_itself_reads_what_was_written(tried):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
+    read = accumulator.EventAccumulator(str(tried / "trial0" / "tb")).Reload()
+    assert {*TAGS} <= {*read.Tags()["scalars"]}
+    assert [event.step for event in read.Scalars("Accuracy/Val")] == [1, 2]
+    assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= {*read.summary_metadata}
