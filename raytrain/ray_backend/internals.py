@@ -175,14 +175,14 @@ def node_awaited(timeout_s: float) -> Generator[None]:
     no upstream issue is known). A raylet that has died is not waited for.
 
     Args:
-        timeout_s: Seconds to wait.
+        timeout_s: Seconds to wait, from when the raylet has been started.
     """
     from ray._private import services
 
     original = services.get_node
-    deadline = time.monotonic() + timeout_s
 
     def awaited(gcs_address: str, node_id: str) -> Any:
+        deadline = time.monotonic() + timeout_s  # from when Ray asks first: what it starts before has other limits
         while True:
             try:
                 return original(gcs_address, node_id)

@@ -43,6 +43,11 @@ SETTINGS = {
     "TUNE_WARN_THRESHOLD_S": "10",
     # Ray starts a process per core in advance and then none of them is used: the first trial came 0.7 s later
     "RAY_prestart_worker_first_driver": "0",
+    # on a busy machine the processes of a node take longer to start than Ray's own 30 to 100 s
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_agent_register_timeout_ms": "240000",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "120",
     # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",

@@ -15,6 +15,7 @@ from raytrain.experiment.reading import read_run
 from raytrain.metrics.predictions import FILE, Predictions
 from raytrain.runs.checks import ADVICE, check_epoch, check_event, damaged
 from raytrain.runs.events import STATUSES
+from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
@@ -89,6 +90,7 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
                 lost[event["trial"]] = event["event"]
     for late in results.values():  # a kill came between a trial's result and the event of its end
         for result in late:
+            _warn_of_lost_events(folder, state.progress.get(result.trial), result)
             state.end(result)
     for trial, how in lost.items():
         if trial in state.progress and state.progress[trial].result is None:
@@ -99,6 +101,15 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
             progress.replace_epochs(read_epochs(folder, trial))
     state.suspend()
     return state
+
+
+def _warn_of_lost_events(folder: Folder, before: TrialProgress | None, result: TrialResult) -> None:
+    """Warn where the events before the end of a trial are missing too: a kill loses the event of the end alone."""
+    if before is None:
+        return
+    if before.attempts == 0 or (result.status == "stopped" and before.status != "stopped"):
+        why = "is damaged: events of %s are missing, which has %s; decisions of ASHA may be lost with them"
+        log.warning("%s/events.jsonl: " + why, folder, result.trial, result.status)  # noqa: G003
 
 
 def read_epochs(folder: Folder, trial: str) -> list[dict[str, Any]]:

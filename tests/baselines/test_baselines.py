@@ -163,3 +163,8 @@ def test_an_unknown_baseline_names_those_there_are() -> None:
     with pytest.raises(ExperimentError, match="choose one of student"):
         open_baseline("absent")
     assert isinstance(open_baseline("student"), Baseline)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_an_unknown_baseline():
+    with pytest.raises(ExperimentError, match="and no file of that name"):
+        open_baseline("x" * 300)

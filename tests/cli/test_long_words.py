@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.inference.model import image_files
 
 LONG = "x" * 300
 
@@ -19,6 +20,8 @@ LONG = "x" * 300
         (["tune", "--local", "--grid", f"lr={','.join(['0.1'] * 100)}", "--set", "dataset=nowhere"], "'nowhere'"),
         (["train", "--local", "--trial-timeout", "inf", "--set", "dataset=nowhere"], "--trial-timeout"),
         (["train", "--local", "--trial-timeout", "1e999", "--set", "dataset=nowhere"], "--trial-timeout"),
+        (["plan", "--local", "--price", "inf", "--set", "dataset=nowhere"], "--price"),
+        (["judge", "a", "b", "--margin", "inf"], "--margin"),
         (["results", "a\0b"], "it has a character of zero"),
     ],
 )
@@ -32,3 +35,7 @@ def test_a_long_word_is_answered_in_one_message(
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_too_long_is_no_folder_of_images():
+    assert list(image_files([Path(LONG)])) == [Path(LONG)]  # a file, which cannot be read

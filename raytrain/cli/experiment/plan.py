@@ -55,7 +55,11 @@ def plan(
     price: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="DOLLARS", show_default=False, help="Price per hour of a GPU, or of a core without GPUs."
+            min=0,
+            max=1e6,
+            metavar="DOLLARS",
+            show_default=False,
+            help="Price per hour of a GPU, or of a core without GPUs.",
         ),
     ] = None,
     list_: Annotated[

@@ -147,7 +147,7 @@ def judge(
         ),
     ],
     margin: Annotated[
-        float, typer.Option(metavar="POINTS", min=0, help="Smallest gain in accuracy that matters, in points.")
+        float, typer.Option(metavar="POINTS", min=0, max=100, help="Smallest gain in accuracy that matters, in points.")
     ] = 0.2,
     out: Out = "runs",
     json: Json = False,

@@ -1,0 +1,54 @@
+"""Events that are lost before the end of a trial are said, where its result is there."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.folder import read_state
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run whose trial was stopped at its first rung; the event of its end is missing, as by a kill."""
+    experiment = Experiment.model_validate({"name": "x", "asha": {"grace_period": 1}})
+    (trial,) = experiment.trials()
+    journal = RunJournal.open(Folder.at(tmp_path / "x"), experiment, [trial])
+    journal.begin({trial.id: 7})
+    journal.started(trial.id)
+    journal.note(
+        {"event": "rung", "trial": trial.id, "epoch": 1, "rung": 1.0, "accuracy": 0.5, "cut": 0.9, "stop": True}
+    )
+    journal.close()
+    result = {"trial": trial.id, "status": "stopped", "parameters": 7, "epochs": 1}
+    result["recipe"] = trial.recipe.model_dump(mode="json")
+    (tmp_path / "x" / "trials.jsonl").write_text(json.dumps(result) + "\n")
+    return tmp_path / "x"
+
+
+def warnings(run: Path, caplog: Any) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        state = read_state(Folder.at(run))
+    assert [result.status for result in state.results()] == ["stopped"]
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_kill_between_a_result_and_the_event_of_its_end_is_no_damage(run: Path, caplog: pytest.LogCaptureFixture):
+    assert warnings(run, caplog) == []
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_events_that_are_missing_before_the_end_of_a_trial_are_said(
+    run: Path, kept: int, caplog: pytest.LogCaptureFixture
+):
+    events = run / "events.jsonl"
+    events.write_text("".join(events.read_text().splitlines(keepends=True)[:kept]))
+    (said,) = warnings(run, caplog)
+    assert said.startswith(f"{events}: is damaged: events of ")
+    assert "decisions of ASHA may be lost" in said
