@@ -50,7 +50,7 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
     arguments = {name: as_declared(value, parameters[name].annotation) for name, value in arguments.items()}
     try:
         returned = function(**offered, **arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(explained(error, source)) from error
     where = f"{definition(function, reference)}: {reference.attribute}"
     parts: Any = returned if isinstance(returned, Mapping) else {"train": returned}

@@ -24,6 +24,8 @@ from raytrain.user_code.source import kept
 
 IMAGES = 2
 """Number of images of a rehearsal: BatchNorm needs more than one."""
+LARGEST = 100_000_000
+"""Most parameters of a network whose logits are computed, 400 MB; of a larger one only their shape is looked at."""
 
 
 def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
@@ -122,9 +124,10 @@ def _network(recipe: Recipe, classes: int) -> str | None:
         )
     if not logits.is_floating_point():
         return f"returns {logits.dtype}; it must return floats, the logits: argmax and the like come after it"
-    if not any(one.requires_grad for one in network.parameters()):
+    parameters = list(network.parameters())
+    if not any(one.requires_grad for one in parameters):
         return "has no parameters to train; make layers with weights attributes of the network"
-    if reference_of(name_of(recipe.arch)):
+    if reference_of(name_of(recipe.arch)) and sum(one.numel() for one in parameters) <= LARGEST:
         numbers = tried_on_the_processor()[1] if logits.is_meta else logits
         if not numbers.isfinite().all():
             return "returns numbers that are not finite for images of noise; it must return finite logits"
