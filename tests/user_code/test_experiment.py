@@ -252,6 +252,15 @@ def test_what_does_not_fit_is_one_message_with_file_and_line(
         rehearse([(Recipe(**named, width=4, image_size=16), 3)])
 
 
+def test_of_a_very_large_network_the_shape_alone_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
+    recipe = Recipe(arch=raytrain.code("bad.py:Infinite"), image_size=16)
+    monkeypatch.setattr("raytrain.experiment.rehearsal.LARGEST", 12)  # a layer of 3 x 3 numbers, and 3
+    with pytest.raises(ExperimentError, match="not finite"):
+        rehearse([(recipe, 3)])
+    rehearse([(recipe, 4)])
+
+
 @pytest.mark.usefixtures("folder")
 def test_what_fits_passes() -> None:
     fields = {"mix": "blend", "optimizer": "rmsprop", "schedule": "steps", "loss": "focal"}
