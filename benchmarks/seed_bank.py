@@ -20,7 +20,7 @@ fixed before any test accuracy was seen:
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -85,19 +85,23 @@ def experiment(images: Path, *, seeds: int) -> raytrain.Experiment:
     return raytrain.Experiment(name=RUN, recipe=recipe, include=tuple(RECIPES.values()), seeds=tuple(range(seeds)))
 
 
-def rows(bank: raytrain.Experiment, record: RunRecord) -> Iterator[dict[str, Any]]:
-    """Yield a row for each network that has been trained, seed after seed."""
-    results = {result.trial: result for result in record.results if result.status == "finished"}
-    for number, trial in enumerate(bank.trials()):
-        if trial.id in results:
-            result, correct = results[trial.id], record.predictions[trial.id].correct
+def rows(record: RunRecord) -> Iterator[dict[str, Any]]:
+    """Yield a row for each network that has been trained."""
+    recipes = {name: described({**BASE, **changes}) for name, changes in RECIPES.items()}
+    for result in record.results:
+        if result.status == "finished":
             yield {
-                "recipe": list(RECIPES)[number % len(RECIPES)],
-                "seed": trial.recipe.seed,
+                "recipe": next(name for name, recipe in recipes.items() if recipe == described(result.recipe)),
+                "seed": result.recipe["seed"],
                 "test_accuracy": result.test_accuracy,
                 "seconds": result.seconds,
-                "correct": np.packbits(correct).tobytes(),
+                "correct": np.packbits(record.predictions[result.trial].correct).tobytes(),
             }
+
+
+def described(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every field of a recipe but its seed and where its images lie."""
+    return raytrain.Recipe.model_validate(fields).model_dump(mode="json", exclude={"seed", "dataset"})
 
 
 def write(found: list[dict[str, Any]], record: Record, *, planned: int) -> None:
@@ -141,7 +145,7 @@ def main() -> int:
         bank = experiment(images, seeds=options.seeds)
         if not options.collect:
             raytrain.run(bank, out=options.out, local=True, time_limit_s=options.time_limit)
-        found = list(rows(bank, read_record(Folder.at(options.out) / RUN)))
+        found = list(rows(read_record(Folder.at(options.out) / RUN)))
     except RaytrainError as error:
         print(error, file=sys.stderr)
         return error.exit_code
