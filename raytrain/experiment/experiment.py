@@ -276,7 +276,7 @@ class Experiment(Section):
         recipes += map(self._recipe, self.include)
         if not recipes:
             raise ExperimentError(f"`exclude` leaves no trial of {len(combinations)}; remove an entry")
-        return [recipe.replace(seed=seed) for seed in seeds for recipe in recipes]
+        return [one if one.seed == seed else one.replace(seed=seed) for seed in seeds for one in recipes]
 
     def _refuse_what_cannot_run(self, trials: list[Trial]) -> None:
         workers = self.resources.most_workers

@@ -168,17 +168,11 @@ class Components:
         library, colon, model = name.partition(":")
         return bool(colon and model) and library in self.libraries
 
-    def _parameters(self, name: str) -> dict[str, inspect.Parameter]:
+    def _parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
         """Return the parameters of a component that its user may set."""
         if reference := reference_of(name):
             return self._parameters_of_user_code(imported(reference), reference)
-        keywords = inspect.signature(_function(self.entries[name])).parameters.values()
-        annotations = _function(self.entries[name]).__globals__
-        return {
-            one.name: one.replace(annotation=_type(one.annotation, annotations))
-            for one in keywords
-            if one.kind is inspect.Parameter.KEYWORD_ONLY and one.name not in self.supplied
-        }
+        return _keywords(_function(self.entries[name]), self.supplied)
 
     def _parameters_of_user_code(
         self, function: Callable[..., Any], reference: Reference
@@ -204,6 +198,19 @@ class Components:
 
     def _where(self, reference: Reference) -> str:
         return definition(imported(reference), reference)
+
+
+@cache
+def _keywords(function: Any, supplied: frozenset[str]) -> Mapping[str, inspect.Parameter]:
+    """Return the keyword parameters of a function of ours, but for those that are supplied.
+
+    To look at a signature takes 0.1 ms, and each of ten thousand recipes names five functions.
+    """
+    return {
+        one.name: one.replace(annotation=_type(one.annotation, function.__globals__))
+        for one in inspect.signature(function).parameters.values()
+        if one.kind is inspect.Parameter.KEYWORD_ONLY and one.name not in supplied
+    }
 
 
 @cache

@@ -347,7 +347,8 @@ class Recipe(BaseModel):
     @property
     def digest(self) -> str:
         """Eight hex digits of the SHA-256 of the fields: the identity of the trial."""
-        new = {name for name in ADDED_LATER if getattr(self, name) == type(self).model_fields[name].default}
+        known = type(self).model_fields  # asked once: pydantic looks for it each time
+        new = {name for name in ADDED_LATER if getattr(self, name) == known[name].default}
         # 5000 and 5000.0 are the same recipe
         values = self.model_dump(mode="json", exclude=new).items()
         whole = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values}

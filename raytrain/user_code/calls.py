@@ -45,6 +45,8 @@ def written(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _arguments(text: str, arguments: str) -> dict[str, Any]:
+    if not arguments.strip():
+        return {}
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
