@@ -19,6 +19,7 @@ from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, first_l
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow would tell its makers how it is used
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is for results
 
 METRICS_AT_ONCE, PARAMETERS_AT_ONCE = 1000, 100
 """Most of each that MLflow takes in one request (mlflow.utils.validation)."""

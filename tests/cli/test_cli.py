@@ -269,17 +269,20 @@ def test_the_address_may_come_from_the_environment(started: list[Any], monkeypat
 
 
 @pytest.mark.usefixtures("empty_report")
-def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str):
+def test_a_run_prints_its_table_and_says_what_next_on_stderr(grid: str, monkeypatch: pytest.MonkeyPatch):
     result = call("tune", "--grid", grid, "--local")
     assert result.exit_code == 0
     assert result.stdout.count("finished") == 2
     last = [line for line in result.stderr.splitlines() if line][-3:]
     assert last[0].startswith("Validation chooses ")
     assert last[2].endswith("/runs/g/report.html  More: raytrain results g --explain")
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
     explained = call("results", "g", "--explain")
     for part in ("Run folder", "raytrain results g --format md", "tensorboard --logdir"):
         assert part in explained.stderr
         assert part not in explained.stdout
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert "tensorboard" not in call("results", "g", "--explain").stderr
 
 
 @pytest.mark.usefixtures("empty_report")

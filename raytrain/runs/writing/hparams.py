@@ -1,13 +1,10 @@
 """What TensorBoard's HParams page shows of a trial: a row of its table, and a line of its parallel coordinates."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from tensorboardX.proto.summary_pb2 import Summary
 
 RESULT = "Result/"
 """What stands before the names of final metrics: the last value of `Accuracy/Val` is not that of the best epoch."""
@@ -32,8 +29,8 @@ def final_metrics(result: TrialResult) -> dict[str, float]:
     return {tag: float(value) for tag, value in values.items() if value is not None}
 
 
-def summaries(result: TrialResult, fields: Iterable[str]) -> "list[Summary]":
-    """Return the summaries by which the HParams plugin knows a trial that has ended.
+def summaries(result: TrialResult, fields: Iterable[str]) -> list[Any]:
+    """Return the Summary messages by which the HParams plugin knows a trial that has ended.
 
     They say which fields and metrics there are, the trial's own fields, and how it ended.
 

@@ -50,6 +50,7 @@ class Scalars:
         """
         for tag, value in hparams.final_metrics(result).items():
             self._writer.add_scalar(tag, value, result.epochs)
+        assert self._writer.file_writer  # it has one until it is closed
         for one in hparams.summaries(result, fields):
             self._writer.file_writer.add_summary(one)
 
