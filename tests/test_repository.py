@@ -1,11 +1,13 @@
 """The documents say what is so: links, commands, flags, file names, the tree, the import contract, the tables."""
 
+import ast
 import json
 import re
 import shlex
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -141,6 +143,54 @@ def test_every_option_named_in_a_sentence_belongs_to_its_command(document: str, 
             options = [word.split("=")[0] for word in words if word.startswith("-")]
             taken = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
             assert set(options) <= {*taken, "--help"}, line
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield the strings of a Python file, docstrings among them, with "X" for what an f-string fills in."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+
+
+def unknown_options(text: str, known: dict[str, Any]) -> list[str]:
+    """Return the options behind `raytrain COMMAND` in a text, up to the end of the sentence, that the command lacks."""
+    found: list[str] = []
+    for line in re.findall(r"\braytrain ([a-z]+[^`\n]*?)(?=[.;,)](?:\s|$)|`|\n|$)", text):
+        for part in line.split(" -- "):
+            words = part.split()
+            command = known.get(" ".join(words[:2])) or known.get(words[0])
+            options = {word.split("=")[0] for word in words if re.match(r"--[a-z]", word)}
+            taken = (
+                {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)} if command else options
+            )
+            found += sorted(options - taken - {"--help"})
+    return found
+
+
+def test_every_option_in_a_message_or_docstring_belongs_to_its_command(every_command: dict[str, Any]) -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)}: {text}": unknown
+        for path in (ROOT / "raytrain").rglob("*.py")
+        for text in texts(path)
+        if "raytrain " in text and (unknown := unknown_options(text, every_command))
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("finish it with: raytrain resume X --repairs; or add --force", ["--repairs"]),
+        ("raytrain submit --wait -- compare quick --no-such", ["--no-such"]),
+        ("raytrain resume X --repair. Or use --force", []),
+    ],
+)
+def test_a_wrong_option_in_a_message_would_be_found(
+    text: str, unknown: list[str], every_command: dict[str, Any]
+) -> None:
+    assert unknown_options(text, every_command) == unknown
 
 
 def test_the_list_of_commands_is_complete(every_command: dict[str, Any]) -> None:

@@ -15,9 +15,7 @@ from raytrain.storage.folder import Folder
 from raytrain.trackers.sending import send
 from raytrain.trackers.tracker import open_tracker
 
-wandb: Any = pytest.importorskip(
-    "wandb", reason="wandb is not installed: it brings 20 MB of programs, and `make venv` leaves it out"
-)
+wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),  # W&B starts a process of its own
