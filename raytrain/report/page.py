@@ -221,7 +221,10 @@ def _rows(ranking: Ranking, entries: Sequence[Entry]) -> list[Row]:
 def _spare(columns: Mapping[str, Sequence[str]]) -> set[str]:
     """Return the columns that a phone leaves out, so that accuracies stand beside what tells the rows apart."""
     alike = {"architecture"} if len(set(columns["architecture"])) == 1 and len(columns["rank"]) > 1 else set[str]()
-    return {*table.SPARE[:-1], "seeds"} | alike
+    names = list(columns)
+    axes = {*names[names.index("architecture") + 1 : names.index("parameters")]} - {"seeds"}
+    judged = {"val accuracy %"} if len(axes) > 1 else set[str]()
+    return {*table.SPARE[:-1], "seeds"} | alike | judged
 
 
 def _whiskers(standings: Sequence[Standing]) -> list[tuple[float, float, float] | None]:

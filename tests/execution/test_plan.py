@@ -169,7 +169,7 @@ def test_one_after_another_means_as_listed(tmp_path: Path, monkeypatch: pytest.M
         seen.append(order)
         return sweep(*given, order=order, **more)
 
-    monkeypatch.setattr("raytrain.execution.plan.sweep", swept)
+    monkeypatch.setattr("raytrain.execution.forecast.sweeps.sweep", swept)
     assert make_plan(experiment(), out=str(tmp_path), local=True)
     assert set(seen) == {"listed"}
 
