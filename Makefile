@@ -16,6 +16,8 @@ LONG := -n 2 --dist loadfile --no-loadscope-reorder
 # `make test COVERAGE=yes` measures it, as CI does, and has a floor: the first part then takes half as long again
 COVERAGE ?=
 MEASURED := $(if $(COVERAGE),--cov --cov-report= --cov-fail-under=0)
+TEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis "moto[server]"
+SMALLEST := --set dataset=digits --set image_size=8 --set width=2 --set epochs=1
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 
@@ -23,7 +25,7 @@ PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 LINES := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-ray test-cluster test-faults host-tools browser-tools docs bench mutants wheel lock clean
+.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-lowest test-newest test-bound test-ray test-cluster test-faults host-tools browser-tools docs bench mutants wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
