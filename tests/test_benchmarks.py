@@ -1,6 +1,7 @@
 """Tests of benchmarks/: what is compared is compared the right way round, and shown as it was measured."""
 
 import json
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 
@@ -189,3 +190,23 @@ def test_the_score_of_mutants_is_the_share_that_did_not_survive(monkeypatch: pyt
         "data": {"survived": 1, "score": 0.0},
         "runs": {"killed": 2, "survived": 1, "took too long": 1, "score": 0.75},
     }
+
+
+def test_abuse_knows_a_right_call_of_every_command_and_a_bad_value_of_every_parameter(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import abuse
+    import abuse_inputs
+
+    from raytrain.cli.app import app
+
+    functions = dict(abuse_inputs.commands(app))
+    assert set(functions) == set(abuse.BASES)
+    given = {(bad.command, bad.parameter) for bad in abuse_inputs.bad_values(app)}
+    assert given == {
+        (command, name) for command, function in functions.items() for name in signature(function).parameters
+    }
+    calls = {
+        (bad.option, bad.value): abuse.words_of(bad) for bad in abuse_inputs.bad_values(app) if bad.command == ("diff",)
+    }
+    assert calls["", "s3://"] == ["diff", "--", "x", "s3://"]  # the second argument, which comes last
+    assert calls["--json", "maybe"] == ["diff", "x", "y", "--json=maybe"]
