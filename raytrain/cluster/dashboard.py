@@ -35,6 +35,10 @@ def find(address: str | None, *, insecure: bool) -> str:
     named = (address, os.environ.get("RAY_API_SERVER_ADDRESS"), os.environ.get("RAY_ADDRESS"))
     given = next((one for one in named if one and one.lower() != "local"), DEFAULT_ADDRESS)  # "local" is no address
     url = (given if "://" in given else f"http://{given}").rstrip("/")
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise ClusterError(f"{given} is no address of a dashboard ({error}); give host:port or a URL") from None
     _use_token_if_there_is_one()
     os.environ.update(loopback.without_proxy())  # Ray's client in this process reads it, too
     _check(url, insecure=insecure)

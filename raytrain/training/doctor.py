@@ -86,9 +86,9 @@ def _storage(out: str) -> str:
 def _disk(out: str) -> Check:
     try:
         place = Folder.at(out).local_path or data_home()
-    except RaytrainError as error:
+        free = free_bytes(place) / 2**30
+    except (OSError, RaytrainError) as error:  # also a name that is too long
         return Check("disk", ok=False, found=str(error))
-    free = free_bytes(place) / 2**30
     advice = "Free disk space, or choose another --out."
     return Check("disk", ok=free >= LEAST_FREE_GIB, found=f"{free:.1f} GiB free for {place}", advice=advice)
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
 from raytrain.errors import PreflightError
-from raytrain.training.doctor import ObjectStore, check_machine
+from raytrain.training.doctor import ObjectStore, _disk, check_machine
 
 GIB = 2**30
 
@@ -95,3 +95,9 @@ def test_doctor_names_the_store_and_what_is_free_around_it() -> None:
     full = ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=GIB).check()
     assert (full.ok, "TMPDIR" in full.advice) == (False, True)
     assert ObjectStore(5 * GIB).check().found == "at least 5.0 GiB for images in memory on each node"
+
+
+def test_a_folder_whose_name_is_too_long_is_a_failed_check():
+    check = _disk("x" * 300)
+    assert not check.ok
+    assert "too long" in check.found
