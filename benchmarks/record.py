@@ -23,12 +23,14 @@ from raytrain.storage.folder import Folder
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "experiments" / "records"
-DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/statistics.md")
+DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/statistics.md", "docs/faults.md")
 """Documents that show records."""
 _BLOCK = re.compile(r"(<!-- record: (\S+) -->\n).*?(<!-- end of record -->)", re.DOTALL)
 _TIMED = re.compile(r"(<!-- accuracies after equal times: (\S+) -->\n).*?(<!-- end of accuracies -->)", re.DOTALL)
 _BENCHMARKS = re.compile(r"(<!-- benchmarks: (.+?) -->\n).*?(<!-- end of benchmarks -->)", re.DOTALL)
 _SIMULATION = re.compile(r"(<!-- simulation: (\S+) -->\n).*?(<!-- end of simulation -->)", re.DOTALL)
+
+_ABUSE = re.compile(r"(<!-- abuse: (\S+) -->\n).*?(<!-- end of abuse -->)", re.DOTALL)
 
 
 def keep(run: str) -> Path:
@@ -135,6 +137,20 @@ def simulation(record: dict[str, Any]) -> str:
     return "\n\n".join([*parts, "\n".join(lines), draws]) + "\n"
 
 
+def abuse(record: dict[str, Any]) -> str:
+    """Return the table of a record of abuse.py: what was given, and how often something went wrong."""
+    names = {"options": "values of options and arguments", "damage": "damaged files", "experiments": "experiment files"}
+    parts = {names[name]: part for name, part in record["details"].items()}
+    lines = ["| what | counted | target |", "| :-- | --: | :-- |"]
+    lines += [f"| {target['what']} | {target['measured']:,.0f} | {_target(target)} |" for target in record["targets"]]
+    inputs = ", ".join(f"{part['inputs']:,} {name} of {len(part['kinds'])} kinds" for name, part in parts.items())
+    minutes = sum(part["seconds"] for part in parts.values()) / 60
+    return (
+        "\n".join(lines)
+        + f"\n\nThe inputs: {inputs}. {record['date']}, raytrain {record['code']['raytrain']}, {minutes:.0f} minutes.\n"
+    )
+
+
 def _median(values: list[float]) -> str:
     middle = statistics.median(values)
     return f"{middle:,.0f}" if middle >= 1000 else f"{middle:.3g}"
@@ -162,7 +178,11 @@ def with_tables(text: str) -> str:
         record = json.loads((RECORDS / f"bench-{block[2]}.json").read_text())
         return f"{block[1]}\n{simulation(record)}{block[3]}"
 
-    text = _SIMULATION.sub(simulated, text)
+    def abused(block: re.Match[str]) -> str:
+        record = json.loads((ROOT / block[2]).read_text())
+        return f"{block[1]}\n{abuse(record)}{block[3]}"
+
+    text = _ABUSE.sub(abused, _SIMULATION.sub(simulated, text))
     return _TIMED.sub(ends, _BENCHMARKS.sub(comparisons, _BLOCK.sub(table, text)))
 
 
