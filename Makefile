@@ -77,6 +77,20 @@ test-waiting: $(STAMP)
 test-long: $(STAMP) ## what takes long: runs that are killed, starved and cut off, three hosts over ssh, AWS by moto (as root)
 	$(BIN)/pytest -q $(LONG) -m "long or faults"
 
+test-lowest: $(STAMP) ## the oldest versions that pyproject.toml allows, in build/lowest: the fast tests, and Ray with one and two workers
+	@$(MAKE) --no-print-directory test-bound BOUND=lowest RESOLUTION=lowest-direct
+
+test-newest: $(STAMP) ## the same with the newest versions, in build/newest
+	@$(MAKE) --no-print-directory test-bound BOUND=newest RESOLUTION=highest
+
+test-bound:
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/$(BOUND)
+	$(BIN)/uv pip install --quiet --python build/$(BOUND) --resolution $(RESOLUTION) -e .
+	$(BIN)/uv pip install --quiet --python build/$(BOUND) $(TEST_TOOLS)
+	build/$(BOUND)/bin/python -m pytest -q -n logical --dist worksteal -m "$(FAST)"
+	build/$(BOUND)/bin/raytrain train $(SMALLEST) --name one --fresh --out build/$(BOUND)/runs
+	build/$(BOUND)/bin/raytrain train $(SMALLEST) --name two --fresh --out build/$(BOUND)/runs --workers 2
+
 test-ray: $(STAMP) ## of the others, only those that start Ray
 	$(BIN)/pytest -n 2 --dist loadfile -m "(ray or cluster) and not long and not faults"
 

@@ -8,6 +8,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from raytrain.errors import RunFolderError
@@ -16,7 +17,14 @@ from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.provenance.manifest import NAME, read_manifest
 from raytrain.runs.checks import check_epoch, check_event, check_result
 from raytrain.runs.events import STATUSES
-from raytrain.runs.folder import METRICS, checkpoint_folder, read_predictions, read_state, trial_folder
+from raytrain.runs.folder import (
+    METRICS,
+    checkpoint_folder,
+    read_predictions,
+    read_state,
+    trial_folder,
+    with_lost_events,
+)
 from raytrain.runs.results import TrialResult, check_recipe, read_results
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line, read_whole
@@ -45,9 +53,13 @@ def repair(folder: Folder) -> None:
                 continue  # its result is lost, so it has not ended
             ends[event["trial"]] -= 1
         kept.append(event)
-    _rewrite(folder, "events.jsonl", kept, why="the results of some trials are lost")
-    _repair_manifest(folder)
     newest = {result.trial: result for result in read_results(folder)}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    for trial in sorted(with_lost_events(kept, newest.values())):
+        log.warning("%s: events of %s are lost, decisions of ASHA perhaps; its result is there", folder, trial)
+        kept.append({"time": now, "event": "events lost", "trial": trial})
+    _rewrite(folder, "events.jsonl", kept, why="events or results of some trials are lost")
+    _repair_manifest(folder)
     for result in newest.values():
         _repair_epochs(folder, result)
     digests = read_state(folder).digests()

@@ -143,6 +143,13 @@ class Hung(TypedDict):
     seconds: float
 
 
+class EventsLost(TypedDict):
+    """A repair found the result of a trial, and not all events before its end: they are not missed again."""
+
+    event: Literal["events lost"]
+    trial: str
+
+
 class Interrupted(TypedDict):
     """A signal or the time limit ended the command."""
 
@@ -171,6 +178,7 @@ Event = (
     | Resized
     | WorkerLost
     | Hung
+    | EventsLost
     | Interrupted
     | RayLost
 )

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import logging
 from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raytrain.errors import RunFolderError, StorageError
@@ -15,7 +16,6 @@ from raytrain.experiment.reading import read_run
 from raytrain.metrics.predictions import FILE, Predictions
 from raytrain.runs.checks import ADVICE, check_epoch, check_event, damaged
 from raytrain.runs.events import STATUSES
-from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
@@ -88,10 +88,13 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
                 state.end(results[event["trial"]].popleft())
             else:
                 lost[event["trial"]] = event["event"]
-    for late in results.values():  # a kill came between a trial's result and the event of its end
-        for result in late:
-            _warn_of_lost_events(folder, state.progress.get(result.trial), result)
-            state.end(result)
+    late = [result for of_trial in results.values() for result in of_trial]  # a kill came before the event of its end
+    missed = with_lost_events(events, late)
+    for result in late:
+        if result.trial in missed and result.trial in state.progress:
+            why = "is damaged: events of %s are missing, which has %s; decisions of ASHA may be lost with them"
+            log.warning("%s/events.jsonl: " + why, folder, result.trial, result.status)  # noqa: G003
+        state.end(result)
     for trial, how in lost.items():
         if trial in state.progress and state.progress[trial].result is None:
             why = "is damaged: the result of %s is missing, which has %s; it is to go on from its checkpoint"
@@ -103,13 +106,24 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     return state
 
 
-def _warn_of_lost_events(folder: Folder, before: TrialProgress | None, result: TrialResult) -> None:
-    """Warn where the events before the end of a trial are missing too: a kill loses the event of the end alone."""
-    if before is None:
-        return
-    if before.attempts == 0 or (result.status == "stopped" and before.status != "stopped"):
-        why = "is damaged: events of %s are missing, which has %s; decisions of ASHA may be lost with them"
-        log.warning("%s/events.jsonl: " + why, folder, result.trial, result.status)  # noqa: G003
+def with_lost_events(events: Iterable[Mapping[str, Any]], results: Iterable[TrialResult]) -> set[str]:
+    """Return the trials among `results` whose events before the end are missing, and of which no repair has said so.
+
+    Args:
+        events: Lines of events.jsonl.
+        results: Results of trials whose event of the end is missing. A kill may lose that one, and no other.
+    """
+    seen: dict[str, set[str]] = defaultdict(set)
+    for event in events:
+        seen[event["event"]].add(event.get("trial", ""))
+        if event["event"] == "rung" and event["stop"]:
+            seen["stop"].add(event["trial"])
+    return {
+        result.trial
+        for result in results
+        if result.trial not in seen["events lost"]
+        and (result.trial not in seen["started"] or (result.status == "stopped" and result.trial not in seen["stop"]))
+    }
 
 
 def read_epochs(folder: Folder, trial: str) -> list[dict[str, Any]]:

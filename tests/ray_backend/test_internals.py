@@ -15,7 +15,7 @@ import pytest
 import raytrain
 from raytrain.ray_backend import internals, session
 
-PRIVATE = re.compile(r"ray\._private|_raylet|ray\.experimental\.internal_kv|\._internal")
+PRIVATE = re.compile(r"ray\._private|(?<!RAY)_raylet|ray\.experimental\.internal_kv|\._internal")
 PACKAGE = Path(raytrain.__file__).parent
 PATIENCE_S = 90.0
 

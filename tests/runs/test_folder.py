@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from pyarrow import fs
-from raytrain.runs.journal import RunJournal
 
 from raytrain.errors import DivergenceError, RunFolderError
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs import folder as folder_module
 from raytrain.runs.folder import checkpoints_at, list_runs, open_run, read_state
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.outcome import outcome_of
 from raytrain.training.recipe import Recipe
