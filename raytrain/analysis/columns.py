@@ -11,7 +11,8 @@ from typing import Any
 from raytrain.analysis.standing import DASH, METRICS, Ranking, Standing
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import TrialResult, run_of
-from raytrain.training.recipe import Recipe, inert
+from raytrain.training.field_rules import inert
+from raytrain.training.recipe import Recipe
 
 PLANNED = "epochs_planned"
 """Name of the recipe's own `epochs`; the column `epochs` has those that were trained."""

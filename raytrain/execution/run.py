@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shlex
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -128,25 +128,9 @@ def _run(
     interruption: Interruption,
     shown: Shown,
 ) -> RunOutcome:
-    fresh, failed_only = options.mode == "fresh", options.mode == "failed_only"
-    with storage_errors_explained(folder):
-        folder.names()  # tried once: what cannot be reached now is refused now
-        folder = folder.retrying()
-        if options.mode == "repair":
-            repair(folder)
-        journal = RunJournal.open(folder, experiment, trials, fresh=fresh, failed_only=failed_only)
-        seeds = experiment.seeds or (experiment.recipe.seed,)
-        data = {key.label: images.fingerprint for key, images in splits.items()}
-        inputs = [described_inputs(key, images) for key, images in splits.items()]
-        code = described(digests_of(experiment))
-        classes = [(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials]
-        initial = initial_contents(classes, None if fresh else folder)
-        weights = initial_described(initial)
-        manifest = Manifest.open(
-            folder, data=data, inputs=inputs, seeds=seeds, fresh=fresh, user_code=code, initial_weights=weights
-        )
-        if unwritten := journal.state.unwritten():
-            journal.end_unwritten(parameters_of(unwritten, splits))
+    failed_only = options.mode == "failed_only"
+    journal, manifest, initial = _open(experiment, trials, splits, folder, options)
+    folder = journal.folder
     if repeated := experiment.repeated():
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
@@ -158,19 +142,13 @@ def _run(
             manifest.end_session()
         return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
     pending = journal.state.pending()
-    ended = sum(one.status in {"finished", "stopped", "paused", "diverged"} for one in journal.state.results())
-    done = ended if journal.state.stage == "search" else 0
-    listed = sum(one.stage in {"search", "rescue"} for one in journal.state.progress.values())
-    log.info("%d of %d trials to run%s", len(pending), listed, f", {done} done before" if done else "")
+    _say_how_many(journal.state, pending)
     parameters = cache(partial(parameters_of, pending, splits))
+    images = sum(one.bytes_in_memory for one in splits.values())
+    work = Work(folder, stages.most_at_a_time(journal.state), meanwhile=parameters, images=images)
     with open_backend(
         experiment,
-        Work(
-            folder,
-            stages.most_at_a_time(journal.state),
-            meanwhile=parameters,
-            images=sum(one.bytes_in_memory for one in splits.values()),
-        ),
+        work,
         address=options.address,
         local=options.local,
         trial_timeout_s=options.trial_timeout_s,
@@ -193,30 +171,67 @@ def _run(
             planned=planned,
         )
         started = time.perf_counter()
-        try:
-            with shown(journal.state):
-                interrupted = _train(journal, backend, splits, interruption, later_stages=not failed_only)
-        except StorageError:
-            journal.folder = manifest.folder = journal.folder.retrying(0)  # the tables may still fit; one try each
-            with contextlib.suppress(StorageError):
-                _end(journal, manifest)
-            raise
-        except BaseException:
-            _end(journal, manifest)
-            raise
+        with _written_at_the_end(journal, manifest), shown(journal.state):
+            interrupted = _train(journal, backend, splits, interruption, later_stages=not failed_only)
         seconds = time.perf_counter() - started
         record = _end(journal, manifest)
-    lost = bool(backend.why_lost())
-    if experiment.separate is not None:  # a plan does not know how many seeds it takes
-        planned = None
     return RunOutcome(
         record,
         len(pending),
         interrupted,
-        ray_lost=lost,
+        ray_lost=bool(backend.why_lost()),
         seconds=seconds,
-        planned=planned if experiment.separate is None else None,
+        planned=planned if experiment.separate is None else None,  # a plan does not know how many seeds it takes
     )
+
+
+def _open(
+    experiment: Experiment, trials: list[Trial], splits: SplitsByKey, folder: Folder, options: RunOptions
+) -> tuple[RunJournal, Manifest, dict[str, bytes]]:
+    """Read what is in a run folder; write nothing, unless it is to be repaired."""
+    fresh = options.mode == "fresh"
+    with storage_errors_explained(folder):
+        folder.names()  # tried once: what cannot be reached now is refused now
+        folder = folder.retrying()
+        if options.mode == "repair":
+            repair(folder)
+        journal = RunJournal.open(folder, experiment, trials, fresh=fresh, failed_only=options.mode == "failed_only")
+        classes = [(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials]
+        initial = initial_contents(classes, None if fresh else folder)
+        manifest = Manifest.open(
+            folder,
+            data={key.label: images.fingerprint for key, images in splits.items()},
+            inputs=[described_inputs(key, images) for key, images in splits.items()],
+            seeds=experiment.seeds or (experiment.recipe.seed,),
+            fresh=fresh,
+            user_code=described(digests_of(experiment)),
+            initial_weights=initial_described(initial),
+        )
+        if unwritten := journal.state.unwritten():
+            journal.end_unwritten(parameters_of(unwritten, splits))
+    return journal, manifest, initial
+
+
+def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:
+    ended = sum(one.status in {"finished", "stopped", "paused", "diverged"} for one in state.results())
+    done = ended if state.stage == "search" else 0
+    listed = sum(one.stage in {"search", "rescue"} for one in state.progress.values())
+    log.info("%d of %d trials to run%s", len(pending), listed, f", {done} done before" if done else "")
+
+
+@contextmanager
+def _written_at_the_end(journal: RunJournal, manifest: Manifest) -> Generator[None]:
+    """Write the tables where training ends in an error, which goes on its way then."""
+    try:
+        yield
+    except StorageError:
+        journal.folder = manifest.folder = journal.folder.retrying(0)  # the tables may still fit; one try each
+        with contextlib.suppress(StorageError):
+            _end(journal, manifest)
+        raise
+    except BaseException:
+        _end(journal, manifest)
+        raise
 
 
 def _train(

@@ -21,7 +21,8 @@ from raytrain.experiment.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.samplers import tpe
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.training.choices import as_tuple, canonical
-from raytrain.training.recipe import Recipe, inert
+from raytrain.training.field_rules import inert
+from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 

@@ -9,8 +9,8 @@ from raytrain.experiment.arguments import FIELDS
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.grid import RANGES
 from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOSS_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
-from raytrain.training.component import Components
 from raytrain.training.recipe import EpochTime, Recipe
+from raytrain.user_code.component import Components
 
 COMPONENTS: Mapping[str, Components] = {
     "arch": ARCHS,

@@ -15,9 +15,9 @@ from raytrain.training.choices import (
     SCHEDULE_CHOICES,
     build_network,
 )
-from raytrain.training.component import Components, accepted
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
+from raytrain.user_code.component import Components, accepted
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept

@@ -7,7 +7,7 @@ from raytrain.analysis.columns import is_recipe_field
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.report.metric_columns import METRIC_HEADINGS, selected_names
 from raytrain.report.text import DASH, per_cent
-from raytrain.training.recipe import inert
+from raytrain.training.field_rules import inert
 
 HEADINGS = {
     "arch": "architecture",

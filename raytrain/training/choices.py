@@ -17,9 +17,9 @@ from raytrain.models.libraries import LIBRARIES
 from raytrain.optim.losses import LOSSES
 from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
-from raytrain.training.component import Components
 from raytrain.training.initial import canonical_init
 from raytrain.user_code.calls import name_of
+from raytrain.user_code.component import Components
 from raytrain.user_code.reference import reference_of
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from raytrain.data.augmentation.resolution import resized, resolution_of
 from raytrain.data.balance import balanced_order
 from raytrain.data.batches import normalize, permutation, seeded, training_batches
 from raytrain.training.choices import AUGMENTATIONS, MIX_CHOICES
-from raytrain.training.component import accepted
 from raytrain.training.evaluation import TrainingData, rank_and_world_size
 from raytrain.training.recipe import Recipe
+from raytrain.user_code.component import accepted
 
 
 def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

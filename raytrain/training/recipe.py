@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -12,12 +11,11 @@ from raytrain.data.augmentation.mixing import MIXES
 from raytrain.data.data_key import DataKey
 from raytrain.data.split import TEST_SIZE
 from raytrain.metrics.selection import Select
-from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.models.normalization import IMAGENET, Channels, normalization_of_weights
-from raytrain.training.choices import AUGMENTATIONS, CANONICAL, TAKE_USER_CODE, as_tuple, build_network, is_user_code
-from raytrain.training.component import one_of
-from raytrain.training.initial import NONE, PRETRAINED
+from raytrain.training.choices import CANONICAL, TAKE_USER_CODE, as_tuple, build_network, is_user_code
+from raytrain.training.field_rules import contradictions, inert
 from raytrain.user_code.calls import name_of
+from raytrain.user_code.component import one_of
 from raytrain.user_code.reference import digests_in
 
 if TYPE_CHECKING:
@@ -60,33 +58,6 @@ class EpochTime(Enum):
 
     DEPENDS = "epochs, or what is measured after the last, take another time when the field changes"
     SAME = "epochs take the same time whatever the field says"
-
-
-def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields of a recipe that change nothing beside its others, each with the reason: "mix is none".
-
-    Args:
-        recipe: Every field of the recipe, by name.
-    """
-    optimizer = name_of(recipe["optimizer"])
-    found: dict[str, str] = {}
-    if optimizer in {"adam", "adamw"}:
-        found["momentum"] = found["nesterov"] = f"optimizer is {optimizer}, which has its own"
-    if recipe["mix"] == "none":
-        found["mix_alpha"] = found["mix_prob"] = found["mix_off_epochs"] = "mix is none"
-    elif recipe["mix_prob"] == 1 and recipe["mix_off_epochs"] == 0 and not recipe["mix_smoothing"]:
-        found["label_smoothing"] = "every batch is mixed, and mix_smoothing is false"
-    if recipe["mix"] == "none" or recipe["label_smoothing"] == 0:
-        found["mix_smoothing"] = "mix is none" if recipe["mix"] == "none" else "label_smoothing is 0"
-    if recipe["weight_decay"] == 0:
-        found["decoupled_weight_decay"] = "weight_decay is 0"
-    if recipe["init"] == NONE:
-        found["init_strict"] = "init is none"
-    elif recipe["init_strict"]:
-        found["zero_init_residual"] = "init gives these weights"
-    if recipe["freeze_epochs"] == recipe["epochs"]:
-        found["backbone_lr_factor"] = found["layer_decay"] = "the backbone is frozen throughout"
-    return found
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -238,60 +209,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
-        if self.decoupled_weight_decay and self.optimizer == "adam":
-            raise ValueError("decoupled_weight_decay: true is for sgd, adamw and muon; adam divides the decay away")
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov: true needs a momentum above 0; momentum is 0")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs:g} leaves no epoch after it; it must be below "
-                f"epochs: {self.epochs}"
-            )
-        if self.schedule == "onecycle" and self.warmup_epochs:
-            raise ValueError(
-                f"schedule: onecycle warms up by itself; set warmup_epochs: 0, given {self.warmup_epochs:g}"
-            )
-        if self.mix_off_epochs > self.epochs:
-            raise ValueError(f"mix_off_epochs: {self.mix_off_epochs} is more than epochs: {self.epochs}")
-        if self.freeze_epochs > self.epochs:
-            raise ValueError(f"freeze_epochs: {self.freeze_epochs} is more than epochs: {self.epochs}")
-        if self.layer_decay != 1 and self.backbone_lr_factor != 1:
-            raise ValueError(
-                f"layer_decay: {self.layer_decay:g} and backbone_lr_factor: {self.backbone_lr_factor:g} both say how "
-                "fast the backbone learns; give one of them (in a grid over both, `exclude` the pair)"
-            )
-        if self.layer_decay != 1 and name_of(self.optimizer) == "muon":
-            raise ValueError(
-                f"layer_decay: {self.layer_decay:g} is for sgd, adam, adamw and optimizers of your own, given "
-                f"optimizer: {self.optimizer}; give backbone_lr_factor"
-            )
-        for name, arguments in map(AUGMENTATIONS.parsed, self.augment):
-            if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= self.image_size:
-                raise ValueError(
-                    f"augment: crop with mode: reflect needs a padding below image_size: {self.image_size}, "
-                    f"given {arguments.get('padding', 4)}"
-                )
-        if self.class_weights == "balanced" and self.sampler == "balanced":
-            raise ValueError(
-                "class_weights: balanced and sampler: balanced would each make up for rare classes, together twice; "
-                "give one of them (in a grid over both, `exclude` the pair)"
-            )
-        if self.class_weights != "none" and self.loss != "cross_entropy":
-            raise ValueError(f"class_weights: {self.class_weights} is for loss: cross_entropy, given {self.loss}")
-        if self.init == PRETRAINED and not library_model(name_of(self.arch)):
-            raise ValueError(
-                f"init: pretrained is for networks of {' and '.join(sorted(LIBRARIES))}, given arch: {self.arch}; give "
-                "such a network, or a file of weights"
-            )
-        if self.normalize == "weights" and not library_model(name_of(self.arch)):
-            raise ValueError(
-                f"normalize: weights is for networks of {' and '.join(sorted(LIBRARIES))}, given arch: {self.arch}; "
-                "give data or imagenet"
-            )
-        if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate: {self.accumulate} is more than batch_size: {self.batch_size}")
-        if self.mix != "none" and self.batch_size < 2:
-            raise ValueError(f"mix: {self.mix} needs a batch_size of 2 or more, given {self.batch_size}")
+        if contradiction := next(contradictions(self), None):
+            raise ValueError(contradiction)
         return self
 
     def replace(self, **changes: Any) -> "Recipe":

@@ -1,7 +1,7 @@
 """Everything that changes while a recipe trains: the weights, the optimizer, and how far it has come."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,11 +72,12 @@ class TrainState:
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
             torch.default_generator.manual_seed(recipe.seed)
-            model: nn.Module = recipe.build_network(num_classes)
+            model = recipe.build_network(num_classes)
         if recipe.zero_init_residual:
             architectures.zero_init_residual(model)
         if recipe.sync_batchnorm and rank_and_world_size()[1] > 1:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # with the same names and numbers
+            # with the same names and numbers
+            model = cast("nn.Module", nn.SyncBatchNorm.convert_sync_batchnorm(model))
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         if isinstance(model, architectures.DataInitialised):

@@ -163,6 +163,8 @@ def test_somebody_else_may_take_a_signal_in_between() -> None:
 
 def test_a_ray_that_is_lost_while_no_trial_runs_is_said_and_is_no_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lost:
+        gpus = 0.0
+
         def why_lost(self) -> str:
             return "its raylet has died"
 

@@ -9,9 +9,10 @@ import torch
 
 from raytrain.metrics.epoch import FinalMetrics
 from raytrain.storage.folder import Folder
+from raytrain.training.field_rules import inert
 from raytrain.training.inputs import training_inputs
 from raytrain.training.loop import train
-from raytrain.training.recipe import Recipe, inert
+from raytrain.training.recipe import Recipe
 from raytrain.training.state import TrainState
 from raytrain.training.trial import TrialRun
 

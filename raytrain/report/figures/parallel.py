@@ -13,7 +13,7 @@ from raytrain.report.column_text import cell
 from raytrain.report.figures.heat_map import axes_of
 from raytrain.report.figures.legend import Entry
 from raytrain.report.text import per_cent
-from raytrain.training.recipe import inert
+from raytrain.training.field_rules import inert
 
 MOST_LINES = 300
 """Most lines that are drawn, those of the best configurations."""

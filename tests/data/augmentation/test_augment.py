@@ -18,7 +18,7 @@ from raytrain.data.augmentation.augment import (
     random_crop,
 )
 from raytrain.data.augmentation.mixing import MIXES
-from raytrain.training.component import accepted
+from raytrain.user_code.component import accepted
 
 
 def generator(seed=0):

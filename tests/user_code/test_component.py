@@ -7,7 +7,7 @@ import pytest
 from annotated_types import Ge
 
 from raytrain.training.choices import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
-from raytrain.training.component import Components, accepted, name_of, one_of
+from raytrain.user_code.component import Components, accepted, name_of, one_of
 
 
 def paint(

@@ -1,0 +1,95 @@
+"""What the fields of a recipe mean beside each other: which contradict each other, and which change nothing."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from raytrain.models.libraries import LIBRARIES, library_model
+from raytrain.training.choices import AUGMENTATIONS
+from raytrain.training.initial import NONE, PRETRAINED
+from raytrain.user_code.calls import name_of
+
+if TYPE_CHECKING:
+    from raytrain.training.recipe import Recipe
+
+
+def contradictions(recipe: "Recipe") -> Iterator[str]:
+    """Yield what is wrong with fields of a recipe that are valid each by itself: a sentence for each contradiction."""
+    if recipe.decoupled_weight_decay and recipe.optimizer == "adam":
+        yield "decoupled_weight_decay: true is for sgd, adamw and muon; adam divides the decay away"
+    if recipe.nesterov and recipe.momentum == 0:
+        yield "nesterov: true needs a momentum above 0; momentum is 0"
+    if recipe.warmup_epochs >= recipe.epochs:
+        yield (
+            f"warmup_epochs: {recipe.warmup_epochs:g} leaves no epoch after it; it must be below "
+            f"epochs: {recipe.epochs}"
+        )
+    if recipe.schedule == "onecycle" and recipe.warmup_epochs:
+        yield f"schedule: onecycle warms up by itself; set warmup_epochs: 0, given {recipe.warmup_epochs:g}"
+    if recipe.mix_off_epochs > recipe.epochs:
+        yield f"mix_off_epochs: {recipe.mix_off_epochs} is more than epochs: {recipe.epochs}"
+    if recipe.freeze_epochs > recipe.epochs:
+        yield f"freeze_epochs: {recipe.freeze_epochs} is more than epochs: {recipe.epochs}"
+    if recipe.layer_decay != 1 and recipe.backbone_lr_factor != 1:
+        yield (
+            f"layer_decay: {recipe.layer_decay:g} and backbone_lr_factor: {recipe.backbone_lr_factor:g} both say how "
+            "fast the backbone learns; give one of them (in a grid over both, `exclude` the pair)"
+        )
+    if recipe.layer_decay != 1 and name_of(recipe.optimizer) == "muon":
+        yield (
+            f"layer_decay: {recipe.layer_decay:g} is for sgd, adam, adamw and optimizers of your own, given "
+            f"optimizer: {recipe.optimizer}; give backbone_lr_factor"
+        )
+    for name, arguments in map(AUGMENTATIONS.parsed, recipe.augment):
+        if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= recipe.image_size:
+            yield (
+                f"augment: crop with mode: reflect needs a padding below image_size: {recipe.image_size}, "
+                f"given {arguments.get('padding', 4)}"
+            )
+    if recipe.class_weights == "balanced" and recipe.sampler == "balanced":
+        yield (
+            "class_weights: balanced and sampler: balanced would each make up for rare classes, together twice; "
+            "give one of them (in a grid over both, `exclude` the pair)"
+        )
+    if recipe.class_weights != "none" and recipe.loss != "cross_entropy":
+        yield f"class_weights: {recipe.class_weights} is for loss: cross_entropy, given {recipe.loss}"
+    if recipe.init == PRETRAINED and not library_model(name_of(recipe.arch)):
+        yield (
+            f"init: pretrained is for networks of {' and '.join(sorted(LIBRARIES))}, given arch: {recipe.arch}; give "
+            "such a network, or a file of weights"
+        )
+    if recipe.normalize == "weights" and not library_model(name_of(recipe.arch)):
+        yield (
+            f"normalize: weights is for networks of {' and '.join(sorted(LIBRARIES))}, given arch: {recipe.arch}; "
+            "give data or imagenet"
+        )
+    if recipe.accumulate > recipe.batch_size:
+        yield f"accumulate: {recipe.accumulate} is more than batch_size: {recipe.batch_size}"
+    if recipe.mix != "none" and recipe.batch_size < 2:
+        yield f"mix: {recipe.mix} needs a batch_size of 2 or more, given {recipe.batch_size}"
+
+
+def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a recipe that change nothing beside its others, each with the reason: "mix is none".
+
+    Args:
+        recipe: Every field of the recipe, by name.
+    """
+    optimizer = name_of(recipe["optimizer"])
+    found: dict[str, str] = {}
+    if optimizer in {"adam", "adamw"}:
+        found["momentum"] = found["nesterov"] = f"optimizer is {optimizer}, which has its own"
+    if recipe["mix"] == "none":
+        found["mix_alpha"] = found["mix_prob"] = found["mix_off_epochs"] = "mix is none"
+    elif recipe["mix_prob"] == 1 and recipe["mix_off_epochs"] == 0 and not recipe["mix_smoothing"]:
+        found["label_smoothing"] = "every batch is mixed, and mix_smoothing is false"
+    if recipe["mix"] == "none" or recipe["label_smoothing"] == 0:
+        found["mix_smoothing"] = "mix is none" if recipe["mix"] == "none" else "label_smoothing is 0"
+    if recipe["weight_decay"] == 0:
+        found["decoupled_weight_decay"] = "weight_decay is 0"
+    if recipe["init"] == NONE:
+        found["init_strict"] = "init is none"
+    elif recipe["init_strict"]:
+        found["zero_init_residual"] = "init gives these weights"
+    if recipe["freeze_epochs"] == recipe["epochs"]:
+        found["backbone_lr_factor"] = found["layer_decay"] = "the backbone is frozen throughout"
+    return found
