@@ -15,7 +15,7 @@ from raytrain.experiment.duration.order import Kind, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.rehearsal import rehearse
-from raytrain.experiment.samplers import tpe
+from raytrain.experiment.search import tpe
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.writing.disk_space import checkpoints_bytes
 from raytrain.runs.writing.journal import RunJournal

@@ -20,7 +20,7 @@ from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
 from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.rehearsal import rehearse
-from raytrain.experiment.samplers import tpe
+from raytrain.experiment.search import tpe
 from raytrain.experiment.user_code import digests_of
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import Manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import ExperimentError, did_you_mean
-from raytrain.experiment.arguments import is_argument
+from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.user_code import read_user_code
 from raytrain.experiment.yaml_source import parse_value
 from raytrain.training.recipe import Recipe

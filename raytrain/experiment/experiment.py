@@ -14,11 +14,10 @@ from pydantic import (
 )
 
 from raytrain.errors import ExperimentError
-from raytrain.experiment import grid
-from raytrain.experiment.arguments import with_arguments
-from raytrain.experiment.exclusion import canonical_options, matches
-from raytrain.experiment.grid import Axis, Sampler, checked_axis
-from raytrain.experiment.samplers import tpe
+from raytrain.experiment.search import grid, tpe
+from raytrain.experiment.search.arguments import with_arguments
+from raytrain.experiment.search.exclusion import canonical_options, matches
+from raytrain.experiment.search.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.field_rules import inert

@@ -7,10 +7,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from raytrain.errors import ExperimentError, RunFolderError, StorageError
-from raytrain.experiment.arguments import is_argument
 from raytrain.experiment.assignments import unknown
 from raytrain.experiment.experiment import CombinationError, Experiment
-from raytrain.experiment.grid import checked_axis, with_values
+from raytrain.experiment.search.arguments import is_argument
+from raytrain.experiment.search.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml
 from raytrain.storage.folder import Folder

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytrain.data.augmentation.mixing import MIXES
-from raytrain.experiment.arguments import FIELDS
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.grid import RANGES
+from raytrain.experiment.search.arguments import FIELDS
+from raytrain.experiment.search.grid import RANGES
 from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOSS_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 from raytrain.training.recipe import EpochTime, Recipe
 from raytrain.user_code.component import Components

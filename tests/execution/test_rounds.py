@@ -17,7 +17,7 @@ from raytrain.execution.plan import make_plan
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.duration.speed import Speed
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.samplers import tpe
+from raytrain.experiment.search import tpe
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder

@@ -5,8 +5,8 @@ from typing import Any
 
 from raytrain.errors import RunFolderError
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.experiment.grid import fields
 from raytrain.experiment.reading import read_run
+from raytrain.experiment.search.grid import fields
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe

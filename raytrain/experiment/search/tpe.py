@@ -14,7 +14,7 @@ from typing import Any
 
 from raytrain.data.data_key import DataKey
 from raytrain.errors import ExperimentError
-from raytrain.experiment.grid import Axis, Grid, branches, fields, is_range, rounded
+from raytrain.experiment.search.grid import Axis, Grid, branches, fields, is_range, rounded
 
 _READ_BEFORE = frozenset({*DataKey._fields, "init"})
 """Recipe fields that name what is read before a run starts: images, and weights to start from."""

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from raytrain.experiment.arguments import is_argument
+from raytrain.experiment.search.arguments import is_argument
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.recipe import Recipe
 
@@ -172,7 +172,7 @@ def draw(grid: Grid, *, samples: int, sampler: Sampler) -> list[dict[str, Any]]:
         samples: Number of combinations.
         sampler: random draws independently (Bergstra & Bengio 2012, "Random search for hyper-parameter optimization");
             sobol takes the points of a scrambled Sobol' sequence (Sobol' 1967, Owen 1998), which cover the space more
-            evenly; so does the first round of tpe, whose later rounds `samplers.tpe` proposes.
+            evenly; so does the first round of tpe, whose later rounds `search.tpe` proposes.
     """
     points = _UNIT_POINTS[sampler](samples, _dimensions(grid))
     return [_at(grid, iter(point)) for point in points]

@@ -1,4 +1,4 @@
-"""Tests of raytrain.experiment.grid: listed values, values with axes of their own, and ranges to draw from."""
+"""Tests of raytrain.experiment.search.grid: listed values, values with axes of their own, and ranges to draw from."""
 
 import itertools
 import math
@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from raytrain.experiment import grid as grids
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.grid import checked_axis
+from raytrain.experiment.search import grid as grids
+from raytrain.experiment.search.grid import checked_axis
 from raytrain.experiment.yaml_source import dump_yaml, parse_value
 
 CONDITIONAL = {"sgd": {"momentum": [0.8, 0.9], "nesterov": [False, True]}, "adam": {}, "muon": {"momentum": [0.6]}}

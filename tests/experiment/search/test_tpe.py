@@ -1,4 +1,4 @@
-"""Tests of raytrain.experiment.samplers.tpe: what is proposed by what has been reached."""
+"""Tests of raytrain.experiment.search.tpe: what is proposed by what has been reached."""
 
 import math
 from statistics import median
@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from raytrain.experiment import grid
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.samplers import tpe
-from raytrain.experiment.samplers.tpe import Observation, contains, propose
+from raytrain.experiment.search import grid, tpe
+from raytrain.experiment.search.tpe import Observation, contains, propose
 
 LR = {"lr": {"loguniform": (1e-4, 1.0)}}
 CONDITIONAL = {"optimizer": {"sgd": {"momentum": {"uniform": (0.5, 0.99)}}, "adam": {}}, "lr": (0.1, 0.01)}

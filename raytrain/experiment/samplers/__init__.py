@@ -1,1 +1,0 @@
-"""Samplers that learn: what to try next, by what the trials before have reached."""

@@ -1,0 +1,1 @@
+"""What a search tries: the values of a grid, points drawn from ranges, and what tpe proposes."""
