@@ -56,7 +56,9 @@ def repair(folder: Folder) -> None:
     newest = {result.trial: result for result in read_results(folder)}
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     for trial in sorted(with_lost_events(kept, newest.values())):
-        log.warning("%s: events of %s are lost, decisions of ASHA perhaps; its result is there", folder, trial)
+        log.warning(
+            "%s: events of %s are lost, perhaps decisions of ASHA among them; its result is there", folder, trial
+        )
         kept.append({"time": now, "event": "events lost", "trial": trial})
     _rewrite(folder, "events.jsonl", kept, why="events or results of some trials are lost")
     _repair_manifest(folder)

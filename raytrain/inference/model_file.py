@@ -162,8 +162,8 @@ def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
         raise ModelError(f"{path}: describes a model; name the file of its weights, .pth or .safetensors, beside it")
     if path.suffix in FORMATS["torch_export"] + FORMATS["onnx"]:
         raise ModelError(
-            f"{path}: is a program, which runs without raytrain, in PyTorch or ONNX Runtime; here, name a file of "
-            "weights: raytrain export RUN -o model.pth"
+            f"{path}: this command reads weights, and this file is a program for PyTorch or ONNX Runtime; name a file "
+            "of weights: raytrain export RUN -o model.pth"
         )
     try:
         content = read_bounded(path, most=MAX_BYTES)

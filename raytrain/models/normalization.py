@@ -28,11 +28,13 @@ def normalization_of_weights(name: str) -> tuple[Channels, Channels]:
     try:
         said = _timm(model) if library == "timm" else _torchvision(model)
     except ImportError as error:
-        raise ModelError(f"normalize: weights: {library} is not installed, which says them for {name}") from error
+        raise ModelError(
+            f"normalize: weights: install {library}, which knows them for {name}, or give normalize: imagenet or data"
+        ) from error
     if said is None:
         raise ModelError(
-            f"normalize: weights: {library} has no pretrained weights of {model}, whose mean and standard deviation "
-            "it could say; give normalize: imagenet, or data"
+            f"normalize: weights: {library} has no pretrained weights of {model}, so it knows no mean and standard "
+            "deviation for them; give normalize: imagenet, or data"
         )
     mean, std = ((float(red), float(green), float(blue)) for red, green, blue in said)
     return mean, std

@@ -96,7 +96,7 @@ class Folder:
         except UnicodeEncodeError:
             raise PreflightError(f"{text!r} is no path or URI: it has bytes that are no text") from None
         if "\0" in text:
-            raise PreflightError(f"{text!r} is no path or URI: it has a character of zero")
+            raise PreflightError(f"{text!r} is no path or URI: it contains a null character")
         if "://" not in text:
             try:
                 path = Path(text).expanduser()  # the shell leaves the ~ of RAYTRAIN_OUT and of --out=~/runs as it is

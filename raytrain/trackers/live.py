@@ -131,7 +131,7 @@ class LiveLog:
             except Exception as error:  # whatever a tracker does, the run goes on
                 self._why = first_line(error)
                 if not failing and not record:
-                    log.warning("%s: %s; the run goes on, and it is tried again", self._name, self._why)
+                    log.warning("%s: %s; the run goes on, and raytrain tries the tracker again", self._name, self._why)
                 log.debug("%s failed", self._name, exc_info=True)
                 failing = True
             if record:

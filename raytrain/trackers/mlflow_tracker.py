@@ -204,7 +204,7 @@ class MlflowTracker:
         except Exception as error:  # MLflow's own, or of requests, SQLAlchemy, and its storage of artifacts
             why = first_line(error)
             if "Max retries exceeded" in why:  # of requests, with its objects' names
-                why = "cannot be reached; check the address, and that it runs"
+                why = "cannot be reached; check the address, and whether the server runs"
             raise TrackerError(f"{self.where}: {why}") from error
 
 
@@ -224,4 +224,4 @@ def _refuse_missing_folder(uri: str) -> None:
     """Raise TrackerError for a SQLite file in a folder that is not there: SQLAlchemy would try again for minutes."""
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.absolute().parent.is_dir():
-        raise TrackerError(f"MLflow at {uri}: the folder {path.absolute().parent} is not there; make it first")
+        raise TrackerError(f"MLflow at {uri}: the folder {path.absolute().parent} does not exist; create it first")

@@ -113,7 +113,7 @@ def answer_within(limit_s: float, ask: Callable[[], Answer], *, of: str) -> Answ
     if raised:
         raise raised[0]
     if not found:
-        raise TrackerError(f"{of} did not answer within {limit_s:g} s; check the address, and that it runs")
+        raise TrackerError(f"{of} did not answer within {limit_s:g} s; check the address, and whether the server runs")
     return found[0]
 
 

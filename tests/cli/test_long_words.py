@@ -23,7 +23,7 @@ LONG = "x" * 300
         (["plan", "--local", "--price", "inf", "--set", "dataset=nowhere"], "--price"),
         (["judge", "a", "b", "--margin", "inf"], "--margin"),
         (["jobs", "--address", "http://["], "is no address of a dashboard"),
-        (["results", "a\0b"], "it has a character of zero"),
+        (["results", "a\0b"], "it contains a null character"),
     ],
 )
 def test_a_long_word_is_answered_in_one_message(

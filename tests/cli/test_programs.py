@@ -193,4 +193,4 @@ def test_the_packages_of_onnx_are_named_where_they_are_missing(monkeypatch: pyte
 def test_predict_says_where_a_program_runs() -> None:
     Path("m.onnx").write_bytes(b"")
     refused = call("predict", "m.onnx", "photo.jpg")
-    assert (refused.exit_code, "m.onnx: is a program, which runs without raytrain" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "m.onnx: this command reads weights" in refused.stderr) == (2, True)

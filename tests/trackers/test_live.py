@@ -117,7 +117,7 @@ def test_a_tracker_that_refuses_is_asked_again_and_said_once(
         record = finished(run, train)
     assert live.finish(record, wait_s=A_WHILE) is not None
     assert [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING] == [
-        "mlflow: no entry; the run goes on, and it is tried again"
+        "mlflow: no entry; the run goes on, and raytrain tries the tracker again"
     ]
 
 
