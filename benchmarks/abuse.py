@@ -58,6 +58,7 @@ BASES: dict[tuple[str, ...], tuple[list[str], list[str]]] = {
     ("audit",): (["x"], []),
     ("judge",): (["x", "y"], []),
     ("view",): (["x"], []),
+    ("log",): (["x"], ["--to", "mlflow", "--tracking-uri", "sqlite:///nowhere/mlflow.db"]),
     ("plot",): (["x"], ["--kind", "nothing"]),
     ("export",): (["x"], ["-o", "model-again.pth", "--force"]),
     ("evaluate",): (["model.pth"], ["--dataset", "data"]),

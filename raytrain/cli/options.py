@@ -158,7 +158,7 @@ def file_and_axes(experiment: Path | None, grid: list[str] | None) -> tuple[Path
     Raises:
         ExperimentError: Two files are given.
     """
-    axes = [text for text in grid or [] if re.match(r"\w+\s*=", text) and not is_a_file(text)]
+    axes = [text for text in grid or [] if re.match(r"[\w.]+\s*=", text) and not is_a_file(text)]
     files = [Path(text) for text in grid or [] if text not in axes]
     given = [*([experiment] if experiment else []), *files]
     if len(given) > 1:

@@ -6,6 +6,7 @@ from raytrain.errors import DataError
 from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Trial
+from raytrain.experiment.rehearsal import rehearse
 from raytrain.provenance.manifest import Inputs
 
 
@@ -44,3 +45,17 @@ def parameters_of(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:
     """Return the number of parameters of each trial's network, by the trial's id."""
     classes = {trial.id: len(splits[trial.recipe.data_key].classes) for trial in trials}
     return {trial.id: model_size(trial.recipe, classes[trial.id]).parameters for trial in trials}
+
+
+def why_not(trial: Trial, splits: SplitsByKey) -> str:
+    """Return why a trial that was not known at the start cannot be trained, "" if nothing says so.
+
+    What is asked is what is asked of the others before a run: the user's code, and the size of the network.
+    """
+    classes = len(splits[trial.recipe.data_key].classes)
+    try:
+        rehearse([(trial.recipe, classes)])
+        model_size(trial.recipe, classes)
+    except Exception as error:  # noqa: BLE001 (code of the user's own may raise anything)
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from raytrain.execution import stages
 from raytrain.execution.backend import Work, open_backend
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
-from raytrain.execution.inputs import load_splits
+from raytrain.execution.inputs import load_splits, why_not
 from raytrain.execution.interruption import Interruption
 from raytrain.execution.run import storage_errors_explained
 from raytrain.experiment.duration.order import Kind, kind_of, model_size
@@ -128,12 +129,13 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         folder.names()
         journal = RunJournal.open(folder, experiment, trials)
         run = journal.state
-        if not run.pending() and not stages.advance(journal):
+        fits = partial(why_not, splits=splits)
+        if not run.pending() and not stages.advance(journal, why_not=fits):
             return None
     pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
-    later = stages.stand_ins(run)
+    later = stages.stand_ins(run, why_not=fits)
     at_a_time = stages.most_at_a_time(run)
-    trained = [*may_train(run, pending), *(trial for one in later for trial in one)]
+    trained = may_train(run, pending, later)
     recipes = {kind_of(trial.recipe): trial.recipe for trial in trained}
     interruption = Interruption()
     work = Work(folder, at_a_time, images=sum(one.bytes_in_memory for one in splits.values()))
@@ -150,9 +152,10 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     unstopped = Layout(lengths, backend.slots, "longest" if backend.ordered_by_time else "listed")
     sweeps = simulated(run, pending, layout, rungs, later=later)
     all_run = simulated(run, pending, unstopped, None, later=later)
-    parameters = {
-        trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in pending
-    }
+    parameters, proposed = (
+        {trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in trials}
+        for trials in (pending, [trial for one in later for trial in one])
+    )
     seconds = Range.of([one.seconds for one in sweeps])
     remember(str(folder), [trial.id for trial in pending], seconds, where=backend.description)
     return Plan(
@@ -172,7 +175,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in all_run]).median,
         slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
-        checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in parameters.items()),
+        checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in (parameters | proposed).items()),
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
         sweeps=len(sweeps),
     )

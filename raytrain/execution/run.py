@@ -14,7 +14,7 @@ from raytrain.errors import ExitCode, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.initial import initial_contents, initial_described
-from raytrain.execution.inputs import described_inputs, load_splits, parameters_of
+from raytrain.execution.inputs import described_inputs, load_splits, parameters_of, why_not
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
@@ -135,7 +135,8 @@ def _run(
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
         log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
-    if not journal.state.pending() and (failed_only or not stages.advance(journal)):
+    fits = partial(why_not, splits=splits)
+    if not journal.state.pending() and (failed_only or not stages.advance(journal, why_not=fits)):
         # a kill after the last trial may have come before the tables
         if not folder.exists(MANIFEST):  # a repair has set it aside
             manifest.begin_session()
@@ -143,9 +144,10 @@ def _run(
         return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
     pending = journal.state.pending()
     _say_how_many(journal.state, pending)
-    parameters = cache(partial(parameters_of, pending, splits))
+    later = [trial for one in stages.stand_ins(journal.state, why_not=fits) for trial in one]
+    sizes = cache(partial(parameters_of, [*pending, *later], splits))
     images = sum(one.bytes_in_memory for one in splits.values())
-    work = Work(folder, stages.most_at_a_time(journal.state), meanwhile=parameters, images=images)
+    work = Work(folder, stages.most_at_a_time(journal.state), meanwhile=sizes, images=images)
     with open_backend(
         experiment,
         work,
@@ -155,10 +157,10 @@ def _run(
     ) as backend:
         interruption.before_exit = backend.abandon
         interruption.install()  # `ray.init` has taken SIGTERM for itself
-        refuse_full_disk(folder, [(trial.recipe, parameters()[trial.id]) for trial in pending])
+        refuse_full_disk(folder, [(trial.recipe, sizes()[trial.id]) for trial in [*pending, *later]])
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with storage_errors_explained(folder):
-            journal.begin(parameters())
+            journal.begin({trial.id: sizes()[trial.id] for trial in pending})
             write_initial(journal.folder, initial)
             initial.clear()  # gigabytes, perhaps
             manifest.begin_session(journal.folder)
@@ -241,7 +243,7 @@ def _train(
     try:
         with interruption.limited():
             backend.run_trials(journal, splits)
-            while later_stages and stages.advance(journal):
+            while later_stages and stages.advance(journal, why_not=partial(why_not, splits=splits)):
                 _count_parameters(journal, splits)
                 backend.run_trials(journal, splits)
     except Exception:

@@ -6,13 +6,14 @@ All are chosen by the results so far alone, so a run that was interrupted choose
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Trial
 from raytrain.experiment.search import tpe
-from raytrain.experiment.search.grid import fields
+from raytrain.experiment.search.grid import draw, fields
 from raytrain.experiment.sections import Confirm
 from raytrain.runs.events import Stage
 from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
@@ -23,11 +24,24 @@ from raytrain.training.recipe import Recipe
 log = logging.getLogger(__name__)
 
 
-def advance(journal: RunJournal) -> bool:
+WhyNot = Callable[[Trial], str]
+"""Function that returns why a trial cannot be trained, "" if it can."""
+
+
+def _nothing_against(_: Trial) -> str:
+    return ""
+
+
+def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against) -> bool:
     """Go on to the next stage in which there is something to train; return False when there is none.
 
     The search with tpe comes again for each round, and the last stage, which adds seeds, again and again.
+
+    Args:
+        journal: The run.
+        why_not: Function that is asked about each trial that tpe proposes; one that cannot be trained is left out.
     """
+    choose = STAGES | {"search": partial(_search, why_not=why_not)}
     order = list(STAGES)
     state = journal.state
     again = state.stage == order[-1] or samples_left(state) > 0
@@ -35,7 +49,7 @@ def advance(journal: RunJournal) -> bool:
         state.give_up_failed()
     for stage in order[order.index(state.stage) + (not again) :]:
         state.stage = stage
-        STAGES[stage](journal)
+        choose[stage](journal)
         if state.pending():
             return True
     return False
@@ -52,19 +66,20 @@ def most_at_a_time(state: RunState) -> int:
     return max(len(state.pending()), seeds * min(samples_left(state), state.experiment.round_size))
 
 
-def stand_ins(state: RunState) -> list[list[Trial]]:
+def stand_ins(state: RunState, *, why_not: WhyNot = _nothing_against) -> list[list[Trial]]:
     """Return trials in place of those that tpe has still to propose, by round: points all over the grid."""
     experiment, left = state.experiment, samples_left(state)
     if not left:
         return []
-    evenly = experiment.replace(sampler="sobol", samples=(experiment.samples_listed or 0) + left)
+    points = draw(experiment.grid, samples=(experiment.samples_listed or 0) + left, sampler="sobol")
     listed = {progress.trial.recipe.effect for progress in state.progress.values()}
-    trials = [trial for trial in evenly.trials() if trial.recipe.effect not in listed]
+    found = {trial.recipe.effect: trial for values in points for trial in experiment.proposed(values)}
+    trials = [trial for effect, trial in found.items() if effect not in listed and not why_not(trial)]
     size = experiment.round_size * len(experiment.seeds or (0,))
     return [trials[start : start + size] for start in range(0, len(trials), size)]
 
 
-def _search(journal: RunJournal) -> None:
+def _search(journal: RunJournal, *, why_not: WhyNot) -> None:
     """Add the next round of trials that tpe proposes by the trials so far; else choose nothing: they are listed.
 
     What is proposed depends on these results, in the order of the trials, and on how many samples there were. It is
@@ -75,10 +90,15 @@ def _search(journal: RunJournal) -> None:
     if not left:
         return
     known = {progress.trial.recipe.effect for progress in state.progress.values()}
+    unfit: list[str] = []
 
     def is_new(values: dict[str, Any]) -> bool:
-        effects = {trial.recipe.effect for trial in experiment.proposed(values)}
+        trials = experiment.proposed(values)
+        effects = {trial.recipe.effect for trial in trials}
         if not effects or effects & known:
+            return False
+        if why := why_not(trials[0]):
+            unfit.append(why)
             return False
         known.update(effects)
         return True
@@ -86,6 +106,8 @@ def _search(journal: RunJournal) -> None:
     done = (experiment.samples or 0) - left
     count = min(left, experiment.round_size)
     values = tpe.propose(experiment.grid, _observed(state), count=count, seed=done, acceptable=is_new)
+    if unfit:
+        log.warning("tpe passes over %d combinations that cannot be trained; the first: %s", len(unfit), unfit[0])
     if not values:
         log.info("tpe finds no combination that has not been tried: the search ends with %d samples", done)
         return
@@ -190,7 +212,7 @@ def _separate(journal: RunJournal) -> None:
 
 
 STAGES: dict[Stage, Callable[[RunJournal], None]] = {
-    "search": _search,
+    "search": partial(_search, why_not=_nothing_against),
     "rescue": _rescue,
     "confirm": _confirm,
     "separate": _separate,

@@ -16,11 +16,12 @@ from pydantic import (
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search import grid, tpe
 from raytrain.experiment.search.arguments import with_arguments
-from raytrain.experiment.search.exclusion import canonical_options, matches
+from raytrain.experiment.search.exclusion import canonical_options, matches, values_match
 from raytrain.experiment.search.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.field_rules import inert
+from raytrain.training.initial import PRETRAINED
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
@@ -140,7 +141,11 @@ class Experiment(Section):
     def _tpe_can_propose(self) -> Self:
         if self.sampler == "tpe":
             tpe.refuse_unfit(
-                self.grid, samples=self.samples, asha=self.asha is not None, validated=self.recipe.val_size > 0
+                self.grid,
+                samples=self.samples,
+                asha=self.asha is not None,
+                validated=self.recipe.val_size > 0,
+                pretrained=self.recipe.init == PRETRAINED,
             )
         return self
 
@@ -265,11 +270,7 @@ class Experiment(Section):
                 "remove values or axes"
             )
         combinations = self.combinations()
-        recipes = [
-            recipe
-            for recipe in map(self._recipe, combinations)
-            if not any(matches(recipe, entry) for entry in self.exclude)
-        ]
+        recipes = [recipe for recipe in map(self._unless_excluded, combinations) if recipe]
         # With no grid the product is the recipe itself: `include` alone then means the listed trials alone.
         if self.include and not self.grid:
             recipes = []
@@ -304,6 +305,17 @@ class Experiment(Section):
                 f"asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
                 f"{longest}; lower it, or give a share below 1"
             )
+
+    def _unless_excluded(self, values: Mapping[str, Any]) -> Recipe | None:
+        """Return the recipe of a combination, which need not be valid if it is excluded."""
+        try:
+            recipe = self._recipe(values)
+        except CombinationError:
+            changed = self.recipe.model_dump() | dict(values)
+            if any(values_match(changed, entry) for entry in self.exclude):
+                return None
+            raise
+        return None if any(matches(recipe, entry) for entry in self.exclude) else recipe
 
     def _recipe(self, changes: Mapping[str, Any]) -> Recipe:
         try:

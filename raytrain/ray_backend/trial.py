@@ -206,6 +206,12 @@ def train_trial(
         report(_metrics({"kind": "storage", "error": str(error)}))
     except DivergenceError as error:
         report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
+    except LOST:
+        raise
+    except Exception as error:
+        if rank_and_world_size()[1] > 1:
+            raise  # the other ranks wait for this one
+        report(_metrics({"kind": "end", "outcome": outcome_of(error)}))  # Train would start it again, in vain
 
 
 def _device(placement: Placement) -> torch.device:

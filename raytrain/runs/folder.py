@@ -90,6 +90,8 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
                 lost[event["trial"]] = event["event"]
     late = [result for of_trial in results.values() for result in of_trial]  # a kill came before the event of its end
     missed = with_lost_events(events, late)
+    if missed:  # the run may have gone on since the events were read
+        missed = with_lost_events(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE), late)
     for result in late:
         if result.trial in missed and result.trial in state.progress:
             why = "is damaged: events of %s are missing, which has %s; decisions of ASHA may be lost with them"

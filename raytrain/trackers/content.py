@@ -10,12 +10,13 @@ from typing import Any
 from raytrain.analysis.record import RunRecord
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import read_manifest
-from raytrain.runs.events import STATUSES, Event
+from raytrain.runs.events import STATUSES
 from raytrain.runs.folder import read_epochs
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 CURVE = "epoch/"
 """What stands before the names of the metrics of an epoch: the `val_accuracy` of a result is that of its best epoch."""
@@ -38,6 +39,7 @@ class TrialContent:
         tags: Tags beside those that the tracker needs for itself: what is known of the trial in words.
         times_ms: When each epoch ended, in milliseconds since 1970: the start of the trial, and its epochs' seconds.
         started_ms: When the trial first started, in milliseconds since 1970; 0 if that is not known.
+        trained: Number of epochs that the trial has trained by its result; 0 before its end.
     """
 
     run: str
@@ -50,6 +52,7 @@ class TrialContent:
     tags: Mapping[str, str]
     times_ms: Sequence[int]
     started_ms: int
+    trained: int = 0
 
     @property
     def ended_ms(self) -> int:
@@ -64,6 +67,14 @@ class TrialContent:
     def curve_stamp(self, epochs: int) -> str:
         """Return the digest of the first so many epochs: another one belongs to another training."""
         return _digest(self.curve[:epochs]) if epochs <= len(self.curve) else ""
+
+    def continues(self, stamp: str, *, epochs: int) -> bool:
+        """Return whether a training of which a tracker has so many epochs, by their stamp, is this one.
+
+        A curve that is damaged in the run folder is shorter than the trial was; it says nothing against it.
+        """
+        damaged = len(self.curve) < self.trained
+        return not epochs or damaged or stamp == self.curve_stamp(epochs)
 
 
 @dataclass(frozen=True)
@@ -84,28 +95,54 @@ class Attachment:
         return f"{self.name}:{hashlib.sha256(self.content).hexdigest()[:16]}"
 
 
+@dataclass(frozen=True)
+class Common:
+    """What is the same for all trials of a run, or is looked up for all of them at once.
+
+    Attributes:
+        tags: Tags that all trials have.
+        varied: Names of the recipe fields that tell configurations apart, in the order of the recipe.
+        started_ms: When each trial first started, in milliseconds since 1970, by its id.
+    """
+
+    tags: Mapping[str, str]
+    varied: Sequence[str]
+    started_ms: Mapping[str, int]
+
+    @classmethod
+    def of(cls, state: RunState, tags: Mapping[str, str]) -> "Common":
+        """Return what the trials of a run have in common."""
+        recipes = [one.trial.recipe for one in list(state.progress.values())]  # another thread may add trials
+        fields = [name for name in Recipe.model_fields if name not in {"arch", "seed"}]
+        varied = [name for name in fields if any(getattr(one, name) != getattr(recipes[0], name) for one in recipes)]
+        started: dict[str, int] = {}
+        for event in state.events:
+            if event["event"] in {"started", *STATUSES} and (trial := event.get("trial", "")) not in started:
+                time = event.get("time")  # every line has one
+                started[trial] = round(1000 * datetime.fromisoformat(str(time)).timestamp()) if time else 0
+        return cls(tags, ["arch", *varied], started)
+
+
 def contents_of(record: RunRecord) -> Iterator[TrialContent]:
     """Yield what there is to say of each trial of a run that has started, in the experiment's order."""
     chosen = record.chosen_trial
-    common = common_tags(record.folder)
+    common = Common.of(record.state, common_tags(record.folder))
     for progress in record.state.progress.values():
         if progress.attempts or progress.result:
             trial = progress.trial.id
-            tags = {**common, "raytrain.chosen": str(chosen is not None and trial == chosen.trial).lower()}
-            yield content_of(record.state, progress, record.epochs.get(trial, ()), run=record.name, tags=tags)
+            tags = {"raytrain.chosen": str(chosen is not None and trial == chosen.trial).lower()}
+            yield content_of(progress, record.epochs.get(trial, ()), run=record.name, common=common, tags=tags)
 
 
-def content_so_far(state: RunState, trial: str, folder: Folder, *, tags: Mapping[str, str]) -> TrialContent:
+def content_so_far(progress: TrialProgress, folder: Folder, *, common: Common) -> TrialContent:
     """Return what there is to say of a trial while its run goes on.
 
     Args:
-        state: State of the run.
-        trial: Id of the trial.
+        progress: Where the trial is.
         folder: The run folder.
-        tags: Tags that all trials of the run have.
+        common: What the trials of the run have in common.
     """
-    progress = state.progress[trial]
-    return content_of(state, progress, read_epochs(folder, trial), run=folder.name, tags=tags)
+    return content_of(progress, read_epochs(folder, progress.trial.id), run=folder.name, common=common)
 
 
 def common_tags(folder: Folder) -> dict[str, str]:
@@ -117,33 +154,33 @@ def common_tags(folder: Folder) -> dict[str, str]:
 
 
 def content_of(
-    state: RunState,
     progress: TrialProgress,
     rows: Sequence[Mapping[str, Any]],
     *,
     run: str,
-    tags: Mapping[str, str],
+    common: Common,
+    tags: Mapping[str, str] | None = None,
 ) -> TrialContent:
     """Return what there is to say of a trial.
 
     Args:
-        state: State of the run.
         progress: Where the trial is.
         rows: Rows of its metrics.jsonl, in order.
         run: Name of the run.
-        tags: Tags beside those that follow from the others.
+        common: What the trials of the run have in common.
+        tags: Further tags, of this trial alone.
     """
     result = progress.result or progress.result_so_far("unfinished")
     recipe = {name: "+".join(value) if isinstance(value, list) else value for name, value in result.recipe.items()}
     curve = [_numbers(row) for row in rows]
-    started = _started_ms(state.events, result.trial)
+    started = common.started_ms.get(result.trial, 0)
     elapsed, times = 0.0, list[int]()
     for row in curve:
         elapsed += row.get("seconds", 0.0)
         times.append(started + round(1000 * elapsed))
     status = progress.result.status if progress.result else progress.status
     words = {"raytrain.trial": result.trial, "raytrain.status": status, "raytrain.phase": result.phase}
-    words["raytrain.configuration"] = _configuration(recipe, state)
+    words["raytrain.configuration"] = " ".join(f"{name}={recipe[name]}" for name in common.varied)
     if result.error:
         words["raytrain.error"] = result.error[:500]
     measured = {name: getattr(result, name) for name in _MEASURED} if progress.result else {}
@@ -155,17 +192,11 @@ def content_of(
         recipe=recipe,
         curve=curve,
         metrics=_numbers(measured),
-        tags={**tags, **words},
+        tags={**common.tags, **(tags or {}), **words},
         times_ms=times,
         started_ms=started,
+        trained=progress.result.epochs if progress.result else 0,
     )
-
-
-def _configuration(recipe: Mapping[str, Any], state: RunState) -> str:
-    """Return the values that tell a configuration from the others of its run, such as "arch=resnet18 lr=0.1"."""
-    recipes = [one.trial.recipe.model_dump(mode="json") for one in state.progress.values()]
-    varied = [name for name in recipe if name != "seed" and any(one[name] != recipes[0][name] for one in recipes)]
-    return " ".join(f"{name}={recipe[name]}" for name in dict.fromkeys(["arch", *varied]))
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
@@ -174,15 +205,6 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
         for name, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and name != "epoch"
     }
-
-
-def _started_ms(events: Sequence[Event], trial: str) -> int:
-    times: list[str] = [
-        event["time"]  # pyright: ignore[reportGeneralTypeIssues, reportTypedDictNotRequiredAccess] (every line has it)
-        for event in events
-        if event["event"] in {"started", *STATUSES} and event.get("trial") == trial and "time" in event
-    ]
-    return round(1000 * datetime.fromisoformat(times[0]).timestamp()) if times else 0
 
 
 def _digest(values: object) -> str:

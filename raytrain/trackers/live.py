@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from raytrain.analysis.record import RunRecord
 from raytrain.runs.state import RunState
-from raytrain.storage.folder import Folder
-from raytrain.trackers.content import common_tags, content_so_far
+from raytrain.storage.folder import Folder, refuse_credentials
+from raytrain.trackers.content import Common, common_tags, content_so_far
 from raytrain.trackers.sending import Sent, send
 from raytrain.trackers.tracker import Tracker, check_tracker, first_line, open_tracker
 
@@ -49,9 +49,12 @@ class LiveLog:
 
         Raises:
             ExperimentError: There is no such tracker, or its package is not installed.
+            PreflightError: The address has a password in it.
         """
         self._name, _, uri = target.partition("=")
         check_tracker(self._name)
+        # the run folder keeps the command
+        refuse_credentials(uri, instead="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, WANDB_API_KEY")
         self._uri = uri or None
         self._folder = folder
         self._every_s = every_s
@@ -138,11 +141,11 @@ class LiveLog:
                 return
 
     def _look(self, tracker: Tracker, state: RunState) -> None:
-        tags = common_tags(self._folder)
+        common = Common.of(state, common_tags(self._folder))
         for trial, progress in list(state.progress.items()):
             mark = _mark(state, trial)
             if (progress.attempts or progress.result) and self._seen.get(trial) != mark and not self._record:
-                tracker.write(content_so_far(state, trial, self._folder, tags=tags))
+                tracker.write(content_so_far(progress, self._folder, common=common))
                 self._seen[trial] = mark
 
 

@@ -114,7 +114,7 @@ class MlflowTracker:
         with self._answering():
             key = (content.run, content.digest)
             known = self._known.get(key)
-            if known and known.epochs and known.curve != content.curve_stamp(known.epochs):
+            if known and not content.continues(known.curve, epochs=known.epochs):
                 self._client.set_tag(known.id, _SUPERSEDED, "true")
                 known = None
             missing = [one for one in attachments if known is None or one.stamp not in known.files]

@@ -63,7 +63,7 @@ class WandbTracker:
             while True:
                 identity = _identity(self._project, content, again=again)
                 told = self._told(identity, content)
-                if not told.get("epochs") or told["curve"] == content.curve_stamp(told["epochs"]):
+                if content.continues(told.get("curve", ""), epochs=told.get("epochs", 0)):
                     break
                 self._finish(identity)
                 again += 1

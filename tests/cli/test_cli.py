@@ -535,3 +535,9 @@ def test_a_shipped_experiment_is_found_by_its_name_even_beside_a_folder_of_that_
     assert done.exit_code == 2
     assert "quick.yaml:" in done.stderr
     assert "asha stops trials by validation accuracy" in done.stderr
+
+
+def test_an_argument_of_a_component_is_an_axis_on_the_command_line():
+    axes = ["--grid", "optimizer.iterations=2,3", "--grid", "optimizer=muon"]
+    listed = CliRunner().invoke(app, ["plan", "--list", *axes])
+    assert (listed.exit_code, listed.stdout.count("-muon-")) == (0, 2), listed.output

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
-from raytrain.execution import local
+from raytrain.errors import RaytrainError
+from raytrain.execution import inputs, local
 from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
 from raytrain.execution.run import RunOutcome, run
@@ -167,3 +169,49 @@ def test_a_plan_counts_the_rounds_that_are_proposed_later_and_lists_the_first(
     answer = CliRunner().invoke(app, listed)
     assert answer.stdout.count("resnet18-") == 8
     assert "the first 8 of 12 samples; tpe proposes the others" in answer.stderr
+
+
+def test_proposals_that_cannot_be_built_are_passed_over_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = inputs.model_size
+
+    def sized(recipe: Any, classes: int) -> Any:
+        if recipe.lr > 0.01:
+            raise ValueError("no such network\nat all")
+        return real(recipe, classes)
+
+    first = {trial.recipe.lr for trial in Experiment.model_validate(KEYS).trials()}
+    monkeypatch.setattr(inputs, "model_size", lambda recipe, n: (real if recipe.lr in first else sized)(recipe, n))
+    with caplog.at_level("WARNING"):
+        outcome = run_here(tmp_path)
+    assert {one.recipe["lr"] for one in outcome.results if one.recipe["lr"] > 0.01} <= first
+    assert "combinations that cannot be trained; the first: no such network" in caplog.text
+
+
+def test_a_plan_passes_over_points_that_are_no_valid_recipe_and_knows_what_confirm_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        local.LocalBackend, "measure", lambda _, recipes, __: [Speed(1.0, 0.01, steps=3, device="cpu") for _ in recipes]
+    )
+    keys = {
+        "recipe": KEYS["recipe"] | {"accumulate": 16},
+        "grid": {"batch_size": {"int": [4, 64]}, "width": {"int": [2, 6]}},
+        "confirm": {"top": 1, "seeds": [5], "train_on": "all"},
+        "samples": 24,
+        "round_size": 1,
+    }
+    plan = make_plan(Experiment.model_validate(KEYS | keys), out=str(tmp_path), local=True)
+    assert plan
+    assert 10 < plan.later < 23
+
+
+def test_a_search_with_tpe_keeps_its_rounds_and_reads_no_weights_while_it_goes_on(tmp_path: Path) -> None:
+    run_here(tmp_path)
+    with pytest.raises(RaytrainError, match="round_size"):
+        run_here(tmp_path, round_size=2)
+    with pytest.raises(ValidationError, match="take arch out of the grid"):
+        Experiment.model_validate(
+            KEYS | {"recipe": {"arch": "timm:resnet18", "init": "pretrained"}, "grid": {"arch.drop_rate": [0.0, 0.5]}}
+        )

@@ -73,8 +73,8 @@ def test_an_interrupted_confirmation_goes_on(
     keys["confirm"] = {"top": 1, "seeds": [7, 8]}
     advance = stages.advance
 
-    def interrupted(journal: RunJournal) -> bool:
-        goes_on = advance(journal)
+    def interrupted(journal: RunJournal, **how: Any) -> bool:
+        goes_on = advance(journal, **how)
         monkeypatch.setattr(stages, "advance", advance)
         raise KeyboardInterrupt if goes_on else AssertionError
 

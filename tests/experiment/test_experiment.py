@@ -84,6 +84,14 @@ def test_exclude_compares_augment_as_a_whole_list(wanted: list[Any], left: list[
     assert [trial.recipe.augment for trial in trials] == left
 
 
+def test_an_excluded_combination_need_not_be_a_valid_recipe():
+    grid = {"layer_decay": [1.0, 0.7], "backbone_lr_factor": [1.0, 0.1]}
+    trials = experiment(grid=grid, exclude=[{"layer_decay": 0.7, "backbone_lr_factor": 0.1}]).trials()
+    assert [(one.recipe.layer_decay, one.recipe.backbone_lr_factor) for one in trials] == [(1, 1), (1, 0.1), (0.7, 1)]
+    with pytest.raises(ExperimentError, match="both say how fast"):
+        experiment(grid=grid, exclude=[{"layer_decay": 0.7, "backbone_lr_factor": 0.5}]).trials()
+
+
 def test_exclude_also_compares_fields_that_are_no_axis():
     trials = experiment(grid={"lr": [0.1, 0.2]}, exclude=[{"lr": 0.1, "arch": "resnet34"}]).trials()
     assert len(trials) == 2

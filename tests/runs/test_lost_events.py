@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raytrain.experiment.experiment import Experiment
+from raytrain.runs import folder as folder_module
 from raytrain.runs.folder import read_state
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
@@ -52,3 +53,18 @@ def test_events_that_are_missing_before_the_end_of_a_trial_are_said(
     (said,) = warnings(run, caplog)
     assert said.startswith(f"{events}: is damaged: events of ")
     assert "decisions of ASHA may be lost" in said
+
+
+def test_events_that_were_written_while_the_results_were_read_are_not_missed(
+    run: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    real, read = folder_module.read_lines, list[str]()
+
+    def late(folder: Folder, name: str, **how: Any) -> Any:
+        read.append(name)
+        lines = list(real(folder, name, **how))
+        return lines[:1] if name == "events.jsonl" and read.count(name) == 1 else lines
+
+    monkeypatch.setattr(folder_module, "read_lines", late)
+    assert warnings(run, caplog) == []
+    assert read.count("events.jsonl") == 2

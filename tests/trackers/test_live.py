@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from raytrain.analysis.record import RunRecord
 from raytrain.cli.app import app
-from raytrain.errors import ExperimentError, TrackerError
+from raytrain.errors import ExperimentError, PreflightError, TrackerError
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.trackers.content import Attachment, TrialContent
 from raytrain.trackers.live import LiveLog
@@ -146,3 +146,10 @@ def test_a_tracker_that_is_not_installed_is_refused_with_the_command_that_instal
     monkeypatch.setattr("raytrain.trackers.tracker.find_spec", lambda _: None)
     with pytest.raises(ExperimentError, match=r"wandb is not installed; .* pip install 'raytrain\[wandb\]'"):
         LiveLog("wandb", open_run_folder().folder)
+
+
+def test_an_address_with_a_password_is_refused_because_the_run_folder_keeps_the_command(
+    open_run_folder: Callable[..., RunJournal],
+) -> None:
+    with pytest.raises(PreflightError, match="MLFLOW_TRACKING_PASSWORD"):
+        LiveLog("mlflow=http://me:secret@127.0.0.1:5000", open_run_folder().folder)

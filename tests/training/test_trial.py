@@ -13,7 +13,7 @@ import torch
 from raytrain.errors import DivergenceError
 from raytrain.metrics.predictions import Predictions
 from raytrain.storage.folder import Folder
-from raytrain.training import checkpoint, loop, trial
+from raytrain.training import checkpoint, loop, state, trial
 from raytrain.training.evaluation import Evaluation, evaluate, predict
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import Report, TrialRun
@@ -75,7 +75,7 @@ def test_a_trial_goes_on_in_the_precision_that_auto_was_where_it_began(
     recipe = RECIPE.replace(precision="auto")
 
     def auto_is(precision):
-        for module in (trial, loop):
+        for module in (trial, state):
             monkeypatch.setattr(module, "choose_precision", lambda named, _: precision if named == "auto" else named)
 
     auto_is(begun)

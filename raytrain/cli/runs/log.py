@@ -24,7 +24,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def log(
     run: Run,
-    to: Annotated[To, typer.Option(help="The tracker. Its package is an extra: pip install 'raytrain[mlflow]'.")],
+    to: Annotated[To, typer.Option(help="The tracker. Its package is an extra of raytrain that has the same name.")],
     tracking_uri: Annotated[
         str | None,
         typer.Option(

@@ -1,5 +1,6 @@
 """How long a run still takes: simulated as `raytrain plan` does it, from what its epochs have taken so far."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from raytrain.experiment.experiment import Trial
 from raytrain.runs.progress import Setting
 from raytrain.runs.state import RunState
 from raytrain.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 RENEWED_EVERY_S = 5.0
 """Least seconds between two simulations; in between, the clock is subtracted."""
@@ -64,7 +67,11 @@ class Forecast:
         """
         now = self._clock()
         if now - self._renewed >= self._every:
-            left = self._simulated()
+            try:
+                left = self._simulated()
+            except Exception:
+                log.debug("the time left cannot be told", exc_info=True)
+                left = None
             self._ends = None if left is None else now + left
             self._renewed = self._clock()
             self._every = max(RENEWED_EVERY_S, (self._renewed - now) / SHARE)
@@ -76,7 +83,7 @@ class Forecast:
             return None
         later = stand_ins(state)
         left = [one for one in (state.progress[trial.id] for trial in state.pending()) if one.status != "failed"]
-        trained = [*may_train(state, {one.trial: 0 for one in left}), *(trial for trials in later for trial in trials)]
+        trained = may_train(state, {one.trial: 0 for one in left}, later)
         recipes = {kind_of(trial.recipe): trial.recipe for trial in trained}
         costs = known_costs(state, setting, recipes)
         if costs is None:

@@ -32,11 +32,13 @@ class Layout:
         return sweep(trials, self.lengths, slots=self.slots, order=self.order, **judging)
 
 
-def may_train(run: RunState, pending: Mapping[Trial, int]) -> list[Trial]:
-    """Return the trials that are pending, and those that later stages may choose."""
+def may_train(run: RunState, pending: Mapping[Trial, int], later_rounds: Sequence[Sequence[Trial]] = ()) -> list[Trial]:
+    """Return the trials that are pending, those of later rounds, and those that later stages may choose."""
     asha, confirm = run.experiment.asha, run.experiment.confirm
     searched = [progress.trial for progress in run.progress.values() if progress.stage != "confirm"]
-    later = list(pending)
+    following = [trial for trials in later_rounds for trial in trials]
+    searched += following
+    later = [*pending, *following]
     if asha and asha.rescue and run.stage == "search":
         later += searched
     if confirm and run.stage != "confirm":

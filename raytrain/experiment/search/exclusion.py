@@ -37,6 +37,11 @@ def matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:
     return all(_equals_any(getattr(recipe, field), wanted) for field, wanted in entry.items())
 
 
+def values_match(values: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Return whether values of recipe fields, which need not be a valid recipe together, match an entry."""
+    return all(_equals_any(canonical(field, values[field]), wanted) for field, wanted in entry.items())
+
+
 def _equals_any(value: object, wanted: object) -> bool:
     if isinstance(value, tuple):  # `augment` is itself a list: [crop] is a value, [[crop], []] are two
         options: list[Any] = wanted if isinstance(wanted, list) else [wanted]

@@ -87,7 +87,7 @@ def contains(grid: Grid, values: Mapping[str, Any]) -> bool:
     return set(values) <= fields(grid) and _placed(grid, values) is not None
 
 
-def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool) -> None:
+def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool, pretrained: bool = False) -> None:
     """Refuse a search that tpe cannot do.
 
     Args:
@@ -95,6 +95,7 @@ def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool
         samples: Number of combinations in all; None where the experiment does not say it.
         asha: Whether trials are stopped early.
         validated: Whether the recipe has a validation split.
+        pretrained: Whether networks start from the weights of their library.
 
     Raises:
         ValueError: It cannot.
@@ -105,6 +106,11 @@ def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool
         raise ValueError(
             f"sampler: tpe proposes values while the run goes on, and what {' and '.join(early)} say is read before it "
             "starts; take them out of the grid, or use sampler: random"
+        )
+    if pretrained and any(field.partition(".")[0] == "arch" for field in fields(grid)):
+        raise ValueError(
+            "sampler: tpe proposes values while the run goes on, and init: pretrained reads the weights of every arch "
+            "before it starts; take arch out of the grid, or use sampler: random"
         )
     if asha and "epochs" in fields(grid):
         raise ValueError(

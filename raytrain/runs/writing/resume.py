@@ -59,7 +59,7 @@ def _experiment_in(folder: Folder) -> dict[str, Any]:
     return read_run(folder).model_dump(mode="json")
 
 
-_SPACE = frozenset({"grid", "include", "exclude", "samples", "sampler", "round_size", "seeds"})
+_SPACE = frozenset({"grid", "include", "exclude", "samples", "sampler", "seeds"})
 """Keys of an experiment that say what varies; they may change if some trials are in both experiments."""
 _ELSE = frozenset({"resources", "confirm", "separate"})
 """Keys that change no trial of the search."""
