@@ -52,7 +52,8 @@ def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
             raise ExperimentError(f"{where}: {error}") from None
 
     def with_digest(name: str) -> str:
-        reference = reference_of(name) or _of_a_package(field, name, where=where)
+        written = reference_of(name)
+        reference = written or _of_a_package(field, name, where=where)
         if reference is None or (field == "dataset" and is_there(folder / name)):
             return name
         if reference.digest:
@@ -62,7 +63,7 @@ def read_user_code(field: str, value: Any, *, folder: Path, where: str) -> Any:
                 f"{where}: {name} is code as a run folder names it; name your file: {without_digest(name)}"
             )
         try:
-            return str(read(reference, folder=folder))
+            return str(read(reference, folder=folder, installed=written is None))
         except ExperimentError as error:
             raise ExperimentError(f"{where}: {error}") from None
 

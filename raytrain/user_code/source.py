@@ -112,7 +112,7 @@ def texts_of(digests: Iterable[str]) -> dict[str, Files]:
     return {digest: source.files for digest in digests if (source := kept(digest))}
 
 
-def read(reference: Reference, *, folder: Path) -> Reference:
+def read(reference: Reference, *, folder: Path, installed: bool = False) -> Reference:
     """Read and keep the source behind a reference without a digest; return the reference with its digest.
 
     The place of a file is then its name alone: identity is by content, wherever the file lies.
@@ -121,6 +121,8 @@ def read(reference: Reference, *, folder: Path) -> Reference:
         reference: File, relative to `folder` unless absolute; or module, beside `folder`, in the working folder or
             installed.
         folder: Folder of the experiment file, or the working folder.
+        installed: Whether a module is looked for where packages are installed only: a folder of the same name does not
+            stand for a package whose version is written down.
 
     Raises:
         ExperimentError: It is missing, cannot be read, is not Python, or is too large; the message names file and line.
@@ -130,7 +132,8 @@ def read(reference: Reference, *, folder: Path) -> Reference:
         source = _closure([path.name], path.parent, only=None)
         return Reference(path.name, reference.attribute, keep(source))
     top = reference.place.partition(".")[0]
-    searched = [str(folder.resolve()), str(Path.cwd()), *sys.path]
+    beside = [] if installed else [str(folder.resolve()), str(Path.cwd())]
+    searched = [*beside, *sys.path]
     spec = PathFinder.find_spec(top, searched)
     if spec is None or top in NOT_BESIDE or not (spec.origin or spec.submodule_search_locations):
         raise ExperimentError(
@@ -145,7 +148,7 @@ def read(reference: Reference, *, folder: Path) -> Reference:
         raise ExperimentError(
             f"there is no module {reference.place!r} in {shown(root)}; check the name before the colon"
         )
-    source = _closure(files, root, only=None if str(root) in searched[:2] else top)
+    source = _closure(files, root, only=None if str(root) in beside else top)
     return Reference(reference.place, reference.attribute, keep(source))
 
 

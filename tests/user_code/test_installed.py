@@ -61,6 +61,18 @@ def test_a_name_of_a_package_is_the_code_it_names(install: Install, tmp_path: Pa
     assert read_words(["flat", "resnet9"]) == (None, ["flat", "resnet9"])
 
 
+def test_a_folder_of_the_same_name_does_not_stand_for_an_installed_package(install: Install, tmp_path: Path) -> None:
+    install("some-nets", architectures="flat = some_nets.nets:flat")
+    beside = tmp_path / "some_nets"
+    beside.mkdir()
+    (beside / "__init__.py").write_text("")
+    (beside / "nets.py").write_text("def flat(num_classes):\n    raise OSError\n")
+    path = tmp_path / "one.yaml"
+    path.write_text("recipe: {arch: flat}\n")
+    (trial,) = read_experiment(path).trials()
+    assert trial.recipe.build_network(3)[1].out_features == 3
+
+
 def test_the_manifest_and_the_list_of_names_say_the_package_and_its_version(install: Install) -> None:
     install("some-nets", architectures="flat = some_nets.nets:flat")
     assert describe_code()["packages"]["some-nets"] == "1.2"
