@@ -89,7 +89,7 @@ def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_w
     splits: dict[DataKey, Splits],
 ) -> None:
     run = open_run(grid={"lr": [0.05, 0.02, 0.01]})
-    placement = place(Resources(), nodes=[HEAD, *[WORKER] * AT_MOST], trials=3)
+    placement = place(Resources(trainer="local"), nodes=[HEAD, *[WORKER] * AT_MOST], trials=3)
     state = GcsClient(address=head.address)
 
     def decision() -> dict[str, int]:
