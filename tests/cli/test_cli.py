@@ -331,6 +331,7 @@ def test_another_experiment_under_a_name_ends_with_2(grid: str):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # three processes that import PyTorch
 def test_the_installed_command_trains_and_reads_back(grid: str):
     train = [RAYTRAIN, "train", grid, "--set", "lr=0.01", "--local"]
     done = subprocess.run(train, capture_output=True, text=True, check=False)
