@@ -55,9 +55,9 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
     worker.send_signal(signal.SIGSTOP)
     assert command.end() == 0, command.stderr
     assert "has made no progress for 5 s" in command.stderr
-    (hung,) = command.events("hung")
+    hung = command.events("hung")  # once, or more often where the machine is so busy that 5 s pass without a step
     (result,) = command.results()
-    assert (hung["trial"], result.attempts) == (result.trial, 2)
+    assert ({one["trial"] for one in hung}, result.attempts) == ({result.trial}, 1 + len(hung))
     assert command.contiguous()
     assert command.numbers() == undisturbed(lr=(0.05,), epochs=60)
 
