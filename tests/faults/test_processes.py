@@ -64,16 +64,19 @@ def test_a_worker_that_hangs_is_ended_and_its_trial_goes_on_to_the_same_numbers(
 
 def test_a_trial_that_is_too_large_says_what_to_change_and_the_others_finish(start: Start) -> None:
     memory = psutil.virtual_memory()
-    limit = (memory.total - memory.available + 3 * 2**30) / memory.total  # Ray ends processes from there on
+    # Ray ends processes from there on: far from what the small trial and the tests beside this one take
+    limit = (memory.total - memory.available + 8 * 2**30) / memory.total
+    if limit > 0.9:
+        pytest.skip(f"needs 8 GiB of free memory and has {memory.available / 2**30:.1f} GiB")
     command = start(
         "--max-concurrent",
         "1",
         lr=(0.05,),
         dataset="digits",
-        image_size=32,
+        image_size=64,  # the first layer alone has 10 GiB of values in a step of the large one
         val_size=0.1,
         epochs=1,
-        include=[{"width": 160, "batch_size": 1024}],
+        include=[{"width": 256, "batch_size": 1293}],
         environment={"RAY_memory_usage_threshold": f"{limit:.3f}", "RAY_memory_monitor_refresh_ms": "50"},
     )
     assert command.end() == 4, command.stderr
