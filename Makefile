@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+# PyTorch comes by pip, which knows the wheels on a machine's disk; all else by uv, which takes seconds for it
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
 FAST := not ray and not slow and not gpu and not cluster and not long
 # Three parts of the tests. The first computes: as many processes as cores ("auto" would leave out hyperthreads), each a
 # row of neighbours that share what they train. The second starts Ray and commands, two at a time: Ray gives itself 30 s
@@ -37,8 +39,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "raytrain needs Python 3.11 or newer; '$(PYTHON)' is older or not there." >&2; \
 	  echo "Name another one, for example: make PYTHON=python3.12 venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,aws,timm,hf,optuna,onnx,mlflow,wandb]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision uv
+	$(INSTALL) -e ".[dev,aws,timm,hf,optuna,onnx,mlflow,wandb]"
 	@touch $@
 
 demo: $(STAMP) ## compare five small networks on the digits that come with scikit-learn
@@ -109,11 +111,11 @@ browser-tools: ## install Debian's chromium and its driver, where they are missi
 	  apt-get update -q && apt-get install -qy --no-install-recommends chromium chromium-driver; }
 
 docs: $(STAMP) ## build the documentation as a site in build/docs; a broken link is an error
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(INSTALL) -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP) ## measure the loop, the input, the framework and the sweep against others; `make bench DATA=PATH` for images at PATH
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
+	$(INSTALL) -e ".[bench]"
 	$(BIN)/python benchmarks/epoch.py --data $(DATA)
 	$(BIN)/python benchmarks/input_pipeline.py --data $(DATA)
 	$(BIN)/python benchmarks/framework.py
