@@ -1,4 +1,4 @@
-"""Tests of raytrain.report.live: the table on a terminal, and lines where there is none."""
+"""Tests of raytrain.report.live and raytrain.report.lines: the table on a terminal, and lines where there is none."""
 
 import io
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from raytrain.errors import DivergenceError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
-from raytrain.report import live
+from raytrain.report import lines, live
 from raytrain.runs.progress import Setting
 from raytrain.runs.results import varied_fields
 from raytrain.runs.writing.journal import RunJournal
@@ -203,13 +203,13 @@ def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
     run: RunJournal, monkeypatch: pytest.MonkeyPatch
 ):
     now = 100.0
-    monkeypatch.setattr(live.time, "monotonic", lambda: now)
-    written = live._Lines(run.state)
+    monkeypatch.setattr(lines.time, "monotonic", lambda: now)
+    written = lines._Lines(run.state)
     trial = next(iter(run.state.progress))
     run.started(trial)
     assert [line.split()[2] for line in written.new()] == ["started"]
     run.state.progress[trial].within_epoch = 0.25
-    now += live.WITHIN_EPOCH_LINE_EVERY_S - 1
+    now += lines.WITHIN_EPOCH_LINE_EVERY_S - 1
     assert list(written.new()) == []
     now += 1
     (line,) = written.new()
@@ -219,7 +219,7 @@ def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
     run.state.progress[trial].within_epoch = 0.5
     assert len(list(written.new())) == 1
     run.reported(trial, report(1))
-    now += live.EPOCH_LINE_EVERY_S - 1
+    now += lines.EPOCH_LINE_EVERY_S - 1
     assert list(written.new()) == []
     now += 1
     (line,) = written.new()
