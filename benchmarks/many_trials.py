@@ -24,13 +24,13 @@ from rich.console import Console
 
 from raytrain.analysis.record import RunRecord
 from raytrain.execution.inputs import load_splits
-from raytrain.execution.run import write_tables
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
 from raytrain.ray_backend.trial import EpochMessage
 from raytrain.ray_backend.tuner import run_trials
+from raytrain.report.files import write_tables
 from raytrain.report.live import live_table
 from raytrain.runs.results import read_results
 from raytrain.runs.writing.journal import RunJournal

@@ -1,13 +1,29 @@
-"""The images that the trials of a run are given: read once for all of them, and described in the manifest."""
+"""The trials of a run and the images that they are given: read once for all, checked, described in the manifest."""
 
 from raytrain.data import Splits, split
 from raytrain.data.data_key import DataKey
 from raytrain.errors import DataError
 from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.search import tpe
 from raytrain.provenance.manifest import Inputs
+
+
+def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]:
+    """Return the trials of an experiment and the images that they need, once each trial is known to be trainable.
+
+    Raises:
+        RaytrainError: A trial is invalid, its images cannot be read, its code cannot be called, or Optuna is missing.
+    """
+    trials = experiment.trials()
+    if experiment.samples_proposed:
+        tpe.refuse_without_optuna()
+    confirm = experiment.confirm
+    splits = load_splits(trials, unsplit_too=confirm is not None and confirm.train_on == "all")
+    rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
+    return trials, splits
 
 
 def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:

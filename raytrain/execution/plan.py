@@ -4,23 +4,25 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from raytrain.execution import stages
-from raytrain.execution.backend import Work, open_backend
+from raytrain.execution.backend import SplitsByKey, Work, open_backend
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
-from raytrain.execution.inputs import load_splits, why_not
+from raytrain.execution.inputs import parameters_of, trials_and_splits, why_not
 from raytrain.execution.interruption import Interruption
 from raytrain.execution.run import storage_errors_explained
-from raytrain.experiment.duration.order import Kind, kind_of, model_size
+from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.experiment.rehearsal import rehearse
-from raytrain.experiment.search import tpe
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.writing.disk_space import checkpoints_bytes
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder, free_bytes
+from raytrain.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from raytrain.experiment.duration.speed import Speed  # brings PyTorch
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     Raises:
         RaytrainError: The run could not start, or one of its trials cannot be trained at all.
     """
-    trials = experiment.trials()
-    if experiment.samples_proposed:
-        tpe.refuse_without_optuna()
-    confirm = experiment.confirm
-    splits = load_splits(trials, unsplit_too=confirm is not None and confirm.train_on == "all")
-    rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
+    trials, splits = trials_and_splits(experiment)
     folder = Folder.at(out) / experiment.name
     with storage_errors_explained(folder):
         folder.names()
@@ -135,27 +132,21 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
     later = stages.stand_ins(run, why_not=fits)
     at_a_time = stages.most_at_a_time(run)
-    trained = may_train(run, pending, later)
-    recipes = {kind_of(trial.recipe): trial.recipe for trial in trained}
+    recipes = {kind_of(trial.recipe): trial.recipe for trial in may_train(run, pending, later)}
     interruption = Interruption()
     work = Work(folder, at_a_time, images=sum(one.bytes_in_memory for one in splits.values()))
     with interruption.handled(), open_backend(experiment, work, address=address, local=local) as backend:
         interruption.install()
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))
-    lengths = Lengths(
-        {kind: speed.epoch_s(recipes[kind], splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
-        {kind: speed.end_s(recipes[kind], splits[recipes[kind].data_key]) for kind, speed in speeds.items()},
-    )
+    lengths = _lengths(recipes, speeds, splits)
     rungs = run.rungs()
     order = faster_order(pending, lengths, slots=backend.slots, rungs=rungs) if backend.ordered_by_time else "listed"
     layout = Layout(lengths, backend.slots, order)
     unstopped = Layout(lengths, backend.slots, "longest" if backend.ordered_by_time else "listed")
     sweeps = simulated(run, pending, layout, rungs, later=later)
     all_run = simulated(run, pending, unstopped, None, later=later)
-    parameters, proposed = (
-        {trial: model_size(trial.recipe, len(splits[trial.recipe.data_key].classes)).parameters for trial in trials}
-        for trials in (pending, [trial for one in later for trial in one])
-    )
+    planned = [*pending, *(trial for one in later for trial in one)]
+    parameters = parameters_of(planned, splits)
     seconds = Range.of([one.seconds for one in sweeps])
     remember(str(folder), [trial.id for trial in pending], seconds, where=backend.description)
     return Plan(
@@ -175,13 +166,22 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in all_run]).median,
         slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
-        checkpoint_bytes=checkpoints_bytes((trial.recipe, count) for trial, count in (parameters | proposed).items()),
+        checkpoint_bytes=checkpoints_bytes((trial.recipe, parameters[trial.id]) for trial in planned),
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
         sweeps=len(sweeps),
     )
 
 
-def _kinds(pending: Mapping[Trial, int], parameters: Mapping[Trial, int], lengths: Lengths) -> list[KindPlan]:
+def _lengths(recipes: Mapping[Kind, Recipe], speeds: Mapping[Kind, "Speed"], splits: SplitsByKey) -> Lengths:
+    """Return how long trials take, by the recipe of one trial of each kind and how fast it trains."""
+    images = {kind: splits[recipe.data_key] for kind, recipe in recipes.items()}
+    return Lengths(
+        {kind: speed.epoch_s(recipes[kind], images[kind]) for kind, speed in speeds.items()},
+        {kind: speed.end_s(recipes[kind], images[kind]) for kind, speed in speeds.items()},
+    )
+
+
+def _kinds(pending: Mapping[Trial, int], parameters: Mapping[str, int], lengths: Lengths) -> list[KindPlan]:
     counts: Counter[tuple[Kind, int]] = Counter()
     examples: dict[tuple[Kind, int], Trial] = {}
     for trial, epoch in pending.items():
@@ -191,7 +191,7 @@ def _kinds(pending: Mapping[Trial, int], parameters: Mapping[Trial, int], length
     kinds = [
         KindPlan(
             recipe=trial.recipe.model_dump(mode="json"),
-            parameters=parameters[trial],
+            parameters=parameters[trial.id],
             trials=counts[kind, epochs],
             epochs=epochs,
             epoch_s=lengths.epoch_s[kind],

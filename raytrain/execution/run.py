@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shlex
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,18 +13,16 @@ from raytrain.errors import ExitCode, PreflightError, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.initial import initial_contents, initial_described
-from raytrain.execution.inputs import described_inputs, load_splits, parameters_of, why_not
+from raytrain.execution.inputs import described_inputs, parameters_of, trials_and_splits, why_not
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
 from raytrain.experiment.experiment import Experiment, Trial
-from raytrain.experiment.rehearsal import rehearse
-from raytrain.experiment.search import tpe
 from raytrain.experiment.user_code import digests_of
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import Manifest
-from raytrain.provenance.versions import command_line
-from raytrain.report import REPORT, records, table
+from raytrain.report import REPORT
+from raytrain.report.files import try_to_write_report, write_tables
 from raytrain.runs.planned import Range, recall
 from raytrain.runs.progress import Setting
 from raytrain.runs.results import TrialResult
@@ -103,17 +100,12 @@ def run(
     folder = Folder.at(options.out) / experiment.name
     tracking = LiveLog(options.log, folder) if options.log else None
     with interruption.handled():
-        trials = experiment.trials()
-        if experiment.samples_proposed:
-            tpe.refuse_without_optuna()
-        unsplit_too = experiment.confirm is not None and experiment.confirm.train_on == "all"
-        splits = load_splits(trials, unsplit_too=unsplit_too)
-        rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
+        trials, splits = trials_and_splits(experiment)
         with run_locked(folder):
             shown = tracking.beside(shown) if tracking else shown
             outcome = _run(experiment, trials, splits, folder, options, interruption, shown)
-            if not outcome.interrupted:
-                _write_report(outcome)
+            if not outcome.interrupted and (outcome.trained or not outcome.folder.exists(REPORT)):
+                try_to_write_report(outcome.record)
             if tracking:
                 tracking.finish(outcome.record)
             return outcome
@@ -137,11 +129,7 @@ def _run(
         log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
     fits = partial(why_not, splits=splits)
     if not journal.state.pending() and (failed_only or not stages.advance(journal, why_not=fits)):
-        # a kill after the last trial may have come before the tables
-        if not folder.exists(MANIFEST):  # a repair has set it aside
-            manifest.begin_session()
-            manifest.end_session()
-        return RunOutcome(write_tables(RunRecord(folder, journal.state)), trained=0)
+        return _with_nothing_left(journal, manifest)
     pending = journal.state.pending()
     _say_how_many(journal.state, pending)
     later = [trial for one in stages.stand_ins(journal.state, why_not=fits) for trial in one]
@@ -165,13 +153,7 @@ def _run(
             initial.clear()  # gigabytes, perhaps
             manifest.begin_session(journal.folder)
         planned = recall(str(folder), [trial.id for trial in pending], where=backend.description)
-        journal.state.setting = Setting(
-            backend.slots,
-            backend.ordered_by_time,
-            images={key: len(images.train) for key, images in splits.items()},
-            classes={key: len(images.classes) for key, images in splits.items()},
-            planned=planned,
-        )
+        journal.state.setting = _setting(backend, splits, planned)
         started = time.perf_counter()
         with _written_at_the_end(journal, manifest), shown(journal.state):
             interrupted = _train(journal, backend, splits, interruption, later_stages=not failed_only)
@@ -212,6 +194,24 @@ def _open(
         if unwritten := journal.state.unwritten():
             journal.end_unwritten(parameters_of(unwritten, splits))
     return journal, manifest, initial
+
+
+def _with_nothing_left(journal: RunJournal, manifest: Manifest) -> RunOutcome:
+    """Write the tables of a run that has ended: a kill after the last trial may have come before them."""
+    if not journal.folder.exists(MANIFEST):  # a repair has set it aside
+        manifest.begin_session()
+        manifest.end_session()
+    return RunOutcome(write_tables(RunRecord(journal.folder, journal.state)), trained=0)
+
+
+def _setting(backend: Backend, splits: SplitsByKey, planned: Range | None) -> Setting:
+    return Setting(
+        backend.slots,
+        backend.ordered_by_time,
+        images={key: len(images.train) for key, images in splits.items()},
+        classes={key: len(images.classes) for key, images in splits.items()},
+        planned=planned,
+    )
 
 
 def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:
@@ -282,29 +282,6 @@ def _end(journal: RunJournal, manifest: Manifest) -> RunRecord:
     record = write_tables(RunRecord(journal.folder, journal.state))
     manifest.end_session()
     return record
-
-
-def write_tables(record: RunRecord) -> RunRecord:
-    """Write the tables of a run into its folder, and return its record."""
-    folder, ranking = record.folder, record.ranking
-    folder.write("trials.parquet", records.as_parquet(records.flat_rows(ranking)))
-    epochs = [{"trial": trial, **row} for trial, rows in record.epochs.items() for row in rows]
-    folder.write("metrics.parquet", records.as_parquet(epochs))
-    text = table.readme(record.name, ranking, command=shlex.join(command_line()))
-    folder.write("README.md", text.encode())
-    return record
-
-
-def _write_report(outcome: RunOutcome) -> None:
-    """Write the report of a run that has ended; an error is logged, because the results are stored already."""
-    if not outcome.trained and outcome.folder.exists(REPORT):
-        return
-    try:
-        from raytrain.report import page  # Plotly and matplotlib take over a second, and no trial should wait for them
-
-        page.write_report(outcome.record)
-    except Exception as error:  # the results and the tables are written
-        log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
 def _count_parameters(journal: RunJournal, splits: SplitsByKey) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.errors import RunFolderError, StorageError
-from raytrain.execution import run as running
+from raytrain.execution import inputs
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
@@ -37,16 +37,16 @@ def test_a_command_that_waited_while_another_ran_trains_nothing_twice(
     tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads what is done only once the folder is its own; the other command runs while this one reads images."""
-    load_splits = running.load_splits
+    load_splits = inputs.load_splits
     others: list[RunOutcome] = []
 
     def slowly(*trials: Any, **options: Any) -> Any:
-        monkeypatch.setattr(running, "load_splits", load_splits)
+        monkeypatch.setattr(inputs, "load_splits", load_splits)
         splits = load_splits(*trials, **options)
         others.append(run_here(tmp_path, keys))
         return splits
 
-    monkeypatch.setattr(running, "load_splits", slowly)
+    monkeypatch.setattr(inputs, "load_splits", slowly)
     late = run_here(tmp_path, keys)
     assert [other.trained for other in others] == [1]
     assert late.trained == 0

@@ -1,0 +1,31 @@
+"""The files of a run that others read: its tables as Parquet and Markdown, and its report."""
+
+import logging
+import shlex
+
+from raytrain.analysis.record import RunRecord
+from raytrain.provenance.versions import command_line
+from raytrain.report import records, table
+
+log = logging.getLogger(__name__)
+
+
+def write_tables(record: RunRecord) -> RunRecord:
+    """Write the tables of a run into its folder, and return its record."""
+    folder, ranking = record.folder, record.ranking
+    folder.write("trials.parquet", records.as_parquet(records.flat_rows(ranking)))
+    epochs = [{"trial": trial, **row} for trial, rows in record.epochs.items() for row in rows]
+    folder.write("metrics.parquet", records.as_parquet(epochs))
+    text = table.readme(record.name, ranking, command=shlex.join(command_line()))
+    folder.write("README.md", text.encode())
+    return record
+
+
+def try_to_write_report(record: RunRecord) -> None:
+    """Write the report of a run whose results and tables are written already, so that an error is only logged."""
+    try:
+        from raytrain.report import page  # Plotly and matplotlib take over a second, and no trial should wait for them
+
+        page.write_report(record)
+    except Exception as error:
+        log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
