@@ -1,4 +1,4 @@
-"""A function that is called again and again in the background."""
+"""Functions that are called in another thread: once, or again and again."""
 
 import logging
 import threading
@@ -38,3 +38,24 @@ def repeating(act: Callable[[], None], *, every: float) -> Generator[None]:
     finally:
         stop.set()
         thread.join(JOIN_TIMEOUT_S)
+
+
+class InThread:
+    """A call in another thread, which does not keep the process alive."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 (raised again where it is waited for)
+            self._error = error
+
+    def result(self) -> None:
+        """Wait for the end of the call, and raise the error that ended it, if one did."""
+        self._thread.join()
+        if self._error:
+            raise self._error

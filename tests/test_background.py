@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from raytrain.background import repeating
+from raytrain.background import InThread, repeating
 
 
 def test_it_is_called_again_and_again_and_no_more_afterwards() -> None:
@@ -40,3 +40,13 @@ def test_an_error_in_what_is_called_does_not_end_the_calls(caplog: pytest.LogCap
             time.sleep(0.005)
     assert len(calls) >= 3
     assert "the store is away" in caplog.text
+
+
+def test_an_error_in_another_thread_is_raised_where_its_end_is_waited_for() -> None:
+    def fail() -> None:
+        raise OSError("the store is away")
+
+    call = InThread(fail)
+    with pytest.raises(OSError, match="the store is away"):
+        call.result()
+    InThread(lambda: None).result()

@@ -18,7 +18,7 @@ from raytrain.data.mapped import MappedImages
 from raytrain.data.origin import Origin
 from raytrain.errors import PreflightError
 from raytrain.machine import memory_limit
-from raytrain.storage.folder import free_bytes
+from raytrain.storage.disk import free_bytes
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from raytrain.experiment.experiment import Experiment, Trial
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.writing.disk_space import checkpoints_bytes
 from raytrain.runs.writing.journal import RunJournal
-from raytrain.storage.folder import Folder, free_bytes
+from raytrain.storage.disk import free_bytes
+from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from raytrain.experiment.sections import Resources
 from raytrain.machine import free_shared_memory
 from raytrain.ray_backend import placement, session
 from raytrain.ray_backend.placement import Placement
-from raytrain.storage.folder import Folder, free_bytes
+from raytrain.storage.disk import free_bytes
+from raytrain.storage.folder import Folder
 from raytrain.training.doctor import Check, ObjectStore, checked
 
 NODE_TIMEOUT_S = 30.0

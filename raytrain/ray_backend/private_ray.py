@@ -1,4 +1,4 @@
-"""A Ray of our own on this machine: its folder, its token, where it listens, and what is left of it after a kill.
+"""A Ray of our own on this machine: its start, folder and token, where it listens, what is left of it after a kill.
 
 Ray's own processes end when they miss their driver, but not all of them soon: two agents stay for half a minute, and
 the folder stays for ever. Each folder has a lock that the system releases when the driver ends, whatever ended it, so
@@ -8,10 +8,12 @@ the folder open.
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -23,6 +25,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from raytrain.ray_backend import internals
+
+log = logging.getLogger(__name__)
 
 PREFIX = "rt-"
 """Prefix of the name of a private folder."""
@@ -36,6 +40,10 @@ ROUNDS = 3
 """Number of searches for processes to kill: one that dies may have just started another."""
 EXIT_TIMEOUT_S = 2.0
 """Seconds within which killed processes must be gone."""
+START_ATTEMPTS = 2
+"""How often Ray is started before it is said that it does not start."""
+START_TIMEOUT_S = 120.0
+"""Seconds within which a Ray that is started here must be up; Ray itself would wait for 30 s."""
 
 
 @contextmanager
@@ -49,6 +57,52 @@ def private_folder() -> Generator[Path]:
     finally:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(folder: Path, *, dashboard: bool, port: int) -> None:
+    """Start Ray on this machine; once more where its node does not come up.
+
+    On a busy machine the 30 s that Ray allows its node may be too short, and Ray has no setting for it. So it is waited
+    for longer, as long as its process lives.
+
+    Args:
+        folder: Where Ray keeps its files.
+        dashboard: Whether it gets its dashboard.
+        port: Of the dashboard, on 127.0.0.1.
+
+    Raises:
+        Exception: It does not come up; Ray has no class of its own for that.
+    """
+    import ray  # its settings must be in the environment before its first import
+
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            with internals.sigterm_handler_kept(), internals.node_awaited(START_TIMEOUT_S):
+                ray.init(
+                    "local",  # whatever RAY_ADDRESS says
+                    job_config=internals.job_without_working_folder(),
+                    include_dashboard=dashboard,
+                    dashboard_host="127.0.0.1",
+                    dashboard_port=port,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    _temp_dir=f"{folder}/{attempt}",  # Ray opens this one to everybody
+                )
+        except Exception as error:
+            if type(error) is not Exception or attempt == START_ATTEMPTS:
+                raise
+            log.warning("Ray did not start: %s Trying once more", str(error).partition("\n")[0])
+            ray.shutdown()
+            end_processes(folder)
+        else:
+            return
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def remove_abandoned() -> list[Path]:

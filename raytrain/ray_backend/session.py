@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import sys
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytrain import loopback
+from raytrain.background import InThread
 from raytrain.errors import ClusterError
 from raytrain.ray_backend import internals, private_ray
 
 if TYPE_CHECKING:
     from raytrain.ray_backend.health import Health
-
-log = logging.getLogger(__name__)
 
 OLDEST, NEWEST = (2, 57), (2, 60)
 """First and last version of Ray that raytrain is tested with; `internals` lists what depends on the version."""
@@ -54,10 +52,6 @@ SETTINGS = {
 }
 MAX_NODES = 1000
 """Number of nodes to count for a node type without a limit."""
-START_ATTEMPTS = 2
-"""How often Ray is started before it is said that it does not start."""
-START_TIMEOUT_S = 120.0
-"""Seconds within which a Ray that is started here must be up; Ray itself would wait for 30 s."""
 CONNECT_TIMEOUT_S = 5.0
 """Seconds within which a cluster must accept a connection."""
 
@@ -163,7 +157,7 @@ def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], ob
     advice = f"Check the address and the token. {_without(address)}"
     with _errors_explained(f"the Ray cluster at {address}", advice=advice):
         _refuse_closed_port(address)
-        work = _Thread(meanwhile)
+        work = InThread(meanwhile)
         with internals.sigterm_handler_kept():
             ray.init(
                 address,
@@ -185,7 +179,7 @@ def _configuration(address: str) -> Any:
 @contextmanager
 def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:  # noqa: FBT001
     private_ray.remove_abandoned()
-    port = _free_port()
+    port = private_ray.free_port()
     # Train finds the dashboard by this when another Ray cluster runs on the host, and asks it over HTTP
     found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}", **loopback.without_proxy()}
     with (
@@ -193,11 +187,11 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
         private_ray.private_settings(),
         private_ray.environment(found_at),
     ):
-        work = _Thread(meanwhile)
+        work = InThread(meanwhile)
         advice = "Free memory, disk space or processor time, or run with --local."
         with _errors_explained("Ray on this machine", advice=advice), private_ray.endings_blocked():
             try:
-                start_ray(folder, dashboard=dashboard, port=port)
+                private_ray.start(folder, dashboard=dashboard, port=port)
             except BaseException:  # also a signal's: nothing of Ray stays
                 private_ray.end_processes(folder)
                 raise
@@ -205,47 +199,8 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
             yield session
 
 
-def start_ray(folder: Path, *, dashboard: bool, port: int) -> None:
-    """Start Ray on this machine; once more where its node does not come up.
-
-    On a busy machine the 30 s that Ray allows its node may be too short, and Ray has no setting for it. So it is waited
-    for longer, as long as its process lives.
-
-    Args:
-        folder: Where Ray keeps its files.
-        dashboard: Whether it gets its dashboard.
-        port: Of the dashboard, on 127.0.0.1.
-
-    Raises:
-        Exception: It does not come up; Ray has no class of its own for that.
-    """
-    import ray
-
-    for attempt in range(1, START_ATTEMPTS + 1):
-        try:
-            with internals.sigterm_handler_kept(), internals.node_awaited(START_TIMEOUT_S):
-                ray.init(
-                    "local",  # whatever RAY_ADDRESS says
-                    job_config=internals.job_without_working_folder(),
-                    include_dashboard=dashboard,
-                    dashboard_host="127.0.0.1",
-                    dashboard_port=port,
-                    log_to_driver=False,
-                    logging_level=logging.CRITICAL,
-                    _temp_dir=f"{folder}/{attempt}",  # Ray opens this one to everybody
-                )
-        except Exception as error:
-            if type(error) is not Exception or attempt == START_ATTEMPTS:
-                raise
-            log.warning("Ray did not start: %s Trying once more", str(error).partition("\n")[0])
-            ray.shutdown()
-            private_ray.end_processes(folder)
-        else:
-            return
-
-
 @contextmanager
-def _watched(folder: Path | None, work: "_Thread", wake: Callable[[], object]) -> Generator[Session]:
+def _watched(folder: Path | None, work: InThread, wake: Callable[[], object]) -> Generator[Session]:
     """Watch Ray, and leave it; one that is gone is not asked to shut down, because that would wait for it."""
     from raytrain.ray_backend.health import Health
 
@@ -258,27 +213,6 @@ def _watched(folder: Path | None, work: "_Thread", wake: Callable[[], object]) -
         if session.health.why_lost() is None:
             internals.shut_down_at_once()
         session.abandon()
-
-
-class _Thread:
-    """A call in another thread, which does not keep the process alive."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
-
-    def _run(self, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 (raised again where it is waited for)
-            self._error = error
-
-    def result(self) -> None:
-        """Wait for the end of the call, and raise what it raised."""
-        self._thread.join()
-        if self._error:
-            raise self._error
 
 
 @contextmanager
@@ -323,9 +257,3 @@ def may_grow() -> bool:
 
     workers = sum(internals.HEAD_NODE not in node["Resources"] for node in ray.nodes() if node["Alive"])
     return len(internals.addable_nodes(most=MAX_NODES)) > workers
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,6 @@ Storage over a network fails for seconds and comes back: a folder from `retrying
 import contextlib
 import errno
 import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,39 +15,13 @@ from pyarrow import fs
 
 from raytrain.errors import PreflightError, StorageError
 from raytrain.storage.bounded import not_regular, too_large
+from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.durable import nearest_folder, sync, sync_names
 from raytrain.storage.retry import Found, passes, persistently
 
 RETRY_TIMEOUT_S = 120.0
 """Seconds for which a run tries again when its storage does not answer."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_CREDENTIALS = re.compile(
-    r"://[^/?\s]*@"  # user:password@
-    r"|://[^?\s]*:[^?\s]*@"  # a password with a slash in it
-    r"|[?&][^=&\s]*(?:key|secret|token|passw|credential|sig)[^=&\s]*=",
-    re.IGNORECASE,
-)
-
-
-_IN_THE_ENVIRONMENT = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS"
-
-
-def refuse_credentials(location: str, *, instead: str = _IN_THE_ENVIRONMENT) -> None:
-    """Refuse a URI with credentials in it: a run writes its command down, and processes are listed with theirs.
-
-    Args:
-        location: The URI, or any other text.
-        instead: Names of the variables that hold them in the environment.
-
-    Raises:
-        PreflightError: There are some. The message does not repeat them.
-    """
-    if _CREDENTIALS.search(location):
-        scheme = location.partition("://")[0]
-        raise PreflightError(
-            f"a {scheme}:// URI has credentials in it, which would be written into logs and manifests.\n"
-            f"Leave them out, and set them in the environment ({instead})."
-        )
 
 
 class StoredFile(NamedTuple):
@@ -322,9 +295,3 @@ class Folder:
 
     def _persistently(self, act: Callable[[], Found]) -> Found:
         return persistently(act, retry_s=self._retry_s, what=str(self))
-
-
-def free_bytes(path: Path) -> int:
-    """Return how much room there is where `path` is, or would be."""
-    there = next(parent for parent in (path, *path.parents) if parent.exists())
-    return shutil.disk_usage(there).free

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from raytrain.analysis.record import RunRecord
 from raytrain.runs.state import RunState
-from raytrain.storage.folder import Folder, refuse_credentials
+from raytrain.storage.credentials import refuse_credentials
+from raytrain.storage.folder import Folder
 from raytrain.trackers.content import Common, common_tags, content_so_far
 from raytrain.trackers.sending import Sent, send
 from raytrain.trackers.tracker import Tracker, check_tracker, first_line, open_tracker

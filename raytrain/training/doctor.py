@@ -13,7 +13,8 @@ from raytrain.data import data_home, is_here, refuse_missing
 from raytrain.data.cache import most_in_memory
 from raytrain.errors import PreflightError, RaytrainError
 from raytrain.machine import memory_limit
-from raytrain.storage.folder import Folder, free_bytes
+from raytrain.storage.disk import free_bytes
+from raytrain.storage.folder import Folder
 from raytrain.training.devices import try_device
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from raytrain.errors import ClusterError
-from raytrain.ray_backend import session
+from raytrain.ray_backend import private_ray, session
 from raytrain.ray_backend.session import nodes, ray_session, refuse_unsupported_ray
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
@@ -78,7 +78,7 @@ def test_a_ray_of_our_own_is_started_whatever_the_environment_names(
     addresses: list[str] = []
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
     monkeypatch.setattr(ray, "init", lambda address, **_: addresses.append(address))
-    session.start_ray(tmp_path, dashboard=False, port=1)
+    private_ray.start(tmp_path, dashboard=False, port=1)
     assert addresses == ["local"]
 
 
@@ -211,7 +211,7 @@ def test_ray_is_started_once_more_where_its_node_does_not_come_up(
             raise Exception("The current node timed out during startup.")  # noqa: TRY002 (as Ray does)
 
     monkeypatch.setattr(ray, "init", init)
-    session.start_ray(tmp_path, dashboard=False, port=1)
+    private_ray.start(tmp_path, dashboard=False, port=1)
     assert len(folders) == len(set(folders)) == starts
 
 

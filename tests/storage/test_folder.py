@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from raytrain.errors import PreflightError, StorageError
-from raytrain.storage.folder import Folder, refuse_credentials
+from raytrain.storage.credentials import refuse_credentials
+from raytrain.storage.folder import Folder
 
 PLACES = {
     "path": lambda tmp_path: Folder.at(tmp_path / "runs"),

@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded
-from raytrain.storage.folder import refuse_credentials
+from raytrain.storage.credentials import refuse_credentials
 
 arrow_fs: Any = fs  # pyarrow ships no types
 

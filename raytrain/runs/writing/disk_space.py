@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from raytrain.errors import PreflightError
-from raytrain.storage.folder import Folder, free_bytes
+from raytrain.storage.disk import free_bytes
+from raytrain.storage.folder import Folder
 from raytrain.training.choices import OPTIMIZER_CHOICES
 from raytrain.training.recipe import Recipe
 

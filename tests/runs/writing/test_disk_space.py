@@ -10,7 +10,8 @@ import pytest
 from raytrain.errors import PreflightError
 from raytrain.runs.writing import disk_space
 from raytrain.runs.writing.disk_space import checkpoint_bytes, refuse_full_disk
-from raytrain.storage.folder import Folder, free_bytes
+from raytrain.storage.disk import free_bytes
+from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.recipe import Recipe
 
