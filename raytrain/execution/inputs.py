@@ -5,9 +5,10 @@ from raytrain.data.data_key import DataKey
 from raytrain.errors import DataError
 from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
-from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.search import tpe
+from raytrain.experiment.trial import Trial
 from raytrain.provenance.manifest import Inputs
 
 

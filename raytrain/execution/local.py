@@ -12,7 +12,7 @@ from raytrain.errors import StorageError
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Listed, PromotedFirst, Queue
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import Report
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.devices import choose_device, gpu_bytes, prepare, this_machine

@@ -9,7 +9,8 @@ from raytrain.errors import DataError, RunFolderError
 from raytrain.execution.inputs import load_splits
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, Shown, run
-from raytrain.experiment.experiment import NAME, Experiment, Trial
+from raytrain.experiment.experiment import NAME, Experiment
+from raytrain.experiment.trial import Trial
 from raytrain.provenance.repository import commit_of, has_commit
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder

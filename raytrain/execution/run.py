@@ -17,7 +17,8 @@ from raytrain.execution.inputs import described_inputs, parameters_of, trials_an
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
-from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import digests_of
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import Manifest

@@ -11,10 +11,10 @@ from typing import Any
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExperimentError
-from raytrain.experiment.experiment import Trial
 from raytrain.experiment.search import tpe
 from raytrain.experiment.search.grid import draw, fields
 from raytrain.experiment.sections import Confirm
+from raytrain.experiment.trial import Trial
 from raytrain.runs.events import Stage
 from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState

@@ -2,52 +2,23 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search import grid, tpe
-from raytrain.experiment.search.arguments import with_arguments
-from raytrain.experiment.search.exclusion import canonical_options, matches, values_match
+from raytrain.experiment.search.combination import combined, combined_unless_excluded
+from raytrain.experiment.search.exclusion import canonical_options, matches
 from raytrain.experiment.search.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
+from raytrain.experiment.trial import Trial
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.field_rules import inert
 from raytrain.training.initial import PRETRAINED
 from raytrain.training.recipe import Recipe
-from raytrain.user_code.calls import name_of
-from raytrain.user_code.reference import reference_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One complete recipe to train.
-
-    Attributes:
-        id: Readable name that ends in the recipe's digest; also the name of the trial's folder.
-        recipe: The recipe to train.
-    """
-
-    id: str
-    recipe: Recipe
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> "Trial":
-        """Return the trial of `recipe`; the same recipe has the same id in every experiment."""
-        lr = f"{recipe.lr:g}".replace("+", "")
-        names = [short_name(component) for component in (recipe.arch, recipe.optimizer, recipe.schedule)]
-        parts = (*names[:2], f"lr{lr}", names[2], f"s{recipe.seed}", recipe.digest)
-        return cls("-".join(parts), recipe)
 
 
 class Experiment(Section):
@@ -223,7 +194,7 @@ class Experiment(Section):
         if self.sampler != "tpe" or not tpe.contains(self.grid, values):
             return []
         try:
-            recipe = self._recipe(values)
+            recipe = combined(self.recipe, values)
         except ExperimentError:
             return []
         if recipe.batch_size < self.resources.most_workers or any(matches(recipe, entry) for entry in self.exclude):
@@ -270,11 +241,12 @@ class Experiment(Section):
                 "remove values or axes"
             )
         combinations = self.combinations()
-        recipes = [recipe for recipe in map(self._unless_excluded, combinations) if recipe]
+        made = (combined_unless_excluded(self.recipe, values, exclude=self.exclude) for values in combinations)
+        recipes = [recipe for recipe in made if recipe]
         # With no grid the product is the recipe itself: `include` alone then means the listed trials alone.
         if self.include and not self.grid:
             recipes = []
-        recipes += map(self._recipe, self.include)
+        recipes += (combined(self.recipe, entry) for entry in self.include)
         if not recipes:
             raise ExperimentError(f"`exclude` leaves no trial of {len(combinations)}; remove an entry")
         return [one if one.seed == seed else one.replace(seed=seed) for seed in seeds for one in recipes]
@@ -305,37 +277,3 @@ class Experiment(Section):
                 f"asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
                 f"{longest}; lower it, or give a share below 1"
             )
-
-    def _unless_excluded(self, values: Mapping[str, Any]) -> Recipe | None:
-        """Return the recipe of a combination, which need not be valid if it is excluded."""
-        try:
-            recipe = self._recipe(values)
-        except CombinationError:
-            changed = self.recipe.model_dump() | dict(values)
-            if any(values_match(changed, entry) for entry in self.exclude):
-                return None
-            raise
-        return None if any(matches(recipe, entry) for entry in self.exclude) else recipe
-
-    def _recipe(self, changes: Mapping[str, Any]) -> Recipe:
-        try:
-            return self.recipe.replace(**with_arguments(changes, self.recipe))
-        except ValidationError as error:
-            raise CombinationError(dict(changes), error) from error
-
-
-class CombinationError(ExperimentError):
-    """A combination of the grid, or an entry of `include`, is no valid recipe."""
-
-    def __init__(self, changes: dict[str, Any], cause: ValidationError) -> None:
-        self.changes = changes
-        self.cause = cause
-        first = cause.errors()[0]
-        super().__init__(f"{changes}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip())
-
-
-def short_name(component: str) -> str:
-    """Return the name of a component as a folder may be called: `MyNet` of `my_net.py:MyNet@3f2a9c1b7d04(depth=3)`."""
-    name = name_of(component)
-    reference = reference_of(name)
-    return reference.attribute if reference else name.replace(":", "-")

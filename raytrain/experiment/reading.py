@@ -8,8 +8,9 @@ from pydantic import BaseModel, ValidationError
 
 from raytrain.errors import ExperimentError, RunFolderError, StorageError
 from raytrain.experiment.assignments import unknown
-from raytrain.experiment.experiment import CombinationError, Experiment
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search.arguments import is_argument
+from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml

@@ -6,8 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from raytrain.errors import ExperimentError, did_you_mean
-from raytrain.experiment.experiment import short_name
 from raytrain.experiment.shipped import SHIPPED
+from raytrain.experiment.trial import short_name
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.storage.typed_path import is_there

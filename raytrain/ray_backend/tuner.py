@@ -18,7 +18,7 @@ from raytrain.errors import StorageError
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths, faster_order
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytrain.data.data_key import DataKey
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.runs.events import Stage, Status
 from raytrain.runs.planned import Range

@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.trial import Trial
 from raytrain.runs.events import Event, Judged, Stage, Status
 from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import TrialResult

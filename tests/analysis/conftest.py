@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.trial import Trial
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.metrics.predictions import FILE, Predictions
 from raytrain.runs.results import TrialResult

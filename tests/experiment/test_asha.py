@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
 from raytrain.experiment.duration.order import Listed, PromotedFirst
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.training.recipe import Recipe
 
 

@@ -15,9 +15,11 @@ from pydantic import ValidationError
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment import experiment as experiment_module
-from raytrain.experiment.experiment import CombinationError, Experiment, Trial
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Resources
+from raytrain.experiment.trial import Trial
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.training.recipe import Recipe
 

@@ -7,8 +7,8 @@ import torch
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.duration.order import model_size
-from raytrain.experiment.experiment import Trial
 from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.trial import Trial
 from raytrain.training.recipe import Recipe
 
 SMALL = {"torchvision": "torchvision:squeezenet1_1", "timm": "timm:test_resnet"}

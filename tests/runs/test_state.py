@@ -8,7 +8,8 @@ import pytest
 
 from raytrain.errors import DivergenceError
 from raytrain.experiment.asha import Decision, Promotion
-from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs.folder import read_state
 from raytrain.runs.results import TrialResult

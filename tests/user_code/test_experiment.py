@@ -14,9 +14,9 @@ from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.assignments import parse_overrides
-from raytrain.experiment.experiment import Trial
 from raytrain.experiment.reading import read_experiment
 from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.trial import Trial
 from raytrain.inference.model import load_model
 from raytrain.runs.folder import read_state
 from raytrain.storage.folder import Folder

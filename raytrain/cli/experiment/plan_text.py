@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from raytrain.execution.plan import Plan
 from raytrain.experiment.duration.order import DECIDE_THE_TIME
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.report.column_text import axis_cell, cell
 from raytrain.report.text import as_text, duration
 from raytrain.runs.planned import Range

@@ -11,7 +11,7 @@ from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
 from raytrain.execution.stages import stand_ins
 from raytrain.experiment.duration.order import Costs, Kind, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.runs.progress import Setting
 from raytrain.runs.state import RunState
 from raytrain.training.recipe import Recipe

@@ -10,7 +10,7 @@ from raytrain.execution.stages import confirming
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Order
 from raytrain.experiment.duration.simulation import Lengths, Sweep, best, sweep
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.runs.state import RunState
 
 SWEEPS = 200

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal, Protocol
 
 from raytrain.experiment.asha import Promotion
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.models.architectures import forward_flops, parameter_count
 from raytrain.training.choices import ARCHS, build_network
 from raytrain.training.recipe import EpochTime, Recipe

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import ORDERS, Costs, Kind, Listed, Order, PromotedFirst, Queue, kind_of
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 
 SIMULATED_TRIALS = 20_000
 """Trials to simulate, in all sweeps together, to find the faster of two orders: about a second."""

@@ -13,8 +13,9 @@ from typing import Any
 
 from raytrain.errors import RunFolderError
 from raytrain.experiment.asha import Decision
-from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import stored_text
+from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import digests_of
 from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS

@@ -4,9 +4,10 @@ import logging
 from typing import Any
 
 from raytrain.errors import RunFolderError
-from raytrain.experiment.experiment import Experiment, Trial
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.search.grid import fields
+from raytrain.experiment.trial import Trial
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from raytrain.experiment.duration.order import Costs, LongestFirst, kind_of, model_size
-from raytrain.experiment.experiment import Trial
+from raytrain.experiment.trial import Trial
 from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
 from raytrain.training.recipe import EpochTime, Recipe
 

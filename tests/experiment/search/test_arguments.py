@@ -7,9 +7,9 @@ import pytest
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.assignments import parse_axes
-from raytrain.experiment.experiment import Trial
 from raytrain.experiment.reading import read_experiment
 from raytrain.experiment.reference import experiment_schema
+from raytrain.experiment.trial import Trial
 from raytrain.experiment.yaml_source import read_yaml
 
 

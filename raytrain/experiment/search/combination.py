@@ -1,0 +1,62 @@
+"""A combination of a grid, or an entry of `include`, as a recipe: the experiment's own one with some values changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from raytrain.errors import ExperimentError
+from raytrain.experiment.search.arguments import with_arguments
+from raytrain.experiment.search.exclusion import matches, values_match
+from raytrain.training.recipe import Recipe
+
+
+class CombinationError(ExperimentError):
+    """A combination of the grid, or an entry of `include`, is no valid recipe."""
+
+    def __init__(self, changes: dict[str, Any], cause: ValidationError) -> None:
+        self.changes = changes
+        self.cause = cause
+        first = cause.errors()[0]
+        super().__init__(f"{changes}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip())
+
+
+def combined(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with the values of a combination.
+
+    Args:
+        recipe: Recipe that all trials start from.
+        values: Values by recipe field, or by an argument of its component.
+
+    Raises:
+        CombinationError: They make no valid recipe.
+        ExperimentError: A component takes no arguments.
+    """
+    try:
+        return recipe.replace(**with_arguments(values, recipe))
+    except ValidationError as error:
+        raise CombinationError(dict(values), error) from error
+
+
+def combined_unless_excluded(
+    recipe: Recipe, values: Mapping[str, Any], *, exclude: Sequence[Mapping[str, Any]]
+) -> Recipe | None:
+    """Return a recipe with the values of a combination; None if it is excluded, and it then need not be valid.
+
+    Args:
+        recipe: Recipe that all trials start from.
+        values: Values by recipe field, or by an argument of its component.
+        exclude: Combinations to leave out.
+
+    Raises:
+        CombinationError: The values make no valid recipe.
+        ExperimentError: A component takes no arguments.
+    """
+    try:
+        made = combined(recipe, values)
+    except CombinationError:
+        changed = recipe.model_dump() | dict(values)
+        if any(values_match(changed, entry) for entry in exclude):
+            return None
+        raise
+    return None if any(matches(made, entry) for entry in exclude) else made
