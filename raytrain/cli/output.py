@@ -92,6 +92,22 @@ def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:
         typer.echo(table.plain(ranking, columns=columns), nl=False)
 
 
+def print_footers(rankings: "Mapping[str, Ranking]", *, rearranged: bool, results: str) -> None:
+    """Say below tables in a few lines who is ahead, and how to have them explained.
+
+    Args:
+        rankings: The rankings of all rows, by the name of their data set; "" for a single one.
+        rearranged: Whether the rows are sorted or left out otherwise than by rank.
+        results: Command that prints the tables.
+    """
+    for heading, ranking in rankings.items():
+        if heading:
+            typer.echo(visible(heading), err=True)
+        for line in footer(ranking, rearranged=rearranged):
+            typer.echo(visible(line), err=True)
+    typer.echo(visible(f"How to read the table: {results} --explain"), err=True)
+
+
 def print_explanation(ranking: "Ranking", run: "Folder | None", *, results: str) -> None:
     """Say in full how the accuracies, the intervals and the ranks of a table are made, and where everything lies.
 

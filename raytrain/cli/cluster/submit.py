@@ -53,29 +53,7 @@ def submission_of(
             raise ExperimentError(
                 f"leave --{option} out of the command: it runs on the cluster that it is submitted to"
             )
-    file, axes = options.get("experiment"), list[str]()
-    if words[0] == "tune":
-        file, axes = search_of(options["experiment"], options["grid"])
-    if words[0] == "compare":
-        from raytrain.experiment.words import read_words  # pydantic would make `raytrain --help` slower
-
-        file, _ = read_words(options["compared"] or [])
-    changes = changes_of(
-        options["name"],
-        workers=options["workers"],
-        gpus=options["gpus"],
-        seeds=options.get("seeds"),
-        max_concurrent=options.get("max_concurrent"),
-        no_asha=options.get("no_asha", True),
-        axes=axes,
-        samples=options.get("samples"),
-        sampler=options.get("sampler"),
-    )
-    changes |= separation_of(options.get("until_separated"), options.get("max_seeds"))
-    if words[0] == "compare":
-        experiment = comparison_of(options["compared"] or [], options["set_"], changes)
-    else:
-        experiment = experiment_of(file, options["set_"], changes, unnamed=words[0])
+    file, experiment = _experiment_of(words[0], options)
     out = options["out"] if "out" in given else None
     if out and "://" not in out and not out.startswith("/"):
         raise ExperimentError(
@@ -102,6 +80,40 @@ def _parsed(context: typer.Context, words: list[str]) -> tuple[dict[str, Any], s
     with command.make_context(words[0], words[1:], parent=root) as parsed:
         given = {name for name in parsed.params if parsed.get_parameter_source(name).name == "COMMANDLINE"}
         return dict(parsed.params), given
+
+
+def _experiment_of(command: str, options: dict[str, Any]) -> tuple[Path | None, "Experiment"]:
+    """Return the experiment file that a command names, if it names one, and the experiment that it would run.
+
+    Args:
+        command: Name of the command.
+        options: Its parameters by name, from `_parsed`.
+
+    Raises:
+        ExperimentError: The experiment is invalid.
+    """
+    file, axes = options.get("experiment"), list[str]()
+    if command == "tune":
+        file, axes = search_of(options["experiment"], options["grid"])
+    if command == "compare":
+        from raytrain.experiment.words import read_words  # pydantic would make `raytrain --help` slower
+
+        file, _ = read_words(options["compared"] or [])
+    changes = changes_of(
+        options["name"],
+        workers=options["workers"],
+        gpus=options["gpus"],
+        seeds=options.get("seeds"),
+        max_concurrent=options.get("max_concurrent"),
+        no_asha=options.get("no_asha", True),
+        axes=axes,
+        samples=options.get("samples"),
+        sampler=options.get("sampler"),
+    )
+    changes |= separation_of(options.get("until_separated"), options.get("max_seeds"))
+    if command == "compare":
+        return file, comparison_of(options["compared"] or [], options["set_"], changes)
+    return file, experiment_of(file, options["set_"], changes, unnamed=command)
 
 
 def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:

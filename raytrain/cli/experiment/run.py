@@ -219,10 +219,7 @@ def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bo
 
     outcome = with_progress(lambda shown: run(experiment, options, shown=shown), quiet=quiet)
     with output.tolerant_output():  # everything is stored: whatever becomes of the printing, the exit code says it
-        if json:
-            output.write_results(outcome.record.ranking, Format.json, None)
-        else:
-            output.print_table(outcome.record.ranking)
+        output.write_results(outcome.record.ranking, Format.json if json else Format.table, None)
     if not quiet:
         output.say_what_next(outcome, name=experiment.name, out=options.out)
     if outcome.ray_lost:

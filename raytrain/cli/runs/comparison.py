@@ -14,6 +14,7 @@ from raytrain.report.document import document
 from raytrain.report.text import as_text, in_one_line, visible
 
 if TYPE_CHECKING:
+    from raytrain.analysis.record import RunRecord
     from raytrain.comparison.side_by_side import Side
 
 RunOrTrial = Annotated[
@@ -97,7 +98,7 @@ def rerun(
     from raytrain.comparison.verification import predictions_of
     from raytrain.comparison.verification import verify as compared
     from raytrain.execution.options import RunOptions
-    from raytrain.execution.rerun import OtherImagesError, experiment_of_rerun, missing_commits
+    from raytrain.execution.rerun import OtherImagesError, experiment_of_rerun
     from raytrain.execution.rerun import rerun as train_again
     from raytrain.inference.export import find_trial
     from raytrain.runs.user_code import keep_code
@@ -109,14 +110,7 @@ def rerun(
         predictions_of(record, result)  # else it would be trained first
     if not quiet:
         typer.echo(visible(f"{result.trial}: {why}"), err=True)
-        for commit in missing_commits(record):
-            typer.echo(
-                f"The commit {visible(commit)} is not in the repository here: what has changed is unknown.", err=True
-            )
-        if (workers := record.state.experiment.resources.most_workers) > 1:
-            typer.echo(
-                f"The trial had up to {workers} workers, this one has 1: equal bits cannot be expected.", err=True
-            )
+        _say_what_may_differ(record)
     experiment = experiment_of_rerun(record, result, name=name)
     options = RunOptions(out, local=True, mode=mode_of(fresh=fresh), time_limit_s=time_limit)
     try:
@@ -128,10 +122,7 @@ def rerun(
         raise typer.Exit(ExitCode.ASSERTION_FAILED if verify else error.exit_code) from None
     if outcome.interrupted or not verify:
         with output.tolerant_output():
-            if json:
-                output.write_results(outcome.record.ranking, Format.json, None)
-            else:
-                output.print_table(outcome.record.ranking)
+            output.write_results(outcome.record.ranking, Format.json if json else Format.table, None)
     if not quiet:
         output.say_what_next(outcome, name=experiment.name, out=out)
         if not outcome.trained:
@@ -143,3 +134,15 @@ def rerun(
         sentences = visible("\n".join([*verification.sentences(), ""]))
         typer.echo(document(verification.as_dict()) if json else sentences, nl=False)
     raise typer.Exit(ExitCode.DONE if verification.holds else ExitCode.ASSERTION_FAILED)
+
+
+def _say_what_may_differ(record: "RunRecord") -> None:
+    """Say why a trial of a run may not come out the same when it is trained again here."""
+    from raytrain.execution.rerun import missing_commits
+
+    for commit in missing_commits(record):
+        typer.echo(
+            f"The commit {visible(commit)} is not in the repository here: what has changed is unknown.", err=True
+        )
+    if (workers := record.state.experiment.resources.most_workers) > 1:
+        typer.echo(f"The trial had up to {workers} workers, this one has 1: equal bits cannot be expected.", err=True)

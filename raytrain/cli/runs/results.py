@@ -86,23 +86,16 @@ def results(
     """
     format_ = Format.json if json else format_
     if not runs:
-        given = {
-            "--assert": assert_,
-            "--baseline": baseline,
-            "--explain": explain,
-            "--columns": columns,
-            "--sort": sort,
-            "--where": where,
-        }
+        given = {"--assert": assert_, "--baseline": baseline, "--explain": explain}
+        given |= {"--columns": columns, "--sort": sort, "--where": where}
         _list_runs(out, format_, output, most=top, not_for_lists=[name for name, value in given.items() if value])
         return
     from raytrain.analysis.assertion import broken
     from raytrain.analysis.assertion import where as rows_where
     from raytrain.analysis.ranking import arranged, beside
     from raytrain.analysis.record import rankings_by_data
-    from raytrain.analysis.wording import footer
     from raytrain.baselines.baselines import open_baseline
-    from raytrain.cli.output import print_explanation, tolerant_output, write_tables
+    from raytrain.cli.output import print_explanation, print_footers, tolerant_output, write_tables
     from raytrain.runs.folder import open_run
 
     folders = {name: open_run(name, out=out) for name in runs}
@@ -125,17 +118,14 @@ def results(
         if left_out:
             typer.echo(visible(f"{heading}: {left_out}" if heading else left_out), err=True)
     again = f"raytrain results {' '.join(map(quoted, [*runs, *([] if out == 'runs' else ['--out', out])]))}"
-    for heading, ranking in rankings.items():
-        if heading and (explain or (format_ is Format.table and output is None)):
-            typer.echo(visible(heading), err=True)
-        if explain:
+    if explain:
+        for heading, ranking in rankings.items():
+            if heading:
+                typer.echo(visible(heading), err=True)
             whole = replace(ranking, notes=shown[heading].notes)
             print_explanation(whole, folders[runs[0]] if len(runs) == 1 else None, results=again)
-        elif format_ is Format.table and output is None:
-            for line in footer(ranking, rearranged=bool(sort or where)):
-                typer.echo(visible(line), err=True)
-    if not explain and format_ is Format.table and output is None:
-        typer.echo(visible(f"How to read the table: {again} --explain"), err=True)
+    elif format_ is Format.table and output is None:
+        print_footers(rankings, rearranged=bool(sort or where), results=again)
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {visible(failure)}", err=True)
     if failures:
