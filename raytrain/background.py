@@ -4,8 +4,11 @@ import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 JOIN_TIMEOUT_S = 5.0
 """Seconds for which the end of the context waits for a running call; a call that hangs must not block the process."""
@@ -40,22 +43,34 @@ def repeating(act: Callable[[], None], *, every: float) -> Generator[None]:
         thread.join(JOIN_TIMEOUT_S)
 
 
-class InThread:
+class InThread(Generic[Result]):
     """A call in another thread, which does not keep the process alive."""
 
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._error: Exception | None = None
+    def __init__(self, work: Callable[[], Result]) -> None:
+        """Start the call.
+
+        Args:
+            work: Function to call.
+        """
+        self._results: list[Result] = []
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
-    def _run(self, work: Callable[[], object]) -> None:
+    def _run(self, work: Callable[[], Result]) -> None:
         try:
-            work()
-        except Exception as error:  # noqa: BLE001 (raised again where it is waited for)
+            self._results.append(work())
+        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
             self._error = error
 
-    def result(self) -> None:
-        """Wait for the end of the call, and raise the error that ended it, if one did."""
+    def has_ended(self, *, within_s: float) -> bool:
+        """Wait for the end of the call for some seconds, and return whether it has come."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def result(self) -> Result:
+        """Wait for the end of the call, and return what it returned, or raise what it raised."""
         self._thread.join()
         if self._error:
             raise self._error
+        return self._results[0]

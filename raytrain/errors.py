@@ -66,6 +66,11 @@ def did_you_mean(
     return f"did you mean {between.join(map(shown, near))}?" if near else ""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; the name of its class where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class RaytrainError(Exception):
     """Base of every error that raytrain raises on purpose."""
 

@@ -49,4 +49,4 @@ def test_an_error_in_another_thread_is_raised_where_its_end_is_waited_for() -> N
     call = InThread(fail)
     with pytest.raises(OSError, match="the store is away"):
         call.result()
-    InThread(lambda: None).result()
+    assert InThread(lambda: 7).result() == 7

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from raytrain import errors
-from raytrain.errors import ExitCode, RaytrainError, did_you_mean, exit_codes_table
+from raytrain.errors import ExitCode, RaytrainError, did_you_mean, exit_codes_table, first_line
 
 OF_ERRORS = {
     "RaytrainError": 1,
@@ -54,3 +54,10 @@ def test_the_question_after_a_wrong_word_names_the_nearest_of_the_names(word: st
 def test_the_question_names_several_as_they_are_to_be_written() -> None:
     said = did_you_mean("resnet", ["resnet9", "vit", "resnet18"], most=3, shown="timm:{}".format, between=", ")
     assert said == "did you mean timm:resnet9, timm:resnet18?"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(OSError("\n  no space \nleft"), "no space"), (EOFError(), "EOFError"), (KeyError(""), "''")]
+)
+def test_the_first_line_of_an_error_is_never_empty(error: Exception, line: str) -> None:
+    assert first_line(error) == line

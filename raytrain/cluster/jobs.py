@@ -16,7 +16,7 @@ from typing import Any
 from raytrain.cluster import dashboard
 from raytrain.cluster.package import Package
 from raytrain.cluster.transfer import BEGIN, END, STORED
-from raytrain.errors import ClusterError, ExitCode, JobError
+from raytrain.errors import ClusterError, ExitCode, JobError, first_line
 
 POLL_INTERVAL_S = 1.0
 """Seconds between two requests for a job's status, and before a lost connection is tried again."""
@@ -258,7 +258,7 @@ class Jobs:
         except AuthenticationError as error:
             raise ClusterError(dashboard.REFUSED.format(address=self.address)) from error
         except (RuntimeError, OSError) as error:  # requests' own errors are OSErrors
-            raise ClusterError(f"the Ray dashboard at {self.address}: {str(error).splitlines()[0]}") from error
+            raise ClusterError(f"the Ray dashboard at {self.address}: {first_line(error)}") from error
 
 
 def _job(details: Any) -> Job:

@@ -2,7 +2,7 @@
 
 from raytrain.data import Splits, split
 from raytrain.data.data_key import DataKey
-from raytrain.errors import DataError
+from raytrain.errors import DataError, first_line
 from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment
@@ -74,5 +74,5 @@ def why_not(trial: Trial, splits: SplitsByKey) -> str:
         rehearse([(trial.recipe, classes)])
         model_size(trial.recipe, classes)
     except Exception as error:  # noqa: BLE001 (code of the user's own may raise anything)
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
     return ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
-from raytrain.errors import ExitCode, PreflightError, RayLostError, StorageError
+from raytrain.errors import ExitCode, PreflightError, RayLostError, StorageError, first_line
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.initial import initial_contents, initial_described
@@ -298,5 +298,4 @@ def storage_errors_explained(folder: Folder) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise PreflightError(f"{folder} cannot be written ({reason}); choose another --out") from error
+        raise PreflightError(f"{folder} cannot be written ({first_line(error)}); choose another --out") from error

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from raytrain.errors import ExperimentError, RunFolderError, StorageError
+from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
 from raytrain.experiment.assignments import unknown
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search.arguments import is_argument
@@ -61,7 +61,7 @@ def read_run(folder: Folder) -> Experiment:
     except StorageError:
         raise
     except (OSError, ValueError, ExperimentError) as error:
-        reason = _first_problem(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+        reason = _first_problem(error) if isinstance(error, ValidationError) else first_line(error)
         raise RunFolderError(
             f"{where}: cannot be read, or is of another raytrain version: {reason.removeprefix(f'{where}: ')}\n"
             f"Put a copy of the experiment file there, with `name: {folder.name}` in it."

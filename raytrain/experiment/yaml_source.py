@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, first_line
 from raytrain.storage.bounded import read_bounded
 
 Keys = tuple[str | int, ...]
@@ -114,7 +114,7 @@ def _parse(text: str, name: str, *, most_items: int = MAX_ITEMS) -> object:
         problem = str(error.problem or error.context).partition(" with value")[0]
         raise ExperimentError(f"{where}: not valid YAML: {problem}") from None
     except YAMLError as error:
-        raise ExperimentError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise ExperimentError(f"{name}: not valid YAML: {first_line(error)}") from None
     except RecursionError:
         raise ExperimentError(f"{name}: nested too deeply for an experiment file") from None
     except (ValueError, OverflowError, KeyError) as error:  # such as `!!int x` and `!!bool x`

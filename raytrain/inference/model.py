@@ -13,7 +13,7 @@ from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.batches import evaluation_batches, normalize, on_device
 from raytrain.data.layouts.decode import SUFFIXES, decode, resized
 from raytrain.data.layouts.source_folder import MAX_FILE
-from raytrain.errors import DataError, ModelError
+from raytrain.errors import DataError, ModelError, first_line
 from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import Predictions
@@ -133,8 +133,7 @@ def build(
         network = recipe.build_network(len(description.classes))
         network.load_state_dict(weights)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"the weights do not match their description: {reason}") from error
+        raise ModelError(f"the weights do not match their description: {first_line(error)}") from error
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     placed = network.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     return Model(placed.eval(), description, device)

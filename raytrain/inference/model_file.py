@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from raytrain.errors import ExperimentError, ModelError
+from raytrain.errors import ExperimentError, ModelError, first_line
 from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.source import Files
 
@@ -231,8 +231,7 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path}: is damaged, or not a file of weights: {reason}") from error
+        raise ModelError(f"{path}: is damaged, or not a file of weights: {first_line(error)}") from error
 
 
 def _pickled(weights: Mapping[str, Tensor]) -> bytes:

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytrain import __version__
-from raytrain.errors import ClusterError, PreflightError, RaytrainError
+from raytrain.errors import ClusterError, PreflightError, RaytrainError, first_line
 from raytrain.experiment.sections import Resources
 from raytrain.machine import free_shared_memory
 from raytrain.ray_backend import placement, session
@@ -226,7 +226,7 @@ def _describe_node() -> dict[str, Any]:
     try:
         said["device"] = try_device()
     except (OSError, RuntimeError) as error:
-        said["problem"] = str(error).splitlines()[0]
+        said["problem"] = first_line(error)
     return said
 
 
@@ -240,7 +240,7 @@ def _try_folder(folder: str, name: str, answer: str) -> str:
         there.write(answer, b"")
         there.delete(answer)
     except (OSError, PreflightError) as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     return ""
 
 

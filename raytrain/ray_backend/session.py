@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytrain import loopback
 from raytrain.background import InThread
-from raytrain.errors import ClusterError
+from raytrain.errors import ClusterError, first_line
 from raytrain.ray_backend import internals, private_ray
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
 
 
 @contextmanager
-def _watched(folder: Path | None, work: InThread, wake: Callable[[], object]) -> Generator[Session]:
+def _watched(folder: Path | None, work: InThread[object], wake: Callable[[], object]) -> Generator[Session]:
     """Watch Ray, and leave it; one that is gone is not asked to shut down, because that would wait for it."""
     from raytrain.ray_backend.health import Health
 
@@ -223,8 +223,7 @@ def _errors_explained(what: str, *, advice: str) -> Generator[None]:
         # a node that does not come up is a bare Exception
         if not isinstance(error, ConnectionError | RuntimeError | ValueError) and type(error) is not Exception:
             raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ClusterError(f"{what} cannot be used: {lines[0]}\n{advice}") from error
+        raise ClusterError(f"{what} cannot be used: {first_line(error)}\n{advice}") from error
 
 
 def _refuse_closed_port(address: str) -> None:

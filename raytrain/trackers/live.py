@@ -17,7 +17,7 @@ from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.folder import Folder
 from raytrain.trackers.content import Common, common_tags, content_so_far
 from raytrain.trackers.sending import Sent, send
-from raytrain.trackers.tracker import Tracker, check_tracker, first_line, open_tracker
+from raytrain.trackers.tracker import Tracker, check_tracker, open_tracker, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class LiveLog:
                     self._look(tracker, self._state)
                 failing = False
             except Exception as error:  # whatever a tracker does, the run goes on
-                self._why = first_line(error)
+                self._why = reason_of(error)
                 if not failing and not record:
                     log.warning("%s: %s; the run goes on, and raytrain tries the tracker again", self._name, self._why)
                 log.debug("%s failed", self._name, exc_info=True)

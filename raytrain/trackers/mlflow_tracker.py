@@ -5,14 +5,13 @@ import logging
 import os
 import tempfile
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raytrain.errors import TrackerError
 from raytrain.trackers.content import CURVE, Attachment, TrialContent
-from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, first_line
+from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
 
 # before MLflow is imported, and unless the user has said otherwise: with MLflow's own values, 7 tries of 120 s, a
 # server that is away is noticed after minutes
@@ -97,7 +96,7 @@ class MlflowTracker:
             logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try would be a warning; the last one is our message
         self.where = f"MLflow at {uri}, experiment {experiment}"
-        with self._answering():
+        with answering(self.where, reason=_reason):
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
             if found is not None and found.lifecycle_stage == "deleted":
@@ -111,7 +110,7 @@ class MlflowTracker:
         Raises:
             TrackerError: It does not answer, or refuses.
         """
-        with self._answering():
+        with answering(self.where, reason=_reason):
             key = (content.run, content.digest)
             known = self._known.get(key)
             if known and not content.continues(known.curve, epochs=known.epochs):
@@ -194,18 +193,12 @@ class MlflowTracker:
     def _key(tags: dict[str, str]) -> tuple[str | None, str | None]:
         return tags.get("raytrain.run"), tags.get(_DIGEST)
 
-    @contextmanager
-    def _answering(self) -> Generator[None]:
-        """Raise TrackerError for whatever MLflow raises."""
-        try:
-            yield
-        except TrackerError:
-            raise
-        except Exception as error:  # MLflow's own, or of requests, SQLAlchemy, and its storage of artifacts
-            why = first_line(error)
-            if "Max retries exceeded" in why:  # of requests, with its objects' names
-                why = "cannot be reached; check the address, and whether the server runs"
-            raise TrackerError(f"{self.where}: {why}") from error
+
+def _reason(error: Exception) -> str:
+    reason = reason_of(error)
+    if "Max retries exceeded" in reason:  # of requests, with its objects' names
+        return "cannot be reached; check the address, and whether the server runs"
+    return reason
 
 
 def _known(run: Any) -> _Known:

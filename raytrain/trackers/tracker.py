@@ -1,11 +1,12 @@
 """What every tracker can do, and how long one may take to answer."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from raytrain.errors import ExperimentError, TrackerError
+from raytrain.background import InThread
+from raytrain.errors import ExperimentError, TrackerError, first_line
 from raytrain.trackers.content import Attachment, TrialContent
 
 ANSWER_S = 30.0
@@ -13,11 +14,19 @@ ANSWER_S = 30.0
 LOCAL_ANSWER_S = 300.0
 """The same for a database on this machine: it cannot be away, and a busy machine takes a while to make its tables."""
 
+MOST_OF_A_REASON = 300
+"""Most characters that are told of an error."""
+
 TrackerName = Literal["mlflow", "wandb"]
 Written = Literal["new", "updated", "unchanged"]
 """What `Tracker.write` did: made a tracker run, told a known one what it did not have, or had nothing to tell."""
 
 Answer = TypeVar("Answer")
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says in a line; a server may answer with a page in a single one."""
+    return first_line(error)[:MOST_OF_A_REASON]
 
 
 class Tracker(Protocol):
@@ -98,25 +107,23 @@ def answer_within(limit_s: float, ask: Callable[[], Answer], *, of: str) -> Answ
     Raises:
         TrackerError: It took longer.
     """
-    found: list[Any] = []
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(ask())
-        except BaseException as error:  # noqa: BLE001 (raised again below, in the thread that asked)
-            raised.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if raised:
-        raise raised[0]
-    if not found:
+    call = InThread(ask)
+    if not call.has_ended(within_s=limit_s):
         raise TrackerError(f"{of} did not answer within {limit_s:g} s; check the address, and whether the server runs")
-    return found[0]
+    return call.result()
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says; its class where it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+@contextmanager
+def answering(where: str, *, reason: Callable[[Exception], str] = reason_of) -> Generator[None]:
+    """Raise TrackerError for whatever the package of a tracker raises.
+
+    Args:
+        where: Address of the tracker.
+        reason: Function that returns why it does not answer, in a line.
+    """
+    try:
+        yield
+    except TrackerError:
+        raise
+    except Exception as error:  # the package's own, or of what it uses: requests, SQLAlchemy
+        raise TrackerError(f"{where}: {reason(error)}") from error

@@ -4,14 +4,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from raytrain.errors import TrackerError
 from raytrain.trackers.content import CURVE, Attachment, TrialContent
-from raytrain.trackers.tracker import ANSWER_S, Written, first_line
+from raytrain.trackers.tracker import ANSWER_S, Written, answering
 
 _TOLD = "raytrain"
 """What was told of a trial: a key of its configuration in W&B, and offline the folder of a JSON file for each."""
@@ -58,7 +57,7 @@ class WandbTracker:
         Raises:
             TrackerError: It does not answer, or refuses.
         """
-        with self._answering():
+        with answering(self.where):
             again = 0
             while True:
                 identity = _identity(self._project, content, again=again)
@@ -83,7 +82,7 @@ class WandbTracker:
         Raises:
             TrackerError: It does not answer.
         """
-        with self._answering():
+        with answering(self.where):
             for identity in list(self._open):
                 self._finish(identity)
 
@@ -150,16 +149,6 @@ class WandbTracker:
     def _finish(self, identity: str) -> None:
         if run := self._open.pop(identity, None):
             run.finish()
-
-    @contextmanager
-    def _answering(self) -> Generator[None]:
-        """Raise TrackerError for whatever W&B raises."""
-        try:
-            yield
-        except TrackerError:
-            raise
-        except Exception as error:  # W&B's own, or of requests
-            raise TrackerError(f"{self.where}: {first_line(error)}") from error
 
 
 def _identity(project: str, content: TrialContent, *, again: int) -> str:
