@@ -1,5 +1,6 @@
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -110,13 +111,10 @@ def test_ten_threads_build_once():
     build = Builder()
     start = threading.Barrier(10)
 
-    def work() -> None:
+    def work(_: int) -> None:
         start.wait()
         cached("key", build)
 
-    threads = [threading.Thread(target=work) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(work, range(10)))
     assert build.calls == 1

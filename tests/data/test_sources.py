@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import IncompleteRead
 from pathlib import Path
 from types import SimpleNamespace
@@ -141,15 +142,12 @@ def test_ten_threads_fetch_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(datasets, "CIFAR10", downloader)
     start = threading.Barrier(10)
 
-    def work() -> None:
+    def work(_: int) -> None:
         start.wait()
         load("cifar10", image_size=32)
 
-    threads = [threading.Thread(target=work) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(work, range(10)))
     assert downloader.downloads == 1
 
 

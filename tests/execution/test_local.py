@@ -294,22 +294,11 @@ def test_a_promoting_run_that_has_ended_trains_nothing_more(promoted):
 
 @pytest.mark.parametrize("killed_at", [3, 6, 7, 8, 11, 13, 16])
 def test_a_promoting_run_killed_at_any_event_and_gone_on_with_ends_as_one_that_was_not(
-    promoted, splits, tmp_path, monkeypatch, killed_at
+    promoted, splits, tmp_path, killed_at_event, killed_at
 ):
     run = Run(tmp_path, splits, **PROMOTING)
-    real = RunJournal.note
-    noted = []
-
-    def killing(self, event):
-        noted.append(event)
-        if len(noted) == killed_at:
-            raise KeyboardInterrupt
-        real(self, event)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunJournal, "note", killing)
-        with pytest.raises(KeyboardInterrupt):
-            run.go()
+    with killed_at_event(killed_at), pytest.raises(KeyboardInterrupt):
+        run.go()
     run.go()
     assert ends(run) == ends(promoted)
     decisions, expected = (

@@ -3,6 +3,8 @@
 import json
 import math
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +95,11 @@ def test_rounds_follow_until_there_are_as_many_samples_and_more_samples_are_more
 
 @pytest.mark.parametrize("killed_at", [9, 24, 31])
 def test_a_run_killed_at_any_event_and_continued_proposes_and_ends_as_one_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+    tmp_path: Path, killed_at_event: Callable[[int], AbstractContextManager[None]], killed_at: int
 ) -> None:
     keys = {"asha": {"mode": "promote", "reduction_factor": 2}, "seeds": [0, 1]}
     whole = run_here(tmp_path / "whole", **keys)
-    noted: list[object] = []
-    real = RunJournal.note
-
-    def killing(self: RunJournal, event: Any) -> None:
-        noted.append(event)
-        if len(noted) == killed_at:
-            raise KeyboardInterrupt
-        real(self, event)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunJournal, "note", killing)
+    with killed_at_event(killed_at):
         assert run_here(tmp_path, **keys).interrupted
     assert ends(run_here(tmp_path, **keys)) == ends(whole)
     proposed = [[event["values"] for event in events(out, "proposed")] for out in (tmp_path, tmp_path / "whole")]

@@ -120,13 +120,18 @@ def test_the_output_is_one_logit_per_class_for_any_image_size(name, size):
         assert model(torch.randn(2, 3, size, size)).shape == (2, 7)
 
 
-def test_the_stages_halve_the_map_three_times_and_double_the_channels():
-    model = on_meta("resnet18", width=8)
+def shapes_after_stem_and_stages(name):
+    model = on_meta(name, width=8)
     features = model.stem(torch.empty(1, 3, 32, 32, device="meta"))
     shapes = [tuple(features.shape[1:])]
     for stage in model.stages:
         features = stage(features)
         shapes.append(tuple(features.shape[1:]))
+    return shapes
+
+
+def test_the_stages_halve_the_map_three_times_and_double_the_channels():
+    shapes = shapes_after_stem_and_stages("resnet18")
     assert shapes == [(8, 32, 32), (8, 32, 32), (16, 16, 16), (32, 8, 8), (64, 4, 4)]
 
 
@@ -144,12 +149,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 
 def test_the_stages_of_resnet9_halve_the_map_three_times():
-    model = on_meta("resnet9", width=8)
-    features = model.stem(torch.empty(1, 3, 32, 32, device="meta"))
-    shapes = [tuple(features.shape[1:])]
-    for stage in model.stages:
-        features = stage(features)
-        shapes.append(tuple(features.shape[1:]))
+    shapes = shapes_after_stem_and_stages("resnet9")
     assert shapes == [(8, 32, 32), (16, 16, 16), (16, 16, 16), (32, 8, 8), (64, 4, 4), (64, 4, 4)]
 
 

@@ -78,3 +78,16 @@ def made(open_run_folder: Callable[..., RunJournal]) -> Folder:
     run.folder.write("report.html", b"<h1>made</h1>")
     run.folder.write("README.md", b"| rank |")
     return run.folder
+
+
+@pytest.fixture
+def trained_again(made: Folder, open_run_folder: Callable[..., RunJournal]) -> Callable[[], None]:
+    """Return a function that deletes the run and begins it again, until its first trial has finished otherwise."""
+
+    def again() -> None:
+        made.remove()
+        run = open_run_folder()
+        _train(run, 0, range(1, EPOCHS + 1), factor=3.0)
+        run.close()
+
+    return again

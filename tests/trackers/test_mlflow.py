@@ -138,18 +138,14 @@ def test_a_trial_that_went_on_gets_the_further_epochs_in_the_same_run(
 
 def test_a_trial_that_was_trained_again_gets_another_run_and_the_old_one_says_so(
     made: Folder,
-    open_run_folder: Callable[..., RunJournal],
-    train: Callable[..., None],
+    trained_again: Callable[[], None],
     log: Callable[..., Any],
     rows: Callable[[str], list[tuple[Any, ...]]],
 ) -> None:
     log(made)
-    made.remove()
-    run = open_run_folder()
-    train(run, 0, range(1, 4), factor=3.0)
-    run.close()
-    assert log(run.folder).new == 1
-    assert log(run.folder).unchanged == 1
+    trained_again()
+    assert log(made).new == 1
+    assert log(made).unchanged == 1
     superseded = [value for _, key, value in rows("tags.key, tags.value from tags") if key == "raytrain.superseded"]
     assert superseded == ["true"]
     assert len(rows("runs.status, 1")) == 3

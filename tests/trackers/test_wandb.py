@@ -10,7 +10,6 @@ import pytest
 
 from raytrain.analysis.record import read_record
 from raytrain.errors import TrackerError
-from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.trackers.sending import send
 from raytrain.trackers.tracker import open_tracker
@@ -82,15 +81,12 @@ def test_a_run_that_is_sent_twice_is_there_once(made: Folder, folder: Path) -> N
 
 
 def test_a_trial_that_was_trained_again_is_another_run(
-    made: Folder, folder: Path, open_run_folder: Callable[..., RunJournal], train: Callable[..., None]
+    made: Folder, folder: Path, trained_again: Callable[[], None]
 ) -> None:
     log(made)
-    made.remove()
-    run = open_run_folder()
-    train(run, 0, range(1, 4), factor=3.0)
-    run.close()
-    assert log(run.folder).new == 1
-    assert log(run.folder).unchanged == 1
+    trained_again()
+    assert log(made).new == 1
+    assert log(made).unchanged == 1
     assert len(list(folder.glob("offline-run-*"))) == 3
 
 
