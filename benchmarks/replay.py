@@ -1,0 +1,306 @@
+"""Methods of early stopping replayed on complete learning curves: what each spends, and what it loses.
+
+python benchmarks/replay.py                                  # the bank of benchmarks/curve_bank.py
+python benchmarks/replay.py --student --output /tmp/x.json   # five curves of the student instead; writes no picture
+
+A replay is a search: some curves of the bank, drawn at random, that start in a random order on some slots. Each method
+is given the same 1,000 searches. It spends a share of all epochs, and its regret is the validation accuracy that the
+best trial of the search reaches in the end, minus that of the best trial that the method ran to its end. Ray's ASHA is
+Ray's own class, once with one bracket and once with three; random runs some of the trials, all to their end. Its best
+static setting is the one that spends least where the best trial is missed by more than 0.2 points in at most 5 % of
+the searches, or else the one that misses it least often.
+
+The results are in experiments/records/bench-replay.json, and in the picture docs/pictures/early-stopping.svg.
+"""
+
+import math
+import statistics
+import sys
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from comparison import RECORDS, Record, arguments
+
+from raytrain.analysis.arrivals import Search, asha_search, search
+from raytrain.analysis.replay import Curve
+from raytrain.baselines.baselines import open_baseline
+from raytrain.experiment.asha import Decision, Promotion, Rungs
+
+PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "early-stopping.svg"
+LOST = 0.002
+"""The best trial counts as missed where the regret is more than this fraction: 0.2 points."""
+OFTEN = 0.05
+"""Largest share of the searches in which it may be missed."""
+SPARED = 0.6
+"""Share of the epochs that should be saved then."""
+FACTORS = (2, 3, 4)
+Curves = Mapping[str, Curve]
+Method = Callable[[Curves, Sequence[str], int], Search]
+"""Function of curves, the order in which they start, and the number of slots."""
+
+
+def stopping(first: int, factor: float) -> Method:
+    return lambda curves, order, slots: asha_search(
+        curves, Rungs(first, _longest(curves), factor), order=order, slots=slots
+    )
+
+
+def promotion(first: int, factor: float) -> Method:
+    return lambda curves, order, slots: asha_search(
+        curves, Promotion(first, _longest(curves), factor), order=order, slots=slots
+    )
+
+
+class RayAsha:
+    """Ray's AsyncHyperBandScheduler as a rule.
+
+    A trial's bracket is chosen by NumPy's global generator, which is seeded by the order of the trials.
+    """
+
+    def __init__(self, first: int, epochs: int, factor: float, *, brackets: int) -> None:
+        from ray.tune.schedulers import AsyncHyperBandScheduler
+
+        self._scheduler = AsyncHyperBandScheduler(
+            time_attr="epoch",
+            metric="accuracy",
+            mode="max",
+            max_t=epochs,
+            grace_period=first,
+            reduction_factor=factor,
+            brackets=brackets,
+        )
+        self._trials: dict[str, Any] = {}
+        rungs = {math.ceil(rung) for bracket in self._scheduler._brackets for rung, _ in bracket._rungs}
+        self.at = sorted(rung for rung in rungs if rung < epochs)
+
+    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+        if trial not in self._trials:
+            self._trials[trial] = type("Named", (), {"trial_id": trial})()
+            self._scheduler.on_trial_add(None, self._trials[trial])  # type: ignore[arg-type]
+        action = self._scheduler.on_trial_result(
+            None,  # type: ignore[arg-type]
+            self._trials[trial],
+            {"epoch": epoch, "accuracy": accuracy},
+        )
+        return Decision(epoch, accuracy, None, stop=action == "STOP")
+
+
+def ray_asha(first: int, factor: float, *, brackets: int) -> Method:
+    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
+        np.random.seed(zlib.crc32(" ".join(order).encode()))  # noqa: NPY002 (Ray draws from it)
+        rule = RayAsha(first, _longest(curves), factor, brackets=brackets)
+        return search(curves, rule, at=rule.at, order=order, slots=slots)
+
+    return replayed
+
+
+class MedianRule:
+    """Stops a trial whose best accuracy so far is below the median of the others' running means (Golovin et al. 2017).
+
+    Until three others have come to an epoch, nobody is stopped there, as in Ray's MedianStoppingRule.
+    """
+
+    def __init__(self, curves: Curves) -> None:
+        self._curves = curves
+        self._means: defaultdict[int, dict[str, float]] = defaultdict(dict)
+
+    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+        so_far = self._curves[trial].accuracies[:epoch]
+        others = list(self._means[epoch].values())
+        self._means[epoch][trial] = statistics.fmean(so_far)
+        cut = statistics.median(others) if len(others) >= 3 else None
+        return Decision(epoch, accuracy, cut, stop=cut is not None and max(so_far) < cut)
+
+
+def median(grace: int) -> Method:
+    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
+        at = range(grace, _longest(curves))
+        return search(curves, MedianRule(curves), at=at, order=order, slots=slots)
+
+    return replayed
+
+
+def hyperband(factor: int) -> Method:
+    """Return Hyperband (Li et al. 2018, arXiv:1603.06560): brackets of successive halving, until no trial is left.
+
+    Of its brackets the most aggressive one comes first. The last one has as many trials as are left.
+    """
+
+    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
+        del slots  # a rung waits for all its trials, so their order does not matter
+        epochs = _longest(curves)
+        most = int(math.log(epochs) / math.log(factor) + 1e-9)
+        reached: dict[str, int] = {}
+        left = list(order)
+        while left:
+            for bracket in range(most, -1, -1):
+                size = math.ceil((most + 1) / (bracket + 1) * factor**bracket)
+                racing, left = left[:size], left[size:]
+                for rung in range(bracket + 1):
+                    to = min(epochs, math.ceil(epochs / factor ** (bracket - rung)))
+                    reached |= dict.fromkeys(racing, to)
+                    best = sorted(racing, key=lambda name, to=to: -curves[name].accuracies[to - 1])
+                    racing = best[: max(1, len(racing) // factor)]
+        return Search.of(curves, reached)
+
+    return replayed
+
+
+def random_part(share: float) -> Method:
+    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
+        del slots
+        ran = max(1, round(share * len(order)))
+        return Search.of(curves, {name: len(curves[name].accuracies) * (at < ran) for at, name in enumerate(order)})
+
+    return replayed
+
+
+def methods(epochs: int) -> dict[str, dict[str, Method]]:
+    """Return every setting of every method, by the names of both."""
+    firsts = [first for first in (1, 2, 3, 5, 9, 13, 25, 50) if first <= epochs / 2]
+    asha = [(f"r = {first}, η = {factor}", first, factor) for first in firsts for factor in FACTORS]
+    return {
+        "ASHA that stops": {name: stopping(*setting) for name, *setting in asha},
+        "ASHA that promotes": {name: promotion(*setting) for name, *setting in asha},
+        "Ray's ASHA": {name: ray_asha(*setting, brackets=1) for name, *setting in asha},
+        "Ray's ASHA, 3 brackets": {name: ray_asha(*setting, brackets=3) for name, *setting in asha},
+        "Hyperband": {f"η = {factor}": hyperband(factor) for factor in FACTORS},
+        "median stopping": {f"from epoch {grace}": median(grace) for grace in firsts},
+        "random": {f"{share:.0%} of the trials": random_part(share) for share in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)},
+    }
+
+
+def searches(curves: Curves, *, count: int, trials: int, seed: int = 0) -> list[tuple[Curves, list[str]]]:
+    """Return searches: which trials each has, and the order in which they start."""
+    draw = np.random.default_rng(seed)
+    names = sorted(curves)
+    orders = [draw.permutation(names)[:trials].tolist() for _ in range(count)]
+    return [({name: curves[name] for name in order}, order) for order in orders]
+
+
+def measured(method: Method, drawn: Sequence[tuple[Curves, list[str]]], *, slots: int) -> dict[str, float]:
+    """Return what a method comes to over searches: shares of epochs and of searches, regrets in points."""
+    done = [method(curves, order, slots) for curves, order in drawn]
+    regrets = np.array([one.regret for one in done])
+    return {
+        "epochs": statistics.fmean(one.epochs for one in done),
+        "missed": float((regrets > LOST + 1e-12).mean()),
+        "mean regret": float(100 * regrets.mean()),
+        "95 % of regrets are below": float(100 * np.quantile(regrets, 0.95)),
+    }
+
+
+def best_of(settings: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the setting that spends least where the best is rarely missed, or else misses it least often."""
+    return min(
+        settings,
+        key=lambda name: (
+            max(settings[name]["missed"], OFTEN),
+            settings[name]["epochs"],
+        ),
+    )
+
+
+def curves_of(bank: Path) -> dict[str, Curve]:
+    """Return the curves of a bank, by trial."""
+    table = pq.read_table(bank).to_pandas().sort_values(["trial", "epoch"])
+    return {
+        str(name): Curve(rows["val_accuracy"].tolist(), rows["seconds"].tolist(), validated=True)
+        for name, rows in table.groupby("trial")
+    }
+
+
+def student() -> dict[str, Curve]:
+    """Return the student's curves, of test accuracies; of curves of several lengths, the commonest length."""
+    tested = [curve for curve in open_baseline("student").curves if curve.tested]
+    length = statistics.mode(len(curve.tested) for curve in tested)
+    whole = [curve for curve in tested if len(curve.tested) == length]
+    return {one.name: Curve([accuracy for _, accuracy in one.tested], one.seconds) for one in whole}
+
+
+def draw_picture(results: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
+    """Write the picture: regret of the winner against epochs spent, a line for each method."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    mpl.rcParams |= {"svg.hashsalt": "raytrain", "font.size": 9}
+    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    for number, (method, settings) in enumerate(results.items()):
+        points = sorted((100 * one["epochs"], one["mean regret"]) for one in settings.values())
+        front = [point for at, point in enumerate(points) if point[1] <= min(y for _, y in points[: at + 1])]
+        (line,) = axes.plot(*zip(*front, strict=True), marker="osD^vPX"[number], markersize=4, label=method)
+        axes.plot(*zip(*points, strict=True), "osD^vPX"[number], markersize=3, alpha=0.25, color=line.get_color())
+    axes.set(xlabel="epochs spent, % of all", ylabel="mean regret of the winner, points", xlim=(0, 100))
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _longest(curves: Curves) -> int:
+    return max(len(curve.accuracies) for curve in curves.values())
+
+
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("--bank", type=Path, default=RECORDS / "curve-bank.parquet")
+    parser.add_argument("--student", action="store_true", help="replay the student's curves instead of a bank")
+    parser.add_argument("--searches", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=32, help="of a search, drawn from the bank")
+    parser.add_argument("--slots", type=int, default=4, help="trials that run at a time")
+    options = parser.parse_args()
+    if not options.student and not options.bank.exists():
+        print(f"{options.bank} is not there; make it with benchmarks/curve_bank.py, or give --student", file=sys.stderr)
+        return 2
+    record = Record("replay")
+    curves = student() if options.student else curves_of(options.bank)
+    trials = min(options.trials, len(curves))
+    drawn = searches(curves, count=options.searches, trials=trials)
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for method, settings in methods(_longest(curves)).items():
+        results[method] = {name: measured(one, drawn, slots=options.slots) for name, one in settings.items()}
+        name = best_of(results[method])
+        best = results[method][name]
+        print(
+            f"{method:24} {name:20} {100 * best['epochs']:5.1f} % of the epochs, missed in {100 * best['missed']:5.1f} "
+            f"% of the searches, mean regret {best['mean regret']:.2f} points",
+            flush=True,
+        )
+    record.details |= {
+        "bank": "student" if options.student else options.bank.name,
+        "curves": len(curves),
+        "epochs of a trial": _longest(curves),
+        "searches": len(drawn),
+        "trials of a search": trials,
+        "slots": options.slots,
+        "best setting": {method: best_of(settings) for method, settings in results.items()},
+        "settings": results,
+    }
+    ours = [one for method in ("ASHA that stops", "ASHA that promotes") for one in results[method].values()]
+    fitting = [one["epochs"] for one in ours if one["missed"] <= OFTEN]
+    spent = min(fitting, default=1.0)
+    record.target(
+        "share of the epochs saved where the best is missed by more than 0.2 points in at most 5 % of the searches",
+        1 - spent,
+        f"≥ {SPARED}",
+        met=1 - spent >= SPARED,
+    )
+    record.write(options.output)
+    if not options.student:
+        draw_picture(results, PICTURE)
+        print(f"written: {PICTURE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
