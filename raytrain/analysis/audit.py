@@ -81,6 +81,7 @@ class Audit:
         mode: Whether ASHA stops trials or has them pause.
         select: Metric that ASHA goes by. Where it is not accuracy, what is called accuracy above is its
             `Selection.quality`: a negative log-likelihood is negated.
+        chosen: Sentence about the setting that `lose_at_most` chose; "" where it was given.
     """
 
     stops: Sequence[Stop]
@@ -92,6 +93,7 @@ class Audit:
     replays: Sequence[Replay]
     select: Select = "accuracy"
     mode: Literal["stop", "promote"] = "stop"
+    chosen: str = ""
 
     @property
     def epochs_saved(self) -> int:
@@ -123,7 +125,7 @@ def audit(
     complete = {
         trial: curve
         for trial, result in searched.items()
-        if result.status == "finished" and (curve := _curve(epochs.get(trial, ()), select)) is not None
+        if result.status == "finished" and (curve := curve_of(epochs.get(trial, ()), select)) is not None
     }
     by_rung = {(e["trial"], e["rung"]): e for e in events if e["event"] == "rung" and e["trial"] in searched}
     judged = list(by_rung.values())
@@ -150,6 +152,7 @@ def audit(
         replays=replays(complete),
         select=select,
         mode="promote" if any(event.get("pause") for event in judged) else "stop",
+        chosen=next((event["why"] for event in reversed(events) if event["event"] == "asha chosen"), ""),
     )
 
 
@@ -174,7 +177,8 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     return None if math.isnan(tau) else tau
 
 
-def _curve(rows: Sequence[Mapping[str, Any]], select: Select) -> Curve | None:
+def curve_of(rows: Sequence[Mapping[str, Any]], select: Select) -> Curve | None:
+    """Return the learning curve of rows of metrics.jsonl by the metric that decides; None where some have none."""
     accuracies: list[Any] = [
         row["val_accuracy"] if row["val_accuracy"] is not None else row["test_accuracy"] for row in rows
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from raytrain.execution import stages
 from raytrain.execution.backend import SplitsByKey, Work, open_backend
+from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
 from raytrain.execution.inputs import parameters_of, trials_and_splits, why_not
 from raytrain.execution.interruption import Interruption
@@ -65,6 +66,7 @@ class Plan:
         kinds: Groups of trials that take equally long, the longest first.
         rungs: Epochs of ASHA's rungs.
         mode: Whether ASHA stops trials there, or has them pause and promotes the best; None without rungs.
+        asha_chosen: Sentence about the setting that `asha.lose_at_most` chose; "" where it is given.
         stopped: Number of trials that ASHA stops, or leaves paused.
         seconds: Seconds from the first start to the last end.
         seconds_unstopped: Median of those seconds when every trial of the search runs to its end.
@@ -86,6 +88,7 @@ class Plan:
     kinds: list[KindPlan]
     rungs: list[float]
     mode: Literal["stop", "promote"] | None
+    asha_chosen: str
     stopped: Range
     seconds: Range
     seconds_unstopped: float
@@ -128,6 +131,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         folder.names()
         journal = RunJournal.open(folder, experiment, trials)
         run = journal.state
+        set_asha(journal, out=out)
         fits = partial(why_not, splits=splits)
         if not run.pending() and not stages.advance(journal, why_not=fits):
             return None
@@ -163,7 +167,8 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         device=next(iter(speeds.values())).device,
         kinds=_kinds(pending, parameters, lengths),
         rungs=sorted(rungs.recorded) if rungs else [],
-        mode=experiment.asha.mode if rungs and experiment.asha else None,
+        mode=run.asha.mode if rungs and run.asha else None,
+        asha_chosen=run.asha_chosen["why"] if rungs and run.asha_chosen else "",
         stopped=Range.of([len(one.stopped) for one in sweeps]),
         seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in all_run]).median,

@@ -12,6 +12,7 @@ from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExitCode, PreflightError, RayLostError, StorageError, first_line
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
+from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.initial import initial_contents, initial_described
 from raytrain.execution.inputs import described_inputs, parameters_of, trials_and_splits, why_not
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
@@ -128,6 +129,7 @@ def _run(
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
         log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
+    set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits)
     if not journal.state.pending() and (failed_only or not stages.advance(journal, why_not=fits)):
         return _with_nothing_left(journal, manifest)

@@ -271,9 +271,34 @@ class Experiment(Section):
             )
         if self.separate and len({trial.recipe.replace(seed=0).digest for trial in trials}) < 2:
             raise ExperimentError("separate needs at least two configurations, and the experiment has one; add a grid")
+        if self.asha and self.asha.lose_at_most is not None:
+            self._refuse_unlike_curves(trials)
         longest = max(trial.recipe.epochs for trial in trials)
         if self.asha and self.asha.first_rung(longest) > longest:
             raise ExperimentError(
                 f"asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
                 f"{longest}; lower it, or give a share below 1"
+            )
+
+    def _refuse_unlike_curves(self, trials: list[Trial]) -> None:
+        """Refuse `asha.lose_at_most` where curves on record say nothing about the trials."""
+        if self.sampler == "tpe":
+            raise ExperimentError(
+                "asha.lose_at_most goes by curves of trials that were drawn alike, and tpe proposes better ones as it "
+                "learns; give sampler: random or sobol, or a grace_period instead"
+            )
+        if len(lengths := sorted({trial.recipe.epochs for trial in trials})) > 1:
+            raise ExperimentError(
+                f"asha.lose_at_most goes by curves of one length, and the trials have {lengths[0]} to {lengths[-1]} "
+                "epochs; give all of them the same, or a grace_period instead"
+            )
+        if len(data := sorted({trial.recipe.dataset for trial in trials})) > 1:
+            raise ExperimentError(
+                f"asha.lose_at_most goes by curves of one data set, and the trials have {', '.join(data)}; give all of "
+                "them the same, or a grace_period instead"
+            )
+        if self.recipe.select == "nll":
+            raise ExperimentError(
+                "asha.lose_at_most is in points of accuracy, and select is nll; select accuracy, or give a "
+                "grace_period instead"
             )

@@ -34,6 +34,14 @@ class Asha(Section):
     rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
     """Number of stopped or paused trials, the best ones, that run to their end afterwards, to measure what stopping
     missed."""
+    lose_at_most: Annotated[int | float, Field(ge=0, le=100)] | None = None
+    """Validation accuracy that the best trial may lose by early stopping, in percentage points: grace_period and
+    reduction_factor are then chosen from learning curves on record. Where these are too few, the mode is promote."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Probability with which no more than `lose_at_most` is lost."""
+    curves: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    """Runs, or Parquet files of benchmarks/curve_bank.py, whose complete learning curves `lose_at_most` goes by. Absent
+    means the runs in the same folder with the same data set, of half to twice as many epochs."""
 
     @field_validator("grace_period")
     @classmethod
@@ -41,6 +49,17 @@ class Asha(Section):
         if value >= 1 and value != int(value):
             raise ValueError(f"{value:g} epochs is not a whole number; give whole epochs, or a share below 1")
         return value
+
+    @model_validator(mode="after")
+    def _chosen_or_given(self) -> Self:
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        fixed = ("grace_period", "reduction_factor") if self.lose_at_most is not None else ("confidence", "curves")
+        given = [name for name in fixed if getattr(self, name) != defaults[name]]
+        if given and self.lose_at_most is not None:
+            raise ValueError(f"lose_at_most chooses {given[0]}, and {given[0]} is given too; remove one of them")
+        if given:
+            raise ValueError(f"{given[0]} is given without lose_at_most, which it belongs to; give both, or remove it")
+        return self
 
     def first_rung(self, epochs: int) -> int:
         """Return the epoch of the first rung for trials of `epochs` epochs."""

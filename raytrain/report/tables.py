@@ -23,6 +23,8 @@ def summary(audit: Audit) -> list[str]:
 
 
 def _sentences(audit: Audit) -> Iterator[str]:
+    if audit.chosen:
+        yield f"The setting: {audit.chosen}."
     if not audit.stops:
         yield "No trial was stopped early." if audit.mode == "stop" else "No trial is paused."
     else:

@@ -78,6 +78,19 @@ class Judged(TypedDict):
     """Whether the trial paused there until it is promoted."""
 
 
+class AshaChosen(TypedDict):
+    """The setting of ASHA was chosen by `asha.lose_at_most`; it stays for the whole run."""
+
+    event: Literal["asha chosen"]
+    mode: Literal["stop", "promote"]
+    grace_period: float
+    reduction_factor: float
+    curves: int
+    """Number of complete learning curves on record."""
+    why: str
+    """What was chosen and by what, as a sentence."""
+
+
 class Promoted(TypedDict):
     """A trial that was paused at a rung goes on."""
 
@@ -170,6 +183,7 @@ Event = (
     | Proposed
     | Withdrawn
     | Started
+    | AshaChosen
     | Judged
     | Promoted
     | Rescued

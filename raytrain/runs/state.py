@@ -7,8 +7,9 @@ from typing import Any
 
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.sections import Asha
 from raytrain.experiment.trial import Trial
-from raytrain.runs.events import Event, Judged, Stage, Status
+from raytrain.runs.events import AshaChosen, Event, Judged, Stage, Status
 from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
@@ -38,6 +39,7 @@ class RunState:
         proposed: Combinations that tpe has proposed and that the experiment has, as values by axis.
         unlisted: Ids of trials that were started and that the experiment does not list any more.
         setting: Where trials are trained now; None while none are.
+        asha_chosen: How ASHA was set by `lose_at_most`; None where it was not, or not yet.
     """
 
     def __init__(self, experiment: Experiment, trials: Iterable[Trial] | None = None) -> None:
@@ -55,6 +57,7 @@ class RunState:
         self.proposed: list[dict[str, Any]] = []
         self.unlisted: set[str] = set()
         self.setting: Setting | None = None
+        self.asha_chosen: AshaChosen | None = None
         self._judged: list[Judged] = []
         self._rescued: set[str] = set()
         self._promoted: set[str] = set()
@@ -69,6 +72,9 @@ class RunState:
             for trial_id, count in event["parameters"].items():
                 if trial_id in self.progress:
                     self.progress[trial_id].parameters = count
+            return
+        if event["event"] == "asha chosen":
+            self.asha_chosen = event
             return
         if event["event"] == "proposed":
             for values in event["values"]:
@@ -219,9 +225,17 @@ class RunState:
             return epochs
         return rungs.until(epoch=self.epochs_known(trial_id, rungs), epochs=epochs)
 
+    @property
+    def asha(self) -> Asha | None:
+        """ASHA as this run has it, with what was chosen by `lose_at_most`; None where no trial is stopped early."""
+        asha, chosen = self.experiment.asha, self.asha_chosen
+        if asha is None or chosen is None:
+            return asha
+        return asha.model_copy(update={key: chosen[key] for key in ("mode", "grace_period", "reduction_factor")})
+
     def rungs(self) -> Rungs | None:
         """Return ASHA's rungs with the decisions so far, or None where no trial is stopped early."""
-        asha = self.experiment.asha
+        asha = self.asha
         if asha is None or self.stage != "search":
             return None
         epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())

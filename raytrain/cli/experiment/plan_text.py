@@ -58,6 +58,8 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
         how = "stay paused" if plan.mode == "promote" else "are stopped"
         stopped = f"about {plan.stopped.median:.0f} of {plan.trials + plan.later} {how}"
         yield "Early stopping", f"after epochs {', '.join(f'{rung:g}' for rung in plan.rungs)}; {stopped}"
+    if plan.asha_chosen:
+        yield "Its setting", plan.asha_chosen
     without = f"; {duration(plan.seconds_unstopped)} without early stopping" if plan.rungs else ""
     yield "Time", f"{_about(plan.seconds)}{without}"
     hours, unit = plan.device_hours(), "GPU" if plan.gpus else "core"

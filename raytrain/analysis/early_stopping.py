@@ -1,0 +1,135 @@
+"""A setting of ASHA for what one accepts to lose, chosen from complete learning curves.
+
+The method is conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814). The curves are dealt out at random
+into searches of as many trials as the new one has. Settings are tried from the most careful one on, in an order that
+is fixed beforehand. A search is lost under a setting if this one, or a more careful one, has lost the best trial by
+more than is accepted; so what is lost can only grow along the order, as the theorem asks. With m searches, of which a
+share R is lost, the cheapest setting is taken for which (m R + 1) / (m + 1) is at most 1 - confidence.
+
+Then the probability that the new search loses its best trial by more than is accepted is at most 1 - confidence. This
+is exact for any distribution of curves, if the new search is like those that the curves make: as if its trials had been
+drawn at random from the same many. It is a probability over records and new searches together, not for one record.
+Searches that share curves are not independent, so each curve is in one search only, and the number of curves limits
+what can be promised: 1 / (m + 1) must be at most 1 - confidence, which takes 19 searches for 0.95.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from raytrain.analysis.arrivals import Search, asha_search
+from raytrain.analysis.replay import Curve, Mode
+from raytrain.experiment.asha import Promotion, Rungs
+
+PATH = ((2, 2), (3, 2), (4, 2), (6, 2), (6, 3), (9, 3), (12, 3), (18, 4), (27, 4))
+"""Settings from the most careful to the cheapest: the first rung as a divisor of the epochs, and the reduction factor.
+
+Each is expected to run fewer epochs than the one before."""
+ORDERS = 10
+"""Orders of arrival in which each search is replayed."""
+MOST_CURVES = 1000
+"""Most curves that are replayed; of more, as many are drawn."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of ASHA, and what it came to in replays.
+
+    Attributes:
+        first: Epoch of the first rung.
+        factor: The reduction factor.
+        lost: Share of the replayed searches in which the best trial was lost by more than is accepted.
+        epochs: Share of all epochs that were run.
+    """
+
+    first: int
+    factor: int
+    lost: float
+    epochs: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What learning curves say about the settings of ASHA.
+
+    Attributes:
+        setting: The cheapest setting that is careful enough; None where none is known to be.
+        curves: Number of curves.
+        searches: Number of searches that they make.
+        needed: Number of searches that the confidence takes.
+    """
+
+    setting: Setting | None
+    curves: int
+    searches: int
+    needed: int
+
+
+def settings(epochs: int) -> list[tuple[int, int]]:
+    """Return the first rung and the reduction factor of each setting for trials of `epochs` epochs, in order."""
+    found = [(math.ceil(epochs / divisor), factor) for divisor, factor in PATH]
+    return list(dict.fromkeys(one for one in found if one[0] < epochs))
+
+
+def searches_needed(confidence: float) -> int:
+    """Return the least m with 1 / (m + 1) at most 1 - confidence."""
+    return math.ceil(1 / (1 - confidence) - 1 - 1e-9)
+
+
+def choose(
+    curves: Sequence[Curve], *, trials: int, lose_at_most: float, confidence: float, mode: Mode = "stop", seed: int = 0
+) -> Choice:
+    """Return the cheapest setting of ASHA that loses the best trial of a search rarely enough.
+
+    Args:
+        curves: Complete learning curves of equal length.
+        trials: Number of trials of the new search, at least 1.
+        lose_at_most: Accuracy that may be lost, a fraction in [0, 1].
+        confidence: Probability that no more is lost, in [0.5, 1).
+        mode: Whether ASHA stops trials or has them pause and promotes the best.
+        seed: Seed of how the curves are dealt out, and of the orders of arrival.
+    """
+    draw = np.random.default_rng(seed)
+    dealt = [curves[int(at)] for at in draw.permutation(len(curves))[:MOST_CURVES]]
+    sets = [
+        {f"{number}": curve for number, curve in enumerate(dealt[start : start + trials])}
+        for start in range(0, len(dealt) - trials + 1, trials)
+    ]
+    needed = searches_needed(confidence)
+    nothing = Choice(None, len(curves), len(sets), needed)
+    if len(sets) < needed:
+        return nothing
+    orders = [[draw.permutation(list(one)).tolist() for _ in range(ORDERS)] for one in sets]
+    lost = np.zeros((len(sets), ORDERS), dtype=bool)
+    chosen: Setting | None = None
+    for first, factor in settings(len(curves[0].accuracies)):
+        epochs: list[float] = []
+        for row, (one, some) in enumerate(zip(sets, orders, strict=True)):
+            for column, order in enumerate(some):
+                # how many run at a time is not known here: all at once and one by one are the ends
+                ends = [_replayed(one, order, slots, mode=mode, first=first, factor=factor) for slots in (1, trials)]
+                lost[row, column] |= any(end.regret > lose_at_most + 1e-12 for end in ends)
+                epochs += [end.epochs for end in ends]
+        if lost.mean() * len(sets) + 1 > (1 - confidence) * (len(sets) + 1) + 1e-9:
+            break
+        chosen = Setting(first, factor, float(lost.mean()), fmean(epochs))
+    return Choice(chosen, len(curves), len(sets), needed)
+
+
+def _replayed(
+    curves: Mapping[str, Curve], order: Sequence[str], slots: int, *, mode: Mode, first: int, factor: int
+) -> Search:
+    rule = Promotion if mode == "promote" else Rungs
+    return asha_search(curves, rule(first, len(curves[order[0]].accuracies), factor), order=order, slots=slots)
+
+
+def brought_to(curve: Curve, epochs: int) -> Curve:
+    """Return a curve with another number of epochs: after each share of the training, what it had there."""
+    length = len(curve.accuracies)
+    if length == epochs:
+        return curve
+    at = [max(1, epoch * length // epochs) - 1 for epoch in range(1, epochs + 1)]
+    return Curve([curve.accuracies[one] for one in at], [curve.seconds[one] for one in at], curve.validated)

@@ -1,0 +1,195 @@
+"""ASHA's setting for `asha.lose_at_most`: chosen from complete learning curves on record, before a run begins."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raytrain.analysis.audit import curve_of
+from raytrain.analysis.early_stopping import Choice, brought_to, choose
+from raytrain.analysis.replay import Curve
+from raytrain.errors import ExperimentError, RunFolderError, StorageError
+from raytrain.experiment.sections import Asha
+from raytrain.experiment.trial import Trial
+from raytrain.runs.events import AshaChosen
+from raytrain.runs.folder import list_runs, open_run, read_epochs, read_state
+from raytrain.runs.state import RunState
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
+
+log = logging.getLogger(__name__)
+
+LONGEST = 2
+"""A curve has at most so many times the epochs of the new trials, and at least as small a part of them."""
+COLUMNS = ("trial", "epoch", "val_accuracy", "seconds")
+"""Columns of a Parquet file of curves, with a row for each epoch of each trial."""
+_FALLBACK = Asha(mode="promote")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Complete learning curves on record.
+
+    Attributes:
+        curves: Curves, brought to the length of the new trials.
+        sources: Names of the runs and files that they are of.
+    """
+
+    curves: list[Curve]
+    sources: list[str]
+
+
+def set_asha(journal: RunJournal, *, out: str) -> None:
+    """Choose ASHA's setting where `asha.lose_at_most` asks for it, write it into the run, and say so in the log.
+
+    A run that has a setting keeps it.
+
+    Args:
+        journal: The run.
+        out: Folder or URI of runs, in which earlier runs may be.
+
+    Raises:
+        RaytrainError: `asha.curves` names what is no run and no file of curves.
+    """
+    state = journal.state
+    asha = state.experiment.asha
+    if asha is None or asha.lose_at_most is None:
+        return
+    if state.asha_chosen is None:
+        trials = [one.trial for one in state.progress.values() if one.stage in {"search", "rescue"}]
+        journal.note(_chosen(asha, trials, _on_record(asha, trials[0], journal.folder, out)))
+    assert state.asha_chosen, "it has just been noted"
+    log.info("%s", state.asha_chosen["why"])
+
+
+def _chosen(asha: Asha, trials: list[Trial], found: _Found) -> AshaChosen:
+    assert asha.lose_at_most is not None, "the caller has asked"
+    choice = choose(
+        found.curves,
+        trials=len(trials),
+        lose_at_most=asha.lose_at_most / 100,
+        confidence=asha.confidence,
+        mode=asha.mode,
+    )
+    setting = choice.setting
+    return {
+        "event": "asha chosen",
+        "mode": asha.mode if setting else _FALLBACK.mode,
+        "grace_period": float(setting.first if setting else _FALLBACK.grace_period),
+        "reduction_factor": float(setting.factor if setting else _FALLBACK.reduction_factor),
+        "curves": choice.curves,
+        "why": _sentence(asha, len(trials), found, choice),
+    }
+
+
+def _sentence(asha: Asha, trials: int, found: _Found, choice: Choice) -> str:
+    curves = f"{choice.curves:,} complete curve{'' if choice.curves == 1 else 's'}"
+    if found.sources:
+        curves += f" of {', '.join(found.sources[:3])}" + (
+            f" and {n} more" if (n := len(found.sources) - 3) > 0 else ""
+        )
+    aim = f"lose_at_most {asha.lose_at_most:g} points with confidence {asha.confidence:g}"
+    searches = f"{choice.searches:,} search{'' if choice.searches == 1 else 'es'} of {trials:,} trials"
+    if setting := choice.setting:
+        verb = "stops trials" if asha.mode == "stop" else "has trials pause"
+        return (
+            f"ASHA {verb} from epoch {setting.first} on with reduction_factor {setting.factor}, chosen for {aim}: in "
+            f"{searches} made of {curves}, the best trial lost more in {setting.lost:.1%} of the replays, and "
+            f"{1 - setting.epochs:.0%} of the epochs were saved"
+        )
+    if choice.searches < choice.needed:
+        return (
+            f"the record is too thin for {aim}, so ASHA promotes instead: {curves} make {searches}, and "
+            f"{choice.needed:,} are needed, which are {choice.needed * trials:,} curves"
+        )
+    return (
+        f"no setting is known to be careful enough for {aim}, so ASHA promotes instead: in {searches} made of "
+        f"{curves}, the most careful one lost more too often"
+    )
+
+
+def _on_record(asha: Asha, trial: Trial, own: Folder, out: str) -> _Found:
+    epochs = trial.recipe.epochs
+    curves: list[Curve] = []
+    sources: list[str] = []
+    for name, found in _named(asha, trial, out) if asha.curves else _earlier(trial, own, out):
+        fit = [one for one in found if one.validated and epochs <= LONGEST * len(one.accuracies) <= LONGEST**2 * epochs]
+        if fit:
+            curves += [brought_to(one, epochs) for one in fit]
+            sources.append(name)
+    return _Found(curves, sources)
+
+
+def _named(asha: Asha, trial: Trial, out: str) -> Iterator[tuple[str, list[Curve]]]:
+    for name in asha.curves:
+        if name.endswith(".parquet"):
+            yield Path(name).name, _in_parquet(Path(name))
+        else:
+            folder = open_run(name, out=out)
+            state = read_state(folder)
+            if not _ran_to_the_end(state):
+                raise ExperimentError(
+                    f"asha.curves names {name}, in which not every trial has run to its end: those that did are a "
+                    "choice, and no sample; name a run without early stopping that is complete"
+                )
+            yield folder.name, _curves_of(folder, state, trial)
+
+
+def _earlier(trial: Trial, own: Folder, out: str) -> Iterator[tuple[str, list[Curve]]]:
+    """Yield the curves of each run beside this one that was trained on the same data and in which all trials ended."""
+    for name in list_runs(out):
+        folder = Folder.at(out) / name
+        if str(folder) == str(own):
+            continue
+        try:
+            state = read_state(folder)
+            recipe = state.experiment.recipe
+            if (recipe.dataset, recipe.select) == (trial.recipe.dataset, trial.recipe.select) and _ran_to_the_end(
+                state
+            ):
+                yield name, _curves_of(folder, state, trial)
+        except StorageError:
+            raise
+        except RunFolderError as error:
+            log.warning("the curves of %s are left out: %s", name, str(error).splitlines()[0])
+
+
+def _ran_to_the_end(state: RunState) -> bool:
+    """Return whether all trials of the search have finished or diverged: what was not chosen is a fair sample.
+
+    One that diverged has no complete curve; it would have been the worst.
+    """
+    status = [one.status for one in state.progress.values() if one.stage == "search"]
+    return bool(status) and set(status) <= {"finished", "diverged"}
+
+
+def _curves_of(folder: Folder, state: RunState, trial: Trial) -> list[Curve]:
+    done = [
+        one.trial.id
+        for one in state.progress.values()
+        if one.stage == "search" and one.status == "finished" and one.trial.recipe.select == trial.recipe.select
+    ]
+    found = (curve_of(read_epochs(folder, one), trial.recipe.select) for one in done)
+    return [curve for curve in found if curve]
+
+
+def _in_parquet(path: Path) -> list[Curve]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[Mapping[str, Any]] = pq.read_table(path, columns=list(COLUMNS)).to_pylist()
+        by_trial: dict[str, list[Mapping[str, Any]]] = {}
+        for row in sorted(rows, key=lambda row: row["epoch"]):
+            by_trial.setdefault(row["trial"], []).append(row)
+        return [
+            Curve([float(row["val_accuracy"]) for row in of], [float(row["seconds"]) for row in of], validated=True)
+            for of in by_trial.values()
+        ]
+    except (OSError, pa.ArrowException, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ExperimentError(
+            f"asha.curves names {path}, from which no curves can be read ({reason}); give a Parquet file with the "
+            f"columns {', '.join(COLUMNS)}, such as benchmarks/curve_bank.py writes, or the name of a run"
+        ) from error

@@ -1,0 +1,192 @@
+"""Tests of ASHA's setting for what one accepts to lose: chosen from runs on record, kept, said; nothing is trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from raytrain.analysis.audit import audit
+from raytrain.cli.app import app
+from raytrain.errors import ExperimentError, RaytrainError
+from raytrain.execution import local
+from raytrain.execution.options import RunOptions
+from raytrain.execution.plan import make_plan
+from raytrain.execution.run import RunOutcome, run
+from raytrain.experiment.duration.speed import Speed
+from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.report import tables
+from raytrain.runs.writing.journal import RunJournal
+
+RECIPE: dict[str, Any] = {"width": 2, "image_size": 8, "epochs": 9}
+FULL: dict[str, Any] = {"name": "full", "recipe": RECIPE, "grid": {"lr": [0.01 * n for n in range(1, 13)]}}
+NEW: dict[str, Any] = {
+    "name": "new",
+    "recipe": RECIPE,
+    "grid": {"lr": [0.11, 0.22, 0.33, 0.44]},
+    "asha": {"lose_at_most": 0.2, "confidence": 0.7},
+}
+"""A search of four trials: 0.7 needs three such searches, which are 12 curves."""
+
+
+def invented(journal: RunJournal, trial: Any, _splits: object, rungs: Any) -> None:
+    """Stand in for training: the higher the learning rate, the better, from the first epoch on."""
+    journal.started(trial.id)
+    epochs = range(journal.state.epochs_known(trial.id, rungs) + 1, journal.state.runs_to(trial.id, rungs) + 1)
+    for epoch in epochs:
+        seen = Evaluation(1.0, trial.recipe.lr + epoch / 100)
+        final = FinalMetrics(epoch, seen, seen, seen, "fp32", "none") if epoch == trial.recipe.epochs else None
+        report = Report(EpochMetrics(epoch, 1.0, seen.accuracy, seen, None, 0.1, 0.01), final)
+        journal.reported(trial.id, report)
+        if rungs and not report.final and not local._goes_on(journal, trial, report, rungs):
+            break
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_run_trial", invented)
+    monkeypatch.setattr(
+        local.LocalBackend,
+        "measure",
+        lambda _self, recipes, _splits: [Speed(1.0, 0.01, steps=3, device="cpu")] * len(recipes),
+    )
+
+
+def run_here(out: Path, keys: dict[str, Any], **changes: Any) -> RunOutcome:
+    return run(Experiment.model_validate(keys | changes), RunOptions(out=str(out), local=True))
+
+
+def chosen(out: Path, name: str = "new") -> list[dict[str, Any]]:
+    lines = (out / name / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == "asha chosen"]
+
+
+def test_a_complete_run_beside_the_new_one_chooses_its_setting(tmp_path: Path) -> None:
+    run_here(tmp_path, FULL)
+    outcome = run_here(tmp_path, NEW)
+    (event,) = chosen(tmp_path)
+    assert (event["mode"], event["curves"]) == ("stop", 12)
+    # who is best is known after an epoch, so the cheapest setting is careful enough
+    assert (event["grace_period"], event["reduction_factor"]) == (1, 4)
+    assert {rung["rung"] for rung in outcome.record.events if rung["event"] == "rung"} <= {1, 4}
+
+
+def test_a_run_that_goes_on_keeps_its_setting_whatever_is_on_record_by_then(tmp_path: Path) -> None:
+    run_here(tmp_path, NEW)
+    before = chosen(tmp_path)
+    assert before[0]["mode"] == "promote"
+    run_here(tmp_path, FULL)
+    run_here(tmp_path, NEW, seeds=[0, 1])
+    assert chosen(tmp_path) == before
+
+
+def test_where_the_record_is_too_thin_trials_pause_and_a_line_says_how_many_curves_are_needed(tmp_path: Path) -> None:
+    outcome = run_here(tmp_path, NEW)
+    assert "paused" in {one.status for one in outcome.results}
+    why = chosen(tmp_path)[0]["why"]
+    assert "too thin" in why
+    assert "0 complete curves make 0 searches of 4 trials, and 3 are needed, which are 12 curves" in why
+
+
+def test_a_run_in_which_trials_were_stopped_or_of_other_data_is_no_record(tmp_path: Path) -> None:
+    falling = {"lr": FULL["grid"]["lr"][::-1]}  # who comes later is worse, and is stopped
+    run_here(tmp_path, FULL, grid=falling, asha={"grace_period": 1})
+    run_here(tmp_path, FULL, name="longer", recipe={**RECIPE, "epochs": 19})
+    run_here(tmp_path, NEW)
+    assert chosen(tmp_path)[0]["curves"] == 0
+    with pytest.raises(ExperimentError, match="not every trial has run to its end"):
+        run_here(tmp_path, NEW, name="named", asha={**NEW["asha"], "curves": ["full"]})
+
+
+def test_the_plan_says_what_is_chosen_and_leaves_no_trace(tmp_path: Path) -> None:
+    run_here(tmp_path, FULL)
+    plan = make_plan(Experiment.model_validate(NEW), out=str(tmp_path), local=True)
+    assert plan
+    assert plan.mode == "stop"
+    assert plan.rungs == [1, 4]
+    assert "from epoch 1 on with reduction_factor 4" in plan.asha_chosen
+    assert "3 searches of 4 trials made of 12 complete curves of full" in plan.asha_chosen
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_the_audit_says_what_was_chosen_and_what_was_really_lost(tmp_path: Path) -> None:
+    run_here(tmp_path, FULL)
+    record = run_here(tmp_path, NEW, asha={**NEW["asha"], "rescue": 1}, seeds=[2, 1]).record
+    sentences = tables.summary(audit(record.results, record.epochs, record.events))
+    assert sentences[0].startswith("The setting: ")
+    assert any("none ended above the best trial" in sentence for sentence in sentences)
+
+
+def curves_file(path: Path, *, without: str = "") -> Path:
+    rows = [
+        {"trial": f"t{trial}", "epoch": epoch, "val_accuracy": trial / 100 + epoch / 1000, "seconds": float(epoch)}
+        for trial in range(20)
+        for epoch in range(1, 19)
+    ]
+    pq.write_table(pa.Table.from_pylist([{k: v for k, v in row.items() if k != without} for row in rows]), path)
+    return path
+
+
+def test_curves_in_a_parquet_file_of_up_to_twice_the_epochs_count(tmp_path: Path) -> None:
+    bank = curves_file(tmp_path / "bank.parquet")
+    run_here(tmp_path / "runs", NEW, asha={**NEW["asha"], "curves": [str(bank)]})
+    (event,) = chosen(tmp_path / "runs")
+    assert (event["mode"], event["curves"]) == ("stop", 20)
+    assert "of bank.parquet" in event["why"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("missing", "no curves can be read"), ("column", "val_accuracy"), ("text", "no curves can be read")],
+)
+def test_a_file_of_curves_that_cannot_be_read_is_one_clear_error(tmp_path: Path, content: str, said: str) -> None:
+    bank = tmp_path / "bank.parquet"
+    if content == "column":
+        curves_file(bank, without="val_accuracy")
+    elif content == "text":
+        bank.write_text("no Parquet")
+    with pytest.raises(ExperimentError, match=said):
+        run_here(tmp_path / "runs", NEW, asha={**NEW["asha"], "curves": [str(bank)]})
+    assert not (tmp_path / "runs" / "new").exists()
+
+
+def test_a_run_of_curves_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RaytrainError, match="there is no run 'nowhere'"):
+        run_here(tmp_path, NEW, asha={**NEW["asha"], "curves": ["nowhere"]})
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{lose_at_most: 0.2, grace_period: 3}", "lose_at_most chooses grace_period, and grace_period is given too"),
+        ("{confidence: 0.9}", "confidence is given without lose_at_most"),
+        ("{lose_at_most: 0.2, confidence: 1}", "confidence"),
+        ("{lose_at_most: -1}", "lose_at_most"),
+        ("{lose_at_mots: 0.2}", "lose_at_most"),
+    ],
+)
+def test_a_section_that_makes_no_sense_is_refused_before_anything_is_read(
+    tmp_path: Path, section: str, said: str
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(f"recipe: {{epochs: 4}}\ngrid: {{lr: [0.1, 0.2]}}\nasha: {section}\n")
+    result = CliRunner().invoke(app, ["plan", "--list", str(file), "--out", str(tmp_path / "runs")])
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"grid": {"epochs": [4, 8]}}, "curves of one length"),
+        ({"grid": {"lr": {"uniform": [0.1, 1]}}, "samples": 4, "sampler": "tpe"}, "tpe proposes better ones"),
+        ({"recipe": {**RECIPE, "select": "nll"}}, "points of accuracy"),
+    ],
+)
+def test_a_search_that_curves_say_nothing_about_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ExperimentError, match=said):
+        Experiment.model_validate(NEW | changes).trials()
