@@ -33,6 +33,7 @@ from raytrain.runs.user_code import described
 from raytrain.runs.writing.disk_space import refuse_full_disk
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import run_locked
+from raytrain.runs.writing.mistake_sheet import NamedImages
 from raytrain.storage.folder import Folder
 from raytrain.trackers.live import LiveLog
 from raytrain.training.initial import write_initial
@@ -124,6 +125,7 @@ def _run(
 ) -> RunOutcome:
     failed_only = options.mode == "failed_only"
     journal, manifest, initial = _open(experiment, trials, splits, folder, options)
+    journal.tests = {key: NamedImages(images.test.images, images.classes) for key, images in splits.items()}
     folder = journal.folder
     if repeated := experiment.repeated():
         log.info("%s", repeated)

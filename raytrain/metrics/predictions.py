@@ -62,6 +62,11 @@ class Predictions:
         """Share of the images that are classified correctly, in [0, 1]."""
         return float(self.correct.mean())
 
+    def surest_mistakes(self, most: int) -> NDArray[np.int64]:
+        """Return the rows of the wrong images, at most so many: those of which the network is surest come first."""
+        wrong = np.flatnonzero(~self.correct)
+        return wrong[np.argsort(-self.probabilities[wrong], kind="stable")][:most]
+
     def to_bytes(self) -> bytes:
         """Return the content of an npz file: classes in as few bits as they need, the rest to 3 digits."""
         classes = np.min_scalar_type(int(max(self.labels.max(initial=0), self.predicted.max(initial=0))))

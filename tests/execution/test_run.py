@@ -86,6 +86,8 @@ def test_a_run_leaves_tables_that_say_what_its_lines_say(tmp_path: Path, keys: d
         predictions = read_predictions(outcome.folder, result)
         assert predictions is not None
         assert predictions.accuracy == result.test_accuracy
+        written = b"".join(path.read_bytes() for path in (folder / "trials" / result.trial / "tb").iterdir())
+        assert (b"Mistakes/Test" in written) == (predictions.accuracy < 1)
         assert rows[result.trial]["test_accuracy_low"] < predictions.accuracy < rows[result.trial]["test_accuracy_high"]
     epochs = table(folder / "metrics.parquet")
     assert sorted((row["trial"], row["epoch"]) for row in epochs) == sorted(

@@ -131,8 +131,7 @@ def _pairs(table: NDArray[np.int64], classes: Sequence[str]) -> Iterable[tuple[s
 
 
 def _sheet(own: Predictions, classes: Sequence[str], images: Images | None, *, never: set[int]) -> Iterable[Mistake]:
-    wrong = np.flatnonzero(~own.correct)
-    for row in wrong[np.argsort(-own.probabilities[wrong], kind="stable")][:SHEET].tolist():
+    for row in own.surest_mistakes(SHEET).tolist():
         yield Mistake(
             "" if images is None else _data_uri(images[row]),
             classes[int(own.labels[row])],

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from raytrain.errors import RunFolderError
@@ -31,6 +32,8 @@ from raytrain.runs.folder import (
 )
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import write_code
+from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
+from raytrain.runs.writing.mistake_sheet import NamedImagesByKey, sheet_of
 from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.writing.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
@@ -47,7 +50,10 @@ class RunJournal:
     Attributes:
         folder: The run folder.
         state: State of the run.
+        tests: Test images, for pictures of what a trial gets wrong; empty for none.
     """
+
+    tests: NamedImagesByKey = MappingProxyType({})
 
     def __init__(self, folder: Folder, state: RunState, *, fresh: bool = False) -> None:
         """Write about a run whose state is known; `open` reads the state first.
@@ -66,8 +72,8 @@ class RunJournal:
         self._noting = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what Tune pickles of it with its own search state, which nobody reads: a lock cannot be pickled."""
-        return {name: value for name, value in vars(self).items() if name != "_noting"}
+        """Return what Tune pickles of it with its own search state, which nobody reads: no lock, and no images."""
+        return {name: value for name, value in vars(self).items() if name not in {"_noting", "tests"}}
 
     @classmethod
     def open(
@@ -230,11 +236,15 @@ class RunJournal:
     def _finished(self, trial_id: str, final: FinalMetrics, *, test_tracked: bool) -> None:
         folder = self._trial_folder(trial_id)
         test = {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
+        first = self.state.progress[trial_id].epoch + 1
         if not test_tracked:
-            first = self.state.progress[trial_id].epoch + 1
             self._scalars.add(trial_id, {"epoch": final.epoch, **test}, folder=folder / "tb", first_epoch=first)
         if final.predictions:
             folder.write(PREDICTIONS, final.predictions, durable=True)
+            tests = self.tests.get(self.state.progress[trial_id].trial.recipe.data_key)
+            if (sheet := sheet_of(final.predictions, tests)) is not None:
+                tb = folder / "tb"
+                self._scalars.add_picture(trial_id, MISTAKES, sheet, epoch=final.epoch, folder=tb, first_epoch=first)
         train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy} if final.train else {}
         val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
         val |= final.val.of_classes(prefix="val_") if final.val else {}

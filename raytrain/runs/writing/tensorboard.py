@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from raytrain.errors import StorageError
 from raytrain.runs.results import TrialResult
 from raytrain.runs.writing import hparams
@@ -40,6 +43,10 @@ class Scalars:
         for tag, field in TAGS.items():
             if row.get(field) is not None:
                 self._writer.add_scalar(tag, row[field], row["epoch"])
+
+    def add_picture(self, tag: str, picture: NDArray[np.uint8], *, epoch: int) -> None:
+        """Log a picture, (height, width, 3) uint8."""
+        self._writer.add_image(tag, picture, epoch, dataformats="HWC")
 
     def end(self, result: TrialResult, fields: Iterable[str]) -> None:
         """Log how a trial ended: its final metrics, and its row in HParams.
@@ -83,6 +90,12 @@ class RunScalars:
             first_epoch: Epoch from which TensorBoard hides the content of earlier files, when a new file is opened.
         """
         self._scalars(trial, folder, first_epoch=first_epoch).add(row)
+
+    def add_picture(
+        self, trial: str, tag: str, picture: NDArray[np.uint8], *, epoch: int, folder: Folder, first_epoch: int
+    ) -> None:
+        """Log a picture of a trial, (height, width, 3) uint8; `folder` and `first_epoch` are those of `add`."""
+        self._scalars(trial, folder, first_epoch=first_epoch).add_picture(tag, picture, epoch=epoch)
 
     def end(self, result: TrialResult, recipes: Iterable[Recipe], *, folder: Folder) -> None:
         """Log how a trial ended, and close its file.
