@@ -41,6 +41,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision uv
 	$(INSTALL) -e ".[dev,aws,timm,hf,optuna,onnx,mlflow,wandb]"
+	# Trackio works with Pillow 13, which its own metadata refuses, so the two are not installed together
+	$(INSTALL) --no-deps trackio brotli gradio-client orjson python-multipart
 	@touch $@
 
 demo: $(STAMP) ## compare five small networks on the digits that come with scikit-learn
@@ -131,8 +133,9 @@ wheel: $(STAMP) ## build dist/raytrain-*.whl
 
 lock: $(STAMP) ## resolve constraints.txt again; `make lock UPGRADE=--upgrade` takes the newest versions
 	@printf '%s\n' $(PINS) > $(VENV)/pins.txt
+	@echo 'pillow>=10.3' > $(VENV)/overrides.txt # Trackio's metadata refuses Pillow 13
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --all-extras $(UPGRADE) \
-	  --constraints $(VENV)/pins.txt --output-file constraints.txt pyproject.toml
+	  --constraints $(VENV)/pins.txt --overrides $(VENV)/overrides.txt --output-file constraints.txt pyproject.toml
 
 clean: ## remove caches and build outputs; runs/ and .venv stay
 	rm -rf build dist htmlcov .coverage .coverage.* .coverage-* .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -136,7 +136,7 @@ Log = Annotated[
         "--log",
         metavar="TRACKER",
         show_default=False,
-        help="Tell a tracker of the run while it trains: mlflow, wandb, or with an address, mlflow=http://HOST:PORT.",
+        help="Tell a tracker of the run while it trains: mlflow, wandb, trackio, or with an address, mlflow=http://HOST:PORT.",
     ),
 ]
 AllowCode = Annotated[

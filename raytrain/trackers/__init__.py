@@ -1,1 +1,1 @@
-"""Runs in the trackers that teams already have: MLflow, Weights & Biases."""
+"""Runs in the trackers that teams already have: MLflow, Weights & Biases, Trackio."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from raytrain.background import InThread
 from raytrain.errors import ExperimentError, TrackerError, first_line
@@ -17,7 +17,7 @@ LOCAL_ANSWER_S = 300.0
 MOST_OF_A_REASON = 300
 """Most characters that are told of an error."""
 
-TrackerName = Literal["mlflow", "wandb"]
+TrackerName = Literal["mlflow", "wandb", "trackio"]
 Written = Literal["new", "updated", "unchanged"]
 """What `Tracker.write` did: made a tracker run, told a known one what it did not have, or had nothing to tell."""
 
@@ -62,8 +62,8 @@ def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
 
     Args:
         name: A `TrackerName`.
-        uri: Address of the tracker; None for that of its own environment variable, or its own default.
-        project: What the trials are to be under: an experiment of MLflow, a project of Weights & Biases.
+        uri: Address of the tracker, or Trackio's folder; None for that of its environment variable, or its default.
+        project: What the trials are to be under: an experiment of MLflow, a project of the others.
 
     Raises:
         ExperimentError: There is no such tracker, or its package is not installed.
@@ -77,6 +77,10 @@ def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
         return answer_within(
             answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=f"MLflow at {address}"
         )
+    if name == "trackio":
+        from raytrain.trackers.trackio_tracker import TrackioTracker
+
+        return TrackioTracker(uri, project=project)
     from raytrain.trackers.wandb_tracker import WandbTracker
 
     return WandbTracker(uri, project=project)
@@ -88,8 +92,8 @@ def check_tracker(name: str) -> None:
     Raises:
         ExperimentError: It is so.
     """
-    if name not in {"mlflow", "wandb"}:
-        raise ExperimentError(f"{name!r} is not a tracker that raytrain knows; choose mlflow or wandb")
+    if name not in get_args(TrackerName):
+        raise ExperimentError(f"{name!r} is not a tracker that raytrain knows; choose mlflow, wandb or trackio")
     if find_spec(name) is None:
         raise ExperimentError(
             f"the package of {name} is not installed; install it with: pip install 'raytrain[{name}]'"

@@ -136,7 +136,7 @@ def test_an_unknown_tracker_is_refused_before_anything_starts(name: str, tmp_pat
     options = ["--local", "--out", str(tmp_path), "--set", "dataset=digits", "--log", f"{name}=x"]
     result = CliRunner().invoke(app, ["train", *options])
     assert result.exit_code == 2
-    assert "choose mlflow or wandb" in result.stderr
+    assert "choose mlflow, wandb or trackio" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
