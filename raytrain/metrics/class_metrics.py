@@ -111,10 +111,15 @@ def expected_calibration_error(
         correct: Whether each image is classified correctly, (N,).
         bins: Number of bins.
     """
-    # in float64: bounds such as 1/3 are not the same number in float32
-    bin_of = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
+    bin_of = calibration_bins(confidence, bins=bins)
     gaps = np.bincount(bin_of, weights=confidence.astype(np.float64) - correct, minlength=bins)
     return float(np.abs(gaps).sum() / len(correct))
+
+
+def calibration_bins(confidence: NDArray[np.floating], *, bins: int = BINS) -> NDArray[np.int64]:
+    """Return the bin of each confidence, (N,), counted from 0: those of `expected_calibration_error`."""
+    # in float64: bounds such as 1/3 are not the same number in float32
+    return np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def _shares(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -122,7 +122,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         facts=dict(_facts(record, ran)),
         headings=list(columns),
         left={"rank", *table.left_of(columns)},
-        spare=_spare(columns),
+        spare=spare_columns(columns),
         rows=_rows(ranking, entries),
         reading=explain(ranking),
         charts=charts,
@@ -218,7 +218,7 @@ def _rows(ranking: Ranking, entries: Sequence[Entry]) -> list[Row]:
     return ours + [Row(row, "baseline", "", None) for row in cells[len(ours) :]]
 
 
-def _spare(columns: Mapping[str, Sequence[str]]) -> set[str]:
+def spare_columns(columns: Mapping[str, Sequence[str]]) -> set[str]:
     """Return the columns that a phone leaves out, so that accuracies stand beside what tells the rows apart."""
     alike = {"architecture"} if len(set(columns["architecture"])) == 1 and len(columns["rank"]) > 1 else set[str]()
     names = list(columns)

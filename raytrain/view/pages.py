@@ -19,7 +19,7 @@ from raytrain.report import table
 from raytrain.report.figures.charts import figures
 from raytrain.report.figures.legend import legend
 from raytrain.report.html import environment, packed_plotly, policy
-from raytrain.report.page import Served, day, render
+from raytrain.report.page import Served, day, render, spare_columns
 from raytrain.report.tables import SIDES_LEFT, accuracy_columns, difference_columns
 from raytrain.report.text import DASH, per_cent
 from raytrain.runs.folder import EXPERIMENT
@@ -179,9 +179,10 @@ def _ranked(folders: Mapping[str, Folder]) -> dict[str, Any]:
     try:
         ranking = rank_runs(folders)
     except RaytrainError as error:
-        return {"ranked": {}, "ranked_left": set[str](), "reading": [str(error)]}
+        return {"ranked": {}, "ranked_left": set[str](), "ranked_spare": set[str](), "reading": [str(error)]}
     cells = table.cells_by_heading(ranking)
-    return {"ranked": cells, "ranked_left": table.left_of(cells), "reading": explain(ranking)}
+    left, spare = table.left_of(cells), spare_columns(cells)
+    return {"ranked": cells, "ranked_left": left, "ranked_spare": spare, "reading": explain(ranking)}
 
 
 def _charts(records: Mapping[str, RunRecord]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ DRIVER = shutil.which("chromedriver")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(300),  # a busy machine takes a minute to start a browser
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver; `make browser-tools`"),
 ]
 
@@ -62,7 +63,7 @@ def open_page(make_run: Any, tmp_path: Path) -> Iterator[Open]:
 def until(browser: Any, condition: Callable[[], Any]) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    return WebDriverWait(browser, 20).until(lambda _: condition())
+    return WebDriverWait(browser, 50).until(lambda _: condition())
 
 
 def find(browser: Any, selector: str) -> list[Any]:
@@ -127,6 +128,35 @@ def test_a_click_on_a_row_brings_out_its_curves_everywhere_and_another_one_ends_
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+def test_rows_are_brought_out_and_columns_sorted_without_a_mouse(open_page: Open) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser = open_page()
+    until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
+
+    def press(*keys: str) -> Any:
+        for key in keys:
+            selenium.ActionChains(browser).send_keys(key).perform()
+        return browser.switch_to.active_element
+
+    heading = find(browser, "table.ranking thead th:last-child")[0]
+    browser.execute_script("arguments[0].querySelector('button').focus()", heading)
+    press(Keys.ENTER)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    press(Keys.SPACE)
+    assert heading.get_attribute("aria-sort") == "descending"
+    rows = find(browser, "table.ranking tbody tr")
+    assert press(Keys.TAB) == rows[0]
+    assert press(Keys.ARROW_DOWN) == rows[1]
+    assert browser.execute_script("return getComputedStyle(arguments[0]).outlineStyle", rows[1]) == "solid"
+    label = rows[1].get_attribute("data-label")
+    press(Keys.ENTER)
+    marked = [one.get_attribute("data-label") for one in find(browser, ".marked[aria-current]")]
+    assert marked == [label, label]  # the row, and its line among the parallel coordinates
+    press(Keys.SPACE)
+    assert find(browser, ".marked, [aria-current]") == []
+
+
 def test_a_long_table_shows_its_first_rows_and_a_button_for_the_others(open_page: Open) -> None:
     browser = open_page()
     make = """
@@ -156,9 +186,14 @@ def test_a_button_shows_another_split(open_page: Open) -> None:
 
 def test_a_phone_scrolls_tables_and_not_the_page(open_page: Open) -> None:
     browser = open_page(width=390)
+    browser.execute_script("document.getElementById('curves').scrollIntoView()")
     until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
     width = browser.execute_script("return document.documentElement.scrollWidth")
     assert width <= 390
+    boxes = """return [...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth)
+        .map(box => box.getAttribute('aria-label'))"""
+    wide = {*browser.execute_script(boxes)}
+    assert wide & {"Ranking", "Parallel coordinates", "Confusion matrix"} == set()  # two fields, and ten classes
 
 
 def test_charts_fit_the_paper_and_go_back_to_the_window(open_page: Open) -> None:

@@ -24,6 +24,15 @@ def test_errors_are_counted_named_and_ordered_by_confidence() -> None:
     assert found.matrix == [[1, 1, 0], [0, 2, 0], [2, 0, 0]]
     assert list(found.recalls) == [0.5, 1.0, 0.0]
     assert list(found.pairs) == [("owl", "cat", 2), ("cat", "dog", 1)]
+    # probabilities 0.9, 0.82, 0.74, 0.66, 0.58 and 0.5 are in the fifteenths 13, 12, 11, 9, 8 and 7, counted from 0
+    assert [(round(15 * one.low), one.accuracy, one.images) for one in found.reliability] == [
+        (7, 0.0, 1),
+        (8, 0.0, 1),
+        (9, 1.0, 1),
+        (11, 1.0, 1),
+        (12, 0.0, 1),
+        (13, 1.0, 1),
+    ]
     assert [(one.label, one.predicted, one.missed_by_all) for one in found.sheet] == [
         ("cat", "dog", True),
         ("owl", "cat", False),

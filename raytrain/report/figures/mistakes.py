@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from raytrain.data.mapped import Images
+from raytrain.metrics.class_metrics import BINS, calibration_bins
 from raytrain.metrics.predictions import (
     Ensemble,
     Predictions,
@@ -49,6 +50,23 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """An interval of the probability of the predicted class in which there are images.
+
+    Attributes:
+        low: Its lower end, in [0, 1].
+        high: Its upper end.
+        accuracy: Share of its images that are classified correctly, in [0, 1].
+        images: Number of its images.
+    """
+
+    low: float
+    high: float
+    accuracy: float
+    images: int
+
+
+@dataclass(frozen=True)
 class Mistakes:
     """All that is shown of a trial's errors.
 
@@ -58,6 +76,7 @@ class Mistakes:
         matrix: Numbers of test images by true and predicted class; empty for more than `MOST_CLASSES`.
         recalls: Share of each class's images that are classified correctly, in [0, 1]; NaN for a class without images.
         pairs: Most frequent confusions: true class, predicted class, number of images.
+        reliability: Accuracy by the probability of the predicted class, in the bins of the calibration error.
         sheet: Most confident mistakes.
         wrong: Number of test images that the trial gets wrong.
         images: Number of test images.
@@ -72,6 +91,7 @@ class Mistakes:
     matrix: Sequence[Sequence[int]]
     recalls: Sequence[float]
     pairs: Sequence[tuple[str, str, int]]
+    reliability: Sequence[Bin]
     sheet: Sequence[Mistake]
     wrong: int
     images: int
@@ -108,6 +128,7 @@ def mistakes(
         matrix=table.tolist() if len(classes) <= MOST_CLASSES else [],
         recalls=class_accuracies(own, classes=len(classes)).tolist(),
         pairs=list(_pairs(table, classes)),
+        reliability=list(_reliability(own)),
         sheet=list(_sheet(own, classes, images, never=set(never.tolist()))),
         wrong=int((~own.correct).sum()),
         images=len(own.labels),
@@ -128,6 +149,13 @@ def _pairs(table: NDArray[np.int64], classes: Sequence[str]) -> Iterable[tuple[s
         label, predicted = divmod(int(cell), len(classes))
         if errors[label, predicted]:
             yield classes[label], classes[predicted], int(errors[label, predicted])
+
+
+def _reliability(own: Predictions) -> Iterable[Bin]:
+    bins = calibration_bins(own.probabilities)
+    for place in np.unique(bins).tolist():
+        correct = own.correct[bins == place]
+        yield Bin(place / BINS, (place + 1) / BINS, float(correct.mean()), len(correct))
 
 
 def _sheet(own: Predictions, classes: Sequence[str], images: Images | None, *, never: set[int]) -> Iterable[Mistake]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from raytrain.analysis.record import RunRecord
-from raytrain.metrics.class_metrics import BINS
+from raytrain.metrics.class_metrics import BINS, calibration_bins
 from raytrain.metrics.predictions import Predictions, confusion, metrics_of
 from raytrain.provenance.manifest import inputs_of
 from raytrain.report.figures import heat_map as grid
@@ -55,7 +55,7 @@ def reliability(figure: Figure, record: RunRecord) -> bool:
     if own is None:
         return False
     confidence = own.probabilities.astype(np.float64)
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins = calibration_bins(own.probabilities)
     counts = np.bincount(bins, minlength=BINS)
     there = counts > 0
     accuracies = np.bincount(bins, weights=own.correct, minlength=BINS)[there] / counts[there]

@@ -72,7 +72,10 @@ function emphasised(data) {
 function mark(label) {
   marked = label;
   for (const one of document.querySelectorAll(".ranking tr[data-label], .parallel g")) {
-    one.classList.toggle("marked", label !== "" && one.dataset.label === label);
+    const own = label !== "" && one.dataset.label === label;
+    one.classList.toggle("marked", own);
+    if (own) one.setAttribute("aria-current", "true");
+    else one.removeAttribute("aria-current");
   }
   document.querySelector(".parallel")?.classList.toggle("marking", label !== "");
   drawn.forEach((figure, plot) => draw(plot, figure));
@@ -81,6 +84,28 @@ function mark(label) {
 document.addEventListener("click", (event) => {
   const row = event.target.closest(".ranking tr[data-label], .parallel g");
   if (row && String(getSelection()) === "") mark(row.dataset.label === marked ? "" : row.dataset.label);
+});
+
+/** Let the keyboard reach the rows: Tab the first or the last one chosen, the arrows its neighbours. */
+function reachable(table) {
+  const rows = [...table.querySelectorAll("tr[data-label]")];
+  rows.forEach((row) => { row.tabIndex = -1; });
+  const first = rows.find((row) => row.dataset.label === marked) || rows[0];
+  if (first) first.tabIndex = 0;
+}
+
+document.addEventListener("keydown", (event) => {
+  const row = event.target;
+  if (!row.matches?.(".ranking tr[data-label]")) return;
+  const rows = [...row.parentNode.querySelectorAll("tr[data-label]")].filter((one) => !one.hidden);
+  const place = rows.indexOf(row);
+  const ways = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 };
+  if (event.key === "Enter" || event.key === " ") mark(row.dataset.label === marked ? "" : row.dataset.label);
+  else if (event.key in ways) {
+    const next = rows[ways[event.key]];
+    if (next) { row.tabIndex = -1; next.tabIndex = 0; next.focus(); }
+  } else return;
+  event.preventDefault();
 });
 
 const buttons = [["zoom2d", "pan2d", "resetScale2d", "toImage"]];
@@ -149,6 +174,7 @@ function makeSortable(table) {
   const body = table.tBodies[0];
   const listed = [...body.rows];
   page(table);
+  reachable(table);
   const number = (text) => (/^-?\d/.test(text) ? parseFloat(text) : NaN);
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
     const button = document.createElement("button");
@@ -166,6 +192,7 @@ function makeSortable(table) {
       const known = listed.filter((row) => !unknown(row)).sort((a, b) => (down ? compare(b, a) : compare(a, b)));
       body.append(...known, ...listed.filter(unknown));
       page(table);
+      reachable(table);
     });
   });
 }

@@ -38,6 +38,16 @@
     if (due) renew();
   }
 
+  /** Return a selector of the element that has the keyboard's focus, to find it in another version of the page. */
+  function place(element) {
+    const quoted = (text) => `"${CSS.escape(text)}"`;
+    if (element.matches("tr[data-label]")) return `.ranking tr[data-label=${quoted(element.dataset.label)}]`;
+    if (element.matches("thead button")) return `.ranking thead th:nth-child(${element.closest("th").cellIndex + 1}) button`;
+    if (element.matches("input")) return `input[value=${quoted(element.value)}]`;
+    if (element.matches("a[href]")) return `a[href=${quoted(element.getAttribute("href"))}]`;
+    return element.matches(".scroll") ? `.scroll[aria-label=${quoted(element.getAttribute("aria-label"))}]` : "";
+  }
+
   /** Show another version of the page, and leave what its reader has chosen as it is. */
   function take(fresh) {
     if (hasCharts !== (fresh.getElementById("figures") !== null)) { location.reload(); return; }
@@ -48,6 +58,7 @@
     const unfolded = all("details").map((one) => one.open);
     const ticked = new Set(all("input:checked").map((one) => one.value));
     const order = document.querySelector("table.ranking [aria-sort]");
+    const held = place(document.activeElement);
     const charts = new Map(all(".chart").map((chart) => [chart.id, chart]));
     for (const part of ["header", "main"]) {
       const next = document.adoptNode(fresh.querySelector(`body > ${part}`));
@@ -60,6 +71,7 @@
     all(".scroll").forEach((box, place) => { box.scrollLeft = sideways[place] || 0; });
     all("details").forEach((one, place) => { one.open = unfolded[place] || false; });
     all("input").forEach((one) => { one.checked = ticked.has(one.value); });
+    if (held) document.querySelector(held)?.focus({ preventScroll: true });
     scrollTo({ left, top, behavior: "instant" });
   }
 
