@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raytrain.errors import RunFolderError, StorageError
+from raytrain.errors import RunFolderError, StorageError, did_you_mean
 from raytrain.experiment.reading import read_run
 from raytrain.metrics.predictions import FILE, Predictions
 from raytrain.runs.checks import ADVICE, check_epoch, check_event, damaged
@@ -205,7 +205,8 @@ def open_run(run: str, *, out: str) -> Folder:
         with contextlib.suppress(OSError):  # a file, or a name that is too long
             refuse_remains(found)
     known = list_runs(out)
-    hint = f"choose one of {', '.join(known)}" if known else "there are no runs yet"
+    listed = f"choose one of {', '.join(known)}" if known else "there are no runs yet"
+    hint = did_you_mean(run, known) or listed
     raise RunFolderError(f"there is no run {run!r} under {out}, and no run folder at that path; {hint}")
 
 

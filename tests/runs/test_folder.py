@@ -46,6 +46,11 @@ def test_an_unknown_run_is_answered_with_those_there_are(out: Path):
         open_run("three", out=str(out))
 
 
+def test_a_run_that_is_spelt_wrong_is_answered_with_the_nearest_name(out: Path):
+    with pytest.raises(RunFolderError, match=r"no run 'tow' under .*; did you mean 'two'\?$"):
+        open_run("tow", out=str(out))
+
+
 def test_an_unknown_run_where_there_is_none_is_said_so(tmp_path: Path):
     with pytest.raises(RunFolderError, match="there are no runs yet"):
         open_run("three", out=str(tmp_path))
