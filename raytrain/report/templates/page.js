@@ -23,7 +23,7 @@ function fitted(plot, { data, layout }) {
   const names = layout.showlegend === false ? 0 : data.filter((trace) => trace.name && trace.showlegend !== false).length;
   const below = plot.clientWidth < NARROW;
   const legend = below ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { orientation: "v" };
-  const height = layout.height || (below ? (names <= NAMED ? 330 + 20 * names : 380) : Math.min(Math.max(380, 110 + 26 * names), 640));
+  const height = layout.height || (below ? (names <= NAMED ? 330 + 20 * names : 380) : Math.min(Math.max(380, 120 + 30 * names), 660));
   const width = root.classList.contains("printing") ? { width: plot.clientWidth } : {};
   // zoom and hidden curves stay when the same figure is drawn again
   const kept = { uirevision: (layout.xaxis?.title?.text || "") + (layout.yaxis?.title?.text || "") };
