@@ -1,34 +1,45 @@
 """A data set that does not fit into memory: trained under a limit, and its batches against those from memory.
 
-python benchmarks/large_data.py --images 200000 --limit-gib 2
-python benchmarks/large_data.py --photos        # only how long one photo takes to decode, in seconds of processor time
+python benchmarks/large_data.py --part memory       # train under a limit of 2 GiB
+python benchmarks/large_data.py --part throughput   # batches of mapped images against the same in memory
+python benchmarks/large_data.py --part cold         # an epoch of batches whose file is not in the page cache
+python benchmarks/large_data.py --photos            # only how long one photo takes to decode
 
-First a process of its own decodes the images into the cache and takes every training batch of an epoch. Its private
-memory is limited by RLIMIT_DATA; a mapped file is not private memory. Then the batches of the same images, mapped and
-in memory, take turns in this process, cropped and normalised: the page cache holds the file by then where it can. Once,
-an epoch is read after the file was dropped from the page cache.
+Each part writes 200,000 JPEG images of 64 px into a temporary folder (TMPDIR), needs 3 GB there, and writes a record of
+its own.
+
+memory: `raytrain train` decodes the images and trains one epoch of a tiny network. Its private memory is limited by
+RLIMIT_DATA and looked at every second. A mapped file and the page cache are not private: the system takes their memory
+back when it needs it. With `--bound cgroup` no limit is set; start the script in a control group that has one, which
+counts the page cache, too: systemd-run --scope -p MemoryMax=2G -p MemorySwapMax=0 python benchmarks/large_data.py ...
+
+throughput and cold: the batches of mapped images and of the same images in memory take turns, cropped, flipped and
+normalised by one thread; what is measured once the file is in the page cache, and once after it was dropped from there.
 """
 
+import argparse
+import contextlib
 import io
-import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from comparison import Comparison, Record, arguments, interleaved
 from PIL import Image
 
+import raytrain
 from raytrain.data import LabelledImages, Splits, cache, load, split
 from raytrain.data.layouts.decode import decode
 from raytrain.data.mapped import MappedImages
+from raytrain.machine import memory_limit
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.inputs import training_inputs
 from raytrain.training.recipe import Recipe
@@ -42,15 +53,17 @@ TEST = 1000
 
 
 def write(folder: Path, *, images: int, size: int) -> None:
-    """Write JPEG images of noise, each another, as Parquet files."""
+    """Write JPEG images of noise, each another and brighter from class to class, as Parquet files."""
     draw = np.random.default_rng(0)
     schema = pa.schema({"image": pa.binary(), "label": pa.int64()})
     for part, count in (("train", images), ("test", TEST)):
         with pq.ParquetWriter(folder / f"{part}.parquet", schema) as file:
             for start in range(0, count, ROWS):
                 rows = range(start, min(start + ROWS, count))
-                encoded = [jpeg(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8), size) for _ in rows]
-                file.write_table(pa.table({"image": encoded, "label": [row % CLASSES for row in rows]}, schema))
+                labels = [row % CLASSES for row in rows]
+                noise = (draw.integers(12 * label, 12 * label + 144, (8, 8, 3), dtype=np.uint8) for label in labels)
+                encoded = [jpeg(pixels, size) for pixels in noise]
+                file.write_table(pa.table({"image": encoded, "label": labels}, schema))
 
 
 def jpeg(pixels: np.ndarray, size: int) -> bytes:
@@ -102,49 +115,45 @@ def images_per_second(splits: Splits, size: int) -> float:
     return seen / (time.perf_counter() - started)
 
 
-def memory(name: str) -> int:
-    """Return a number of /proc/self/status in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(name)
+def private_bytes(process: psutil.Process) -> int:
+    """Return the private memory that a process and those it has started hold, without files and shared memory."""
+    held = 0
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            memory = one.memory_info()
+            held += memory.rss - memory.shared
+    return held
 
 
-def under_limit(folder: str, size: int, limit: int, sending: Any) -> None:
-    """Decode and take an epoch of batches with at most `limit` bytes of private memory; send what it took."""
-    torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+def trained(folder: Path, size: int, limit: int | None) -> dict[str, Any]:
+    """Train one epoch by `raytrain train`, with at most `limit` bytes of private memory; return what it took."""
+    changes = {"dataset": folder, "image_size": size, "arch": "resnet9", "width": 1, "epochs": 1, "batch_size": BATCH}
+    words = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+    runs = folder.parent / "runs"
+    command = [sys.executable, "-m", "raytrain", "train", *words, "--local", "--name", "large", "--out", str(runs)]
+    changed = {"OMP_NUM_THREADS": "1"}
+    if limit:
+        command = ["prlimit", f"--data={limit}:{limit}", *command]
+        changed["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the limit counts what is reserved: mimalloc takes 1 GiB of it
     started = time.perf_counter()
-    found = load(folder, image_size=size)
-    decoded = time.perf_counter()
-    splits = split(found, 0.1)
-    prepared = time.perf_counter()
-    speed = images_per_second(splits, size)
-    sending.send(
-        {
-            "mapped": isinstance(found.train.images, MappedImages),
-            "load_s": decoded - started,
-            "split_s": prepared - decoded,
-            "images_per_s": speed,
-            "private_bytes_at_end": memory("RssAnon"),
-            "peak_resident_bytes": memory("VmHWM"),  # with the pages of the file that were mapped at that time
-        }
-    )
-
-
-def measured_under_limit(folder: Path, size: int, limit: int) -> dict[str, Any]:
-    spawn = multiprocessing.get_context("spawn")
-    receiving, sending = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=under_limit, args=(str(folder), size, limit, sending))
-    process.start()
-    sending.close()
-    try:
-        found: dict[str, Any] = receiving.recv()
-    except EOFError:
-        raise SystemExit("the process under the limit has failed") from None
-    finally:
-        process.join()
-    return found
+    process = psutil.Popen(command, env=os.environ | changed)
+    peak = resident = 0
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            peak = max(peak, private_bytes(process))
+            resident = max(resident, process.memory_info().rss)
+        time.sleep(1)
+    if process.returncode:
+        raise SystemExit(f"raytrain train has failed with exit code {process.returncode}")
+    seconds = time.perf_counter() - started
+    trial = raytrain.open_run(str(runs / "large")).trials().iloc[0]
+    return {
+        "peak_private_bytes": peak,
+        "peak_resident_bytes": resident,  # with the pages of the file that were mapped at that time
+        "seconds": seconds,
+        "seconds_of_the_trial": float(trial["seconds"]),
+        "test_accuracy": float(trial["test_accuracy"]),
+    }
 
 
 def inside(splits: Splits) -> Splits:
@@ -164,46 +173,76 @@ def inside(splits: Splits) -> Splits:
     )
 
 
+def memory(record: Record, folder: Path, options: argparse.Namespace) -> None:
+    limit = int(options.limit_gib * 2**30)
+    if options.bound == "cgroup" and memory_limit() > limit:
+        raise SystemExit(f"the memory here is {memory_limit():,} bytes, more than {limit:,}: see the head of this file")
+    found = trained(folder, options.size, limit if options.bound == "rlimit" else None)
+    record.details |= {"bound": options.bound, "limit_bytes": limit} | found
+    what = f"most private memory while {options.images:,} images of {options.size} px are decoded and trained on, GiB"
+    peak = found["peak_private_bytes"]
+    record.target(what, peak / 2**30, f"≤ {options.limit_gib:g}", met=peak <= limit)
+
+
+def mapped_splits(folder: Path, size: int) -> Splits:
+    """Return the images in their file, whatever memory this machine has."""
+    torch.set_num_threads(1)
+    cache.LARGEST_SHARE = 0.0
+    splits = split(load(str(folder), image_size=size, quiet=True), 0.1)
+    assert isinstance(splits.train.images, MappedImages)
+    return splits
+
+
+def throughput(record: Record, folder: Path, options: argparse.Namespace) -> None:
+    mapped = mapped_splits(folder, options.size)
+    there = inside(mapped)
+    for splits in (mapped, there):
+        images_per_second(splits, options.size)
+    speeds = interleaved(
+        lambda: images_per_second(mapped, options.size),
+        lambda: images_per_second(there, options.size),
+        pairs=options.pairs,
+    )
+    row = Comparison("batches of mapped images, crop and flip", "in memory", "images/s", *speeds)
+    record.add(row.aiming(at_least=0.9))
+
+
+def cold(record: Record, folder: Path, options: argparse.Namespace) -> None:
+    mapped = mapped_splits(folder, options.size)
+    images_per_second(mapped, options.size)
+    speeds: list[tuple[float, float]] = []
+    for _ in range(options.pairs):
+        dropped_from_page_cache(cast("MappedImages", mapped.train.images))
+        speeds.append((images_per_second(mapped, options.size), images_per_second(mapped, options.size)))
+    from_disk, again = map(list, zip(*speeds, strict=True))
+    row = Comparison("batches of mapped images, from the disk", "from the page cache", "images/s", from_disk, again)
+    record.add(row)
+
+
+PARTS = {"memory": memory, "throughput": throughput, "cold": cold}
+
+
 def main() -> int:
     parser = arguments(__doc__)
+    parser.add_argument("--part", choices=PARTS, default="memory", help="what to measure")
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
-    parser.add_argument("--limit-gib", type=float, default=2.0, help="private memory of the process that is limited")
+    parser.add_argument("--limit-gib", type=float, default=2.0, help="memory of --part memory")
+    parser.add_argument("--bound", choices=("rlimit", "cgroup"), default="rlimit", help="what limits --part memory")
     parser.add_argument("--photos", action="store_true", help="only print how long a photo takes to decode")
     options = parser.parse_args()
     if options.photos:
         print(f"{1000 * photo_seconds():.1f} ms of processor time to decode a photo of 500 × 375 pixels to 224")
         return 0
-    torch.set_num_threads(1)
-    record = Record("large_data")
-    limit = int(options.limit_gib * 2**30)
+    record = Record(f"large_data_{options.part}")
     with tempfile.TemporaryDirectory() as place:
         os.environ["RAYTRAIN_DATA"] = place
         folder = Path(place) / "images"
         folder.mkdir()
         write(folder, images=options.images, size=options.size)
-        alone = measured_under_limit(folder, options.size, limit)
         decoded = options.images * options.size**2 * 3
-        record.details |= {"images": options.images, "size": options.size, "decoded_bytes": decoded} | alone
-        what = f"{options.images:,} images of {options.size} px under {options.limit_gib:g} GiB: private memory"
-        record.target(what, alone["private_bytes_at_end"] / 2**30, f"≤ {options.limit_gib:g} GiB", met=alone["mapped"])
-        cache.LARGEST_SHARE = 0.0  # mapped here, too, whatever this machine has
-        mapped = split(load(str(folder), image_size=options.size, quiet=True), 0.1)
-        assert isinstance(mapped.train.images, MappedImages)
-        dropped_from_page_cache(mapped.train.images)
-        cold = images_per_second(mapped, options.size)
-        record.details |= {"images_per_s_from_disk": cold, "photo_decode_s": photo_seconds()}
-        print(f"an epoch that was not in the page cache: {cold:,.0f} images/s", flush=True)
-        there = inside(mapped)
-        for splits in (mapped, there):
-            images_per_second(splits, options.size)
-        speeds = interleaved(
-            lambda: images_per_second(mapped, options.size),
-            lambda: images_per_second(there, options.size),
-            pairs=options.pairs,
-        )
-        row = Comparison("batches of mapped images, crop and flip", "in memory", "images/s", *speeds)
-        record.add(row.aiming(at_least=0.9))
+        record.details |= {"images": options.images, "size": options.size, "decoded_bytes": decoded}
+        PARTS[options.part](record, folder, options)
     record.write(options.output)
     return 0
 
