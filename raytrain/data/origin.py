@@ -51,7 +51,7 @@ class Origin:
         warnings: What a person should look at, likewise.
         refusal: Why nothing may be trained on these images; empty where it may.
         left_out: Number of files that are no images, by what they are.
-        address: Path or URI of the folder that holds the files.
+        address: Path or URI of the folder that holds the files; empty where they are named by paths of their own.
     """
 
     names: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -91,7 +91,8 @@ class Origin:
             return
         count = len(self.unreadable)
         images = "1 image cannot be read" if count == 1 else f"{count:,} images cannot be read"
-        listed = [f"  {self.address.rstrip('/')}/{name} {fault}" for name, fault in self.unreadable[:NAMED]]
+        place = f"{self.address.rstrip('/')}/" if self.address else ""
+        listed = [f"  {place}{name} {fault}" for name, fault in self.unreadable[:NAMED]]
         more = [f"  and {count - NAMED:,} more"] if count > NAMED else []
         advice = why or (
             "replace or remove them, or go on without them: --set skip_bad=true, "

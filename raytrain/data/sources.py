@@ -191,17 +191,20 @@ def refuse(dataset: ImageDataset, *, skip_bad: bool, name: str) -> None:
     Args:
         dataset: What `read` returned.
         skip_bad: Whether it is right to go on without the images that could not be read.
-        name: What was given to `read`; a function of the user's reads its images itself, so `skip_bad` cannot help it.
+        name: What was given to `read`; a function of the user's that returns pixels has read its images itself, so
+            `skip_bad` cannot help it.
     """
-    if skip_bad and (reference := reference_of(name_of(name))):
+    reference = reference_of(name_of(name))
+    address = f"{reference.place}:{reference.attribute}" if reference else dataset.origin.address
+    if skip_bad and reference and not dataset.origin.names:
         raise DataError(
-            f"skip_bad has no effect on {reference.place}:{reference.attribute}, which reads its images itself; leave "
-            "it out, and have the function leave out what cannot be read"
+            f"skip_bad has no effect on {address}, which reads its images itself; leave it out, and have the function "
+            "leave out what cannot be read, or return paths"
         )
     if not skip_bad:
         dataset.origin.refuse_unreadable()
     if dataset.origin.refusal:
-        raise DataError(f"{dataset.origin.address}: {dataset.origin.refusal}")
+        raise DataError(f"{address}: {dataset.origin.refusal}")
 
 
 def parted(dataset: str) -> tuple[str, str]:

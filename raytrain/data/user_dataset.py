@@ -5,7 +5,7 @@
 
 `images` are (N, H, W, 3) or (N, H, W) uint8, or a list of paths; `labels` are integers or names. With parts of its own
 it returns a mapping instead: `{"train": (images, labels), "test": (images, labels), "val": (images, labels)}`, of which
-"test" and "val" may be missing; "classes" may list the names of the labels 0, 1, ....
+"test" and "val" may be missing; "classes" may list the names of the labels 0, 1, .... Without it each label is a class.
 """
 
 import inspect
@@ -17,8 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
-from raytrain.data.layouts.decode import decode, resized
-from raytrain.data.layouts.source_folder import MAX_FILE
+from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.layouts.collected import CollectedImages
+from raytrain.data.layouts.decode import decode_all, resized
+from raytrain.data.layouts.labels import gap_warning, refuse_ids
+from raytrain.data.layouts.source_folder import MAX_FILE, shown
+from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.calls import as_declared, parsed
@@ -27,6 +31,8 @@ from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import kept
 
 PARTS = ("train", "val", "test")
+FILES = 1024
+"""Number of encoded files that are in memory at a time."""
 
 
 def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> ImageDataset:
@@ -60,13 +66,21 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
             "them test, val and classes"
         )
     pairs = {name: _pair(parts[name], where=f"{where} returned {name}") for name in PARTS if name in parts}
-    classes = _classes(parts.get("classes"), [labels for _, labels in pairs.values()], where=where)
-    labelled = {
-        name: LabelledImages(_pixels(images, image_size=image_size), _numbers(labels, classes, where=where))
-        for name, (images, labels) in pairs.items()
-    }
+    origin = Origin()
+    values = _values(parts.get("classes"), {name: labels for name, (_, labels) in pairs.items()}, where=where)
+    if warning := gap_warning(values):
+        origin.warnings.append(warning)
+    classes = tuple(map(str, values if (named := parts.get("classes")) is None else named))
+    labelled: dict[str, LabelledImages] = {}
+    for name, (images, labels) in pairs.items():
+        numbers = _numbers(labels, values, where=where)
+        if isinstance(images, np.ndarray):
+            labelled[name] = LabelledImages(_pixels(images, image_size=image_size), numbers)
+        else:
+            labelled[name] = _read(images, numbers, classes, part=name, image_size=image_size, origin=origin)
     empty = LabelledImages(np.empty((0, image_size, image_size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
-    return image_dataset(labelled["train"], labelled.get("test", empty), classes=classes, val=labelled.get("val"))
+    train, test, val = labelled["train"], labelled.get("test", empty), labelled.get("val")
+    return compare_parts(image_dataset(train, test, classes=classes, val=val, origin=origin))
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
@@ -105,38 +119,68 @@ def _kind(given: Any) -> str:
     return f"{len(given)} things" if isinstance(given, tuple | list) else type(given).__name__
 
 
-def _classes(given: Any, labels: list[NDArray[Any]], *, where: str) -> tuple[str, ...]:
+def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> list[Any]:
+    """Return the label of each class, an integer or a word: 0, 1, ... where the classes are named beside them."""
+    words = {name: part.dtype.kind == "U" for name, part in labels.items() if len(part)}
+    if len(set(words.values())) > 1:
+        raise DataError(f"{where} returned words as labels in one part and integers in another; return one of them")
     if given is not None:
-        return tuple(map(str, given))
-    known: list[Any] = sorted(set(np.concatenate(labels).tolist()))
-    if known and isinstance(known[0], int):
-        if known[0] < 0:
-            raise DataError(f"{where} returned the label {known[0]}; labels count from 0")
-        return tuple(map(str, range(int(known[-1]) + 1)))
-    return tuple(known)
+        return list(map(str, given)) if True in words.values() else list(range(len(given)))
+    refuse_ids(labels["train"], where=where)
+    values: list[Any] = np.unique(np.concatenate([part for part in labels.values() if len(part)])).tolist()
+    if isinstance(values[0], int) and values[0] < 0:
+        raise DataError(f"{where} returned the label {values[0]}; labels count from 0")
+    return values
 
 
-def _numbers(labels: NDArray[Any], classes: tuple[str, ...], *, where: str) -> NDArray[np.int64]:
-    if labels.dtype.kind != "U":
-        numbers = labels.astype(np.int64)
-    else:
-        places = {name: number for number, name in enumerate(classes)}
-        if unknown := sorted(set(labels.tolist()) - set(classes)):
+def _numbers(labels: NDArray[Any], values: list[Any], *, where: str) -> NDArray[np.int64]:
+    """Return each label's position among those of the classes, (N,) int64."""
+    places = {value: number for number, value in enumerate(values)}
+    if unknown := sorted(set(labels.tolist()) - places.keys()):
+        if labels.dtype.kind == "U":
             raise DataError(f"{where} returned the label {unknown[0]!r}, which is not among its classes")
-        numbers = np.array([places[label] for label in labels.tolist()], dtype=np.int64)
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(classes):
-        raise DataError(f"{where} returned labels up to {numbers.max()} for {len(classes)} classes; count from 0")
-    return numbers
+        raise DataError(f"{where} returned the label {unknown[0]} for {len(values)} classes; count from 0")
+    return np.array([places[label] for label in labels.tolist()], dtype=np.int64)
 
 
-def _pixels(images: Any, *, image_size: int) -> NDArray[np.uint8]:
-    if isinstance(images, np.ndarray):
-        colour = images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=-1)
-        return resized(np.ascontiguousarray(colour), image_size=image_size)
-    read: list[NDArray[np.uint8]] = []
-    for path in map(Path, images):
-        try:
-            read.append(decode(read_bounded(path, most=MAX_FILE), image_size=image_size))
-        except (OSError, DataError) as error:
-            raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    return np.stack(read) if read else np.empty((0, image_size, image_size, 3), dtype=np.uint8)
+def _pixels(images: NDArray[np.uint8], *, image_size: int) -> NDArray[np.uint8]:
+    colour = images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=-1)
+    return resized(np.ascontiguousarray(colour), image_size=image_size)
+
+
+def _read(
+    paths: Sequence[str | Path],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    *,
+    part: str,
+    image_size: int,
+    origin: Origin,
+) -> LabelledImages:
+    """Return the images of a part that can be read, with their labels; `origin` gets the names of the others.
+
+    Raises:
+        DataError: Of a class, none can be read.
+    """
+    images = CollectedImages(len(paths), image_size=image_size, part=part, place=None)
+    kept = np.zeros(len(paths), dtype=np.bool_)
+    for start in range(0, len(paths), FILES):
+        names: list[str] = []
+        encoded: list[bytes] = []
+        rows: list[int] = []
+        block = paths[start : start + FILES]
+        for row, path in enumerate(block, start):
+            try:
+                encoded.append(read_bounded(Path(path), most=MAX_FILE))
+            except OSError as error:
+                origin.unreadable.append((shown(str(path)), f"cannot be read ({error.strerror or error})"))
+                continue
+            names.append(shown(str(path)))
+            rows.append(row)
+        decoded, readable = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
+        images.add(decoded, of=len(block))
+        kept[np.array(rows, dtype=np.int64)[readable]] = True
+    origin.names[part] = [shown(str(path)) for path, read in zip(paths, kept, strict=True) if read]
+    if lost := sorted({classes[label] for label in set(labels.tolist()) - set(labels[kept].tolist())}):
+        origin.refuse_unreadable(why=f"without them {part} holds no image of the class {', '.join(lost)}; replace them")
+    return LabelledImages(images.images(), labels[kept])

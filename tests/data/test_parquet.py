@@ -318,6 +318,12 @@ def test_an_id_is_no_label(tmp_path: Path):
         load(str(tmp_path), image_size=8)
 
 
+def test_an_id_is_refused_before_an_image_is_decoded(tmp_path: Path):
+    write(tmp_path / "train.parquet", [{"bytes": b"no image", "path": None}] * 101, list(range(101)))
+    with pytest.raises(DataError, match="that is an id, not a class"):
+        load(str(tmp_path), image_size=8)
+
+
 def test_copies_of_a_file_are_refused(tmp_path: Path):
     write_both(tmp_path)
     (tmp_path / "train (1).parquet").write_bytes((tmp_path / "train.parquet").read_bytes())

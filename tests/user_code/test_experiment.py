@@ -277,7 +277,7 @@ def test_what_fits_passes() -> None:
         ("images, labels[:3]", "4 images and 3 labels"),
         ("images, labels - 1", "the label -1; labels count from 0"),
         ("{'test': (images, labels)}", "a mapping of test; return train"),
-        ("['no.png'], [0]", r"no\.png: No such file"),
+        ("['no.png'], [0]", r"no\.png cannot be read \(No such file"),
         ("{'train': (images, ['a', 'b', 'c', 'd']), 'classes': ['a', 'b']}", "the label 'c', which is not among"),
         ("1 / 0", r"^bad\.py:7: ZeroDivisionError"),
     ],

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
-from raytrain.data.layouts.columns import columns_of
-from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_part
+from raytrain.data.layouts.columns import Columns, columns_of
+from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
+from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labels, read_part
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
 from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
@@ -31,10 +32,6 @@ PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
 """What the name of a part's files, or of its folder, begins with; no letter follows it."""
 FOLDERS = ("data", "plain_text", "default")
 """Folders of a repository that are looked into first."""
-MOST_CLASSES = 10_000
-"""Most classes; a column with more different values is no label."""
-FEW_CLASSES = 100
-"""Most classes of which each may have a single image: more such are an id."""
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)")
 
 
@@ -103,6 +100,7 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") ->
         names: tuple[str, ...] = ()
         origin = Origin(address=folder.address)
         asked = columns_of(columns)
+        _refuse_ids(folder, files["train"], asked)
         for part in ("train", "val", "test"):
             if part in files:
                 images, labels, names = read_part(
@@ -162,7 +160,7 @@ def _refuse_missing_shards(folder: SourceFolder, files: Iterable[str]) -> None:
     for (before, count), there in shards.items():
         if missing := sorted({*range(count)} - there):
             raise DataError(
-                f"{folder.locate(before)}-*-of-{count:05}: of {count} files, {_some(missing)} "
+                f"{folder.locate(before)}-*-of-{count:05}: of {count} files, {some(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} missing (counted from 0); fetch all of them"
             )
 
@@ -177,13 +175,23 @@ def _refuse_copies(folder: SourceFolder, hashes: dict[str, str]) -> None:
         first[content] = name
 
 
+def _refuse_ids(folder: SourceFolder, files: list[str], columns: Columns) -> None:
+    """Raise DataError where the training labels have so many different values that they are none.
+
+    The labels are read alone, so that this takes a second, however long the images take to decode.
+    """
+    labels, named = read_labels(folder, files, columns=columns)
+    if not named:
+        refuse_ids(labels, where=folder.address)
+
+
 def _numbered(
     folder: SourceFolder, labels: NDArray[Any], names: tuple[str, ...], origin: Origin
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the names of the classes, and the training labels as positions among them, (N,) int64.
 
     Raises:
-        DataError: The labels have so many different values that they are none.
+        DataError: The files name the classes, and a label is none of them.
     """
     if names:
         if labels.dtype.kind != "i" or labels.max() >= len(names):
@@ -195,14 +203,9 @@ def _numbered(
         origin.labels = "metadata"
         return names, labels.astype(np.int64)
     values, numbers = np.unique(labels, return_inverse=True)
-    if len(values) > MOST_CLASSES or len(values) == len(labels) > FEW_CLASSES:
-        raise DataError(
-            f"{folder.address}: the labels of {len(labels):,} training images have {len(values):,} different values, "
-            f"such as {_some(values.tolist())}; that is an id, not a class"
-        )
     origin.labels = "integers" if labels.dtype.kind == "i" else "words"
-    if origin.labels == "integers" and values[-1] != len(values) - 1:
-        origin.warnings.append(f"the labels do not count from 0; the classes are {_some(values.tolist())}")
+    if warning := gap_warning(values.tolist()):
+        origin.warnings.append(warning)
     return tuple(map(str, values)), numbers.astype(np.int64)
 
 
@@ -227,8 +230,3 @@ def _as_numbers(
 
 def _kind(labels: NDArray[Any]) -> str:
     return "integers" if labels.dtype.kind == "i" else "words"
-
-
-def _some(values: list[Any], *, most: int = 10) -> str:
-    more = f" and {len(values) - most:,} more" if len(values) > most else ""
-    return ", ".join(map(str, values[:most])) + more

@@ -111,6 +111,33 @@ def read_part(
     return images.images(), np.concatenate(labels), names
 
 
+def read_labels(folder: SourceFolder, files: list[str], *, columns: Columns) -> tuple[NDArray[Any], bool]:
+    """Return the labels of the training images, of which none is read, and whether a file names the classes.
+
+    Args:
+        folder: The folder that holds the files.
+        files: The paths in it of those of the part "train".
+        columns: Names of the columns.
+
+    Returns:
+        (N,) int64 or text, also of images that cannot be read; whether a file names the classes.
+
+    Raises:
+        DataError: A file, a column or a label is not usable; the message says where.
+    """
+    labels: list[NDArray[Any]] = [np.empty(0, dtype=np.int64)]
+    named = False
+    for file in files:
+        where = folder.locate(file)
+        with _opened(folder, file) as parquet:
+            _, label = _found_columns(parquet.schema_arrow, where, columns)
+            names = _class_names(parquet.schema_arrow, label)
+            named = named or bool(names)
+            for row, batch in _batches(parquet, (label,)):
+                labels.append(_labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest("train")))
+    return np.concatenate(labels[1:] or labels), named
+
+
 def _lowest(part: str) -> int:
     return UNLABELLED if part == "test" else 0
 
@@ -159,7 +186,7 @@ def _encoded_type(column: Any) -> Any:
     return column.field(index).type if index >= 0 else column
 
 
-def _batches(parquet: Any, columns: tuple[str, str]) -> Iterator[tuple[int, Any]]:
+def _batches(parquet: Any, columns: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
     row = 0
     for batch in parquet.iter_batches(batch_size=ROWS, columns=list(columns)):
         if batch.num_rows:

@@ -1,0 +1,101 @@
+"""Tests of data/user_dataset.py: faults of images and labels that a function of the user's returns."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import raytrain
+from raytrain.data import ImageDataset, load
+from raytrain.errors import DataError
+
+HEAD = "from pathlib import Path\nimport numpy\n\n\ndef load():\n    "
+PIXELS = HEAD + "images = numpy.random.default_rng(0).integers(0, 256, (len(labels := {0}), 4, 4)).astype('uint8')\n"
+Loaded = Callable[..., ImageDataset]
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """Load the data set of a module's function `load`."""
+    monkeypatch.chdir(tmp_path)
+
+    def of(source: str, *, skip_bad: bool = False) -> ImageDataset:
+        Path("mine.py").write_text(source)
+        return load(raytrain.code("mine.py:load"), image_size=8, test_size=2, skip_bad=skip_bad)
+
+    return of
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    """The source of a function that returns eight paths in two classes, three of which lead to no image."""
+    for number in range(7):
+        image = Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8))
+        image.save(tmp_path / f"{number}.png")
+    (tmp_path / "2.png").write_bytes(b"no image")
+    (tmp_path / "5.png").write_bytes(b"")
+    return HEAD + "return [f'{number}.png' for number in range(8)], ['cat', 'dog'] * 4\n"
+
+
+def test_all_paths_that_lead_to_no_image_are_named_at_once(photos: str, loaded: Loaded):
+    with pytest.raises(DataError) as raised:
+        loaded(photos)
+    first, *named, advice = str(raised.value).splitlines()
+    assert first == "3 images cannot be read:"
+    assert sorted(line.split()[0] for line in named) == ["2.png", "5.png", "7.png"]
+    assert "  7.png cannot be read (No such file or directory)" in named
+    assert "--set skip_bad=true" in advice
+
+
+def test_skip_bad_goes_on_without_the_paths_that_lead_to_no_image(photos: str, loaded: Loaded):
+    found = loaded(photos, skip_bad=True)
+    rows = {
+        name: (int(image[0, 0, 0]), found.classes[label])
+        for part, images in found.parts.items()
+        for name, image, label in zip(found.origin.names[part], images.images[:], images.labels, strict=True)
+    }
+    assert rows == {f"{n}.png": (n, ("cat", "dog")[n % 2]) for n in (0, 1, 3, 4, 6)}
+    assert len(found.origin.unreadable) == 3
+
+
+def test_a_class_of_which_no_path_leads_to_an_image_is_refused_with_skip_bad_too(photos: str, loaded: Loaded):
+    lost = photos.replace("['cat', 'dog'] * 4", "['cat'] * 7 + ['dog']")
+    with pytest.raises(DataError, match="without them train holds no image of the class dog; replace them"):
+        loaded(lost, skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [("[1, 2] * 4", ("1", "2")), ("[0, 10**12] * 4", ("0", "1000000000000")), ("[0, 1] * 4", ("0", "1"))],
+)
+def test_each_label_is_a_class_and_a_number_that_is_no_label_is_none(
+    labels: str, classes: tuple[str, ...], loaded: Loaded
+):
+    found = loaded(PIXELS.format(labels) + "    return images, labels\n")
+    assert found.classes == classes
+    assert sorted({*found.train.labels.tolist(), *found.test.labels.tolist()}) == [0, 1]
+    assert any("do not count from 0" in warning for warning in found.origin.warnings) is (classes != ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (
+            PIXELS.format("list(range(101))") + "    return images, labels\n",
+            "have 101 different values.* that is an id",
+        ),
+        (
+            PIXELS.format("[0, 1] * 4") + "    return {'train': (images, labels), 'test': (images, labels)}\n",
+            "mine.py:load: the 8 test images are the training images",
+        ),
+        (
+            PIXELS.format("[0, 1] * 4") + "    return {'train': (images, labels), 'test': (images, ['a', 'b'] * 4)}\n",
+            "words as labels in one part and integers in another",
+        ),
+    ],
+)
+def test_what_would_give_wrong_results_is_refused(source: str, problem: str, loaded: Loaded):
+    with pytest.raises(DataError, match=problem):
+        loaded(source)
