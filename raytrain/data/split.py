@@ -1,5 +1,6 @@
 """The fixed split of the training images into training and validation."""
 
+import logging
 import math
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from raytrain.data.images import ImageDataset, LabelledImages, Splits, image_dataset
 from raytrain.data.mapped import Images, chunks, joined, rows_of
 from raytrain.errors import DataError
+
+log = logging.getLogger(__name__)
 
 TEST_SIZE = 0.2
 """Share of the images to test on where a source has no test part and nothing else is said."""
@@ -79,7 +82,7 @@ def split(dataset: ImageDataset, val_size: float) -> Splits:
 def stratified(
     labels: NDArray[np.int64], count: int, *, classes: tuple[str, ...], part: str = "validation"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the sorted rows kept and the sorted rows set aside, each class in proportion.
+    """Return the sorted rows kept and the sorted rows set aside, each class in proportion, and both with every class.
 
     Args:
         labels: (N,) int64.
@@ -102,10 +105,7 @@ def stratified(
             f"class {name!r} has 1 training image; a class needs 2 or more to be in both training and {part}: add "
             f"images{', drop the class, or set val_size to 0' if part == 'validation' else ' or drop the class'}"
         )
-    # Each class gives its share rounded down, and those that lost most to rounding give one more. Not scikit-learn's
-    # train_test_split, which does the same: its import takes 1.2 s of every start.
-    given, lost = np.divmod(count * sizes, len(labels))
-    given[np.argsort(-lost, kind="stable")[: count - given.sum()]] += 1
+    given = _shares(sizes, count)
     generator = np.random.default_rng(SPLIT_SEED)
     aside = np.concatenate(
         [
@@ -114,6 +114,24 @@ def stratified(
         ]
     )
     return np.setdiff1d(np.arange(len(labels), dtype=np.int64), aside), np.sort(aside)
+
+
+def _shares(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return how many images each class gives, in proportion: at least one, and not all of them.
+
+    Args:
+        sizes: (C,) int64, images of each class, at least 2.
+        count: Sum of what is returned; at least C, and C images or more are left.
+    """
+    # Each class gives its share rounded down, and those that lost most to rounding give one more. Not scikit-learn's
+    # train_test_split, which does the same: its import takes 1.2 s of every start.
+    given, lost = np.divmod(count * sizes, sizes.sum())
+    given[np.argsort(-lost, kind="stable")[: count - given.sum()]] += 1
+    given = np.clip(given, 1, sizes - 1)  # balanced accuracy of 95 cats and no dog would be that of the cats
+    while excess := int(given.sum()) - count:
+        room = given - 1 if excess > 0 else sizes - 1 - given
+        given[room.argmax()] -= 1 if excess > 0 else -1
+    return given
 
 
 def _advice(part: str) -> str:
@@ -146,7 +164,10 @@ def _moments(counts: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def _count(train: LabelledImages, size: float, *, name: str) -> int:
-    """Return how many images a `val_size` or a `test_size` is of some training images."""
+    """Return how many images a `val_size` or a `test_size` is of some training images.
+
+    A share that is fewer images than there are classes is one image of each class.
+    """
     if not math.isfinite(size) or size < 0 or (size > 1 and size != int(size)):
         raise DataError(f"{name} is {size}; give 0 for none, a share below 1, or a whole number of images")
     count = round(size * len(train)) if size < 1 else int(size)
@@ -159,6 +180,11 @@ def _count(train: LabelledImages, size: float, *, name: str) -> int:
         raise DataError(
             f"{name} {size} of {len(train)} training images is no image; give a larger share, or 0 for none"
         )
+    classes = len(np.unique(train.labels))
+    if size < 1 and 0 < count < classes <= len(train) // 2:
+        of = f"{name} {size:g} of {len(train)} training images is {count}"
+        log.info("%s, fewer than there are classes; %s are set aside, one of each class", of, classes)
+        return classes
     return count
 
 

@@ -59,6 +59,25 @@ def test_the_share_of_a_class_is_as_scikit_learn_has_it_to_one_image(sizes: list
     assert np.abs(np.bincount(ours, minlength=classes) - np.bincount(theirs, minlength=classes)).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("sizes", "size", "expected"),
+    [
+        ([95, 5], 0.1, [9, 1]),  # 0.5 of them, which rounds to none
+        ([95, 5], 0.95, [91, 4]),  # 4.75, which rounds to all
+        ([60, 2, 2, 2], 5, [2, 1, 1, 1]),  # 0.15 each
+    ],
+)
+def test_every_class_is_in_both_parts_however_rare(sizes: list[int], size: float, expected: list[int]):
+    assert np.bincount(split(dataset(sizes), size).val.labels).tolist() == expected
+
+
+def test_a_share_of_fewer_images_than_classes_is_one_image_of_each(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO", logger="raytrain.data"):
+        parts = split(dataset([4, 4, 4]), 0.1)
+    assert np.bincount(parts.val.labels).tolist() == [1, 1, 1]
+    assert "val_size 0.1 of 12 training images is 1, fewer than there are classes; 3 are set aside" in caplog.text
+
+
 def test_images_are_set_aside_at_random():
     labels = np.repeat(np.arange(2), 1000)
     _, aside = stratified(labels, 200, classes=("a", "b"))
