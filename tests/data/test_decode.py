@@ -79,3 +79,11 @@ def test_of_an_animation_the_first_frame_counts():
 def test_a_format_that_starts_other_programs_is_not_read(kind: str):
     with pytest.raises(DataError, match="none of the formats BMP, GIF, JPEG"):
         decode(encoded(photo(), kind), image_size=8)
+
+
+def test_a_very_large_photo_is_read_without_a_warning_and_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # a photo has 64; Pillow refuses more than twice the number
+    np.testing.assert_array_equal(decode(encoded(photo()), image_size=8), np.asarray(photo()))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+    with pytest.raises(DataError, match=r"exceeds limit of 60 pixels, could be decompression bomb"):
+        decode(encoded(photo()), image_size=8)

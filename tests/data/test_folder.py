@@ -118,6 +118,22 @@ def test_every_suffix_is_that_of_a_format_that_is_read(suffix: str, root: Path):
     assert load(str(root), image_size=8).train.labels.tolist() == [0, 0, 1, 1]
 
 
+def test_images_that_lie_in_no_class_are_warned_of(root: Path, caplog: pytest.LogCaptureFixture):
+    save(root / "train" / "loose.png", 1)
+    save(root / "loose.png", 2)
+    load(str(root), image_size=8)
+    assert f"{root}: 2 images lie in no folder of a class, such as loose.png: left out" in warnings(caplog)
+
+
+@pytest.mark.parametrize("below", [".", "cat"])
+def test_a_folder_of_images_that_is_no_part_is_warned_of(below: str, root: Path, caplog: pytest.LogCaptureFixture):
+    (root / "more" / below).mkdir(parents=True)
+    (root / "scripts").mkdir()
+    save(root / "more" / below / "0.png", 1)
+    load(str(root), image_size=8)
+    assert f"{root}: more/ holds images that are not read: the parts are train, test" in warnings(caplog)
+
+
 def test_links_back_up_are_not_followed_deeper(root: Path):
     (root / "train" / "dog" / "loop").symlink_to(root)
     assert len(load(str(root), image_size=8).train) == 3

@@ -1,8 +1,10 @@
 """From encoded image files to uint8 arrays of one size."""
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +48,8 @@ def decode(encoded: bytes, *, image_size: int) -> NDArray[np.uint8]:
         DataError: The bytes are not a readable image, or have more than 8 bits per channel.
     """
     try:
-        return decode_with_facts(encoded, image_size=image_size)[0]
+        with _large_images():
+            return decode_with_facts(encoded, image_size=image_size)[0]
     except DataError as error:
         raise DataError(f"{error}; replace or remove it") from error
 
@@ -104,11 +107,12 @@ def decode_all(
             return error
         return facts
 
-    if sum(len(one or b"") for one in encoded) < THREADED_BYTES * len(encoded):
-        outcomes = list(map(fill, range(len(encoded))))
-    else:
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            outcomes = list(pool.map(fill, range(len(encoded))))
+    with _large_images():
+        if sum(len(one or b"") for one in encoded) < THREADED_BYTES * len(encoded):
+            outcomes = list(map(fill, range(len(encoded))))
+        else:
+            with ThreadPoolExecutor(usable_cores()) as pool:
+                outcomes = list(pool.map(fill, range(len(encoded))))
     readable = np.ones(len(encoded), dtype=np.bool_)
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, DataError):
@@ -117,6 +121,14 @@ def decode_all(
         else:
             origin.add(outcome)
     return images if readable.all() else images[readable], readable
+
+
+@contextmanager
+def _large_images() -> Generator[None]:
+    """Have Pillow read images of up to 179 million pixels without a warning; larger ones it refuses."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def fit(image: Image.Image, *, image_size: int) -> NDArray[np.uint8]:

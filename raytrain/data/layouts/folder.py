@@ -1,7 +1,7 @@
 """Images as files in one folder per class: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -86,6 +86,7 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
             f"{what} out of the folder, such as {shown(outside[0])}: the images there are read, and do not travel with "
             "the folder"
         )
+    dataset.origin.warnings += _not_read(folder, layout)
     if layout.get("test", "test") != "test":
         dataset.origin.remarks.append(f"there is no test/, so {layout['test']}/ is the test set")
     return dataset
@@ -138,6 +139,26 @@ def _class_files(folder: SourceFolder, part: str, left_out: Counter[str], outsid
             f"(image files end in {' '.join(sorted(SUFFIXES))})"
         )
     return found
+
+
+def _not_read(folder: SourceFolder, layout: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning of images that lie in no class, and one of folders with images that are no part."""
+    places = dict.fromkeys(["", *(f"{path}/" for path in layout.values() if path != WHOLE)])
+    inside = {prefix: folder.folder(prefix.rstrip("/")) if prefix else folder for prefix in places}
+    loose = [f"{prefix}{name}" for prefix, place in inside.items() for name in place.files() if _is_image(name)]
+    if loose:
+        lie = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
+        yield f"{lie} in no folder of a class, such as {shown(loose[0])}: left out"
+    if WHOLE in layout.values():
+        return
+    others = [folder.folder(name) for name in folder.folders() if name not in layout.values()]
+    unknown = [
+        shown(other.path.rpartition("/")[2])
+        for other in others
+        if any(_is_image(name) for place in (other, *map(other.folder, other.folders())) for name in place.files())
+    ]
+    if unknown:
+        yield f"{'/, '.join(unknown)}/ holds images that are not read: the parts are {', '.join(layout.values())}"
 
 
 def _links_out(folder: SourceFolder, within: SourceFolder, prefix: str) -> list[str]:
