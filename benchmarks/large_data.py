@@ -5,10 +5,10 @@ python benchmarks/large_data.py --part throughput   # batches of mapped images a
 python benchmarks/large_data.py --part cold         # an epoch of batches whose file is not in the page cache
 python benchmarks/large_data.py --photos            # only how long one photo takes to decode
 
-Each part writes 200,000 JPEG images of 64 px into a temporary folder (TMPDIR), needs 3 GB there, and writes a record of
-its own.
+Each part writes 200,000 JPEG images of 64 px into a temporary folder (TMPDIR), or into `--folder` where the other parts
+find them. It needs 3 GB there, and writes a record of its own.
 
-memory: `raytrain train` decodes the images and trains one epoch of a tiny network. Its private memory is limited by
+memory: `raytrain train` decodes the images and trains one epoch of a linear network. Its private memory is limited by
 RLIMIT_DATA and looked at every second. A mapped file and the page cache are not private: the system takes their memory
 back when it needs it. With `--bound cgroup` no limit is set; start the script in a control group that has one, which
 counts the page cache, too: systemd-run --scope -p MemoryMax=2G -p MemorySwapMax=0 python benchmarks/large_data.py ...
@@ -50,6 +50,14 @@ CLASSES = 10
 ROWS = 2000
 """Images of a Parquet file's row group."""
 TEST = 1000
+NETWORK = """from torch import nn
+
+
+class Linear(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, num_classes))
+"""
+"""A network that takes no time: what is measured is how the images come to it."""
 
 
 def write(folder: Path, *, images: int, size: int) -> None:
@@ -127,9 +135,13 @@ def private_bytes(process: psutil.Process) -> int:
 
 def trained(folder: Path, size: int, limit: int | None) -> dict[str, Any]:
     """Train one epoch by `raytrain train`, with at most `limit` bytes of private memory; return what it took."""
-    changes = {"dataset": folder, "image_size": size, "arch": "resnet9", "width": 1, "epochs": 1, "batch_size": BATCH}
+    place = Path(os.environ["RAYTRAIN_DATA"])
+    network = place / "network.py"
+    network.write_text(NETWORK)
+    arch = f"{network}:Linear"
+    changes = {"dataset": folder, "image_size": size, "arch": arch, "epochs": 1, "batch_size": BATCH, "lr": 0.01}
     words = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
-    runs = folder.parent / "runs"
+    runs = place / "runs"
     command = [sys.executable, "-m", "raytrain", "train", *words, "--local", "--name", "large", "--out", str(runs)]
     changed = {"OMP_NUM_THREADS": "1"}
     if limit:
@@ -229,6 +241,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
     parser.add_argument("--limit-gib", type=float, default=2.0, help="memory of --part memory")
     parser.add_argument("--bound", choices=("rlimit", "cgroup"), default="rlimit", help="what limits --part memory")
+    parser.add_argument("--folder", type=Path, help="write the images here, or take those that are here")
     parser.add_argument("--photos", action="store_true", help="only print how long a photo takes to decode")
     options = parser.parse_args()
     if options.photos:
@@ -237,9 +250,10 @@ def main() -> int:
     record = Record(f"large_data_{options.part}")
     with tempfile.TemporaryDirectory() as place:
         os.environ["RAYTRAIN_DATA"] = place
-        folder = Path(place) / "images"
-        folder.mkdir()
-        write(folder, images=options.images, size=options.size)
+        folder: Path = (options.folder or Path(place) / "images").absolute()
+        if not (folder / "test.parquet").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder, images=options.images, size=options.size)
         decoded = options.images * options.size**2 * 3
         record.details |= {"images": options.images, "size": options.size, "decoded_bytes": decoded}
         PARTS[options.part](record, folder, options)
