@@ -72,12 +72,14 @@ def _class_table(classes: Mapping[str, Mapping[str, int]]) -> Table:
 def _facts(inspection: Inspection) -> Iterator[tuple[str, list[str]]]:
     """Yield the name of a fact and what there is to say, in lines."""
     files = inspection["files"]
-    if inspection["labels"]:
+    if inspection["labels"] or files["formats"]:  # neither where pixels were given
         yield "Files", [f"{_counted(files['formats'])}; mode {_counted(files['modes'])}", _sizes(files["sizes"])]
         applied = {"turned as their EXIF data says": files["turned"], "transparent, now white": files["transparent"]}
         yield "Changed", [f"{count:,} {what}" for what, count in applied.items() if count] or ["none"]
-        yield "Left out", [_counted(inspection["left_out"], form="{count:,} {name}") or "none"]
+        if inspection["labels"]:  # of the files that code of the user's own has named, none is left out
+            yield "Left out", [_counted(inspection["left_out"], form="{count:,} {name}") or "none"]
         yield "Unreadable", _unreadable(inspection["unreadable"])
+    if inspection["labels"]:
         yield "Classes", [LABELS[inspection["labels"]]]
     yield "Duplicates", _alike(inspection["duplicates"])
     near = inspection["near_duplicates"]

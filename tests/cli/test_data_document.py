@@ -63,3 +63,18 @@ def test_the_page_in_the_document_is_what_is_printed(monkeypatch: pytest.MonkeyP
     assert printed.exit_code == 2
     assert written
     assert written[1] == printed.stdout + printed.stderr
+
+
+@pytest.mark.usefixtures("photos")
+def test_files_that_code_of_the_users_names_are_on_the_page(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    Path("mine.py").write_text(
+        "from pathlib import Path\n\n\ndef load():\n    files = sorted(Path('photos/train').glob('*/*.*g'))\n"
+        "    return files, [file.parent.name for file in files]\n"
+    )
+    printed = CliRunner().invoke(app, ["data", "verify", "mine.py:load", "--skip-bad"])
+    assert printed.exit_code == 0
+    assert "Files       PNG 30; mode RGB 29, RGBA 1\n" in printed.stdout
+    assert "Unreadable  3, which are not counted above\n" in printed.stdout
+    assert "photos/train/dog/moved.png cannot be read" in printed.stdout
+    assert "Left out" not in printed.stdout
