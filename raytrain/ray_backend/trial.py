@@ -196,7 +196,8 @@ def train_trial(
         run = TrialRun(recipe, data=data, device=device, checkpoints=checkpoints, run=folder)
         hosts, workers = _hosts(), rank_and_world_size()[1]
         with run.watched(lambda share: publish(share, data.evaluated.batches)):
-            for item in run.reports(after=job.after_epoch, until=job.until_epoch):
+            ends_soon = node_ends_soon if placement.has_worker_group else bool
+            for item in run.reports(after=job.after_epoch, until=job.until_epoch, ends_soon=ends_soon):
                 message: EpochMessage = {"kind": "epoch", "report": item.as_dict(), "hosts": hosts, "workers": workers}
                 # ASHA judges what has a quality; a trial at its end is not judged
                 judges = item.metrics.val and not item.final
@@ -212,6 +213,16 @@ def train_trial(
         if rank_and_world_size()[1] > 1:
             raise  # the other ranks wait for this one
         report(_metrics({"kind": "end", "outcome": outcome_of(error)}))  # Train would start it again, in vain
+
+
+def node_ends_soon() -> bool:
+    """Return whether a node of this worker group is being taken away, such as a spot instance.
+
+    It is a barrier: every worker calls it equally often. Ray says it to worker groups only, and Ray 2.57 not even to
+    them: a trial in local mode cannot know.
+    """
+    preemption = getattr(ray.train, "get_preemption_info", None)
+    return preemption is not None and preemption() is not None
 
 
 def _device(placement: Placement) -> torch.device:

@@ -104,14 +104,22 @@ class TrialRun:
             self._best = _Best(**saved.best) if saved.best else None
             self._history = [EpochMetrics.from_dict(metrics) for metrics in saved.history]
 
-    def reports(self, *, after: int = 0, until: int | None = None) -> Iterator[Report]:
+    def reports(
+        self, *, after: int = 0, until: int | None = None, ends_soon: Callable[[], bool] = lambda: False
+    ) -> Iterator[Report]:
         """Yield a report for each epoch later than `after`, training those that the checkpoint does not hold.
 
-        The last one always comes, because only it carries `final`. With `until`, that epoch's report is the last.
+        The last one always comes, because only it carries `final`.
 
         A checkpoint is written before an epoch is reported: after the last one always, after others as long as
         writing takes no more than `CHECKPOINT_SHARE` of the time, because epochs of a second are not worth a
         checkpoint each. Under `torch.distributed` every rank yields the same and rank 0 writes.
+
+        Args:
+            after: Last epoch that is on record.
+            until: Epoch whose report is the last one; None for all epochs of the recipe.
+            ends_soon: Says whether this process is about to be ended from outside; then the epoch is saved whatever
+                that takes. Every rank calls it once after each epoch that it trains.
 
         Raises:
             DivergenceError: The loss is not finite.
@@ -127,7 +135,8 @@ class TrialRun:
             self._history.append(metrics)
             self._keep_best(metrics)
             now = time.perf_counter()
-            if metrics.epoch in {self.recipe.epochs, until} or writing <= CHECKPOINT_SHARE * (now - written_at):
+            must = ends_soon() or metrics.epoch in {self.recipe.epochs, until}
+            if must or writing <= CHECKPOINT_SHARE * (now - written_at):
                 self._save(metrics.epoch)
                 written_at = time.perf_counter()
                 writing = written_at - now

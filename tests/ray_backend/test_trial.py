@@ -143,3 +143,48 @@ def test_a_worker_trains_on_the_device_that_ray_train_has_given_it(
     monkeypatch.setattr(trial, "choose_device", lambda: torch.device("cuda:0"))
     placement = Placement(workers=1, cpus=1, gpus=gpus, concurrent=1, trainer=trainer)
     assert trial._device(placement) == torch.device(device)
+
+
+@pytest.mark.parametrize(("answer", "soon"), [(None, False), ("node 7 until 12:00", True)])
+def test_a_worker_group_is_asked_whether_one_of_its_nodes_is_taken_away(
+    answer: str | None, soon: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raytrain.ray_backend import trial
+
+    monkeypatch.setattr(trial.ray.train, "get_preemption_info", lambda: answer, raising=False)
+    assert trial.node_ends_soon() is soon
+
+
+def test_a_ray_that_does_not_know_of_such_nodes_takes_none_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    from raytrain.ray_backend import trial
+
+    monkeypatch.delattr(trial.ray.train, "get_preemption_info", raising=False)
+    assert trial.node_ends_soon() is False
+
+
+@pytest.mark.parametrize(("trainer", "saved"), [("workers", [1, 2, 3]), ("local", [1, 3])])
+def test_a_trial_saves_before_its_node_goes_where_it_has_a_worker_group(
+    trainer: Any, saved: list[int], make_data: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from raytrain.ray_backend import trial
+    from raytrain.ray_backend.placement import Placement
+    from raytrain.training import checkpoint
+    from raytrain.training import trial as training_trial
+    from raytrain.training.evaluation import TrainingData
+    from raytrain.training.recipe import Recipe
+
+    written: list[int] = []
+    monkeypatch.setattr(checkpoint, "save", lambda _, content: written.append(content.epoch))
+    monkeypatch.setattr(training_trial, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(trial.ray.train, "get_preemption_info", lambda: "node 7 until 12:00", raising=False)
+    monkeypatch.setattr(trial.ray, "get", lambda reference: reference)
+    monkeypatch.setattr(trial, "report_progress", lambda *_, **__: None)
+    data = make_data()
+    monkeypatch.setattr(TrainingData, "on", lambda *_: data)
+    recipe = Recipe(width=2, image_size=8, batch_size=16, lr=0.05, precision="fp32", epochs=3)
+    job = trial.TrialJob("t", vars(recipe), f"{tmp_path}/trials/t/checkpoint", 0, 3, scratch="")
+    placement = Placement(workers=1, cpus=torch.get_num_threads(), gpus=0.0, concurrent=1, trainer=trainer)
+    trial.train_trial(job, {recipe.data_key: None}, placement, report=lambda _: None)
+    assert written == saved

@@ -136,6 +136,15 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(data, tmp_path, m
     assert written == saved
 
 
+def test_what_is_about_to_be_ended_from_outside_saves_each_epoch_whatever_that_takes(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "CHECKPOINT_SHARE", 0.0)
+    written = []
+    monkeypatch.setattr(checkpoint, "save", lambda _, content: written.append(content.epoch))
+    answers = iter([False, False, True, False])  # one for each epoch
+    list(trial_run(data, tmp_path).reports(ends_soon=lambda: next(answers)))
+    assert written == [1, 3, 4]  # without it: 1 and 4
+
+
 def test_only_the_last_report_is_final(data, tmp_path):
     reports = list(trial_run(data, tmp_path).reports())
     assert [report.final is not None for report in reports] == [False, False, False, True]
