@@ -180,7 +180,7 @@ def predict(
     from raytrain.inference.model import image_files, probabilities, read_image
 
     opened = _open(model, allow_code=allow_code)
-    classes, size = opened.description.classes, opened.description.recipe["image_size"]
+    classes, size = opened.description.classes, opened.image_size
     read: dict[Path, Any] = {}
     failures: list[str] = []
     for path in image_files(images):

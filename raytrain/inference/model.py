@@ -63,7 +63,7 @@ class Model:
     @property
     def image_size(self) -> int:
         """Height and width in pixels that every image is brought to."""
-        return int(self.description.recipe["image_size"])
+        return Recipe(**self.description.recipe).image_size
 
     def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> Prediction:
         """Return the most probable class of each image, and the probability of every class.
@@ -145,7 +145,7 @@ def _refuse_code(description: ModelDescription, *, name: str) -> None:
     Raises:
         ModelError: It is; the message says whose code it is, and how to read it.
     """
-    arch = str(description.recipe["arch"])
+    arch = str(description.recipe.get("arch", ""))
     (digest,) = digests_in([arch]) or [None]
     if digest is None or kept(digest):
         return

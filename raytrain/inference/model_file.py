@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
@@ -76,6 +77,9 @@ class ModelDescription:
     fingerprint: str | None
     versions: dict[str, str]
     code: dict[str, Files] = field(default_factory=dict)
+
+
+_DESCRIPTION = TypeAdapter(ModelDescription)
 
 
 def write_model(path: Path, description: ModelDescription, weights: Mapping[str, Tensor], *, force: bool) -> None:
@@ -195,8 +199,12 @@ def _description(values: dict[str, Any], where: str) -> ModelDescription:
     if values.keys() != known:
         differing = ", ".join(sorted(values.keys() ^ known))
         raise ModelError(f"{where}: is damaged: these fields are missing or unknown: {differing}")
-    lists: dict[str, Any] = {name: tuple(values[name]) for name in ("classes", "mean", "std")}
-    return ModelDescription(**{**values, **lists})
+    try:
+        return _DESCRIPTION.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{where}: is damaged: {name}: {first['msg'].lower()}; export the model again") from error
 
 
 def _json(content: bytes | str, where: str) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def changes_of(folder: Path) -> Changes:
         return Changes(None, [])
     top = _git("rev-parse", "--show-toplevel", cwd=folder)
     filters = _filters_off(folder)
-    if top is None or filters is None:
+    # a setting may name another folder, such as a home folder, as the one whose files are compared
+    if top is None or filters is None or not (Path(top) / ".git").exists():
         return Changes(None, [])
     listed = _git(*_DIFF, "--name-only", "-z", cwd=Path(top), settings=filters)
     if listed is None:

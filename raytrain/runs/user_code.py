@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any, cast
 
 from raytrain.errors import RunFolderError
 from raytrain.storage.folder import Folder
 from raytrain.user_code.reference import digests_in, texts_in, without_digest
-from raytrain.user_code.source import Files, Source, difference, keep_all, kept, texts_of
+from raytrain.user_code.source import Files, Source, difference, keep_all, kept, lies_inside, texts_of
 
 CODE = "code"
 """Name of the folder."""
@@ -35,7 +36,10 @@ def read_code(folder: Folder, digests: Iterable[str]) -> dict[str, Files]:
         there = folder / CODE / digest
         try:
             files: Files = {}
-            for name in json.loads(there.read(FILES)):
+            names: Any = json.loads(there.read(FILES))
+            if not isinstance(names, list) or not all(map(lies_inside, cast("list[Any]", names))):
+                raise ValueError(f"{FILES} is no list of paths below it")  # noqa: TRY301 (as what is not JSON)
+            for name in names:
                 inside, _, last = name.rpartition("/")
                 files[name] = (there / inside if inside else there).read(last).decode()
         except (OSError, ValueError) as error:

@@ -89,14 +89,21 @@ def keep(source: Source) -> str:
     return source.digest
 
 
+def lies_inside(name: object) -> bool:
+    """Return whether the name of a file, which somebody else may have written, is a path below its source's folder."""
+    return isinstance(name, str) and "\0" not in name and all(part.strip(".") for part in name.split("/"))
+
+
 def keep_all(sources: Mapping[str, Files]) -> None:
     """Keep sources that came from elsewhere, by digest.
 
     Raises:
-        ModelError: The text of one is not what its digest says.
+        ModelError: The text of one is not what its digest says, or one of its names is no path below its folder.
     """
     for digest, files in sources.items():
         source = Source(dict(files))
+        if outside := [name for name in files if not lies_inside(name)]:
+            raise ModelError(f"the code {digest} has a file {outside[0]!r}, which is no path below its folder")
         if source.digest != digest:
             raise ModelError(f"the code of {', '.join(files)} has been changed: its digest is no longer {digest}")
         keep(source)

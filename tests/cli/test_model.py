@@ -213,6 +213,12 @@ def test_damage_is_found(trained: Folder, tmp_path: Path) -> None:
         ({"classes": ["only", "two"]}, "do not match their description"),
         ({"extra": 1}, "missing or unknown: extra"),
         ({"recipe": {**said["recipe"], "arch": "resnet1000"}}, "do not match their description"),
+        ({"recipe": {}}, "do not match their description"),
+        ({"recipe": []}, "is damaged: recipe: "),
+        ({"classes": 5}, "is damaged: classes: "),
+        ({"classes": [0, 1]}, "is damaged: classes.0: "),
+        ({"mean": [0.5]}, "is damaged: mean"),
+        ({"code": {"0123456789ab": ["a.py"]}}, "is damaged: code.0123456789ab: "),
     ):
         described.write_text(json.dumps({**said, **change}))
         refused(message)

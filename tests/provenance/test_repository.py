@@ -82,6 +82,14 @@ def test_a_git_in_the_working_folder_is_not_run(repository: Path, monkeypatch: p
     assert not (repository.parent / "ran").exists()
 
 
+def test_files_of_another_folder_that_a_repository_names_as_its_own_are_not_read(repository: Path) -> None:
+    home = repository.parent
+    (home / "net.py").write_text("of the user\n")
+    git("config", "core.worktree", str(home))
+    assert "of the user" in git("diff", "HEAD")  # plain git reads it
+    assert changes_of(repository) == (None, [])
+
+
 def test_only_code_is_in_the_diff_and_the_rest_is_named(repository: Path) -> None:
     change(repository)
     (repository / ".env").write_text(f"AWS_SECRET_ACCESS_KEY={KEY}\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,6 +36,15 @@ def test_each_kind_makes_a_file_of_each_format(make_run: Any) -> None:
         else:
             assert Image.open(io.BytesIO(content)).width == 3 * 300
     assert plot(record, Kind.lr) == plot(record, Kind.lr), "the same run makes the same file"
+
+
+def test_the_settings_of_matplotlib_that_lie_about_have_no_effect(make_run: Any) -> None:
+    """`text.usetex` would have LaTeX run; a file matplotlibrc in the working folder may set it."""
+    record = read_record(make_run(grid=GRID))
+    expected = plot(record, Kind.lr)
+    with mpl.rc_context({"text.usetex": True, "text.latex.preamble": "\\input{evil}", "lines.linewidth": 9}):
+        assert plot(record, Kind.lr) == expected
+        assert mpl.rcParams["text.usetex"], "they hold for others"
 
 
 @pytest.mark.parametrize("width", [2.5, 6.75])

@@ -1,12 +1,15 @@
 """What the source of user code is, how it is named, and how it is imported from its text."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from raytrain.errors import ExperimentError, ModelError
+from raytrain.errors import ExperimentError, ModelError, RunFolderError
+from raytrain.runs.user_code import read_code, write_code
+from raytrain.storage.folder import Folder
 from raytrain.user_code import source as sources
 from raytrain.user_code.modules import imported
 from raytrain.user_code.reference import Reference, digests_in, reference_of, without_digest
@@ -184,3 +187,30 @@ def test_a_source_is_where_it_was_read_last() -> None:
     assert kept(read_here.digest) is read_there
     keep(arrived)
     assert kept(read_here.digest) is read_there
+
+
+OUTSIDE = ["../evil.py", "/tmp/evil.py", "a/../../evil.py", "a//b.py", "", "..", "a\0.py"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_code_from_elsewhere_has_no_file_outside_of_its_folder(name: str) -> None:
+    evil = Source({name: "x = 1\n"})
+    with pytest.raises(ModelError, match="is no path below its folder"):
+        keep_all({evil.digest: evil.files})
+    assert kept(evil.digest) is None
+
+
+@pytest.mark.parametrize("listed", [*([name] for name in OUTSIDE), [7], {"a.py": 1}, 7, None])
+def test_a_run_folder_that_lists_its_code_elsewhere_is_refused(listed: object, tmp_path: Path) -> None:
+    evil = Source({name: "x = 1\n" for name in listed if isinstance(name, str)} if isinstance(listed, list) else {})
+    folder = tmp_path / "code" / evil.digest
+    folder.mkdir(parents=True)
+    (folder / "files.json").write_text(json.dumps(listed))
+    with pytest.raises(RunFolderError, match="is no list of paths below it"):
+        read_code(Folder.at(tmp_path), [evil.digest])
+
+
+def test_code_in_folders_below_is_read_as_it_was_written(tmp_path: Path) -> None:
+    digest = keep(Source({"a/b/net.py": "x = 1\n", "...py": "y = 2\n"}))
+    write_code(Folder.at(tmp_path), [digest])
+    assert read_code(Folder.at(tmp_path), [digest]) == {digest: {"a/b/net.py": "x = 1\n", "...py": "y = 2\n"}}

@@ -149,7 +149,12 @@ def _legend(figure: Figure, *, columns: int, ink: str) -> None:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Draw with text as text in an SVG, with the same ids every time, and without a word on letters a font lacks."""
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "raytrain"}), warnings.catch_warnings():
+    """Draw with text as text in an SVG, with the same ids every time, and without a word on letters a font lacks.
+
+    A file matplotlibrc does not count: one in the working folder may be somebody else's, and have LaTeX run.
+    """
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "raytrain"})
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         yield
