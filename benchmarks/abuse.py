@@ -1,6 +1,6 @@
 """Bad input and damage, thousands of times: every command answers shortly, changes nothing, writes nowhere else.
 
-python benchmarks/abuse.py [--output FILE] [--part options|damage|experiments] [--only WORD]
+python benchmarks/abuse.py [--output FILE] [--part options|damage|experiments] [--only WORD] [--every N]
 
 1. Every option and argument of every command gets every bad value of its kind (abuse_inputs.py).
 2. Every file of a run folder is damaged in ten ways, and read by every command that reads runs.
@@ -17,6 +17,7 @@ import contextlib
 import datetime
 import functools
 import importlib.util
+import itertools
 import json
 import logging
 import os
@@ -94,6 +95,8 @@ READERS: dict[str, list[str]] = {
 WRITES_INTO_THE_RUN = {"report", "resume"}
 NAMES_A_PLACE = {"output", "out", "name", "experiment", "folder"}
 """Parameters in which a user may name a place outside; `name` of `new` only."""
+Wanted = Callable[[str], bool]
+"""What says of each input, by what it is, whether it is tried."""
 
 
 class Hangs(BaseException):
@@ -246,7 +249,7 @@ def make(place: Place) -> None:
     assert Path("model.pth").is_file()
 
 
-def options(place: Place, only: str) -> None:
+def options(place: Place, wanted: Wanted) -> None:
     """Give every parameter of every command every bad value of its kind."""
     from raytrain.cli.app import app
 
@@ -255,7 +258,7 @@ def options(place: Place, only: str) -> None:
     around = place.around()
     for bad in bad_values(app):
         what = f"{' '.join(bad.command)} {bad.option or bad.parameter}: {bad.kind}"
-        if only not in what:
+        if not wanted(what):
             continue
         answer = place.call(words_of(bad), what)
         place.found.inputs += 1
@@ -285,7 +288,7 @@ def words_of(bad: BadValue) -> list[str]:
     return [*bad.command, *given, *base, *([f"{bad.option}={bad.value}"] if glued else [bad.option, bad.value])]
 
 
-def damaged_runs(place: Place, only: str) -> None:
+def damaged_runs(place: Place, wanted: Wanted) -> None:
     """Damage every file of a run folder in every way, and read it by every command that reads runs."""
     damages: dict[str, Callable[[Path], object]] = module("runs/test_damaged_folder.py").DAMAGES
     place.renew()
@@ -296,7 +299,7 @@ def damaged_runs(place: Place, only: str) -> None:
     for kind, file in names:
         for how, damage in damages.items():
             what = f"{kind} {how}"
-            if only not in what:
+            if not wanted(what):
                 continue
             shutil.rmtree(run)
             shutil.copytree(place.pristine / "runs" / "x", run)
@@ -324,7 +327,7 @@ def kind_of(file: Path) -> str:
     return "/".join("EVENTS" if part.startswith("events.out") else part for part in parts)
 
 
-def experiments(place: Place, only: str) -> None:
+def experiments(place: Place, wanted: Wanted) -> None:
     """Plan, compare and train experiment files that are wrong."""
     bad = module("test_bad_input.py").FILES
     place.renew()
@@ -333,7 +336,7 @@ def experiments(place: Place, only: str) -> None:
         before = contents(place.work.rglob("*"))
         for command in ("plan", "compare", "train"):
             what = f"experiment with {kind}: {command}"
-            if only not in what:
+            if not wanted(what):
                 continue
             place.found.inputs += 1
             place.found.kinds.add(kind)
@@ -386,7 +389,19 @@ def stop(*_: object) -> None:
 PARTS = {"options": options, "damage": damaged_runs, "experiments": experiments}
 
 
-def tried(name: str, only: str) -> dict[str, Any]:
+def sample(only: str, every: int) -> Wanted:
+    """Return what says of each input in turn whether to try it: those with a word in their name, and of them every Nth.
+
+    Raises:
+        ValueError: N is not positive.
+    """
+    if every < 1:
+        raise ValueError(f"--every {every}: give 1 or more")
+    seen = itertools.count()
+    return lambda what: only in what and next(seen) % every == 0
+
+
+def tried(name: str, wanted: Wanted) -> dict[str, Any]:
     """Return what became of a part: inputs, kinds of fault, exit codes, and what went wrong."""
     found, started = Found(), time.perf_counter()
     here = Path.cwd()
@@ -395,7 +410,7 @@ def tried(name: str, only: str) -> dict[str, Any]:
         place.watch()
         make(place)
         found.exits.clear()
-        PARTS[name](place, only)
+        PARTS[name](place, wanted)
         os.chdir(here)
     seconds = round(time.perf_counter() - started)
     print(f"{name}: {found.inputs} inputs in {seconds} s", flush=True)
@@ -407,6 +422,7 @@ def tried(name: str, only: str) -> dict[str, Any]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", default="", help="try only what has this word in its name, and write no record")
+    parser.add_argument("--every", type=int, default=1, help="try every Nth of these only, and write no record")
     parser.add_argument("--part", choices=PARTS, help="try one part only; the others stay in the record as they are")
     given = parser.parse_args()
     output = (given.output or RECORDS / "abuse.json").absolute()
@@ -414,9 +430,9 @@ def main() -> None:
     record = Record("abuse")
     record.details |= before
     for name in [given.part] if given.part else PARTS:
-        record.details[name] = tried(name, given.only)
+        record.details[name] = tried(name, sample(given.only, given.every))
     judge(record)
-    if not given.only:
+    if not given.only and given.every == 1:
         record.write(output)
 
 
