@@ -87,11 +87,12 @@ test-lowest: $(STAMP) ## the oldest versions that pyproject.toml allows, in buil
 test-newest: $(STAMP) ## the same with the newest versions, in build/newest
 	@$(MAKE) --no-print-directory test-bound BOUND=newest RESOLUTION=highest
 
+# other versions than the pinned ones may warn: what they warn of is shown, and no failure
 test-bound:
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/$(BOUND)
 	$(BIN)/uv pip install --quiet --python build/$(BOUND) --resolution $(RESOLUTION) -e .
 	$(BIN)/uv pip install --quiet --python build/$(BOUND) $(TEST_TOOLS)
-	build/$(BOUND)/bin/python -m pytest -q -n logical --dist worksteal -m "$(FAST)"
+	build/$(BOUND)/bin/python -m pytest -q -W default -n logical --dist worksteal -m "$(FAST)"
 	build/$(BOUND)/bin/raytrain train $(SMALLEST) --name one --fresh --out build/$(BOUND)/runs
 	build/$(BOUND)/bin/raytrain train $(SMALLEST) --name two --fresh --out build/$(BOUND)/runs --workers 2
 

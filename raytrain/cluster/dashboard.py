@@ -1,5 +1,6 @@
 """The dashboard of a Ray cluster: where it is, and whether it would take a job from us."""
 
+import ipaddress
 import json
 import os
 import urllib.error
@@ -106,7 +107,10 @@ def _check(address: str, *, insecure: bool) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, such as 127.evil.example
+        return host == "localhost"
 
 
 @contextmanager

@@ -124,3 +124,13 @@ def test_without_a_home_folder_there_is_no_token_in_it(monkeypatch: pytest.Monke
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     assert dashboard._authorization() == {}
+
+
+@pytest.mark.slow  # imports Ray
+@pytest.mark.usefixtures("no_home")
+@pytest.mark.parametrize("host", ["192.0.2.1", "127.evil.invalid", "localhost.evil.invalid"])
+def test_another_host_is_not_talked_to_without_a_token(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ClusterError, match="is another host, and there is no token"):
+        dashboard.find(f"http://{host}:8265", insecure=False)
