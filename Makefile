@@ -18,7 +18,7 @@ LONG := -n 2 --dist loadfile --no-loadscope-reorder
 # `make test COVERAGE=yes` measures it, as CI does, and has a floor: the first part then takes half as long again
 COVERAGE ?=
 MEASURED := $(if $(COVERAGE),--cov --cov-report= --cov-fail-under=0)
-TEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis "moto[server]"
+TEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis "moto[server]" nbclient ipykernel
 SMALLEST := --set dataset=digits --set image_size=8 --set width=2 --set epochs=1
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0

@@ -22,6 +22,7 @@ from raytrain.runs.folder import (
     checkpoint_folder,
     read_predictions,
     read_state,
+    refuse_links,
     trial_folder,
     with_lost_events,
 )
@@ -41,8 +42,10 @@ def repair(folder: Folder) -> None:
         folder: The run folder, locked, whose experiment.yaml can be read.
 
     Raises:
+        RunFolderError: A link leads out of it.
         StorageError: It cannot be written.
     """
+    refuse_links(folder)
     results = _sound(folder, "trials.jsonl", _check_result)
     events = _sound(folder, "events.jsonl", check_event)
     ends = Counter(row["trial"] for row in results)

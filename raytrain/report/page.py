@@ -33,6 +33,7 @@ from raytrain.report.figures.parallel import parallel
 from raytrain.report.figures.pictures import pictures, static_curves
 from raytrain.report.html import environment, packed_plotly, policy
 from raytrain.report.text import duration
+from raytrain.runs.folder import refuse_links
 from raytrain.training.recipe import Recipe
 
 STOPS = 30
@@ -75,9 +76,10 @@ def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None
     """Write report.html and plots/*.png into the run folder.
 
     Raises:
-        RunFolderError: The run folder cannot be read or written.
+        RunFolderError: The run folder cannot be read or written, or a link leads out of it.
     """
     folder = record.folder
+    refuse_links(folder)
     page = render(record, baseline=baseline).encode()
     images = pictures(record, legend(record.ranking), baseline)
     try:

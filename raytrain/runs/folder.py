@@ -7,8 +7,10 @@ result still stands, so they are left out, and a warning says so.
 import contextlib
 import hashlib
 import logging
+import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from raytrain.errors import RunFolderError, StorageError, did_you_mean
@@ -232,6 +234,28 @@ def refuse_remains(folder: Folder) -> None:
             f"{folder}/{EXPERIMENT}: is missing, which says what was run; {', '.join(remains)} are there.\n"
             f"Put a copy of the experiment file there, with `name: {folder.name}` in it; or choose another --name."
         )
+
+
+def refuse_links(folder: Folder) -> None:
+    """Refuse to write into a run folder from which a link leads out; somebody else may have put it there.
+
+    The run folder itself may be a link. In object storage there are none.
+
+    Raises:
+        RunFolderError: There is one; the message names it.
+    """
+    path = folder.local_path
+    if path is None:
+        return
+    whole = path.resolve()
+    for parent, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            one = Path(parent, name)
+            if one.is_symlink() and not (target := one.resolve()).is_relative_to(whole):
+                raise RunFolderError(
+                    f"{one} is a link to {target}, out of the run folder, and raytrain would write there; remove the "
+                    "link, or put what it names into its place"
+                )
 
 
 def list_runs(out: str) -> list[str]:

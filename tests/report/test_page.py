@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.analysis.record import read_record
 from raytrain.baselines.baselines import open_baseline
+from raytrain.errors import RunFolderError
 from raytrain.report.figures.legend import Entry
 from raytrain.report.page import render, verdict, write_report
 from raytrain.report.text import duration
@@ -147,6 +149,16 @@ def test_the_files_of_a_report_lie_in_the_run_folder(make_run: Any) -> None:
     first = folder.read("report.html")
     write_report(read_record(folder))
     assert folder.read("report.html") == first, "the same run makes the same page"
+
+
+def test_a_report_is_not_written_where_a_link_leads_out_of_the_run_folder(make_run: Any, tmp_path: Path) -> None:
+    folder = make_run()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "runs" / "made" / "plots").symlink_to(tmp_path / "home")
+    with pytest.raises(RunFolderError, match=r"plots is a link to .*/home, out of the run folder"):
+        write_report(read_record(folder))
+    assert list((tmp_path / "home").iterdir()) == []
+    assert not folder.exists("report.html")
 
 
 def test_the_verdict_is_about_what_is_chosen_and_says_whether_its_lead_is_certain() -> None:

@@ -27,6 +27,7 @@ from raytrain.runs.folder import (
     checkpoint_folder,
     read_epochs,
     read_state,
+    refuse_links,
     refuse_remains,
     trial_folder,
 )
@@ -95,8 +96,8 @@ class RunJournal:
             failed_only: Whether only trials that failed are pending.
 
         Raises:
-            RunFolderError: Another experiment was run there, nothing says which one was, or `fresh` would delete what
-                is no run folder.
+            RunFolderError: Another experiment was run there, nothing says which one was, a link leads out of it, or
+                `fresh` would delete what is no run folder.
         """
         if fresh:
             if folder.names() and not folder.exists(EXPERIMENT):
@@ -104,6 +105,7 @@ class RunJournal:
                     f"{folder} is not a run folder, so --fresh does not delete it; choose another --name"
                 )
             return cls(folder, RunState(experiment, trials), fresh=True)
+        refuse_links(folder)
         if not folder.exists(EXPERIMENT):
             refuse_remains(folder)
             return cls(folder, RunState(experiment, trials))

@@ -171,6 +171,28 @@ def test_a_last_epoch_without_its_end_is_completed_when_it_is_reported_again(ope
 # ---------------------------------------------------------------- taking up
 
 
+@pytest.mark.parametrize(
+    "name", ["events.jsonl", "trials.jsonl", "README.md", "trials", "trials/x", "trials/x/checkpoint"]
+)
+def test_a_run_folder_from_which_a_link_leads_out_is_not_written_to(open_folder: Any, tmp_path: Path, name: str):
+    open_folder().close()
+    link = tmp_path / "run" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp_path / "home")  # what is not there yet would be made
+    with pytest.raises(RunFolderError, match=r"/run/.* is a link to .*/home, out of the run folder.*remove the link"):
+        open_folder()
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_run_folder_may_be_a_link_and_have_links_to_what_is_in_it(open_folder: Any, tmp_path: Path):
+    open_folder().close()
+    (tmp_path / "run").rename(tmp_path / "disk")
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    (tmp_path / "run" / "again.yaml").symlink_to("experiment.yaml")
+    open_folder()
+
+
 def test_opening_again_continues_where_it_was(open_folder: Any):
     run = open_folder(grid={"lr": [1, 2, 3, 4]})
     done, begun, failed, waiting = run.state.progress
