@@ -1,5 +1,6 @@
 """Trials in Weights & Biases: a project for each run, a run of W&B for each trial."""
 
+import configparser
 import hashlib
 import json
 import os
@@ -9,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import TrackerError
+from raytrain.storage.bounded import read_bounded
 from raytrain.trackers.content import CURVE, Attachment, TrialContent
 from raytrain.trackers.tracker import ANSWER_S, Written, answering
 
+_SERVER = "https://api.wandb.ai"
+_HARMLESS = {"entity", "project"}
+"""Settings that a file in the working folder may have."""
+_MAX_SETTINGS = 100_000
+"""Largest size in bytes of such a file."""
 _TOLD = "raytrain"
 """What was told of a trial: a key of its configuration in W&B, and offline the folder of a JSON file for each."""
 
@@ -32,7 +39,7 @@ class WandbTracker:
             project: Name of the project.
 
         Raises:
-            TrackerError: There is no key.
+            TrackerError: There is no key, or a file in the folder would have W&B send it elsewhere.
         """
         import wandb
 
@@ -42,6 +49,7 @@ class WandbTracker:
         self._offline = os.environ.get("WANDB_MODE") == "offline"
         self._folder = Path(os.environ.get("WANDB_DIR", ".")) / "wandb"
         self._open: dict[str, Any] = {}
+        refuse_foreign_settings(self._folder.parent, server=uri)
         self.where = f"W&B{f' at {uri}' if uri else ''}, project {project}"
         if self._offline:
             self.where += f", offline in {self._folder}"
@@ -149,6 +157,35 @@ class WandbTracker:
     def _finish(self, identity: str) -> None:
         if run := self._open.pop(identity, None):
             run.finish()
+
+
+def refuse_foreign_settings(folder: Path, *, server: str | None) -> None:
+    """Refuse a file with settings of W&B, in a folder that may be somebody else's, that names more than a project.
+
+    W&B takes any setting from there, such as another server or a proxy, and would send the user's key to it.
+
+    Args:
+        folder: Folder in which W&B keeps its own.
+        server: Server that the user has named, which the file may name, too.
+
+    Raises:
+        TrackerError: There is one.
+    """
+    for file in (folder / "wandb" / "settings", folder / ".wandb" / "settings"):
+        if not file.is_file():
+            continue
+        read = configparser.ConfigParser(interpolation=None)
+        try:
+            read.read_string(read_bounded(file, most=_MAX_SETTINGS).decode())
+        except (OSError, ValueError, configparser.Error) as error:
+            raise TrackerError(f"{file}: cannot be read ({first_line(error)}); delete it") from error
+        for section in read.values():
+            for name, value in section.items():
+                if name not in _HARMLESS and not (name == "base_url" and value in {server, _SERVER}):
+                    raise TrackerError(
+                        f"{file}: sets {name} = {value}, and W&B would obey it, with your key; delete the line, and "
+                        "name a server of your own by --tracking-uri"
+                    )
 
 
 def _identity(project: str, content: TrialContent, *, again: int) -> str:

@@ -13,6 +13,7 @@ from raytrain.errors import TrackerError
 from raytrain.storage.folder import Folder
 from raytrain.trackers.sending import send
 from raytrain.trackers.tracker import open_tracker
+from raytrain.trackers.wandb_tracker import refuse_foreign_settings
 
 wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed")
 pytestmark = [
@@ -96,4 +97,35 @@ def test_without_a_key_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(TrackerError, match=r"there is no API key; log in with: wandb login"):
+        open_tracker("wandb", uri=None, project="made")
+
+
+@pytest.mark.parametrize(
+    ("place", "line", "refused"),
+    [
+        ("wandb", "base_url = http://evil.invalid", True),
+        (".wandb", "base_url = http://evil.invalid", True),
+        ("wandb", "https_proxy = http://evil.invalid", True),
+        ("wandb", "no setting", True),
+        ("wandb", "base_url = http://ours.invalid", False),
+        ("wandb", "base_url = https://api.wandb.ai", False),
+        ("wandb", "entity = us", False),
+    ],
+)
+def test_settings_of_the_working_folder_do_not_have_the_key_sent_elsewhere(
+    place: str, line: str, refused: bool, tmp_path: Path
+) -> None:
+    (tmp_path / place).mkdir()
+    (tmp_path / place / "settings").write_text(f"[default]\n{line}\n")
+    if refused:
+        with pytest.raises(TrackerError, match=rf"{place}/settings: .*delete"):
+            refuse_foreign_settings(tmp_path, server="http://ours.invalid")
+    else:
+        refuse_foreign_settings(tmp_path, server="http://ours.invalid")
+
+
+def test_the_tracker_looks_at_these_settings(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "settings").write_text("[default]\nbase_url = http://evil.invalid\n")
+    with pytest.raises(TrackerError, match=r"sets base_url = http://evil.invalid, and W&B would obey it"):
         open_tracker("wandb", uri=None, project="made")
