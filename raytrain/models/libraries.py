@@ -35,9 +35,7 @@ def timm(model: str, *, num_classes: int, in_channels: int, **arguments: Any) ->
     try:
         import timm as library
     except ImportError as error:
-        raise ExperimentError(
-            f"timm:{model} needs timm, which is not installed; install it with: pip install 'raytrain[timm]'"
-        ) from error
+        raise ExperimentError(not_installed(f"timm:{model}")) from error
     if not library.is_model(model):
         raise ExperimentError(_unknown("timm", model, library.list_models()))
     return library.create_model(model, pretrained=False, num_classes=num_classes, in_chans=in_channels, **arguments)
@@ -69,6 +67,11 @@ def library_model(name: str) -> tuple[str, str] | None:
     """Return the library and the name of the network there, of `timm:resnet18d`; None for another name."""
     match = _NAME.fullmatch(name)
     return (match["library"], match["model"]) if match and match["library"] in LIBRARIES else None
+
+
+def not_installed(name: str) -> str:
+    """Return the message that a name of timm needs timm."""
+    return f"{name} needs timm, which is not installed; install it with: pip install 'raytrain[timm]'"
 
 
 def _unknown(library: str, model: str, known: Sequence[str]) -> str:

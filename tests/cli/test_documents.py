@@ -42,7 +42,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "stop": ("quick-1a2b",),
     "pull": ("quick-1a2b",),
     "doctor": ("--local",),
-    "fields": ("", "lr"),
+    "fields": ("", "lr", "arch --like torchvision:resnet"),
     "data fetch": ("FOLDER --image-size 8",),
     "data verify": ("FOLDER --image-size 8",),
 }

@@ -1,14 +1,19 @@
 """Networks of other libraries, by their names there."""
 
+import json
 import sys
 
 import pytest
 import torch
+from torchvision import models
+from typer.testing import CliRunner
 
+from raytrain.cli.app import app
 from raytrain.errors import ExperimentError
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.trial import Trial
+from raytrain.models.families import LibraryNetwork, family
 from raytrain.training.recipe import Recipe
 
 SMALL = {"torchvision": "torchvision:squeezenet1_1", "timm": "timm:test_resnet"}
@@ -68,3 +73,50 @@ def test_arguments_of_a_library_are_named() -> None:
 def test_an_unknown_library_is_an_unknown_architecture() -> None:
     with pytest.raises(ValueError, match="has not been read"):  # it reads as a module of the user's
         Recipe(arch="keras:resnet18")
+
+
+def test_the_names_of_a_family_begin_as_the_text_does_and_have_their_weights() -> None:
+    assert family("torchvision:resnet") == [
+        LibraryNetwork("torchvision:resnet101", ("IMAGENET1K_V1", "IMAGENET1K_V2")),
+        LibraryNetwork("torchvision:resnet152", ("IMAGENET1K_V1", "IMAGENET1K_V2")),
+        LibraryNetwork("torchvision:resnet18", ("IMAGENET1K_V1",)),
+        LibraryNetwork("torchvision:resnet34", ("IMAGENET1K_V1",)),
+        LibraryNetwork("torchvision:resnet50", ("IMAGENET1K_V1", "IMAGENET1K_V2")),
+    ]
+    assert [one.name for one in family("torchvision:*NEXT50")] == ["torchvision:resnext50_32x4d"]
+    assert len(family("torchvision:")) == len(models.list_models(module=models))
+
+
+def test_a_listed_name_of_timm_is_one_that_timm_builds_with_the_weights_behind_it() -> None:
+    timm = pytest.importorskip("timm")
+    (listed,) = family("timm:resnet18d")
+    assert timm.is_model("resnet18d")
+    assert listed.weights
+    assert all(timm.is_model_pretrained(f"resnet18d.{tag}") for tag in listed.weights)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("arch --like resnet", "such as timm:resnet or torchvision:resnet"),
+        ("arch --like torchvision:resnat", "torchvision has no such network; did you mean torchvision:resnet"),
+        ("lr --like torchvision:resnet", "write `raytrain fields arch --like torchvision:resnet`"),
+        ("arch --markdown --like torchvision:resnet", "--markdown and --like were given"),
+    ],
+)
+def test_what_lists_no_family_is_one_message(words: str, problem: str) -> None:
+    result = CliRunner().invoke(app, ["fields", *words.split()])
+    assert (result.exit_code, problem in result.stderr) == (2, True)
+
+
+def test_a_family_is_printed_in_lines_or_as_a_document() -> None:
+    text = CliRunner().invoke(app, ["fields", "arch", "--like", "torchvision:resnet"]).stdout.splitlines()
+    assert "torchvision:resnet18   IMAGENET1K_V1" in text
+    written = json.loads(CliRunner().invoke(app, ["fields", "arch", "--like", "torchvision:resnet", "--json"]).stdout)
+    assert [one["name"] for one in written["networks"]] == [line.split()[0] for line in text]
+
+
+def test_without_timm_its_family_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ExperimentError, match=r"timm: needs timm.*pip install 'raytrain\[timm\]'"):
+        family("timm:resnet")

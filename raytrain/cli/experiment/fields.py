@@ -31,6 +31,14 @@ def fields(
             help="A field to explain in full.",
         ),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIBRARY:NAME",
+            show_default=False,
+            help="With `fields arch`: list the networks of a library that begin so, such as timm:resnet.",
+        ),
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, with everything.")] = False,
     json: Json = False,
 ) -> None:
@@ -41,6 +49,9 @@ def fields(
     if field is not None and field not in known:
         hint = did_you_mean(field, known) or "`raytrain fields` lists them"
         raise ExperimentError(f"there is no recipe field {field!r}; {hint}")
+    if like is not None:
+        _print_family(field, like, markdown=markdown, json=json)
+        return
     chosen = [known[field]] if field else list(known.values())
     if json:
         typer.echo(document({"fields": [vars(one) for one in chosen]}), nl=False)
@@ -78,6 +89,23 @@ def _print_list(found: "list[FieldReference]") -> None:
     console.print("\n`raytrain fields FIELD` explains one of them, with its choices.", markup=False)
 
 
+def _print_family(field: str | None, like: str, *, markdown: bool, json: bool) -> None:
+    """Print the networks of a library whose names begin so, and the pretrained weights of each."""
+    if field != "arch":
+        raise ExperimentError(f"--like lists networks; write `raytrain fields arch --like {like}`")
+    if markdown:
+        raise ExperimentError("--markdown and --like were given; give one of them")
+    from raytrain.models.families import family  # PyTorch takes 2 s to import
+
+    networks = family(like)
+    if json:
+        typer.echo(document({"networks": [vars(one) for one in networks]}), nl=False)
+        return
+    longest = max(len(one.name) for one in networks)
+    for one in networks:
+        typer.echo(f"{one.name:{longest}}  {', '.join(one.weights)}".rstrip())
+
+
 def _markdown(found: "list[FieldReference]") -> str:
     """Return the fields as a Markdown table."""
     from raytrain.report.text import as_markdown
@@ -107,6 +135,8 @@ def _explained(one: "FieldReference") -> str:
     if given := installed(one.name):
         lines += ["", "Of installed packages:", *(f"  {each}" for each in given)]
     families = [f"{library}:NAME, a network of {library}" for library in LIBRARIES] if one.name == "arch" else []
+    if families:
+        families.append("  (`raytrain fields arch --like timm:resnet` lists those that begin so)")
     if one.name in GROUPS:
         lines += ["", "Or:", *(f"  {family}" for family in families), "  my_file.py:NAME, code of your own"]
     if one.changes_epoch_time:
