@@ -111,6 +111,11 @@ def with_user_code_read(source: YamlSource, *, folder: Path) -> dict[str, Any]:
     return changed
 
 
+def texts_of_code(experiment: Experiment) -> list[str]:
+    """Return the texts of components in an experiment that name code of the user's, each once."""
+    return texts_in(experiment.model_dump(mode="json"))
+
+
 def digests_of(experiment: Experiment) -> list[str]:
     """Return the digests of the user's code that an experiment names, each once."""
-    return digests_in(texts_in(experiment.model_dump(mode="json")))
+    return digests_in(texts_of_code(experiment))

@@ -20,6 +20,7 @@ from raytrain.runs.checks import ADVICE, check_epoch, check_event, damaged
 from raytrain.runs.events import STATUSES
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
+from raytrain.runs.user_code import remember_parameters
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines, read_whole
 from raytrain.storage.retry import passes
@@ -72,7 +73,9 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     Raises:
         RunFolderError: A file is damaged, or of another version.
     """
-    state = state or RunState(read_run(folder))
+    if state is None:
+        remember_parameters(folder)
+        state = RunState(read_run(folder))
     # before trials.jsonl, in which a result is written before the event of its end: else a trial that ends between the
     # two would lack its result
     events = list(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE))

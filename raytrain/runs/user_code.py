@@ -4,25 +4,53 @@ import json
 from collections.abc import Iterable
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+
 from raytrain.errors import RunFolderError
 from raytrain.storage.folder import Folder
+from raytrain.user_code.declared import Declared, declared, remember
 from raytrain.user_code.reference import digests_in, texts_in, without_digest
-from raytrain.user_code.source import Files, Source, difference, keep_all, kept, lies_inside, texts_of
+from raytrain.user_code.source import MAX_BYTES, Files, Source, difference, keep_all, kept, lies_inside, texts_of
 
 CODE = "code"
 """Name of the folder."""
 FILES = "files.json"
 """Name of the file beside the source that lists its files."""
+PARAMETERS = "parameters.json"
+"""Name of the file in `CODE` that says what the functions take."""
+_DECLARED: TypeAdapter[Declared] = TypeAdapter(Declared)
 
 
-def write_code(folder: Folder, digests: Iterable[str]) -> None:
-    """Write the source of each digest, which this process keeps, into a run folder."""
-    for digest, files in texts_of(digests).items():
+def write_code(folder: Folder, texts: Iterable[str]) -> None:
+    """Write into a run folder the source of what texts of components name, where this process keeps it."""
+    texts = list(texts)
+    if found := declared(texts):
+        (folder / CODE).write(PARAMETERS, json.dumps(found).encode())
+    for digest, files in texts_of(digests_in(texts)).items():
         there = folder / CODE / digest
         for name, text in files.items():
             inside, _, last = name.rpartition("/")
             (there / inside if inside else there).write(last, text.encode())
         there.write(FILES, json.dumps(sorted(files)).encode())
+
+
+def remember_parameters(folder: Folder) -> None:
+    """Keep in this process what the functions of a run's code take, so that its trials are listed as the run has them.
+
+    Raises:
+        RunFolderError: The file is damaged.
+    """
+    there = folder / CODE
+    try:
+        remember(_DECLARED.validate_json(there.read(PARAMETERS, most=MAX_BYTES)))
+    except FileNotFoundError:  # a run without code, or of an earlier version
+        return
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunFolderError(
+            f"{there}/{PARAMETERS} cannot be read ({reason}); give the command again that began the run, which writes "
+            "it anew"
+        ) from error
 
 
 def read_code(folder: Folder, digests: Iterable[str]) -> dict[str, Files]:

@@ -40,8 +40,21 @@ def parsed(given: object, *, what: str) -> tuple[str, Any]:
 
 def written(name: str, arguments: Mapping[str, Any]) -> str:
     """Return the text of a component: `crop(padding=2)`; without arguments its name."""
-    parts = [f"{argument}={_value_text(value)}" for argument, value in arguments.items()]
+    parts = [f"{argument}={value_text(value)}" for argument, value in arguments.items()]
     return f"{name}({', '.join(parts)})" if parts else name
+
+
+def value_text(value: Any) -> str:
+    """Return the text of an argument's value: `[1, 2]`, `true`, `0.5`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(value_text, value))}]"
+    if isinstance(value, str):
+        return value if value.isidentifier() and value not in {"true", "false"} else repr(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return repr(value)
 
 
 def _arguments(text: str, arguments: str) -> dict[str, Any]:
@@ -65,18 +78,6 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.List | ast.Tuple):
         return tuple(_value(item) for item in node.elts)
     return ast.literal_eval(node)
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_value_text, value))}]"
-    if isinstance(value, str):
-        return value if value.isidentifier() and value not in {"true", "false"} else repr(value)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return repr(value)
 
 
 def as_declared(value: Any, annotation: Any) -> Any:

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from raytrain.errors import did_you_mean
 from raytrain.user_code.calls import as_declared, name_of, parsed, written
+from raytrain.user_code.declared import as_written
 from raytrain.user_code.modules import definition, imported
 from raytrain.user_code.reference import Reference, reference_of, without_digest
 from raytrain.user_code.source import kept
@@ -71,7 +72,8 @@ class Components:
             if reference.digest is None:
                 raise ValueError(_unread(reference))
             if kept(reference.digest) is None:  # of a run or a model: read, never run
-                return written(str(reference), arguments if isinstance(arguments, Mapping) else {})
+                given_by_name = arguments if isinstance(arguments, Mapping) else {}
+                return written(str(reference), as_written(str(reference), given_by_name))
             name = str(reference)
         elif self._in_library(name):
             if not isinstance(arguments, Mapping):

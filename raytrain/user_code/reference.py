@@ -62,8 +62,8 @@ def digests_in(texts: Iterable[object]) -> list[str]:
 
 def texts_in(values: object) -> list[str]:
     """Return every text in nested dicts and lists that names code with its digest, each once, in order."""
-    if isinstance(values, dict):
-        return list(dict.fromkeys(text for value in values.values() for text in texts_in(value)))
+    if isinstance(values, dict):  # a value of the grid that has axes of its own is a key
+        return list(dict.fromkeys(text for pair in values.items() for one in pair for text in texts_in(one)))
     if isinstance(values, list | tuple):
         return list(dict.fromkeys(text for value in values for text in texts_in(value)))
     return [values] if isinstance(values, str) and digests_in([values]) else []

@@ -17,10 +17,13 @@ from raytrain.experiment.assignments import parse_overrides
 from raytrain.experiment.reading import read_experiment
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.trial import Trial
+from raytrain.experiment.user_code import digests_of
 from raytrain.inference.model import load_model
 from raytrain.runs.folder import read_state
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
+from raytrain.user_code import declared
 from raytrain.user_code import source as sources
 
 SMALL = "dataset: my_rest.py:stripes, image_size: 16, width: 4, epochs: 1, lr: 0.01, optimizer: adam"
@@ -336,6 +339,7 @@ def finished(folder: Path, request: pytest.FixtureRequest) -> Folder:
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process, which has read no code."""
     monkeypatch.setattr(sources, "_KEPT", {})
+    monkeypatch.setattr(declared, "_KNOWN", {})
 
 
 def command(*words: str) -> tuple[int, str]:
@@ -368,6 +372,32 @@ def test_results_and_report_read_a_run_without_running_its_code(folder: Path) ->
     code, output = command("results", "mine")
     assert (code, "my_net.py:MyNet(depth=2)" in output) == (0, True)
     assert command("report", "mine")[0] == 0
+
+
+def test_trials_are_listed_as_the_run_has_them_where_its_code_is_not_run(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    # 1 is the default of depth, which a trial's name leaves out: who has not run the code has to be told
+    axes = "grid: {arch: {resnet9: {}, my_net.py:MyNet: {arch.depth: [1, 3]}}}"
+    experiment = read_experiment(written(folder, SMALL, axes))
+    trials = experiment.trials()
+    journal = RunJournal.open(Folder.at("runs/mine"), experiment, trials)
+    journal.begin({})
+    journal.close()
+    request.getfixturevalue("elsewhere")
+    assert list(read_state(journal.folder).progress) == [one.id for one in trials]
+
+
+def test_code_below_which_axes_stand_is_kept_in_the_run_folder(folder: Path) -> None:
+    experiment = read_experiment(written(folder, "width: 4", "grid: {arch: {my_net.py:MyNet: {lr: [0.1, 0.2]}}}"))
+    assert digests_of(experiment) == list(experiment.trials()[0].recipe.user_code)
+
+
+def test_a_damaged_list_of_what_functions_take_is_one_message(folder: Path) -> None:
+    (folder / "code").mkdir()
+    (folder / "code" / "parameters.json").write_text('{"my_net.py:MyNet": 3}')
+    with pytest.raises(RunFolderError, match=r"parameters\.json cannot be read .*give the command again"):
+        read_state(Folder.at(folder))
 
 
 @pytest.mark.usefixtures("finished", "elsewhere")

@@ -17,7 +17,7 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import stored_text
 from raytrain.experiment.trial import Trial
-from raytrain.experiment.user_code import digests_of
+from raytrain.experiment.user_code import texts_of_code
 from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Judged, Stage, Status
@@ -126,7 +126,7 @@ class RunJournal:
         before = epochs_before(self.folder)
         if before is not None and before < self.state.experiment.recipe.epochs:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
-        write_code(self.folder, digests_of(self.state.experiment))
+        write_code(self.folder, texts_of_code(self.state.experiment))
         self.folder.write(EXPERIMENT, stored_text(self.state.experiment).encode(), durable=True)
         self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
