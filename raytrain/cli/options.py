@@ -47,7 +47,7 @@ Set = Annotated[
         "--set",
         metavar="FIELD=VALUE",
         autocompletion=assignments,
-        help="Set a recipe field. A grid over this field keeps only this value. Repeatable.",
+        help="Set a recipe field, or an argument such as arch.depth. A grid over it keeps only this value. Repeatable.",
     ),
 ]
 Grid = Annotated[

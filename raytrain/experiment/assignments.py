@@ -13,7 +13,7 @@ from raytrain.training.recipe import Recipe
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
-    """Return the recipe fields that `field=value` texts set, each value read as YAML.
+    """Return the recipe fields and arguments, `arch.depth`, that `field=value` texts set, each value read as YAML.
 
     Raises:
         ExperimentError: A text has no `=`, or names no recipe field.
@@ -24,7 +24,7 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise ExperimentError(f"--set {assignment}: write it as field=value, for example --set lr=0.05")
         field = field.strip()
-        if field not in Recipe.model_fields:
+        if field not in Recipe.model_fields and not is_argument(field):
             raise ExperimentError(f"--set {assignment}: {unknown(field, Recipe.model_fields, 'recipe field')}")
         overrides[field] = _value_of(field, text, name=f"--set {assignment}")
     return overrides

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search import grid, tpe
 from raytrain.experiment.search.combination import combined, combined_unless_excluded
-from raytrain.experiment.search.exclusion import canonical_options, matches
+from raytrain.experiment.search.exclusion import canonical_options, matches, refuse_unknown_arguments
 from raytrain.experiment.search.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.experiment.trial import Trial
@@ -241,6 +241,7 @@ class Experiment(Section):
                 "remove values or axes"
             )
         combinations = self.combinations()
+        refuse_unknown_arguments(self.exclude, combinations, self.recipe)
         made = (combined_unless_excluded(self.recipe, values, exclude=self.exclude) for values in combinations)
         recipes = [recipe for recipe in made if recipe]
         # With no grid the product is the recipe itself: `include` alone then means the listed trials alone.

@@ -10,6 +10,7 @@ from raytrain.errors import ExperimentError, RunFolderError, StorageError, first
 from raytrain.experiment.assignments import unknown
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search.arguments import is_argument
+from raytrain.experiment.search.assigned import with_argument_set
 from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
@@ -122,7 +123,7 @@ def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
     values = dict(values)
     recipe: Any = values.get("recipe") or {}
     if isinstance(recipe, dict):
-        values["recipe"] = {**recipe, **overrides}
+        values["recipe"] = {**recipe, **{field: one for field, one in overrides.items() if not is_argument(field)}}
     if isinstance(values.get("grid"), dict):
         # an axis of one value, not none: without a grid, `include` alone would be left
         values["grid"] = with_values(values["grid"], overrides)
@@ -135,6 +136,8 @@ def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
         ]
     if "seed" in overrides:
         values.pop("seeds", None)
+    for axis in filter(is_argument, overrides):
+        values = with_argument_set(values, axis, overrides[axis])
     return values
 
 
@@ -152,7 +155,7 @@ def _refuse_unknown_keys(source: YamlSource) -> None:
         allowed += [((section, index), Recipe.model_fields, "recipe field") for index in range(count)]
     for path, names, what in allowed:
         for key in _mapping_at(source.values, path):
-            if key not in names and not (path == ("grid",) and is_argument(str(key))):
+            if key not in names and not (path[:1] in {("grid",), ("include",), ("exclude",)} and is_argument(str(key))):
                 raise ExperimentError(f"{source.where((*path, key))}: {unknown(key, names, what)}")
 
 
@@ -187,8 +190,8 @@ def _locate(
         same = [first, *(other for other in others if other["loc"][:-1] == first["loc"][:-1] == path)]
         problem = f"given {_shown(first['input'])}; must be {' or '.join(map(_expected, same))}"
     field = loc[1] if len(loc) > 1 and loc[0] == "recipe" else None
-    if field in overrides:
-        return f"--set {field}={_shown(overrides[str(field)])}: {problem}"
+    if said := [name for name in overrides if name == field or (is_argument(name) and name.startswith(f"{field}."))]:
+        return f"{' '.join(f'--set {name}={_shown(overrides[name])}' for name in said)}: {problem}"
     if _set_by(changes, loc):  # an option said it, not the file
         return f"{'.'.join(map(str, loc[:2]))}: {problem}"
     where = source.where(path) + ": " if source.name else ""

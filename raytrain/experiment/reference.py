@@ -110,7 +110,12 @@ def experiment_schema() -> dict[str, Any]:
     }
     any_value = {"anyOf": [{"type": "array", "minItems": 1}, *_RANGE_SCHEMAS]}
     arguments = {rf"^({'|'.join(FIELDS)})\.\w+$": any_value}
-    changes = {"type": "object", "properties": values, "additionalProperties": False}
+    changes = {
+        "type": "object",
+        "properties": values,
+        "patternProperties": {axis: {} for axis in arguments},
+        "additionalProperties": False,
+    }
     lists = {name: {"anyOf": [one, {"type": "array", "items": one}]} for name, one in values.items()}
     schema["$defs"] |= {
         "Grid": {

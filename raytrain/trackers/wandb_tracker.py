@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raytrain.errors import TrackerError
+from raytrain.errors import TrackerError, first_line
 from raytrain.storage.bounded import read_bounded
 from raytrain.trackers.content import CURVE, Attachment, TrialContent
 from raytrain.trackers.tracker import ANSWER_S, Written, answering

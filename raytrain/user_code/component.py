@@ -20,8 +20,8 @@ from typing import Any, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from raytrain.errors import did_you_mean
-from raytrain.user_code.calls import as_declared, name_of, parsed, written
-from raytrain.user_code.declared import as_written
+from raytrain.user_code.calls import as_declared, name_of, parsed, value_text, written
+from raytrain.user_code.declared import as_written, known
 from raytrain.user_code.modules import definition, imported
 from raytrain.user_code.reference import Reference, reference_of, without_digest
 from raytrain.user_code.source import kept
@@ -157,6 +157,22 @@ class Components:
     def arguments(self, name: str) -> list[str]:
         """Return the names of the arguments that the component called `name` takes."""
         return list(self._parameters(name))
+
+    def defaults(self, name: str) -> Mapping[str, str | None] | None:
+        """Return the text of the default of each argument that a component takes, None where it has none.
+
+        Of a library, or of code that may not be run, it is not known which arguments there are: then it returns None.
+        """
+        reference = reference_of(name)
+        if reference and kept(reference.digest) is None:
+            return known(str(reference))
+        if self._in_library(name):
+            return None
+        parameters = self._parameters(name) if reference or name in self.entries else {}
+        return {
+            argument: None if parameter.default is parameter.empty else value_text(parameter.default)
+            for argument, parameter in parameters.items()
+        }
 
     def _callable(self, name: str) -> Callable[..., Any]:
         if reference := reference_of(name):

@@ -43,6 +43,11 @@ def remember(found: Declared) -> None:
     _KNOWN.update(found)
 
 
+def known(name: str) -> Mapping[str, str | None] | None:
+    """Return what the function of a reference takes, as `declared` does; None where this process does not know it."""
+    return _KNOWN.get(name)
+
+
 def as_written(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments as the run wrote them: in the order of the signature, without those that equal their default.
 
@@ -53,5 +58,5 @@ def as_written(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     parameters = _KNOWN.get(name)
     if parameters is None:
         return dict(arguments)
-    known = {one: arguments[one] for one in parameters if one in arguments}
-    return {one: value for one, value in {**known, **arguments}.items() if parameters.get(one) != value_text(value)}
+    in_order = {one: arguments[one] for one in parameters if one in arguments}
+    return {one: value for one, value in {**in_order, **arguments}.items() if parameters.get(one) != value_text(value)}

@@ -54,7 +54,7 @@ def combined_unless_excluded(
     """
     try:
         made = combined(recipe, values)
-    except CombinationError:
+    except ExperimentError:
         changed = recipe.model_dump() | dict(values)
         if any(values_match(changed, entry) for entry in exclude):
             return None

@@ -1,12 +1,16 @@
 """The entries of `exclude`: checked when an experiment is read, and matched with the recipes of the grid."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
+from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.experiment.search.arguments import COMPONENTS, is_argument
 from raytrain.training.choices import canonical
 from raytrain.training.recipe import Recipe
+from raytrain.user_code.calls import name_of, parsed, value_text
+from raytrain.user_code.reference import without_digest
 
 
 def canonical_options(field: str, wanted: Any) -> Any:
@@ -15,6 +19,8 @@ def canonical_options(field: str, wanted: Any) -> Any:
     Raises:
         ValueError: The field does not take one: nothing would match it.
     """
+    if is_argument(field):
+        return wanted
     several = isinstance(wanted, list) and (field != "augment" or any(isinstance(one, list) for one in wanted))
     if several:
         return [_canonical_option(field, one) for one in wanted]
@@ -33,13 +39,50 @@ def _canonical_option(field: str, wanted: Any) -> Any:
 
 
 def matches(recipe: Recipe, entry: Mapping[str, Any]) -> bool:
-    """Return whether a recipe has, in every field of an entry, the value of the entry or one of those it lists."""
-    return all(_equals_any(getattr(recipe, field), wanted) for field, wanted in entry.items())
+    """Return whether a recipe has, in every field of an entry, the value of the entry or one of those it lists.
+
+    A default counts: `arch.depth: 2` matches a component without arguments whose `depth` is 2 by default.
+    """
+    return all(
+        _argument_equals_any(getattr(recipe, field.partition(".")[0]), field, wanted)
+        if is_argument(field)
+        else _equals_any(getattr(recipe, field), wanted)
+        for field, wanted in entry.items()
+    )
 
 
 def values_match(values: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    """Return whether values of recipe fields, which need not be a valid recipe together, match an entry."""
-    return all(_equals_any(canonical(field, values[field]), wanted) for field, wanted in entry.items())
+    """Return whether values of recipe fields and arguments, which need not be a valid recipe, match an entry."""
+    return all(
+        _argument_equals_any(values[field.partition(".")[0]], field, wanted, given=values)
+        if is_argument(field)
+        else _equals_any(canonical(field, values[field]), wanted)
+        for field, wanted in entry.items()
+    )
+
+
+def _argument_equals_any(component: str, axis: str, wanted: Any, *, given: Mapping[str, Any] | None = None) -> bool:
+    """Return whether an argument, of a combination or of a component, by default too, has a value or one of a list.
+
+    Args:
+        component: The component.
+        axis: Name of the argument: "arch.depth".
+        wanted: The value or values.
+        given: Values of the combination by axis; they go before those of the component.
+    """
+    field, _, argument = axis.partition(".")
+    try:
+        name, arguments = parsed(component, what=field)
+    except ValueError:
+        return False
+    arguments = {**arguments, **({argument: given[axis]} if given and axis in given else {})}
+    found = value_text(arguments[argument]) if argument in arguments else _defaults(field, name).get(argument)
+    options = [wanted, *(wanted if isinstance(wanted, list | tuple) else [])]
+    return found is not None and found in map(value_text, options)
+
+
+def _defaults(field: str, name: str) -> Mapping[str, str | None]:
+    return COMPONENTS[field].defaults(name) or {}
 
 
 def _equals_any(value: object, wanted: object) -> bool:
@@ -49,3 +92,28 @@ def _equals_any(value: object, wanted: object) -> bool:
     if isinstance(wanted, list | tuple):
         return value in wanted
     return value == wanted
+
+
+def refuse_unknown_arguments(
+    entries: Iterable[Mapping[str, Any]], combinations: Iterable[Mapping[str, Any]], recipe: Recipe
+) -> None:
+    """Refuse arguments in entries of `exclude` that no component of the grid takes: they would exclude nothing.
+
+    Args:
+        entries: The entries.
+        combinations: Values of each combination of the grid, by axis.
+        recipe: Recipe that the combinations change.
+
+    Raises:
+        ExperimentError: There is such an argument.
+    """
+    combinations = list(combinations)
+    for axis in dict.fromkeys(axis for entry in entries for axis in entry if is_argument(axis)):
+        field = axis.partition(".")[0]
+        named = {name_of(str(canonical(field, one.get(field, getattr(recipe, field))))) for one in combinations}
+        taken = [COMPONENTS[field].defaults(name) for name in named]
+        known = {f"{field}.{one}" for arguments in taken if arguments is not None for one in arguments}
+        if None not in taken and axis not in known:
+            shown = ", ".join(sorted(map(without_digest, named)))
+            said = did_you_mean(axis, known) or f"they take {', '.join(sorted(known)) or 'none'}"
+            raise ExperimentError(f"exclude: {axis} is no argument of {shown}; {said}")

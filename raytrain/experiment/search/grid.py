@@ -224,6 +224,22 @@ _UNIT_POINTS: dict[Sampler, Callable[[int, int], Any]] = {
 }
 
 
+def names(grid: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the axes of a grid as a file says it, dependent ones too."""
+    below = [
+        names(axes)
+        for axis in grid.values()
+        if _has_axes_below(axis)
+        for axes in axis.values()
+        if isinstance(axes, Mapping)
+    ]
+    return frozenset(grid).union(*below)
+
+
+def _has_axes_below(axis: object) -> bool:
+    return isinstance(axis, Mapping) and not (set(axis) <= {*RANGES, "choice"})
+
+
 def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a grid as a file says it, with the axes of some fields replaced by a single value, dependent ones too.
 
@@ -233,7 +249,7 @@ def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     """
     fixed: dict[str, Any] = {}
     for field, axis in grid.items():
-        conditional = isinstance(axis, Mapping) and not (set(axis) <= {*RANGES, "choice"})
+        conditional = _has_axes_below(axis)
         if (
             conditional and isinstance(values.get(field), str) and values[field] in axis
         ):  # the axes below that value stay

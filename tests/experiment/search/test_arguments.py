@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 
 from raytrain.errors import ExperimentError
-from raytrain.experiment.assignments import parse_axes
-from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.assignments import parse_axes, parse_overrides
+from raytrain.experiment.reading import default_experiment, read_experiment
 from raytrain.experiment.reference import experiment_schema
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.yaml_source import read_yaml
@@ -52,6 +52,85 @@ def test_an_argument_is_an_axis_on_the_command_line() -> None:
     }
 
 
+def test_entries_that_are_excluded_name_arguments_and_their_defaults(tmp_path: Path) -> None:
+    grid = "grid: {arch: {resnet9: {}, airbench: {arch.depth: [2, 3, 4]}}, lr: [0.1, 0.2]}"
+    trials = read(tmp_path, f"{grid}\nexclude: [{{arch.depth: 2, lr: 0.2}}, {{arch.depth: [3, 5]}}]")
+    assert [(one.recipe.arch, one.recipe.lr) for one in trials] == [
+        ("resnet9", 0.1),
+        ("resnet9", 0.2),
+        ("airbench", 0.1),
+        ("airbench(depth=4)", 0.1),
+        ("airbench(depth=4)", 0.2),
+    ]
+
+
+def test_an_argument_that_is_a_list_is_excluded_as_one_value_or_as_several(tmp_path: Path) -> None:
+    grid = "recipe: {arch: airbench}\ngrid: {arch.multiples: [[1, 2, 2], [1, 2, 3], [1, 3, 3]]}"
+    one = read(tmp_path, f"{grid}\nexclude: [{{arch.multiples: [1, 2, 2]}}]")
+    assert [trial.recipe.arch for trial in one] == ["airbench(multiples=[1, 2, 3])", "airbench(multiples=[1, 3, 3])"]
+    two = read(tmp_path, f"{grid}\nexclude: [{{arch.multiples: [[1, 2, 2], [1, 2, 3]]}}]")
+    assert [trial.recipe.arch for trial in two] == ["airbench(multiples=[1, 3, 3])"]
+
+
+def test_a_combination_that_does_not_take_an_argument_may_be_excluded(tmp_path: Path) -> None:
+    grid = "grid: {arch: [resnet9, airbench], arch.depth: [2, 3]}"
+    trials = read(tmp_path, f"{grid}\nexclude: [{{arch: resnet9, arch.depth: [2, 3]}}]")
+    assert [one.recipe.arch for one in trials] == ["airbench", "airbench(depth=3)"]
+
+
+def test_entries_that_are_included_name_arguments(tmp_path: Path) -> None:
+    entries = "[{arch.depth: 3}, {arch: {airbench: {depth: 4}}, arch.multiples: [1, 2, 2]}]"
+    trials = read(tmp_path, f"recipe: {{arch: airbench}}\ninclude: {entries}")
+    assert [one.recipe.arch for one in trials] == [
+        "airbench(depth=3)",
+        "airbench(multiples=[1, 2, 2], depth=4)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "archs"),
+    [
+        ("recipe: {arch: {airbench: {multiples: [1, 2, 2]}}}", ["airbench(multiples=[1, 2, 2], depth=5)"]),
+        ("recipe: {arch: airbench}\ngrid: {arch.depth: [2, 3]}", ["airbench(depth=5)"]),
+        ("recipe: {arch: airbench}\ngrid: {lr: [0.1, 0.2]}", ["airbench(depth=5)"] * 2),
+        ("grid: {arch: [airbench]}", ["airbench(depth=5)"]),
+        ("grid: {arch: {resnet9: {}, airbench: {arch.depth: [2, 3]}}}", ["resnet9", "airbench(depth=5)"]),
+        ("include: [{arch: airbench}, {arch: airbench, arch.depth: 3, lr: 1}]", ["airbench(depth=5)"] * 2),
+        ("recipe: {arch: airbench}\ninclude: [{lr: 1}, {arch: airbench}]", ["airbench(depth=5)"] * 2),
+        ("grid: {arch: [airbench]}\ninclude: [{arch: airbench, lr: 1}]", ["airbench(depth=5)"] * 2),
+    ],
+)
+def test_an_argument_can_be_set_wherever_its_component_stands(tmp_path: Path, text: str, archs: list[str]) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(text)
+    trials = read_experiment(path, overrides=parse_overrides(["arch.depth=5"])).trials()
+    assert [one.recipe.arch for one in trials] == archs
+
+
+def test_an_argument_is_set_of_a_component_that_is_set(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("grid: {schedule: [constant, cosine]}")
+    overrides = parse_overrides(["schedule=triangle", "schedule.peak=0.4"])
+    assert [one.recipe.schedule for one in read_experiment(path, overrides=overrides).trials()] == [
+        "triangle(peak=0.4)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("arch=airbench arch.depth=two", r"^--set arch='airbench' --set arch\.depth='two': .*depth is 'two'"),
+        ("arch.depth=3", r"^--set arch\.depth=3: .*resnet18: takes no arguments"),
+        ("arch=airbench arch.dept=3", r"unknown argument 'dept'; did you mean 'depth'"),
+        ("mix.alpha=3", r"mix\.alpha: mix none takes no arguments"),
+        ("augment.padding=3", r"unknown recipe field 'augment\.padding'"),
+    ],
+)
+def test_an_argument_that_cannot_be_set_is_one_message(words: str, problem: str) -> None:
+    with pytest.raises(ExperimentError, match=problem):
+        default_experiment("one", overrides=parse_overrides(words.split()))
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -61,7 +140,23 @@ def test_an_argument_is_an_axis_on_the_command_line() -> None:
         ),
         ("recipe: {arch: airbench}\ngrid: {arch.dept: [3]}", "unknown argument 'dept'; did you mean 'depth'"),
         ("recipe: {arch: airbench}\ngrid: {arch.depth: [two]}", "depth is 'two': input should be a valid integer"),
-        ("grid: {dataset.classes: [2]}", "dataset.classes: dataset digits takes no arguments; remove the axis"),
+        (
+            "grid: {dataset.classes: [2]}",
+            "dataset.classes: dataset digits takes no arguments; leave dataset.classes out",
+        ),
+        (
+            "include: [{arch.depth: 3}]",
+            r"one\.yaml:1:\d+: the trial \{arch\.depth: 3\}: .*resnet18: takes no arguments",
+        ),
+        ("include: [{epochs.more: 3}]", r"unknown recipe field 'epochs\.more'"),
+        (
+            "grid: {arch: [airbench, resnet9]}\nexclude: [{arch.dept: 3}]",
+            "exclude: arch.dept is no argument of airbench, resnet9; did you mean 'arch.depth'",
+        ),
+        (
+            "grid: {arch: [resnet18, resnet9]}\nexclude: [{arch.depth: 3}]",
+            "arch.depth is no argument of resnet18, resnet9; they take none",
+        ),
         ("grid: {epochs.more: [2]}", r"one\.yaml:1:\d+: unknown recipe field 'epochs\.more'"),
         ("grid: {augment.padding: [2]}", r"unknown recipe field 'augment\.padding'"),
     ],
