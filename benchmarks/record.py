@@ -23,12 +23,13 @@ from raytrain.storage.folder import Folder
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "experiments" / "records"
-DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/statistics.md", "docs/faults.md")
+DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/statistics.md", "docs/faults.md", "docs/fine-tuning.md")
 """Documents that show records."""
 _BLOCK = re.compile(r"(<!-- record: (\S+) -->\n).*?(<!-- end of record -->)", re.DOTALL)
 _TIMED = re.compile(r"(<!-- accuracies after equal times: (\S+) -->\n).*?(<!-- end of accuracies -->)", re.DOTALL)
 _BENCHMARKS = re.compile(r"(<!-- benchmarks: (.+?) -->\n).*?(<!-- end of benchmarks -->)", re.DOTALL)
 _SIMULATION = re.compile(r"(<!-- simulation: (\S+) -->\n).*?(<!-- end of simulation -->)", re.DOTALL)
+_MEASURED = re.compile(r"(<!-- measured: (\S+) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
 
 _ABUSE = re.compile(r"(<!-- abuse: (\S+) -->\n).*?(<!-- end of abuse -->)", re.DOTALL)
 
@@ -137,6 +138,19 @@ def simulation(record: dict[str, Any]) -> str:
     return "\n\n".join([*parts, "\n".join(lines), draws]) + "\n"
 
 
+def measured(name: str) -> str:
+    """Return the tables of a benchmark's record, its date and its machine; a sentence where there is no record yet."""
+    path = RECORDS / f"bench-{name}.json"
+    if not path.exists():
+        return f"There is no record yet; `benchmarks/{name}.py` writes it.\n"
+    record = json.loads(path.read_text())
+    parts: list[str] = []
+    for table in record["details"]["tables"]:
+        lines = [f"| {' | '.join(table['columns'])} |", f"| :-- |{' --: |' * (len(table['columns']) - 1)}"]
+        parts.append("\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table["rows"])]))
+    return "\n\n".join([*parts, f"Measured {record['date']} on {where(record)}."]) + "\n"
+
+
 def abuse(record: dict[str, Any]) -> str:
     """Return the table of a record of abuse.py: what was given, and how often something went wrong."""
     names = {"options": "values of options and arguments", "damage": "damaged files", "experiments": "experiment files"}
@@ -182,6 +196,10 @@ def with_tables(text: str) -> str:
         record = json.loads((ROOT / block[2]).read_text())
         return f"{block[1]}\n{abuse(record)}{block[3]}"
 
+    def tables(block: re.Match[str]) -> str:
+        return f"{block[1]}\n{measured(block[2])}{block[3]}"
+
+    text = _MEASURED.sub(tables, text)
     text = _ABUSE.sub(abused, _SIMULATION.sub(simulated, text))
     return _TIMED.sub(ends, _BENCHMARKS.sub(comparisons, _BLOCK.sub(table, text)))
 

@@ -210,3 +210,52 @@ def test_abuse_knows_a_right_call_of_every_command_and_a_bad_value_of_every_para
     }
     assert calls["", "s3://"] == ["diff", "--", "x", "s3://"]  # the second argument, which comes last
     assert calls["--json", "maybe"] == ["diff", "x", "y", "--json=maybe"]
+
+
+@pytest.fixture
+def fine_tuning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import fine_tuning
+
+    return fine_tuning
+
+
+def test_epochs_are_counted_to_95_per_cent_of_what_the_same_seed_reaches_from_random_weights(fine_tuning: ModuleType):
+    slow, quick = [0.1, 0.5, 0.78, 0.8], [0.5, 0.77, 0.78, 0.79]
+    never = [0.1, 0.2, 0.3, 0.4]
+    found = fine_tuning.row("digits", "CIFAR-10", [(slow, quick), (slow, slow), (slow, never)])
+    assert found == [
+        "digits, from CIFAR-10",
+        "3",
+        "80.0 (80.0–80.0)",
+        "79.0 (40.0–80.0)",
+        "3 (3–3)",
+        "3 (2–> 4)",
+    ]
+
+
+def test_a_part_has_the_first_images_of_each_class(fine_tuning: ModuleType, tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part, count in (("train", 100), ("test", 40)):
+        labels = [number % 10 for number in range(count)]
+        table = pa.table({"img": [str(number) for number in range(count)], "label": labels})
+        pq.write_table(table, tmp_path / f"{part}-0.parquet")
+    made = fine_tuning.part_of(tmp_path, tmp_path / "part", train=20, test=10)
+    assert pq.read_table(made / "train.parquet")["img"].to_pylist() == [str(number) for number in range(20)]
+    assert pq.read_table(made / "test.parquet")["label"].to_pylist() == list(range(10))
+
+
+def test_a_table_of_what_was_measured_says_when_and_where_or_that_there_is_no_record(
+    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    text = "<!-- measured: some -->\nold\n<!-- end of measured -->\n"
+    assert "There is no record yet; `benchmarks/some.py` writes it." in record.with_tables(text)
+    kept = comparison.Record("some")
+    kept.details |= {"tables": [{"columns": ["trained on", "epochs"], "rows": [["digits", "4"]]}]}
+    kept.write(tmp_path / "bench-some.json")
+    shown = record.with_tables(text)
+    assert "| trained on | epochs |\n| :-- | --: |\n| digits | 4 |\n" in shown
+    assert "Measured 20" in shown
