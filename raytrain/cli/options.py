@@ -71,6 +71,10 @@ SamplerName = Annotated[
         "--sampler", show_default="random", help="How --samples draws them; tpe learns from the trials before."
     ),
 ]
+RoundSize = Annotated[
+    int | None,
+    typer.Option(min=1, show_default="8", help="Trials of a round of tpe: it learns after each round."),
+]
 Name = Annotated[str | None, typer.Option(help="Name of the run folder.", show_default="the experiment's name")]
 Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Folder or URI of runs.")]
 Address = Annotated[
@@ -191,6 +195,7 @@ def changes_of(
     axes: Sequence[str] = (),
     samples: int | None = None,
     sampler: str | None = None,
+    round_size: int | None = None,
 ) -> dict[str, Any]:
     """Return the top-level keys of an experiment that options set; `resources` and `grid` are merged with the file's.
 
@@ -204,11 +209,12 @@ def changes_of(
         axes: Texts of `--grid` that name an axis, such as "lr=0.1,0.01".
         samples: Value of `--samples`.
         sampler: Value of `--sampler`.
+        round_size: Value of `--round-size`.
 
     Raises:
         ExperimentError: A text cannot be read.
     """
-    given = {"name": name, "samples": samples, "sampler": sampler}
+    given = {"name": name, "samples": samples, "sampler": sampler, "round_size": round_size}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if axes:
         from raytrain.experiment.assignments import (

@@ -249,6 +249,11 @@ class Experiment(Section):
             recipes = []
         recipes += (combined(self.recipe, entry) for entry in self.include)
         if not recipes:
+            if self.samples_proposed:
+                raise ExperimentError(
+                    f"`exclude` leaves nothing of the first round of tpe (combinations: {len(combinations)}); "
+                    "give a larger round_size (--round-size), or remove an entry of exclude"
+                )
             raise ExperimentError(f"`exclude` leaves no trial of {len(combinations)}; remove an entry")
         return [one if one.seed == seed else one.replace(seed=seed) for seed in seeds for one in recipes]
 

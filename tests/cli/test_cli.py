@@ -199,9 +199,11 @@ def test_axes_and_ranges_on_the_command_line_are_added_to_those_of_the_file(grid
         "5",
         "--sampler",
         "sobol",
+        "--round-size",
+        "4",
     )
     ((experiment, _),) = started
-    assert (experiment.name, experiment.samples, experiment.sampler) == ("g", 5, "sobol")
+    assert (experiment.name, experiment.samples, experiment.sampler, experiment.round_size) == ("g", 5, "sobol", 4)
     recipes = [trial.recipe for trial in experiment.trials()]
     assert {recipe.lr for recipe in recipes} == {0.01, 0.02}
     assert len({recipe.momentum for recipe in recipes}) == 5

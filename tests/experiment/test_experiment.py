@@ -212,6 +212,10 @@ def test_a_plain_name_is_taken(name: str):
         ({"exclude": [{}]}, "`exclude` leaves no trial of 1"),
         ({"grid": {"lr": [0.1, 0.2]}, "exclude": [{"lr": [0.1, 0.2]}]}, "`exclude` leaves no trial of 2"),
         (
+            {"grid": {"arch": ["resnet9"]}, "samples": 2, "sampler": "tpe", "round_size": 1, "exclude": [{}]},
+            "leaves nothing of the first round of tpe (combinations: 1); give a larger round_size (--round-size)",
+        ),
+        (
             {"asha": {"grace_period": 11}, "recipe": {"epochs": 10}},
             "grace_period is 11 epochs and no trial has more than 10",
         ),

@@ -109,6 +109,7 @@ def _experiment_of(command: str, options: dict[str, Any]) -> tuple[Path | None, 
         axes=axes,
         samples=options.get("samples"),
         sampler=options.get("sampler"),
+        round_size=options.get("round_size"),
     )
     changes |= separation_of(options.get("until_separated"), options.get("max_seeds"))
     if command == "compare":

@@ -18,6 +18,7 @@ from raytrain.cli.options import (
     Name,
     NoAsha,
     Out,
+    RoundSize,
     SamplerName,
     Samples,
     Seeds,
@@ -44,6 +45,7 @@ def plan(
     set_: Set = None,
     samples: Samples = None,
     sampler: SamplerName = None,
+    round_size: RoundSize = None,
     name: Name = None,
     out: Out = "runs",
     address: Address = None,
@@ -87,6 +89,7 @@ def plan(
         axes=axes,
         samples=samples,
         sampler=sampler,
+        round_size=round_size,
     )
     planned = experiment_of(file, set_, changes, unnamed="tune" if axes else "train")
     if list_:

@@ -27,6 +27,7 @@ from raytrain.cli.options import (
     NoAsha,
     Out,
     Quiet,
+    RoundSize,
     Run,
     SamplerName,
     Samples,
@@ -128,6 +129,7 @@ def tune(
     set_: Set = None,
     samples: Samples = None,
     sampler: SamplerName = None,
+    round_size: RoundSize = None,
     name: Name = None,
     out: Out = "runs",
     address: Address = None,
@@ -156,6 +158,7 @@ def tune(
         axes=axes,
         samples=samples,
         sampler=sampler,
+        round_size=round_size,
     )
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
     _run(experiment_of(file, set_, changes, unnamed="tune"), options, json=json, quiet=quiet)
