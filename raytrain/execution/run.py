@@ -142,11 +142,7 @@ def _run(
     images = sum(one.bytes_in_memory for one in splits.values())
     work = Work(folder, stages.most_at_a_time(journal.state), meanwhile=sizes, images=images)
     with open_backend(
-        experiment,
-        work,
-        address=options.address,
-        local=options.local,
-        trial_timeout_s=options.trial_timeout_s,
+        experiment, work, address=options.address, local=options.local, trial_timeout_s=options.trial_timeout_s
     ) as backend:
         interruption.before_exit = backend.abandon
         interruption.install()  # `ray.init` has taken SIGTERM for itself
