@@ -58,7 +58,7 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         **selected_cells(ranking),
         **_views_cells(standings),
         "95 % interval": [interval_text(ranking, standing) for standing in standings],
-        "seconds": [f"{standing.mean('seconds'):.1f}" for standing in standings],
+        "seconds": [f"{seconds:.1f}" if (seconds := one.mean("seconds")) else DASH for one in standings],
         "status": [outcome(one.results) + (CHOSEN if one is ranking.chosen else "") for one in standings],
     }
     beside = [_baseline_cells(row) for row in ranking.beside]

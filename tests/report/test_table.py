@@ -77,6 +77,11 @@ def test_parameters_are_in_millions_and_seconds_have_a_decimal():
     assert set(column("seconds")) == {"12.3"}
 
 
+def test_a_trial_that_waits_has_no_seconds_rather_than_none_of_them():
+    cells = table.cells_by_heading(ranking(result("unfinished", epochs=0, seconds=0.0), result(recipe={"lr": 0.2})))
+    assert cells["seconds"] == ["12.3", "–"]
+
+
 def test_a_trial_is_named_by_its_digest():
     assert column("trial") == [one.results[0].trial.rpartition("-")[2] for one in RANKING.standings]
 
