@@ -23,7 +23,14 @@ from raytrain.storage.folder import Folder
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "experiments" / "records"
-DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/statistics.md", "docs/faults.md", "docs/fine-tuning.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/benchmarks.md",
+    "docs/data.md",
+    "docs/faults.md",
+    "docs/fine-tuning.md",
+    "docs/statistics.md",
+)
 """Documents that show records."""
 _BLOCK = re.compile(r"(<!-- record: (\S+) -->\n).*?(<!-- end of record -->)", re.DOTALL)
 _TIMED = re.compile(r"(<!-- accuracies after equal times: (\S+) -->\n).*?(<!-- end of accuracies -->)", re.DOTALL)
