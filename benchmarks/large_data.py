@@ -13,8 +13,10 @@ RLIMIT_DATA and looked at every second. A mapped file and the page cache are not
 back when it needs it. With `--bound cgroup` no limit is set; start the script in a control group that has one, which
 counts the page cache, too: systemd-run --scope -p MemoryMax=2G -p MemorySwapMax=0 python benchmarks/large_data.py ...
 
-throughput and cold: the batches of mapped images and of the same images in memory take turns, cropped, flipped and
-normalised by one thread; what is measured once the file is in the page cache, and once after it was dropped from there.
+throughput: batches of the mapped images and of the same images in memory take turns, cropped, flipped and normalised by
+one thread, when the page cache holds the file.
+
+cold: the same batches after the file was dropped from the page cache, and then again from there.
 """
 
 import argparse

@@ -126,6 +126,8 @@ def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> li
         raise DataError(f"{where} returned words as labels in one part and integers in another; return one of them")
     if given is not None:
         return list(map(str, given)) if True in words.values() else list(range(len(given)))
+    if not words:
+        return []
     refuse_ids(labels["train"], where=where)
     values: list[Any] = np.unique(np.concatenate([part for part in labels.values() if len(part)])).tolist()
     if isinstance(values[0], int) and values[0] < 0:

@@ -94,6 +94,7 @@ def test_each_label_is_a_class_and_a_number_that_is_no_label_is_none(
             PIXELS.format("[0, 1] * 4") + "    return {'train': (images, labels), 'test': (images, ['a', 'b'] * 4)}\n",
             "words as labels in one part and integers in another",
         ),
+        (HEAD + "return numpy.zeros((0, 4, 4), 'uint8'), numpy.zeros(0, 'int64')\n", "nothing to train on"),
     ],
 )
 def test_what_would_give_wrong_results_is_refused(source: str, problem: str, loaded: Loaded):

@@ -143,4 +143,6 @@ def resized(images: NDArray[np.uint8], *, image_size: int) -> NDArray[np.uint8]:
     """Return (N, H, W, 3) images at another size; the array itself where it has that size."""
     if images.shape[1:3] == (image_size, image_size):
         return images
+    if not len(images):
+        return np.empty((0, image_size, image_size, 3), dtype=np.uint8)
     return np.stack([fit(Image.fromarray(image), image_size=image_size) for image in images])
