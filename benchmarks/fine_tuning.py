@@ -70,7 +70,7 @@ def part_of(data: Path, folder: Path, *, train: int, test: int) -> Path:
     return folder
 
 
-def _rows(table: pa.Table, label: int) -> list[int]:
+def _rows(table: Any, label: int) -> list[int]:
     return pc.indices_nonzero(pc.equal(table["label"], label)).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
 
 
