@@ -110,6 +110,8 @@ def audit(
     results: Iterable[TrialResult],
     epochs: Mapping[str, Sequence[Mapping[str, Any]]],
     events: Sequence[Mapping[str, Any]],
+    *,
+    replayed: bool = True,
 ) -> Audit:
     """Return the audit of a run.
 
@@ -117,6 +119,7 @@ def audit(
         results: Results of the trials; those of the phase "confirm" are ignored.
         epochs: Rows of metrics.jsonl, by trial id.
         events: Rows of events.jsonl.
+        replayed: Whether to replay other settings, which takes minutes where thousands of trials ran to the end.
     """
     searched = {result.trial: result for result in results if result.phase == "search"}
     recipe = next((result.recipe for result in searched.values()), {})
@@ -149,7 +152,7 @@ def audit(
         seconds=seconds,
         regret=max(0.0, max(ends) - max(let_through)) if ends and let_through else None,
         complete=len(complete),
-        replays=replays(complete),
+        replays=replays(complete) if replayed else (),
         select=select,
         mode="promote" if any(event.get("pause") for event in judged) else "stop",
         chosen=next((event["why"] for event in reversed(events) if event["event"] == "asha chosen"), ""),

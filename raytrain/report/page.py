@@ -25,7 +25,7 @@ from raytrain.metrics.predictions import Predictions
 from raytrain.provenance.manifest import inputs_of
 from raytrain.report import REPORT, table, tables
 from raytrain.report.figures import timeline
-from raytrain.report.figures.charts import figures
+from raytrain.report.figures.charts import figures, shown
 from raytrain.report.figures.heat_map import effects, heat_map
 from raytrain.report.figures.legend import Entry, legend
 from raytrain.report.figures.mistakes import Mistakes, mistakes
@@ -38,6 +38,10 @@ from raytrain.training.recipe import Recipe
 
 STOPS = 30
 """Most stopped trials that the page lists."""
+ROWS = 1000
+"""Most rows of the ranked table that the page shows: a row takes 0.7 kB, and a browser a millisecond."""
+ERRORS = 50
+"""Most errors of trials that the page shows."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
     ran = timeline.timeline(record.events)
     if ran.spans:
         charts["timeline"] = {"timeline": timeline.figure(ran, by_trial)}
+    rows = _rows(ranking, entries)
+    first = _first(rows, ranking)
+    errors = [result for result in record.results if result.error]
     templates = environment()
     script, plotly = templates.get_template("page.js").render(), get_plotlyjs()
     own = [served.script] if served else []
@@ -125,7 +132,13 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         headings=list(columns),
         left={"rank", *table.left_of(columns)},
         spare=spare_columns(columns),
-        rows=_rows(ranking, entries),
+        rows=first,
+        left_out={
+            "rows": len(rows) - len(first),
+            "curves": len(record.results) - len(shown(record.ranking.standings, entries)),
+            "errors": max(0, len(errors) - ERRORS),
+        },
+        errors=errors[:ERRORS],
         reading=explain(ranking),
         charts=charts,
         static="" if served else static_curves(record, entries, baseline),
@@ -220,6 +233,12 @@ def _rows(ranking: Ranking, entries: Sequence[Entry]) -> list[Row]:
     return ours + [Row(row, "baseline", "", None) for row in cells[len(ours) :]]
 
 
+def _first(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
+    """Return the first rows of the table, and of the others the chosen one and the baselines."""
+    chosen = next((at for at, standing in enumerate(ranking.standings) if standing is ranking.chosen), None)
+    return [row for at, row in enumerate(rows) if at < ROWS or at == chosen or row.status == "baseline"]
+
+
 def spare_columns(columns: Mapping[str, Sequence[str]]) -> set[str]:
     """Return the columns that a phone leaves out, so that accuracies stand beside what tells the rows apart."""
     alike = {"architecture"} if len(set(columns["architecture"])) == 1 and len(columns["rank"]) > 1 else set[str]()
@@ -248,7 +267,7 @@ def _asha(record: RunRecord, labels: Mapping[str, str]) -> dict[str, Any] | None
     """Return what is shown of early stopping, or None where there was none."""
     if not any(event["event"] == "rung" for event in record.events):
         return None
-    audited = audit(record.results, record.epochs, record.events)
+    audited = audit(record.results, record.epochs, record.events, replayed=False)
     return {
         "mode": audited.mode,
         "summary": tables.summary(audited),

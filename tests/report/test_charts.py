@@ -63,13 +63,25 @@ def test_curves_that_lie_on_each_other_are_told_apart(make_run: Any) -> None:
     assert sum("equal to lr" in trace["hovertemplate"] for trace in drawn["data"]) == 1
 
 
-def test_thousands_of_grey_curves_are_thinned(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "MOST_GREY_POINTS", 12)
-    record = read_record(make_run(grid={"lr": [0.1 + index / 100 for index in range(18)]}))
+def test_of_many_grey_configurations_an_even_sample_is_drawn(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = read_record(make_run(grid={"lr": [0.1 + index / 100 for index in range(20)]}))
+    entries = legend(record.ranking)
+    assert sum(entry.coloured for entry in entries) == 16
+    monkeypatch.setattr(charts, "MOST_GREY", 2)
+    drawn = curves(record, entries, "val_accuracy", title="")
+    assert drawn is not None
+    labels = {trace["meta"] for trace in drawn["data"]}
+    assert labels == {entry.label for entry in entries[:16]} | {entries[16].label, entries[18].label}
+
+
+def test_of_many_seeds_of_a_configuration_an_even_sample_is_drawn(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = read_record(make_run(seeds=[0, 1, 2, 3], grid={}))
+    monkeypatch.setattr(charts, "MOST_SEEDS", 2)
     drawn = curves(record, legend(record.ranking), "val_accuracy", title="")
     assert drawn is not None
-    lengths = sorted(len(trace["x"]) for trace in drawn["data"])
-    assert lengths == [6] * 2 + [8] * 16
+    assert len(drawn["data"]) == 2
 
 
 def test_a_baseline_reaches_as_far_as_the_run(make_run: Any) -> None:

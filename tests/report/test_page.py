@@ -15,6 +15,7 @@ from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.analysis.record import read_record
 from raytrain.baselines.baselines import open_baseline
 from raytrain.errors import RunFolderError
+from raytrain.report import page as page_module
 from raytrain.report.figures.legend import Entry
 from raytrain.report.page import render, verdict, write_report
 from raytrain.report.text import duration
@@ -132,6 +133,22 @@ def test_one_trial_and_two_hundred_make_a_page(make_run: Any, trials: int) -> No
     text, page = page_of(make_run(grid={"lr": rates}, recipe={"epochs": 8}))
     assert page.text.count("finished") >= trials
     assert len(text) < 5_000_000
+
+
+def test_a_table_of_many_rows_ends_with_what_is_left_out_and_keeps_what_is_chosen(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_module, "ROWS", 0)
+    record = read_record(make_run("many", grid={"lr": [0.1, 0.2, 0.3, 0.4]}))
+    text = " ".join(render(record).split())
+    table = text[text.index('<table class="ranking">') : text.index("</table>")]
+    assert record.chosen
+    assert table.count("data-label=") == 1
+    assert "chosen" in table
+    assert "The table has 1 rows, the first ones and what is chosen, and 3 are left out" in text
+    assert "raytrain results many" in text
+    monkeypatch.undo()
+    assert "left out" not in render(record)
 
 
 def test_a_run_in_which_nothing_finished_still_has_its_page(make_run: Any) -> None:

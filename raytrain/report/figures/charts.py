@@ -21,9 +21,10 @@ POINTS = 200
 """Most points of a coloured curve; a screen shows no more."""
 GREY_POINTS = 50
 """Most points of a grey curve."""
-MOST_GREY_POINTS, LEAST_GREY_POINTS = 25_000, 5
-"""Most points of all grey curves of a chart together, and the least of each: with thousands of trials a page that has
-three charts of three splits would else be of tens of megabytes."""
+MOST_SEEDS = 50
+"""Most seeds of a coloured configuration that a chart shows."""
+MOST_GREY = 300
+"""Most trials in grey that a chart shows: a curve more takes 2 kB in the page, and a browser a millisecond."""
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 BASELINE_COLOURS = (GREY, "#b08d6e")
@@ -41,7 +42,7 @@ UNIT_TICKS_EPOCHS = 10
 def curves(
     record: RunRecord, entries: Sequence[Entry], field: str, *, title: str, baseline: Baseline | None = None
 ) -> Figure | None:
-    """Return the learning curves of all trials, or None when no trial has that field.
+    """Return the learning curves of the trials that are `shown`, or None when none of them has that field.
 
     Args:
         record: The run.
@@ -50,16 +51,17 @@ def curves(
         title: Title of the vertical axis.
         baseline: Curves to add, up to the run's last epoch.
     """
-    grey = sum(one.seeds for one, entry in zip(record.ranking.standings, entries, strict=True) if not entry.coloured)
-    grey_points = max(LEAST_GREY_POINTS, min(GREY_POINTS, MOST_GREY_POINTS // max(1, grey)))
+    drawn = shown(record.ranking.standings, entries)
     traces: list[Figure] = []
     stopped: list[tuple[float, float, str]] = []
     how: set[str] = set()
     for standing, entry in zip(record.ranking.standings, entries, strict=True):
         first = True
         for result in standing.results:
+            if result.trial not in drawn:
+                continue
             points = [(row["epoch"], _shown(field, row.get(field))) for row in record.epochs.get(result.trial, ())]
-            most = POINTS if entry.coloured else grey_points
+            most = POINTS if entry.coloured else GREY_POINTS
             known = thinned([(epoch, value) for epoch, value in points if value is not None], most=most)
             if not known:
                 continue
@@ -87,38 +89,61 @@ def curves(
     return {"data": traces, "layout": layout}
 
 
+def shown(standings: Sequence[Standing], entries: Sequence[Entry]) -> frozenset[str]:
+    """Return the trials that a chart shows, by id: of coloured and of grey configurations an even sample, if many."""
+    coloured = [
+        result.trial
+        for standing, entry in zip(standings, entries, strict=True)
+        if entry.coloured
+        for result in _sample(standing.results, MOST_SEEDS)
+    ]
+    grey = [
+        result.trial
+        for standing, entry in zip(standings, entries, strict=True)
+        if not entry.coloured
+        for result in standing.results
+    ]
+    return frozenset((*coloured, *_sample(grey, MOST_GREY)))
+
+
+def _sample(some: Sequence[Any], most: int) -> Sequence[Any]:
+    return [some[at * len(some) // most] for at in range(most)] if len(some) > most else some
+
+
 def cost_chart(
     standings: Sequence[Standing], entries: Sequence[Entry], costs: Sequence[float], *, title: str
 ) -> Figure | None:
     """Return test accuracy against a cost, with the Pareto front; None when fewer than two costs differ.
 
     Args:
-        standings: All configurations; those without a test accuracy are not shown.
+        standings: All configurations; shown are those with a test accuracy that are `shown`, or on the front.
         entries: Legend entry of each configuration.
         costs: Cost of each configuration, such as its number of parameters; above 0.
         title: Title of the horizontal axis, with the unit.
     """
-    shown = [
-        (cost, 100 * standing.test_accuracy, standing, entry)
+    drawn = shown(standings, entries)
+    known = [
+        (cost, 100 * standing.test_accuracy, standing, entry, any(one.trial in drawn for one in standing.results))
         for standing, entry, cost in zip(standings, entries, costs, strict=True)
         if standing.test_accuracy is not None and cost > 0
     ]
-    if len({cost for cost, *_ in shown}) < 2:
+    if len({cost for cost, *_ in known}) < 2:
         return None
-    front = pareto([(cost, accuracy) for cost, accuracy, *_ in shown])
-    names = [html.escape(entry.label) for *_, entry in shown]
-    middle = median(cost for cost, *_ in shown)
+    front = pareto([(cost, accuracy) for cost, accuracy, *_ in known])
+    visible = [one[:-1] for one in known if one[-1] or one[:2] in front]
+    names = [html.escape(entry.label) for *_, entry in visible]
+    middle = median(cost for cost, *_ in visible)
     points: Figure = {
         "type": "scatter",
         "mode": "markers+text",
-        "x": [cost for cost, *_ in shown],
-        "y": [round(accuracy, 3) for _, accuracy, *_ in shown],
+        "x": [cost for cost, *_ in visible],
+        "y": [round(accuracy, 3) for _, accuracy, *_ in visible],
         # only those of the front, or names would lie on names; towards the middle, or they would leave the chart
-        "text": [name if one[:2] in front else "" for name, one in zip(names, shown, strict=True)],
-        "textposition": ["top right" if cost < middle else "top left" for cost, *_ in shown],
+        "text": [name if one[:2] in front else "" for name, one in zip(names, visible, strict=True)],
+        "textposition": ["top right" if cost < middle else "top left" for cost, *_ in visible],
         "customdata": names,
-        "marker": {"size": 10, "color": [entry.colour for *_, entry in shown]},
-        "error_y": _error_bars([(accuracy, standing) for _, accuracy, standing, _ in shown]),
+        "marker": {"size": 10, "color": [entry.colour for *_, entry in visible]},
+        "error_y": _error_bars([(accuracy, standing) for _, accuracy, standing, _ in visible]),
         "hovertemplate": "%{customdata}<br>%{x:.4g}<br>%{y:.2f} %<extra></extra>",
         "showlegend": False,
         "cliponaxis": False,

@@ -9,6 +9,8 @@ from typing import Any
 from raytrain.report.figures.legend import Entry
 
 ENDS = {"finished", "stopped", "paused", "diverged", "failed"}
+MOST_NAMED = 1000
+"""Most bars with a name on them; of more, none would be wide enough, and a browser would measure each."""
 IDLE_S = 30.0
 """Seconds of idle time above which it is cut out, because the run was interrupted and resumed later."""
 
@@ -88,7 +90,7 @@ def figure(shown: Timeline, entries: Mapping[str, Entry]) -> dict[str, Any]:
         "x": [round(span.end - span.start, 2) for span, _ in rows],
         "y": [f"slot {span.slot + 1}" for span, _ in rows],
         "text": [html.escape(entry.label) for _, entry in rows],
-        "textposition": "inside",
+        "textposition": "inside" if len(rows) <= MOST_NAMED else "none",
         "insidetextanchor": "start",
         "textangle": 0,
         "constraintext": "inside",
