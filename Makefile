@@ -35,8 +35,8 @@ help: ## list the targets
 venv: $(STAMP) ## create .venv and install raytrain with its tools (again only when pyproject.toml or constraints.txt changed)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
-	  echo "raytrain needs Python 3.11 or newer; '$(PYTHON)' is older or not there." >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' 2> /dev/null || { \
+	  echo "raytrain needs Python 3.11.4 or newer; '$(PYTHON)' is older or not there." >&2; \
 	  echo "Name another one, for example: make PYTHON=python3.12 venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision uv
