@@ -250,11 +250,12 @@ def refuse_links(folder: Folder) -> None:
     path = folder.local_path
     if path is None:
         return
-    whole = path.resolve()
+    whole = os.path.realpath(path)
     for parent, folders, files in os.walk(path):
         for name in (*folders, *files):
             one = Path(parent, name)
-            if one.is_symlink() and not (target := one.resolve()).is_relative_to(whole):
+            # realpath: Path.resolve raises RuntimeError where a link names itself
+            if one.is_symlink() and not Path(target := os.path.realpath(one)).is_relative_to(whole):
                 raise RunFolderError(
                     f"{one} is a link to {target}, out of the run folder, and raytrain would write there; remove the "
                     "link, or put what it names into its place"

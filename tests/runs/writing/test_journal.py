@@ -190,6 +190,7 @@ def test_a_run_folder_may_be_a_link_and_have_links_to_what_is_in_it(open_folder:
     (tmp_path / "run").rename(tmp_path / "disk")
     (tmp_path / "run").symlink_to(tmp_path / "disk")
     (tmp_path / "run" / "again.yaml").symlink_to("experiment.yaml")
+    (tmp_path / "run" / "round").symlink_to("round")
     open_folder()
 
 
