@@ -75,6 +75,8 @@ def _argument_equals_any(component: str, axis: str, wanted: Any, *, given: Mappi
         name, arguments = parsed(component, what=field)
     except ValueError:
         return False
+    if not isinstance(arguments, Mapping):  # of no recipe: a recipe names its arguments
+        return False
     arguments = {**arguments, **({argument: given[axis]} if given and axis in given else {})}
     found = value_text(arguments[argument]) if argument in arguments else _defaults(field, name).get(argument)
     options = [wanted, *(wanted if isinstance(wanted, list | tuple) else [])]

@@ -148,6 +148,10 @@ def test_an_argument_that_cannot_be_set_is_one_message(words: str, problem: str)
             "include: [{arch.depth: 3}]",
             r"one\.yaml:1:\d+: the trial \{arch\.depth: 3\}: .*resnet18: takes no arguments",
         ),
+        (
+            "grid: {arch: [airbench, {airbench: 5}]}\nexclude: [{arch.depth: 3}]",
+            r"multiples is 5: input should be a valid tuple",
+        ),
         ("include: [{epochs.more: 3}]", r"unknown recipe field 'epochs\.more'"),
         (
             "grid: {arch: [airbench, resnet9]}\nexclude: [{arch.dept: 3}]",
