@@ -134,7 +134,7 @@ class LiveLog:
                 failing = False
             except Exception as error:  # whatever a tracker does, the run goes on
                 self._why = reason_of(error)
-                if not failing and not record:
+                if not failing and not self._record:  # `finish` has the last word
                     log.warning("%s: %s; the run goes on, and raytrain tries the tracker again", self._name, self._why)
                 log.debug("%s failed", self._name, exc_info=True)
                 failing = True

@@ -139,7 +139,7 @@ def test_a_name_and_a_format_that_do_not_fit_are_one_message(
 def model_of(network: nn.Module) -> Model:
     """Return a model of three classes whose images have 8 pixels."""
     described = ModelDescription(
-        "run", "trial", "best", 1, {"arch": "small", "image_size": 8}, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3,
+        "run", "trial", "best", 1, {"arch": "resnet9", "image_size": 8}, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3,
         "fp32", None, None, None, {},
     )  # fmt: skip
     return Model(network.eval(), described, torch.device("cpu"))
@@ -165,7 +165,7 @@ class Small(nn.Module):
     ids=["looks at numbers", "fixed batch"],
 )
 def test_a_network_that_cannot_be_a_program_is_one_message(change: Callable[[Tensor], Tensor], here: Path) -> None:
-    with pytest.raises(ModelError, match=r"small cannot be exported with --format torch_export: \w+: .+\n.*weights"):
+    with pytest.raises(ModelError, match=r"resnet9 cannot be exported with --format torch_export: \w+: .+\n.*weights"):
         write_program(Path("m.pt2"), model_of(Small(change)), kind="torch_export", force=False)
     assert not list(here.glob("m.*"))
 

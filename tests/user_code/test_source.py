@@ -211,6 +211,7 @@ def test_a_run_folder_that_lists_its_code_elsewhere_is_refused(listed: object, t
 
 
 def test_code_in_folders_below_is_read_as_it_was_written(tmp_path: Path) -> None:
-    digest = keep(Source({"a/b/net.py": "x = 1\n", "...py": "y = 2\n"}))
-    write_code(Folder.at(tmp_path), [digest])
-    assert read_code(Folder.at(tmp_path), [digest]) == {digest: {"a/b/net.py": "x = 1\n", "...py": "y = 2\n"}}
+    files = {"a/b/net.py": "def net(depth=3): ...\n", "...py": "y = 2\n"}
+    digest = keep(Source(files))
+    write_code(Folder.at(tmp_path), [f"a/b/net.py:net@{digest}"])
+    assert read_code(Folder.at(tmp_path), [digest]) == {digest: files}
