@@ -31,7 +31,7 @@ Each is expected to run fewer epochs than the one before."""
 ORDERS = 10
 """Orders of arrival in which each search is replayed."""
 MOST_CURVES = 1000
-"""Most curves that are replayed; of more, as many are drawn."""
+"""Most curves that are replayed, where the confidence takes no more; of more, as many are drawn."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def choose(
         seed: Seed of how the curves are dealt out, and of the orders of arrival.
     """
     draw = np.random.default_rng(seed)
-    dealt = [curves[int(at)] for at in draw.permutation(len(curves))[:MOST_CURVES]]
+    needed = searches_needed(confidence)
+    dealt = [curves[int(at)] for at in draw.permutation(len(curves))[: max(MOST_CURVES, needed * trials)]]
     sets = [
         {f"{number}": curve for number, curve in enumerate(dealt[start : start + trials])}
         for start in range(0, len(dealt) - trials + 1, trials)
     ]
-    needed = searches_needed(confidence)
     nothing = Choice(None, len(curves), len(sets), needed)
     if len(sets) < needed:
         return nothing

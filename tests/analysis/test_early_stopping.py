@@ -89,3 +89,10 @@ def test_a_curve_of_another_length_has_at_each_share_of_training_what_it_had_the
     shorter, longer = brought_to(curve, 2), brought_to(Curve([0.1, 0.2], [1, 2]), 4)
     assert (list(shorter.accuracies), list(shorter.seconds), shorter.validated) == ([0.2, 0.4], [2, 4], True)
     assert list(longer.accuracies) == [0.1, 0.1, 0.1, 0.2]
+
+
+def test_a_search_of_many_trials_is_given_as_many_curves_as_it_needs() -> None:
+    needed = 19 * 60
+    choice = choose(parallel(needed), trials=60, lose_at_most=0.0, confidence=0.95)
+    assert choice.searches == 19
+    assert choice.setting
