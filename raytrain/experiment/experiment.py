@@ -303,7 +303,7 @@ class Experiment(Section):
                 f"asha.lose_at_most goes by curves of one data set, and the trials have {', '.join(data)}; give all of "
                 "them the same, or a grace_period instead"
             )
-        if self.recipe.select == "nll":
+        if trials[0].recipe.select == "nll":  # one metric for all
             raise ExperimentError(
                 "asha.lose_at_most is in points of accuracy, and select is nll; select accuracy, or give a "
                 "grace_period instead"

@@ -79,12 +79,14 @@ class Judged(TypedDict):
 
 
 class AshaChosen(TypedDict):
-    """The setting of ASHA was chosen by `asha.lose_at_most`; it stays for the whole run."""
+    """The setting of ASHA was chosen by `asha.lose_at_most`; it stays until the trials are given more epochs."""
 
     event: Literal["asha chosen"]
     mode: Literal["stop", "promote"]
     grace_period: float
     reduction_factor: float
+    epochs: int
+    """Epochs of each trial that it was chosen for."""
     curves: int
     """Number of complete learning curves on record."""
     why: str

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from raytrain.analysis.audit import audit
@@ -84,6 +86,13 @@ def test_a_run_that_goes_on_keeps_its_setting_whatever_is_on_record_by_then(tmp_
     assert chosen(tmp_path) == before
 
 
+def test_a_run_that_grows_in_epochs_chooses_anew_because_rungs_are_epochs_of_the_shorter_trials(tmp_path: Path) -> None:
+    run_here(tmp_path, FULL)
+    run_here(tmp_path, NEW)
+    run_here(tmp_path, NEW, recipe={**RECIPE, "epochs": 18})
+    assert [event["epochs"] for event in chosen(tmp_path)] == [9, 18]
+
+
 def test_where_the_record_is_too_thin_trials_pause_and_a_line_says_how_many_curves_are_needed(tmp_path: Path) -> None:
     outcome = run_here(tmp_path, NEW)
     assert "paused" in {one.status for one in outcome.results}
@@ -100,6 +109,35 @@ def test_a_run_in_which_trials_were_stopped_or_of_other_data_is_no_record(tmp_pa
     assert chosen(tmp_path)[0]["curves"] == 0
     with pytest.raises(ExperimentError, match="not every trial has run to its end"):
         run_here(tmp_path, NEW, name="named", asha={**NEW["asha"], "curves": ["full"]})
+
+
+def test_of_a_run_whose_stopped_trials_were_all_rescued_every_curve_counts(tmp_path: Path) -> None:
+    falling = {"lr": FULL["grid"]["lr"][::-1]}
+    run_here(tmp_path, FULL, grid=falling, asha={"grace_period": 1, "rescue": 12})
+    run_here(tmp_path, NEW)
+    assert chosen(tmp_path)[0]["curves"] == 12
+
+
+def test_only_the_trials_of_the_same_data_set_count_in_a_run_of_several(tmp_path: Path) -> None:
+    draw, photos = np.random.default_rng(0), tmp_path / "photos"
+    for place in (f"{name}/{number}.png" for name in "ab" for number in range(10)):
+        (photos / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(photos / place)
+    run_here(tmp_path, FULL, grid={"lr": [0.01 * n for n in range(1, 7)], "dataset": ["digits", str(photos)]})
+    run_here(tmp_path, NEW)
+    assert chosen(tmp_path)[0]["curves"] == 6
+
+
+def test_a_run_whose_trials_cannot_be_listed_any_more_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_here(tmp_path, FULL)
+    run_here(tmp_path, FULL, name="other")
+    file = tmp_path / "other" / "experiment.yaml"
+    file.write_text(file.read_text().replace("exclude: []", "exclude: [{optimizer: sgd}]"))
+    run_here(tmp_path, NEW)
+    assert chosen(tmp_path)[0]["curves"] == 12
+    assert "the curves of other are left out" in caplog.text
 
 
 def test_the_plan_says_what_is_chosen_and_leaves_no_trace(tmp_path: Path) -> None:
@@ -137,6 +175,17 @@ def test_curves_in_a_parquet_file_of_up_to_twice_the_epochs_count(tmp_path: Path
     (event,) = chosen(tmp_path / "runs")
     assert (event["mode"], event["curves"]) == ("stop", 20)
     assert "of bank.parquet" in event["why"]
+
+
+def test_a_file_of_curves_is_refused_where_trials_are_selected_by_another_metric(tmp_path: Path) -> None:
+    bank = curves_file(tmp_path / "bank.parquet")
+    with pytest.raises(ExperimentError, match="are of accuracy, and select is balanced_accuracy"):
+        run_here(
+            tmp_path / "runs",
+            NEW,
+            recipe={**RECIPE, "select": "balanced_accuracy"},
+            asha={**NEW["asha"], "curves": [str(bank)]},
+        )
 
 
 @pytest.mark.parametrize(
@@ -185,6 +234,7 @@ def test_a_section_that_makes_no_sense_is_refused_before_anything_is_read(
         ({"grid": {"epochs": [4, 8]}}, "curves of one length"),
         ({"grid": {"lr": {"uniform": [0.1, 1]}}, "samples": 4, "sampler": "tpe"}, "tpe proposes better ones"),
         ({"recipe": {**RECIPE, "select": "nll"}}, "points of accuracy"),
+        ({"grid": {"select": ["nll"], "lr": [0.1, 0.2]}}, "points of accuracy"),
     ],
 )
 def test_a_search_that_curves_say_nothing_about_is_refused(changes: dict[str, Any], said: str) -> None:

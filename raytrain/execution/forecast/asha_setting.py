@@ -9,7 +9,7 @@ from typing import Any
 from raytrain.analysis.audit import curve_of
 from raytrain.analysis.early_stopping import Choice, brought_to, choose
 from raytrain.analysis.replay import Curve
-from raytrain.errors import ExperimentError, RunFolderError, StorageError
+from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
 from raytrain.experiment.sections import Asha
 from raytrain.experiment.trial import Trial
 from raytrain.runs.events import AshaChosen
@@ -25,6 +25,8 @@ LONGEST = 2
 COLUMNS = ("trial", "epoch", "val_accuracy", "seconds")
 """Columns of a Parquet file of curves, with a row for each epoch of each trial."""
 _FALLBACK = Asha(mode="promote")
+_SEARCHED = {"search", "rescue"}
+"""Stages of the trials of a search: one that is rescued is one of them that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class _Found:
 def set_asha(journal: RunJournal, *, out: str) -> None:
     """Choose ASHA's setting where `asha.lose_at_most` asks for it, write it into the run, and say so in the log.
 
-    A run that has a setting keeps it.
+    A run that has a setting keeps it, until it is given more epochs: rungs are epochs of trials of one length.
 
     Args:
         journal: The run.
@@ -56,8 +58,8 @@ def set_asha(journal: RunJournal, *, out: str) -> None:
     asha = state.experiment.asha
     if asha is None or asha.lose_at_most is None:
         return
-    if state.asha_chosen is None:
-        trials = [one.trial for one in state.progress.values() if one.stage in {"search", "rescue"}]
+    trials = [one.trial for one in state.progress.values() if one.stage in _SEARCHED]
+    if state.asha_chosen is None or state.asha_chosen["epochs"] != trials[0].recipe.epochs:
         journal.note(_chosen(asha, trials, _on_record(asha, trials[0], journal.folder, out)))
     assert state.asha_chosen, "it has just been noted"
     log.info("%s", state.asha_chosen["why"])
@@ -78,6 +80,7 @@ def _chosen(asha: Asha, trials: list[Trial], found: _Found) -> AshaChosen:
         "mode": asha.mode if setting else _FALLBACK.mode,
         "grace_period": float(setting.first if setting else _FALLBACK.grace_period),
         "reduction_factor": float(setting.factor if setting else _FALLBACK.reduction_factor),
+        "epochs": trials[0].recipe.epochs,
         "curves": choice.curves,
         "why": _sentence(asha, len(trials), found, choice),
     }
@@ -124,6 +127,10 @@ def _on_record(asha: Asha, trial: Trial, own: Folder, out: str) -> _Found:
 def _named(asha: Asha, trial: Trial, out: str) -> Iterator[tuple[str, list[Curve]]]:
     for name in asha.curves:
         if name.endswith(".parquet"):
+            if (select := trial.recipe.select) != "accuracy":
+                raise ExperimentError(
+                    f"asha.curves names {name}, whose curves are of accuracy, and select is {select}; name runs instead"
+                )
             yield Path(name).name, _in_parquet(Path(name))
         else:
             folder = open_run(name, out=out)
@@ -137,22 +144,19 @@ def _named(asha: Asha, trial: Trial, out: str) -> Iterator[tuple[str, list[Curve
 
 
 def _earlier(trial: Trial, own: Folder, out: str) -> Iterator[tuple[str, list[Curve]]]:
-    """Yield the curves of each run beside this one that was trained on the same data and in which all trials ended."""
+    """Yield the curves of each run beside this one in which all trials ended: those of the same data and metric."""
     for name in list_runs(out):
         folder = Folder.at(out) / name
         if str(folder) == str(own):
             continue
         try:
             state = read_state(folder)
-            recipe = state.experiment.recipe
-            if (recipe.dataset, recipe.select) == (trial.recipe.dataset, trial.recipe.select) and _ran_to_the_end(
-                state
-            ):
+            if _ran_to_the_end(state):
                 yield name, _curves_of(folder, state, trial)
         except StorageError:
             raise
-        except RunFolderError as error:
-            log.warning("the curves of %s are left out: %s", name, str(error).splitlines()[0])
+        except (RunFolderError, ExperimentError) as error:  # such as one whose trials cannot be listed any more
+            log.warning("the curves of %s are left out: %s", name, first_line(error))
 
 
 def _ran_to_the_end(state: RunState) -> bool:
@@ -160,17 +164,21 @@ def _ran_to_the_end(state: RunState) -> bool:
 
     One that diverged has no complete curve; it would have been the worst.
     """
-    status = [one.status for one in state.progress.values() if one.stage == "search"]
+    status = [one.status for one in state.progress.values() if one.stage in _SEARCHED]
     return bool(status) and set(status) <= {"finished", "diverged"}
 
 
 def _curves_of(folder: Folder, state: RunState, trial: Trial) -> list[Curve]:
+    """Return the complete curves of the search in a run, of the trials that have the data set and metric of `trial`."""
+    data, select = trial.recipe.dataset, trial.recipe.select
     done = [
         one.trial.id
         for one in state.progress.values()
-        if one.stage == "search" and one.status == "finished" and one.trial.recipe.select == trial.recipe.select
+        if one.stage in _SEARCHED
+        and one.status == "finished"
+        and (one.trial.recipe.dataset, one.trial.recipe.select) == (data, select)
     ]
-    found = (curve_of(read_epochs(folder, one), trial.recipe.select) for one in done)
+    found = (curve_of(read_epochs(folder, one), select) for one in done)
     return [curve for curve in found if curve]
 
 
@@ -188,8 +196,7 @@ def _in_parquet(path: Path) -> list[Curve]:
             for of in by_trial.values()
         ]
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise ExperimentError(
-            f"asha.curves names {path}, from which no curves can be read ({reason}); give a Parquet file with the "
-            f"columns {', '.join(COLUMNS)}, such as benchmarks/curve_bank.py writes, or the name of a run"
+            f"asha.curves names {path}, from which no curves can be read ({first_line(error)}); give a Parquet "
+            f"file with the columns {', '.join(COLUMNS)}, such as benchmarks/curve_bank.py writes, or the name of a run"
         ) from error
