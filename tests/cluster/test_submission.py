@@ -101,6 +101,15 @@ def test_data_that_stays_behind_is_noticed(here: Path) -> None:
     assert read("train", "--set", "dataset=photos", send=("photos",)).send == (Path("photos"),)
 
 
+def test_curves_that_stay_behind_are_noticed(here: Path) -> None:
+    (here / "bank.parquet").touch()
+    text = (here / "grid.yaml").read_text() + "asha: {lose_at_most: 0.2, curves: [bank.parquet, a-run-there]}\n"
+    (here / "grid.yaml").write_text(text)
+    with pytest.raises(ExperimentError, match=r"asha.curves names bank.parquet, .*\n.*--send bank.parquet"):
+        read("tune", "grid.yaml")
+    assert read("tune", "grid.yaml", send=("bank.parquet",)).send == (Path("bank.parquet"),)
+
+
 @pytest.mark.parametrize("name", ["a/b", "", "-x", "a b", "x" * 101])
 def test_a_jobs_name_can_be_typed(name: str) -> None:
     if not name:

@@ -120,13 +120,16 @@ def _experiment_of(command: str, options: dict[str, Any]) -> tuple[Path | None, 
 def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:
     from raytrain.data.sources import parted  # pyarrow and NumPy, which other submissions do not wait for
 
-    for dataset in dict.fromkeys(parted(trial.recipe.dataset)[0] for trial in experiment.trials()):
-        path = Path(dataset)
+    needed = {parted(trial.recipe.dataset)[0]: "dataset {} is a local folder" for trial in experiment.trials()}
+    curves = experiment.asha.curves if experiment.asha else ()
+    needed |= dict.fromkeys(curves, "asha.curves names {}, a local file or folder")
+    for name, what in needed.items():
+        path = Path(name)
         sent = any(path == one or one in path.parents for one in send)
-        if "://" not in dataset and is_there(path) and not path.is_absolute() and not sent:
+        if "://" not in name and is_there(path) and not path.is_absolute() and not sent:
             raise ExperimentError(
-                f"dataset {dataset} is a local folder, which the cluster cannot see.\n"
-                f"Send it with --send {dataset}, or give a URI or a path that all nodes share."
+                f"{what.format(name)}, which the cluster cannot see.\n"
+                f"Send it with --send {name}, or give a URI or a path that all nodes share."
             )
 
 
