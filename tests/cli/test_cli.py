@@ -199,15 +199,19 @@ def test_axes_and_ranges_on_the_command_line_are_added_to_those_of_the_file(grid
         "5",
         "--sampler",
         "sobol",
-        "--round-size",
-        "4",
     )
     ((experiment, _),) = started
-    assert (experiment.name, experiment.samples, experiment.sampler, experiment.round_size) == ("g", 5, "sobol", 4)
+    assert (experiment.name, experiment.samples, experiment.sampler) == ("g", 5, "sobol")
     recipes = [trial.recipe for trial in experiment.trials()]
     assert {recipe.lr for recipe in recipes} == {0.01, 0.02}
     assert len({recipe.momentum for recipe in recipes}) == 5
     assert {recipe.width for recipe in recipes} <= {2, 3, 4}
+
+
+def test_the_size_of_a_round_of_tpe_is_an_option(started: list[Any]):
+    call("tune", *["--grid", "lr=log:0.01:1", "--samples", "9", "--sampler", "tpe", "--round-size", "4"])
+    ((experiment, _),) = started
+    assert (experiment.sampler, experiment.round_size) == ("tpe", 4)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +224,7 @@ def test_axes_and_ranges_on_the_command_line_are_added_to_those_of_the_file(grid
         (["tune", "--grid", "lr=0.1,x"], "given 'x'; must be a number"),
         (["tune", "--grid", "learning=0.1"], "unknown recipe field 'learning'"),
         (["tune", "--grid", "lr=0.1", "--sampler", "bayes"], "'bayes' is not one of 'random', 'sobol'"),
+        (["tune", "--grid", "lr=0.1", "--round-size", "4"], "of rounds of tpe, and the sampler is random"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_with_what_to_write(words: list[str], said: str, started: list[Any]):
