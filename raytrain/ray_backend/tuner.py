@@ -1,6 +1,7 @@
 """Many trials under Ray Tune: in parallel, in the faster order, with ASHA; what happens goes into the run folder."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
 from raytrain.user_code.source import texts_of
 
 TRIAL_RETRIES = 2
@@ -98,13 +100,29 @@ def run_trials(
         ):
             tuner.fit()
         release_all_groups()  # after an error or a signal they go with the job
-    except OSError as error:  # Tune writes there, too
+    except OSError as error:
+        if not recorder.problem and not is_of_storage(error, scratch):
+            raise
         recorder.problem = recorder.problem or StorageError(f"{scratch}: cannot be written: {error}")
     finally:
         with contextlib.suppress(OSError):
             scratch.remove()
     if recorder.problem:
         raise recorder.problem
+
+
+def is_of_storage(error: OSError, scratch: Folder) -> bool:
+    """Return whether an error that ended Tune is one of the folder in which it writes; others are ours or Ray's.
+
+    The error names the folder, or the disk is full, or nothing can be written there now.
+    """
+    if error.errno in {errno.ENOSPC, errno.EDQUOT} or str(scratch) in str(error):
+        return True
+    try:
+        scratch.retrying(0).write("probe", b"")
+    except OSError:
+        return True
+    return False
 
 
 class _Search(Searcher):
