@@ -92,8 +92,9 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def _fitted(start: str, name: str, end: str, font: ImageFont.FreeTypeFont) -> str:
-    """Return a name between two texts, with fewer letters of the name where a cell is too narrow for all."""
-    text, kept = f"{start}{name}{end}", name
+    """Return a name between two texts in a line, with fewer letters of the name where a cell is too narrow for all."""
+    kept = "".join(one if one.isprintable() else " " for one in name)  # Pillow cannot draw others
+    text = f"{start}{kept}{end}"
     while kept and font.getlength(text) > CELL[0] - 8:
         kept = kept[:-1]
         text = f"{start}{kept}…{end}"

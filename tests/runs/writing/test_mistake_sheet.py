@@ -56,6 +56,12 @@ def test_the_text_below_an_image_depends_on_the_names_of_the_classes() -> None:
     assert (first[4 + SIDE :] != second[4 + SIDE :]).any()
 
 
+def test_a_class_name_with_a_line_break_is_drawn_in_one_line() -> None:
+    broken, plain = (mistake_sheet(predictions(3), TESTS._replace(classes=[name, "dog"])) for name in ("a\nb", "a b"))
+    assert broken is not None
+    assert (broken == plain).all()
+
+
 def test_a_class_name_wider_than_its_cell_stays_within_it() -> None:
     sheet = mistake_sheet(predictions(3), TESTS._replace(classes=["cat" * 40, "dog" * 40]))
     assert sheet is not None
