@@ -4,8 +4,9 @@
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -70,10 +71,12 @@ class Served:
     Attributes:
         version: What the run folder held when the page was made; the page's script sends it to the server.
         script: JavaScript that runs after that of the report.
+        statuses: What trials that have not ended do, by trial id; without it they are "unfinished".
     """
 
     version: str
     script: str
+    statuses: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None:
@@ -116,7 +119,8 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
     ran = timeline.timeline(record.events)
     if ran.spans:
         charts["timeline"] = {"timeline": timeline.figure(ran, by_trial)}
-    rows = _rows(ranking, entries)
+    statuses = served.statuses if served else {}
+    rows = _rows(ranking, entries, statuses)
     first = _first(rows, ranking)
     errors = [result for result in record.results if result.error]
     templates = environment()
@@ -128,7 +132,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         served=served,
         record=record,
         verdict=verdict(record.ranking, entries),
-        facts=dict(_facts(record, ran)),
+        facts=dict(_facts(record, ran, statuses)),
         headings=list(columns),
         left={"rank", *table.left_of(columns)},
         spare=spare_columns(columns),
@@ -144,7 +148,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         static="" if served else static_curves(record, entries, baseline),
         parallel=parallel(record.ranking.standings, entries),
         effects=effects(record.results),
-        heat=heat_map(record.results),
+        heat=heat_map(record.results, statuses),
         ran=ran,
         asha=_asha(record, labels),
         labels=labels,
@@ -179,12 +183,12 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     return f"{found} {accuracy}. No other is better by the test, which does not separate all of them from it."
 
 
-def _facts(record: RunRecord, ran: timeline.Timeline) -> Iterator[tuple[str, str]]:
+def _facts(record: RunRecord, ran: timeline.Timeline, statuses: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the facts at the top: the data, the trials, the time and the machine."""
     results = record.results
     if results:
         yield "Data set", ", ".join(sorted({str(result.recipe["dataset"]) for result in results}))
-    counts = {status: sum(result.status == status for result in results) for status in {r.status for r in results}}
+    counts = Counter(statuses.get(result.trial, result.status) for result in results)
     yield "Trials", ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none has ended"
     if ran.spans:
         yield "Took", f"{duration(ran.seconds)} on {ran.slots} slot{'s' if ran.slots > 1 else ''}"
@@ -223,8 +227,11 @@ def _command(record: RunRecord) -> str:
     return shlex.join(sessions[0]["command"]) if sessions else ""
 
 
-def _rows(ranking: Ranking, entries: Sequence[Entry]) -> list[Row]:
+def _rows(ranking: Ranking, entries: Sequence[Entry], statuses: Mapping[str, str]) -> list[Row]:
     cells = table.rows(ranking)
+    for row, standing in zip(cells, ranking.standings, strict=False):  # baselines stand below
+        if standing.results[0].trial in statuses:
+            row[-1] = table.outcome(standing.results, statuses)
     whiskers = _whiskers(ranking.standings)
     ours = [
         Row(row, standing.status, entry.colour, whisker, entry.label)

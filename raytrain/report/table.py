@@ -172,8 +172,15 @@ def status(result: TrialResult) -> str:
     return result.status
 
 
-def outcome(results: Sequence[TrialResult]) -> str:
-    """Return how the seeds of a configuration, all of one status, ended, in words."""
+def outcome(results: Sequence[TrialResult], now: Mapping[str, str] | None = None) -> str:
+    """Return how the seeds of a configuration, all of one status, ended, in words.
+
+    Args:
+        results: Results of the seeds.
+        now: What trials that have not ended do, by trial id; without it they are "unfinished".
+    """
+    if doing := {now[result.trial] for result in results if now and result.trial in now}:
+        return ", ".join(sorted(doing))
     if results[0].status in {"stopped", "paused"}:
         return f"{results[0].status} at {_epochs(results)}"
     return status(max(results, key=lambda result: result.epochs))

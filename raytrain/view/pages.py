@@ -4,6 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,25 @@ def list_page(folders: Mapping[str, Folder], *, version: str, known: dict[str, t
 def report_page(folder: Folder, *, version: str) -> Page:
     """Return the report of a run, or why it cannot be shown now."""
     try:
-        return Page(render(read_record(folder), served=Served(version, _script("live.js"))))
+        record = read_record(folder)
+        return Page(render(record, served=Served(version, _script("live.js"), _going_on(record))))
     except (RaytrainError, OSError) as error:
         return _problem(folder.name, _reason(folder, error), root="../../", version=version)
+
+
+def _going_on(record: RunRecord) -> dict[str, str]:
+    """Return "running" or "waiting" by the id of each trial that has not ended; nothing once the command has ended."""
+    session = (record.manifest.get("sessions") or [{}])[-1]
+    if not session or "ended" in session:
+        return {}
+    began = datetime.fromisoformat(session["started"])
+    running: dict[str, bool] = {}
+    for event in record.events:
+        if event["event"] in {"started", "promoted", "rescued", "worker lost"}:
+            now = datetime.fromisoformat(event["time"]) >= began  # an earlier command was killed
+            running[event["trial"]] = now and event["event"] == "started"
+    left = [result.trial for result in record.results if result.status == "unfinished"]
+    return {trial: "running" if running.get(trial) else "waiting" for trial in left}
 
 
 def comparison_page(folders: Mapping[str, Folder], *, version: str) -> Page:

@@ -1,6 +1,7 @@
 """Tests of raytrain.view.server and its pages: who is answered, and what they see of runs that are being written."""
 
 import asyncio
+import json
 import re
 import shutil
 from collections.abc import Awaitable, Callable
@@ -139,6 +140,24 @@ def test_a_run_that_is_being_written_has_its_page(make_run: Any) -> None:
     assert status == 200
     assert "1 unfinished" in page
     assert "interrupted" in get(Runs(folder.parent), "/secret/")[1]
+
+
+def test_a_page_tells_trials_that_run_from_those_that_wait(make_run: Any) -> None:
+    folder = make_run(grid=GRID)
+    manifest = json.loads(folder.read("manifest.json"))
+    del manifest["sessions"][-1]["ended"]
+    folder.write("manifest.json", json.dumps(manifest).encode())
+    waits, runs = (json.loads(line)["trial"] for line in folder.read("trials.jsonl").splitlines()[-2:])
+    for name in ("trials.jsonl", "events.jsonl"):
+        lines = [(json.loads(line), line) for line in folder.read(name).splitlines(keepends=True)]
+        lines = [(one, line) for one, line in lines if one.get("trial") != waits]
+        kept = [line for one, line in lines if one.get("trial") != runs or one.get("event") == "started"]
+        folder.write(name, b"".join(kept))
+    _, page, _ = get(Runs(folder.parent), "/secret/run/made/")
+    assert "2 finished, 1 running, 1 waiting" in page
+    assert re.findall(r"<td[^>]*>(running|waiting|unfinished)</td>", page) == ["running", "waiting"] * 2, (
+        "in the ranking and in the heat map"
+    )
 
 
 def test_a_run_before_its_manifest_and_one_that_vanished_say_so(make_run: Any) -> None:

@@ -1,6 +1,6 @@
 """The axes of a grid: the effect of each alone, and the two main ones against each other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -129,8 +129,8 @@ def axes_of(searched: Sequence[TrialResult]) -> list[str]:
     return sorted(varied, key=lambda name: PREFERRED.index(name) if name in PREFERRED else len(PREFERRED))
 
 
-def heat_map(results: Sequence[TrialResult]) -> HeatMap | None:
-    """Return the map of a search, or None when fewer than two fields vary."""
+def heat_map(results: Sequence[TrialResult], now: Mapping[str, str] | None = None) -> HeatMap | None:
+    """Return the map of a search, or None when fewer than two fields vary; `now` is that of `outcome`."""
     searched = [result for result in results if result.phase == "search"]
     recipes = [result.recipe for result in searched]
     axes = axes_of(searched)
@@ -143,7 +143,7 @@ def heat_map(results: Sequence[TrialResult]) -> HeatMap | None:
     groups = [[_matching(searched, {row_field: row, column_field: column}) for column in columns] for row in rows]
     known = [mean for line in groups for group in line if (mean := _mean(group)) is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
-    cells = [[_cell(group, low=low, high=high) for group in line] for line in groups]
+    cells = [[_cell(group, low=low, high=high, now=now) for group in line] for line in groups]
     row_names, column_names = ([cell(value) for value in values] for values in (rows, columns))
     return HeatMap(row_field, column_field, row_names, column_names, cells, axes[2:])
 
@@ -166,10 +166,10 @@ def _mean(group: Iterable[TrialResult]) -> float | None:
     return fmean(finished) if finished else None
 
 
-def _cell(group: Sequence[TrialResult], *, low: float, high: float) -> Cell:
+def _cell(group: Sequence[TrialResult], *, low: float, high: float, now: Mapping[str, str] | None) -> Cell:
     mean = _mean(group)
     if mean is None:
         alike = [[result for result in group if result.status == status] for status in STATUSES]
-        return Cell(None, 0, 0.0, ", ".join(outcome(results) for results in alike if results))
+        return Cell(None, 0, 0.0, ", ".join(outcome(results, now) for results in alike if results))
     finished = sum(result.test_accuracy is not None for result in group)
     return Cell(mean, finished, (mean - low) / (high - low) if high > low else 1.0, "")
