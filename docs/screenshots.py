@@ -89,7 +89,7 @@ def terminal(out: Path, width: int) -> str:
     ranking = read_record(open_run("digits", out=str(out))).ranking
     console.print("[bold]$ raytrain results digits[/bold]", highlight=False)
     console.print(table.terminal_table(ranking, width=width), crop=False)
-    for line in footer(ranking):
+    for line in (*footer(ranking), "How to read the table: raytrain results digits --explain"):
         console.print(line, markup=False, highlight=False)
     svg = console.export_svg(title=f"{width} columns", theme=MONOKAI, unique_id=f"columns-{width}")
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # its fonts would come from another site
