@@ -24,7 +24,9 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         name = chosen.results[0].digest
         lines.append(f"Validation chooses {name}: {ranking.score_text(chosen)} on the test set{mean}.")
     if rearranged:
-        return [*lines, f"Ranks are those among all {len(ranking.standings)} rows, by test {ranking.selection.words}."]
+        count = len(ranking.standings)
+        among = f"all {count} rows" if count > 1 else "the only row"
+        return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
     return [*lines, _lead(finished)] if len(finished) > 1 else lines
 
 

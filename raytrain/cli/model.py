@@ -74,7 +74,7 @@ def export(
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
-    """Export the weights of a trial or a program, and a JSON file with its recipe, classes and normalisation.
+    """Export the weights of a trial, or a program that computes its logits, and a JSON file that describes them.
 
     A program runs where neither raytrain nor the code of the network is. It is compared with the network on 16 images
     before it is written; their logits may differ by 1e-4.

@@ -67,9 +67,7 @@ Samples = Annotated[
 ]
 SamplerName = Annotated[
     Literal["random", "sobol", "tpe"] | None,
-    typer.Option(
-        "--sampler", show_default="random", help="How --samples draws them; tpe learns from the trials before."
-    ),
+    typer.Option("--sampler", show_default="random", help="How --samples draws them; tpe learns from earlier trials."),
 ]
 RoundSize = Annotated[
     int | None,
@@ -93,7 +91,7 @@ UntilSeparated = Annotated[
     typer.Option(
         metavar="POINTS",
         show_default=False,
-        help="Add seeds until every two configurations are told apart, or are the same within so many points.",
+        help="Add seeds until a test tells every two configurations apart, or finds them equal within so many points.",
     ),
 ]
 MaxSeeds = Annotated[

@@ -119,8 +119,10 @@ def _changes(code: Mapping[str, Any]) -> str:
     diff = code.get("git_diff")
     if diff is None:
         return UNKNOWN if code.get("git_commit") else NONE
-    others = f", and of {len(left)} other files" if (left := code.get("git_diff_left_out") or ()) else ""
-    return (f"SHA-256 {hashlib.sha256(diff.encode()).hexdigest()[:12]}" if diff else NONE) + others
+    shown = [f"SHA-256 {hashlib.sha256(diff.encode()).hexdigest()[:12]}"] if diff else []
+    if left := code.get("git_diff_left_out") or ():
+        shown.append(f"{len(left)} file{'s' if len(left) > 1 else ''} on record by name only")
+    return " and ".join(shown) or NONE
 
 
 def _packages(codes: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from raytrain.analysis.columns import column_names
 from raytrain.analysis.ranking import Ranking, rank
-from raytrain.analysis.wording import explain
+from raytrain.analysis.wording import explain, footer
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
 from raytrain.report import column_text, metric_columns, records, table
@@ -80,6 +80,13 @@ def test_parameters_are_in_millions_and_seconds_have_a_decimal():
 def test_a_trial_that_waits_has_no_seconds_rather_than_none_of_them():
     cells = table.cells_by_heading(ranking(result("unfinished", epochs=0, seconds=0.0), result(recipe={"lr": 0.2})))
     assert cells["seconds"] == ["12.3", "–"]
+
+
+def test_the_only_row_is_not_called_all_rows():
+    assert (
+        footer(ranking(result(test_accuracy=0.9)), rearranged=True)[-1]
+        == "Ranks are those among the only row, by test accuracy."
+    )
 
 
 def test_a_trial_is_named_by_its_digest():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raytrain.cli.options import Address, Json, Local, Out
+from raytrain.cli.options import Address, Json, Out
 from raytrain.errors import PreflightError
 from raytrain.report.document import document
 
@@ -21,7 +21,7 @@ def doctor(
     out: Out = "runs",
     dataset: Annotated[str, typer.Option(help="Name, folder or URI of a data set to read.")] = "digits",
     address: Address = None,
-    local: Local = False,
+    local: Annotated[bool, typer.Option("--local", help="Check only what --local needs, and not Ray.")] = False,
     json: Json = False,
 ) -> None:
     """Check what trials need (versions, device, storage, disk, data, Ray), and say how to fix each problem."""

@@ -65,7 +65,7 @@ def plan(
         ),
     ] = None,
     list_: Annotated[
-        bool, typer.Option("--list", help="Print every trial with its values instead, and train nothing.")
+        bool, typer.Option("--list", help="Only list the trials with their values; train nothing.")
     ] = False,
     local: Local = False,
     json: Json = False,
@@ -73,7 +73,7 @@ def plan(
     """Estimate the time, work and disk space of compare or tune. It writes no run folder.
 
     It trains some batches of each kind of trial, so it may download data and start nodes of an autoscaling cluster.
-    For train, add --no-asha.
+    To plan a run of train, which stops no trial early, add --no-asha.
     """
     from raytrain.cli.output import log_to_stderr
 

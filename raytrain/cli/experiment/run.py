@@ -169,7 +169,7 @@ def resume(
     failed_only: Annotated[bool, typer.Option("--failed-only", help="Run only the trials that failed.")] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Put damaged files in order first; they are kept beside the new ones."),
+        typer.Option("--repair", help="First repair damaged files. The damaged ones are kept beside the new ones."),
     ] = False,
     out: Out = "runs",
     address: Address = None,

@@ -38,7 +38,10 @@ def audit(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]", show_default=False, autocompletion=run_names, help="Name, folder or URI of the run."
+            metavar="[RUN]",
+            show_default=False,
+            autocompletion=run_names,
+            help="Name, folder or URI of the run; none with --baseline.",
         ),
     ] = None,
     out: Out = "runs",

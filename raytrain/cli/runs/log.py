@@ -31,7 +31,7 @@ def log(
         typer.Option(
             metavar="URI",
             show_default="that of MLFLOW_TRACKING_URI, W&B's settings or TRACKIO_DIR",
-            help="Address of the tracker, such as http://127.0.0.1:5000 or sqlite:///mlflow.db; of Trackio a folder.",
+            help="Address of the tracker, such as http://127.0.0.1:5000 or sqlite:///mlflow.db; for Trackio, a folder.",
         ),
     ] = None,
     project: Annotated[
@@ -41,14 +41,14 @@ def log(
             "--experiment",
             metavar="NAME",
             show_default="the run's name",
-            help="What the trials are put under: an experiment of MLflow, a project of the others.",
+            help="Experiment of MLflow, or project of W&B or Trackio, that receives the trials.",
         ),
     ] = None,
     models: Annotated[bool, typer.Option("--models", help="Send the weights of the chosen trial too.")] = False,
     out: Out = "runs",
     json: Json = False,
 ) -> None:
-    """Send a run to a tracker (MLflow, W&B, Trackio): a run there for each trial. Again, it sends only what is new."""
+    """Send a run to MLflow, W&B or Trackio, each trial as a run there. The next time, send only what is new."""
     from raytrain.analysis.record import read_record
     from raytrain.cli.output import log_to_stderr, tolerant_output
     from raytrain.runs.folder import open_run

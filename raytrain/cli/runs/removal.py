@@ -29,7 +29,7 @@ def rm(
     out: Out = "runs",
     yes: Yes = False,
 ) -> None:
-    """Delete runs with all that is in their folders. It says what that frees, and asks first."""
+    """Delete runs with all that is in their folders, after a question that says how much this frees."""
     from raytrain.comparison.overview import summarize
     from raytrain.runs.folder import open_run
     from raytrain.runs.removal import refuse_removal, remove_run
@@ -59,11 +59,12 @@ def prune(
     run: Run,
     out: Out = "runs",
     force: Annotated[
-        bool, typer.Option("--force", help="Also where trials are unfinished or failed; they begin again then.")
+        bool,
+        typer.Option("--force", help="Also delete those of unfinished and failed trials, which then begin again."),
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Delete the checkpoints of all trials but the chosen one. It says what that frees, and asks first.
+    """Delete the checkpoints of all trials but the chosen one, after a question that says how much this frees.
 
     Results, curves and predictions stay, so that all tables and reports stay as they are.
     """

@@ -222,13 +222,15 @@ def test_other_images_are_not_trained_on(runs: Path) -> None:
 
 def test_a_commit_that_is_gone_is_said(runs: Path) -> None:
     def edit(manifest: Any) -> None:
-        manifest["sessions"][0]["code"]["git_commit"] = "0123456789" * 4
+        code = {"git_commit": "0123456789" * 4, "git_diff": "", "git_diff_left_out": [".env", "notes.txt"]}
+        manifest["sessions"][0]["code"].update(code)
 
     change(runs / "one" / "manifest.json", edit)
     done = call("rerun", "one", "--verify")
     assert f"The commit {'0123456789' * 4} is not in the repository here" in done.stderr
     assert done.exit_code == 0
     assert "Differs in code: commit was 0123456789" in done.stdout
+    assert "uncommitted changes was 2 files on record by name only, is" in done.stdout
 
 
 def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
