@@ -157,7 +157,7 @@ def judge(
 ) -> None:
     """Say whether to keep a candidate, to drop it (exit code 9), or to train more seeds of both (exit code 10).
 
-    Ask after every seed if you like. At most 5 % of the candidates that are kept are no better than their base.
+    Ask after every seed if you like. On average, at most 5 % of the kept candidates are no better than their base.
     """
     from raytrain.analysis.record import read_record
     from raytrain.comparison.judge import judge
