@@ -15,7 +15,9 @@ FAST := not ray and not slow and not gpu and not cluster and not long
 COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not long and not faults"
 WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu) and not long and not faults"
 LONG := -n 2 --dist loadfile --no-loadscope-reorder
-# `make test COVERAGE=yes` measures it, as CI does, and has a floor: the first part then takes half as long again
+# runs that are hurt wait most of the time: for Ray to start, to notice, to start again
+HURT := -n 3 --dist loadfile --no-loadscope-reorder
+# `make test COVERAGE=yes` measures it, and has a floor: the first part then takes half as long again; CI leaves it out
 COVERAGE ?=
 MEASURED := $(if $(COVERAGE),--cov --cov-report= --cov-fail-under=0)
 TEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis "moto[server]" nbclient ipykernel
@@ -103,7 +105,7 @@ test-cluster: $(STAMP) host-tools ## clusters of several nodes: three hosts on t
 	$(BIN)/pytest -n 2 --dist loadfile -m cluster
 
 test-faults: $(STAMP) ## of the long tests: runs that are killed, starved, cut off and filled up, and go on (as root)
-	$(BIN)/pytest -q $(LONG) -m "faults and not long"
+	$(BIN)/pytest -q $(HURT) -m "faults and not long"
 
 host-tools: ## install what the hosts are made of, where it is missing: openssh-server, rsync, iproute2 of Debian
 	@{ test -x /usr/sbin/sshd && command -v rsync ip unshare > /dev/null; } || { \
