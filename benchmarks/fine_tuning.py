@@ -75,9 +75,14 @@ def _rows(table: Any, label: int) -> list[int]:
 
 
 def trained(recipe: dict[str, Any], *, name: str, out: Path, time_limit: float | None) -> RunRecord:
-    """Train a recipe, or go on with it, and return what came of it."""
+    """Train a recipe, or go on with it, and return what came of it.
+
+    Raises:
+        KeyboardInterrupt: A signal or the time limit ended the training; what it has come to is saved.
+    """
     experiment = raytrain.Experiment(name=name, recipe=raytrain.Recipe.model_validate(recipe))
-    raytrain.run(experiment, out=out, local=True, time_limit_s=time_limit)
+    if raytrain.run(experiment, out=out, local=True, time_limit_s=time_limit).interrupted:
+        raise KeyboardInterrupt
     return read_record(Folder.at(out) / name)
 
 
@@ -173,6 +178,9 @@ def main() -> int:
     except RaytrainError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with what is left", file=sys.stderr)
+        return 130
     rows = [
         row(target, source, [(found[target, "random", n], found[target, source, n]) for n in range(options.seeds)])
         for target, source in (("digits", "CIFAR-10"), ("CIFAR-10", "digits"))
