@@ -17,6 +17,7 @@ settings.load_profile("raytrain")
 
 # These limits end tests that hang, they judge nothing: a nested TorchTrainer of two workers took 94 s on two cores of
 # one machine and 68 s of another.
+RAYS_PROCESSES = "ignore:Exception ignored in. <function Popen.__del__:pytest.PytestUnraisableExceptionWarning"
 RAY_TIMEOUT_SECONDS = 720
 # "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.leftovers)
 LONGEST_TEMPORARY_FOLDER = 13
@@ -85,6 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         starts_ray = item.get_closest_marker("ray") or item.get_closest_marker("cluster")
         if starts_ray and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(RAY_TIMEOUT_SECONDS))
+        if starts_ray:  # of a Ray that did not come up in time and was started once more
+            item.add_marker(pytest.mark.filterwarnings(RAYS_PROCESSES))
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_tests and not cuda_is_available():
         for item in gpu_tests:

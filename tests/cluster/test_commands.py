@@ -69,7 +69,7 @@ def wait_for_epochs(out: Path, epochs: int) -> None:
         if sum(path.read_text().count("\n") for path in out.glob("grid/trials/*/metrics.jsonl")) >= epochs:
             return
         time.sleep(0.05)
-    raise AssertionError("no trial has reported in a minute")
+    raise AssertionError("no trial has reported in three minutes")
 
 
 def outcomes(out: Path) -> list[dict[str, object]]:
