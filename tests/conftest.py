@@ -17,10 +17,11 @@ settings.load_profile("raytrain")
 
 # These limits end tests that hang, they judge nothing: a nested TorchTrainer of two workers took 94 s on two cores of
 # one machine and 68 s of another.
-RAYS_PROCESSES = "ignore:Exception ignored in. <function Popen.__del__:pytest.PytestUnraisableExceptionWarning"
 RAY_TIMEOUT_SECONDS = 720
 # "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.leftovers)
 LONGEST_TEMPORARY_FOLDER = 13
+
+RAYS_PROCESSES = "ignore:Exception ignored in. <function Popen.__del__:pytest.PytestUnraisableExceptionWarning"
 
 
 def pytest_configure() -> None:
