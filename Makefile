@@ -15,8 +15,6 @@ FAST := not ray and not slow and not gpu and not cluster and not long
 COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not long and not faults"
 WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu) and not long and not faults"
 LONG := -n 2 --dist loadfile --no-loadscope-reorder
-# runs that are hurt wait most of the time: for Ray to start, to notice, to start again
-HURT := -n 3 --dist loadfile --no-loadscope-reorder
 # `make test COVERAGE=yes` measures it, and has a floor: the first part then takes half as long again; CI leaves it out
 COVERAGE ?=
 MEASURED := $(if $(COVERAGE),--cov --cov-report= --cov-fail-under=0)
@@ -29,7 +27,7 @@ PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
 LINES := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-lowest test-newest test-bound test-ray test-cluster test-faults host-tools browser-tools docs bench mutants wheel lock clean
+.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-lowest test-newest test-bound test-ray test-cluster test-faults test-crashes host-tools browser-tools docs bench mutants wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,7 +103,10 @@ test-cluster: $(STAMP) host-tools ## clusters of several nodes: three hosts on t
 	$(BIN)/pytest -n 2 --dist loadfile -m cluster
 
 test-faults: $(STAMP) ## of the long tests: runs that are killed, starved, cut off and filled up, and go on (as root)
-	$(BIN)/pytest -q $(HURT) -m "faults and not long"
+	$(BIN)/pytest -q $(LONG) -m "faults and not long"
+
+test-crashes: $(STAMP) ## of those, a run that is killed at each of its writes: the part that CI runs
+	$(BIN)/pytest -q -n 2 -m "faults and not long" tests/faults/test_crash_points.py
 
 host-tools: ## install what the hosts are made of, where it is missing: openssh-server, rsync, iproute2 of Debian
 	@{ test -x /usr/sbin/sshd && command -v rsync ip unshare > /dev/null; } || { \
