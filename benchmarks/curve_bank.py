@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from comparison import RECORDS, Record, arguments
+from image_parts import first_of_each_class, write_part
 
 import raytrain
 from raytrain.analysis.record import RunRecord, read_record
@@ -48,25 +48,6 @@ GRID = {
 }
 SEEDS = (0, 1)
 AXES = ("arch", "width", "optimizer", "lr", "schedule")
-
-
-def subset(data: Path, folder: Path) -> Path:
-    """Write the first training images of each class, and all test images, into a folder of Parquet files."""
-    if not folder.exists():
-        partial = folder.with_name(f"{folder.name}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        for part in ("train", "test"):
-            files = sorted(data.glob(f"**/{part}-*.parquet"))
-            if not files:
-                raise PreflightError(f"{data} has no files {part}-*.parquet; give the folder of CIFAR-10 with --data")
-            images = pa.concat_tables(map(pq.read_table, files))
-            if part == "train":
-                labels = images.column("label").to_numpy()
-                first = [np.flatnonzero(labels == one)[:IMAGES_PER_CLASS] for one in np.unique(labels)]
-                images = images.take(np.sort(np.concatenate(first)))
-            pq.write_table(images, partial / f"{part}.parquet")
-        partial.rename(folder)
-    return folder
 
 
 def experiment(images: Path) -> raytrain.Experiment:
@@ -121,7 +102,8 @@ def main() -> int:
     options = parser.parse_args()
     record = Record("curve_bank")
     try:
-        bank = experiment(subset(options.data, (options.out / f"{RUN}-images").absolute()))
+        images = (options.out / f"{RUN}-images").absolute()
+        bank = experiment(write_part(options.data, images, train=first_of_each_class(IMAGES_PER_CLASS)))
         if not options.collect:
             raytrain.run(bank, out=options.out, local=options.local, time_limit_s=options.time_limit)
         found = list(rows(read_record(Folder.at(options.out) / RUN)))

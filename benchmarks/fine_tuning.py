@@ -18,16 +18,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from comparison import Record
+from image_parts import first_of_each_class, write_part
 
 import raytrain
 from raytrain.analysis.record import RunRecord, read_record
 from raytrain.cli.options import seconds_of
-from raytrain.errors import PreflightError, RaytrainError
+from raytrain.errors import RaytrainError
 from raytrain.storage.folder import Folder
 
 SHARE = 0.95
@@ -45,33 +43,6 @@ RECIPE = {
     "final_train_accuracy": False,
 }
 CLASSES = 10
-
-
-def part_of(data: Path, folder: Path, *, train: int, test: int) -> Path:
-    """Write the first images of each class of CIFAR-10 into a folder, and return it.
-
-    Args:
-        data: Folder of Parquet files with a column `label`.
-        folder: Folder to write; one that is there stays as it is.
-        train: Number of training images, of all classes together.
-        test: Number of test images.
-    """
-    if not folder.exists():
-        partial = folder.with_name(f"{folder.name}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        for part, images in (("train", train), ("test", test)):
-            files = sorted(data.glob(f"**/{part}-*.parquet"))
-            if not files:
-                raise PreflightError(f"{data} has no files {part}-*.parquet; give the folder of CIFAR-10 with --data")
-            table = pa.concat_tables(map(pq.read_table, files))
-            rows = [row for label in range(CLASSES) for row in _rows(table, label)[: images // CLASSES]]
-            pq.write_table(table.take(sorted(rows)), partial / f"{part}.parquet")
-        partial.rename(folder)
-    return folder
-
-
-def _rows(table: Any, label: int) -> list[int]:
-    return pc.indices_nonzero(pc.equal(table["label"], label)).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def trained(recipe: dict[str, Any], *, name: str, out: Path, time_limit: float | None) -> RunRecord:
@@ -159,7 +130,8 @@ def main() -> int:
     found: dict[tuple[str, str, int], list[float]] = {}
     try:
         images = out / f"fine-tuning-images-{options.images}-{options.test_images}"
-        part = part_of(options.data, images, train=options.images, test=options.test_images)
+        train, test = (first_of_each_class(n // CLASSES) for n in (options.images, options.test_images))
+        part = write_part(options.data, images, train=train, test=test)
         datasets = {"CIFAR-10": str(part), "digits": "digits"}
         for seed in range(options.seeds):
             begun: dict[str, str] = {}

@@ -30,11 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from comparison import RECORDS, Record, arguments
+from image_parts import first, write_part
 
 import raytrain
 from raytrain.analysis.record import RunRecord, read_record
 from raytrain.cli.options import seconds_of
-from raytrain.errors import PreflightError, RaytrainError
+from raytrain.errors import RaytrainError
 from raytrain.storage.folder import Folder
 
 RUN = "seed-bank"
@@ -63,20 +64,6 @@ RECIPES = {
 """What each recipe changes of `BASE`."""
 SEEDS = 50
 IMAGES = 10_000
-
-
-def subset(data: Path, folder: Path, *, images: int) -> Path:
-    """Write the first training images and all test images of a folder of Parquet files into a folder, and return it."""
-    if not folder.exists():
-        partial = folder.with_name(f"{folder.name}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        for part, most in (("train", images), ("test", None)):
-            files = sorted(data.glob(f"**/{part}-*.parquet"))
-            if not files:
-                raise PreflightError(f"{data} has no files {part}-*.parquet; give the folder of CIFAR-10 with --data")
-            pq.write_table(pa.concat_tables(map(pq.read_table, files)).slice(0, most), partial / f"{part}.parquet")
-        partial.rename(folder)
-    return folder
 
 
 def experiment(images: Path, *, seeds: int) -> raytrain.Experiment:
@@ -141,7 +128,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     record = Record("seed_bank")
     try:
-        images = subset(options.data, (options.out / f"{RUN}-images").absolute(), images=IMAGES)
+        images = write_part(options.data, (options.out / f"{RUN}-images").absolute(), train=first(IMAGES))
         bank = experiment(images, seeds=options.seeds)
         if not options.collect:
             raytrain.run(bank, out=options.out, local=True, time_limit_s=options.time_limit)
