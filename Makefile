@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(INSTALL) --no-deps trackio brotli gradio-client orjson python-multipart
 	@touch $@
 
-demo: $(STAMP) ## compare five small networks on the digits that come with scikit-learn: 2 minutes on two cores, after the set-up
+demo: $(STAMP) ## compare five small networks on the digits that come with scikit-learn: some minutes on two cores, after the set-up
 	$(BIN)/raytrain compare experiments/quick.yaml
 
 lint: $(STAMP) ## the static checks alone
