@@ -78,8 +78,12 @@ class Recorder(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Record what a trial's process has reported."""
-        message: Message = result["message"]
+        """Record what a trial's process has reported.
+
+        Tune would keep the newest result of every trial, with statistics of each number in it, until the run ends. The
+        last one has the predictions of all test images. So the message is taken out, and Tune keeps what it judges by.
+        """
+        message: Message = result.pop("message")
         self._try(lambda: self._record(id_of(trial), message))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -127,6 +127,8 @@ def tune(journal: RunJournal, quality: Mapping[str, float], *, slots: int) -> li
             result = reported(epoch, quality[job["trial_id"]])
             assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"  # type: ignore[arg-type]
             recorder.on_trial_result(0, [], trial, result)  # type: ignore[arg-type]
+            # Tune keeps what is left of a result until the run ends: nothing that grows with the test images
+            assert set(result) <= {"epoch", "quality"}
         search.on_trial_complete(trial.trial_id, result)
         del live[trial.trial_id]
 
