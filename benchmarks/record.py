@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/data.md",
     "docs/faults.md",
     "docs/fine-tuning.md",
+    "docs/search.md",
     "docs/statistics.md",
 )
 """Documents that show records."""

@@ -285,6 +285,35 @@ def draw_picture(results: Mapping[str, Mapping[str, Mapping[str, float]]], path:
     pyplot.close(figure)
 
 
+def table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, list[Any]]:
+    """Return the best setting of each method as columns and rows of text."""
+    columns = ["method", "best setting", "epochs spent, %", "best missed, % of searches", "mean regret, points"]
+    rows: list[list[str]] = []
+    for method, settings in results.items():
+        name = best_of(settings)
+        one = settings[name]
+        rows.append(
+            [method, name, f"{100 * one['epochs']:.0f}", f"{100 * one['missed']:.1f}", f"{one['mean regret']:.2f}"]
+        )
+    return {"columns": columns, "rows": rows}
+
+
+def table_of_choices(tried: Mapping[str, Mapping[str, float]]) -> dict[str, list[Any]]:
+    """Return what `lose_at_most` comes to, by confidence, as columns and rows of text."""
+    columns = ["confidence", "searches", "epochs spent, %", "lost more than 0.2 points, %", "record too thin, %"]
+    rows = [
+        [
+            confidence,
+            f"{one['searches']:.0f}",
+            f"{100 * one['epochs']:.0f}",
+            f"{100 * one['missed']:.1f}",
+            f"{100 * one['the record was too thin']:.0f}",
+        ]
+        for confidence, one in tried.items()
+    ]
+    return {"columns": columns, "rows": rows}
+
+
 def _longest(curves: Curves) -> int:
     return max(len(curve.accuracies) for curve in curves.values())
 
@@ -324,10 +353,12 @@ def main() -> int:
         "slots": options.slots,
         "best setting": {method: best_of(settings) for method, settings in results.items()},
         "settings": results,
+        "tables": [table(results)],
     }
     if len(curves) > SMALL:
         tried = {f"{one:g}": choices(curves, confidence=one, count=options.choices) for one in CONFIDENCES}
         record.details[f"lose_at_most 0.2 in searches of {SMALL} trials, by confidence"] = tried
+        record.details["tables"].append(table_of_choices(tried))
         for confidence, one in tried.items():
             print(f"lose_at_most with confidence {confidence}: {one}", flush=True)
     ours = [one for method in ("ASHA that stops", "ASHA that promotes") for one in results[method].values()]
