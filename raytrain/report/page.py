@@ -26,12 +26,13 @@ from raytrain.metrics.predictions import Predictions
 from raytrain.provenance.manifest import inputs_of
 from raytrain.report import REPORT, table, tables
 from raytrain.report.figures import timeline
-from raytrain.report.figures.charts import figures, shown
+from raytrain.report.figures.charts import figures
 from raytrain.report.figures.heat_map import effects, heat_map
 from raytrain.report.figures.legend import Entry, legend
 from raytrain.report.figures.mistakes import Mistakes, mistakes
 from raytrain.report.figures.parallel import parallel
 from raytrain.report.figures.pictures import pictures, static_curves
+from raytrain.report.figures.thinning import shown
 from raytrain.report.html import environment, packed_plotly, policy
 from raytrain.report.text import duration
 from raytrain.runs.folder import refuse_links

@@ -7,8 +7,10 @@ import pytest
 from raytrain.analysis.record import read_record
 from raytrain.baselines.baselines import Baseline, BaselineCurve, open_baseline
 from raytrain.report.figures import charts
-from raytrain.report.figures.charts import curves, figures, pareto, thinned
+from raytrain.report.figures.charts import curves, figures
+from raytrain.report.figures.cost import pareto
 from raytrain.report.figures.legend import legend
+from raytrain.report.figures.thinning import thinned
 from raytrain.report.figures.timeline import figure, timeline
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from raytrain.analysis.record import RunRecord
-from raytrain.report.figures.charts import cost_chart
+from raytrain.report.figures.cost import cost_chart
 from raytrain.report.figures.legend import Entry
 from raytrain.report.figures.pictures import draw_curves, style
 
