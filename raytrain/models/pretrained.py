@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING, Any, TextIO
 
 from raytrain.errors import ModelError
 from raytrain.models.libraries import library_model
@@ -31,7 +32,7 @@ def pretrained_weights(name: str, arguments: dict[str, Any]) -> dict[str, Tensor
     assert found, "a recipe checks that the network is a library's"
     library, model = found
     try:
-        with _weights_only():
+        with _weights_only(), _download_unsaid():
             return dict(_LOADERS[library](model, arguments).state_dict())
     except ModelError:
         raise
@@ -83,3 +84,26 @@ def _weights_only() -> Generator[None]:
             del os.environ[WEIGHTS_ONLY]
         else:
             os.environ[WEIGHTS_ONLY] = before
+
+
+@contextmanager
+def _download_unsaid() -> Generator[None]:
+    """Leave out what torch.hub says of a download: on standard output, among our results, or on standard error."""
+    out: Any = _WithoutDownloads(sys.stdout)
+    err: Any = _WithoutDownloads(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
+class _WithoutDownloads:
+    """A stream without the lines of torch.hub, `Downloading: "URL" to FILE`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, unless it is such a line; return its length."""
+        return len(text) if text.startswith('Downloading: "') else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -318,7 +318,10 @@ def test_pretrained_weights_of_timm_come_from_its_cache(offline: Path, make_data
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("recipe", [SQUEEZENET, TIMM], ids=["torchvision", "timm"])
-def test_without_network_and_cache_one_message_says_what_to_do(recipe: Recipe, make_data: Any) -> None:
+def test_without_network_and_cache_one_message_says_what_to_do(
+    recipe: Recipe, make_data: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip(recipe.arch.partition(":")[0])
     with pytest.raises(ModelError, match=r"(?s)pretrained weights of .* cannot be loaded .*Without network, .*or give"):
         started(recipe, make_data(size=32))
+    assert tuple(capsys.readouterr()) == ("", "")  # no "Downloading: ..." of torch.hub among the results
