@@ -2,7 +2,8 @@
 
 import contextlib
 import errno
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from raytrain.background import repeating
 from raytrain.data import Splits
 from raytrain.data.augmentation.resolution import mean_area
 from raytrain.data.data_key import DataKey
-from raytrain.errors import StorageError
+from raytrain.errors import StorageError, first_line
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths, faster_order
@@ -31,6 +32,8 @@ from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.user_code.source import texts_of
+
+log = logging.getLogger(__name__)
 
 TRIAL_RETRIES = 2
 """Number of times that a trial is started again after its process has died."""
@@ -54,7 +57,8 @@ def run_trials(
         trial_timeout_s: Seconds for which a trial may show no progress before its process is killed and started again.
 
     Raises:
-        StorageError: The run folder, or a checkpoint, cannot be written any longer; the trials are then unfinished.
+        StorageError: The run folder, a checkpoint, or a file of Ray on this machine cannot be written any longer;
+            the trials are then unfinished.
     """
     state = journal.state
     rungs = state.rungs()
@@ -94,21 +98,55 @@ def run_trials(
     )
     try:
         with (
+            storage_errors_explained(recorder, state, scratch, session=ray.get_runtime_context().get_session_name()),
             repeating(release_orphaned_groups, every=1.0),
             repeating(partial(watchdog.look, journal), every=1.0),
             internals.lost_workers_restart(),
         ):
             tuner.fit()
         release_all_groups()  # after an error or a signal they go with the job
-    except OSError as error:
-        if not recorder.problem and not is_of_storage(error, scratch):
-            raise
-        recorder.problem = recorder.problem or StorageError(f"{scratch}: cannot be written: {error}")
     finally:
         with contextlib.suppress(OSError):
             scratch.remove()
     if recorder.problem:
         raise recorder.problem
+
+
+@contextlib.contextmanager
+def storage_errors_explained(recorder: Recorder, state: RunState, scratch: Folder, *, session: str) -> Generator[None]:
+    """Make an error by which a file ended Tune the recorder's problem; or a warning, where all trials had ended.
+
+    What Tune writes for itself is of no use after that: the run folder has the results.
+
+    Args:
+        recorder: What has recorded the trials.
+        state: State of the run.
+        scratch: Folder of the run in which Tune writes.
+        session: Name of Ray's session, which the folder has in which Ray works on this machine.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = why_unwritable(error, scratch, session=session)
+        if recorder.problem:
+            return
+        if why is None:
+            raise
+        if state.pending():
+            recorder.problem = StorageError(f"{why}\nThe same command continues the run.")
+        else:
+            log.warning("%s All trials had ended before, and their results are written.", why)
+
+
+def why_unwritable(error: OSError, scratch: Folder, *, session: str) -> str | None:
+    """Return which files Tune could not write and why, as a sentence; None where the error is about something else."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "The folder in which this command was started has been deleted or replaced, and Ray Tune needs it."
+    if session in str(error):
+        return f"Ray's own files on this machine cannot be read or written: {first_line(error)}."
+    return f"{scratch}: cannot be written: {error}." if is_of_storage(error, scratch) else None
 
 
 def is_of_storage(error: OSError, scratch: Folder) -> bool:
