@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ from raytrain.user_code.source import texts_of
 
 log = logging.getLogger(__name__)
 
+SESSION = re.compile(r"/session_\d{4}-\d\d-\d\d_")
+"""Name of the folder in which Ray works on a machine, within a path."""
 TRIAL_RETRIES = 2
 """Number of times that a trial is started again after its process has died."""
 
@@ -98,7 +101,7 @@ def run_trials(
     )
     try:
         with (
-            storage_errors_explained(recorder, state, scratch, session=ray.get_runtime_context().get_session_name()),
+            storage_errors_explained(recorder, state, scratch),
             repeating(release_orphaned_groups, every=1.0),
             repeating(partial(watchdog.look, journal), every=1.0),
             internals.lost_workers_restart(),
@@ -113,7 +116,7 @@ def run_trials(
 
 
 @contextlib.contextmanager
-def storage_errors_explained(recorder: Recorder, state: RunState, scratch: Folder, *, session: str) -> Generator[None]:
+def storage_errors_explained(recorder: Recorder, state: RunState, scratch: Folder) -> Generator[None]:
     """Make an error by which a file ended Tune the recorder's problem; or a warning, where all trials had ended.
 
     What Tune writes for itself is of no use after that: the run folder has the results.
@@ -122,12 +125,11 @@ def storage_errors_explained(recorder: Recorder, state: RunState, scratch: Folde
         recorder: What has recorded the trials.
         state: State of the run.
         scratch: Folder of the run in which Tune writes.
-        session: Name of Ray's session, which the folder has in which Ray works on this machine.
     """
     try:
         yield
     except OSError as error:
-        why = why_unwritable(error, scratch, session=session)
+        why = why_unwritable(error, scratch)
         if recorder.problem:
             return
         if why is None:
@@ -138,13 +140,13 @@ def storage_errors_explained(recorder: Recorder, state: RunState, scratch: Folde
             log.warning("%s All trials had ended before, and their results are written.", why)
 
 
-def why_unwritable(error: OSError, scratch: Folder, *, session: str) -> str | None:
+def why_unwritable(error: OSError, scratch: Folder) -> str | None:
     """Return which files Tune could not write and why, as a sentence; None where the error is about something else."""
     try:
         Path.cwd()
     except FileNotFoundError:
         return "The folder in which this command was started has been deleted or replaced, and Ray Tune needs it."
-    if session in str(error):
+    if SESSION.search(str(error)):
         return f"Ray's own files on this machine cannot be read or written: {first_line(error)}."
     return f"{scratch}: cannot be written: {error}." if is_of_storage(error, scratch) else None
 

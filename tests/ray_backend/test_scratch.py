@@ -31,7 +31,7 @@ def unfinished(open_run: Callable[..., RunJournal]) -> RunJournal:
 def ended_by(error: OSError, run: RunJournal, scratch: Folder) -> StorageError | None:
     """Return what is the recorder's problem after an error has ended Tune."""
     recorder: Any = SimpleNamespace(problem=None)
-    with storage_errors_explained(recorder, run.state, scratch, session=SESSION):
+    with storage_errors_explained(recorder, run.state, scratch):
         raise error
     return recorder.problem
 
