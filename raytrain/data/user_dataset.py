@@ -25,6 +25,7 @@ from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded
+from raytrain.user_code.apart import apart
 from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import Reference
@@ -55,7 +56,8 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
     offered = {"image_size": image_size} if "image_size" in parameters else {}
     arguments = {name: as_declared(value, parameters[name].annotation) for name, value in arguments.items()}
     try:
-        returned = function(**offered, **arguments)
+        with apart():
+            returned = function(**offered, **arguments)
     except (Exception, SystemExit) as error:
         raise DataError(explained(error, source)) from error
     where = f"{definition(function, reference)}: {reference.attribute}"
@@ -96,7 +98,13 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
         raise DataError(f"{where}: {_kind(given)}; return two things, images and labels")
     images, labels = given[0], np.asarray(given[1])
     if not isinstance(images, np.ndarray) and not _are_paths(images):
-        images = np.asarray(images)
+        try:
+            images = np.asarray(images)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{where}: images that make no array ({type(images).__name__}); images of several sizes must be "
+                "resized to one, or saved as files: then return their paths"
+            ) from None
     if isinstance(images, np.ndarray) and (
         images.dtype != np.uint8 or images.ndim not in {3, 4} or (images.ndim == 4 and images.shape[3] != 3)
     ):

@@ -17,7 +17,7 @@ from raytrain.metrics.epoch import Report
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.devices import choose_device, gpu_bytes, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
-from raytrain.training.outcome import outcome_of
+from raytrain.training.outcome import ends_its_trial, outcome_of
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import TrialRun
 
@@ -116,7 +116,9 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
                     break
     except StorageError:
         raise
-    except Exception as error:  # one bad trial never loses the others
+    except BaseException as error:  # one bad trial never loses the others
+        if not ends_its_trial(error):
+            raise
         log.debug("trial %s ended by an error", trial.id, exc_info=True)
         journal.ended(trial.id, outcome_of(error))
 

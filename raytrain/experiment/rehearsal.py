@@ -16,6 +16,7 @@ from raytrain.training.choices import (
     build_network,
 )
 from raytrain.training.recipe import Recipe
+from raytrain.user_code.apart import apart
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.component import Components, accepted
 from raytrain.user_code.modules import definition, explained, imported
@@ -24,6 +25,10 @@ from raytrain.user_code.source import kept
 
 IMAGES = 2
 """Number of images of a rehearsal: BatchNorm needs more than one."""
+POINTS = 100
+"""Number of steps in which a schedule is followed from 0 to 1."""
+BRIGHTEST = 10.0
+"""Largest float in an augmented image: noise may leave [0, 1] a little; who forgot to divide by 255 is far beyond."""
 LARGEST = 100_000_000
 """Most parameters of a network whose logits are computed, 400 MB; of a larger one only their shape is looked at."""
 
@@ -70,10 +75,13 @@ def _called(what: str, text: str, call: Callable[[], str | None]) -> None:
     assert source, "what was imported is kept"
     where = definition(function, reference)
     try:
-        problem = call()
+        with apart() as changed:
+            problem = call()
     except (Exception, SystemExit) as error:
         reason = explained(error, source, otherwise=where)
         raise ExperimentError(f"{what} {reference.attribute}: {reason}") from error
+    if changed and not problem:
+        problem = f"sets {changed[0]}; leave it out: other trials would change with it"
     if problem:
         raise ExperimentError(f"{where}: {what} {reference.attribute} {problem}")
 
@@ -100,8 +108,7 @@ def _network(recipe: Recipe, classes: int) -> str | None:
         network: Any = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=size)
         if not isinstance(network, torch.nn.Module):
             return network, None
-        with torch.no_grad():
-            return network, network(torch.randn(shape))
+        return network, network(torch.randn(shape))
 
     def tried_on_the_processor() -> tuple[Any, Any]:
         with torch.random.fork_rng(devices=[]):
@@ -127,6 +134,8 @@ def _network(recipe: Recipe, classes: int) -> str | None:
     parameters = list(network.parameters())
     if not any(one.requires_grad for one in parameters):
         return "has no parameters to train; make layers with weights attributes of the network"
+    if reference_of(name_of(recipe.arch)) and not logits.requires_grad:
+        return "returns logits without a gradient; leave out detach() and torch.no_grad()"
     if reference_of(name_of(recipe.arch)) and sum(one.numel() for one in parameters) <= LARGEST:
         numbers = tried_on_the_processor()[1] if logits.is_meta else logits
         if not numbers.isfinite().all():
@@ -137,7 +146,8 @@ def _network(recipe: Recipe, classes: int) -> str | None:
 def _augmentation(text: str, recipe: Recipe) -> str | None:
     import torch
 
-    images = torch.zeros(IMAGES, 3, recipe.image_size, recipe.image_size, dtype=torch.uint8)
+    shape = (IMAGES, 3, recipe.image_size, recipe.image_size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     offered = {"generator": torch.Generator(), "index": torch.arange(IMAGES), "epoch": 0, "seed": recipe.seed}
     returned = AUGMENTATIONS.call(text, images, **offered)
     if not isinstance(returned, torch.Tensor):
@@ -146,6 +156,8 @@ def _augmentation(text: str, recipe: Recipe) -> str | None:
         return f"returns {tuple(returned.shape)} for images of {tuple(images.shape)}; it must return (N, 3, H, W)"
     if returned.dtype != torch.uint8 and not returned.is_floating_point():
         return f"returns {returned.dtype}; it must return uint8 in [0, 255], or floats in [0, 1]"
+    if returned.is_floating_point() and not returned.abs().max() <= BRIGHTEST:  # also where it is NaN
+        return f"returns floats up to {returned.abs().max():.4g}; it must return floats in [0, 1], or uint8 in [0, 255]"
     return None
 
 
@@ -161,6 +173,8 @@ def _mix(recipe: Recipe, classes: int) -> str | None:
     shapes = [tuple(getattr(one, "shape", ())) for one in returned]
     if shapes != [tuple(images.shape), (IMAGES, classes)]:
         return f"returns {shapes[0]} and {shapes[1]}; it must return {tuple(images.shape)} and {(IMAGES, classes)}"
+    if not returned[1].is_floating_point():
+        return f"returns targets of {returned[1].dtype}; it must return floats, the shares of the classes"
     return None
 
 
@@ -180,7 +194,7 @@ def _optimizer(recipe: Recipe) -> str | None:
 
 def _schedule(recipe: Recipe) -> str | None:
     schedule = SCHEDULE_CHOICES.function(recipe.schedule)
-    for progress in (0.0, 0.5, 1.0):
+    for progress in (step / POINTS for step in range(POINTS + 1)):
         factor = schedule(progress)
         if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
             return f"returns {factor!r} at progress {progress}; it must return a factor of lr, such as 0.5"

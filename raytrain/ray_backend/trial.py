@@ -27,7 +27,7 @@ from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at, run_of
 from raytrain.training.devices import choose_device, prepare
-from raytrain.training.outcome import Outcome, outcome_of
+from raytrain.training.outcome import Outcome, ends_its_trial, outcome_of
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.source import Files, keep_all
 
@@ -115,7 +115,9 @@ def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placemen
             _fit_here(job, splits, placement)
     except LOST:  # such as the nested trainer's own process
         raise
-    except Exception as error:  # noqa: BLE001 (a trial that fails is a row in the table, and retrying would not help)
+    except BaseException as error:  # a trial that fails is a row in the table, and retrying would not help
+        if not ends_its_trial(error):
+            raise
         tune.report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
 
 
@@ -209,7 +211,9 @@ def train_trial(
         report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
     except LOST:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not ends_its_trial(error):
+            raise
         if rank_and_world_size()[1] > 1:
             raise  # the other ranks wait for this one
         report(_metrics({"kind": "end", "outcome": outcome_of(error)}))  # Train would start it again, in vain

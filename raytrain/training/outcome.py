@@ -5,6 +5,7 @@ import traceback
 from typing import Literal, TypedDict
 
 from raytrain.errors import DivergenceError
+from raytrain.user_code.modules import place_in_user_code
 
 OUT_OF_MEMORY = "out of memory"
 """The beginning of the line when memory ran out."""
@@ -24,7 +25,15 @@ class Outcome(TypedDict):
     """A traceback, or ""."""
 
 
-def outcome_of(error: Exception) -> Outcome:
+def ends_its_trial(error: BaseException) -> bool:
+    """Return whether an error ends a trial and nothing else: any but an interruption.
+
+    `sys.exit` in code of the user's is such an error. Ray and raytrain use SystemExit to end a process.
+    """
+    return isinstance(error, Exception) or (isinstance(error, SystemExit) and place_in_user_code(error) is not None)
+
+
+def outcome_of(error: BaseException) -> Outcome:
     """Return the end that an error means for the trial in which it was raised.
 
     Call it while the error is handled: `details` is the traceback of then.
@@ -39,11 +48,12 @@ def outcome_of(error: Exception) -> Outcome:
 
 
 def described(error: BaseException) -> str:
-    """Return why a trial failed with `error`, in one line."""
+    """Return why a trial failed with `error`, in one line, with the file and the line where code of the user's ran."""
     name = type(error).__name__
     # Train puts the cause on the second line
     lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
-    said = _shortened(" ".join([f"{name}:", *lines]))
+    place = place_in_user_code(error)
+    said = _shortened(" ".join([*([f"{place}:"] if place else []), f"{name}:" if lines else name, *lines]))
     if isinstance(error, MemoryError) or "OutOfMemory" in name or _SAID_IN_PROCESS.search(str(error)):
         return f"{OUT_OF_MEMORY}: {ADVICE} ({said})"
     return said

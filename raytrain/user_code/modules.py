@@ -8,6 +8,7 @@ import builtins
 import importlib
 import importlib.abc
 import importlib.machinery
+import logging
 import sys
 import traceback
 import types
@@ -17,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import ExperimentError
+from raytrain.user_code.apart import apart
 from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import Source, kept, shown
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "raytrain_user_code_"
 _COMPILED: dict[tuple[str, str], str] = {}
@@ -46,9 +50,12 @@ def imported(reference: Reference) -> Callable[..., Any]:
         sys.meta_path.insert(0, _FINDER)
     inside = reference.place.removesuffix(".py") if reference.is_file else reference.place
     try:
-        module = importlib.import_module(f"{_PREFIX}{reference.digest}.{inside}")
+        with apart() as changed:
+            module = importlib.import_module(f"{_PREFIX}{reference.digest}.{inside}")
     except (Exception, SystemExit) as error:
         raise ExperimentError(explained(error, source)) from error
+    for change in changed:
+        log.warning("%s sets %s when it is imported; this is undone: other trials would change with it", source, change)
     found = getattr(module, reference.attribute, None)
     file = source.shown_path(_file_of(inside, source) or reference.place)
     if found is None:
@@ -89,6 +96,16 @@ def explained(error: BaseException, source: Source, *, otherwise: str = "") -> s
     where = f"{frames[-1] if frames else otherwise or source}: "
     reason = str(error).strip().splitlines()
     return f"{where}{type(error).__name__}{': ' + reason[0] if reason else ''}"
+
+
+def place_in_user_code(error: BaseException) -> str | None:
+    """Return `file:line` of the user's code that was running when an error was raised; None where there was none."""
+    places = [
+        f"{shown(frame.f_code.co_filename)}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(_PREFIX)
+    ]
+    return places[-1] if places else None
 
 
 def _file_in(source: Source, compiled: str) -> str | None:

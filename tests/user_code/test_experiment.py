@@ -212,6 +212,32 @@ class Unfinished(nn.Module):
 
 def leaving(num_classes):
     raise SystemExit(3)
+
+
+class Detached(Net):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+def late(progress):
+    return 1.0 if progress < 0.85 else -0.1
+
+
+def bright(images):
+    return images.float()
+
+
+def undefined(images):
+    return images.float() / 0
+
+
+def counted(images, labels, *, num_classes):
+    return images, nn.functional.one_hot(labels, num_classes)
+
+
+def double(logits, targets):
+    torch.set_default_dtype(torch.float64)
+    return nn.functional.cross_entropy(logits, targets)
 """
 
 
@@ -228,6 +254,7 @@ def leaving(num_classes):
         ),
         ({"arch": "Infinite"}, r"^bad\.py:\d+: architecture Infinite returns numbers that are not finite"),
         ({"arch": "Labels"}, r"^bad\.py:\d+: architecture Labels returns torch\.int64; it must return floats"),
+        ({"arch": "Detached"}, r"^bad\.py:\d+: architecture Detached returns logits without a gradient"),
         ({"arch": "Fixed"}, r"^bad\.py.*: architecture Fixed has no parameters to train"),
         ({"arch": "Early"}, r"^architecture Early: bad\.py:85: AttributeError: cannot assign module before"),
         ({"arch": "Unfinished"}, r"^architecture Unfinished: bad\.py:89: NotImplementedError: .*\"forward\" function"),
@@ -238,6 +265,11 @@ def leaving(num_classes):
         ({"loss": "per_image"}, r"^bad\.py:34: loss per_image returns \(2,\); it must return one number"),
         ({"mix": "unmixed"}, r"^bad\.py:38: mix unmixed returns .*and \(2,\)"),
         ({"schedule": "negative"}, r"^bad\.py:42: schedule negative returns -1\.0 at progress 0\.0"),
+        ({"schedule": "late"}, r"^bad\.py:\d+: schedule late returns -0\.1 at progress 0\.85"),
+        ({"augment": "bright"}, r"^bad\.py:\d+: augmentation bright returns floats up to 255; it must .* in \[0, 1\]"),
+        ({"augment": "undefined"}, r"^bad\.py:\d+: augmentation undefined returns floats up to nan"),
+        ({"mix": "counted"}, r"^bad\.py:\d+: mix counted returns targets of torch\.int64; it must return floats"),
+        ({"loss": "double"}, r"^bad\.py:\d+: loss double sets PyTorch's default dtype to torch\.float64; leave it out"),
         ({"optimizer": "learning"}, r"^bad\.py:46: optimizer learning returns a float"),
         ({"loss": "plain", "label_smoothing": 0.1}, r"^bad\.py:50: loss plain does not take label_smoothing"),
     ],
@@ -278,6 +310,7 @@ def test_what_fits_passes() -> None:
         ("images", r"^bad\.py:4: load returned train: ndarray; return two things, images and labels"),
         ("images.astype('float32'), labels", r"images of shape \(4, 8, 8\) and type float32"),
         ("images, labels[:3]", "4 images and 3 labels"),
+        ("[images[0], images[0, :5]], [0, 1]", r"images that make no array \(list\); images of several sizes"),
         ("images, labels - 1", "the label -1; labels count from 0"),
         ("{'test': (images, labels)}", "a mapping of test; return train"),
         ("['no.png'], [0]", r"no\.png cannot be read \(No such file"),
@@ -333,6 +366,19 @@ def finished(folder: Path, request: pytest.FixtureRequest) -> Folder:
     outcome = run(read_experiment(path), RunOptions("runs", local=True))
     assert [one.status for one in outcome.results] == ["finished"]
     return outcome.folder
+
+
+@pytest.mark.usefixtures("empty_report")
+def test_code_that_leaves_while_it_trains_is_a_failed_trial_with_file_and_line(folder: Path) -> None:
+    (folder / "leaving.py").write_text(
+        "import my_net\n\n\nclass Net(my_net.MyNet):\n    def forward(self, images):\n        print('here')\n"
+        "        if len(images) > 2:\n            raise SystemExit(3)\n        return super().forward(images)\n"
+    )
+    path = written(folder, f"{SMALL}, arch: leaving.py:Net")
+    ended = CliRunner().invoke(app, ["train", str(path), "--local", "--json"])
+    assert ended.exit_code == 5
+    (trial,) = json.loads(ended.stdout)["trials"]  # without what the code prints
+    assert (trial["status"], trial["error"]) == ("failed", "leaving.py:8: SystemExit: 3")
 
 
 @pytest.fixture

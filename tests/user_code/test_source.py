@@ -215,3 +215,20 @@ def test_code_in_folders_below_is_read_as_it_was_written(tmp_path: Path) -> None
     digest = keep(Source(files))
     write_code(Folder.at(tmp_path), [f"a/b/net.py:net@{digest}"])
     assert read_code(Folder.at(tmp_path), [digest]) == {digest: files}
+
+
+def test_what_code_prints_and_sets_on_import_changes_neither_results_nor_other_trials(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    (folder / "loud.py").write_text(
+        "import os\nimport torch\ntorch.set_default_dtype(torch.float64)\nos.chdir('/')\nprint('hello')\n"
+        "def f(num_classes): pass\n"
+    )
+    imported(reference("loud.py:f", folder))
+    assert torch.get_default_dtype() == torch.float32
+    assert Path.cwd() == folder
+    assert tuple(capsys.readouterr()) == ("", "hello\n")
+    assert "loud.py (6 lines) sets PyTorch's default dtype to torch.float64 when it is imported" in caplog.text
+    assert "sets the working folder to / when it is imported; this is undone" in caplog.text

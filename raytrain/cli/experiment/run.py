@@ -4,7 +4,9 @@
 # 3.2 s instead of 0.5 s.
 
 import logging
+import sys
 import threading
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -213,7 +215,8 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
     # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
     threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)
-    return run(lambda state: live.shown(state, console, left=Forecast(state).seconds_left))
+    with redirect_stdout(sys.stderr):  # what code of the user's prints is no result
+        return run(lambda state: live.shown(state, console, left=Forecast(state).seconds_left))
 
 
 def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:
