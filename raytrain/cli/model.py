@@ -11,7 +11,7 @@ import typer
 from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.data import Columns, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
-from raytrain.errors import DataError
+from raytrain.errors import DataError, ExperimentError
 from raytrain.report.document import document
 from raytrain.report.text import as_text, visible
 
@@ -131,6 +131,7 @@ def evaluate(
     from raytrain.report.metric_columns import METRIC_HEADINGS, metric_sentence
     from raytrain.report.text import per_cent
     from raytrain.training.recipe import Recipe
+    from raytrain.user_code.apart import apart
 
     opened = _open(model, allow_code=allow_code)
     description = opened.description
@@ -142,7 +143,8 @@ def evaluate(
     key = DataKey(name, recipe.image_size, 0, recipe.test_size) if other else recipe.data_key
     key = key._replace(columns=columns_text(columns) or key.columns, skip_bad=skip_bad or key.skip_bad)
     images = key.load()
-    measured, predictions = evaluate_on(opened, images, name=name)
+    with apart():
+        measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
     metrics = {**vars(metrics_of(predictions)), "nll": measured.loss}
     if json:
@@ -173,36 +175,55 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each image.")] = 3,
     allow_code: AllowCode = False,
     json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a row for each image.")] = False,
 ) -> None:
-    """Predict the most probable classes of images."""
+    """Predict the most probable classes of images; one that cannot be read is a row without classes."""
     import numpy as np
 
+    if csv and json:
+        raise ExperimentError("--csv and --json were given; give one of them")
     from raytrain.inference.model import image_files, probabilities, read_image
+    from raytrain.report.records import as_csv
+    from raytrain.user_code.apart import apart
 
     opened = _open(model, allow_code=allow_code)
     classes, size = opened.description.classes, opened.image_size
     read: dict[Path, Any] = {}
-    failures: list[str] = []
-    for path in image_files(images):
+    failures: dict[Path, str] = {}
+    paths = list(image_files(images))
+    for path in paths:
         try:
             read[path] = read_image(path, image_size=size)
         except DataError as error:  # the other images are named all the same
-            failures.append(str(error))
-    shares = probabilities(opened, np.stack(list(read.values()))) if read else np.empty((0, len(classes)))
+            failures[path] = str(error)
+    with apart():
+        shares = probabilities(opened, np.stack(list(read.values()))) if read else np.empty((0, len(classes)))
     order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-    named = [[(classes[label], float(row[label])) for label in best] for row, best in zip(shares, order, strict=True)]
+    best = [[(classes[label], float(row[label])) for label in few] for row, few in zip(shares, order, strict=True)]
+    named = {path: list[tuple[str, float]]() for path in paths} | dict(zip(read, best, strict=True))
+    ranks = range(min(top, len(classes)))
     if json:
-        said = [[{"class": label, "probability": share} for label, share in found] for found in named]
-        found = [{"image": str(path), "classes": one} for path, one in zip(read, said, strict=True)]
+        said = {path: [{"class": label, "probability": share} for label, share in one] for path, one in named.items()}
+        found = [{"image": str(path), "classes": one, "error": failures.get(path)} for path, one in said.items()]
         typer.echo(document({"images": found}), nl=False)
-    elif named:
-        cells = [[f"{label} {100 * share:.1f} %" for label, share in found] for found in named]
-        columns = {f"{index + 1}": [row[index] for row in cells] for index in range(len(cells[0]))}
-        typer.echo(as_text({"image": list(map(str, read)), **columns}, left={"image", *columns}), nl=False)
-    for failure in failures:
+    elif csv:
+        typer.echo(as_csv([_csv_row(path, one, failures.get(path), ranks) for path, one in named.items()]), nl=False)
+    elif read:
+        cells = [[f"{label} {100 * share:.1f} %" for label, share in one] for one in named.values()]
+        columns = {f"{rank + 1}": [(row[rank : rank + 1] or ["–"])[0] for row in cells] for rank in ranks}
+        typer.echo(as_text({"image": list(map(str, named)), **columns}, left={"image", *columns}), nl=False)
+    for failure in failures.values():
         typer.echo(f"raytrain: {visible(failure)}", err=True)
     if failures:
         raise typer.Exit(DataError.exit_code)
+
+
+def _csv_row(path: Path, named: list[tuple[str, float]], error: str | None, ranks: range) -> dict[str, Any]:
+    row: dict[str, Any] = {"image": str(path)}
+    for rank in ranks:
+        label, share = named[rank] if named else (None, None)
+        row |= {f"class_{rank + 1}": label, f"probability_{rank + 1}": share}
+    return row | {"error": error}
 
 
 def _open(path: Path, *, allow_code: bool) -> "Model":

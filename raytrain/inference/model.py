@@ -35,10 +35,12 @@ class Prediction:
     Attributes:
         classes: Name of the most probable class of each image.
         probabilities: (N, classes) float64 in [0, 1], in the order of `Model.classes`; each row adds up to 1.
+        files: Path of each image, those in a folder sorted; empty where an array was given.
     """
 
     classes: list[str]
     probabilities: NDArray[np.float64]
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,17 @@ class Model:
         """Height and width in pixels that every image is brought to."""
         return Recipe(**self.description.recipe).image_size
 
-    def predict(self, images: Sequence[str | Path] | NDArray[np.uint8]) -> Prediction:
+    def predict(self, images: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -> Prediction:
         """Return the most probable class of each image, and the probability of every class.
 
         Args:
-            images: Paths of image files in any format that Pillow reads; or (N, H, W, 3) uint8, RGB. Other sizes are
-                cropped to a centred square and resized, as in training.
+            images: One or several paths of image files in any format that Pillow reads, or of folders of such; or
+                (N, H, W, 3) uint8, RGB. Other sizes are cropped to a centred square and resized, as in training.
 
         Raises:
-            DataError: An image cannot be read, or the array has another shape or type.
+            DataError: An image cannot be read, a folder has none, or the array has another shape or type.
         """
+        files: tuple[Path, ...] = ()
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
                 raise DataError(
@@ -83,10 +86,12 @@ class Model:
                 )
             pixels = resized(images, image_size=self.image_size)
         else:
-            read = [read_image(Path(path), image_size=self.image_size) for path in images]
+            paths = [images] if isinstance(images, str | Path) else images
+            files = tuple(image_files([Path(path) for path in paths]))
+            read = [read_image(path, image_size=self.image_size) for path in files]
             pixels = np.stack(read) if read else np.empty((0, self.image_size, self.image_size, 3), dtype=np.uint8)
         shares = probabilities(self, pixels)
-        return Prediction([self.classes[label] for label in shares.argmax(axis=1)], shares)
+        return Prediction([self.classes[label] for label in shares.argmax(axis=1)], shares, files)
 
 
 def load_model(path: str | Path, *, allow_code: bool = False) -> Model:

@@ -1,5 +1,6 @@
 """Tests of `raytrain export`, `evaluate` and `predict` on a run that was trained for them."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from raytrain.errors import DataError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
+from raytrain.inference.model import load_model
 from raytrain.models import architectures
 from raytrain.runs.folder import read_predictions
 from raytrain.runs.results import read_results
@@ -145,11 +147,14 @@ def test_predict_says_what_the_trial_said_of_each_image(trained: Folder, tmp_pat
     shares = [row["classes"][0]["probability"] for row in rows]
     assert shares == pytest.approx(seen.probabilities[:20], abs=0.02)
     assert all(len(row["classes"]) == 3 for row in rows)
+    in_python = load_model(tmp_path / "m.safetensors").predict(tmp_path)
+    assert [str(path) for path in in_python.files] == [row["image"] for row in rows]
+    assert in_python.classes == [row["classes"][0]["class"] for row in rows]
     table = call("predict", tmp_path / "m.safetensors", tmp_path / "00.png", "--top", "1")
     assert f"{seen.predicted[0]} {100 * shares[0]:.1f} %" in table.stdout
 
 
-def test_an_unreadable_image_is_named_and_the_others_are_predicted(trained: Folder, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_a_row_and_the_others_are_predicted(trained: Folder, tmp_path: Path) -> None:
     call("export", trained, "-o", tmp_path / "m.pth")
     Image.fromarray(np.zeros((40, 60), dtype=np.uint8)).save(tmp_path / "grey.png")
     (tmp_path / "bad.png").write_bytes(b"not an image")
@@ -157,7 +162,15 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(trained: Fold
         "predict", tmp_path / "m.pth", tmp_path / "bad.png", tmp_path / "grey.png", tmp_path / "none.png", "--json"
     )
     assert ended.exit_code == 2
-    assert [Path(row["image"]).name for row in json.loads(ended.stdout)["images"]] == ["grey.png"]
+    rows = {Path(row["image"]).name: row for row in json.loads(ended.stdout)["images"]}
+    assert {name: len(row["classes"]) for name, row in rows.items()} == {"bad.png": 0, "grey.png": 3, "none.png": 0}
+    assert rows["grey.png"]["error"] is None
+    assert "bad.png: cannot be decoded" in rows["bad.png"]["error"]
+    given = ("predict", tmp_path / "m.pth", tmp_path / "bad.png", tmp_path / "grey.png", "--top", "1")
+    bad, grey = csv.DictReader(call(*given, "--csv").stdout.splitlines())
+    assert (bad["class_1"], grey["class_1"]) == ("", rows["grey.png"]["classes"][0]["class"])
+    assert (bad["error"], grey["error"]) == (rows["bad.png"]["error"], "")
+    assert "–" in call(*given).stdout
     assert "bad.png: cannot be decoded" in ended.stderr
     assert "none.png: cannot be read: No such file" in ended.stderr
     (tmp_path / "empty").mkdir()
