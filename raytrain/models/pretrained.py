@@ -40,7 +40,7 @@ def pretrained_weights(name: str, arguments: dict[str, Any]) -> dict[str, Tensor
         reason = next(iter(str(error).strip().splitlines()), "")
         raise ModelError(
             f"init: the pretrained weights of {name} cannot be loaded ({type(error).__name__}: {reason}).\n"
-            f"Without network, {_PLACES[library]}; or give a file: init: model.safetensors."
+            f"Without network, {_PLACES[library](model)}; or give a file: init: model.safetensors."
         ) from error
 
 
@@ -65,12 +65,22 @@ def _timm(model: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 _LOADERS: dict[str, Callable[[str, dict[str, Any]], Any]] = {"torchvision": _torchvision, "timm": _timm}
-_PLACES = {
-    "torchvision": "put the file that torchvision names into $TORCH_HOME/hub/checkpoints "
-    "(~/.cache/torch/hub/checkpoints)",
-    "timm": "fill the cache of huggingface_hub ($HF_HOME, ~/.cache/huggingface) on a machine that has network, "
-    "and copy it",
-}
+
+
+def _place_of_torchvision(model: str) -> str:
+    from torchvision import models
+
+    url: str = models.get_model_weights(model).DEFAULT.url  # pyright: ignore[reportAttributeAccessIssue]
+    return f"put the file {url} into $TORCH_HOME/hub/checkpoints (~/.cache/torch/hub/checkpoints)"
+
+
+def _place_of_timm(_model: str) -> str:
+    return (
+        "fill the cache of huggingface_hub ($HF_HOME, ~/.cache/huggingface) on a machine that has network, and copy it"
+    )
+
+
+_PLACES: dict[str, Callable[[str], str]] = {"torchvision": _place_of_torchvision, "timm": _place_of_timm}
 
 
 @contextmanager

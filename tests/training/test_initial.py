@@ -322,6 +322,10 @@ def test_without_network_and_cache_one_message_says_what_to_do(
     recipe: Recipe, make_data: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip(recipe.arch.partition(":")[0])
-    with pytest.raises(ModelError, match=r"(?s)pretrained weights of .* cannot be loaded .*Without network, .*or give"):
+    with pytest.raises(
+        ModelError, match=r"(?s)pretrained weights of .* cannot be loaded .*Without network, .*or give"
+    ) as no:
         started(recipe, make_data(size=32))
+    url = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
+    assert (url in str(no.value)) == (recipe is SQUEEZENET)
     assert tuple(capsys.readouterr()) == ("", "")  # no "Downloading: ..." of torch.hub among the results
