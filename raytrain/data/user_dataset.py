@@ -56,11 +56,13 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
     offered = {"image_size": image_size} if "image_size" in parameters else {}
     arguments = {name: as_declared(value, parameters[name].annotation) for name, value in arguments.items()}
     try:
-        with apart():
+        with apart() as changed:
             returned = function(**offered, **arguments)
     except (Exception, SystemExit) as error:
         raise DataError(explained(error, source)) from error
     where = f"{definition(function, reference)}: {reference.attribute}"
+    if changed:
+        raise DataError(f"{where} sets {changed[0]}; leave it out: other trials would change with it")
     parts: Any = returned if isinstance(returned, Mapping) else {"train": returned}
     if "train" not in parts or not parts.keys() <= {*PARTS, "classes"}:
         raise DataError(

@@ -75,8 +75,11 @@ _KEPT: dict[str, Source] = {}
 
 def shown(path: str | Path) -> str:
     """Return a path as messages name it: relative to the working folder where it is inside."""
-    inside = Path(path).is_relative_to(Path.cwd())
-    return str(Path(path).relative_to(Path.cwd()) if inside else path)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working folder has been deleted
+        return str(path)
+    return str(Path(path).relative_to(here) if Path(path).is_relative_to(here) else path)
 
 
 def keep(source: Source) -> str:

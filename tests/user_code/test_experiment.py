@@ -315,6 +315,7 @@ def test_what_fits_passes() -> None:
         ("{'test': (images, labels)}", "a mapping of test; return train"),
         ("['no.png'], [0]", r"no\.png cannot be read \(No such file"),
         ("{'train': (images, ['a', 'b', 'c', 'd']), 'classes': ['a', 'b']}", "the label 'c', which is not among"),
+        ("__import__('os').chdir('/')", r"^bad\.py:4: load sets the working folder to /; leave it out"),
         ("1 / 0", r"^bad\.py:7: ZeroDivisionError"),
     ],
 )
