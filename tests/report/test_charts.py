@@ -6,7 +6,7 @@ import pytest
 
 from raytrain.analysis.record import read_record
 from raytrain.baselines.baselines import Baseline, BaselineCurve, open_baseline
-from raytrain.report.figures import charts
+from raytrain.report.figures import thinning
 from raytrain.report.figures.charts import curves, figures
 from raytrain.report.figures.cost import pareto
 from raytrain.report.figures.legend import legend
@@ -69,7 +69,7 @@ def test_of_many_grey_configurations_an_even_sample_is_drawn(make_run: Any, monk
     record = read_record(make_run(grid={"lr": [0.1 + index / 100 for index in range(20)]}))
     entries = legend(record.ranking)
     assert sum(entry.coloured for entry in entries) == 16
-    monkeypatch.setattr(charts, "MOST_GREY", 2)
+    monkeypatch.setattr(thinning, "MOST_GREY", 2)
     drawn = curves(record, entries, "val_accuracy", title="")
     assert drawn is not None
     labels = {trace["meta"] for trace in drawn["data"]}
@@ -80,7 +80,7 @@ def test_of_many_seeds_of_a_configuration_an_even_sample_is_drawn(
     make_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = read_record(make_run(seeds=[0, 1, 2, 3], grid={}))
-    monkeypatch.setattr(charts, "MOST_SEEDS", 2)
+    monkeypatch.setattr(thinning, "MOST_SEEDS", 2)
     drawn = curves(record, legend(record.ranking), "val_accuracy", title="")
     assert drawn is not None
     assert len(drawn["data"]) == 2
