@@ -73,11 +73,13 @@ class Served:
         version: What the run folder held when the page was made; the page's script sends it to the server.
         script: JavaScript that runs after that of the report.
         statuses: What trials that have not ended do, by trial id; without it they are "unfinished".
+        until: Time in ISO 8601 to which trials that run have run; None while none does.
     """
 
     version: str
     script: str
     statuses: Mapping[str, str] = field(default_factory=dict[str, str])
+    until: str | None = None
 
 
 def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None:
@@ -104,7 +106,8 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
     """Return the page as HTML; one that is `served` needs scripts, and has no static curves."""
     entries = legend(record.ranking)
     ranking = beside(record.ranking, baseline) if baseline else record.ranking
-    columns = table.cells_by_heading(ranking)
+    statuses = served.statuses if served else {}
+    columns = table.cells_by_heading(ranking, statuses)
     by_trial = {
         result.trial: entry
         for standing, entry in zip(record.ranking.standings, entries, strict=True)
@@ -117,11 +120,10 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         for result in record.results
     }
     charts: dict[str, Mapping[str, Any]] = dict(figures(record, entries, baseline))
-    ran = timeline.timeline(record.events)
+    ran = timeline.timeline([*record.events, *_running(served)])
     if ran.spans:
         charts["timeline"] = {"timeline": timeline.figure(ran, by_trial)}
-    statuses = served.statuses if served else {}
-    rows = _rows(ranking, entries, statuses)
+    rows = _rows(ranking, columns, entries)
     first = _first(rows, ranking)
     errors = [result for result in record.results if result.error]
     templates = environment()
@@ -134,6 +136,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         record=record,
         verdict=verdict(record.ranking, entries),
         facts=dict(_facts(record, ran, statuses)),
+        going_on=bool(statuses),
         headings=list(columns),
         left={"rank", *table.left_of(columns)},
         spare=spare_columns(columns),
@@ -154,7 +157,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         asha=_asha(record, labels),
         labels=labels,
         mistakes=_mistakes(record),
-        provenance=dict(_provenance(record)),
+        provenance=dict(_provenance(record, going_on=bool(statuses))),
         command=_command(record),
         version=__version__,
         plotly=packed_plotly(),
@@ -192,14 +195,25 @@ def _facts(record: RunRecord, ran: timeline.Timeline, statuses: Mapping[str, str
     counts = Counter(statuses.get(result.trial, result.status) for result in results)
     yield "Trials", ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none has ended"
     if ran.spans:
-        yield "Took", f"{duration(ran.seconds)} on {ran.slots} slot{'s' if ran.slots > 1 else ''}"
+        yield (
+            "Has taken" if statuses else "Took",
+            f"{duration(ran.seconds)} on {ran.slots} slot{'s' if ran.slots > 1 else ''}",
+        )
     if sessions := record.manifest.get("sessions"):
         machine = sessions[-1]["machine"]
         yield "Machine", ", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['processor']}, no GPU"
         yield "Started", day(sessions[0]["started"])
 
 
-def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
+def _running(served: Served | None) -> Iterator[Mapping[str, Any]]:
+    """Yield an event for each trial that runs, at the time to which it has."""
+    if served and served.until:
+        for trial, status in served.statuses.items():
+            if status == "running":
+                yield {"time": served.until, "event": status, "trial": trial}
+
+
+def _provenance(record: RunRecord, *, going_on: bool) -> Iterator[tuple[str, str]]:
     """Yield what the manifest says of the code, the data and the machine."""
     if sessions := record.manifest.get("sessions"):
         code, machine = sessions[-1]["code"], sessions[-1]["machine"]
@@ -211,7 +225,10 @@ def _provenance(record: RunRecord) -> Iterator[tuple[str, str]]:
             yield "Commit", code["git_commit"] + changed
         memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
         yield "Machine", f"{machine['processor']}, {machine['cores']} cores, {memory}, {machine['system']}"
-        yield "Sessions", "; ".join(f"{day(one['started'])} to {day(one.get('ended'))}" for one in sessions)
+        ends = [day(one.get("ended")) for one in sessions]
+        if going_on:
+            ends[-1] = "now, unless it was killed"
+        yield "Sessions", "; ".join(f"{day(one['started'])} to {end}" for one, end in zip(sessions, ends, strict=True))
     for name, fingerprint in record.manifest.get("data", {}).items():
         yield "Data", f"{name}, fingerprint {fingerprint}"
     seeds = {*record.manifest.get("seeds", ()), *(result.recipe["seed"] for result in record.results)}
@@ -228,11 +245,8 @@ def _command(record: RunRecord) -> str:
     return shlex.join(sessions[0]["command"]) if sessions else ""
 
 
-def _rows(ranking: Ranking, entries: Sequence[Entry], statuses: Mapping[str, str]) -> list[Row]:
-    cells = table.rows(ranking)
-    for row, standing in zip(cells, ranking.standings, strict=False):  # baselines stand below
-        if standing.results[0].trial in statuses:
-            row[-1] = table.outcome(standing.results, statuses)
+def _rows(ranking: Ranking, columns: Mapping[str, Sequence[str]], entries: Sequence[Entry]) -> list[Row]:
+    cells = list(zip(*columns.values(), strict=True))
     whiskers = _whiskers(ranking.standings)
     ours = [
         Row(row, standing.status, entry.colour, whisker, entry.label)

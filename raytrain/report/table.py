@@ -36,8 +36,13 @@ def rows(ranking: "Ranking") -> list[list[str]]:
     return [list(row) for row in zip(*cells_by_heading(ranking).values(), strict=True)]
 
 
-def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
-    """Return the cells by heading. What differs between the seeds of a configuration is shown as their mean."""
+def cells_by_heading(ranking: "Ranking", now: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+    """Return the cells by heading. What differs between the seeds of a configuration is shown as their mean.
+
+    Args:
+        ranking: Ranking to show.
+        now: What trials that have not ended do, by trial id; without it they are "unfinished".
+    """
     standings = ranking.standings
     first = [standing.results[0] for standing in standings]
     several_runs = len({run_of(result) for result in first}) > 1
@@ -59,7 +64,7 @@ def cells_by_heading(ranking: "Ranking") -> dict[str, list[str]]:
         **_views_cells(standings),
         "95 % interval": [interval_text(ranking, standing) for standing in standings],
         "seconds": [f"{seconds:.1f}" if (seconds := one.mean("seconds")) else DASH for one in standings],
-        "status": [outcome(one.results) + (CHOSEN if one is ranking.chosen else "") for one in standings],
+        "status": [outcome(one.results, now) + (CHOSEN if one is ranking.chosen else "") for one in standings],
     }
     beside = [_baseline_cells(row) for row in ranking.beside]
     return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}

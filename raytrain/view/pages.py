@@ -16,6 +16,7 @@ from raytrain.analysis.record import RunRecord, rank_runs, read_record
 from raytrain.analysis.wording import explain
 from raytrain.comparison.side_by_side import Side, side_by_side
 from raytrain.errors import RaytrainError
+from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.report import table
 from raytrain.report.figures.charts import figures
 from raytrain.report.figures.legend import legend
@@ -30,6 +31,7 @@ from raytrain.view.watch import last_written, version_of
 _TEMPLATES = Path(__file__).parent / "templates"
 BESIDE = ("accuracy", "loss")
 """Charts that two runs have beside each other, as `figures` names them."""
+BEGINS = "The run begins; no trial has started yet."
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def summary(name: str, folder: Folder) -> Summary:
     """Return the row of a run; of one that cannot be read, with the reason as its state."""
     try:
         record = read_record(folder)
+        if _begins(record):
+            return Summary(name, state=BEGINS)
         progress = record.state.progress.values()
         ended = [one.result for one in progress if one.result]
         sessions = record.manifest.get("sessions") or [{}]
@@ -144,9 +148,25 @@ def report_page(folder: Folder, *, version: str) -> Page:
     """Return the report of a run, or why it cannot be shown now."""
     try:
         record = read_record(folder)
-        return Page(render(record, served=Served(version, _script("live.js"), _going_on(record))))
+        if _begins(record):
+            return _problem(folder.name, BEGINS, root="../../", version=version)
+        statuses = _going_on(record)
+        until = _until(record) if "running" in statuses.values() else None
+        return Page(render(record, served=Served(version, _script("live.js"), statuses, until)))
     except (RaytrainError, OSError) as error:
         return _problem(folder.name, _reason(folder, error), root="../../", version=version)
+
+
+def _begins(record: RunRecord) -> bool:
+    """Return whether a run has written nothing but that it begins: the manifest comes a moment later."""
+    return not record.folder.exists(MANIFEST) and all(event["event"] == "begun" for event in record.events)
+
+
+def _until(record: RunRecord) -> str | None:
+    """Return when the run folder was last written, in ISO 8601, and no earlier than its last event."""
+    written = last_written(record.folder)
+    last = record.events[-1]["time"] if record.events else ""
+    return max(written, datetime.fromisoformat(last)).isoformat() if written and last else None
 
 
 def _going_on(record: RunRecord) -> dict[str, str]:
@@ -179,7 +199,7 @@ def comparison_page(folders: Mapping[str, Folder], *, version: str) -> Page:
                 version=version,
                 charts=_charts(records),
                 names=list(records),
-                **_ranked(folders),
+                **_ranked(folders, records),
                 accuracies=accuracy_columns(found),
                 differences=difference_columns(found),
                 left=SIDES_LEFT,
@@ -191,13 +211,14 @@ def comparison_page(folders: Mapping[str, Folder], *, version: str) -> Page:
         return _problem(title, reason, root="../", version=version)
 
 
-def _ranked(folders: Mapping[str, Folder]) -> dict[str, Any]:
+def _ranked(folders: Mapping[str, Folder], records: Mapping[str, RunRecord]) -> dict[str, Any]:
     """Return the table of two runs that are ranked together, or why they cannot be."""
     try:
         ranking = rank_runs(folders)
     except RaytrainError as error:
         return {"ranked": {}, "ranked_left": set[str](), "ranked_spare": set[str](), "reading": [str(error)]}
-    cells = table.cells_by_heading(ranking)
+    now = {f"{name}/{trial}": status for name, one in records.items() for trial, status in _going_on(one).items()}
+    cells = table.cells_by_heading(ranking, now)
     left, spare = table.left_of(cells), spare_columns(cells)
     return {"ranked": cells, "ranked_left": left, "ranked_spare": spare, "reading": explain(ranking)}
 

@@ -29,6 +29,14 @@ def test_every_figure_is_one_that_plotly_takes(make_run: Any) -> None:
     graph_objects.Figure(figure(timeline(record.events), {}))
 
 
+def test_the_learning_rates_are_named_as_the_other_curves_are(make_run: Any) -> None:
+    record = read_record(make_run(grid={"lr": [0.1, 0.2]}))
+    shown = figures(record, legend(record.ranking), None)
+    rate = shown["rate"]["learning rate"]
+    assert {trace["name"] for trace in rate["data"] if trace["showlegend"]} == {"lr 0.1", "lr 0.2"}
+    assert rate["layout"].get("showlegend") is not False
+
+
 def test_a_curve_has_the_epochs_of_the_log_in_per_cent(make_run: Any) -> None:
     record = read_record(make_run(track_test=True))
     drawn = curves(record, legend(record.ranking), "test_accuracy", title="")

@@ -1,4 +1,4 @@
-"""Tests of `raytrain report`: where it writes, and what it says when it cannot."""
+"""Tests of `raytrain report`: where it writes, and what it says when it cannot; and of what `raytrain audit` says."""
 
 import webbrowser
 from pathlib import Path
@@ -41,6 +41,16 @@ def test_open_shows_the_file_in_the_browser(make_run: Any, monkeypatch: pytest.M
     assert report(str(folder), "--open").stderr == ""
     assert opened == [f"file://{folder}/report.html"]
     assert "no web browser was found" in report(str(folder), "--open").stderr
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"), [([0], "With one seed each, it is only an example."), ([0, 1, 2], "Each of up to 3 seeds")]
+)
+def test_the_audit_says_how_many_seeds_its_replay_rests_on(make_run: Any, seeds: list[int], said: str) -> None:
+    folder = make_run(grid={"lr": [0.1, 0.2]}, seeds=seeds)
+    ended = CliRunner().invoke(app, ["audit", str(folder)])
+    assert (ended.exit_code, ended.stdout.count("Each of up to"), ended.stdout.count(said)) == (0, len(seeds) > 1, 1)
+    assert ("With one seed each" in ended.stdout) == (len(seeds) == 1)
 
 
 def test_a_run_that_is_not_there_and_a_damaged_one_are_one_message_each(make_run: Any) -> None:

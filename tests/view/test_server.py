@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from raytrain.report.html import packed_plotly
+from raytrain.storage.folder import Folder
 from raytrain.view.server import application
 from raytrain.view.watch import Runs
 
@@ -142,8 +144,8 @@ def test_a_run_that_is_being_written_has_its_page(make_run: Any) -> None:
     assert "interrupted" in get(Runs(folder.parent), "/secret/")[1]
 
 
-def test_a_page_tells_trials_that_run_from_those_that_wait(make_run: Any) -> None:
-    folder = make_run(grid=GRID)
+def set_back(folder: Folder) -> None:
+    """Make a run one that trains: of its trials the last runs, the one before it waits, and the others have ended."""
     manifest = json.loads(folder.read("manifest.json"))
     del manifest["sessions"][-1]["ended"]
     folder.write("manifest.json", json.dumps(manifest).encode())
@@ -153,11 +155,56 @@ def test_a_page_tells_trials_that_run_from_those_that_wait(make_run: Any) -> Non
         lines = [(one, line) for one, line in lines if one.get("trial") != waits]
         kept = [line for one, line in lines if one.get("trial") != runs or one.get("event") == "started"]
         folder.write(name, b"".join(kept))
+
+
+def test_a_page_tells_trials_that_run_from_those_that_wait(make_run: Any) -> None:
+    folder = make_run(grid=GRID)
+    set_back(folder)
     _, page, _ = get(Runs(folder.parent), "/secret/run/made/")
     assert "2 finished, 1 running, 1 waiting" in page
     assert re.findall(r"<td[^>]*>(running|waiting|unfinished)</td>", page) == ["running", "waiting"] * 2, (
         "in the ranking and in the heat map"
     )
+    assert "now, unless it was killed" in page
+    figures = re.search(r'id="figures">(.*?)</script>', page)
+    assert figures
+    (bars,) = json.loads(figures[1])["timeline"]["timeline"]["data"]
+    assert Counter(status for _, status in bars["customdata"]) == {"finished": 2, "running": 1}
+    _, page, _ = get(Runs(make_run("ended").parent), "/secret/run/ended/")
+    assert "now, unless it was killed" not in page
+
+
+def test_a_run_that_has_only_begun_says_so_and_does_not_ask_for_a_repair(make_run: Any) -> None:
+    folder = make_run()
+    first = folder.read("events.jsonl").splitlines(keepends=True)[0]
+    for name in ("manifest.json", "trials.jsonl"):
+        folder.delete(name)
+    (folder / "trials").remove()
+    folder.write("events.jsonl", first)
+    for path in ("/secret/", "/secret/run/made/"):
+        _, page, _ = get(Runs(folder.parent), path)
+        assert "The run begins; no trial has started yet." in page
+        assert "--repair" not in page
+
+
+def test_two_runs_beside_each_other_tell_trials_that_run_from_those_that_wait(make_run: Any) -> None:
+    for name in ("a", "b"):
+        set_back(make_run(name, grid=GRID))
+    make_run("c", ends={0: "diverged"}, grid=GRID)
+    out = Runs(make_run("d").parent)
+    _, page, _ = get(out, "/secret/compare/?run=a&run=b")
+    assert re.findall(r"<td[^>]*>(running|waiting|unfinished)</td>", page) == [
+        "running",
+        "running",
+        "waiting",
+        "waiting",
+    ]
+    _, page, _ = get(out, "/secret/compare/?run=c&run=a")
+    rows = re.findall(r"<td[^>]*>(a|c)</td>.*?<td[^>]*>([^<]*)</td></tr>", page)
+    assert sorted(rows) == [
+        ("a", "finished"), ("a", "finished, chosen"), ("a", "running"), ("a", "waiting"),
+        ("c", "diverged at epoch 3"), ("c", "finished"), ("c", "finished"), ("c", "finished"),
+    ]  # fmt: skip
 
 
 def test_a_run_before_its_manifest_and_one_that_vanished_say_so(make_run: Any) -> None:

@@ -66,6 +66,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     from raytrain.analysis.record import read_record
     from raytrain.report import tables
     from raytrain.runs.folder import open_run
+    from raytrain.runs.results import configurations
 
     record = read_record(open_run(name, out=out))
     audited = audit(record.results, record.epochs, record.events)
@@ -81,7 +82,9 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
         )
         typer.echo(as_text(tables.stop_columns(audited), left=tables.AUDIT_LEFT), nl=False)
     digests = {result.trial: result.digest for result in record.results}
-    _show_replays(audited.replays, complete=audited.complete, labels=digests, select=audited.select)
+    complete = [one for one in record.results if one.phase == "search" and one.status == "finished"]
+    seeds = max((len(group) for group in configurations(complete)), default=1)
+    _show_replays(audited.replays, complete=audited.complete, labels=digests, select=audited.select, seeds=seeds)
 
 
 def _audit_baseline(name: str, *, json: bool) -> None:
@@ -114,7 +117,12 @@ def _audit_baseline(name: str, *, json: bool) -> None:
 
 
 def _show_replays(
-    made: "Sequence[Replay]", *, complete: int, labels: "Mapping[str, str]", select: "Select" = "accuracy"
+    made: "Sequence[Replay]",
+    *,
+    complete: int,
+    labels: "Mapping[str, str]",
+    select: "Select" = "accuracy",
+    seeds: int = 1,
 ) -> None:
     from raytrain.metrics.selection import SELECTIONS
     from raytrain.report import tables
@@ -132,7 +140,11 @@ def _show_replays(
     )
     typer.echo(
         f"regret: {selection.words} of {order}, in {'nats' if selection.lower_is_better else 'percentage points'}. "
-        "With one seed each, it is only an example."
+        + (
+            "With one seed each, it is only an example."
+            if seeds == 1
+            else f"Each of up to {seeds} seeds is replayed as a trial of its own; with other seeds it may be another."
+        )
     )
 
 

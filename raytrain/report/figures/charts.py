@@ -177,8 +177,7 @@ def figures(
         for kind, unit in (("accuracy", "accuracy %"), ("loss", "loss in nats"))
     }
     if rate := curves(record, entries, "lr", title="learning rate"):
-        rate["layout"]["showlegend"] = False  # the same as of the curves above
-    charts["rate"] = {"learning rate": rate}
+        charts["rate"] = {"learning rate": rate}
     charts["cost"] = {
         "parameters": cost_chart(standings, entries, parameters, title="parameters in millions"),
         "training time": cost_chart(standings, entries, seconds, title="training seconds"),

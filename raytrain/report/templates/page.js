@@ -20,7 +20,7 @@ const NAMED = 12; // most names below a narrow chart
 
 /** The figure's layout in the colours of the page, with its legend where there is room for it. */
 function fitted(plot, { data, layout }) {
-  const names = layout.showlegend === false ? 0 : data.filter((trace) => trace.name && trace.showlegend !== false).length;
+  const names = data.filter((trace) => trace.name && trace.showlegend !== false).length;
   const below = plot.clientWidth < NARROW;
   const legend = below ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { orientation: "v" };
   const height = layout.height || (below ? (names <= NAMED ? 330 + 20 * names : 380) : Math.min(Math.max(380, 120 + 30 * names), 660));
