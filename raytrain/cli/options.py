@@ -23,6 +23,7 @@ class Format(StrEnum):
 
     table = "table"
     md = "md"
+    tex = "tex"
     csv = "csv"
     json = "json"
     parquet = "parquet"

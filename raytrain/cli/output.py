@@ -18,7 +18,17 @@ from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, records, table
 from raytrain.report.document import document
-from raytrain.report.text import VisibleFormatter, as_markdown, as_text, duration, fitted, in_one_line, quoted, visible
+from raytrain.report.text import (
+    VisibleFormatter,
+    as_latex,
+    as_markdown,
+    as_text,
+    duration,
+    fitted,
+    in_one_line,
+    quoted,
+    visible,
+)
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
@@ -28,6 +38,9 @@ if TYPE_CHECKING:
     from raytrain.storage.folder import Folder
 
 log = logging.getLogger(__name__)
+
+FOR_READERS = {Format.table: "", Format.md: "## ", Format.tex: "% "}
+"""Formats for readers, each with what stands before the name of one of several tables."""
 
 
 def log_to_stderr() -> None:
@@ -154,10 +167,9 @@ def write_tables(
             print_table(ranking, columns=columns)
         return
     count = sum(one.seeds for ranking in rankings.values() for one in ranking.standings)
-    if format_ in {Format.table, Format.md}:
-        mark = "## " if format_ is Format.md else ""
+    if format_ in FOR_READERS:
         texts = [
-            f"{mark}{visible(heading)}\n\n".encode() + _written(ranking, format_, columns)
+            f"{FOR_READERS[format_]}{visible(heading)}\n\n".encode() + _written(ranking, format_, columns)
             for heading, ranking in rankings.items()
         ]
         _write(b"\n".join(texts), output, f"{count} results")
@@ -181,8 +193,9 @@ def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | Non
     console = Console()
     if format_ is Format.table and output is None and console.is_terminal:
         console.print(fitted(cells, left=RUNS_LEFT, width=console.width, dispensable=RUNS_SPARE), crop=False)
-    elif format_ in {Format.table, Format.md}:
-        text = (as_text if format_ is Format.table else as_markdown)(cells, left=RUNS_LEFT)
+    elif format_ in FOR_READERS:
+        written = {Format.table: as_text, Format.md: as_markdown, Format.tex: as_latex}[format_]
+        text = written(cells, left=RUNS_LEFT)
         if output is None:
             typer.echo(text, nl=False)
         else:
@@ -232,6 +245,8 @@ def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> byt
         return table.plain(ranking, columns=columns).encode()
     if format_ is Format.md:
         return table.markdown(ranking, columns=columns).encode()
+    if format_ is Format.tex:
+        return table.latex(ranking, columns=columns).encode()
     return _of_rows(_rows(ranking, columns), format_)
 
 

@@ -1,4 +1,4 @@
-"""The ranked table of a run: in the terminal, in Markdown, and as files for other programs."""
+"""The ranked table of a run: in the terminal, in Markdown and LaTeX, and as files for other programs."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from raytrain.analysis.wording import explain
 from raytrain.report.column_text import axis_cell, heading_of, name_of, value_text
 from raytrain.report.metric_columns import interval_text, selected_cells
 from raytrain.report.records import baseline_values, trial_name
-from raytrain.report.text import DASH, as_markdown, as_text, fitted, per_cent, visible
+from raytrain.report.text import DASH, as_latex, as_markdown, as_text, fitted, per_cent, visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.user_code.reference import without_digest
 
@@ -132,6 +132,16 @@ def markdown(ranking: "Ranking", *, columns: Sequence[str] = ()) -> str:
     """
     cells = _selected(ranking, columns)
     return as_markdown(cells, left=left_of(cells))
+
+
+def latex(ranking: "Ranking", *, columns: Sequence[str] = ()) -> str:
+    """Return the ranked table in LaTeX, with these columns only, if any are named.
+
+    Raises:
+        ExperimentError: There is no such column.
+    """
+    cells = _selected(ranking, columns)
+    return as_latex(cells, left=left_of(cells))
 
 
 def left_of(columns: Mapping[str, Sequence[str]]) -> set[str]:

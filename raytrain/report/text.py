@@ -1,4 +1,4 @@
-"""Columns and times as text: for a terminal, plain and in Markdown."""
+"""Columns and times as text: for a terminal, plain, in Markdown and in LaTeX."""
 
 import io
 import logging
@@ -25,6 +25,12 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 DASH = "–"
 """What stands for a value that is not known."""
+
+_LATEX = str.maketrans(
+    {char: f"\\{char}" for char in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}"}
+    | {"–": "--", "×": r"$\times$", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"$|$"}
+)  # [ would be an argument of the line break before it
 
 Columns = Mapping[str, Sequence[str]]
 """Cells of a table by heading; all columns have the same number of cells."""
@@ -196,6 +202,15 @@ def as_markdown(columns: Columns, *, left: Collection[str]) -> str:
     lines = [list(columns), rules, *map(list, zip(*columns.values(), strict=True))]
     cells = [[in_one_line(text).replace("|", r"\|") for text in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
+
+
+def as_latex(columns: Columns, *, left: Collection[str]) -> str:
+    """Return columns as a LaTeX tabular with the rules of the package booktabs."""
+    places = "".join("l" if name in left else "r" for name in columns)
+    heading, *rows = [list(columns), *map(list, zip(*columns.values(), strict=True))]
+    lines = [" & ".join(in_one_line(text).translate(_LATEX) for text in line) + r" \\" for line in (heading, *rows)]
+    start, end = rf"\begin{{tabular}}{{{places}}}", r"\end{tabular}"
+    return "\n".join([start, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end]) + "\n"
 
 
 def fitting(

@@ -417,13 +417,14 @@ def test_results_are_written_for_other_programs(finished: str, format_: str, to_
         assert (result.stdout, result.stderr) == ("", "2 results written to file\n")
 
 
-@pytest.mark.parametrize("format_", ["table", "md"])
+@pytest.mark.parametrize("format_", ["table", "md", "tex"])
 @pytest.mark.parametrize("to_file", [False, True])
 def test_results_are_written_for_people(finished: str, format_: str, to_file: bool):
     result = call("results", finished, "-f", format_, *(["-o", "file"] if to_file else []))
     text = Path("file").read_text() if to_file else result.stdout
     assert text.count("finished") == 2
     assert ("| rank | trial" in text) == (format_ == "md")
+    assert ("rank & trial" in text) == (format_ == "tex")
 
 
 @pytest.mark.usefixtures("finished", "empty_report")
@@ -461,7 +462,7 @@ def test_no_escape_of_a_run_folder_reaches_the_terminal(finished: str, place: Pa
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (place / "runs" / f"y{title}").mkdir()
     (place / "runs" / f"y{title}" / "experiment.yaml").touch()
-    shown = [call("results", finished, "-f", format_) for format_ in ("table", "md", "csv", "json")]
+    shown = [call("results", finished, "-f", format_) for format_ in ("table", "md", "tex", "csv", "json")]
     shown += [call("results", finished, "--explain"), call("results"), call("results", title)]
     assert not any("\x1b" in one.stdout + one.stderr for one in shown)
     assert sum("owned" in one.stdout + one.stderr for one in shown) >= 4

@@ -190,6 +190,24 @@ def test_a_bar_in_a_cell_does_not_end_it_in_markdown():
     assert r"| a\|b |" in table.markdown(several)
 
 
+def test_latex_has_a_line_for_each_row_and_as_many_cells_as_columns():
+    lines = table.latex(RANKING).splitlines()
+    assert (lines[1], lines[3], lines[-2:]) == (r"\toprule", r"\midrule", [r"\bottomrule", r"\end{tabular}"])
+    rows = [lines[2], *lines[4:-2]]
+    assert len(rows) == 1 + len(RESULTS)
+    start, places = lines[0].removesuffix("}").rsplit("{", 1)
+    assert start == r"\begin{tabular}"
+    assert {line.count(" & ") for line in rows} == {len(places) - 1}
+    assert all(line.endswith(r" \\") for line in rows)
+
+
+def test_nothing_in_a_cell_is_a_command_of_latex():
+    several = ranking(result(recipe={"dataset": r"a_b\c 5% {$#&} ~^"}), result(recipe={"dataset": "[d]"}))
+    text = table.latex(several, columns=["dataset", "rank"])
+    assert r"a\_b\textbackslash{}c 5\% \{\$\#\&\} \textasciitilde{}\textasciicircum{} & " in text
+    assert "\n{[}d] & " in text
+
+
 def test_plain_text_has_every_cell_on_one_line_and_no_trailing_spaces():
     lines = table.plain(RANKING).splitlines()
     for row in table.rows(RANKING):
