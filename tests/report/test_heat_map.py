@@ -1,6 +1,7 @@
 """Tests of raytrain.report.figures.heat_map: the axes of a grid, each alone and two against each other."""
 
 import math
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -69,11 +70,19 @@ def test_an_effect_is_the_mean_over_the_settings_of_the_other_axes_with_its_inte
             assert level.settings == len(means)
             assert level.accuracy == pytest.approx(fmean(means))
             assert level.interval
-            assert level.interval.low == pytest.approx(fmean(means) - half)
-            assert level.interval.high == pytest.approx(fmean(means) + half)
+            assert level.interval.low == pytest.approx(max(0, fmean(means) - half))
+            assert level.interval.high == pytest.approx(min(1, fmean(means) + half))
             assert level.whisker
             assert 0 <= level.whisker[0] <= level.whisker[1] <= level.whisker[2] <= 1
     assert sum(level.settings for level in found[0].levels) == 11
+
+
+def test_the_interval_of_an_effect_has_no_accuracy_below_0_or_above_1(make_run: Any) -> None:
+    results = read_record(make_run(grid={"lr": [0.1, 0.2], "schedule": ["cosine", "constant"]})).results
+    apart = [replace(one, test_accuracy={"cosine": 0.2, "constant": 0.9}[one.recipe["schedule"]]) for one in results]
+    for level in effects(apart)[0].levels:  # by Student's t of two settings -3.9 to 5.0
+        assert level.interval
+        assert (level.interval.low, level.interval.high) == (0, 1)
 
 
 def test_a_value_of_which_nothing_finished_has_no_effect(make_run: Any) -> None:

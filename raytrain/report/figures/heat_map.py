@@ -111,7 +111,8 @@ def effects(results: Sequence[TrialResult]) -> list[Effect]:
 def _level(groups: Sequence[tuple[dict[str, Any], float]], name: str, value: Any, *, low: float, high: float) -> Level:
     known = [mean for recipe, mean in groups if recipe[name] == value]
     mean = fmean(known) if known else None
-    interval = mean_interval(known) if len(known) > 1 else None
+    whole = mean_interval(known) if len(known) > 1 else None
+    interval = Interval(max(0.0, whole.low), min(1.0, whole.high)) if whole else None  # no accuracy lies beyond
 
     def share(accuracy: float) -> float:
         return round(min(1.0, max(0.0, (accuracy - low) / (high - low))), 4) if high > low else 0.5
