@@ -25,6 +25,9 @@ Columns = Annotated[
     typer.Option(metavar="image=NAME,label=NAME", help="Columns of Parquet files.", show_default="the usual names"),
 ]
 ImageSize = Annotated[int, typer.Option(min=8, help="Height and width in pixels.")]
+Background = Annotated[
+    str, typer.Option(metavar="COLOUR", help="Colour behind transparent pixels: white, black or '#rrggbb'.")
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")]
 
 
@@ -33,6 +36,7 @@ def fetch(
     image_size: ImageSize = 32,
     columns: Columns = "",
     skip_bad: SkipBad = False,
+    background: Background = "white",
     json: Json = False,
 ) -> None:
     """Download data sets, or decode image folders, so that later runs start at once."""
@@ -42,8 +46,9 @@ def fetch(
     log_to_stderr()
     logging.getLogger("raytrain.data.layouts.collected").setLevel(logging.INFO)  # how far the decoding is
     fetched: list[dict[str, object]] = []
+    named, colour = columns_text(columns), _background_text(background)
     for name in datasets:
-        images = load(_data_set(name), image_size=image_size, columns=columns_text(columns), skip_bad=skip_bad)
+        images = load(_data_set(name), image_size=image_size, columns=named, skip_bad=skip_bad, background=colour)
         said = {"summary": images.summary, "image_size": image_size, "fingerprint": images.fingerprint}
         fetched.append({"dataset": name, **said})
         if not json:
@@ -58,6 +63,7 @@ def verify(
     image_size: ImageSize = 32,
     columns: Columns = "",
     skip_bad: SkipBad = False,
+    background: Background = "white",
     near: Annotated[bool, typer.Option("--near", help="Look for images that look alike too.")] = False,
     fingerprint: Annotated[
         str | None, typer.Option(help="Expected fingerprint, from a manifest.json.", show_default=False)
@@ -71,7 +77,8 @@ def verify(
     from raytrain.data.inspection.inspection import inspect
     from raytrain.report.inspection_page import page
 
-    images = read(_data_set(dataset), image_size=image_size, columns=columns_text(columns))
+    named, colour = columns_text(columns), _background_text(background)
+    images = read(_data_set(dataset), image_size=image_size, columns=named, background=colour)
     inspection = inspect(images, dataset, near=near)
     if json:
         typer.echo(document(inspection), nl=False)
@@ -104,3 +111,17 @@ def columns_text(text: str) -> str:
         return canonical_columns(text)
     except ValueError as error:
         raise ExperimentError(f"--columns: {error}") from error
+
+
+def _background_text(text: str) -> str:
+    """Return the text of `--background` as recipes keep it.
+
+    Raises:
+        ExperimentError: It is no colour.
+    """
+    from raytrain.data.layouts.background import canonical_background
+
+    try:
+        return canonical_background(text)
+    except ValueError as error:
+        raise ExperimentError(f"--background: {error}") from error

@@ -140,7 +140,8 @@ def evaluate(
     name = given or recipe.dataset
     # another data set has columns of its own
     other = name != recipe.dataset
-    key = DataKey(name, recipe.image_size, 0, recipe.test_size) if other else recipe.data_key
+    size, background = recipe.image_size, recipe.background
+    key = DataKey(name, size, 0, recipe.test_size, background=background) if other else recipe.data_key
     key = key._replace(columns=columns_text(columns) or key.columns, skip_bad=skip_bad or key.skip_bad)
     images = key.load()
     with apart():
@@ -193,7 +194,7 @@ def predict(
     paths = list(image_files(images))
     for path in paths:
         try:
-            read[path] = read_image(path, image_size=size)
+            read[path] = read_image(path, image_size=size, background=opened.background)
         except DataError as error:  # the other images are named all the same
             failures[path] = str(error)
     with apart():

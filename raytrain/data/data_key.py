@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from raytrain.data import ImageDataset, load
+from raytrain.data.layouts.background import WHITE
 from raytrain.data.split import TEST_SIZE
 
 
@@ -16,6 +17,7 @@ class DataKey(NamedTuple):
         test_size: Test images held out where the data set has no test part, in the same way.
         columns: Names of the columns of Parquet files, as text.
         skip_bad: Whether images that cannot be read are left out.
+        background: Colour behind transparent pixels.
     """
 
     dataset: str
@@ -24,13 +26,16 @@ class DataKey(NamedTuple):
     test_size: float = TEST_SIZE
     columns: str = ""
     skip_bad: bool = False
+    background: str = WHITE
 
     @property
     def label(self) -> str:
         """The data set and the size of its images in words: "digits at 32 px"."""
         other = "" if self.test_size == type(self)._field_defaults["test_size"] else f", test_size {self.test_size:g}"
         columns = f", columns {self.columns}" if self.columns else ""
-        return f"{self.dataset} at {self.image_size} px{other}{columns}{', skip_bad' if self.skip_bad else ''}"
+        skipped = ", skip_bad" if self.skip_bad else ""
+        background = "" if self.background == WHITE else f", background {self.background}"
+        return f"{self.dataset} at {self.image_size} px{other}{columns}{skipped}{background}"
 
     def load(self, *, quiet: bool = False) -> ImageDataset:
         """Return the data set, without its validation split; arguments and errors are those of `data.load`."""
@@ -40,5 +45,6 @@ class DataKey(NamedTuple):
             test_size=self.test_size,
             columns=self.columns,
             skip_bad=self.skip_bad,
+            background=self.background,
             quiet=quiet,
         )

@@ -68,7 +68,7 @@ class ImageDataset:
         if origin.turned:
             applied.append(f"{origin.turned:,} are turned as their EXIF data says")
         if origin.transparent:
-            applied.append(f"{origin.transparent:,} have transparent pixels, which are white")
+            applied.append(f"{origin.transparent:,} have transparent pixels, which are {origin.background}")
         return "; ".join([f"{whole} images in {len(self.classes):,} classes", *applied])
 
 

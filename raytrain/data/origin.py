@@ -44,7 +44,7 @@ class Origin:
         modes: Number of images of each Pillow mode.
         sizes: Number of images of each size in pixels, as "WIDTHxHEIGHT".
         turned: Number of images that their EXIF orientation turned.
-        transparent: Number of images with transparent pixels, which are now white.
+        transparent: Number of images with transparent pixels, which now show the background.
         labels: Where the names of the classes come from: the names of the folders, the metadata of Parquet files, or
             the labels themselves, words or integers. Empty where there are no files.
         remarks: What was decided, as sentences without their full stop.
@@ -52,6 +52,7 @@ class Origin:
         refusal: Why nothing may be trained on these images; empty where it may.
         left_out: Number of files that are no images, by what they are.
         address: Path or URI of the folder that holds the files; empty where they are named by paths of their own.
+        background: Colour that transparent pixels show, as the recipe has it.
     """
 
     names: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -67,6 +68,7 @@ class Origin:
     refusal: str = ""
     left_out: Counter[str] = field(default_factory=Counter[str])
     address: str = ""
+    background: str = "white"
 
     def add(self, facts: FileFacts) -> None:
         """Count an image that was read."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from raytrain.data.cache import cached, data_home
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
+from raytrain.data.layouts.background import WHITE
 from raytrain.data.layouts.decode import resized
 from raytrain.data.layouts.folder import has_images, load_folder
 from raytrain.data.layouts.hub import commit_of, is_fetched, is_on_hub, open_repository
@@ -130,6 +131,7 @@ def load(
     test_size: float = TEST_SIZE,
     columns: str = "",
     skip_bad: bool = False,
+    background: str = WHITE,
     quiet: bool = False,
 ) -> ImageDataset:
     """Return the data set of that name, or the one in the folder or URI of that address; log what it is in a line.
@@ -142,6 +144,7 @@ def load(
         test_size: Share below 1, or number, of the images to test on where the source has no test part.
         columns: Names of the columns of Parquet files: "image=photo,label=species"; empty for the usual ones.
         skip_bad: Whether to go on without images that cannot be read.
+        background: Colour behind transparent pixels of image files: "white", "black" or "#rrggbb".
         quiet: Whether nothing is logged.
 
     Raises:
@@ -149,14 +152,16 @@ def load(
         ExperimentError: Code of the user's own cannot be imported.
         PreflightError: It is not on this machine and cannot be downloaded.
     """
-    found = read(dataset, image_size=image_size, test_size=test_size, columns=columns)
+    found = read(dataset, image_size=image_size, test_size=test_size, columns=columns, background=background)
     refuse(found, skip_bad=skip_bad, name=dataset)
     if not quiet:
         _log(found, dataset)
     return found
 
 
-def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns: str = "") -> ImageDataset:
+def read(
+    dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns: str = "", background: str = WHITE
+) -> ImageDataset:
     """Return the data set as `load` does, without the images that cannot be read; log nothing, and refuse no content.
 
     Arguments and errors are those of `load`; `refuse` raises those that `origin` tells of.
@@ -164,17 +169,18 @@ def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns
     if dataset in DATASETS:
         found = DATASETS[dataset](image_size=image_size)
     elif reference := reference_of(name_of(dataset)):
-        found = with_test(load_user_dataset(dataset, reference, image_size=image_size), test_size)
+        found = load_user_dataset(dataset, reference, image_size=image_size, background=background)
+        found = with_test(found, test_size)
     else:
         address, configuration = parted(dataset)
         on_hub = is_on_hub(address)
         folder = open_repository(address, configuration) if on_hub else open_folder(address)
         place = find_parquet(folder, configuration)
         if place is not None:
-            found = load_parquet(place, image_size=image_size, columns=columns)
+            found = load_parquet(place, image_size=image_size, columns=columns, background=background)
             _say_which(found, folder, place, configuration)
         elif has_images(folder):
-            found = load_folder(folder, image_size=image_size)
+            found = load_folder(folder, image_size=image_size, background=background)
         else:
             raise _unknown(dataset, there=folder.exists())
         if on_hub:
@@ -182,6 +188,9 @@ def read(dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns
         found = with_test(found, test_size)
     if columns and found.origin.labels in ("", "folders"):
         raise DataError(f"columns: {columns} is for Parquet files, and {dataset} has none; leave it out")
+    if background != WHITE and not found.origin.names:
+        name = f"{reference.place}:{reference.attribute}" if (reference := reference_of(name_of(dataset))) else dataset
+        raise DataError(f"background: {background} is for image files, and {name} gives pixels; leave it out")
     return found
 
 

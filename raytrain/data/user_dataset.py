@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.layouts.background import WHITE
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import decode_all, resized
 from raytrain.data.layouts.labels import gap_warning, refuse_ids
@@ -36,13 +37,14 @@ FILES = 1024
 """Number of encoded files that are in memory at a time."""
 
 
-def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> ImageDataset:
+def load_user_dataset(text: str, reference: Reference, *, image_size: int, background: str = WHITE) -> ImageDataset:
     """Return the data set of a function of the user's; without a test part where it returns none.
 
     Args:
         text: The function with its arguments, as a recipe keeps it.
         reference: The function.
         image_size: Height and width in pixels.
+        background: Colour behind transparent pixels of the files that it names, as `canonical_background` returns it.
 
     Raises:
         ExperimentError: The function cannot be imported.
@@ -70,7 +72,7 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int) -> Im
             "them test, val and classes"
         )
     pairs = {name: _pair(parts[name], where=f"{where} returned {name}") for name in PARTS if name in parts}
-    origin = Origin()
+    origin = Origin(background=background)
     values = _values(parts.get("classes"), {name: labels for name, (_, labels) in pairs.items()}, where=where)
     if warning := gap_warning(values):
         origin.warnings.append(warning)

@@ -55,6 +55,7 @@ def described_inputs(key: DataKey, images: Splits) -> Inputs:
         test_size=key.test_size,
         columns=key.columns,
         skip_bad=key.skip_bad,
+        background=key.background,
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.batches import evaluation_batches, normalize, on_device
+from raytrain.data.layouts.background import WHITE
 from raytrain.data.layouts.decode import SUFFIXES, decode, resized
 from raytrain.data.layouts.source_folder import MAX_FILE
 from raytrain.errors import DataError, ModelError, first_line
@@ -67,6 +68,11 @@ class Model:
         """Height and width in pixels that every image is brought to."""
         return Recipe(**self.description.recipe).image_size
 
+    @property
+    def background(self) -> str:
+        """Colour behind the transparent pixels of an image, as the recipe has it."""
+        return Recipe(**self.description.recipe).background
+
     def predict(self, images: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -> Prediction:
         """Return the most probable class of each image, and the probability of every class.
 
@@ -88,7 +94,8 @@ class Model:
         else:
             paths = [images] if isinstance(images, str | Path) else images
             files = tuple(image_files([Path(path) for path in paths]))
-            read = [read_image(path, image_size=self.image_size) for path in files]
+            size, background = self.image_size, self.background
+            read = [read_image(path, image_size=size, background=background) for path in files]
             pixels = np.stack(read) if read else np.empty((0, self.image_size, self.image_size, 3), dtype=np.uint8)
         shares = probabilities(self, pixels)
         return Prediction([self.classes[label] for label in shares.argmax(axis=1)], shares, files)
@@ -221,8 +228,13 @@ def image_files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def read_image(path: Path, *, image_size: int) -> NDArray[np.uint8]:
+def read_image(path: Path, *, image_size: int, background: str = WHITE) -> NDArray[np.uint8]:
     """Return an image as training sees it: RGB, cropped to a centred square, resized; (image_size, image_size, 3).
+
+    Args:
+        path: The file.
+        image_size: Height and width of the result, in pixels.
+        background: Colour behind transparent pixels, as the recipe has it.
 
     Raises:
         DataError: It cannot be read.
@@ -232,7 +244,7 @@ def read_image(path: Path, *, image_size: int) -> NDArray[np.uint8]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return decode(content, image_size=image_size)
+        return decode(content, image_size=image_size, background=background)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -123,10 +123,11 @@ def _usage(model: Model, kind: str) -> dict[str, Any]:
         "preprocessing": {
             "image_size": size,
             "channels": "RGB",
+            "background": model.background,
             "mean": list(model.description.mean),
             "std": list(model.description.std),
             "steps": [
-                "turn the image as its EXIF data say, and put it on white where it is transparent",
+                f"turn the image as its EXIF data say, and put it on {model.background} where it is transparent",
                 f"crop it to a centred square and resize that to {size} x {size} pixels: PIL.ImageOps.fit, bilinear",
                 "divide by 255, subtract mean and divide by std, channel by channel",
             ],

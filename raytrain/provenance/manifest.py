@@ -36,6 +36,7 @@ class Inputs:
         test_size: Number or share of images held out for the test where the data set has no test part.
         columns: Names of the columns of Parquet files, as in the recipe.
         skip_bad: Whether images that cannot be read were left out.
+        background: Colour behind transparent pixels.
     """
 
     dataset: str
@@ -50,6 +51,7 @@ class Inputs:
     test_size: float = TEST_SIZE
     columns: str = ""
     skip_bad: bool = False
+    background: str = "white"
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Inputs":
@@ -175,7 +177,12 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
         RunFolderError: The manifest does not say; it is of an older version.
     """
     wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
-    later = {"test_size": TEST_SIZE, "columns": "", "skip_bad": False}  # earlier manifests lack them
+    later = {
+        "test_size": TEST_SIZE,
+        "columns": "",
+        "skip_bad": False,
+        "background": "white",
+    }  # earlier manifests lack them
     for one in manifest.get("inputs", ()):
         same = all(one.get(name, default) == recipe.get(name, default) for name, default in later.items())
         if same and {name: one[name] for name in wanted} == wanted:

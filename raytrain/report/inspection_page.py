@@ -74,7 +74,10 @@ def _facts(inspection: Inspection) -> Iterator[tuple[str, list[str]]]:
     files = inspection["files"]
     if inspection["labels"] or files["formats"]:  # neither where pixels were given
         yield "Files", [f"{_counted(files['formats'])}; mode {_counted(files['modes'])}", _sizes(files["sizes"])]
-        applied = {"turned as their EXIF data says": files["turned"], "transparent, now white": files["transparent"]}
+        applied = {
+            "turned as their EXIF data says": files["turned"],
+            f"transparent, now {files['background']}": files["transparent"],
+        }
         yield "Changed", [f"{count:,} {what}" for what, count in applied.items() if count] or ["none"]
         if inspection["labels"]:  # of the files that code of the user's own has named, none is left out
             yield "Left out", [_counted(inspection["left_out"], form="{count:,} {name}") or "none"]

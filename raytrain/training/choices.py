@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raytrain.data.augmentation.augment import AUGMENTS
 from raytrain.data.augmentation.mixing import MIXES
 from raytrain.data.augmentation.resolution import canonical_resolution
+from raytrain.data.layouts.background import canonical_background
 from raytrain.data.layouts.columns import canonical_columns
 from raytrain.data.sources import DATASETS
 from raytrain.models.architectures import ARCHITECTURES
@@ -100,6 +101,7 @@ CANONICAL: dict[str, Callable[[Any], Any]] = {
     "dataset": _dataset_text,
     "loss": LOSS_CHOICES.canonical,
     "columns": canonical_columns,
+    "background": canonical_background,
     "init": canonical_init,
 }
 

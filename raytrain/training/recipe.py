@@ -27,6 +27,7 @@ ADDED_LATER = frozenset(
         "test_size",
         "columns",
         "skip_bad",
+        "background",
         "resolution",
         "bias_lr_factor",
         "head_lr_factor",
@@ -93,6 +94,9 @@ class Recipe(BaseModel):
     """Names of the columns of Parquet files where they are not the usual ones: `{image: photo, label: species}`."""
     skip_bad: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether images that cannot be read are left out, and counted; otherwise they are named and nothing is trained."""
+    background: Annotated[str, EpochTime.SAME] = "white"
+    """Colour behind the transparent pixels of image files: white, black, or red, green and blue as `'#rrggbb'`, in
+    quotes because YAML reads a bare `#` as a comment."""
     resolution: Annotated[str, EpochTime.DEPENDS] = ""
     """Image size in the course of training, as a mapping from a share of the epochs to pixels: `{0: 24, 0.4: 32}`
     trains at 24 pixels, and at 32 from the first epoch on that begins after 40 % of the epochs. What is evaluated has
@@ -254,7 +258,13 @@ class Recipe(BaseModel):
     def data_key(self) -> DataKey:
         """What the splits depend on: data set, image size, validation and test size, what is read of the files."""
         return DataKey(
-            self.dataset, self.image_size, self.val_size, self.test_size, columns=self.columns, skip_bad=self.skip_bad
+            self.dataset,
+            self.image_size,
+            self.val_size,
+            self.test_size,
+            columns=self.columns,
+            skip_bad=self.skip_bad,
+            background=self.background,
         )
 
     @property

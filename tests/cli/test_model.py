@@ -79,6 +79,36 @@ def test_evaluate_takes_the_columns_of_a_data_set_and_goes_on_without_bad_images
     ]
 
 
+def test_a_model_sees_transparent_pixels_on_the_background_of_its_recipe(
+    trained: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model.pth"
+    call("export", f"{trained}/{next(iter(accuracies(trained)))}", "-o", model)
+    described = json.loads((tmp_path / "model.json").read_text())
+    described["recipe"]["background"] = "black"
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    Image.new("RGBA", (SIZE, SIZE), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    for colour in ("black", "white"):
+        Image.new("RGB", (SIZE, SIZE), colour).save(tmp_path / f"{colour}.png")
+    files = [tmp_path / f"{name}.png" for name in ("clear", "black", "white")]
+    clear, black, white = (
+        one["classes"] for one in json.loads(call("predict", model, *files, "--json").stdout)["images"]
+    )
+    assert clear == black != white
+    clear, black, white = load_model(model).predict(files).probabilities.tolist()
+    assert clear == black != white
+    asked: list[DataKey] = []
+
+    def record(key: DataKey) -> None:
+        asked.append(key)
+        raise DataError("that is enough")
+
+    monkeypatch.setattr(DataKey, "load", record)
+    call("evaluate", model)
+    call("evaluate", model, "--dataset", "other")
+    assert [key.background for key in asked] == ["black", "black"]
+
+
 def test_a_network_that_starts_from_images_is_exported_without_them(tmp_path: Path) -> None:
     """Without a validation split there are no best weights, so those of the last epoch come out of the state."""
     recipe = {**RECIPE, "arch": "airbench", "val_size": 0, "epochs": 1, "ema_decay": 0.5, "tta": "mirror"}

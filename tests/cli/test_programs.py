@@ -99,6 +99,7 @@ def test_a_program_says_in_the_lines_of_the_documents_what_the_model_says(
         names["described"] if suffix == "onnx" else carried(Path("model.pt2"))
     )
     assert described["program"]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert described["program"]["preprocessing"]["background"] == "white"
     assert described["program"]["input"]["shape"] == ["batch", 3, 8, 8]
     assert "class MyNet" in next(iter(described["code"].values()))["my_net.py"]
 

@@ -130,6 +130,7 @@ def test_the_files_are_described(tmp_path: Path):
             "modes": {"RGBA": 2, "RGB": 2},
             "sizes": {"16x16": 2, "24x24": 2},
             "turned": 2,
+            "background": "white",
             "transparent": 2,
         }
         assert (found["left_out"], found["labels"]) == ({".heic": 1}, "folders")

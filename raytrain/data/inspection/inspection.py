@@ -56,7 +56,8 @@ class Inspection(TypedDict):
         fingerprint: The fingerprint of the data set.
         classes: Number of images by part and class.
         files: Number of image files by format, by Pillow mode and by size in pixels ("WIDTHxHEIGHT"), and how many of
-            them were `turned` by their EXIF orientation or have `transparent` pixels, which are now white.
+            them were `turned` by their EXIF orientation or have `transparent` pixels, which now show the colour
+            `background`.
         labels: What the classes are named by: "folders", "metadata", "words" or "integers"; empty without files.
         left_out: Number of files that are no images, by what they are.
         unreadable: Name and fault of each image that cannot be read; none of them is counted in `classes`.
@@ -110,6 +111,7 @@ def inspect(dataset: ImageDataset, name: str, *, near: bool) -> Inspection:
             "sizes": dict(origin.sizes),
             "turned": origin.turned,
             "transparent": origin.transparent,
+            "background": origin.background,
         },
         labels=origin.labels,
         left_out=dict(origin.left_out),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from raytrain.data.layouts.background import WHITE, colour_of
 from raytrain.data.origin import FileFacts, Origin
 from raytrain.errors import DataError
 from raytrain.machine import usable_cores
@@ -20,8 +21,6 @@ SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """Suffixes of the image files in a folder, in small letters; of what is named itself, the content decides."""
-BACKGROUND = (255, 255, 255)
-"""Colour that transparent pixels show."""
 OPAQUE = 255
 """Alpha of a pixel that hides all behind it."""
 ORIENTATION = 0x0112
@@ -32,14 +31,16 @@ ORIENTATION = 0x0112
 THREADED_BYTES = 8192
 
 
-def decode(encoded: bytes, *, image_size: int) -> NDArray[np.uint8]:
+def decode(encoded: bytes, *, image_size: int, background: str = WHITE) -> NDArray[np.uint8]:
     """Return the image as a person sees it: RGB, cropped to a centred square and resized where its size differs.
 
-    It is turned as its EXIF orientation says, transparent pixels are white, and of an animation the first frame counts.
+    It is turned as its EXIF orientation says, transparent pixels show the background, and of an animation the first
+    frame counts.
 
     Args:
         encoded: A file in one of `FORMATS`, 8 bits per channel.
         image_size: Height and width of the result, in pixels.
+        background: Colour behind transparent pixels, as `canonical_background` returns it.
 
     Returns:
         (image_size, image_size, 3) uint8.
@@ -49,18 +50,18 @@ def decode(encoded: bytes, *, image_size: int) -> NDArray[np.uint8]:
     """
     try:
         with _large_images():
-            return decode_with_facts(encoded, image_size=image_size)[0]
+            return decode_with_facts(encoded, image_size=image_size, background=background)[0]
     except DataError as error:
         raise DataError(f"{error}; replace or remove it") from error
 
 
-def decode_with_facts(encoded: bytes, *, image_size: int) -> tuple[NDArray[np.uint8], FileFacts]:
+def decode_with_facts(encoded: bytes, *, image_size: int, background: str) -> tuple[NDArray[np.uint8], FileFacts]:
     """Return the image as `decode` does, and what its file is; the message of an error names the fault alone."""
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             format_, mode, size = image.format or "", image.mode, image.size
             turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-            rgb, transparent = _opaque(ImageOps.exif_transpose(image))
+            rgb, transparent = _opaque(ImageOps.exif_transpose(image), background)
     except Exception as error:  # a corrupt file makes Pillow raise OSError, SyntaxError, struct.error, ...
         unknown = f"none of the formats {', '.join(FORMATS)}"
         reason = unknown if isinstance(error, UnidentifiedImageError) else str(error)
@@ -71,13 +72,13 @@ def decode_with_facts(encoded: bytes, *, image_size: int) -> tuple[NDArray[np.ui
     return fit(rgb, image_size=image_size), facts
 
 
-def _opaque(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Return the image in RGB, on `BACKGROUND` where it is transparent, and whether it is transparent somewhere."""
+def _opaque(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
+    """Return the image in RGB, on the background where it is transparent, and whether it is transparent somewhere."""
     if "A" not in image.getbands() and "transparency" not in image.info:
         return image.convert("RGB"), False
     layer = image.convert("RGBA")
     lowest, _ = layer.getchannel("A").getextrema()
-    whole = Image.alpha_composite(Image.new("RGBA", layer.size, BACKGROUND), layer).convert("RGB")
+    whole = Image.alpha_composite(Image.new("RGBA", layer.size, colour_of(background)), layer).convert("RGB")
     return whole, lowest != OPAQUE
 
 
@@ -90,7 +91,7 @@ def decode_all(
         encoded: One file per image; None where there should be one.
         image_size: Height and width of the result, in pixels.
         name: What to call the image of an index.
-        origin: Gets the facts of the images that are read, and the names and faults of the others.
+        origin: Says the background, and gets the facts of the images that are read, the names and faults of the others.
 
     Returns:
         (N, image_size, image_size, 3) uint8 of the images that could be read; (len(encoded),) bool, which those are.
@@ -102,7 +103,7 @@ def decode_all(
         if content is None:
             return DataError("has no bytes; store the encoded image in the file, not its path")
         try:
-            images[index], facts = decode_with_facts(content, image_size=image_size)
+            images[index], facts = decode_with_facts(content, image_size=image_size, background=origin.background)
         except DataError as error:
             return error
         return facts

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.layouts.background import WHITE, in_a_key
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.source_folder import READERS, SourceFolder, hash_files, shown
@@ -40,7 +41,7 @@ def _is_flat(folder: SourceFolder) -> bool:
     return len(list(islice(with_images, 2))) == 2
 
 
-def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
+def load_folder(folder: SourceFolder, *, image_size: int, background: str = WHITE) -> ImageDataset:
     """Return the data set in a folder of image files, decoded once per machine.
 
     Its parts are train/<class>/ and, where they are there, test/<class>/ and val/<class>/ (or valid, validation). With
@@ -52,6 +53,7 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
     Args:
         folder: The folder, for which `has_images` is true.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
+        background: Colour behind transparent pixels, as `canonical_background` returns it.
 
     Raises:
         DataError: A class is missing or has no image; the message says which.
@@ -64,7 +66,7 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
         _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
 
     def build(place: Path | None) -> ImageDataset:
-        origin = Origin(labels="folders", address=folder.address)
+        origin = Origin(labels="folders", address=folder.address, background=background)
         images = {
             part: _read(folder, files, parts["train"], part=part, image_size=image_size, origin=origin, place=place)
             for part, files in parts.items()
@@ -76,7 +78,7 @@ def load_folder(folder: SourceFolder, *, image_size: int) -> ImageDataset:
         return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
 
     listed = [name for part in parts.values() for names in part.values() for name in names]
-    key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{hash_files(folder, listed)[:32]}"
+    key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{hash_files(folder, listed)[:32]}{in_a_key(background)}"
     dataset = cached_or_mapped(key, build, size=len(listed) * image_size**2 * 3)
     dataset.origin.address = folder.address
     dataset.origin.left_out = left_out  # not in the cache, which knows images only

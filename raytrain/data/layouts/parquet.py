@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
+from raytrain.data.layouts.background import WHITE, in_a_key
 from raytrain.data.layouts.columns import Columns, columns_of
 from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
 from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labels, read_part
@@ -73,7 +74,7 @@ def configurations(folder: SourceFolder) -> list[str]:
     return [name for name in folder.folders() if _files(folder.folder(name), "train")]
 
 
-def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") -> ImageDataset:
+def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "", background: str = WHITE) -> ImageDataset:
     """Return the data set in a folder for which `find_parquet` found files, decoded once per machine.
 
     Without a test part, or with one that is not labelled, the validation part is the test set; without one either,
@@ -84,6 +85,7 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") ->
         folder: The folder that holds train*.parquet.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
         columns: Names of the columns, as `canonical_columns` returns them; empty for the usual ones.
+        background: Colour behind transparent pixels, as `canonical_background` returns it.
 
     Raises:
         DataError: A file, column or label is missing or not usable; the message says where.
@@ -98,7 +100,7 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") ->
     def build(place: Path | None) -> ImageDataset:
         read: dict[str, tuple[Images, NDArray[Any]]] = {}
         names: tuple[str, ...] = ()
-        origin = Origin(address=folder.address)
+        origin = Origin(address=folder.address, background=background)
         asked = columns_of(columns)
         _refuse_ids(folder, files["train"], asked)
         for part in ("train", "val", "test"):
@@ -135,7 +137,8 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "") ->
 
     source = combined({**hashes, "": columns} if columns else hashes)
     size = sum(count_rows(folder, file) for file in listed) * image_size**2 * 3
-    dataset = cached_or_mapped(f"{FORMAT}-{image_size}-{source[:32]}", build, size=size)
+    key = f"{FORMAT}-{image_size}-{source[:32]}{in_a_key(background)}"
+    dataset = cached_or_mapped(key, build, size=size)
     dataset.origin.address = folder.address  # the cache may have been filled from another place
     return dataset
 
