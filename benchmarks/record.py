@@ -94,9 +94,14 @@ def where(about: dict[str, Any]) -> str:
 def benchmarks(names: list[str]) -> str:
     """Return the table of records of benchmarks: a row for each comparison and each target.
 
+    A sentence stands for those that have no record yet.
+
     Args:
         names: Of the benchmarks. "epoch" stands for all rows of its record, "epoch[0]" for its first comparison only.
     """
+    if missing := [name for name in names if not (RECORDS / f"bench-{name.partition('[')[0]}.json").exists()]:
+        there = [name for name in names if name not in missing]
+        return (f"{benchmarks(there)}\n" if there else "") + f"There is no record yet of {' and '.join(missing)}.\n"
     records: list[dict[str, Any]] = []
     lines = ["| what | ours | compared with | times as fast | target |", "| :-- | --: | :-- | --: | :-- |"]
     for text in names:

@@ -97,6 +97,20 @@ def test_a_table_can_show_one_comparison_of_a_record(
     assert rows == ["| a batch | 1 s | the other loop: 2 s | 2.00 |  |"]
 
 
+def test_a_sentence_stands_for_comparisons_that_have_no_record_yet(
+    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    text = "<!-- benchmarks: some other[1] -->\nold\n<!-- end of benchmarks -->\n"
+    assert "-->\n\nThere is no record yet of some and other[1].\n<!--" in record.with_tables(text)
+    kept = comparison.Record("some")
+    kept.add(comparison.Comparison("an epoch", "the other loop", "s", [1.0], [4.0]))
+    kept.write(tmp_path / "bench-some.json")
+    shown = record.with_tables(text)
+    assert "| an epoch | 1 s | the other loop: 4 s | 4.00 |  |\n" in shown
+    assert shown.endswith("\n\nThere is no record yet of other[1].\n<!-- end of benchmarks -->\n")
+
+
 def test_the_tables_of_a_simulation_show_its_rows_its_targets_and_its_draws(
     comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -271,6 +271,7 @@ def test_the_tree_in_the_readme_has_the_packages_on_disk() -> None:
     [
         ("README.md", 2),
         ("docs/benchmarks.md", 2),
+        ("docs/data.md", 2),
         ("docs/statistics.md", 2),
         ("docs/faults.md", 1),
         ("docs/fine-tuning.md", 1),
