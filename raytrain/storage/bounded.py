@@ -5,6 +5,9 @@ import os
 import stat
 from pathlib import Path
 
+BLOCK = 2**20
+"""Bytes that are read at a time of a pipe or a device, whose size is not known."""
+
 
 def read_bounded(path: Path, *, most: int, regular: bool = True) -> bytes:
     """Return the content of a file.
@@ -27,10 +30,15 @@ def read_bounded(path: Path, *, most: int, regular: bool = True) -> bytes:
             raise not_regular(path)
         if found.st_size > most:
             raise too_large(path, most=most)
-        content = file.read(most + 1)
-    if len(content) > most:
+        # not `most` at once: Python reserves what it is asked for, and 16 threads that read images would reserve 4 GiB
+        parts = [file.read(found.st_size + 1)]
+        size = len(parts[0])
+        while parts[-1] and size <= most:
+            parts.append(file.read(BLOCK))
+            size += len(parts[-1])
+    if size > most:
         raise too_large(path, most=most)
-    return content
+    return b"".join(parts)
 
 
 def too_large(path: object, *, most: int) -> OSError:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,26 @@ pytestmark = pytest.mark.skipif(not Path("/dev/zero").exists(), reason="has no /
 def test_a_file_as_large_as_the_limit_is_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     assert read_bounded(tmp_path / "a", most=5) == b"12345"
+
+
+def test_a_small_file_takes_little_memory_however_large_the_limit_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        assert read_bounded(tmp_path / "a", most=2**28) == b"12345"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**22
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    content = os.urandom(3 * 2**20)
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
+    writer.start()
+    assert read_bounded(tmp_path / "pipe", most=2**22, regular=False) == content
+    writer.join()
 
 
 def test_a_larger_file_a_device_and_a_pipe_are_refused_in_words(tmp_path: Path) -> None:
