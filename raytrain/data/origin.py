@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
+from raytrain.data.layouts.background import WHITE
 from raytrain.errors import DataError
 
 HIDDEN = "hidden"
@@ -68,7 +69,7 @@ class Origin:
     refusal: str = ""
     left_out: Counter[str] = field(default_factory=Counter[str])
     address: str = ""
-    background: str = "white"
+    background: str = WHITE
 
     def add(self, facts: FileFacts) -> None:
         """Count an image that was read."""
@@ -104,7 +105,10 @@ class Origin:
 
     def as_json(self) -> dict[str, Any]:
         """Return the values that JSON can hold."""
-        return dict(vars(self))
+        values = dict(vars(self))
+        if self.background == WHITE:
+            del values["background"]  # an older raytrain, which shares the cache, reads it
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from raytrain.cli.app import app
 from raytrain.data import load
 from raytrain.data.layouts.background import canonical_background, colour_of
+from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 from raytrain.training.recipe import Recipe
 
@@ -63,6 +64,11 @@ def test_images_decoded_on_one_colour_are_not_read_for_another(icons: Path):
             np.testing.assert_array_equal(images[:2, 4:], np.broadcast_to(colour, (2, 4, 8, 3)))
             np.testing.assert_array_equal(images[2:, :4], np.broadcast_to(colour, (2, 4, 8, 3)))
             assert images[:2, 1:4].min() == images[2:, 4:7].min() == 255
+
+
+def test_what_is_kept_beside_images_on_white_has_no_field_that_an_older_raytrain_does_not_know():
+    assert "background" not in Origin().as_json()
+    assert Origin.from_json(Origin(background="black").as_json()).background == "black"
 
 
 def test_the_summary_and_the_page_name_the_colour(icons: Path):
