@@ -311,6 +311,15 @@ def test_a_link_to_itself_is_left_out(root: Path, caplog: pytest.LogCaptureFixtu
     assert "1 that are no files" in caplog.text
 
 
+def test_a_pipe_and_a_link_to_a_device_are_left_out_and_counted(root: Path, caplog: pytest.LogCaptureFixture):
+    os.mkfifo(root / "train" / "cat" / "pipe.png")
+    (root / "train" / "cat" / "zero.png").symlink_to("/dev/zero")
+    assert len(load(str(root), image_size=8).train) == 3
+    assert warnings(caplog) == [
+        f"{root}: left out, because only images are read: 2 that are no files, such as links to nowhere"
+    ]
+
+
 def test_hidden_files_are_counted_without_a_warning(root: Path, caplog: pytest.LogCaptureFixture):
     (root / "train" / "cat" / ".DS_Store").write_bytes(b"")
     assert load(str(root), image_size=8).origin.left_out == {"hidden": 1}
