@@ -201,6 +201,4 @@ def _text(value: Any) -> str:
 
 
 def _test_set(contender: Contender) -> tuple[Any, ...]:
-    recipe = contender.recipe
-    of_files = [recipe.get(name) for name in ("dataset", "test_size", "columns", "skip_bad")]
-    return (*of_files, recipe.get("background", "white"))  # earlier recipes lack it
+    return tuple(contender.recipe.get(name) for name in ("dataset", "test_size", "columns", "skip_bad"))

@@ -177,12 +177,8 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
         RunFolderError: The manifest does not say; it is of an older version.
     """
     wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
-    later = {
-        "test_size": TEST_SIZE,
-        "columns": "",
-        "skip_bad": False,
-        "background": "white",
-    }  # earlier manifests lack them
+    # earlier manifests lack them
+    later = {"test_size": TEST_SIZE, "columns": "", "skip_bad": False, "background": "white"}
     for one in manifest.get("inputs", ()):
         same = all(one.get(name, default) == recipe.get(name, default) for name, default in later.items())
         if same and {name: one[name] for name in wanted} == wanted:

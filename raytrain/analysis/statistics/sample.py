@@ -32,8 +32,7 @@ class Sample:
         accuracies: Accuracy of each seed.
         correct: (seeds, N) bool, whether each seed is right on each image; None where predictions are missing, or are
             of different images.
-        dataset: Data set, `test_size`, `columns`, `skip_bad` and `background` of the recipe: what decides on the test
-            images.
+        dataset: Data set, `test_size`, `columns` and `skip_bad` of the recipe: what decides on the test images.
     """
 
     accuracies: list[float]
@@ -55,7 +54,6 @@ class Sample:
                 recipe.get("test_size", TEST_SIZE),
                 recipe.get("columns", ""),
                 recipe.get("skip_bad", False),
-                recipe.get("background", "white"),
             ),
         )
 
