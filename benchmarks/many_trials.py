@@ -34,7 +34,7 @@ from raytrain.ray_backend.session import ray_session
 from raytrain.ray_backend.trial import EpochMessage, run_trial
 from raytrain.ray_backend.tuner import run_trials
 from raytrain.report.files import write_tables
-from raytrain.report.live import live_table
+from raytrain.report.live import REST, live_table
 from raytrain.report.page import write_report
 from raytrain.runs.results import read_results
 from raytrain.runs.writing.journal import RunJournal
@@ -99,7 +99,7 @@ def main() -> None:
             screen.print(live_table(run.state, varied=["seed"], rows=34, width=120, seconds=0.0))
 
         def watch() -> None:
-            while not stop.wait(1.0):
+            while not stop.wait(max(1.0, REST * drawn[-1] if drawn else 0.0)):
                 ended = sum(progress.result is not None for progress in run.state.progress.values())
                 memory.append((ended, resident_megabytes()))
                 drawn.append(seconds_of(draw))

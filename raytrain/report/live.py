@@ -39,6 +39,8 @@ NOTEBOOK_WIDTH, NOTEBOOK_ROWS = 120, 20
 """Width in characters and most rows of the table in a notebook."""
 AROUND = 7
 """Lines of a terminal that the table leaves: two above it, its heading, one below, and some of the shell."""
+REST = 20
+"""How many times as long as drawing the table takes it is not drawn again."""
 Left = Callable[[], float | None]
 """Function that returns the seconds until the run ends; None while they are not known."""
 
@@ -60,7 +62,7 @@ def shown(state: RunState, console: Console, *, left: Left = lambda: None) -> Ge
         with lines_shown(state, console):
             yield
         return
-    table = _table_of(state, left)
+    table = seldom(_table_of(state, left))
     with Live(
         get_renderable=lambda: table(console.width, console.height - AROUND),
         console=console,
@@ -77,17 +79,18 @@ def _shown_in_notebook(state: RunState, left: Left) -> Generator[None]:
 
     table = _table_of(state, left)
 
-    def drawn() -> HTML:
+    def drawn(table: Callable[[int, int], RenderableType]) -> HTML:
         canvas = Console(record=True, file=io.StringIO(), width=NOTEBOOK_WIDTH, force_jupyter=False)
         canvas.print(table(NOTEBOOK_WIDTH, NOTEBOOK_ROWS))
         return HTML(canvas.export_html(inline_styles=True, code_format="<pre style='line-height:1.3'>{code}</pre>"))
 
-    handle: Any = display(drawn(), display_id=True)
+    handle: Any = display(drawn(table), display_id=True)
+    now_and_then = seldom(table)
     try:
-        with repeating(lambda: handle.update(drawn()), every=1.0):
+        with repeating(lambda: handle.update(drawn(now_and_then)), every=1.0):
             yield
     finally:
-        handle.update(drawn())
+        handle.update(drawn(table))
 
 
 def _table_of(state: RunState, left: Left) -> Callable[[int, int], RenderableType]:
@@ -97,6 +100,33 @@ def _table_of(state: RunState, left: Left) -> Callable[[int, int], RenderableTyp
     return lambda width, rows: live_table(
         state, varied=varied, rows=rows, width=width, seconds=time.monotonic() - started, left=left()
     )
+
+
+def seldom(
+    draw: Callable[[int, int], RenderableType], *, now: Callable[[], float] = time.monotonic
+) -> Callable[[int, int], RenderableType]:
+    """Return a function that draws again only after `REST` times as long as the last drawing took.
+
+    The table of thousands of trials takes a tenth of a second, and the trials need that processor time.
+
+    Args:
+        draw: Function that draws, by width in characters and number of rows.
+        now: Function that returns the time in seconds.
+    """
+    drawn: dict[tuple[int, int], RenderableType] = {}
+    due = 0.0
+
+    def drawn_or_kept(width: int, rows: int) -> RenderableType:
+        nonlocal due
+        before = now()
+        if before >= due or (width, rows) not in drawn:
+            drawn.clear()
+            drawn[width, rows] = draw(width, rows)
+            after = now()
+            due = after + REST * (after - before)
+        return drawn[width, rows]
+
+    return drawn_or_kept
 
 
 def live_table(
@@ -214,14 +244,16 @@ def _seconds_left(everything: Sequence[TrialProgress]) -> dict[str, float]:
 
     They are judged by their own epochs; before the first one has ended, by those of trials whose epochs take as long.
     """
-    known: dict[Kind, tuple[float, int]] = {}
-    for one in everything:
-        seconds, epochs = known.get(kind_of(one.trial.recipe), (0.0, 0))
-        known[kind_of(one.trial.recipe)] = (seconds + one.seconds, epochs + one.epoch)
+    running = [one for one in everything if one.status == "running"]
+    known: dict[Kind, tuple[float, int]] = {kind_of(one.trial.recipe): (0.0, 0) for one in running if not one.epoch}
+    for one in everything if known else ():
+        if one.epoch and (kind := kind_of(one.trial.recipe)) in known:
+            seconds, epochs = known[kind]
+            known[kind] = (seconds + one.seconds, epochs + one.epoch)
     left: dict[str, float] = {}
-    for one in everything:
+    for one in running:
         seconds, epochs = (one.seconds, one.epoch) if one.epoch else known[kind_of(one.trial.recipe)]
-        if one.status == "running" and epochs:
+        if epochs:
             left[one.trial.id] = seconds / epochs * (one.trial.recipe.epochs - _done(one))
     return left
 

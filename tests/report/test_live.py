@@ -242,3 +242,21 @@ def test_on_a_terminal_the_table_is_drawn_and_removed(run: RunJournal):
     assert "resnet18" in file.getvalue()
     assert "waiting" in file.getvalue()
     assert "\x1b[1A\x1b[2K" in file.getvalue()  # up, and the line erased
+
+
+def test_a_table_that_takes_long_to_draw_is_drawn_less_often():
+    now, drawn = 0.0, []
+
+    def draw(width: int, rows: int) -> str:
+        nonlocal now
+        drawn.append((width, rows))
+        now += 0.5
+        return f"drawing {len(drawn)}"
+
+    table = live.seldom(draw, now=lambda: now)
+    assert table(80, 10) == "drawing 1"
+    now += 0.5 * live.REST - 0.1
+    assert table(80, 10) == "drawing 1"
+    assert table(100, 10) == "drawing 2"  # the terminal has become wider
+    now += 0.5 * live.REST
+    assert table(100, 10) == "drawing 3"

@@ -268,8 +268,7 @@ class RunJournal:
         line: dict[str, object] = {"event": status, "trial": trial_id, "epoch": progress.epoch, **(ran_on or {})}
         self.note(line)  # pyright: ignore[reportArgumentType] (an Ended)
         if progress.epoch:
-            recipes = [one.trial.recipe for one in self.state.progress.values()]
-            self._scalars.end(result, recipes, folder=self._trial_folder(trial_id) / "tb")
+            self._scalars.end(result, self.state.progress, folder=self._trial_folder(trial_id) / "tb")
 
     def _differs(self, trial_id: str, row: dict[str, object]) -> bool:
         """Return False if `row` is on record; else forget its epoch and later ones.

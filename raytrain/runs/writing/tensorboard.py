@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.errors import StorageError
+from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult
 from raytrain.runs.writing import hparams
 from raytrain.storage.folder import Folder
-from raytrain.training.recipe import Recipe
 
 TAGS = {
     "Loss/Training": "train_loss",
@@ -79,6 +79,7 @@ class RunScalars:
     def __init__(self) -> None:
         self._open: dict[str, tuple[Folder, Path, Scalars]] = {}
         self._scratch: Path | None = None
+        self._fields: tuple[int, list[str]] = (0, [])
 
     def add(self, trial: str, row: dict[str, Any], *, folder: Folder, first_epoch: int) -> None:
         """Log a row of a trial.
@@ -97,16 +98,19 @@ class RunScalars:
         """Log a picture of a trial, (height, width, 3) uint8; `folder` and `first_epoch` are those of `add`."""
         self._scalars(trial, folder, first_epoch=first_epoch).add_picture(tag, picture, epoch=epoch)
 
-    def end(self, result: TrialResult, recipes: Iterable[Recipe], *, folder: Folder) -> None:
+    def end(self, result: TrialResult, trials: Mapping[str, TrialProgress], *, folder: Folder) -> None:
         """Log how a trial ended, and close its file.
 
         Args:
             result: Result of the trial.
-            recipes: Recipes of all trials of the run: HParams shows the fields that vary between them.
+            trials: All trials of the run: HParams shows the fields that vary between them.
             folder: Folder of the trial's event files.
         """
+        if len(trials) != self._fields[0]:  # kept, because of thousands of trials it takes a second
+            recipes = [one.trial.recipe for one in trials.values()]
+            self._fields = len(trials), hparams.shown_fields(recipes)
         scalars = self._scalars(result.trial, folder, first_epoch=result.epochs + 1)
-        scalars.end(result, hparams.shown_fields(recipes))
+        scalars.end(result, self._fields[1])
         self.close(result.trial)
 
     def _scalars(self, trial: str, folder: Folder, *, first_epoch: int) -> Scalars:

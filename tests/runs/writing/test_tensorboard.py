@@ -6,7 +6,10 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
+from raytrain.experiment.trial import Trial
+from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult
+from raytrain.runs.writing import hparams as hparams_module
 from raytrain.runs.writing.tensorboard import TAGS, RunScalars, Scalars
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -87,6 +90,7 @@ def test_a_resumed_trial_hides_what_was_logged_of_the_epochs_trained_again(tmp_p
 def tried(tmp_path):
     """Return the folder of event files of two trials with other learning rates, one finished and one failed."""
     recipes = [Recipe(lr=0.1, epochs=2), Recipe(lr=0.2, epochs=2)]
+    trials = {f"trial{number}": TrialProgress(Trial.of(recipe)) for number, recipe in enumerate(recipes)}
     logs = RunScalars()
     for number, recipe in enumerate(recipes):
         folder = Folder.at(tmp_path) / f"trial{number}" / "tb"
@@ -95,7 +99,7 @@ def tried(tmp_path):
         status = ("finished", "failed")[number]
         measured = {"val_accuracy": 0.5, "test_accuracy": 0.75} if status == "finished" else {}
         result = TrialResult(f"trial{number}", status, recipe.model_dump(mode="json"), 1000, 2, **measured)
-        logs.end(result, recipes, folder=folder)
+        logs.end(result, trials, folder=folder)
     logs.close_all()
     return tmp_path
 
@@ -144,3 +148,22 @@ def test_tensorboard_itself_reads_what_was_written(tried):
     assert {*TAGS} <= {*read.Tags()["scalars"]}
     assert [event.step for event in read.Scalars("Accuracy/Val")] == [1, 2]
     assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= {*read.summary_metadata}
+
+
+def test_of_thousands_of_trials_the_fields_that_vary_are_looked_for_once(tmp_path, monkeypatch):
+    calls = []
+    fields = hparams_module.shown_fields
+    monkeypatch.setattr(hparams_module, "shown_fields", lambda recipes: calls.append(1) or fields(recipes))
+    trials = {f"trial{number}": TrialProgress(Trial.of(Recipe(lr=0.1 + number))) for number in range(3)}
+    logs = RunScalars()
+
+    def end(name):
+        recipe = trials[name].trial.recipe.model_dump(mode="json")
+        logs.end(TrialResult(name, "finished", recipe, 1000, 2), trials, folder=Folder.at(tmp_path) / name)
+
+    end("trial0")
+    end("trial1")
+    assert len(calls) == 1
+    trials["trial3"] = TrialProgress(Trial.of(Recipe(momentum=0.5)))  # the next round of a search
+    end("trial3")
+    assert len(calls) == 2
