@@ -5,10 +5,10 @@ rung *so far*, so the first to arrive always goes on, and who was stopped stays 
 algorithm 2: every trial pauses at its rung, and the best of a rung go on, whoever came first.
 """
 
+import bisect
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,22 @@ def rungs_between(first: int, *, epochs: int, reduction_factor: float) -> list[f
     return rungs
 
 
+def quantile(ascending: Sequence[float], share: float) -> float:
+    """Return a quantile of values in ascending order, interpolated linearly, bit for bit as `numpy.quantile` does.
+
+    NumPy sorts its values each time. A sweep of n trials asks for n quantiles.
+
+    Args:
+        ascending: The values, at least one.
+        share: Share of the values that are below it, in [0, 1].
+    """
+    at = (len(ascending) - 1) * share
+    below = math.floor(at)
+    low, high = ascending[below], ascending[min(below + 1, len(ascending) - 1)]
+    part = at - below
+    return high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part
+
+
 @dataclass
 class Rungs:
     """The validation accuracies of trials at each rung; or, by `Selection.quality`, what else the recipes select by.
@@ -55,6 +71,9 @@ class Rungs:
     epochs: int
     reduction_factor: float
     recorded: dict[float, dict[str, float]] = field(default_factory=dict[float, dict[str, float]])
+    _sorted: dict[float, tuple[dict[str, float], list[float]]] = field(
+        default_factory=dict[float, tuple[dict[str, float], list[float]]], init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for rung in rungs_between(self.first, epochs=self.epochs, reduction_factor=self.reduction_factor):
@@ -68,10 +87,21 @@ class Rungs:
         """
         rung = max((rung for rung in self.recorded if rung <= epoch), default=None)
         if rung is not None and trial not in (others := self.recorded[rung]):
-            cut = float(np.quantile(list(others.values()), 1 - 1 / self.reduction_factor)) if others else None
+            ascending = self._ascending(rung)
+            cut = quantile(ascending, 1 - 1 / self.reduction_factor) if ascending else None
             others[trial] = accuracy
+            bisect.insort(ascending, accuracy)
             return Decision(rung, accuracy, cut, stop=cut is not None and accuracy < cut)
         return None
+
+    def _ascending(self, rung: float) -> list[float]:
+        """Return the accuracies at a rung in ascending order; they are sorted anew where others were recorded there."""
+        recorded = self.recorded[rung]
+        known, ascending = self._sorted.get(rung, (None, []))
+        if known is not recorded or len(ascending) != len(recorded):
+            ascending = sorted(recorded.values())
+            self._sorted[rung] = recorded, ascending
+        return ascending
 
     def due(self, trial: str, *, epoch: int) -> int | None:
         """Return the first epoch up to `epoch` at which `trial` should have been judged and was not, or None."""

@@ -1,5 +1,6 @@
 """Tests of experiment.asha against a recomputation from the recorded curves; tests/cluster compares it with Ray's."""
 
+import copy
 import math
 from functools import cache
 from random import Random
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
+from raytrain.experiment.asha import Decision, Promotion, Rungs, quantile, rungs_between
 from raytrain.experiment.duration.order import Listed, PromotedFirst
 from raytrain.experiment.trial import Trial
 from raytrain.training.recipe import Recipe
@@ -300,3 +301,23 @@ def test_a_trial_is_not_judged_at_a_rung_over_which_it_has_jumped() -> None:
     ]
     assert [rung for _, rung in judged] == sorted(rung for _, rung in judged)
     assert all(epoch - 1 < rung <= epoch for epoch, rung in judged)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(1.01, 20))
+def test_the_cut_is_numpys_quantile_to_the_last_bit(accuracies: list[float], factor: float) -> None:
+    share = 1 - 1 / factor
+    assert quantile(sorted(accuracies), share) == float(np.quantile(accuracies, share))
+
+
+def test_accuracies_that_others_put_at_a_rung_count_too() -> None:
+    rungs = Rungs(1, 9, 2)
+    for number in range(4):
+        rungs.judge(f"t{number}", epoch=1, accuracy=number / 10)
+    copied = copy.deepcopy(rungs)
+    copied.recorded = {rung: {trial: 1 - value for trial, value in at.items()} for rung, at in rungs.recorded.items()}
+    cut = float(np.quantile([1, 0.9, 0.8, 0.7], 0.5))
+    assert copied.judge("new", epoch=1, accuracy=0.5) == Decision(1.0, 0.5, cut, stop=True)
+    rungs.recorded[1.0]["elsewhere"] = 0.9
+    judged = rungs.judge("new", epoch=1, accuracy=0.5)
+    assert judged is not None
+    assert judged.cut == float(np.quantile([0, 0.1, 0.2, 0.3, 0.9], 0.5))
