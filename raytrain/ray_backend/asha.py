@@ -1,4 +1,4 @@
-"""ASHA as a scheduler of Ray Tune: the rule is `experiment.asha`, the same as without Ray."""
+"""Our schedulers of Ray Tune: trials in the order in which they were given, alone or under ASHA's rule."""
 
 from typing import Any
 
@@ -8,7 +8,29 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from raytrain.experiment.asha import Decision, Rungs
 
 
-class AshaScheduler(FIFOScheduler):
+class InOrder(FIFOScheduler):
+    """Starts trials in the order in which they were added.
+
+    Ray's own FIFOScheduler looks at all trials that there have ever been, again and again; this one looks at those that
+    have not ended.
+    """
+
+    def __init__(self) -> None:
+        """Begin without trials."""
+        super().__init__()
+        self._added: dict[str, int] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Take note of when a trial was added."""
+        self._added[trial.trial_id] = len(self._added)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """Return the trial that was added first of those that wait; one whose process has died waits again."""
+        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == TuneTrial.PENDING]
+        return min(waiting, key=lambda trial: self._added[trial.trial_id], default=None)
+
+
+class AshaScheduler(InOrder):
     """Stops trials by `Rungs.judge`, on validation accuracy by epoch, or what else the recipes' `select` names.
 
     Ray's own ASHAScheduler keeps no rungs over a restart, never stops a NaN and loses the top rung of exact powers.

@@ -23,7 +23,7 @@ from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirs
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.trial import Trial
 from raytrain.ray_backend import internals
-from raytrain.ray_backend.asha import AshaScheduler, id_of
+from raytrain.ray_backend.asha import AshaScheduler, InOrder, id_of
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.recorder import Recorder, SilentReporter
 from raytrain.ray_backend.trial import TrialJob, run_trial
@@ -83,7 +83,7 @@ def run_trials(
             search_alg=search,
             # a trial that pauses and goes on counts again
             num_samples=-1 if isinstance(rungs, Promotion) else len(pending),
-            scheduler=scheduler,
+            scheduler=scheduler or InOrder(),
             max_concurrent_trials=placement.concurrent,
             # a process that starts anew costs seconds of imports; nested workers die with their trial's process
             reuse_actors=not placement.has_worker_group,

@@ -13,7 +13,7 @@ from raytrain.experiment.duration.order import Costs, Listed, PromotedFirst
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend import tuner
-from raytrain.ray_backend.asha import AshaScheduler
+from raytrain.ray_backend.asha import AshaScheduler, InOrder
 from raytrain.ray_backend.recorder import Recorder
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.folder import read_state
@@ -80,6 +80,22 @@ def test_a_trial_that_was_judged_before_an_interruption_is_not_judged_at_that_ru
     scheduler.on_trial_add(None, trial)
     assert scheduler.on_trial_result(None, trial, {"epoch": 4, "quality": 0.1}) == "CONTINUE"
     assert scheduler.fetch_decision("a") is None
+
+
+def test_trials_start_in_the_order_in_which_they_were_added_and_ended_ones_are_not_looked_at() -> None:
+    scheduler = InOrder()
+    first, second, third = (SimpleNamespace(trial_id=name, status="PENDING") for name in ("c", "a", "b"))
+    for trial in (first, second, third):
+        scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+    controller = SimpleNamespace(get_live_trials=lambda: {id(one): one for one in (third, second, first)}.values())
+    assert scheduler.choose_trial_to_run(controller) is first
+    first.status = "RUNNING"
+    assert scheduler.choose_trial_to_run(controller) is second
+    first.status = "PENDING"  # its process has died
+    assert scheduler.choose_trial_to_run(controller) is first
+    for trial in (first, second, third):
+        trial.status = "RUNNING"
+    assert scheduler.choose_trial_to_run(controller) is None
 
 
 PROMOTING = Experiment.model_validate(
