@@ -222,22 +222,30 @@ def choices(curves: Curves, *, confidence: float, count: int) -> dict[str, float
         count: Number of searches.
     """
     draw = np.random.default_rng(1)
-    done: list[Search] = []
-    fallen_back = 0
+    chosen: list[Search] = []
+    promoted: list[Search] = []
     for number in range(count):
         names = draw.permutation(sorted(curves)).tolist()
         unseen, record = names[:SMALL], [curves[name] for name in names[SMALL:]]
         mode = ("stop", "promote")[number % 2]
         choice = choose(record, trials=SMALL, lose_at_most=LOST, confidence=confidence, mode=mode)
-        fallen_back += choice.setting is None
         if setting := choice.setting:
-            method = (stopping if mode == "stop" else promotion)(setting.first, setting.factor)
+            method, done = (stopping if mode == "stop" else promotion)(setting.first, setting.factor), chosen
         else:
-            method = promotion(math.ceil(_longest(curves) / 4), 3)
+            method, done = promotion(math.ceil(_longest(curves) / 4), 3), promoted
         done.append(method({name: curves[name] for name in unseen}, unseen, 1))
     return {
         "searches": count,
-        "the record was too thin": fallen_back / count,
+        "a setting was chosen": len(chosen) / count,
+        **{f"{name}, where it was": value for name, value in _of_searches(chosen).items()},
+        **{f"{name}, where it was not": value for name, value in _of_searches(promoted).items()},
+    }
+
+
+def _of_searches(done: Sequence[Search]) -> dict[str, float]:
+    if not done:
+        return {}
+    return {
         "epochs": statistics.fmean(one.epochs for one in done),
         "missed": statistics.fmean(one.regret > LOST + 1e-12 for one in done),
         "mean regret": 100 * statistics.fmean(one.regret for one in done),
@@ -300,15 +308,16 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str,
 
 def table_of_choices(tried: Mapping[str, Mapping[str, float]]) -> dict[str, list[Any]]:
     """Return what `lose_at_most` comes to, by confidence, as columns and rows of text."""
-    columns = ["confidence", "searches", "epochs spent, %", "lost more than 0.2 points, %", "record too thin, %"]
+    columns = ["confidence", "searches", "a setting was chosen, %", "then: epochs spent, %", "lost more, %"]
+    columns += ["else, promoting: epochs spent, %", "lost more, %"]
+
+    def share(one: Mapping[str, float], name: str) -> str:
+        return f"{100 * one[name]:.0f}" if name in one else "–"
+
+    names = ["a setting was chosen"]
+    names += [f"{name}, where it was{ending}" for ending in ("", " not") for name in ("epochs", "missed")]
     rows = [
-        [
-            confidence,
-            f"{one['searches']:.0f}",
-            f"{100 * one['epochs']:.0f}",
-            f"{100 * one['missed']:.1f}",
-            f"{100 * one['the record was too thin']:.0f}",
-        ]
+        [confidence, f"{one['searches']:.0f}", *(share(one, name) for name in names)]
         for confidence, one in tried.items()
     ]
     return {"columns": columns, "rows": rows}
