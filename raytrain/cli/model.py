@@ -99,9 +99,11 @@ def export(
 
         from raytrain.inference.model import build
         from raytrain.inference.program import write_program
+        from raytrain.user_code.apart import apart
 
         allow_network(record, result, allowed=allow_code)
-        write_program(path, build(description, weights, device=device("cpu")), kind=kind, force=force)
+        with apart():
+            write_program(path, build(description, weights, device=device("cpu")), kind=kind, force=force)
     if json:
         accuracies = {"val_accuracy": description.val_accuracy, "test_accuracy": description.test_accuracy}
         written = {"model": str(path), "description": str(path.with_suffix(".json"))}
@@ -229,5 +231,7 @@ def _csv_row(path: Path, named: list[tuple[str, float]], error: str | None, rank
 
 def _open(path: Path, *, allow_code: bool) -> "Model":
     from raytrain.inference.model import load_model
+    from raytrain.user_code.apart import apart
 
-    return load_model(path, allow_code=allow_code)
+    with apart():  # a network of the user's may print while it is made
+        return load_model(path, allow_code=allow_code)

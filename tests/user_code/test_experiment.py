@@ -382,6 +382,23 @@ def test_code_that_leaves_while_it_trains_is_a_failed_trial_with_file_and_line(f
     assert (trial["status"], trial["error"]) == ("failed", "leaving.py:8: SystemExit: 3")
 
 
+@pytest.mark.usefixtures("empty_report")
+def test_what_a_network_prints_while_it_is_made_is_not_in_the_json_of_plan_and_evaluate(folder: Path) -> None:
+    (folder / "loud.py").write_text(
+        "import my_net\n\n\nclass Net(my_net.MyNet):\n    def __init__(self, num_classes, *, width):\n"
+        "        super().__init__(num_classes, width=width)\n        print('made')\n"
+    )
+    path = written(folder, f"{SMALL}, arch: loud.py:Net")
+    planned = CliRunner().invoke(app, ["plan", str(path), "--local", "--json"])
+    assert json.loads(planned.stdout)["trials"] == 1
+    assert "made" in planned.stderr
+    run(read_experiment(path), RunOptions("runs", local=True))
+    assert command("export", "mine", "-o", "mine.pth")[0] == 0
+    measured = CliRunner().invoke(app, ["evaluate", "mine.pth", "--json"])
+    assert 0 <= json.loads(measured.stdout)["test_accuracy"] <= 1
+    assert "made" in measured.stderr
+
+
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process, which has read no code."""

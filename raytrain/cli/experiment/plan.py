@@ -3,6 +3,8 @@
 # The imports inside functions load NumPy, SciPy and pyarrow: at the top they would make `raytrain --help` take 3.2 s
 # instead of 0.5 s.
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -99,7 +101,8 @@ def plan(
     from raytrain.cli.experiment.plan_text import plan_text
     from raytrain.execution.plan import make_plan
 
-    made = make_plan(planned, out=out, address=address, local=local)
+    with redirect_stdout(sys.stderr):  # what code of the user's prints is no result
+        made = make_plan(planned, out=out, address=address, local=local)
     if made is None:
         ended = "All trials have ended; there is nothing to train.\n"
         typer.echo(document({"trials": 0}) if json else ended, nl=False)
