@@ -126,7 +126,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
+    from raytrain.data import DATASETS
     from raytrain.data.data_key import DataKey
+    from raytrain.data.layouts.background import WHITE
     from raytrain.experiment.user_code import read_user_code
     from raytrain.inference.model import evaluate_on
     from raytrain.metrics.predictions import class_accuracies, metrics_of
@@ -140,10 +142,11 @@ def evaluate(
     given = read_user_code("dataset", dataset, folder=Path(), where="--dataset") if dataset else None
     recipe = Recipe(**description.recipe)
     name = given or recipe.dataset
-    # another data set has columns of its own
-    other = name != recipe.dataset
-    size, background = recipe.image_size, recipe.background
-    key = DataKey(name, size, 0, recipe.test_size, background=background) if other else recipe.data_key
+    if name == recipe.dataset:
+        key = recipe.data_key
+    else:  # it has columns of its own; those that are shipped give pixels, for which a background is refused
+        background = WHITE if name in DATASETS else recipe.background
+        key = DataKey(name, recipe.image_size, 0, recipe.test_size, background=background)
     key = key._replace(columns=columns_text(columns) or key.columns, skip_bad=skip_bad or key.skip_bad)
     images = key.load()
     with apart():
@@ -190,13 +193,13 @@ def predict(
     from raytrain.user_code.apart import apart
 
     opened = _open(model, allow_code=allow_code)
-    classes, size = opened.description.classes, opened.image_size
+    classes, size, background = opened.description.classes, opened.image_size, opened.background
     read: dict[Path, Any] = {}
     failures: dict[Path, str] = {}
     paths = list(image_files(images))
     for path in paths:
         try:
-            read[path] = read_image(path, image_size=size, background=opened.background)
+            read[path] = read_image(path, image_size=size, background=background)
         except DataError as error:  # the other images are named all the same
             failures[path] = str(error)
     with apart():

@@ -85,7 +85,7 @@ def test_a_model_sees_transparent_pixels_on_the_background_of_its_recipe(
     model = tmp_path / "model.pth"
     call("export", f"{trained}/{next(iter(accuracies(trained)))}", "-o", model)
     described = json.loads((tmp_path / "model.json").read_text())
-    described["recipe"]["background"] = "black"
+    described["recipe"] |= {"background": "black", "dataset": "icons"}
     (tmp_path / "model.json").write_text(json.dumps(described))
     Image.new("RGBA", (SIZE, SIZE), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     for colour in ("black", "white"):
@@ -106,7 +106,12 @@ def test_a_model_sees_transparent_pixels_on_the_background_of_its_recipe(
     monkeypatch.setattr(DataKey, "load", record)
     call("evaluate", model)
     call("evaluate", model, "--dataset", "other")
-    assert [key.background for key in asked] == ["black", "black"]
+    call("evaluate", model, "--dataset", "digits")  # gives pixels
+    assert [(key.dataset, key.background) for key in asked] == [
+        ("icons", "black"),
+        ("other", "black"),
+        ("digits", "white"),
+    ]
 
 
 def test_a_network_that_starts_from_images_is_exported_without_them(tmp_path: Path) -> None:
