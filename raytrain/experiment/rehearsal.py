@@ -25,10 +25,10 @@ from raytrain.user_code.source import kept
 
 IMAGES = 2
 """Number of images of a rehearsal: BatchNorm needs more than one."""
-POINTS = 100
-"""Number of steps in which a schedule is followed from 0 to 1."""
+STEPS = 100
+"""Number of equal steps from 0 to 1 at whose ends a schedule is called."""
 BRIGHTEST = 10.0
-"""Largest float in an augmented image: noise may leave [0, 1] a little; who forgot to divide by 255 is far beyond."""
+"""Largest float in an augmented image: noise may go beyond [0, 1]; pixels that were not divided by 255 go further."""
 LARGEST = 100_000_000
 """Most parameters of a network whose logits are computed, 400 MB; of a larger one only their shape is looked at."""
 
@@ -173,6 +173,8 @@ def _mix(recipe: Recipe, classes: int) -> str | None:
     shapes = [tuple(getattr(one, "shape", ())) for one in returned]
     if shapes != [tuple(images.shape), (IMAGES, classes)]:
         return f"returns {shapes[0]} and {shapes[1]}; it must return {tuple(images.shape)} and {(IMAGES, classes)}"
+    if not all(isinstance(one, torch.Tensor) for one in returned):
+        return f"returns {_kind(returned[0])} and {_kind(returned[1])}; it must return two tensors"
     if not returned[1].is_floating_point():
         return f"returns targets of {returned[1].dtype}; it must return floats, the shares of the classes"
     return None
@@ -194,7 +196,7 @@ def _optimizer(recipe: Recipe) -> str | None:
 
 def _schedule(recipe: Recipe) -> str | None:
     schedule = SCHEDULE_CHOICES.function(recipe.schedule)
-    for progress in (step / POINTS for step in range(POINTS + 1)):
+    for progress in (step / STEPS for step in range(STEPS + 1)):
         factor = schedule(progress)
         if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
             return f"returns {factor!r} at progress {progress}; it must return a factor of lr, such as 0.5"

@@ -235,6 +235,10 @@ def counted(images, labels, *, num_classes):
     return images, nn.functional.one_hot(labels, num_classes)
 
 
+def outside(images, labels, *, num_classes):
+    return images, nn.functional.one_hot(labels, num_classes).float().numpy()
+
+
 def double(logits, targets):
     torch.set_default_dtype(torch.float64)
     return nn.functional.cross_entropy(logits, targets)
@@ -269,6 +273,7 @@ def double(logits, targets):
         ({"augment": "bright"}, r"^bad\.py:\d+: augmentation bright returns floats up to 255; it must .* in \[0, 1\]"),
         ({"augment": "undefined"}, r"^bad\.py:\d+: augmentation undefined returns floats up to nan"),
         ({"mix": "counted"}, r"^bad\.py:\d+: mix counted returns targets of torch\.int64; it must return floats"),
+        ({"mix": "outside"}, r"^bad\.py:\d+: mix outside returns a Tensor and a ndarray; it must return two tensors"),
         ({"loss": "double"}, r"^bad\.py:\d+: loss double sets PyTorch's default dtype to torch\.float64; leave it out"),
         ({"optimizer": "learning"}, r"^bad\.py:46: optimizer learning returns a float"),
         ({"loss": "plain", "label_smoothing": 0.1}, r"^bad\.py:50: loss plain does not take label_smoothing"),
