@@ -28,9 +28,9 @@ DASH = "–"
 
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "*": "{*}"}
     | {"–": "--", "×": r"$\times$", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"$|$"}
-)  # [ would be an argument of the line break before it
+)  # at the start of a row, LaTeX would take [ and * for arguments of the line break before it
 
 Columns = Mapping[str, Sequence[str]]
 """Cells of a table by heading; all columns have the same number of cells."""

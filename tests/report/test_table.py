@@ -202,10 +202,12 @@ def test_latex_has_a_line_for_each_row_and_as_many_cells_as_columns():
 
 
 def test_nothing_in_a_cell_is_a_command_of_latex():
-    several = ranking(result(recipe={"dataset": r"a_b\c 5% {$#&} ~^"}), result(recipe={"dataset": "[d]"}))
+    names = (r"a_b\c 5% {$#&} ~^", "[d]", "*.png")
+    several = ranking(*(result(recipe={"dataset": name}) for name in names))
     text = table.latex(several, columns=["dataset", "rank"])
     assert r"a\_b\textbackslash{}c 5\% \{\$\#\&\} \textasciitilde{}\textasciicircum{} & " in text
     assert "\n{[}d] & " in text
+    assert "\n{*}.png & " in text
 
 
 def test_plain_text_has_every_cell_on_one_line_and_no_trailing_spaces():

@@ -143,7 +143,7 @@ def _show_replays(
         + (
             "With one seed each, it is only an example."
             if seeds == 1
-            else f"Each of up to {seeds} seeds is replayed as a trial of its own; with other seeds it may be another."
+            else f"Each of up to {seeds} seeds is replayed as a trial of its own. Other seeds may give another regret."
         )
     )
 
