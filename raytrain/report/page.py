@@ -73,7 +73,7 @@ class Served:
         version: What the run folder held when the page was made; the page's script sends it to the server.
         script: JavaScript that runs after that of the report.
         statuses: What trials that have not ended do, by trial id; without it they are "unfinished".
-        until: Time in ISO 8601 to which trials that run have run; None while none does.
+        until: Time in ISO 8601 up to which the running trials are known to have run; None where none runs.
     """
 
     version: str
@@ -206,7 +206,7 @@ def _facts(record: RunRecord, ran: timeline.Timeline, statuses: Mapping[str, str
 
 
 def _running(served: Served | None) -> Iterator[Mapping[str, Any]]:
-    """Yield an event for each trial that runs, at the time to which it has."""
+    """Yield an event for each running trial, at the time up to which it is known to have run."""
     if served and served.until:
         for trial, status in served.statuses.items():
             if status == "running":

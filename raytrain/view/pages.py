@@ -159,7 +159,9 @@ def report_page(folder: Folder, *, version: str) -> Page:
 
 def _begins(record: RunRecord) -> bool:
     """Return whether a run has written nothing but that it begins: the manifest comes a moment later."""
-    return not record.folder.exists(MANIFEST) and all(event["event"] == "begun" for event in record.events)
+    begun = all(event["event"] == "begun" for event in record.events)
+    ended = any(one.result for one in record.state.progress.values())
+    return begun and not ended and not record.folder.exists(MANIFEST)
 
 
 def _until(record: RunRecord) -> str | None:

@@ -187,6 +187,14 @@ def test_a_run_that_has_only_begun_says_so_and_does_not_ask_for_a_repair(make_ru
         assert "--repair" not in page
 
 
+def test_a_run_that_has_lost_its_manifest_and_its_events_does_not_only_begin(make_run: Any) -> None:
+    folder = make_run()
+    for name in ("manifest.json", "events.jsonl"):
+        folder.delete(name)
+    _, page, _ = get(Runs(folder.parent), "/secret/run/made/")
+    assert "manifest.json: is missing" in page
+
+
 def test_two_runs_beside_each_other_tell_trials_that_run_from_those_that_wait(make_run: Any) -> None:
     for name in ("a", "b"):
         set_back(make_run(name, grid=GRID))

@@ -9,7 +9,7 @@ from typing import Any
 from raytrain.report.figures.legend import Entry
 
 ENDS = {"finished", "stopped", "paused", "diverged", "failed", "running"}
-"""Events after which a bar ends; "running" is none of events.jsonl, and says how long a trial has been running."""
+"""Events at which a bar ends. "running" is not in events.jsonl: the live page adds it for each running trial."""
 MOST_NAMED = 1000
 """Most bars with a name on them; of more, none would be wide enough, and a browser would measure each."""
 IDLE_S = 30.0
