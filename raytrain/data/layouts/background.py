@@ -20,14 +20,14 @@ def canonical_background(given: object) -> str:
     text = given.strip().lower() if isinstance(given, str) else ""
     if text not in NAMED and not _HEX.fullmatch(text):
         raise ValueError(
-            f"{given!r} is no colour; give white, black, or red, green and blue as '#rrggbb' with its quotes, without "
-            "which # begins a comment"
+            f"{given!r} is no colour; give white, black, or red, green and blue as '#rrggbb', in quotes, because a "
+            "bare # begins a comment"
         )
     return next((name for name, colour in NAMED.items() if colour == colour_of(text)), text)
 
 
-def in_a_key(text: str) -> str:
-    """Return what a background adds to the key of decoded images: nothing for white, which earlier keys mean."""
+def key_suffix(text: str) -> str:
+    """Return what a background adds to the key of decoded images: nothing for white, as before there was a choice."""
     return "" if text == WHITE else f"-{text.removeprefix('#')}"
 
 

@@ -91,7 +91,7 @@ def decode_all(
         encoded: One file per image; None where there should be one.
         image_size: Height and width of the result, in pixels.
         name: What to call the image of an index.
-        origin: Says the background, and gets the facts of the images that are read, the names and faults of the others.
+        origin: Has the background; gets the facts of the images that are read, and the names and faults of the others.
 
     Returns:
         (N, image_size, image_size, 3) uint8 of the images that could be read; (len(encoded),) bool, which those are.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
-from raytrain.data.layouts.background import WHITE, in_a_key
+from raytrain.data.layouts.background import WHITE, key_suffix
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.source_folder import READERS, SourceFolder, hash_files, shown
@@ -78,7 +78,7 @@ def load_folder(folder: SourceFolder, *, image_size: int, background: str = WHIT
         return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
 
     listed = [name for part in parts.values() for names in part.values() for name in names]
-    key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{hash_files(folder, listed)[:32]}{in_a_key(background)}"
+    key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{hash_files(folder, listed)[:32]}{key_suffix(background)}"
     dataset = cached_or_mapped(key, build, size=len(listed) * image_size**2 * 3)
     dataset.origin.address = folder.address
     dataset.origin.left_out = left_out  # not in the cache, which knows images only

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
-from raytrain.data.layouts.background import WHITE, in_a_key
+from raytrain.data.layouts.background import WHITE, key_suffix
 from raytrain.data.layouts.columns import Columns, columns_of
 from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
 from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labels, read_part
@@ -137,7 +137,7 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "", ba
 
     source = combined({**hashes, "": columns} if columns else hashes)
     size = sum(count_rows(folder, file) for file in listed) * image_size**2 * 3
-    key = f"{FORMAT}-{image_size}-{source[:32]}{in_a_key(background)}"
+    key = f"{FORMAT}-{image_size}-{source[:32]}{key_suffix(background)}"
     dataset = cached_or_mapped(key, build, size=size)
     dataset.origin.address = folder.address  # the cache may have been filled from another place
     return dataset
