@@ -237,7 +237,10 @@ def cold(record: Record, folder: Path, options: argparse.Namespace) -> None:
         from_disk = images_per_second(mapped, options.size)
         read.append(psutil.Process().io_counters().read_bytes - before)
         if read[-1] < images.nbytes / 2:
-            raise SystemExit(f"{read[-1]:,} bytes were read from the disk, and the images have {images.nbytes:,}")
+            raise SystemExit(
+                f"only {read[-1]:,} of {images.nbytes:,} bytes were read from the disk, so the epoch was not cold; "
+                "set TMPDIR to a folder on a disk, not in memory"
+            )
         speeds.append((from_disk, images_per_second(mapped, options.size)))
     record.details["bytes_read_from_disk"] = read
     cold_speeds, warm_speeds = map(list, zip(*speeds, strict=True))

@@ -64,7 +64,7 @@ COLUMNS = ["search", "method", "trials", "epochs trained", "of all", "chosen", "
 
 
 def experiment(search: str, mode: str, images: Path) -> raytrain.Experiment:
-    """Return a search with a mode of `MODES`; what mode it has does not change its trials."""
+    """Return a search with a mode of `MODES`. Every mode has the same trials."""
     about = SEARCHES[search]
     asha = None if mode == "none" else {"mode": mode, "grace_period": FIRST_RUNG[search], "reduction_factor": 3}
     return raytrain.Experiment.model_validate(
