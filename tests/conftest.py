@@ -82,6 +82,25 @@ def empty_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raytrain.report.page.pictures", lambda *_, **__: {"Loss_Test": b""})
 
 
+@pytest.fixture(scope="module")
+def s3_port() -> Iterator[int]:
+    """The port of moto, which stands in for S3 on loopback and has an empty bucket "ours"; it takes any credentials."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="ours")
+        yield port
+    server.stop()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         starts_ray = item.get_closest_marker("ray") or item.get_closest_marker("cluster")

@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(720)]
 
@@ -112,21 +110,12 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Door]]:
-    """The URI of an empty bucket, and the door before it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="ours")
-    door = Door(port)
+def bucket(s3_port: int) -> Iterator[tuple[str, Door]]:
+    """The URI of an empty folder in a bucket, and the door before it."""
+    door = Door(s3_port)
     door.open()
     yield f"s3://ours/{uuid.uuid4().hex}?endpoint_override=127.0.0.1:{door.port}&scheme=http&region=us-east-1", door
     door.shut()
-    server.stop()
 
 
 def test_storage_that_is_away_for_a_while_is_waited_for(

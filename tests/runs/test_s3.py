@@ -5,12 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
@@ -23,19 +21,9 @@ RAYTRAIN = (sys.executable, "-m", "raytrain")
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def bucket(s3_port: int) -> str:
     """The URI of an empty bucket, less the name of what is in it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="ours")
-        yield f"s3://ours/{{}}?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
+    return f"s3://ours/{{}}?endpoint_override=127.0.0.1:{s3_port}&scheme=http&region=us-east-1"
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from moto.server import ThreadedMotoServer
 
 from raytrain.storage.folder import Folder
 from raytrain.view.server import application
@@ -19,18 +16,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(s3_port: int) -> str:
     """The URI of a folder in an empty bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="ours")
-    yield f"s3://ours/runs?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
+    return f"s3://ours/runs?endpoint_override=127.0.0.1:{s3_port}&scheme=http&region=us-east-1"
 
 
 def test_a_run_in_a_bucket_is_listed_and_shown_and_an_open_page_hears_of_its_next_epoch(
