@@ -275,6 +275,7 @@ def test_the_tree_in_the_readme_has_the_packages_on_disk() -> None:
         ("docs/statistics.md", 2),
         ("docs/faults.md", 1),
         ("docs/fine-tuning.md", 1),
+        ("docs/search.md", 2),
     ],
 )
 def test_the_tables_of_records_are_what_the_records_say(
