@@ -99,10 +99,10 @@ def export(
 
         from raytrain.inference.model import build
         from raytrain.inference.program import write_program
-        from raytrain.user_code.apart import apart
+        from raytrain.user_code.isolation import isolated
 
         allow_network(record, result, allowed=allow_code)
-        with apart():
+        with isolated():
             write_program(path, build(description, weights, device=device("cpu")), kind=kind, force=force)
     if json:
         accuracies = {"val_accuracy": description.val_accuracy, "test_accuracy": description.test_accuracy}
@@ -135,7 +135,7 @@ def evaluate(
     from raytrain.report.metric_columns import METRIC_HEADINGS, metric_sentence
     from raytrain.report.text import per_cent
     from raytrain.training.recipe import Recipe
-    from raytrain.user_code.apart import apart
+    from raytrain.user_code.isolation import isolated
 
     opened = _open(model, allow_code=allow_code)
     description = opened.description
@@ -149,7 +149,7 @@ def evaluate(
         key = DataKey(name, recipe.image_size, 0, recipe.test_size, background=background)
     key = key._replace(columns=columns_text(columns) or key.columns, skip_bad=skip_bad or key.skip_bad)
     images = key.load()
-    with apart():
+    with isolated():
         measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
     metrics = {**vars(metrics_of(predictions)), "nll": measured.loss}
@@ -190,7 +190,7 @@ def predict(
         raise ExperimentError("--csv and --json were given; give one of them")
     from raytrain.inference.model import image_files, probabilities, read_image
     from raytrain.report.records import as_csv
-    from raytrain.user_code.apart import apart
+    from raytrain.user_code.isolation import isolated
 
     opened = _open(model, allow_code=allow_code)
     classes, size, background = opened.description.classes, opened.image_size, opened.background
@@ -202,7 +202,7 @@ def predict(
             read[path] = read_image(path, image_size=size, background=background)
         except DataError as error:  # the other images are named all the same
             failures[path] = str(error)
-    with apart():
+    with isolated():
         shares = probabilities(opened, np.stack(list(read.values()))) if read else np.empty((0, len(classes)))
     order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     best = [[(classes[label], float(row[label])) for label in few] for row, few in zip(shares, order, strict=True)]
@@ -234,7 +234,7 @@ def _csv_row(path: Path, named: list[tuple[str, float]], error: str | None, rank
 
 def _open(path: Path, *, allow_code: bool) -> "Model":
     from raytrain.inference.model import load_model
-    from raytrain.user_code.apart import apart
+    from raytrain.user_code.isolation import isolated
 
-    with apart():  # a network of the user's may print while it is made
+    with isolated():  # a network of the user's may print while it is made
         return load_model(path, allow_code=allow_code)

@@ -26,7 +26,7 @@ from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded
-from raytrain.user_code.apart import apart
+from raytrain.user_code.isolation import isolated
 from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import Reference
@@ -58,7 +58,7 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     offered = {"image_size": image_size} if "image_size" in parameters else {}
     arguments = {name: as_declared(value, parameters[name].annotation) for name, value in arguments.items()}
     try:
-        with apart() as changed:
+        with isolated() as changed:
             returned = function(**offered, **arguments)
     except (Exception, SystemExit) as error:
         raise DataError(explained(error, source)) from error

@@ -16,9 +16,9 @@ from raytrain.training.choices import (
     build_network,
 )
 from raytrain.training.recipe import Recipe
-from raytrain.user_code.apart import apart
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.component import Components, accepted
+from raytrain.user_code.isolation import isolated
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept
@@ -75,7 +75,7 @@ def _called(what: str, text: str, call: Callable[[], str | None]) -> None:
     assert source, "what was imported is kept"
     where = definition(function, reference)
     try:
-        with apart() as changed:
+        with isolated() as changed:
             problem = call()
     except (Exception, SystemExit) as error:
         reason = explained(error, source, otherwise=where)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import ExperimentError
-from raytrain.user_code.apart import apart
+from raytrain.user_code.isolation import isolated
 from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import Source, kept, shown
 
@@ -50,7 +50,7 @@ def imported(reference: Reference) -> Callable[..., Any]:
         sys.meta_path.insert(0, _FINDER)
     inside = reference.place.removesuffix(".py") if reference.is_file else reference.place
     try:
-        with apart() as changed:
+        with isolated() as changed:
             module = importlib.import_module(f"{_PREFIX}{reference.digest}.{inside}")
     except (Exception, SystemExit) as error:
         raise ExperimentError(explained(error, source)) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @contextmanager
-def apart() -> Generator[list[str]]:
+def isolated() -> Generator[list[str]]:
     """Have code of the user's print to standard error, and undo what it sets for the whole process.
 
     Other trials of this process would train otherwise with it, and those of other processes would not.
