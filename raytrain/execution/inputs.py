@@ -1,5 +1,7 @@
 """The trials of a run and the images that they are given: read once for all, checked, described in the manifest."""
 
+from typing import Any
+
 from raytrain.data import Splits, split
 from raytrain.data.data_key import DataKey
 from raytrain.errors import DataError, first_line
@@ -43,20 +45,8 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
 
 def described_inputs(key: DataKey, images: Splits) -> Inputs:
     """Return what the manifest says of a data set: its classes, its counts, and how it was split and normalised."""
-    counts = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
-    return Inputs(
-        key.dataset,
-        key.image_size,
-        key.val_size,
-        images.classes,
-        images.mean,
-        images.std,
-        **counts,
-        test_size=key.test_size,
-        columns=key.columns,
-        skip_bad=key.skip_bad,
-        background=key.background,
-    )
+    counts: dict[str, Any] = {part: len(getattr(images, part)) for part in ("train", "val", "test")}
+    return Inputs(**key._asdict(), classes=images.classes, mean=images.mean, std=images.std, **counts)
 
 
 def parameters_of(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:

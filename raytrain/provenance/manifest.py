@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from raytrain.data.data_key import DataKey
 from raytrain.data.split import TEST_SIZE
 from raytrain.errors import RunFolderError
 from raytrain.provenance.versions import command_line, describe_code, describe_machine
@@ -176,9 +177,8 @@ def inputs_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Inputs:
     Raises:
         RunFolderError: The manifest does not say; it is of an older version.
     """
-    wanted = {name: recipe[name] for name in ("dataset", "image_size", "val_size")}
-    # earlier manifests lack them
-    later = {"test_size": TEST_SIZE, "columns": "", "skip_bad": False, "background": "white"}
+    later = DataKey._field_defaults  # earlier manifests lack them
+    wanted = {name: recipe[name] for name in DataKey._fields if name not in later}
     for one in manifest.get("inputs", ()):
         same = all(one.get(name, default) == recipe.get(name, default) for name, default in later.items())
         if same and {name: one[name] for name in wanted} == wanted:

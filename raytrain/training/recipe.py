@@ -257,15 +257,7 @@ class Recipe(BaseModel):
     @property
     def data_key(self) -> DataKey:
         """What the splits depend on: data set, image size, validation and test size, what is read of the files."""
-        return DataKey(
-            self.dataset,
-            self.image_size,
-            self.val_size,
-            self.test_size,
-            columns=self.columns,
-            skip_bad=self.skip_bad,
-            background=self.background,
-        )
+        return DataKey(**{name: getattr(self, name) for name in DataKey._fields})
 
     @property
     def effect(self) -> str:
