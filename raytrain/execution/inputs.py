@@ -12,6 +12,7 @@ from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.search import tpe
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.manifest import Inputs
+from raytrain.runs.writing.journal import RunJournal
 
 
 def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]:
@@ -53,6 +54,13 @@ def parameters_of(trials: list[Trial], splits: SplitsByKey) -> dict[str, int]:
     """Return the number of parameters of each trial's network, by the trial's id."""
     classes = {trial.id: len(splits[trial.recipe.data_key].classes) for trial in trials}
     return {trial.id: model_size(trial.recipe, classes[trial.id]).parameters for trial in trials}
+
+
+def count_parameters(journal: RunJournal, splits: SplitsByKey) -> None:
+    """Write down the number of parameters of the trials that were proposed while the run goes on."""
+    uncounted = [trial for trial in journal.state.pending() if not journal.state.progress[trial.id].parameters]
+    if uncounted:
+        journal.note({"event": "begun", "parameters": parameters_of(uncounted, splits)})
 
 
 def why_not(trial: Trial, splits: SplitsByKey) -> str:

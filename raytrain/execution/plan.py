@@ -12,13 +12,12 @@ from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
 from raytrain.execution.inputs import parameters_of, trials_and_splits, why_not
 from raytrain.execution.interruption import Interruption
-from raytrain.execution.run import storage_errors_explained
 from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.runs.planned import Range, remember
-from raytrain.runs.writing.disk_space import checkpoints_bytes
+from raytrain.runs.writing.disk_space import checkpoints_bytes, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder

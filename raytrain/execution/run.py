@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
-from raytrain.errors import ExitCode, PreflightError, RayLostError, StorageError, first_line
+from raytrain.errors import ExitCode, RayLostError, StorageError
 from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.initial import initial_contents, initial_described
-from raytrain.execution.inputs import described_inputs, parameters_of, trials_and_splits, why_not
+from raytrain.execution.inputs import count_parameters, described_inputs, parameters_of, trials_and_splits, why_not
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
@@ -30,7 +30,7 @@ from raytrain.runs.progress import Setting
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
-from raytrain.runs.writing.disk_space import refuse_full_disk
+from raytrain.runs.writing.disk_space import refuse_full_disk, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import run_locked
 from raytrain.runs.writing.mistake_sheet import NamedImages
@@ -245,7 +245,7 @@ def _train(
         with interruption.limited():
             backend.run_trials(journal, splits)
             while later_stages and stages.advance(journal, why_not=partial(why_not, splits=splits)):
-                _count_parameters(journal, splits)
+                count_parameters(journal, splits)
                 backend.run_trials(journal, splits)
     except Exception:
         if lost := _ray_lost(journal, backend):
@@ -283,19 +283,3 @@ def _end(journal: RunJournal, manifest: Manifest) -> RunRecord:
     record = write_tables(RunRecord(journal.folder, journal.state))
     manifest.end_session()
     return record
-
-
-def _count_parameters(journal: RunJournal, splits: SplitsByKey) -> None:
-    """Write down the number of parameters of the trials that were proposed while the run goes on."""
-    uncounted = [trial for trial in journal.state.pending() if not journal.state.progress[trial.id].parameters]
-    if uncounted:
-        journal.note({"event": "begun", "parameters": parameters_of(uncounted, splits)})
-
-
-@contextmanager
-def storage_errors_explained(folder: Folder) -> Generator[None]:
-    """Raise PreflightError where a run folder cannot be read or written."""
-    try:
-        yield
-    except OSError as error:
-        raise PreflightError(f"{folder} cannot be written ({first_line(error)}); choose another --out") from error

@@ -13,6 +13,7 @@ from raytrain.experiment.search.exclusion import canonical_options, matches, ref
 from raytrain.experiment.search.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.experiment.trial import Trial
+from raytrain.experiment.trial_checks import refuse_what_cannot_run
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.field_rules import inert
 from raytrain.training.initial import PRETRAINED
@@ -213,7 +214,9 @@ class Experiment(Section):
         for recipe in self._recipes():
             distinct.setdefault(recipe.effect, recipe)
         trials = [Trial.of(recipe) for recipe in distinct.values()]
-        self._refuse_what_cannot_run(trials)
+        refuse_what_cannot_run(
+            trials, asha=self.asha, separate=self.separate, workers=self.resources.most_workers, sampler=self.sampler
+        )
         return trials
 
     def repeated(self) -> str:
@@ -256,55 +259,3 @@ class Experiment(Section):
                 )
             raise ExperimentError(f"`exclude` leaves no trial of {len(combinations)}; remove an entry")
         return [one if one.seed == seed else one.replace(seed=seed) for seed in seeds for one in recipes]
-
-    def _refuse_what_cannot_run(self, trials: list[Trial]) -> None:
-        workers = self.resources.most_workers
-        smallest = min(trial.recipe.batch_size for trial in trials)
-        if smallest < workers:
-            raise ExperimentError(
-                f"batch_size {smallest} is less than one image for each of {workers} workers; "
-                f"give at least {workers}, or fewer workers"
-            )
-        if self.asha and any(trial.recipe.val_size == 0 for trial in trials):
-            raise ExperimentError(
-                "asha stops trials by validation accuracy, and val_size is 0 in some trials; "
-                "set val_size, or run without asha (--no-asha)"
-            )
-        if len(selects := sorted({trial.recipe.select for trial in trials})) > 1:
-            raise ExperimentError(
-                f"select is {' in some trials and '.join(selects)} in others: one metric ranks all trials of an "
-                "experiment; give one under recipe, and compare by the others with --columns"
-            )
-        if self.separate and len({trial.recipe.replace(seed=0).digest for trial in trials}) < 2:
-            raise ExperimentError("separate needs at least two configurations, and the experiment has one; add a grid")
-        if self.asha and self.asha.lose_at_most is not None:
-            self._refuse_unlike_curves(trials)
-        longest = max(trial.recipe.epochs for trial in trials)
-        if self.asha and self.asha.first_rung(longest) > longest:
-            raise ExperimentError(
-                f"asha.grace_period is {self.asha.grace_period:g} epochs and no trial has more than "
-                f"{longest}; lower it, or give a share below 1"
-            )
-
-    def _refuse_unlike_curves(self, trials: list[Trial]) -> None:
-        """Refuse `asha.lose_at_most` where curves on record say nothing about the trials."""
-        if self.sampler == "tpe":
-            raise ExperimentError(
-                "asha.lose_at_most goes by curves of trials that were drawn alike, and tpe proposes better ones as it "
-                "learns; give sampler: random or sobol, or a grace_period instead"
-            )
-        if len(lengths := sorted({trial.recipe.epochs for trial in trials})) > 1:
-            raise ExperimentError(
-                f"asha.lose_at_most goes by curves of one length, and the trials have {lengths[0]} to {lengths[-1]} "
-                "epochs; give all of them the same, or a grace_period instead"
-            )
-        if len(data := sorted({trial.recipe.dataset for trial in trials})) > 1:
-            raise ExperimentError(
-                f"asha.lose_at_most goes by curves of one data set, and the trials have {', '.join(data)}; give all of "
-                "them the same, or a grace_period instead"
-            )
-        if trials[0].recipe.select == "nll":  # one metric for all
-            raise ExperimentError(
-                "asha.lose_at_most is in points of accuracy, and select is nll; select accuracy, or give a "
-                "grace_period instead"
-            )

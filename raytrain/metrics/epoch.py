@@ -108,6 +108,15 @@ class FinalMetrics:
     test_tta: Evaluation | None = None
     threads: int | None = None
 
+    def measured(self) -> dict[str, Any]:
+        """Return what a trial's result holds of it: the epoch and the numbers, without those that were not measured."""
+        train = {"train_loss": self.train.loss, "train_accuracy": self.train.accuracy} if self.train else {}
+        val = {"val_loss": self.val.loss, "val_accuracy": self.val.accuracy} if self.val else {}
+        val |= self.val.of_classes(prefix="val_") if self.val else {}
+        test = {"test_loss": self.test.loss, "test_accuracy": self.test.accuracy}
+        views = {"test_tta_accuracy": self.test_tta.accuracy} if self.test_tta else {}
+        return {"best_epoch": self.epoch, **train, **test, **val, **views}
+
 
 @dataclass(frozen=True)
 class Report:

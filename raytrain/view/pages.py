@@ -21,7 +21,9 @@ from raytrain.report import table
 from raytrain.report.figures.charts import figures
 from raytrain.report.figures.legend import legend
 from raytrain.report.html import environment, packed_plotly, policy
-from raytrain.report.page import Served, day, render, spare_columns
+from raytrain.report.page import Served, render
+from raytrain.report.sections.facts import day
+from raytrain.report.sections.rows import spare_columns
 from raytrain.report.tables import SIDES_LEFT, accuracy_columns, difference_columns
 from raytrain.report.text import DASH, per_cent
 from raytrain.runs.folder import EXPERIMENT

@@ -15,9 +15,10 @@ from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.analysis.record import read_record
 from raytrain.baselines.baselines import open_baseline
 from raytrain.errors import RunFolderError
-from raytrain.report import page as page_module
 from raytrain.report.figures.legend import Entry
-from raytrain.report.page import render, verdict, write_report
+from raytrain.report.page import render, write_report
+from raytrain.report.sections import rows
+from raytrain.report.sections.facts import verdict
 from raytrain.report.text import duration
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
@@ -138,7 +139,7 @@ def test_one_trial_and_two_hundred_make_a_page(make_run: Any, trials: int) -> No
 def test_a_table_of_many_rows_ends_with_what_is_left_out_and_keeps_what_is_chosen(
     make_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_module, "ROWS", 0)
+    monkeypatch.setattr(rows, "ROWS", 0)
     record = read_record(make_run("many", grid={"lr": [0.1, 0.2, 0.3, 0.4]}))
     text = " ".join(render(record).split())
     table = text[text.index('<table class="ranking">') : text.index("</table>")]

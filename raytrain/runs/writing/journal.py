@@ -33,6 +33,7 @@ from raytrain.runs.folder import (
 )
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import write_code
+from raytrain.runs.writing.epoch_rows import drop_from, keep_sound
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
 from raytrain.runs.writing.mistake_sheet import NamedImagesByKey, sheet_of
 from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
@@ -131,7 +132,7 @@ class RunJournal:
         self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
         for trial in self.state.pending():
-            self._keep_sound_epochs(trial.id)
+            keep_sound(self.folder, trial.id, epochs=self.state.progress[trial.id].epoch)
         self.note({"event": "begun", "parameters": dict(parameters)})
 
     def end_unwritten(self, parameters: Mapping[str, int]) -> None:
@@ -200,7 +201,7 @@ class RunJournal:
         row = report.metrics.row()
         if row["epoch"] > progress.epoch or self._differs(trial_id, row):
             folder = self._trial_folder(trial_id)
-            folder.append("metrics.jsonl", as_line(row))
+            folder.append(METRICS, as_line(row))
             progress.add_epoch(row)
             self._scalars.add(trial_id, row, folder=folder / "tb", first_epoch=row["epoch"])
         if report.final:
@@ -247,16 +248,11 @@ class RunJournal:
             if (sheet := sheet_of(final.predictions, tests)) is not None:
                 tb = folder / "tb"
                 self._scalars.add_picture(trial_id, MISTAKES, sheet, epoch=final.epoch, folder=tb, first_epoch=first)
-        train = {"train_loss": final.train.loss, "train_accuracy": final.train.accuracy} if final.train else {}
-        val = {"val_loss": final.val.loss, "val_accuracy": final.val.accuracy} if final.val else {}
-        val |= final.val.of_classes(prefix="val_") if final.val else {}
-        views = {"test_tta_accuracy": final.test_tta.accuracy} if final.test_tta else {}
-        measured = {"best_epoch": final.epoch, **train, **test, **val, **views}
         ran_on: dict[str, str | int] = {"device": final.device, "precision": final.precision}
         ran_on |= {"threads": final.threads} if final.threads else {}
         if final.predictions:
             ran_on["predictions"] = hashlib.sha256(final.predictions).hexdigest()
-        self._end(trial_id, "finished", ran_on=ran_on, **measured)
+        self._end(trial_id, "finished", ran_on=ran_on, **final.measured())
 
     def _end(
         self, trial_id: str, status: Status, *, ran_on: Mapping[str, str | int] | None = None, **measured: object
@@ -271,30 +267,13 @@ class RunJournal:
             self._scalars.end(result, self.state.progress, folder=self._trial_folder(trial_id) / "tb")
 
     def _differs(self, trial_id: str, row: dict[str, object]) -> bool:
-        """Return False if `row` is on record; else forget its epoch and later ones.
-
-        Epochs come twice when a trial goes on from a checkpoint: as it remembers them, or trained again because its
-        last checkpoint is older than its last report.
-        """
-        folder = self._trial_folder(trial_id)
-        rows = read_epochs(self.folder, trial_id)
-        if row in rows:
+        """Return False if `row` is on record; else forget its epoch and later ones."""
+        rows = drop_from(self.folder, trial_id, row)
+        if rows is None:
             return False
-        rows = [earlier for earlier in rows if earlier["epoch"] < row["epoch"]]
-        folder.write("metrics.jsonl", b"".join(map(as_line, rows)))
         self.state.progress[trial_id].replace_epochs(rows)
         self._scalars.close(trial_id)
         return True
-
-    def _keep_sound_epochs(self, trial_id: str) -> None:
-        """Have metrics.jsonl of a trial that goes on hold what is known of it: no torn line, and nothing damaged."""
-        folder, progress = self._trial_folder(trial_id), self.state.progress[trial_id]
-        if not folder.exists(METRICS):
-            return
-        rows = read_epochs(self.folder, trial_id)[: progress.epoch]
-        content = b"".join(map(as_line, rows))
-        if folder.read(METRICS) != content:
-            folder.write(METRICS, content)
 
     def _trial_folder(self, trial_id: str) -> Folder:
         return trial_folder(self.folder, trial_id)

@@ -1,0 +1,75 @@
+"""What no experiment may ask of its trials together: refused once they are listed."""
+
+from collections.abc import Sequence
+
+from raytrain.errors import ExperimentError
+from raytrain.experiment.search.grid import Sampler
+from raytrain.experiment.sections import Asha, Separate
+from raytrain.experiment.trial import Trial
+
+
+def refuse_what_cannot_run(
+    trials: Sequence[Trial], *, asha: Asha | None, separate: Separate | None, workers: int, sampler: Sampler
+) -> None:
+    """Refuse trials that cannot be trained on so many workers, or not be compared as the experiment asks for.
+
+    Args:
+        trials: The trials of an experiment, at least one.
+        asha: How trials are stopped early; None if they are not.
+        separate: Until when seeds are added; None if none are.
+        workers: Largest number of workers of one trial.
+        sampler: How the trials were drawn.
+
+    Raises:
+        ExperimentError: They cannot run; the message says why, and what to change.
+    """
+    smallest = min(trial.recipe.batch_size for trial in trials)
+    if smallest < workers:
+        raise ExperimentError(
+            f"batch_size {smallest} is less than one image for each of {workers} workers; "
+            f"give at least {workers}, or fewer workers"
+        )
+    if asha and any(trial.recipe.val_size == 0 for trial in trials):
+        raise ExperimentError(
+            "asha stops trials by validation accuracy, and val_size is 0 in some trials; "
+            "set val_size, or run without asha (--no-asha)"
+        )
+    if len(selects := sorted({trial.recipe.select for trial in trials})) > 1:
+        raise ExperimentError(
+            f"select is {' in some trials and '.join(selects)} in others: one metric ranks all trials of an "
+            "experiment; give one under recipe, and compare by the others with --columns"
+        )
+    if separate and len({trial.recipe.replace(seed=0).digest for trial in trials}) < 2:
+        raise ExperimentError("separate needs at least two configurations, and the experiment has one; add a grid")
+    if asha and asha.lose_at_most is not None:
+        _refuse_unlike_curves(trials, sampler)
+    longest = max(trial.recipe.epochs for trial in trials)
+    if asha and asha.first_rung(longest) > longest:
+        raise ExperimentError(
+            f"asha.grace_period is {asha.grace_period:g} epochs and no trial has more than "
+            f"{longest}; lower it, or give a share below 1"
+        )
+
+
+def _refuse_unlike_curves(trials: Sequence[Trial], sampler: Sampler) -> None:
+    """Refuse `asha.lose_at_most` where curves on record say nothing about the trials."""
+    if sampler == "tpe":
+        raise ExperimentError(
+            "asha.lose_at_most goes by curves of trials that were drawn alike, and tpe proposes better ones as it "
+            "learns; give sampler: random or sobol, or a grace_period instead"
+        )
+    if len(lengths := sorted({trial.recipe.epochs for trial in trials})) > 1:
+        raise ExperimentError(
+            f"asha.lose_at_most goes by curves of one length, and the trials have {lengths[0]} to {lengths[-1]} "
+            "epochs; give all of them the same, or a grace_period instead"
+        )
+    if len(data := sorted({trial.recipe.dataset for trial in trials})) > 1:
+        raise ExperimentError(
+            f"asha.lose_at_most goes by curves of one data set, and the trials have {', '.join(data)}; give all of "
+            "them the same, or a grace_period instead"
+        )
+    if trials[0].recipe.select == "nll":  # one metric for all
+        raise ExperimentError(
+            "asha.lose_at_most is in points of accuracy, and select is nll; select accuracy, or give a "
+            "grace_period instead"
+        )

@@ -1,0 +1,86 @@
+"""What the page says of a run in words: who leads, what was run, and the code, data and machine it came from."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from raytrain.analysis.ranking import Ranking
+from raytrain.analysis.record import RunRecord
+from raytrain.report.figures import timeline
+from raytrain.report.figures.legend import Entry
+from raytrain.report.text import duration
+
+
+def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
+    """Return one or two sentences on which configuration is chosen, and how it stands among the others."""
+    finished = [standing for standing in ranking.standings if standing.test_accuracy is not None]
+    if not finished:
+        return "No trial has finished."
+    named = {id(standing): entry.label for standing, entry in zip(ranking.standings, entries, strict=True)}
+    leads = finished[0]
+    chosen = ranking.chosen or leads
+    accuracy = f"{ranking.score_text(chosen)} on the test set"
+    if len(finished) == 1:
+        return f"{named[id(chosen)]} reaches {accuracy}."
+    found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
+    candidates = sum(standing.may_lead for standing in finished)
+    if not chosen.may_lead:
+        return f"{found} {accuracy}. {named[id(leads)]} is first with {ranking.score_text(leads)}."
+    if chosen.rank == "1":
+        return f"{found} {accuracy} and is ahead of all others."
+    if candidates > 1:
+        others = "another one" if candidates == 2 else f"{candidates - 1} others"
+        return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."
+    return f"{found} {accuracy}. No other is better by the test, which does not separate all of them from it."
+
+
+def facts(record: RunRecord, ran: timeline.Timeline, statuses: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the facts at the top: the data, the trials, the time and the machine."""
+    results = record.results
+    if results:
+        yield "Data set", ", ".join(sorted({str(result.recipe["dataset"]) for result in results}))
+    counts = Counter(statuses.get(result.trial, result.status) for result in results)
+    yield "Trials", ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none has ended"
+    if ran.spans:
+        yield (
+            "Has taken" if statuses else "Took",
+            f"{duration(ran.seconds)} on {ran.slots} slot{'s' if ran.slots > 1 else ''}",
+        )
+    if sessions := record.manifest.get("sessions"):
+        machine = sessions[-1]["machine"]
+        yield "Machine", ", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['processor']}, no GPU"
+        yield "Started", day(sessions[0]["started"])
+
+
+def provenance(record: RunRecord, *, going_on: bool) -> Iterator[tuple[str, str]]:
+    """Yield what the manifest says of the code, the data and the machine."""
+    if sessions := record.manifest.get("sessions"):
+        code, machine = sessions[-1]["code"], sessions[-1]["machine"]
+        versions = {"raytrain": code["raytrain"], "Python": code["python"], **code["packages"]}
+        yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+        if code["git_commit"]:
+            changed = code.get("git_diff") or code.get("git_diff_left_out")
+            changed = ", with uncommitted changes (in manifest.json)" if changed else ""
+            yield "Commit", code["git_commit"] + changed
+        memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
+        yield "Machine", f"{machine['processor']}, {machine['cores']} cores, {memory}, {machine['system']}"
+        ends = [day(one.get("ended")) for one in sessions]
+        if going_on:
+            ends[-1] = "now, unless it was killed"
+        yield "Sessions", "; ".join(f"{day(one['started'])} to {end}" for one, end in zip(sessions, ends, strict=True))
+    for name, fingerprint in record.manifest.get("data", {}).items():
+        yield "Data", f"{name}, fingerprint {fingerprint}"
+    seeds = {*record.manifest.get("seeds", ()), *(result.recipe["seed"] for result in record.results)}
+    yield "Seeds", ", ".join(map(str, sorted(seeds)))
+
+
+def day(moment: str | None) -> str:
+    """Return the day and the time of a moment in ISO 8601, to the minute; "killed" for none, a session without end."""
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M UTC}" if moment else "killed"
+
+
+def command(record: RunRecord) -> str:
+    """Return the command that began the run, quoted for a shell; "" where no session is on record."""
+    sessions = record.manifest.get("sessions")
+    return shlex.join(sessions[0]["command"]) if sessions else ""
