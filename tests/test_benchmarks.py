@@ -1,9 +1,11 @@
 """Tests of benchmarks/: what is compared is compared the right way round, and shown as it was measured."""
 
 import json
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +24,29 @@ def comparison(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def record(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """Return the module that makes tables of records, which it looks for in `tmp_path`."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import record
 
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
     return record
+
+
+@pytest.fixture
+def write(comparison: ModuleType, record: ModuleType) -> Callable[..., Path]:
+    """Return a function that writes the record "some" where tables are made of it."""
+
+    def written(*rows: Any, target: tuple[str, float, str] | None = None, **details: object) -> Path:
+        kept = comparison.Record("some")
+        for row in rows:
+            kept.add(row)
+        if target:
+            kept.target(*target, met=True)
+        kept.details |= details
+        return kept.write(record.RECORDS / "bench-some.json")
+
+    return written
 
 
 def test_fewer_seconds_are_better_and_more_images_per_second_too(comparison: ModuleType):
@@ -66,18 +86,14 @@ def test_without_a_name_there_are_random_images_of_the_shape_of_cifar(comparison
 
 
 def test_a_record_says_what_was_measured_where_and_the_table_shows_it(
-    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    comparison: ModuleType, record: ModuleType, write: Callable[..., Path]
 ):
-    kept = comparison.Record("some")
-    kept.add(comparison.Comparison("an epoch", "the other loop", "s", [1.0, 2.0], [4.0, 4.0]).aiming(at_least=5.0))
-    kept.target("makespan over the bound", 1.05, "≤ 1.1", met=True)
-    path = kept.write(tmp_path / "bench-some.json")
-    written = json.loads(path.read_text())
+    row = comparison.Comparison("an epoch", "the other loop", "s", [1.0, 2.0], [4.0, 4.0]).aiming(at_least=5.0)
+    written = json.loads(write(row, target=("makespan over the bound", 1.05, "≤ 1.1")).read_text())
     assert written["rows"][0]["ratios"] == [4.0, 2.0]
     assert written["machine"]["cores"] >= 1
     assert "host" not in written["machine"]
     assert "git_diff" not in written["code"]
-    monkeypatch.setattr(record, "RECORDS", tmp_path)
     table = record.benchmarks(["some"])
     assert "| an epoch | 1.5 s | the other loop: 4 s | 3.00 (2.00–4.00, 2 pairs) | ≥ 5 ×, missed |" in table
     assert "| makespan over the bound | 1.05 | | | ≤ 1.1 |" in table
@@ -85,40 +101,33 @@ def test_a_record_says_what_was_measured_where_and_the_table_shows_it(
 
 
 def test_a_table_can_show_one_comparison_of_a_record(
-    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    comparison: ModuleType, record: ModuleType, write: Callable[..., Path]
 ):
-    kept = comparison.Record("some")
-    kept.add(comparison.Comparison("an epoch", "the other loop", "s", [1.0], [4.0]))
-    kept.add(comparison.Comparison("a batch", "the other loop", "s", [1.0], [2.0]))
-    kept.target("makespan over the bound", 1.05, "≤ 1.1", met=True)
-    kept.write(tmp_path / "bench-some.json")
-    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    write(
+        comparison.Comparison("an epoch", "the other loop", "s", [1.0], [4.0]),
+        comparison.Comparison("a batch", "the other loop", "s", [1.0], [2.0]),
+        target=("makespan over the bound", 1.05, "≤ 1.1"),
+    )
     rows = [line for line in record.benchmarks(["some[1]"]).splitlines() if line.startswith("| ")][2:]
     assert rows == ["| a batch | 1 s | the other loop: 2 s | 2.00 |  |"]
 
 
 def test_a_sentence_stands_for_comparisons_that_have_no_record_yet(
-    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    comparison: ModuleType, record: ModuleType, write: Callable[..., Path]
 ):
-    monkeypatch.setattr(record, "RECORDS", tmp_path)
     text = "<!-- benchmarks: some other[1] -->\nold\n<!-- end of benchmarks -->\n"
     assert "-->\n\nThere is no record yet of some and other[1].\n<!--" in record.with_tables(text)
-    kept = comparison.Record("some")
-    kept.add(comparison.Comparison("an epoch", "the other loop", "s", [1.0], [4.0]))
-    kept.write(tmp_path / "bench-some.json")
+    write(comparison.Comparison("an epoch", "the other loop", "s", [1.0], [4.0]))
     shown = record.with_tables(text)
     assert "| an epoch | 1 s | the other loop: 4 s | 4.00 |  |\n" in shown
     assert shown.endswith("\n\nThere is no record yet of other[1].\n<!-- end of benchmarks -->\n")
 
 
 def test_the_tables_of_a_simulation_show_its_rows_its_targets_and_its_draws(
-    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: ModuleType, write: Callable[..., Path]
 ):
-    kept = comparison.Record("some")
-    kept.details |= {"draws": 2000, "tables": [{"columns": ["noise", "wrong, %"], "rows": [["0.1", "4.9"]]}]}
-    kept.target("the most", 0.049, "≤ 0.05", met=True)
-    kept.write(tmp_path / "bench-some.json")
-    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    table = {"columns": ["noise", "wrong, %"], "rows": [["0.1", "4.9"]]}
+    write(target=("the most", 0.049, "≤ 0.05"), draws=2000, tables=[table])
     text = "<!-- simulation: some -->\nold\n<!-- end of simulation -->\n"
     lines = record.with_tables(text).splitlines()
     assert lines[2:5] == ["| noise | wrong, % |", "| :-- | --: |", "| 0.1 | 4.9 |"]
@@ -266,14 +275,11 @@ def test_a_part_has_the_first_images_of_each_class(tmp_path: Path, monkeypatch: 
 
 
 def test_a_table_of_what_was_measured_says_when_and_where_or_that_there_is_no_record(
-    comparison: ModuleType, record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: ModuleType, write: Callable[..., Path]
 ):
-    monkeypatch.setattr(record, "RECORDS", tmp_path)
     text = "<!-- measured: some -->\nold\n<!-- end of measured -->\n"
     assert "There is no record yet; `benchmarks/some.py` writes it." in record.with_tables(text)
-    kept = comparison.Record("some")
-    kept.details |= {"tables": [{"columns": ["trained on", "epochs"], "rows": [["digits", "4"]]}]}
-    kept.write(tmp_path / "bench-some.json")
+    write(tables=[{"columns": ["trained on", "epochs"], "rows": [["digits", "4"]]}])
     shown = record.with_tables(text)
     assert "| trained on | epochs |\n| :-- | --: |\n| digits | 4 |\n" in shown
     assert "Measured 20" in shown

@@ -14,15 +14,11 @@ from typer.testing import CliRunner
 from raytrain.analysis.audit import audit
 from raytrain.cli.app import app
 from raytrain.errors import ExperimentError, RaytrainError
-from raytrain.execution import local
 from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
 from raytrain.execution.run import RunOutcome, run
-from raytrain.experiment.duration.speed import Speed
 from raytrain.experiment.experiment import Experiment
-from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.report import tables
-from raytrain.runs.writing.journal import RunJournal
 
 RECIPE: dict[str, Any] = {"width": 2, "image_size": 8, "epochs": 9}
 FULL: dict[str, Any] = {"name": "full", "recipe": RECIPE, "grid": {"lr": [0.01 * n for n in range(1, 13)]}}
@@ -35,27 +31,10 @@ NEW: dict[str, Any] = {
 """A search of four trials: 0.7 needs three such searches, which are 12 curves."""
 
 
-def invented(journal: RunJournal, trial: Any, _splits: object, rungs: Any) -> None:
-    """Stand in for training: the higher the learning rate, the better, from the first epoch on."""
-    journal.started(trial.id)
-    epochs = range(journal.state.epochs_known(trial.id, rungs) + 1, journal.state.runs_to(trial.id, rungs) + 1)
-    for epoch in epochs:
-        seen = Evaluation(1.0, trial.recipe.lr + epoch / 100)
-        final = FinalMetrics(epoch, seen, seen, seen, "fp32", "none") if epoch == trial.recipe.epochs else None
-        report = Report(EpochMetrics(epoch, 1.0, seen.accuracy, seen, None, 0.1, 0.01), final)
-        journal.reported(trial.id, report)
-        if rungs and not report.final and not local._goes_on(journal, trial, report, rungs):
-            break
-
-
 @pytest.fixture(autouse=True)
-def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_run_trial", invented)
-    monkeypatch.setattr(
-        local.LocalBackend,
-        "measure",
-        lambda _self, recipes, _splits: [Speed(1.0, 0.01, steps=3, device="cpu")] * len(recipes),
-    )
+def _nothing_is_trained(train_as_said: Any) -> None:
+    """The higher the learning rate, the better, from the first epoch on."""
+    train_as_said(lambda recipe, epoch: recipe.lr + epoch / 100)
 
 
 def run_here(out: Path, keys: dict[str, Any], **changes: Any) -> RunOutcome:

@@ -15,16 +15,14 @@ from typer.testing import CliRunner
 from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
 from raytrain.errors import RaytrainError
-from raytrain.execution import inputs, local
+from raytrain.execution import inputs
 from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
 from raytrain.execution.run import RunOutcome, run
-from raytrain.experiment.duration.speed import Speed
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import tpe
-from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
-from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 pytest.importorskip("optuna", reason="the extra raytrain[optuna] is not installed")
 
@@ -38,26 +36,15 @@ KEYS: dict[str, Any] = {
 }
 
 
-def invented(journal: RunJournal, trial: Any, _splits: object, rungs: Any) -> None:
-    """Stand in for training: the closer the learning rate to 0.05, the better, and from 0.9 on it diverges."""
-    journal.started(trial.id)
-    if trial.recipe.lr >= 0.9:
-        journal.ended(trial.id, {"status": "diverged", "error": "not finite", "details": ""})
-        return
-    reached = 0.9 - 0.1 * math.log10(trial.recipe.lr / 0.05) ** 2 - 0.01 * trial.recipe.seed
-    epochs = range(journal.state.epochs_known(trial.id, rungs) + 1, journal.state.runs_to(trial.id, rungs) + 1)
-    for epoch in epochs:
-        seen = Evaluation(1.0, reached * epoch / trial.recipe.epochs)
-        final = FinalMetrics(epoch, seen, seen, seen, "fp32", "none") if epoch == trial.recipe.epochs else None
-        report = Report(EpochMetrics(epoch, 1.0, seen.accuracy, seen, None, 0.1, 0.01), final)
-        journal.reported(trial.id, report)
-        if rungs and not report.final and not local._goes_on(journal, trial, report, rungs):
-            break
+def reached(recipe: Recipe, epoch: int) -> float | None:
+    """Return an accuracy: the closer the learning rate to 0.05, the better; from 0.9 on the trial diverges."""
+    best = 0.9 - 0.1 * math.log10(recipe.lr / 0.05) ** 2 - 0.01 * recipe.seed
+    return best * epoch / recipe.epochs if recipe.lr < 0.9 else None
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_run_trial", invented)
+def _nothing_is_trained(train_as_said: Any) -> None:
+    train_as_said(reached)
 
 
 def run_here(out: Path, **keys: Any) -> RunOutcome:
@@ -140,12 +127,7 @@ def test_what_was_proposed_is_read_and_shown_where_optuna_is_not_installed_and_a
     assert not (tmp_path / "tune").exists()
 
 
-def test_a_plan_counts_the_rounds_that_are_proposed_later_and_lists_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        local.LocalBackend, "measure", lambda _, recipes, __: [Speed(1.0, 0.01, steps=3, device="cpu") for _ in recipes]
-    )
+def test_a_plan_counts_the_rounds_that_are_proposed_later_and_lists_the_first(tmp_path: Path) -> None:
     plan = make_plan(Experiment.model_validate(KEYS), out=str(tmp_path), local=True)
     at_once = make_plan(Experiment.model_validate(KEYS | {"sampler": "sobol"}), out=str(tmp_path), local=True)
     assert plan
@@ -181,12 +163,7 @@ def test_proposals_that_cannot_be_built_are_passed_over_and_said(
     assert "combinations that cannot be trained; the first: no such network" in caplog.text
 
 
-def test_a_plan_passes_over_points_that_are_no_valid_recipe_and_knows_what_confirm_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        local.LocalBackend, "measure", lambda _, recipes, __: [Speed(1.0, 0.01, steps=3, device="cpu") for _ in recipes]
-    )
+def test_a_plan_passes_over_points_that_are_no_valid_recipe_and_knows_what_confirm_trains(tmp_path: Path) -> None:
     keys = {
         "recipe": KEYS["recipe"] | {"accumulate": 16},
         "grid": {"batch_size": {"int": [4, 64]}, "width": {"int": [2, 6]}},
