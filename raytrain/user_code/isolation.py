@@ -37,6 +37,7 @@ def _settings() -> dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]:
 
     return {
         "PyTorch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+        "PyTorch's default device": (_default_device, _set_default_device),
         "PyTorch's number of threads": (torch.get_num_threads, torch.set_num_threads),
         "PyTorch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
         "PyTorch's deterministic algorithms": (
@@ -45,6 +46,22 @@ def _settings() -> dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]:
         ),
         "the working folder": (_working_folder, os.chdir),
     }
+
+
+def _default_device() -> str:
+    """Return PyTorch's default device; of a GPU that is not there, what is wrong with it."""
+    import torch
+
+    try:
+        return str(torch.get_default_device())
+    except (RuntimeError, AssertionError):  # the device is tried where its number is not given
+        return "one that this machine does not have"
+
+
+def _set_default_device(device: str) -> None:
+    import torch
+
+    torch.set_default_device(None if device == "cpu" else device)  # None: as it is where nobody has set one
 
 
 def _working_folder() -> str:

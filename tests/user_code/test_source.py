@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -232,3 +233,20 @@ def test_what_code_prints_and_sets_on_import_changes_neither_results_nor_other_t
     assert tuple(capsys.readouterr()) == ("", "hello\n")
     assert "loud.py (6 lines) sets PyTorch's default dtype to torch.float64 when it is imported" in caplog.text
     assert "sets the working folder to / when it is imported; this is undone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("meta", "meta"), ("cuda", r"(cuda:\d|one that this machine does not have)")]
+)
+def test_a_default_device_that_code_sets_on_import_is_undone_and_said(
+    device: str, said: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    (folder / "placed.py").write_text(f"import torch\ntorch.set_default_device('{device}')\ndef f(num_classes): pass\n")
+    try:
+        imported(reference("placed.py:f", folder))
+        assert torch.zeros(1).device.type == "cpu"
+    finally:
+        torch.set_default_device(None)
+    assert re.search(rf"placed.py \(3 lines\) sets PyTorch's default device to {said} when it is imported", caplog.text)
