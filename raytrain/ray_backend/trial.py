@@ -27,7 +27,7 @@ from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at, run_of
 from raytrain.training.devices import choose_device, prepare
-from raytrain.training.outcome import Outcome, ends_its_trial, outcome_of
+from raytrain.training.outcome import Outcome, RankFailedError, ends_its_trial, outcome_of, outcome_of_ranks
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.source import Files, keep_all
 
@@ -118,7 +118,8 @@ def run_trial(config: dict[str, Any], *, splits: SplitsRefs, placement: Placemen
     except BaseException as error:  # a trial that fails is a row in the table, and retrying would not help
         if not ends_its_trial(error):
             raise
-        tune.report(_metrics({"kind": "end", "outcome": outcome_of(error)}))
+        failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
+        tune.report(_metrics({"kind": "end", "outcome": outcome_of_ranks(error, failures)}))
 
 
 def _fit_here(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
@@ -215,7 +216,7 @@ def train_trial(
         if not ends_its_trial(error):
             raise
         if rank_and_world_size()[1] > 1:
-            raise  # the other ranks wait for this one
+            raise RankFailedError.of(error) from error  # the other ranks wait for this one
         report(_metrics({"kind": "end", "outcome": outcome_of(error)}))  # Train would start it again, in vain
 
 

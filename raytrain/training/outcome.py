@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from collections.abc import Mapping
 from typing import Literal, TypedDict
 
 from raytrain.errors import DivergenceError
@@ -23,6 +24,45 @@ class Outcome(TypedDict):
     """Why, in one line."""
     details: str
     """A traceback, or ""."""
+
+
+class RankFailedError(Exception):
+    """The error of one of several processes that train a trial, in plain values.
+
+    The error itself may not reach another process: its traceback never does, and its class may stand in code of the
+    user's.
+
+    Attributes:
+        outcome: The end that it means for the trial.
+        in_user_code: Whether code of the user's was running.
+    """
+
+    def __init__(self, outcome: Outcome, in_user_code: bool) -> None:  # noqa: FBT001 (pickle passes by position)
+        super().__init__(outcome, in_user_code)
+        self.outcome = outcome
+        self.in_user_code = in_user_code
+
+    def __str__(self) -> str:
+        return self.outcome["error"]
+
+    @classmethod
+    def of(cls, error: BaseException) -> "RankFailedError":
+        """Return what another process is told of an error. Call it while the error is handled."""
+        return cls(outcome_of(error), place_in_user_code(error) is not None)
+
+
+def outcome_of_ranks(error: BaseException, failures: Mapping[int, BaseException]) -> Outcome:
+    """Return the end of a trial that several processes trained.
+
+    Args:
+        error: What Ray Train raised about them.
+        failures: Error of each process that failed, by its rank. Where one fails, the others lose their connection to
+            it, and fail too.
+    """
+    ended = [one for _, one in sorted(failures.items()) if isinstance(one, RankFailedError)]
+    if not ended or len(ended) < len(failures):  # a process died, which is why the others failed
+        return outcome_of(error)
+    return min(ended, key=lambda one: not one.in_user_code).outcome
 
 
 def ends_its_trial(error: BaseException) -> bool:

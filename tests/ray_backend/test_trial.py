@@ -119,6 +119,20 @@ def test_any_other_error_of_a_trainer_is_the_end_of_its_trial(monkeypatch: pytes
     assert reported["message"]["outcome"]["error"] == "ValueError: no such layer"
 
 
+def test_of_several_workers_the_error_of_the_one_that_failed_is_that_of_the_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray.train import WorkerGroupError
+
+    from raytrain.training.outcome import RankFailedError
+
+    failed = RankFailedError(
+        {"status": "failed", "error": "my_net.py:7: ValueError: too dark", "details": "as it was"}, True
+    )
+    (reported,) = reported_after(WorkerGroupError("[Rank 0 Error Snippet]:\nTraceback", {0: failed}), monkeypatch)
+    assert reported["message"]["outcome"] == failed.outcome
+
+
 def test_ray_train_has_a_limit_for_every_kind_of_failure() -> None:
     from raytrain.ray_backend import trial
 

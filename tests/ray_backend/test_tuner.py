@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import raytrain
 from raytrain.data import LabelledImages, Splits
 from raytrain.data.data_key import DataKey
 from raytrain.data.mapped import MappedImages
@@ -121,6 +122,21 @@ def test_two_workers_of_a_trial_read_the_same_files(open_run: Callable[..., RunJ
     (result,) = run.state.results()
     assert (result.status, result.error) == ("finished", None)
     assert result.test_accuracy == 1.0
+
+
+@pytest.mark.long
+def test_an_error_in_code_of_the_users_names_file_and_line_where_several_workers_train(
+    open_run: Callable[..., RunJournal], splits: SplitsByKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`long`: Train starts the workers three times."""
+    monkeypatch.chdir(tmp_path)
+    lines = ["class TooDark(Exception):", "    pass", "", "def loss(logits, targets):", "    raise TooDark('here')"]
+    Path("mine.py").write_text("\n".join(lines))
+    run = open_run(recipe={"loss": raytrain.code("mine.py:loss")})
+    tuner.run_trials(run, splits, placement=Placement(workers=2, cpus=1, gpus=0.0, concurrent=1))
+    (result,) = run.state.results()
+    assert (result.status, result.error) == ("failed", "mine.py:5: TooDark: here")
+    assert "raise TooDark('here')" in trial_folder(run.folder, result.trial).read("error.txt").decode()
 
 
 def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., RunJournal], splits: SplitsByKey) -> None:

@@ -1,10 +1,17 @@
 """Why a trial failed, in one line with what to do."""
 
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
 from raytrain.errors import DataError
-from raytrain.training.outcome import OUT_OF_MEMORY, described, described_death
+from raytrain.training.outcome import OUT_OF_MEMORY, RankFailedError, described, described_death, outcome_of_ranks
+from raytrain.user_code.modules import imported
+from raytrain.user_code.reference import Reference
+from raytrain.user_code.source import read
 
 
 @pytest.mark.parametrize(
@@ -44,3 +51,39 @@ def test_a_death_is_told_apart_by_what_ray_says() -> None:
     assert described_death(killed).startswith("its process died")
     assert described_death("").startswith("its process died")
     assert described_death("Failure # 1\nsomething else\n") == "something else"
+
+
+FAILING = "class TooDark(Exception):\n    pass\n\n\ndef loss(logits, targets):\n    raise TooDark(f'of {logits}')\n"
+
+
+def failed(rank: int, call: Callable[..., object]) -> RankFailedError:
+    """Return what reaches another process of the error that a call raises."""
+    try:
+        call(rank, None)
+    except Exception as error:  # noqa: BLE001 (as of a trial)
+        return pickle.loads(pickle.dumps(RankFailedError.of(error)))
+    raise AssertionError
+
+
+def lost(rank: int, _: None) -> None:
+    raise RuntimeError(f"Connection closed by peer of {rank}")
+
+
+def test_where_ranks_fail_the_trial_failed_where_code_of_the_users_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FAILING)
+    loss = imported(read(Reference("mine.py", "loss", None), folder=tmp_path))
+    of_train = RuntimeError("Training failed due to worker errors:\n[Rank 0]")
+    found = outcome_of_ranks(of_train, {0: failed(0, lost), 1: failed(1, loss)})
+    assert found["error"] == "mine.py:6: TooDark: of 1"
+    assert "raise TooDark" in found["details"]
+    assert outcome_of_ranks(of_train, {1: failed(1, lost), 0: failed(0, lost)})["error"].endswith("peer of 0")
+
+
+def test_where_a_rank_died_the_trial_failed_by_its_death() -> None:
+    died = RuntimeError("Training failed due to worker errors:\n[Rank 1 Error Snippet]: it died")
+    found = outcome_of_ranks(died, {0: failed(0, lost), 1: RuntimeError("it died")})
+    assert found["error"].endswith("it died")
+    assert outcome_of_ranks(ValueError("no controller"), {})["error"] == "ValueError: no controller"
