@@ -83,6 +83,7 @@ def export(
     from raytrain.inference.model_file import (
         FORMATS,
         WEIGHTS,
+        description_of,
         format_of,
         write_model,
     )
@@ -106,13 +107,13 @@ def export(
             write_program(path, build(description, weights, device=device("cpu")), kind=kind, force=force)
     if json:
         accuracies = {"val_accuracy": description.val_accuracy, "test_accuracy": description.test_accuracy}
-        written = {"model": str(path), "description": str(path.with_suffix(".json"))}
+        written = {"model": str(path), "description": str(description_of(path))}
         typer.echo(document({"trial": result.trial, **written, "epoch": description.epoch, **accuracies}), nl=False)
     else:
         typer.echo(f"{path}")
     known = "" if description.test_accuracy is None else f", {100 * description.test_accuracy:.2f} % on the test set"
     what = "weights" if kind == WEIGHTS else "program with the weights"
-    typer.echo(f"{what} of epoch {description.epoch}{known}; description in {path.with_suffix('.json')}", err=True)
+    typer.echo(f"{what} of epoch {description.epoch}{known}; description in {description_of(path)}", err=True)
 
 
 def evaluate(

@@ -1,11 +1,12 @@
 """A trained model as two files: its weights, and a JSON file that says what they are.
 
-    model.pth           the state_dict, or model.safetensors
+    model.pth           the state_dict; or model.safetensors
     model.json          recipe, classes, normalisation, epoch, accuracies, SHA-256 of the weights
 
-With the JSON the weights can be used where neither the run nor the training images are. A .safetensors file carries
-it in its metadata, too, and may stand alone. Instead of the weights, a program may stand beside the JSON, which runs
-without raytrain: `raytrain.inference.program`.
+With the JSON the weights can be used where neither the run nor the training images are. The other formats carry it in
+themselves, too, and may stand alone. Theirs is called model.safetensors.json, model.onnx.json or model.pt2.json, so
+that one model may lie in one folder in every format. The last two are programs, which run without raytrain:
+`raytrain.inference.program`.
 """
 
 import hashlib
@@ -82,6 +83,11 @@ class ModelDescription:
 _DESCRIPTION = TypeAdapter(ModelDescription)
 
 
+def description_of(path: Path) -> Path:
+    """Return the file that describes a model file: model.json of model.pth, model.onnx.json of model.onnx."""
+    return path.with_suffix(".json") if path.suffix == ".pth" else path.with_name(f"{path.name}.json")
+
+
 def write_model(path: Path, description: ModelDescription, weights: Mapping[str, Tensor], *, force: bool) -> None:
     """Write the weights to `path` and the description beside them.
 
@@ -112,7 +118,7 @@ def description_values(description: ModelDescription) -> dict[str, Any]:
 
 def refuse_to_replace(path: Path, *, force: bool) -> None:
     """Raise ExperimentError if a file is there, or its description, and `force` does not say to replace them."""
-    described = path.with_suffix(".json")
+    described = description_of(path)
     if existing := [str(one) for one in (path, described) if one.exists() and not force]:
         raise ExperimentError(f"{' and '.join(existing)} would be replaced; choose another --output, or add --force")
 
@@ -123,7 +129,7 @@ def write_described(path: Path, content: bytes, values: Mapping[str, Any]) -> No
     Raises:
         ExperimentError: The folder is not there, or cannot be written to.
     """
-    described = path.with_suffix(".json")
+    described = description_of(path)
     said = {**values, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         # the weights first: a description never speaks of weights that are not there
@@ -175,7 +181,7 @@ def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
         raise ModelError(
             f"{path}: cannot be read: {error.strerror}; write one with: raytrain export RUN -o model.pth"
         ) from error
-    described = path.with_suffix(".json")
+    described = description_of(path)
     if described.exists():
         try:
             values = _json(read_bounded(described, most=MAX_DESCRIPTION), str(described))
@@ -224,9 +230,7 @@ def _metadata(path: Path) -> dict[str, Any]:
     except SafetensorError as error:
         raise ModelError(f"{path}: is damaged, or not a safetensors file: {error}") from error
     if _KEY not in said:
-        raise ModelError(
-            f"{path}: was not written by raytrain, and there is no {path.with_suffix('.json').name} beside it"
-        )
+        raise ModelError(f"{path}: was not written by raytrain, and there is no {description_of(path).name} beside it")
     return _json(said[_KEY], str(path))
 
 

@@ -5,7 +5,7 @@
 
 Both map normalised images, (N, 3, H, W) float32 for any N, to logits, (N, classes) float32. They compute in float32,
 whatever the precision of the training was. The file carries its description under the name "raytrain", and the JSON
-beside it has the same.
+beside it, model.pt2.json or model.onnx.json, has the same.
 """
 
 import importlib.util

@@ -79,11 +79,11 @@ def attachments_of(record: RunRecord, *, models: bool) -> Iterator[Attachment]:
     if not models or record.chosen_trial is None:
         return
     from raytrain.inference.export import BEST, export_trial  # PyTorch
-    from raytrain.inference.model_file import write_model
+    from raytrain.inference.model_file import description_of, write_model
 
     description, weights = export_trial(record, record.chosen_trial, which=BEST)
     with tempfile.TemporaryDirectory(prefix="raytrain-model-") as scratch:
         path = Path(scratch) / f"{record.name}-{record.chosen_trial.digest}.safetensors"
         write_model(path, description, weights, force=True)
-        for one in (path, path.with_suffix(".json")):
+        for one in (path, description_of(path)):
             yield Attachment(one.name, one.read_bytes())

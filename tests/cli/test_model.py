@@ -144,9 +144,17 @@ def test_best_and_last_are_not_the_same_weights_when_best_is_not_last(tmp_path: 
     assert [one["test_accuracy"] for one in said] == [early[0].test_accuracy, None]
 
 
-def test_both_kinds_of_file_hold_the_same_plain_weights(trained: Folder, tmp_path: Path) -> None:
+def test_both_kinds_of_file_hold_the_same_plain_weights_and_lie_beside_each_other(
+    trained: Folder, tmp_path: Path
+) -> None:
     for suffix in ("pth", "safetensors"):
-        assert call("export", trained, "-o", tmp_path / f"model.{suffix}", "--force").exit_code == 0
+        exported = call("export", trained, "-o", tmp_path / f"model.{suffix}")
+        assert exported.exit_code == 0, exported.stderr
+    again = call("export", trained, "-o", tmp_path / "model.safetensors")
+    assert (again.exit_code, "model.safetensors.json would be replaced" in again.stderr) == (2, True), again.stderr
+    described = [json.loads((tmp_path / f"model{end}").read_text()) for end in (".json", ".safetensors.json")]
+    assert described[0]["recipe"] == described[1]["recipe"]
+    assert load_model(tmp_path / "model.safetensors").classes == load_model(tmp_path / "model.pth").classes
     pickled = torch.load(tmp_path / "model.pth", weights_only=True)
     safe = load_file(tmp_path / "model.safetensors")
     assert pickled.keys() == safe.keys()
@@ -168,7 +176,7 @@ def test_a_run_alone_means_the_trial_that_validation_chooses(trained: Folder, tm
 def test_predict_says_what_the_trial_said_of_each_image(trained: Folder, tmp_path: Path) -> None:
     trial = next(iter(accuracies(trained)))
     assert call("export", f"{trained}/{trial}", "-o", tmp_path / "m.safetensors").exit_code == 0
-    (tmp_path / "m.json").unlink()  # the metadata is enough
+    (tmp_path / "m.safetensors.json").unlink()  # the metadata is enough
     (result,) = [one for one in read_results(trained) if one.trial == trial]
     seen = read_predictions(trained, result)
     assert seen is not None

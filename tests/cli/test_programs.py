@@ -88,9 +88,9 @@ def test_a_program_says_in_the_lines_of_the_documents_what_the_model_says(
         pytest.importorskip(package)
     exported = call("export", trained, "-o", f"model.{suffix}", "--allow-code")
     assert (exported.exit_code, exported.stdout) == (0, f"model.{suffix}\n"), exported.output
-    described = json.loads(Path("model.json").read_text())
-    assert call("export", trained, "-o", "weights.pth").exit_code == 0
-    wanted = load_model("weights.pth", allow_code=True).predict(["photo.jpg"])
+    described = json.loads(Path(f"model.{suffix}.json").read_text())
+    assert call("export", trained, "-o", "model.pth").exit_code == 0  # beside it
+    wanted = load_model("model.pth", allow_code=True).predict(["photo.jpg"])
     names: dict[str, Any] = {}
     exec(shown(title), names)
     assert names["probabilities"] == pytest.approx(wanted.probabilities[0].tolist(), abs=1e-4)
