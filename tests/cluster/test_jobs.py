@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
@@ -159,6 +160,58 @@ def test_a_stopped_job_saves_its_trials_and_ends_with_7(
     (metrics,) = (tmp_path / "runs" / "long" / "trials").glob("*/metrics.jsonl")
     assert metrics.read_text().count("\n") >= 1
     assert read_results(Folder.at(tmp_path / "runs" / "long")) == []  # no trial has ended
+
+
+MINE = """
+import numpy
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, *, width):
+        super().__init__()
+        self.body = nn.Conv2d(3, width, 3)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, images):
+        return self.head(self.body(images).relu().mean((2, 3)))
+
+
+def inverted(images):
+    return 255 - images
+
+
+def steps(progress):
+    return 1.0 if progress < 0.5 else 0.1
+
+
+def squares():
+    labels = numpy.arange(64) % 2
+    return (numpy.ones((64, 8, 8)) * 200 * labels[:, None, None]).astype("uint8"), labels
+"""
+
+
+def test_code_of_the_users_is_trained_by_two_workers_of_a_job_and_used_in_another_folder(
+    raytrain: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "mine.yaml").write_text(
+        "recipe: {arch: mine.py:Net, dataset: mine.py:squares, augment: [mine.py:inverted], schedule: mine.py:steps, "
+        "image_size: 8, width: 4, epochs: 1}\nresources: {workers: 2}\n"
+    )
+    done = raytrain("submit", "--name", "mine", "--", "train", "mine.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = read_results(Folder.at(tmp_path / "runs" / "mine"))
+    assert (result.status, result.error) == ("finished", None)
+    (tmp_path / "mine.py").rename(tmp_path / "gone.py")
+    (tmp_path / "fresh").mkdir()
+    exported = raytrain("export", "mine", "-o", "fresh/model.pth")
+    assert exported.returncode == 0, exported.stderr
+    Image.new("RGB", (8, 8)).save(tmp_path / "fresh" / "photo.png")
+    refused = raytrain("predict", "fresh/model.pth", "fresh/photo.png")
+    assert (refused.returncode, "mine.py (" in refused.stderr) == (2, True), refused.stderr
+    predicted = raytrain("predict", "fresh/model.pth", "fresh/photo.png", "--allow-code", "--json")
+    assert len(json.loads(predicted.stdout)["images"][0]["classes"]) == 2, predicted.stderr
 
 
 @pytest.mark.parametrize("words", [("jobs",), ("submit", "--", "compare", "quick")])

@@ -1,5 +1,6 @@
 """The user's code on its way: to Ray's processes as text, and to a cluster as files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,28 @@ def sent(one: Submission) -> dict[str, str]:
         return {name: (package.folder / name).read_text() for name in mine}
 
 
+@pytest.fixture
+def node_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster whose trials run on a node that was started in another folder."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ray.cluster_utils import Cluster  # noqa: TID251 (a node of its own)
+
+    there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+            there.add_node(num_cpus=1)
+        yield there.address
+    finally:
+        there.shutdown()
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("empty_report")
-def test_a_worker_that_sees_no_file_trains_the_users_code_from_given_weights(folder: Path) -> None:
+def test_a_node_elsewhere_that_sees_no_file_trains_the_users_code_from_given_weights(
+    folder: Path, node_elsewhere: str
+) -> None:
     (folder / "mine.yaml").write_text(RECIPE.replace("lr:", "init: model.pth, lr:"))
     (folder / "model.pth").write_bytes(b"read later")
     recipe = read_experiment(folder / "mine.yaml").recipe
@@ -42,7 +61,7 @@ def test_a_worker_that_sees_no_file_trains_the_users_code_from_given_weights(fol
     experiment = read_experiment(folder / "mine.yaml")
     for file in folder.glob("*.py"):
         file.rename(file.with_suffix(".gone"))
-    outcome = run(experiment, RunOptions("runs"))
+    outcome = run(experiment, RunOptions("runs", address=node_elsewhere))
     assert [(one.status, one.error) for one in outcome.results] == [("finished", None)]
     assert len(list((folder / "runs" / "mine" / "init").iterdir())) == 2
 
