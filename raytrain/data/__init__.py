@@ -5,7 +5,8 @@
 
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset, LabelledImages, Splits
-from raytrain.data.sources import DATASETS, is_here, load, read, refuse, refuse_missing
+from raytrain.data.named import DATASETS
+from raytrain.data.sources import is_here, load, read, refuse, refuse_missing
 from raytrain.data.split import split
 
 __all__ = [

@@ -12,7 +12,7 @@ from raytrain.data.augmentation.mixing import MIXES
 from raytrain.data.augmentation.resolution import canonical_resolution
 from raytrain.data.layouts.background import canonical_background
 from raytrain.data.layouts.columns import canonical_columns
-from raytrain.data.sources import DATASETS
+from raytrain.data.named import DATASETS
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES
 from raytrain.optim.losses import LOSSES
