@@ -29,6 +29,9 @@ Background = Annotated[
     str, typer.Option(metavar="COLOUR", help="Colour behind transparent pixels: white, black or '#rrggbb'.")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Follow links that lead out of the folder of the images.")
+]
 
 
 def fetch(
@@ -36,6 +39,7 @@ def fetch(
     image_size: ImageSize = 32,
     columns: Columns = "",
     skip_bad: SkipBad = False,
+    follow_links: FollowLinks = False,
     background: Background = "white",
     json: Json = False,
 ) -> None:
@@ -48,7 +52,14 @@ def fetch(
     fetched: list[dict[str, object]] = []
     named, colour = columns_text(columns), _background_text(background)
     for name in datasets:
-        images = load(_data_set(name), image_size=image_size, columns=named, skip_bad=skip_bad, background=colour)
+        images = load(
+            _data_set(name),
+            image_size=image_size,
+            columns=named,
+            skip_bad=skip_bad,
+            background=colour,
+            follow_links=follow_links,
+        )
         said = {"summary": images.summary, "image_size": image_size, "fingerprint": images.fingerprint}
         fetched.append({"dataset": name, **said})
         if not json:
@@ -63,6 +74,7 @@ def verify(
     image_size: ImageSize = 32,
     columns: Columns = "",
     skip_bad: SkipBad = False,
+    follow_links: FollowLinks = False,
     background: Background = "white",
     near: Annotated[bool, typer.Option("--near", help="Look for images that look alike too.")] = False,
     fingerprint: Annotated[
@@ -78,7 +90,9 @@ def verify(
     from raytrain.report.inspection_page import page
 
     named, colour = columns_text(columns), _background_text(background)
-    images = read(_data_set(dataset), image_size=image_size, columns=named, background=colour)
+    images = read(
+        _data_set(dataset), image_size=image_size, columns=named, background=colour, follow_links=follow_links
+    )
     inspection = inspect(images, dataset, near=near)
     if json:
         typer.echo(document(inspection), nl=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raytrain.cli.completion import run_or_trial_names
-from raytrain.cli.data import Columns, SkipBad, columns_text
+from raytrain.cli.data import Columns, FollowLinks, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError, ExperimentError
 from raytrain.report.document import document
@@ -123,6 +123,7 @@ def evaluate(
     ] = None,
     columns: Columns = "",
     skip_bad: SkipBad = False,
+    follow_links: FollowLinks = False,
     allow_code: AllowCode = False,
     json: Json = False,
 ) -> None:
@@ -148,7 +149,11 @@ def evaluate(
     else:  # it has columns of its own; those that are shipped give pixels, for which a background is refused
         background = WHITE if name in DATASETS else recipe.background
         key = DataKey(name, recipe.image_size, 0, recipe.test_size, background=background)
-    key = key._replace(columns=columns_text(columns) or key.columns, skip_bad=skip_bad or key.skip_bad)
+    key = key._replace(
+        columns=columns_text(columns) or key.columns,
+        skip_bad=skip_bad or key.skip_bad,
+        follow_links=follow_links or key.follow_links,
+    )
     images = key.load()
     with isolated():
         measured, predictions = evaluate_on(opened, images, name=name)
@@ -180,6 +185,7 @@ def predict(
     model: ModelFile,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of images.")],
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each image.")] = 3,
+    follow_links: FollowLinks = False,
     allow_code: AllowCode = False,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a row for each image.")] = False,
@@ -189,16 +195,17 @@ def predict(
 
     if csv and json:
         raise ExperimentError("--csv and --json were given; give one of them")
-    from raytrain.inference.model import image_files, probabilities, read_image
+    from raytrain.inference.image_paths import image_paths
+    from raytrain.inference.model import probabilities, read_image
     from raytrain.report.records import as_csv
     from raytrain.user_code.isolation import isolated
 
     opened = _open(model, allow_code=allow_code)
     classes, size, background = opened.description.classes, opened.image_size, opened.background
     read: dict[Path, Any] = {}
+    found = image_paths(images, follow_links=follow_links)
     failures: dict[Path, str] = {}
-    paths = list(image_files(images))
-    for path in paths:
+    for path in found.files:
         try:
             read[path] = read_image(path, image_size=size, background=background)
         except DataError as error:  # the other images are named all the same
@@ -207,21 +214,23 @@ def predict(
         shares = probabilities(opened, np.stack(list(read.values()))) if read else np.empty((0, len(classes)))
     order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     best = [[(classes[label], float(row[label])) for label in few] for row, few in zip(shares, order, strict=True)]
-    named = {path: list[tuple[str, float]]() for path in paths} | dict(zip(read, best, strict=True))
+    asked = [*found.files, *found.refused]
+    named = {path: list[tuple[str, float]]() for path in asked} | dict(zip(read, best, strict=True))
+    errors = failures | found.refused
     ranks = range(min(top, len(classes)))
     if json:
         said = {path: [{"class": label, "probability": share} for label, share in one] for path, one in named.items()}
-        found = [{"image": str(path), "classes": one, "error": failures.get(path)} for path, one in said.items()]
-        typer.echo(document({"images": found}), nl=False)
+        rows = [{"image": str(path), "classes": one, "error": errors.get(path)} for path, one in said.items()]
+        typer.echo(document({"images": rows}), nl=False)
     elif csv:
-        typer.echo(as_csv([_csv_row(path, one, failures.get(path), ranks) for path, one in named.items()]), nl=False)
+        typer.echo(as_csv([_csv_row(path, one, errors.get(path), ranks) for path, one in named.items()]), nl=False)
     elif read:
         cells = [[f"{label} {100 * share:.1f} %" for label, share in one] for one in named.values()]
         columns = {f"{rank + 1}": [(row[rank : rank + 1] or ["–"])[0] for row in cells] for rank in ranks}
         typer.echo(as_text({"image": list(map(str, named)), **columns}, left={"image", *columns}), nl=False)
-    for failure in failures.values():
-        typer.echo(f"raytrain: {visible(failure)}", err=True)
-    if failures:
+    for line in (*found.left_out, *failures.values(), *found.refusals):
+        typer.echo(f"raytrain: {visible(line)}", err=True)
+    if errors:
         raise typer.Exit(DataError.exit_code)
 
 

@@ -18,6 +18,7 @@ class DataKey(NamedTuple):
         columns: Names of the columns of Parquet files, as text.
         skip_bad: Whether images that cannot be read are left out.
         background: Colour behind transparent pixels.
+        follow_links: Whether links are followed that lead out of the folder of the data set.
     """
 
     dataset: str
@@ -27,6 +28,7 @@ class DataKey(NamedTuple):
     columns: str = ""
     skip_bad: bool = False
     background: str = WHITE
+    follow_links: bool = False
 
     @property
     def label(self) -> str:
@@ -35,7 +37,8 @@ class DataKey(NamedTuple):
         columns = f", columns {self.columns}" if self.columns else ""
         skipped = ", skip_bad" if self.skip_bad else ""
         background = "" if self.background == WHITE else f", background {self.background}"
-        return f"{self.dataset} at {self.image_size} px{other}{columns}{skipped}{background}"
+        links = ", follow_links" if self.follow_links else ""
+        return f"{self.dataset} at {self.image_size} px{other}{columns}{skipped}{background}{links}"
 
     def load(self, *, quiet: bool = False) -> ImageDataset:
         """Return the data set, without its validation split; arguments and errors are those of `data.load`."""
@@ -46,5 +49,6 @@ class DataKey(NamedTuple):
             columns=self.columns,
             skip_bad=self.skip_bad,
             background=self.background,
+            follow_links=self.follow_links,
             quiet=quiet,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset
 from raytrain.data.layouts.background import WHITE
-from raytrain.data.layouts.folder import has_images, load_folder
+from raytrain.data.layouts.folder import Links, has_images, load_folder
 from raytrain.data.layouts.hub import commit_of, is_fetched, is_on_hub, open_repository
 from raytrain.data.layouts.parquet import configurations, find_parquet, load_parquet
 from raytrain.data.layouts.source_folder import SourceFolder, open_folder
@@ -55,6 +55,7 @@ def load(
     columns: str = "",
     skip_bad: bool = False,
     background: str = WHITE,
+    follow_links: bool = False,
     quiet: bool = False,
 ) -> ImageDataset:
     """Return the data set of that name, or the one in the folder or URI of that address; log what it is in a line.
@@ -68,6 +69,7 @@ def load(
         columns: Names of the columns of Parquet files: "image=photo,label=species"; empty for the usual ones.
         skip_bad: Whether to go on without images that cannot be read.
         background: Colour behind transparent pixels of image files: "white", "black" or "#rrggbb".
+        follow_links: Whether links are followed that lead out of the folder of the data set.
         quiet: Whether nothing is logged.
 
     Raises:
@@ -75,7 +77,8 @@ def load(
         ExperimentError: Code of the user's own cannot be imported.
         PreflightError: It is not on this machine and cannot be downloaded.
     """
-    found = read(dataset, image_size=image_size, test_size=test_size, columns=columns, background=background)
+    links: Links = "follow" if follow_links else "refuse"
+    found = _read(dataset, links, image_size=image_size, test_size=test_size, columns=columns, background=background)
     refuse(found, skip_bad=skip_bad, name=dataset)
     if not quiet:
         _log(found, dataset)
@@ -83,12 +86,25 @@ def load(
 
 
 def read(
-    dataset: str, *, image_size: int, test_size: float = TEST_SIZE, columns: str = "", background: str = WHITE
+    dataset: str,
+    *,
+    image_size: int,
+    test_size: float = TEST_SIZE,
+    columns: str = "",
+    background: str = WHITE,
+    follow_links: bool = False,
 ) -> ImageDataset:
     """Return the data set as `load` does, without the images that cannot be read; log nothing, and refuse no content.
 
     Arguments and errors are those of `load`; `refuse` raises those that `origin` tells of.
     """
+    links: Links = "follow" if follow_links else "leave out"
+    return _read(dataset, links, image_size=image_size, test_size=test_size, columns=columns, background=background)
+
+
+def _read(
+    dataset: str, links: Links, *, image_size: int, test_size: float, columns: str, background: str
+) -> ImageDataset:
     if dataset in DATASETS:
         found = DATASETS[dataset](image_size=image_size)
     elif reference := reference_of(name_of(dataset)):
@@ -100,10 +116,16 @@ def read(
         folder = open_repository(address, configuration) if on_hub else open_folder(address)
         place = find_parquet(folder, configuration)
         if place is not None:
-            found = load_parquet(place, image_size=image_size, columns=columns, background=background)
+            found = load_parquet(
+                place,
+                image_size=image_size,
+                columns=columns,
+                background=background,
+                follow_links=links == "follow",
+            )
             _say_which(found, folder, place, configuration)
         elif has_images(folder):
-            found = load_folder(folder, image_size=image_size, background=background)
+            found = load_folder(folder, image_size=image_size, background=background, links=links)
         else:
             raise _unknown(dataset, there=folder.exists())
         if on_hub:

@@ -1,6 +1,6 @@
 """A model from a file at work: measured on a data set, and asked what images show."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.batches import evaluation_batches, normalize, on_device
 from raytrain.data.layouts.background import WHITE
-from raytrain.data.layouts.decode import SUFFIXES, decode, resized
+from raytrain.data.layouts.decode import decode, resized
 from raytrain.data.layouts.source_folder import MAX_FILE
 from raytrain.errors import DataError, ModelError, first_line
+from raytrain.inference.image_paths import image_paths
 from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import Predictions
 from raytrain.storage.bounded import read_bounded
-from raytrain.storage.typed_path import is_a_folder
 from raytrain.training.devices import autocast, choose_device
 from raytrain.training.evaluation import TrainingData, predict
 from raytrain.training.recipe import Recipe
@@ -73,15 +73,19 @@ class Model:
         """Colour behind the transparent pixels of an image, as the recipe has it."""
         return Recipe(**self.description.recipe).background
 
-    def predict(self, images: str | Path | Sequence[str | Path] | NDArray[np.uint8]) -> Prediction:
+    def predict(
+        self, images: str | Path | Sequence[str | Path] | NDArray[np.uint8], *, follow_links: bool = False
+    ) -> Prediction:
         """Return the most probable class of each image, and the probability of every class.
 
         Args:
             images: One or several paths of image files in any format that Pillow reads, or of folders of such; or
                 (N, H, W, 3) uint8, RGB. Other sizes are cropped to a centred square and resized, as in training.
+            follow_links: Whether links in a folder are followed that lead out of it.
 
         Raises:
-            DataError: An image cannot be read, a folder has none, or the array has another shape or type.
+            DataError: An image cannot be read, a folder has none or links that lead out of it, or the array has another
+                shape or type.
         """
         files: tuple[Path, ...] = ()
         if isinstance(images, np.ndarray):
@@ -93,7 +97,10 @@ class Model:
             pixels = resized(images, image_size=self.image_size)
         else:
             paths = [images] if isinstance(images, str | Path) else images
-            files = tuple(image_files([Path(path) for path in paths]))
+            found = image_paths([Path(path) for path in paths], follow_links=follow_links)
+            if found.refusals:
+                raise DataError("\n".join(found.refusals))
+            files = tuple(found.files)
             size, background = self.image_size, self.background
             read = [read_image(path, image_size=size, background=background) for path in files]
             pixels = np.stack(read) if read else np.empty((0, self.image_size, self.image_size, 3), dtype=np.uint8)
@@ -210,22 +217,6 @@ def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64
             logits = model.network(normalize(batch, mean=description.mean, std=description.std))
         parts.append(logits.double().softmax(dim=1).cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, len(description.classes)))
-
-
-def image_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files, and of a folder the images in it at any depth, sorted.
-
-    Raises:
-        DataError: A folder has none.
-    """
-    for path in paths:
-        if not is_a_folder(path):
-            yield path
-            continue
-        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
-        if not inside:
-            raise DataError(f"{path}: has no images; their names end in {', '.join(sorted(SUFFIXES))}")
-        yield from inside
 
 
 def read_image(path: Path, *, image_size: int, background: str = WHITE) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ ADDED_LATER = frozenset(
         "test_size",
         "columns",
         "skip_bad",
+        "follow_links",
         "background",
         "resolution",
         "bias_lr_factor",
@@ -94,6 +95,9 @@ class Recipe(BaseModel):
     """Names of the columns of Parquet files where they are not the usual ones: `{image: photo, label: species}`."""
     skip_bad: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether images that cannot be read are left out, and counted; otherwise they are named and nothing is trained."""
+    follow_links: Annotated[bool, EpochTime.SAME] = False
+    """Whether links are followed that lead out of the folder of the data set; otherwise they are named and nothing is
+    trained, because they may lead to any file of the machine. Links within the folder are followed in any case."""
     background: Annotated[str, EpochTime.SAME] = "white"
     """Colour behind the transparent pixels of image files: white, black, or red, green and blue as `'#rrggbb'`, in
     quotes because YAML reads a bare `#` as a comment."""

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
-from raytrain.inference.model import image_files
+from raytrain.inference.image_paths import image_paths
 
 LONG = "x" * 300
 
@@ -39,4 +39,4 @@ def test_a_long_word_is_answered_in_one_message(
 
 
 def test_a_name_that_is_too_long_is_no_folder_of_images():
-    assert list(image_files([Path(LONG)])) == [Path(LONG)]  # a file, which cannot be read
+    assert image_paths([Path(LONG)], follow_links=False).files == [Path(LONG)]  # a file, which cannot be read

@@ -72,10 +72,10 @@ def test_evaluate_takes_the_columns_of_a_data_set_and_goes_on_without_bad_images
     model = tmp_path / "model.pth"
     call("export", f"{trained}/{next(iter(accuracies(trained)))}", "-o", model)
     call("evaluate", model)
-    call("evaluate", model, "--dataset", "birds", "--columns", "label=kind,image=photo", "--skip-bad")
-    assert [(key.dataset, key.columns, key.skip_bad) for key in asked] == [
-        ("digits", "", False),
-        ("birds", "image=photo,label=kind", True),
+    call("evaluate", model, "--dataset", "birds", "--columns", "label=kind,image=photo", "--skip-bad", "--follow-links")
+    assert [(key.dataset, key.columns, key.skip_bad, key.follow_links) for key in asked] == [
+        ("digits", "", False, False),
+        ("birds", "image=photo,label=kind", True, True),
     ]
 
 

@@ -90,22 +90,6 @@ def test_what_is_left_out_is_counted(root: Path, caplog: pytest.LogCaptureFixtur
     )
 
 
-def test_links_out_of_the_folder_are_followed_and_named(
-    root: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
-):
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    for name in ("one", "two"):
-        picture(77).save(elsewhere / f"{name}.png")
-    (root / "train" / "cat" / "linked.png").symlink_to(elsewhere / "one.png")
-    (root / "train" / "cat" / "folder").symlink_to(elsewhere)
-    (root / "train" / "cat" / "inside.png").symlink_to(root / "train" / "dog" / "a.png")
-    before = len(load(str(root), image_size=8).train)
-    (said,) = (one for one in warnings(caplog) if "out of the folder" in one)
-    assert "2 links lead out of the folder, such as train/cat/folder: the images there are read" in said
-    (root / "train" / "cat" / "linked.png").unlink()
-    assert len(load(str(root), image_size=8).train) == before - 1
-
-
 def test_nothing_is_said_where_nothing_is_left_out(root: Path, caplog: pytest.LogCaptureFixture):
     load(str(root), image_size=8)
     assert warnings(caplog) == []
@@ -309,15 +293,6 @@ def test_a_link_to_itself_is_left_out(root: Path, caplog: pytest.LogCaptureFixtu
     (root / "train" / "cat" / "self.png").symlink_to("self.png")
     assert len(load(str(root), image_size=8).train) == 3
     assert "1 that are no files" in caplog.text
-
-
-def test_a_pipe_and_a_link_to_a_device_are_left_out_and_counted(root: Path, caplog: pytest.LogCaptureFixture):
-    os.mkfifo(root / "train" / "cat" / "pipe.png")
-    (root / "train" / "cat" / "zero.png").symlink_to("/dev/zero")
-    assert len(load(str(root), image_size=8).train) == 3
-    assert warnings(caplog) == [
-        f"{root}: left out, because only images are read: 2 that are no files, such as links to nowhere"
-    ]
 
 
 def test_hidden_files_are_counted_without_a_warning(root: Path, caplog: pytest.LogCaptureFixture):

@@ -65,6 +65,7 @@ CHANGES_THE_DATA: dict[str, Any] = {
     "test_size": 0.3,
     "columns": "label=fine",
     "skip_bad": True,
+    "follow_links": True,
     "background": "black",
 }
 """The loop is handed the splits; these fields choose them, through `Recipe.data_key`."""

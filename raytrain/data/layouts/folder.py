@@ -1,10 +1,10 @@
 """Images as files in one folder per class: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from raytrain.data.inspection.overlap import compare_parts
 from raytrain.data.layouts.background import WHITE, key_suffix
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
+from raytrain.data.layouts.image_tree import ImageTree, followed_links, is_image
 from raytrain.data.layouts.source_folder import READERS, SourceFolder, hash_files, shown
-from raytrain.data.origin import HIDDEN, Origin
+from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
 # Part of the cache key: raise it when the same files shall give other arrays.
@@ -26,9 +27,11 @@ WHOLE = "."
 """Path of a part that is the folder itself."""
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of the validation images."""
-NO_FILES = "that are no files, such as links to nowhere"
+LINKS_OUT = "links that lead out of the folder"
 FILES = 1024
 """Number of encoded files that are in memory at a time."""
+Links = Literal["refuse", "leave out", "follow"]
+"""What becomes of links that lead out of the folder: leaving them out is for a look at what else is there."""
 
 
 def has_images(folder: SourceFolder) -> bool:
@@ -37,11 +40,13 @@ def has_images(folder: SourceFolder) -> bool:
 
 
 def _is_flat(folder: SourceFolder) -> bool:
-    with_images = (name for name in folder.folders() if any(_is_image(file) for file in folder.folder(name).files()))
+    with_images = (name for name in folder.folders() if any(is_image(file) for file in folder.folder(name).files()))
     return len(list(islice(with_images, 2))) == 2
 
 
-def load_folder(folder: SourceFolder, *, image_size: int, background: str = WHITE) -> ImageDataset:
+def load_folder(
+    folder: SourceFolder, *, image_size: int, background: str = WHITE, links: Links = "refuse"
+) -> ImageDataset:
     """Return the data set in a folder of image files, decoded once per machine.
 
     Its parts are train/<class>/ and, where they are there, test/<class>/ and val/<class>/ (or valid, validation). With
@@ -54,16 +59,23 @@ def load_folder(folder: SourceFolder, *, image_size: int, background: str = WHIT
         folder: The folder, for which `has_images` is true.
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
         background: Colour behind transparent pixels, as `canonical_background` returns it.
+        links: What becomes of links that lead out of the folder. `origin.refusal` tells of those that are left out.
 
     Raises:
-        DataError: A class is missing or has no image; the message says which.
+        DataError: A class is missing or has no image, or links lead out of the folder; the message says which.
     """
-    left_out: Counter[str] = Counter()
-    outside: list[str] = []
+    tree = ImageTree(follow_links=links == "follow")
     layout = _layout(folder)
-    parts = {part: _class_files(folder, path, left_out, outside) for part, path in layout.items()}
-    for part in ("test", "val"):
-        _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
+    parts = {part: _class_files(folder, path, tree) for part, path in layout.items()}
+    if links == "refuse":
+        _refuse_outside(folder, tree)
+    try:
+        _refuse_empty(folder, layout, parts)
+        for part in ("test", "val"):
+            _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
+    except DataError:
+        _refuse_outside(folder, tree)  # what is missing lies behind the links
+        raise
 
     def build(place: Path | None) -> ImageDataset:
         origin = Origin(labels="folders", address=folder.address, background=background)
@@ -81,13 +93,12 @@ def load_folder(folder: SourceFolder, *, image_size: int, background: str = WHIT
     key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{hash_files(folder, listed)[:32]}{key_suffix(background)}"
     dataset = cached_or_mapped(key, build, size=len(listed) * image_size**2 * 3)
     dataset.origin.address = folder.address
-    dataset.origin.left_out = left_out  # not in the cache, which knows images only
-    if outside:
-        what = "1 link leads" if len(outside) == 1 else f"{len(outside):,} links lead"
-        dataset.origin.warnings.append(
-            f"{what} out of the folder, such as {shown(outside[0])}: the images there are read, and do not travel with "
-            "the folder"
-        )
+    dataset.origin.left_out = tree.left_out  # not in the cache, which knows images only
+    if tree.outside and tree.follow_links:
+        dataset.origin.remarks.append(followed_links(len(tree.outside)))
+    elif tree.outside:
+        dataset.origin.left_out[LINKS_OUT] = len(tree.outside)
+    dataset.origin.refusal = tree.refusal or dataset.origin.refusal
     dataset.origin.warnings += _not_read(folder, layout)
     if layout.get("test", "test") != "test":
         dataset.origin.remarks.append(f"there is no test/, so {layout['test']}/ is the test set")
@@ -124,30 +135,46 @@ def _refuse_other_classes(
             )
 
 
-def _class_files(folder: SourceFolder, part: str, left_out: Counter[str], outside: list[str]) -> dict[str, list[str]]:
-    """Return the image files of each class, relative to `folder` and sorted; note what else is there."""
-    whole = part == WHOLE
-    place, where = (folder, folder.address) if whole else (folder.folder(part), folder.locate(part))
-    prefix = "" if whole else f"{part}/"
-    classes = place.folders()
-    outside += [f"{prefix}{name}" for name in _links_out(folder, place, prefix) if name in classes]
-    found = {name: _image_files(folder, f"{prefix}{name}", left_out, outside) for name in classes}
-    if not found:
-        raise DataError(f"{where} holds no class; it must have one folder per class, with its images")
-    empty = [name for name, files in found.items() if not files]
-    if empty:
-        raise DataError(
-            f"{where}: no image for the class {', '.join(map(shown, empty))}; add some, or remove the folder "
-            f"(image files end in {' '.join(sorted(SUFFIXES))})"
-        )
-    return found
+def _class_files(folder: SourceFolder, part: str, tree: ImageTree) -> dict[str, list[str]]:
+    """Return the image files of each class, relative to `folder` and sorted; none where a link leads out."""
+    if part == WHOLE:
+        place, prefix = folder, ""
+    elif part in tree.entered(folder, "", [part]):
+        place, prefix = folder.folder(part), f"{part}/"
+    else:
+        return {}
+    above = frozenset({folder.really(), place.really()})
+    return {
+        name: tree.images(place.folder(name), f"{prefix}{name}/", above)
+        for name in tree.entered(place, prefix, place.folders())
+    }
+
+
+def _refuse_outside(folder: SourceFolder, tree: ImageTree) -> None:
+    """Raise DataError where something that must not be read lies in the place of an image or a folder."""
+    if tree.refusal:
+        raise DataError(f"{folder.address}: {tree.refusal}")
+
+
+def _refuse_empty(folder: SourceFolder, layout: Mapping[str, str], parts: Mapping[str, dict[str, list[str]]]) -> None:
+    """Raise DataError where a part has no class, or a class no image."""
+    for part, found in parts.items():
+        where = folder.address if layout[part] == WHOLE else folder.locate(layout[part])
+        if not found:
+            raise DataError(f"{where} holds no class; it must have one folder per class, with its images")
+        empty = [name for name, files in found.items() if not files]
+        if empty:
+            raise DataError(
+                f"{where}: no image for the class {', '.join(map(shown, empty))}; add some, or remove the folder "
+                f"(image files end in {' '.join(sorted(SUFFIXES))})"
+            )
 
 
 def _not_read(folder: SourceFolder, layout: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning of images that lie in no class, and one of folders with images that are no part."""
     places = dict.fromkeys(["", *(f"{path}/" for path in layout.values() if path != WHOLE)])
     inside = {prefix: folder.folder(prefix.rstrip("/")) if prefix else folder for prefix in places}
-    loose = [f"{prefix}{name}" for prefix, place in inside.items() for name in place.files() if _is_image(name)]
+    loose = [f"{prefix}{name}" for prefix, place in inside.items() for name in place.files() if is_image(name)]
     if loose:
         lie = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
         yield f"{lie} in no folder of a class, such as {shown(loose[0])}: left out"
@@ -157,62 +184,10 @@ def _not_read(folder: SourceFolder, layout: Mapping[str, str]) -> Iterator[str]:
     unknown = [
         shown(other.path.rpartition("/")[2])
         for other in others
-        if any(_is_image(name) for place in (other, *map(other.folder, other.folders())) for name in place.files())
+        if any(is_image(name) for place in (other, *map(other.folder, other.folders())) for name in place.files())
     ]
     if unknown:
         yield f"{'/, '.join(unknown)}/ holds images that are not read: the parts are {', '.join(layout.values())}"
-
-
-def _links_out(folder: SourceFolder, within: SourceFolder, prefix: str) -> list[str]:
-    """Return the names of the links in a folder that lead out of `folder`; those to nowhere are no files."""
-    others = within.others()
-    return [name for name in within.links() if name not in others and folder.leads_out(f"{prefix}{name}")]
-
-
-def _image_files(
-    folder: SourceFolder,
-    path: str,
-    left_out: Counter[str],
-    outside: list[str],
-    above: frozenset[str] = frozenset(),
-) -> list[str]:
-    """Return the images in a folder and in those below it, those of the folder first.
-
-    Args:
-        folder: The folder of the data set.
-        path: Path of the folder in it.
-        left_out: Counts what is no image.
-        outside: Gets the paths of the links that lead out of the folder of the data set.
-        above: Where the folders that lead here really are, through links.
-    """
-    within = folder.folder(path)
-    above = above or frozenset({folder.really(), folder.folder(path.rpartition("/")[0]).really()})
-    found: list[str] = []
-    for name in within.files():
-        if _is_image(name):
-            found.append(f"{path}/{name}")
-        else:
-            left_out[_suffix(name) or "without a suffix"] += 1
-    left_out.update(NO_FILES for _ in within.others())
-    left_out.update(HIDDEN for _ in range(within.hidden()))
-    if within.really() in above:
-        return found
-    read = {*within.folders(), *filter(_is_image, within.files())}
-    outside += [f"{path}/{name}" for name in _links_out(folder, within, f"{path}/") if name in read]
-    for name in within.folders():
-        if within.folder(name).really() in above | {within.really()}:
-            left_out["links to a folder above"] += 1
-        else:
-            found += _image_files(folder, f"{path}/{name}", left_out, outside, above | {within.really()})
-    return found
-
-
-def _suffix(name: str) -> str:
-    return f".{name.lower().rpartition('.')[2]}" if "." in name else ""
-
-
-def _is_image(name: str) -> bool:
-    return _suffix(name) in SUFFIXES
 
 
 def _read(

@@ -19,6 +19,7 @@ from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
 from raytrain.data.layouts.background import WHITE, key_suffix
 from raytrain.data.layouts.columns import Columns, columns_of
+from raytrain.data.layouts.image_tree import followed_links, refused_links
 from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
 from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labels, read_part
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
@@ -74,7 +75,14 @@ def configurations(folder: SourceFolder) -> list[str]:
     return [name for name in folder.folders() if _files(folder.folder(name), "train")]
 
 
-def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "", background: str = WHITE) -> ImageDataset:
+def load_parquet(
+    folder: SourceFolder,
+    *,
+    image_size: int,
+    columns: str = "",
+    background: str = WHITE,
+    follow_links: bool = False,
+) -> ImageDataset:
     """Return the data set in a folder for which `find_parquet` found files, decoded once per machine.
 
     Without a test part, or with one that is not labelled, the validation part is the test set; without one either,
@@ -86,12 +94,17 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "", ba
         image_size: Height and width in pixels; images of another size are cropped centrally and resized.
         columns: Names of the columns, as `canonical_columns` returns them; empty for the usual ones.
         background: Colour behind transparent pixels, as `canonical_background` returns it.
+        follow_links: Whether links that lead out of the folder of the data set are followed.
 
     Raises:
-        DataError: A file, column or label is missing or not usable; the message says where.
+        DataError: A file, column or label is missing or not usable, or links lead out of the folder; the message says
+            where.
     """
     files = {part: found for part in PARTS if (found := _files(folder, part))}
     listed = [name for part in files.values() for name in part]
+    outside = [name for name in listed if folder.leads_out(name)]
+    if outside and not follow_links:
+        raise DataError(f"{folder.address}: {refused_links(outside)}")
     _refuse_missing_shards(folder, listed)
     hashes = hash_each(folder, listed)
     for part in files.values():  # the images of two parts are compared once they are decoded
@@ -140,6 +153,8 @@ def load_parquet(folder: SourceFolder, *, image_size: int, columns: str = "", ba
     key = f"{FORMAT}-{image_size}-{source[:32]}{key_suffix(background)}"
     dataset = cached_or_mapped(key, build, size=size)
     dataset.origin.address = folder.address  # the cache may have been filled from another place
+    if outside:
+        dataset.origin.remarks.append(followed_links(len(outside)))
     return dataset
 
 

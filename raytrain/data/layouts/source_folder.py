@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,11 +44,13 @@ class SourceFolder:
         filesystem: The `pyarrow.fs.FileSystem` that the folder is on.
         path: Path of the folder within `filesystem`.
         address: Path or URI of the folder as the user gave it, for messages.
+        top: Path of the folder of the data set, out of which links may not lead; empty where that is this folder.
     """
 
     filesystem: Any
     path: str
     address: str
+    top: str = ""
 
     def exists(self) -> bool:
         """Return whether this is a folder that is there."""
@@ -63,7 +66,7 @@ class SourceFolder:
 
     def folder(self, name: str) -> "SourceFolder":
         """Return the folder of that name within this one, whether or not it exists."""
-        return SourceFolder(self.filesystem, f"{self.path}/{name}", self.locate(name))
+        return SourceFolder(self.filesystem, f"{self.path}/{name}", self.locate(name), self.top or self.path)
 
     def really(self) -> str:
         """Return the path that the folder has when links are followed."""
@@ -76,13 +79,24 @@ class SourceFolder:
         """
         return self._names("Other") if self._local else []
 
-    def links(self) -> list[str]:
-        """Return the sorted names of the links in it, to files or folders; none where this is no local folder."""
-        return sorted(entry.name for entry in self._entries() if entry.is_symlink()) if self._local else []
+    def devices(self) -> list[str]:
+        """Return those of `others` that are devices, pipes or sockets, or links to some."""
+        return [name for name in self.others() if Path(self.path, name).exists()]
+
+    def links_out(self) -> list[str]:
+        """Return the sorted names of the links to files and folders outside of the data set; no hidden ones.
+
+        There are some on a local disk only.
+        """
+        links = [entry for entry in self._entries() if entry.is_symlink()] if self._local else []
+        if not links:
+            return []
+        there = [one.name for one in links if not one.name.startswith(".") and _kind_of_entry(one) != "Other"]
+        return sorted(filter(self.leads_out, there))
 
     def leads_out(self, name: str) -> bool:
-        """Return whether a file or folder within this one really lies elsewhere."""
-        return not Path(self.path, name).resolve().is_relative_to(self.really())
+        """Return whether a file or folder in it really lies outside of the data set, behind a link on the way."""
+        return self._local and not Path(self.path, name).resolve().is_relative_to(self._tree)
 
     def hidden(self) -> int:
         """Return the number of hidden files and folders in it; 0 where this is no local folder."""
@@ -131,6 +145,16 @@ class SourceFolder:
         except OSError as error:
             raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
         return content.hexdigest()
+
+    @cached_property
+    def _tree(self) -> Path:
+        """The folder that links may lead to: that of the data set, or in the hub's cache that of the repository.
+
+        The Hugging Face hub's cache has the files of a repository in blobs/, and links to them in snapshots/<commit>/.
+        """
+        folder = Path(self.top or self.path).resolve()
+        snapshots = (parent for parent in folder.parents if parent.name == "snapshots")
+        return next((one.parent for one in snapshots if (one.parent / "blobs").is_dir()), folder)
 
     @property
     def _local(self) -> bool:
