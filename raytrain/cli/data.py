@@ -1,6 +1,5 @@
 """`raytrain data`: data sets, fetched and checked."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -45,21 +44,22 @@ def fetch(
 ) -> None:
     """Download data sets, or decode image folders, so that later runs start at once."""
     from raytrain.cli.output import log_to_stderr
+    from raytrain.cli.progress import reading_shown
     from raytrain.data import load
 
     log_to_stderr()
-    logging.getLogger("raytrain.data.layouts.collected").setLevel(logging.INFO)  # how far the decoding is
     fetched: list[dict[str, object]] = []
     named, colour = columns_text(columns), _background_text(background)
     for name in datasets:
-        images = load(
-            _data_set(name),
-            image_size=image_size,
-            columns=named,
-            skip_bad=skip_bad,
-            background=colour,
-            follow_links=follow_links,
-        )
+        with reading_shown():
+            images = load(
+                _data_set(name),
+                image_size=image_size,
+                columns=named,
+                skip_bad=skip_bad,
+                background=colour,
+                follow_links=follow_links,
+            )
         said = {"summary": images.summary, "image_size": image_size, "fingerprint": images.fingerprint}
         fetched.append({"dataset": name, **said})
         if not json:
@@ -85,14 +85,18 @@ def verify(
     """Read every image of a data set, show what it holds, and compare its fingerprint with the expected one."""
     from rich.console import Console
 
+    from raytrain.cli.output import log_to_stderr
+    from raytrain.cli.progress import reading_shown
     from raytrain.data import read, refuse
     from raytrain.data.inspection.inspection import inspect
     from raytrain.report.inspection_page import page
 
     named, colour = columns_text(columns), _background_text(background)
-    images = read(
-        _data_set(dataset), image_size=image_size, columns=named, background=colour, follow_links=follow_links
-    )
+    log_to_stderr()
+    with reading_shown():
+        images = read(
+            _data_set(dataset), image_size=image_size, columns=named, background=colour, follow_links=follow_links
+        )
     inspection = inspect(images, dataset, near=near)
     if json:
         typer.echo(document(inspection), nl=False)

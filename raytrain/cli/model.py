@@ -128,6 +128,8 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
+    from raytrain.cli.output import log_to_stderr
+    from raytrain.cli.progress import reading_shown
     from raytrain.data import DATASETS
     from raytrain.data.data_key import DataKey
     from raytrain.data.layouts.background import WHITE
@@ -139,6 +141,7 @@ def evaluate(
     from raytrain.training.recipe import Recipe
     from raytrain.user_code.isolation import isolated
 
+    log_to_stderr()
     opened = _open(model, allow_code=allow_code)
     description = opened.description
     given = read_user_code("dataset", dataset, folder=Path(), where="--dataset") if dataset else None
@@ -154,7 +157,8 @@ def evaluate(
         skip_bad=skip_bad or key.skip_bad,
         follow_links=follow_links or key.follow_links,
     )
-    images = key.load()
+    with reading_shown():
+        images = key.load()
     with isolated():
         measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()

@@ -16,6 +16,7 @@ import torch
 from raytrain.data import LabelledImages, Splits, load, read, split
 from raytrain.data.batches import on_device
 from raytrain.data.images import image_dataset
+from raytrain.data import progress
 from raytrain.data.layouts import collected
 from raytrain.data.mapped import MappedImages, joined, rows_of
 from raytrain.errors import DataError, PreflightError
@@ -191,12 +192,12 @@ def test_a_cache_that_cannot_be_written_cannot_be_done_without(
 
 def test_progress_is_told_while_images_are_decoded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     now = iter([0.0, 5.0, 12.0, 13.0])
-    monkeypatch.setattr(collected.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     images = collected.CollectedImages(4000, image_size=2, part="train", place=None)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             images.add(np.zeros((999, 2, 2, 3), dtype=np.uint8), of=1000)
-    assert [record.message for record in caplog.records] == ["train: 2,000 of 4,000 images are decoded, 12 s left"]
+    assert [record.message for record in caplog.records] == ["2,000 of 4,000 training images are decoded, 12 s left"]
     assert images.images().shape == (2997, 2, 2, 3)
 
 

@@ -99,9 +99,10 @@ def plan(
         return
 
     from raytrain.cli.experiment.plan_text import plan_text
+    from raytrain.cli.progress import reading_shown
     from raytrain.execution.plan import make_plan
 
-    with redirect_stdout(sys.stderr):  # what code of the user's prints is no result
+    with redirect_stdout(sys.stderr), reading_shown():  # what code of the user's prints is no result
         made = make_plan(planned, out=out, address=address, local=local)
     if made is None:
         ended = "All trials have ended; there is nothing to train.\n"

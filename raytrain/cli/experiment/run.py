@@ -206,6 +206,7 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     from rich.console import Console
 
     from raytrain.cli.output import log_to_stderr
+    from raytrain.cli.progress import reading_shown
     from raytrain.execution.forecast.left import Forecast
     from raytrain.report import live
 
@@ -215,7 +216,7 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
     # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
     threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)
-    with redirect_stdout(sys.stderr):  # what code of the user's prints is no result
+    with redirect_stdout(sys.stderr), reading_shown(console):  # what code of the user's prints is no result
         return run(lambda state: live.shown(state, console, left=Forecast(state).seconds_left))
 
 

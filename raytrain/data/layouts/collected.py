@@ -1,20 +1,15 @@
-"""Decoded images as they come, collected in memory or in a file, with a line now and then on how far it is."""
+"""Decoded images as they come, collected in memory or in a file."""
 
 import io
-import logging
-import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raytrain.data.images import part_words
 from raytrain.data.mapped import Images, MappedImages
+from raytrain.data.progress import Progress
 from raytrain.errors import PreflightError
-
-log = logging.getLogger(__name__)
-
-SAID_EVERY_S = 10.0
-"""Seconds between two lines on the progress."""
 
 
 class CollectedImages:
@@ -31,10 +26,8 @@ class CollectedImages:
         """
         self._most = count
         self._shape = (image_size, image_size, 3)
-        self._part = part
         self._there = 0
-        self._done = 0
-        self._started = self._said = time.monotonic()
+        self._progress = Progress(f"{part_words(part)} images are decoded", count)
         self._file = place / f"{part}.npy" if place else None
         if self._file:
             self._append(self._header(count))
@@ -47,8 +40,7 @@ class CollectedImages:
         else:
             self._array[self._there : self._there + len(images)] = images
         self._there += len(images)
-        self._done += of
-        self._say()
+        self._progress.add(of)
 
     def images(self) -> Images:
         """Return what was taken, (N, H, W, 3) uint8, mapped where it is in a file."""
@@ -82,11 +74,3 @@ class CollectedImages:
             header, {"descr": "|u1", "fortran_order": False, "shape": (count, *self._shape)}
         )
         return header.getvalue()
-
-    def _say(self) -> None:
-        now = time.monotonic()
-        if now - self._said < SAID_EVERY_S or not self._done:
-            return
-        self._said = now
-        left = (now - self._started) / self._done * (self._most - self._done)
-        log.info("%s: %s of %s images are decoded, %.0f s left", self._part, f"{self._done:,}", f"{self._most:,}", left)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pyarrow import fs
 
+from raytrain.data.progress import Progress
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded
 from raytrain.storage.credentials import refuse_credentials
@@ -231,9 +232,13 @@ def hash_each(folder: SourceFolder, names: Iterable[str]) -> dict[str, str]:
         DataError: A file cannot be read.
     """
     listed = list(names)
+    progress = Progress("files are read for their hash", len(listed))
     with ThreadPoolExecutor(READERS) as pool:
-        hashes = pool.map(folder.digest, listed)
-        return dict(zip(listed, hashes, strict=True))
+        hashes: dict[str, str] = {}
+        for name, one in zip(listed, pool.map(folder.digest, listed), strict=True):
+            hashes[name] = one
+            progress.add(1)
+    return hashes
 
 
 def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
