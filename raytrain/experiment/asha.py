@@ -6,6 +6,7 @@ algorithm 2: every trial pauses at its rung, and the best of a rung go on, whoev
 """
 
 import bisect
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,9 @@ class Promotion(Rungs):
 
     paused: dict[str, float] = field(default_factory=dict[str, float])
     lost: set[str] = field(default_factory=set[str])
+    _standings: dict[float, "_Standing"] = field(
+        default_factory=lambda: dict[float, "_Standing"](), init=False, repr=False, compare=False
+    )
 
     def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
         """Record `trial` at the rung of `epoch` and have it pause; return None when there is no rung at that epoch.
@@ -137,10 +141,10 @@ class Promotion(Rungs):
         rung = max((rung for rung in self.recorded if math.ceil(rung) == epoch), default=None)
         if rung is None:
             return None
-        self.recorded[rung][trial] = accuracy
+        standing = self._standing(rung)
+        standing.take(trial, accuracy)
         self.paused[trial] = rung
-        best = sorted(self.recorded[rung].values(), reverse=True)[: self._places(rung)]
-        return Decision(rung, accuracy, best[-1] if best else None, stop=False, pause=True)
+        return Decision(rung, accuracy, standing.accuracy_at(self._places(rung)), stop=False, pause=True)
 
     def until(self, *, epoch: int, epochs: int) -> int:
         """Return the epoch to which a trial of `epochs` epochs runs after `epoch`: the next rung, or its last."""
@@ -156,15 +160,16 @@ class Promotion(Rungs):
     def promotable(self) -> str | None:
         """Return the paused trial that goes on next, or None where none is among the best of its rung."""
         for rung in sorted(self.recorded, reverse=True):
-            best = self._best_paused(rung)
-            if best is not None and self._before(best, rung) < self._places(rung):
+            standing = self._standing(rung)
+            best = standing.best(self.paused)
+            if best is not None and standing.before(best) < self._places(rung):
                 return best
         return None
 
     def best_left(self) -> str | None:
         """Return the paused trial that goes on when none runs, none is new and none is promotable; None at the end."""
         for rung in sorted(self.recorded, reverse=True):
-            best = self._best_paused(rung)
+            best = self._standing(rung).best(self.paused)
             passed = (one for one in self.recorded[rung] if self.paused.get(one) != rung and one not in self.lost)
             if best is not None and next(passed, None) is None:
                 return best
@@ -173,18 +178,64 @@ class Promotion(Rungs):
     def _places(self, rung: float) -> int:
         return math.floor(len(self.recorded[rung]) / self.reduction_factor)
 
-    def _best_paused(self, rung: float) -> str | None:
-        """Return the best trial that is paused at a rung; of equal ones, the first to have come."""
-        here = (trial for trial in self.recorded[rung] if self.paused.get(trial) == rung)
-        return max(here, key=self.recorded[rung].__getitem__, default=None)
+    def _standing(self, rung: float) -> "_Standing":
+        """Return the order of the trials at a rung; it is made anew where others have changed what is on record."""
+        known = self._standings.get(rung)
+        if known is None or not known.is_of(self.recorded[rung], self.paused):
+            known = self._standings[rung] = _Standing(rung, self.recorded[rung], self.paused)
+        return known
 
-    def _before(self, trial: str, rung: float) -> int:
-        """Return how many trials stand before one at a rung: those that are better, and equal ones that came before."""
-        accuracies = self.recorded[rung]
-        own = accuracies[trial]
-        better = sum(accuracy > own for accuracy in accuracies.values())
-        for one, accuracy in accuracies.items():
-            if one == trial:
-                break
-            better += accuracy == own
-        return better
+
+class _Standing:
+    """The trials at a rung, the best first; of equal ones, the one that came first.
+
+    To look through all of them for each decision would take the square of their number.
+    """
+
+    def __init__(self, rung: float, recorded: dict[str, float], paused: dict[str, float]) -> None:
+        """Sort the trials of a rung.
+
+        Args:
+            rung: Epoch of the rung.
+            recorded: Accuracy of each trial that has come to the rung, in the order in which they came.
+            paused: The rung at which each paused trial waits.
+        """
+        self._rung, self._recorded, self._paused = rung, recorded, paused
+        self._arrived = {trial: number for number, trial in enumerate(recorded)}
+        self._ordered = sorted(self._key(trial) for trial in recorded)
+        # the best of those that pause; one that goes on stays here until it would be the next
+        self._waiting = [(*self._key(trial), trial) for trial in recorded if paused.get(trial) == rung]
+        heapq.heapify(self._waiting)
+
+    def _key(self, trial: str) -> tuple[float, int]:
+        return -self._recorded[trial], self._arrived[trial]
+
+    def is_of(self, recorded: dict[str, float], paused: dict[str, float]) -> bool:
+        """Return whether these are what the order was made from, and nobody else has added to it."""
+        return self._recorded is recorded and self._paused is paused and len(recorded) == len(self._ordered)
+
+    def take(self, trial: str, accuracy: float) -> None:
+        """Record a trial, which pauses; where it was recorded before, with another accuracy perhaps."""
+        if trial in self._recorded:
+            del self._ordered[bisect.bisect_left(self._ordered, self._key(trial))]
+        self._recorded[trial] = accuracy
+        self._arrived.setdefault(trial, len(self._arrived))
+        bisect.insort(self._ordered, self._key(trial))
+        heapq.heappush(self._waiting, (*self._key(trial), trial))
+
+    def accuracy_at(self, place: int) -> float | None:
+        """Return the accuracy of the trial at a place, counted from 1; None for place 0."""
+        return -self._ordered[place - 1][0] if place else None
+
+    def best(self, paused: dict[str, float]) -> str | None:
+        """Return the best trial that is paused here."""
+        while self._waiting:
+            *key, trial = self._waiting[0]
+            if paused.get(trial) == self._rung and tuple(key) == self._key(trial):
+                return trial
+            heapq.heappop(self._waiting)
+        return None
+
+    def before(self, trial: str) -> int:
+        """Return how many trials stand before one: those that are better, and equal ones that came before."""
+        return bisect.bisect_left(self._ordered, self._key(trial))
