@@ -356,13 +356,29 @@ def test_failed_only_of_an_interrupted_run_says_what_is_left_and_fails_for_nothi
     assert "have ended already" not in ended.stderr
 
 
-def test_a_run_of_another_version_or_name_is_not_resumed(tmp_path: Path, keys: dict[str, Any]):
-    run_here(tmp_path, keys)
+def test_a_run_folder_that_was_renamed_or_copied_goes_on(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, keys, shown=interrupt_after_three_epochs)
+    shutil.copytree(tmp_path / "x", tmp_path / "copy")
     (tmp_path / "x").rename(tmp_path / "y")
     ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
-    assert (ended.exit_code, "rename it to x to continue it" in ended.stderr) == (2, True)
-    (tmp_path / "y" / "experiment.yaml").write_text("name: y\nnew: 1\n")
-    ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
+    assert (ended.exit_code, "the run folder was called x before" in ended.stderr) == (0, True), ended.stderr
+    assert [result.status for result in read_results(Folder.at(tmp_path / "y"))] == ["finished"] * 2
+    assert (tmp_path / "y" / "experiment.yaml").read_text().startswith("name: y\n")
+    copied = run_here(tmp_path, {**keys, "name": "copy"})
+    assert copied.trained == 2
+    assert sum(one.epochs for one in copied.results) == sum(
+        one.epochs for one in read_results(Folder.at(tmp_path / "y"))
+    )
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["copy", "y"]
+
+
+def test_a_run_of_another_version_or_an_impossible_name_is_not_resumed(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, keys)
+    (tmp_path / "x").rename(tmp_path / "my run")
+    ended = CliRunner().invoke(app, ["resume", "my run", "--out", str(tmp_path), "--local"])
+    assert (ended.exit_code, "no run can have that name; rename the folder" in ended.stderr) == (2, True)
+    (tmp_path / "my run" / "experiment.yaml").write_text("name: y\nnew: 1\n")
+    ended = CliRunner().invoke(app, ["resume", "my run", "--out", str(tmp_path), "--local"])
     assert (ended.exit_code, "of another raytrain version" in ended.stderr) == (2, True)
 
 

@@ -188,11 +188,13 @@ def resume(
     from raytrain.experiment.user_code import digests_of
     from raytrain.runs.folder import open_run
     from raytrain.runs.user_code import keep_code
-    from raytrain.runs.writing.resume import refuse_renamed
+    from raytrain.runs.writing.resume import named_after
 
     folder = open_run(run, out=out)
-    experiment = read_run(folder)
-    refuse_renamed(folder, experiment)
+    written = read_run(folder)
+    experiment = named_after(folder, written)
+    if experiment.name != written.name and not quiet:
+        typer.echo(f"the run folder was called {written.name} before", err=True)
     if failed_only and repair:
         raise ExperimentError("--failed-only and --repair were given; give one of them, then the other")
     keep_code(folder, digests_of(experiment), allowed=allow_code)

@@ -4,13 +4,15 @@ import logging
 from typing import Any
 
 from raytrain.errors import RunFolderError
-from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.search.grid import fields
 from raytrain.experiment.trial import Trial
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 
 def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
@@ -39,16 +41,20 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
         )
 
 
-def refuse_renamed(folder: Folder, experiment: Experiment) -> None:
-    """Refuse to continue a renamed run folder, since the run would be written to a folder of the old name.
+def named_after(folder: Folder, experiment: Experiment) -> Experiment:
+    """Return the experiment in a run folder under the name of the folder, which may have been copied or renamed.
 
     Raises:
-        RunFolderError: The folder has another name than its run.
+        RunFolderError: No run can have the name of the folder.
     """
-    if experiment.name != folder.name:
+    if experiment.name == folder.name:
+        return experiment
+    if not NAME.fullmatch(folder.name):
         raise RunFolderError(
-            f"{folder} is the run {experiment.name!r}, renamed; rename it to {experiment.name} to continue it"
+            f"{folder} is the run {experiment.name!r}, renamed, and no run can have that name; rename the folder to "
+            "letters, digits and . _ -"
         )
+    return experiment.replace(name=folder.name)
 
 
 def epochs_before(folder: Folder) -> int | None:
@@ -62,8 +68,8 @@ def _experiment_in(folder: Folder) -> dict[str, Any]:
 
 _SPACE = frozenset({"grid", "include", "exclude", "samples", "sampler", "seeds"})
 """Keys of an experiment that say what varies; they may change if some trials are in both experiments."""
-_ELSE = frozenset({"resources", "confirm", "separate"})
-"""Keys that change no trial of the search."""
+_ELSE = frozenset({"name", "resources", "confirm", "separate"})
+"""Keys that change no trial of the search; the name is another one where the folder was copied or renamed."""
 
 
 def _what_counts(experiment: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
@@ -115,9 +121,6 @@ def _differences(before: object, now: object, path: str = "") -> list[str]:
             for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if before == now else [f"{path}: {before} before, {now} now"]
-
-
-log = logging.getLogger(__name__)
 
 
 def is_same_course(recipe: Recipe) -> bool:
