@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from raytrain.cli.completion import join_bash_words
 from raytrain.cli.examples import add_examples
 from raytrain.cli.experiment import fields, new, plan, run
 from raytrain.cli.runs import analysis, comparison, log, removal, results, view
-from raytrain.errors import RayLostError, RaytrainError
+from raytrain.errors import PreflightError, RayLostError, RaytrainError
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
 from raytrain.report.text import VisibleFormatter, visible
@@ -36,6 +37,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         signals.process.begin()
         try:
+            _refuse_to_start_nowhere()
             return super().invoke(ctx)
         except RayLostError as error:
             from raytrain.cli.output import leave
@@ -48,6 +50,16 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as interrupt:
             typer.echo("raytrain: interrupted", err=True)
             raise typer.Exit(exit_code(interrupt)) from None
+
+
+def _refuse_to_start_nowhere() -> None:
+    """Raise PreflightError where the working folder has been deleted: any path that is typed would be an error."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise PreflightError(
+            f"the working folder is gone, or cannot be read ({error.strerror}); change into another one: cd"
+        ) from error
 
 
 app = typer.Typer(

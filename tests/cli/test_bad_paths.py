@@ -40,3 +40,17 @@ def test_nonsense_for_a_run_is_answered_in_one_message(
         assert result.stderr.count("raytrain: ") == 1
         assert len(result.stderr.splitlines()) <= 4
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["results"], ["train", "--local"], ["fields", "arch"], ["predict", "/m.pth", "/a.png"]]
+)
+def test_a_working_folder_that_is_gone_is_one_message(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    refused = CliRunner().invoke(app, words)
+    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert refused.stderr.startswith("raytrain: the working folder is gone, or cannot be read (No such file")
