@@ -20,10 +20,12 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
 
+from raytrain.machine import usable_cores
 from raytrain.ray_backend import internals
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ def start(folder: Path, *, dashboard: bool, port: int) -> None:
                     log_to_driver=False,
                     logging_level=logging.CRITICAL,
                     _temp_dir=f"{folder}/{attempt}",  # Ray opens this one to everybody
+                    **_allotment(),
                 )
         except Exception as error:
             if type(error) is not Exception or attempt == START_ATTEMPTS:
@@ -98,6 +101,29 @@ def start(folder: Path, *, dashboard: bool, port: int) -> None:
             return
 
 
+def _allotment() -> dict[str, Any]:
+    """Return what Ray is to count of this machine, where it counts otherwise than trials can use.
+
+    By itself it takes all cores, whatever `taskset` or SLURM allots to this process, and on a Mac a GPU, which PyTorch
+    does not offer as CUDA.
+    """
+    cores = {"num_cpus": usable_cores()}
+    if sys.platform != "darwin":
+        return cores
+    log.info("the GPU of a Mac is not used: trials train on the CPU")
+    return cores | {"num_gpus": 0}
+
+
+def warn_of_others() -> None:
+    """Say where other runs of this user train through Ray on this machine."""
+    count = sum(_has_driver(folder) is True for folder in _folders())
+    if count:
+        log.warning(
+            "%s on this machine: they share its cores, so each takes longer than alone, and than planned",
+            "another run trains" if count == 1 else f"{count} other runs train",
+        )
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens at."""
     with socket.socket() as probe:
@@ -107,7 +133,7 @@ def free_port() -> int:
 
 def remove_abandoned() -> list[Path]:
     """End the processes and remove the folders of drivers that were killed; return those folders."""
-    abandoned = [folder for parent in _parents() for folder in parent.glob(f"{PREFIX}*") if _is_abandoned(folder)]
+    abandoned = [folder for folder in _folders() if _has_driver(folder) is False]
     for folder in abandoned:
         end_processes(folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -196,15 +222,22 @@ def _parents() -> list[Path]:
     return list(dict.fromkeys(Path(parent) for parent in (usual, "/tmp") if len(parent) <= MAX_PARENT_LENGTH))
 
 
-def _is_abandoned(folder: Path) -> bool:
+def _folders() -> list[Path]:
+    return [folder for parent in _parents() for folder in parent.glob(f"{PREFIX}*")]
+
+
+def _has_driver(folder: Path) -> bool | None:
+    """Return whether the driver that made a folder lives; None where it is another user's, or is just being made."""
     try:
         known = folder.stat()
         if known.st_uid != os.getuid() or time.time() - known.st_mtime < MIN_AGE_S or not (folder / LOCK).exists():
-            return False
+            return None
         with FileLock(folder / LOCK, timeout=0):
-            return True
-    except (OSError, Timeout):
-        return False
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return None
 
 
 def _belongs(process: psutil.Process, folder: Path) -> bool:

@@ -179,6 +179,7 @@ def _configuration(address: str) -> Any:
 @contextmanager
 def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:  # noqa: FBT001
     private_ray.remove_abandoned()
+    private_ray.warn_of_others()
     port = private_ray.free_port()
     # Train finds the dashboard by this when another Ray cluster runs on the host, and asks it over HTTP
     found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}", **loopback.without_proxy()}

@@ -28,7 +28,9 @@ def sleeper(*words: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_what_a_killed_driver_left_is_ended_and_removed_and_a_bystander_is_not(place: Path) -> None:
+def test_what_a_killed_driver_left_is_ended_and_removed_and_a_bystander_is_not(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     code = (
         "import sys, time; from pathlib import Path; from raytrain.ray_backend import private_ray;"
         f"private_ray._parents = lambda: [Path({str(place)!r})]\n"
@@ -41,12 +43,17 @@ def test_what_a_killed_driver_left_is_ended_and_removed_and_a_bystander_is_not(p
     ours = sleeper(f"--log_dir={folder}/r/logs")
     bystander = sleeper(f"--log_dir={folder}-of-somebody-else/r")
     assert private_ray.remove_abandoned() == []  # the driver lives
+    private_ray.warn_of_others()
+    assert "another run trains on this machine: they share its cores" in caplog.text
     driver.kill()
     driver.communicate()
     assert private_ray.remove_abandoned() == [folder]
     ours.wait(10)
     assert bystander.poll() is None
     assert not folder.exists()
+    caplog.clear()
+    private_ray.warn_of_others()
+    assert caplog.text == ""
     bystander.kill()
     bystander.wait()
 
@@ -71,3 +78,18 @@ def test_the_folder_goes_with_its_context(place: Path) -> None:
         assert private_ray.remove_abandoned() == []
         assert folder.is_dir()
     assert not folder.exists()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("platform", "told"), [("linux", {"num_cpus": 3}), ("darwin", {"num_cpus": 3, "num_gpus": 0})])
+def test_ray_counts_the_cores_that_this_process_may_use_and_no_gpu_of_a_mac(
+    platform: str, told: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    given: dict[str, object] = {}
+    monkeypatch.setattr(ray, "init", lambda *_, **options: given.update(options))
+    monkeypatch.setattr(private_ray, "usable_cores", lambda: 3)
+    monkeypatch.setattr(private_ray.sys, "platform", platform)
+    private_ray.start(tmp_path, dashboard=False, port=1)
+    assert {name: value for name, value in given.items() if name.startswith("num_")} == told

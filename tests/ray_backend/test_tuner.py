@@ -17,6 +17,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.data.mapped import MappedImages
 from raytrain.execution import stages
 from raytrain.execution.local import LocalBackend
+from raytrain.machine import usable_cores
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import nodes, ray_session
@@ -48,7 +49,7 @@ def by_lr(run: RunJournal) -> dict[float, TrialResult]:
 
 
 def test_this_machine_is_the_cluster() -> None:
-    assert sum(node["CPU"] for node in nodes()) == os.cpu_count()
+    assert sum(node["CPU"] for node in nodes()) == usable_cores()
 
 
 def test_trials_give_bit_for_bit_the_numbers_of_a_run_without_ray(
