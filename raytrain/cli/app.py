@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from raytrain.cli.completion import join_bash_words
 from raytrain.cli.examples import add_examples
 from raytrain.cli.experiment import fields, new, plan, run
 from raytrain.cli.runs import analysis, comparison, log, removal, results, view
-from raytrain.errors import PreflightError, RayLostError, RaytrainError
+from raytrain.errors import PreflightError, RayLostError, RaytrainError, did_you_mean
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
 from raytrain.report.text import VisibleFormatter, visible
@@ -44,6 +45,9 @@ class _Commands(TyperGroup):
 
             typer.echo(f"raytrain: {visible(str(error))}", err=True)
             leave(error.exit_code)
+        except typer.BadParameter as error:
+            error.message = _with_nearest(error.message)
+            raise
         except RaytrainError as error:
             typer.echo(f"raytrain: {visible(str(error))}", err=True)  # it may cite a file of somebody else's
             raise typer.Exit(error.exit_code) from None
@@ -60,6 +64,17 @@ def _refuse_to_start_nowhere() -> None:
         raise PreflightError(
             f"the working folder is gone, or cannot be read ({error.strerror}); change into another one: cd"
         ) from error
+
+
+def _with_nearest(message: str) -> str:
+    """Return typer's message about an option; of a wrong choice with the nearest one, or all where none is near."""
+    message = message.removeprefix("Value error, ")  # how pydantic, which typer asks, begins
+    found = re.fullmatch(r"(?P<quote>['\"])(?P<given>.*)(?P=quote) is not one of (?P<choices>'.*')\.", message, re.S)
+    if not found:
+        return message
+    choices = re.findall(r"'([^']*)'", found["choices"])
+    said = did_you_mean(found["given"], choices) or f"choose one of {', '.join(choices)}"
+    return f"unknown choice {found['given']!r}; {said}"
 
 
 app = typer.Typer(

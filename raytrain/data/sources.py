@@ -181,9 +181,10 @@ def _say_which(dataset: ImageDataset, folder: SourceFolder, place: SourceFolder,
 
 def _unknown(dataset: str, *, there: bool) -> DataError:
     what = f"{dataset!r} holds no data set" if there else f"unknown data set {dataset!r}"
-    said = "; ".join(filter(None, [what, did_you_mean(dataset, DATASETS)]))
+    if not there and (near := did_you_mean(dataset, DATASETS)):
+        return DataError(f"{what}; {near}")
     return DataError(
-        f"{said}; choose one of {', '.join(DATASETS)}, or give a folder or URI that holds "
+        f"{what}; choose one of {', '.join(DATASETS)}, or give a folder or URI that holds "
         "train*.parquet and test*.parquet, or train/<class>/ and test/<class>/ with image files, or <class>/ alone"
     )
 

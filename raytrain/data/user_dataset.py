@@ -26,8 +26,8 @@ from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded
-from raytrain.user_code.isolation import isolated
 from raytrain.user_code.calls import as_declared, parsed
+from raytrain.user_code.isolation import isolated
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import kept

@@ -78,9 +78,8 @@ def _neither(word: str) -> str:
         return f"{word!r} is a file of code; say which class or function in it, such as {word}:MyNet"
     known = [*ARCHITECTURES, *SHIPPED, *sorted(path.name for path in Path().glob("*.yaml"))]
     libraries = ", ".join(f"{library}:NAME" for library in LIBRARIES)
-    said = [
-        did_you_mean(name_of(word), known, most=3, shown=str),
-        f"Give a file that ends in .yaml, one of {', '.join(SHIPPED)}; or architectures: {', '.join(ARCHITECTURES)}, "
-        f"{libraries}, my_net.py:MyNet",
-    ]
-    return f"{word!r} is neither an experiment nor an architecture; {' '.join(filter(None, said))}"
+    said = did_you_mean(name_of(word), known, most=3, shown=str) or (
+        f"give a file that ends in .yaml, one of {', '.join(SHIPPED)}; or architectures: {', '.join(ARCHITECTURES)}, "
+        f"{libraries}, my_net.py:MyNet"
+    )
+    return f"{word!r} is neither an experiment nor an architecture; {said}"

@@ -247,13 +247,13 @@ def one_of(value: str, choices: Iterable[str], *, what: str) -> str:
     """Return `value` when it is one of `choices`.
 
     Raises:
-        ValueError: It is not; the message names the nearest choice and all of them.
+        ValueError: It is not; the message names the nearest choice or, where none is near, all of them.
     """
     names = list(choices)
     if value in names:
         return value
-    said = [did_you_mean(value, names), f"choose one of {', '.join(names)}"]
-    raise ValueError(f"unknown {what} {value!r}; {' '.join(filter(None, said))}")
+    said = did_you_mean(value, names) or f"choose one of {', '.join(names)}"
+    raise ValueError(f"unknown {what} {value!r}; {said}")
 
 
 def _function(entry: Any) -> Callable[..., Any]:
@@ -296,5 +296,5 @@ def _checked(value: object, parameter: inspect.Parameter, *, what: str) -> Any:
 def _unknown_argument(argument: str, known: Mapping[str, object]) -> str:
     if not known:
         return f"takes no arguments, given {argument!r}"
-    said = [did_you_mean(argument, known), f"it takes {', '.join(known)}"]
-    return f"unknown argument {argument!r}; {' '.join(filter(None, said))}"
+    said = did_you_mean(argument, known) or f"it takes {', '.join(known)}"
+    return f"unknown argument {argument!r}; {said}"

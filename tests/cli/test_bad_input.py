@@ -365,3 +365,24 @@ def test_a_place_that_cannot_be_written_ends_with_3_before_anything_is_trained(p
     assert (result.exit_code, result.stdout) == (3, "")
     assert "cannot be written" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["results", "runs", "--format", "jsn"], "did you mean 'json'?"),
+        (["plot", "runs", "--kind", "valaccuracy"], "did you mean 'val-accuracy'?"),
+        (["log", "runs", "--to", "mlfow"], "did you mean 'mlflow'?"),
+        (["train", "--set", "arch=resnet19"], "did you mean 'resnet9'?"),
+        (["train", "--set", "arch=airbench", "--set", "arch.dept=3"], "did you mean 'depth'?"),
+        (["compare", "resent34"], "did you mean resnet34"),
+        (["data", "verify", "digit"], "did you mean 'digits'?"),
+    ],
+)
+def test_a_wrong_word_gets_the_nearest_right_one_and_not_all_of_them(words: list[str], nearest: str):
+    result = CliRunner().invoke(app, words)
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert result.exit_code == 2
+    assert nearest in said
+    assert "one of" not in said
+    assert "Value error" not in said

@@ -223,7 +223,9 @@ def test_the_size_of_a_round_of_tpe_is_an_option(started: list[Any]):
         (["tune", "--grid", "lr=log:1", "--samples", "3"], "give its two ends"),
         (["tune", "--grid", "lr=0.1,x"], "given 'x'; must be a number"),
         (["tune", "--grid", "learning=0.1"], "unknown recipe field 'learning'"),
-        (["tune", "--grid", "lr=0.1", "--sampler", "bayes"], "'bayes' is not one of 'random', 'sobol'"),
+        (["tune", "--grid", "lr=0.1", "--sampler", "bayes"], "choose one of random, sobol, tpe"),
+        (["tune", "--grid", "lr=0.1", "--sampler", "sobel"], "unknown choice 'sobel'; did you mean 'sobol'?"),
+        (["tune", "--grid", "lr=0.1", "--samples", "a few"], "'--samples': Input should be a valid integer"),
         (["tune", "--grid", "lr=0.1", "--round-size", "4"], "of rounds of tpe, and the sampler is random"),
     ],
 )

@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from raytrain.data import LabelledImages, Splits, load, read, split
+from raytrain.data import LabelledImages, Splits, load, progress, read, split
 from raytrain.data.batches import on_device
 from raytrain.data.images import image_dataset
-from raytrain.data import progress
 from raytrain.data.layouts import collected
 from raytrain.data.mapped import MappedImages, joined, rows_of
 from raytrain.errors import DataError, PreflightError

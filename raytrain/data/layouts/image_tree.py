@@ -115,7 +115,11 @@ def refused_devices(paths: Sequence[str]) -> str:
     """Return why devices, pipes and sockets are refused, as a sentence without its full stop."""
     if not paths:
         return ""
-    what = "1 image is a device, pipe or socket" if len(paths) == 1 else f"{len(paths):,} images are devices, pipes or sockets"
+    what = (
+        "1 image is a device, pipe or socket"
+        if len(paths) == 1
+        else f"{len(paths):,} images are devices, pipes or sockets"
+    )
     return f"{what}: {_listed(paths)}; remove {'it' if len(paths) == 1 else 'them'}"
 
 
