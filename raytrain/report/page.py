@@ -81,9 +81,9 @@ def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None
 
 def render(record: RunRecord, *, baseline: Baseline | None = None, served: Served | None = None) -> str:
     """Return the page as HTML; one that is `served` needs scripts, and has no static curves."""
-    entries = legend(record.ranking)
-    ranking = beside(record.ranking, baseline) if baseline else record.ranking
     statuses = served.statuses if served else {}
+    entries = legend(record.ranking, statuses)
+    ranking = beside(record.ranking, baseline) if baseline else record.ranking
     columns = table.cells_by_heading(ranking, statuses)
     by_trial = {
         result.trial: entry

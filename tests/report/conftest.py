@@ -56,6 +56,8 @@ def _train(run: RunJournal, trial: str, place: int, *, end: str, track_test: boo
     epochs = run.state.progress[trial].trial.recipe.epochs
     run.started(trial, where="here cpu")
     for epoch in range(1, epochs + 1):
+        if end == "unfinished" and epoch == 3:
+            return
         if end in {"diverged", "failed"} and epoch == 3:
             if end == "diverged":
                 run.ended(trial, outcome_of(DivergenceError(epoch)))

@@ -23,6 +23,15 @@ def test_seeds_are_one_entry_until_one_of_them_ends_otherwise(make_run: Any) -> 
     assert sorted(labels) == ["lr 0.05", "lr 0.05 (diverged)", "lr 0.1"]
 
 
+def test_a_seed_that_trains_now_is_not_called_unfinished(make_run: Any) -> None:
+    folder = make_run(grid={"lr": [0.1, 0.05]}, seeds=[0, 1, 2], ends={4: "unfinished", 5: "unfinished"})
+    ranking = read_record(folder).ranking
+    left = [one.trial for standing in ranking.standings for one in standing.results if one.status == "unfinished"]
+    now = dict(zip(left, ("running", "waiting"), strict=True))
+    assert {"lr 0.1 (unfinished)", "lr 0.05 (unfinished)"} < {entry.label for entry in legend(ranking)}
+    assert {"lr 0.1 (running)", "lr 0.05 (waiting)"} < {entry.label for entry in legend(ranking, now)}
+
+
 def test_the_best_have_a_colour_and_a_dash_of_their_own_and_the_rest_are_grey(make_run: Any) -> None:
     rates = [round(0.01 * step, 2) for step in range(1, MOST_COLOURED + 5)]
     entries = legend(read_record(make_run(grid={"lr": rates})).ranking)

@@ -36,9 +36,14 @@ class Entry:
     coloured: bool
 
 
-def legend(ranking: Ranking) -> list[Entry]:
-    """Return an entry for each of the ranking's configurations, in its order."""
-    labels = [in_one_line(label) for label in _labels(ranking.standings)]
+def legend(ranking: Ranking, now: Mapping[str, str] | None = None) -> list[Entry]:
+    """Return an entry for each of the ranking's configurations, in its order.
+
+    Args:
+        ranking: Ranking to show.
+        now: What trials that have not ended do, by trial id; without it they are "unfinished".
+    """
+    labels = [in_one_line(label) for label in _labels(ranking.standings, now or {})]
     return [
         Entry(label, COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS)], coloured=True)
         if index < MOST_COLOURED
@@ -47,12 +52,12 @@ def legend(ranking: Ranking) -> list[Entry]:
     ]
 
 
-def _labels(standings: Sequence[Standing]) -> list[str]:
+def _labels(standings: Sequence[Standing], now: Mapping[str, str]) -> list[str]:
     recipes = [standing.results[0].recipe for standing in standings]
     varied = [name for name in varied_fields(recipes) if name not in {"seed", "val_size"}]
     several_archs = len({recipe["arch"] for recipe in recipes}) > 1
     labels = [_label(recipe, varied, with_arch=several_archs or not varied) for recipe in recipes]
-    return list(_distinct(labels, standings))
+    return list(_distinct(labels, standings, now))
 
 
 def _label(recipe: Mapping[str, Any], varied: Sequence[str], *, with_arch: bool) -> str:
@@ -64,12 +69,13 @@ def _label(recipe: Mapping[str, Any], varied: Sequence[str], *, with_arch: bool)
     return ", ".join(parts)
 
 
-def _distinct(labels: Sequence[str], standings: Sequence[Standing]) -> Iterator[str]:
+def _distinct(labels: Sequence[str], standings: Sequence[Standing], now: Mapping[str, str]) -> Iterator[str]:
     """Yield the labels; of a configuration that stands there again, with what became of the others of its seeds."""
     counts, seen = Counter(labels), set[str]()
     for label, standing in zip(labels, standings, strict=True):
         first = standing.results[0]
-        which = "confirmed" if first.phase == "confirm" else first.status
+        doing = ", ".join(sorted({now.get(result.trial, result.status) for result in standing.results}))
+        which = "confirmed" if first.phase == "confirm" and first.status == "finished" else doing
         name = label if counts[label] == 1 or which == "finished" else f"{label} ({which})"
         if name in seen:
             name = f"{label} ({first.trial.rpartition('-')[2]})"
