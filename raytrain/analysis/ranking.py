@@ -51,7 +51,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     finished = [result for result in results if result.status == "finished"]
     confirmed = {run_of(result) for result in finished if result.phase == "confirm"}
     competing = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
-    groups = configurations(competing)
+    groups = [_by_validation(group, order) for group in configurations(competing)]
     select = select_of(finished[0].recipe) if finished else "accuracy"
     metrics = {trial: metrics_of(seen) for trial, seen in predictions.items() if len(seen.labels)}
     groups.sort(key=lambda group: _place(group, metrics, order))
@@ -149,6 +149,11 @@ def _scores(group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics]) -
         if value is not None:
             scores[result.trial] = value
     return scores
+
+
+def _by_validation(group: Sequence[TrialResult], order: Mapping[str, int]) -> list[TrialResult]:
+    """Return the seeds of a configuration, best first by validation; without a validation split, as they are listed."""
+    return sorted(group, key=lambda one: (*(-value for value in one.val_quality), order[one.trial]))
 
 
 def _place(

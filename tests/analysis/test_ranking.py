@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from raytrain.analysis.ranking import Ranking, arranged, rank
+from raytrain.analysis.record import chosen_trial_of
 from raytrain.analysis.wording import explain
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
@@ -200,6 +201,18 @@ def test_where_validation_images_are_trained_on_too_the_search_chooses_among_the
         confirmed("c1", 1, 0.85),
     ]
     assert chosen(*results) == "c1"
+
+
+def test_of_confirmed_seeds_without_validation_the_first_one_is_exported_and_not_the_best_on_the_test_set() -> None:
+    def confirmed(seed: int, accuracy: float) -> TrialResult:
+        fields = {"test_accuracy": accuracy, "val_accuracy": None, "val_loss": None}
+        one = result(f"c{seed}", lr=1, seed=seed, phase="confirm", **fields)
+        return replace(one, recipe=one.recipe | {"val_size": 0})
+
+    searched = result("s", lr=1, test_accuracy=0.8, val_accuracy=0.9)
+    trial = chosen_trial_of(rank([searched, confirmed(1, 0.85), confirmed(2, 0.95), confirmed(3, 0.9)], {}))
+    assert trial
+    assert trial.trial == "c1"
 
 
 def test_a_tracked_test_set_is_not_said_to_be_read_once() -> None:
