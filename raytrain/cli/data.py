@@ -24,6 +24,14 @@ Columns = Annotated[
     typer.Option(metavar="image=NAME,label=NAME", help="Columns of Parquet files.", show_default="the usual names"),
 ]
 ImageSize = Annotated[int, typer.Option(min=8, help="Height and width in pixels.")]
+TestSize = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SHARE|COUNT",
+        help="Images set aside for the test where there is no test part, as in the recipe.",
+    ),
+]
 Background = Annotated[
     str, typer.Option(metavar="COLOUR", help="Colour behind transparent pixels: white, black or '#rrggbb'.")
 ]
@@ -32,10 +40,16 @@ FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Follow links that lead out of the folder of the images.")
 ]
 
+SAME_READING = (
+    "The images are others, or were read otherwise: give the values of the recipe, with --image-size, --test-size, "
+    "--columns, --background and --skip-bad."
+)
+
 
 def fetch(
     datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Names, folders or URIs of data sets.")],
     image_size: ImageSize = 32,
+    test_size: TestSize = 0.2,
     columns: Columns = "",
     skip_bad: SkipBad = False,
     follow_links: FollowLinks = False,
@@ -55,6 +69,7 @@ def fetch(
             images = load(
                 _data_set(name),
                 image_size=image_size,
+                test_size=test_size,
                 columns=named,
                 skip_bad=skip_bad,
                 background=colour,
@@ -72,6 +87,7 @@ def fetch(
 def verify(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Name, folder or URI of a data set.")],
     image_size: ImageSize = 32,
+    test_size: TestSize = 0.2,
     columns: Columns = "",
     skip_bad: SkipBad = False,
     follow_links: FollowLinks = False,
@@ -95,7 +111,12 @@ def verify(
     log_to_stderr()
     with reading_shown():
         images = read(
-            _data_set(dataset), image_size=image_size, columns=named, background=colour, follow_links=follow_links
+            _data_set(dataset),
+            image_size=image_size,
+            test_size=test_size,
+            columns=named,
+            background=colour,
+            follow_links=follow_links,
         )
     inspection = inspect(images, dataset, near=near)
     if json:
@@ -105,8 +126,9 @@ def verify(
         typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))
     refuse(images, skip_bad=skip_bad, name=_data_set(dataset))
     if fingerprint and images.fingerprint != fingerprint:
-        said = in_one_line(f"the fingerprint of {dataset} is {images.fingerprint}, not the expected {fingerprint}")
-        typer.echo(f"raytrain: {said}", err=True)
+        at = f"at {image_size} × {image_size} pixels"
+        said = in_one_line(f"the fingerprint of {dataset} {at} is {images.fingerprint}, not the expected {fingerprint}")
+        typer.echo(f"raytrain: {said}\n{SAME_READING}", err=True)
         raise typer.Exit(ExitCode.ASSERTION_FAILED)
 
 

@@ -147,7 +147,7 @@ AllowCode = Annotated[
     typer.Option("--allow-code", help="Let code that the run or the model brings, and that you have read, run here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, with schema_version.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results, warnings and errors.")]
 
 
 def mode_of(*, fresh: bool) -> Mode:

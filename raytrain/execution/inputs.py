@@ -1,5 +1,6 @@
 """The trials of a run and the images that they are given: read once for all, checked, described in the manifest."""
 
+import logging
 from typing import Any
 
 from raytrain.data import Splits, split
@@ -13,6 +14,12 @@ from raytrain.experiment.search import tpe
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.manifest import Inputs
 from raytrain.runs.writing.journal import RunJournal
+
+log = logging.getLogger(__name__)
+
+FEW_VALIDATION_IMAGES = 100
+"""Of fewer validation images, one is more than a point of accuracy, and the standard error of an accuracy near one half
+is more than 5 points: what is chosen by them is chosen by chance among settings that differ less."""
 
 
 def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]:
@@ -41,7 +48,22 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
         if (count := len(images.classes)) < 2:
             classes = "1 class" if count == 1 else "no class"
             raise DataError(f"{key.dataset!r} has {classes}; give a data set with at least two")
-    return {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
+    splits = {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
+    for warning in dict.fromkeys(few_validation_images(key.dataset, len(one.val)) for key, one in splits.items()):
+        if warning:
+            log.warning("%s", warning)
+    return splits
+
+
+def few_validation_images(dataset: str, count: int) -> str:
+    """Return a warning of validation images that are too few to choose by; empty where they are enough, or none."""
+    if not 0 < count < FEW_VALIDATION_IMAGES:
+        return ""
+    images = "1 validation image chooses" if count == 1 else f"{count} validation images choose"
+    return (
+        f"{dataset}: {images} the epoch and the trial, and one image is {100 / count:.1f} points of accuracy: small "
+        f"differences are chance; set a larger val_size or add images, best {FEW_VALIDATION_IMAGES} or more"
+    )
 
 
 def described_inputs(key: DataKey, images: Splits) -> Inputs:

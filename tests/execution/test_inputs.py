@@ -1,0 +1,33 @@
+import logging
+
+import pytest
+
+from raytrain.execution.inputs import few_validation_images, load_splits
+from raytrain.experiment.trial import Trial
+from raytrain.training.recipe import Recipe
+
+DIGITS = Recipe(dataset="digits", image_size=8)
+
+
+def warned(recipes: list[Recipe], caplog: pytest.LogCaptureFixture) -> list[str]:
+    with caplog.at_level(logging.WARNING):
+        load_splits([Trial.of(recipe) for recipe in recipes])
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_validation_images_too_few_to_choose_by_are_warned_of_once(caplog: pytest.LogCaptureFixture):
+    few = DIGITS.replace(val_size=50)
+    (said,) = warned([few, few.replace(lr=0.01), few.replace(seed=3)], caplog)
+    assert said.startswith("digits: 50 validation images choose the epoch and the trial, and one image is 2.0 points")
+
+
+@pytest.mark.parametrize("val_size", [0, 100, 0.1])
+def test_nothing_is_said_of_enough_validation_images_or_of_none(val_size: float, caplog: pytest.LogCaptureFixture):
+    assert warned([DIGITS.replace(val_size=val_size)], caplog) == []
+
+
+def test_five_images_are_twenty_points_each():
+    assert "5 validation images choose the epoch and the trial, and one image is 20.0 points" in few_validation_images(
+        "photos", 5
+    )
+    assert few_validation_images("photos", 1).startswith("photos: 1 validation image chooses")
