@@ -81,6 +81,18 @@ def test_a_format_that_starts_other_programs_is_not_read(kind: str):
         decode(encoded(photo(), kind), image_size=8)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer, .*git lfs pull"),
+    ],
+)
+def test_a_file_that_stands_for_an_image_is_called_what_it_is(content: bytes, said: str):
+    with pytest.raises(DataError, match=said):
+        decode(content, image_size=8)
+
+
 def test_a_very_large_photo_is_read_without_a_warning_and_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # a photo has 64; Pillow refuses more than twice the number
     np.testing.assert_array_equal(decode(encoded(photo()), image_size=8), np.asarray(photo()))

@@ -55,6 +55,14 @@ def test_classes_with_few_images_or_none_are_named():
     ]
 
 
+@pytest.mark.parametrize(("dogs", "said"), [(2, True), (3, False)])
+def test_classes_that_differ_ten_times_in_size_are_named(dogs: int, said: bool):
+    found = inspect(dataset(drawn(20 + dogs), drawn(2), [0] * 20 + [1] * dogs, [0, 1]), "x", near=False)
+    unbalanced = [one for one in found["warnings"] if "10 times as many training images as dog" in one]
+    assert len(unbalanced) == said
+    assert all("select: balanced_accuracy" in one for one in unbalanced)
+
+
 def brighter(image: Image.Image) -> Image.Image:
     return image.point(lambda value: min(255, value // 2 + 60))
 

@@ -21,6 +21,8 @@ SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """Suffixes of the image files in a folder, in small letters; of what is named itself, the content decides."""
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a file begins with that stands for one which Git LFS has not fetched."""
 OPAQUE = 255
 """Alpha of a pixel that hides all behind it."""
 ORIENTATION = 0x0112
@@ -63,13 +65,21 @@ def decode_with_facts(encoded: bytes, *, image_size: int, background: str) -> tu
             turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
             rgb, transparent = _opaque(ImageOps.exif_transpose(image), background)
     except Exception as error:  # a corrupt file makes Pillow raise OSError, SyntaxError, struct.error, ...
-        unknown = f"none of the formats {', '.join(FORMATS)}"
-        reason = unknown if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = _unidentified(encoded) if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(f"cannot be decoded as an image ({reason})") from error
     if mode.startswith(("I", "F")):  # Pillow would clip these to white
         raise DataError(f"has Pillow mode {mode}; only images of 8 bits per channel are read: convert it")
     facts = FileFacts(format_, mode, *size, turned=turned, transparent=transparent)
     return fit(rgb, image_size=image_size), facts
+
+
+def _unidentified(encoded: bytes) -> str:
+    """Return what is wrong with a file that Pillow takes for no image."""
+    if not encoded:
+        return "the file is empty"
+    if encoded.startswith(LFS_POINTER):
+        return "a Git LFS pointer, not the file; fetch it with: git lfs pull"
+    return f"none of the formats {', '.join(FORMATS)}"
 
 
 def _opaque(image: Image.Image, background: str) -> tuple[Image.Image, bool]:

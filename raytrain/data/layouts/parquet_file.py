@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.columns import Columns
-from raytrain.data.layouts.decode import decode_all
+from raytrain.data.layouts.decode import LFS_POINTER, decode_all
 from raytrain.data.layouts.source_folder import SourceFolder
 from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
@@ -28,7 +28,6 @@ UNLABELLED = -1
 """Label of the images in a test part that is not labelled."""
 ROWS = 1024
 """Number of rows that are decoded at a time."""
-_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def count_rows(folder: SourceFolder, file: str) -> int:
@@ -50,7 +49,7 @@ def _opened(folder: SourceFolder, file: str) -> Generator[Any]:
         with folder.open(file) as source:
             yield arrow_parquet.ParquetFile(source)
     except (OSError, arrow.ArrowException) as error:
-        if folder.read(file).startswith(_LFS):
+        if folder.read(file).startswith(LFS_POINTER):
             raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
         raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
 
