@@ -1,6 +1,7 @@
 """A run that is killed at any moment at which it writes goes on to what it would have come to."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def crash(images: str, out: Path, *runs: tuple[str, ...]) -> list[dict[str, Any]
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
         for number, options in enumerate(runs)
     ]
