@@ -5,15 +5,20 @@ from typing import Any
 
 from raytrain.data import Splits, split
 from raytrain.data.data_key import DataKey
-from raytrain.errors import DataError, first_line
+from raytrain.errors import DataError, RunFolderError, first_line
 from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.reading import read_run
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.search import tpe
 from raytrain.experiment.trial import Trial
-from raytrain.provenance.manifest import Inputs
+from raytrain.provenance.manifest import Inputs, read_manifest
+from raytrain.runs.folder import EXPERIMENT
 from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
+from raytrain.user_code.calls import name_of
+from raytrain.user_code.reference import reference_of
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +69,31 @@ def few_validation_images(dataset: str, count: int) -> str:
         f"{dataset}: {images} the epoch and the trial, and one image is {100 / count:.1f} points of accuracy: small "
         f"differences are chance; set a larger val_size or add images, best {FEW_VALIDATION_IMAGES} or more"
     )
+
+
+def under_earlier_name(
+    experiment: Experiment, trials: list[Trial], splits: SplitsByKey, folder: Folder
+) -> tuple[Experiment, list[Trial], SplitsByKey]:
+    """Return an experiment, its trials and its images with the data set called as the run folder calls it.
+
+    A data set that lies elsewhere now, or is written otherwise, is the same one if its fingerprint is the same. Where
+    it is not, or nothing says so, everything is returned as it is given.
+    """
+    now = experiment.recipe.dataset
+    listed = experiment.varies("dataset") or any("dataset" in one for one in experiment.include)
+    if listed or reference_of(name_of(now)) or not folder.exists(EXPERIMENT):
+        return experiment, trials, splits
+    try:
+        before = read_run(folder).recipe.dataset
+        known = read_manifest(folder).get("data", {})
+    except RunFolderError:  # it is said, or repaired, where the run is opened
+        return experiment, trials, splits
+    called = {key: key._replace(dataset=before) for key in splits}
+    if before == now or any(known.get(called[key].label) != images.fingerprint for key, images in splits.items()):
+        return experiment, trials, splits
+    log.info("the data set of the run, %s, is read from %s now: its content is the same", before, now)
+    renamed = experiment.replace(recipe=experiment.recipe.replace(dataset=before).model_dump())
+    return renamed, renamed.trials(), {called[key]: images for key, images in splits.items()}
 
 
 def described_inputs(key: DataKey, images: Splits) -> Inputs:

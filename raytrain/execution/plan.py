@@ -10,7 +10,8 @@ from raytrain.execution import stages
 from raytrain.execution.backend import SplitsByKey, Work, open_backend
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
-from raytrain.execution.inputs import parameters_of, trials_and_splits, why_not
+from raytrain.execution.initial import initial_contents
+from raytrain.execution.inputs import parameters_of, trials_and_splits, under_earlier_name, why_not
 from raytrain.execution.interruption import Interruption
 from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.experiment.duration.simulation import Lengths, faster_order
@@ -128,7 +129,10 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     folder = Folder.at(out) / experiment.name
     with storage_errors_explained(folder):
         folder.names()
+        experiment, trials, splits = under_earlier_name(experiment, trials, splits, folder)
         journal = RunJournal.open(folder, experiment, trials)
+        # weights that cannot be had, or do not fit, are said now as a run would say them
+        initial_contents([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials], folder)
         run = journal.state
         set_asha(journal, out=out)
         fits = partial(why_not, splits=splits)

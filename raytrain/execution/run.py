@@ -14,7 +14,14 @@ from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.initial import initial_contents, initial_described
-from raytrain.execution.inputs import count_parameters, described_inputs, parameters_of, trials_and_splits, why_not
+from raytrain.execution.inputs import (
+    count_parameters,
+    described_inputs,
+    parameters_of,
+    trials_and_splits,
+    under_earlier_name,
+    why_not,
+)
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
@@ -105,6 +112,8 @@ def run(
     with interruption.handled():
         trials, splits = trials_and_splits(experiment)
         with run_locked(folder):
+            if options.mode != "fresh":
+                experiment, trials, splits = under_earlier_name(experiment, trials, splits, folder)
             shown = tracking.beside(shown) if tracking else shown
             outcome = _run(experiment, trials, splits, folder, options, interruption, shown)
             if not outcome.interrupted and (outcome.trained or not outcome.folder.exists(REPORT)):

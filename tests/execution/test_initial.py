@@ -45,3 +45,16 @@ def test_a_run_keeps_the_weights_it_starts_from_and_refuses_others(
     Path("model.pth").unlink()
     resumed = call("resume", "one", "--local", "-q")
     assert resumed.exit_code == 0, resumed.output
+
+
+def test_a_plan_refuses_weights_that_a_run_would_refuse(
+    tiny_images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = raytrain.Recipe(dataset=tiny_images, image_size=8, width=4, arch="resnet9")
+    torch.save(recipe.build_network(2).state_dict(), "wide.pth")
+    fields = ("image_size=8", "width=2", "arch=resnet9", "init=wide.pth", f"dataset={tiny_images}")
+    words = [word for field in fields for word in ("--set", field)]
+    refusals = [call(command, *words, "--local", "--name", "x") for command in ("plan", "train")]
+    assert [one.exit_code for one in refusals] == [2, 2]
+    assert all("for resnet9: does not fit the network" in one.stderr for one in refusals), refusals[0].stderr

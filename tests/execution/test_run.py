@@ -191,6 +191,22 @@ def test_changed_images_are_refused_with_both_fingerprints(tmp_path: Path, keys:
     assert run_here(tmp_path, keys, mode="fresh").exit_code == 0
 
 
+def test_images_that_lie_elsewhere_now_are_the_same_and_other_images_are_another_experiment(
+    tmp_path: Path, keys: dict[str, Any], tiny_images: str
+):
+    images = tmp_path / "images"
+    shutil.copytree(tiny_images, images)
+    interrupted = run_here(tmp_path, keys, shown=interrupt_after_three_epochs)
+    assert interrupted.interrupted == 130
+    keys["recipe"]["dataset"] = str(images)
+    moved = run_here(tmp_path, keys)
+    assert [(one.status, one.recipe["dataset"]) for one in moved.results] == [("finished", tiny_images)] * 2
+    assert len(list((tmp_path / "x" / "trials").iterdir())) == 2  # those that had begun
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(images / "train" / "dark" / "00.png")
+    with pytest.raises(RunFolderError, match=r"holds another experiment \(recipe\.dataset: "):
+        run_here(tmp_path, keys)
+
+
 def test_another_experiment_of_that_name_is_refused(tmp_path: Path, keys: dict[str, Any]):
     run_here(tmp_path, {**keys, "grid": {}})
     with pytest.raises(RunFolderError, match="holds another experiment"):
@@ -363,9 +379,9 @@ def test_a_run_folder_that_was_renamed_or_copied_goes_on(tmp_path: Path, keys: d
     ended = CliRunner().invoke(app, ["resume", "y", "--out", str(tmp_path), "--local"])
     assert (ended.exit_code, "the run folder was called x before" in ended.stderr) == (0, True), ended.stderr
     assert [result.status for result in read_results(Folder.at(tmp_path / "y"))] == ["finished"] * 2
-    assert (tmp_path / "y" / "experiment.yaml").read_text().startswith("name: y\n")
+    assert "\nname: y\n" in (tmp_path / "y" / "experiment.yaml").read_text()
     copied = run_here(tmp_path, {**keys, "name": "copy"})
-    assert copied.trained == 2
+    assert [one.status for one in copied.results] == ["finished"] * 2
     assert sum(one.epochs for one in copied.results) == sum(
         one.epochs for one in read_results(Folder.at(tmp_path / "y"))
     )
