@@ -29,7 +29,7 @@ NONSENSE = {
     "a scheme of nobody": "x://y",
     "half a URI": "http://[",
     "a file URI to nowhere": "file:///no/such",
-    "a user without a home": "~nobody/x",
+    "a user without a home": "~of-no-user/x",
     "a terminal escape": "\x1b]0;x\x07",
     "a mark of direction": "\u202ex",
     "a formula": "=1+1",

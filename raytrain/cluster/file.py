@@ -12,7 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from raytrain.errors import PreflightError
 from raytrain.experiment.yaml_source import Keys, YamlSource, read_yaml
+from raytrain.storage.typed_path import expanded
 
 PLACEHOLDER = "REPLACE-ME"
 PROVIDERS: dict[str, tuple[str, ...]] = {
@@ -86,9 +88,15 @@ def read_cluster_file(path: Path) -> ClusterFile:
     return ClusterFile(read_yaml(path), path.absolute().parent)
 
 
-def findings(file: ClusterFile) -> list[Finding]:
-    """Return what is wrong with a cluster file, in the order of its lines."""
-    found = [Finding(file.source.where(place), message) for rule in RULES for place, message in rule(file)]
+def findings(file: ClusterFile, *, template_only: bool = False) -> list[Finding]:
+    """Return what is wrong with a cluster file, in the order of its lines.
+
+    Args:
+        file: The cluster file.
+        template_only: Whether to look only for what is still to be filled in.
+    """
+    rules = (_placeholders,) if template_only else RULES
+    found = [Finding(file.source.where(place), message) for rule in rules for place, message in rule(file)]
     return sorted(found, key=lambda finding: [int(part) for part in finding.where.rsplit(":", 2)[1:]])
 
 
@@ -196,7 +204,11 @@ def _versions(file: ClusterFile) -> Found:
                 yield place, f"the nodes get Python {pinned}, but {python} is here; a job needs the same on both sides"
     mounts = file.values.get("file_mounts")
     for there, local in (mounts if isinstance(mounts, dict) else {}).items():
-        path = file.folder / Path(str(local)).expanduser()
+        try:
+            path = file.folder / expanded(str(local))
+        except PreflightError as error:
+            yield ("file_mounts", there), str(error)
+            continue
         if not path.exists() and "auth_token" not in str(there):
             yield ("file_mounts", there), f"{local} does not exist; paths are relative to the file's folder"
         elif path.name == "constraints.txt":

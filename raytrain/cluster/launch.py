@@ -20,6 +20,7 @@ import platformdirs
 
 from raytrain.cluster.file import ClusterFile, Finding, findings
 from raytrain.errors import ClusterError, ExperimentError
+from raytrain.storage.typed_path import expanded
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,12 @@ def check(file: ClusterFile) -> None:
         ExperimentError: Something is wrong with it; all of our findings, or Ray's first, with their places.
     """
     if found := findings(file) or list(_rays(file)):
+        raise ExperimentError("\n".join(map(str, found)))
+
+
+def _refuse_template(file: ClusterFile) -> None:
+    """Raise ExperimentError for a file from which no cluster can have been started."""
+    if found := findings(file, template_only=True):
         raise ExperimentError("\n".join(map(str, found)))
 
 
@@ -74,8 +81,10 @@ def down(file: ClusterFile, path: Path) -> float | None:
         Seconds since its start, or None if it was not started from here.
 
     Raises:
+        ExperimentError: The file is a template that is not filled in.
         ClusterError: `ray down` failed; what it printed says why.
     """
+    _refuse_template(file)
     _ray("down", "--yes", str(path), provider=file.provider)
     if file.provider == "local":
         _stop_workers(file)
@@ -89,8 +98,10 @@ def status(file: ClusterFile, path: Path) -> None:
     """Print what the head says about its nodes.
 
     Raises:
+        ExperimentError: The file is a template that is not filled in.
         ClusterError: The head does not answer.
     """
+    _refuse_template(file)
     _ray("exec", str(path), "RAY_AUTH_MODE=token ray status", provider=file.provider)
 
 
@@ -144,7 +155,7 @@ def ssh_command(cluster: Mapping[str, Any], address: str, command: str) -> list[
     options += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]  # as Ray's own connections
     if proxy := auth.get("ssh_proxy_command"):
         options.append(f"ProxyCommand={proxy}")
-    key = ["-i", str(Path(auth["ssh_private_key"]).expanduser())] if auth.get("ssh_private_key") else []
+    key = ["-i", str(expanded(auth["ssh_private_key"]))] if auth.get("ssh_private_key") else []
     remote = shlex.join(["bash", "--login", "-i", "-c", command])  # a login shell: .bashrc has the PATH of Ray
     if container := (cluster.get("docker") or {}).get("container_name"):
         remote = f"docker exec {shlex.quote(container)} {remote}"

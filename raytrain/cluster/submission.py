@@ -14,6 +14,7 @@ from raytrain.errors import ExperimentError, JobError, PreflightError, RaytrainE
 from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.user_code import digests_of
 from raytrain.storage.folder import Folder
+from raytrain.storage.typed_path import expanded
 from raytrain.training.initial import source_of
 
 
@@ -113,7 +114,7 @@ def fetch(jobs: Jobs, job: str, *, out: str) -> Path:
         raise JobError(
             f"the cluster says that the run of {job} is called {run[:80]!r}, which names no run; nothing was copied"
         )
-    folder = Path(out).expanduser() / run
+    folder = expanded(out) / run
     fetched = jobs.fetch(job)
     if isinstance(fetched, bytes):
         unpack(fetched, folder)
@@ -144,7 +145,7 @@ def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tupl
         source = Folder.at(run)
         if not NAME.fullmatch(source.name):
             raise ExperimentError(f"{run}: give the path or URI of a run folder; it ends in the run's name")
-        target = Path(out).expanduser() / source.name
+        target = expanded(out) / source.name
         return target, asdict(pull(source, target))
     folder = fetch(Jobs(address, insecure=insecure), run, out=out)
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -19,6 +19,7 @@ from raytrain.data.origin import Origin
 from raytrain.errors import PreflightError
 from raytrain.machine import memory_limit
 from raytrain.storage.disk import free_bytes
+from raytrain.storage.typed_path import expanded
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,12 @@ def chosen_folder(*, otherwise: Callable[[], Path]) -> Path:
     """Return RAYTRAIN_DATA, or what `otherwise` returns, a folder in the user's home, where that is not set.
 
     Raises:
-        PreflightError: There is none, because the user has no home folder.
+        PreflightError: There is none, because the user, or the one that RAYTRAIN_DATA names, has no home folder.
     """
+    if given := os.environ.get("RAYTRAIN_DATA"):
+        return expanded(given)
     try:
-        return Path(os.environ.get("RAYTRAIN_DATA") or otherwise()).expanduser()
+        return otherwise().expanduser()
     except RuntimeError:
         raise PreflightError(
             f"there is no folder for data sets: HOME is not set, and user {os.getuid()} has no home folder.\n"

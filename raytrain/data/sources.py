@@ -1,7 +1,6 @@
 """A data set by its name, or in any folder or URI of Parquet files or images."""
 
 import logging
-from pathlib import Path
 
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset
@@ -14,7 +13,7 @@ from raytrain.data.named import CIFAR_FOLDERS, DATASETS
 from raytrain.data.split import TEST_SIZE, with_test
 from raytrain.data.user_dataset import load_user_dataset
 from raytrain.errors import DataError, did_you_mean
-from raytrain.storage.typed_path import is_there
+from raytrain.storage.typed_path import expanded, is_there
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept
@@ -164,7 +163,7 @@ def refuse(dataset: ImageDataset, *, skip_bad: bool, name: str) -> None:
 def parted(dataset: str) -> tuple[str, str]:
     """Return the address of a data set, and the name of the configuration behind its `#`, empty if there is none."""
     address, _, configuration = dataset.rpartition("#")
-    if not address or ("://" not in dataset and is_there(Path(dataset).expanduser())):  # a name may hold a #
+    if not address or ("://" not in dataset and is_there(expanded(dataset))):  # a name may hold a #
         return dataset, ""
     return address, configuration
 

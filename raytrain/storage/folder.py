@@ -18,6 +18,7 @@ from raytrain.storage.bounded import not_regular, too_large
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.durable import nearest_folder, sync, sync_names
 from raytrain.storage.retry import Found, passes, persistently
+from raytrain.storage.typed_path import expanded
 
 RETRY_TIMEOUT_S = 120.0
 """Seconds for which a run tries again when its storage does not answer."""
@@ -77,11 +78,7 @@ class Folder:
         if "\0" in text:
             raise PreflightError(f"{text!r} is no path or URI: it contains a null character")
         if "://" not in text:
-            try:
-                path = Path(text).expanduser()  # the shell leaves the ~ of RAYTRAIN_OUT and of --out=~/runs as it is
-            except RuntimeError:
-                raise PreflightError(f"{text}: has no home folder here; set HOME, or give a path without ~") from None
-            return cls(fs.LocalFileSystem(), str(path.absolute()))
+            return cls(fs.LocalFileSystem(), str(expanded(text).absolute()))
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
         except (ValueError, OSError, NotImplementedError, ImportError) as error:

@@ -3,6 +3,22 @@
 import os
 from pathlib import Path
 
+from raytrain.errors import PreflightError
+
+
+def expanded(text: str | Path) -> Path:
+    """Return the path that a text is, with the home folder in the place of a `~` at its beginning.
+
+    The shell leaves the `~` of a variable and of --out=~/runs as it is.
+
+    Raises:
+        PreflightError: There is no such user, or the user has no home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise PreflightError(f"{text}: has no home folder here; set HOME, or give a path without ~") from None
+
 
 def is_there(text: str | Path) -> bool:
     """Return whether a text is the path of something; False too for what can be no path.

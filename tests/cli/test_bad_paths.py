@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.cluster.template import template_text
 from raytrain.errors import ExitCode
 
 NONSENSE = {
@@ -21,7 +22,7 @@ NONSENSE = {
     "a scheme of nobody": "x://y",
     "half a URI": "http://[",
     "a file URI to nowhere": "file:///no/such",
-    "a user without a home": "~nobody/x",
+    "a user without a home": "~of-no-user/x",
 }
 COMMANDS = ("results", "report", "audit", "export", "resume", "rm", "prune")
 
@@ -54,3 +55,25 @@ def test_a_working_folder_that_is_gone_is_one_message(
     refused = CliRunner().invoke(app, words)
     assert (refused.exit_code, refused.stdout) == (3, "")
     assert refused.stderr.startswith("raytrain: the working folder is gone, or cannot be read (No such file")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", "--local", "--set", "dataset=~of-no-user/x"],
+        ["data", "verify", "~of-no-user/x"],
+        ["data", "verify", "~of-no-user/x#one"],
+        ["pull", "/run", "--out", "~of-no-user/x"],
+        ["cluster", "check", "mounts.yaml"],
+    ],
+)
+def test_a_user_who_is_not_there_is_said_wherever_a_path_is_typed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mounts.yaml").write_text(
+        template_text("aws").replace("file_mounts:\n", "file_mounts:\n  /x: ~of-no-user/x\n")
+    )
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code in {ExitCode.INVALID, ExitCode.REFUSED}, refused.exc_info
+    assert "has no home folder here" in refused.stderr

@@ -53,7 +53,7 @@ def raytrain(*words: object, answer: str | None = None) -> Any:
 
 
 def test_the_template_says_what_is_to_be_filled_in_and_nothing_is_started(ran: list[list[str]]) -> None:
-    for command in (("check",), ("up", "--yes")):
+    for command in (("check",), ("up", "--yes"), ("status",), ("down",)):
         done = raytrain("cluster", *command, ROOT / "cluster.yaml")
         assert done.exit_code == 2
         assert "ami-REPLACE-ME' is a placeholder" in done.stderr

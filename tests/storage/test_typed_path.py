@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from raytrain.storage.typed_path import is_a_file, is_a_folder, is_there
+from raytrain.errors import PreflightError
+from raytrain.storage.typed_path import expanded, is_a_file, is_a_folder, is_there
 
 NO_PATHS = ["x" * 300, "a\0b", ""]
 
@@ -26,3 +27,11 @@ def test_files_and_folders_are_told_apart(tmp_path: Path):
     file.write_text("")
     assert [is_there(file), is_a_file(file), is_a_folder(file)] == [True, True, False]
     assert [is_there(tmp_path), is_a_file(tmp_path), is_a_folder(tmp_path)] == [True, False, True]
+
+
+def test_the_home_folder_of_a_user_who_is_not_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expanded("~/runs") == Path("/home/me/runs")
+    assert expanded("runs/~x") == Path("runs/~x")
+    with pytest.raises(PreflightError, match=r"^~of-no-user/x: has no home folder here; set HOME, or give a path"):
+        expanded("~of-no-user/x")

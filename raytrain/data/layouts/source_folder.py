@@ -17,6 +17,7 @@ from raytrain.data.progress import Progress
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded
 from raytrain.storage.credentials import refuse_credentials
+from raytrain.storage.typed_path import expanded
 
 arrow_fs: Any = fs  # pyarrow ships no types
 
@@ -194,7 +195,7 @@ def open_folder(address: str) -> SourceFolder:
     """
     refuse_credentials(address)
     if "://" not in address:
-        return SourceFolder(arrow_fs.LocalFileSystem(), Path(address).expanduser().absolute().as_posix(), address)
+        return SourceFolder(arrow_fs.LocalFileSystem(), expanded(address).absolute().as_posix(), address)
     if not address.startswith("file:"):
         _refuse_silent(address)
     try:
