@@ -117,10 +117,17 @@ def _parse(text: str, name: str, *, most_items: int = MAX_ITEMS) -> object:
         raise ExperimentError(f"{name}: not valid YAML: {first_line(error)}") from None
     except RecursionError:
         raise ExperimentError(f"{name}: nested too deeply for an experiment file") from None
-    except (ValueError, OverflowError, KeyError) as error:  # such as `!!int x` and `!!bool x`
+    except (ValueError, OverflowError, KeyError) as error:
+        if "integer string conversion" in str(error):  # Python's own limit comes first
+            raise ExperimentError(_too_many_digits(name)) from None
+        # such as `!!int x` and `!!bool x`
         raise ExperimentError(f"{name}: a value cannot be read: {error}") from None
     except AttributeError:  # of ruamel.yaml 0.18
         raise ExperimentError(f"{name}: a mapping is merged (<<) into itself; write its keys out") from None
+
+
+def _too_many_digits(where: str) -> str:
+    return f"{where}: a whole number of more than {MAX_DIGITS} digits; write a smaller one"
 
 
 def _refuse_endless(text: str, name: str, *, most_items: int) -> None:
@@ -159,7 +166,7 @@ def _plain(node: object, path: Keys, positions: dict[Keys, tuple[int, int]], nam
         return items
     # ruamel's scalars are subclasses that remember how they were written
     if isinstance(node, int) and abs(node) >= 10**MAX_DIGITS:
-        raise ExperimentError(f"{where}: a whole number of more than {MAX_DIGITS} digits; write a smaller one")
+        raise ExperimentError(_too_many_digits(where))
     for plain in (bool, int, float, str):
         if isinstance(node, plain):
             return plain(node)

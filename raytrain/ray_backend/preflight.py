@@ -117,7 +117,7 @@ def judged(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
             f"the GPU of {name}",
             ok=False,
             found=said["problem"],
-            advice="Install a PyTorch that fits the node's driver.",
+            advice="Install a PyTorch that fits the node's driver, or leave its GPUs alone: --gpus 0.",
         )
     differing = {what: there for what, there in said["versions"].items() if there != here[what]}
     if differing:

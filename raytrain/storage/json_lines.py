@@ -74,7 +74,9 @@ def read_whole(folder: Folder, name: str) -> bytes:
     except StorageError:
         raise
     except OSError as error:
-        raise RunFolderError(f"{folder}/{name}: is damaged: {error}") from error
+        raise RunFolderError(
+            f"{folder}/{name}: cannot be read: {error.strerror or error}; put a copy of the file there"
+        ) from error
 
 
 def drop_torn_line(folder: Folder, name: str) -> None:

@@ -57,6 +57,8 @@ def run_locked(folder: Folder) -> Generator[None]:
             f"{folder} is in use by {_holder(file)}.\nWait for it, stop it, or choose another --name."
         ) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _no_lock(file) from None  # a link
         if error.errno != errno.ENOSYS:
             lock.release()
             raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
@@ -107,12 +109,16 @@ def _sign(file: Path) -> None:
         ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
         content = os.read(descriptor, MAX_BYTES + 1) if ours else b""
         if not ours or (content and _signature(content) is None):
-            raise RunFolderError(f"{file} is no lock file; move it away, or choose another --name or --out")
+            raise _no_lock(file)
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode())
     finally:
         os.close(descriptor)
+
+
+def _no_lock(file: Path) -> RunFolderError:
+    return RunFolderError(f"{file} is no lock file; move it away, or choose another --name or --out")
 
 
 def _holder(file: Path) -> str:
