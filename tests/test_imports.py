@@ -54,6 +54,11 @@ def test_an_experiment_is_checked_without_torch_and_ray() -> None:
     assert loaded_by(CHECK, among=("torch", "ray")) == set()
 
 
+def test_a_run_starts_and_a_table_is_ranked_without_the_slow_parts_of_scipy() -> None:
+    slow = ("torch", "ray", "scipy.stats", "scipy.optimize", "pandas", "matplotlib", "plotly", "jinja2")
+    assert loaded_by("import raytrain.execution.run, raytrain.analysis.statistics.power", among=slow) == set()
+
+
 def test_help_leaves_every_package_unloaded_that_takes_long_to_import() -> None:
     slow = ("torch", "ray", "scipy", "pyarrow", "pydantic", "pandas", "matplotlib", "plotly", "jinja2")
     assert loaded_by(HELP, among=slow) == set()

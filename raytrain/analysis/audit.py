@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
-from scipy import stats
+import scipy
 
 from raytrain.analysis.replay import Curve, Replay, replays
 from raytrain.metrics.selection import SELECTIONS, Select, select_of
@@ -175,7 +175,7 @@ def _held(judged: Sequence[Mapping[str, Any]], paused: set[str]) -> list[Mapping
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two orders of the same trials: 1 the same, -1 reversed; None where all are equal."""
-    found: Any = stats.kendalltau(first, second)
+    found: Any = scipy.stats.kendalltau(first, second)
     tau = float(found.statistic)
     return None if math.isnan(tau) else tau
 

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from raytrain.analysis.statistics.significance import CONFIDENCE, Interval, mean_interval, one_against_several, welch
 from raytrain.metrics.predictions import Predictions
@@ -127,7 +127,7 @@ class MetricSample:
             return self._possible(mean_interval(self.values, floor=self.floor, images=images))
         if spread is None or not self.values:
             return None
-        half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * float(np.sqrt(spread[0]))
+        half = float(special.ndtri((1 + CONFIDENCE) / 2)) * float(np.sqrt(spread[0]))
         return self._possible(Interval(self.values[0] - half, self.values[0] + half))
 
     def _possible(self, interval: Interval) -> Interval:
@@ -147,7 +147,7 @@ class MetricSample:
             return 1.0
         deviation = float(np.std(self.replicates[0] - other.replicates[0], ddof=1))
         distance = abs(self.values[0] - other.values[0])
-        return 2 * float(stats.norm.sf(distance / deviation)) if deviation else 0.0
+        return 2 * float(special.ndtr(-distance / deviation)) if deviation else 0.0
 
 
 def metric_samples(

@@ -5,7 +5,9 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
+from numpy.typing import NDArray
+from scipy import special
 
 from raytrain.analysis.statistics.significance import ALPHA
 
@@ -32,7 +34,7 @@ def resolvable_gap(deviation: float, seeds: int, *, alpha: float = ALPHA, power:
     highest = 4.0
     while welch_power(highest, seeds, alpha=alpha) < power:
         highest *= 2
-    shift: Any = optimize.brentq(lambda shift: welch_power(shift, seeds, alpha=alpha) - power, 0.0, highest)
+    shift: Any = scipy.optimize.brentq(lambda shift: welch_power(shift, seeds, alpha=alpha) - power, 0.0, highest)
     return float(shift) * deviation * math.sqrt(2 / seeds)
 
 
@@ -50,9 +52,9 @@ def welch_power(shift: float, seeds: int, *, alpha: float = ALPHA) -> float:
     """
     freedom = seeds - 1
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    share = stats.beta.ppf(levels, freedom / 2, freedom / 2)
-    critical = stats.t.isf(alpha / 2, freedom / (share**2 + (1 - share) ** 2))
-    needed = np.outer(critical, np.sqrt(stats.chi2.ppf(levels, 2 * freedom) / (2 * freedom)))  # (QUANTILES, QUANTILES)
+    share = special.betaincinv(freedom / 2, freedom / 2, levels)
+    critical = -special.stdtrit(freedom / (share**2 + (1 - share) ** 2), alpha / 2)
+    needed = np.outer(critical, np.sqrt(special.gammaincinv(freedom, levels) / freedom))  # (QUANTILES, QUANTILES)
     return float(np.mean(special.ndtr(shift - needed) + special.ndtr(-shift - needed)))
 
 
@@ -98,14 +100,34 @@ def mcnemar_power(gap: float, disagreement: float, images: int, *, alpha: float 
     if not differ:
         return 0.0
     counts = np.arange(images + 1)
-    likely = stats.binom.pmf(counts, images, differ)
+    likely = _binomial(counts, images, differ)
     counts, likely = counts[likely > 1e-12], likely[likely > 1e-12]
-    # most images that one may have for itself where the test finds a difference; -1 for none
-    most = stats.binom.ppf(alpha / 2, counts, 0.5)
-    most = np.where(2 * special.bdtr(most, counts, 0.5) <= alpha, most, most - 1)
+    most = _most_of_fewer(counts, alpha=alpha)
     share = (disagreement / 2 + gap) / differ
-    found = np.where(most >= 0, special.bdtr(most, counts, share) + special.bdtr(most, counts, 1 - share), 0.0)
-    return float(np.sum(likely * found))
+    found = special.bdtr(most, counts, share) + special.bdtr(most, counts, 1 - share)
+    return float(np.sum(likely * np.where(most >= 0, found, 0.0)))
+
+
+def _binomial(counts: NDArray[np.int_], images: int, share: float) -> NDArray[np.float64]:
+    """Return the probability of each count out of so many images, each of which counts with probability `share`."""
+    ways = special.gammaln(images + 1) - special.gammaln(counts + 1) - special.gammaln(images - counts + 1)
+    return np.exp(ways + special.xlogy(counts, share) + special.xlog1py(images - counts, -share))
+
+
+def _most_of_fewer(counts: NDArray[np.int_], *, alpha: float) -> NDArray[np.float64]:
+    """Return the most images that one of two may have for itself where the test tells the two apart.
+
+    Args:
+        counts: Numbers of images on which one of the two is right and the other wrong.
+        alpha: Significance level of McNemar's exact test, two-sided.
+
+    Returns:
+        A number for each count; -1 where it tells them apart in no case.
+    """
+    near = np.nan_to_num(np.floor(special.bdtrik(alpha / 2, counts, 0.5)), nan=-1.0)
+    tried = np.maximum(near[:, None] + np.array([-1.0, 0.0, 1.0]), 0.0)  # rounding may be off by one
+    found = 2 * special.bdtr(tried, np.maximum(counts, 1)[:, None], 0.5) <= alpha
+    return np.where(found, tried, -1.0).max(axis=1)
 
 
 def seeds_for(gap: float, deviation: float, *, alpha: float = ALPHA, power: float = POWER) -> int | None:

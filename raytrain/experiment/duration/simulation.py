@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import ORDERS, Costs, Kind, Listed, Order, PromotedFirst, Queue, kind_of
@@ -180,7 +180,7 @@ def _by_place(rungs: Rungs | None) -> Rungs | None:
         return None
     places: dict[float, dict[str, float]] = {}
     for rung, accuracies in rungs.recorded.items():
-        ranks = rankdata(list(accuracies.values())).tolist()  # from 1; equal ones share the mean
+        ranks = scipy.stats.rankdata(list(accuracies.values())).tolist()  # from 1; equal ones share the mean
         places[rung] = {trial: (rank - 0.5) / len(ranks) for trial, rank in zip(accuracies, ranks, strict=True)}
     placed = copy.deepcopy(rungs)
     placed.recorded = places

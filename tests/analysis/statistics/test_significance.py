@@ -43,6 +43,8 @@ def test_wilson_is_wilsons_formula(correct: int, total: int) -> None:
     interval = wilson(correct, total)
     assert interval.low == pytest.approx(middle - half, abs=1e-12)
     assert interval.high == pytest.approx(middle + half, abs=1e-12)
+    independent = stats.binomtest(correct, total).proportion_ci(method="wilson")
+    assert (interval.low, interval.high) == pytest.approx((independent.low, independent.high), abs=1e-12)
 
 
 def test_the_interval_over_seeds_is_that_of_the_textbook() -> None:
@@ -259,6 +261,27 @@ def test_the_power_of_mcnemars_test_is_that_of_a_simulation(disagreement: float,
         first, second = who < disagreement / 2 + gap, who > 1 - disagreement / 2
         found.append(mcnemar(first, second) < alpha)
     assert np.mean(found) == pytest.approx(mcnemar_power(gap, disagreement, images, alpha=alpha), abs=0.035)
+
+
+@pytest.mark.parametrize(
+    ("gap", "disagreement", "images"), [(0.0, 0.1, 30), (0.2, 0.1, 40), (0.1, 0.0, 25), (0.3, 0.7, 6)]
+)
+def test_the_power_of_mcnemars_test_is_the_sum_over_all_that_may_come_out(
+    gap: float, disagreement: float, images: int
+) -> None:
+    shares = (disagreement / 2 + gap, disagreement / 2, max(0.0, 1 - disagreement - gap))
+    power = 0.0
+    for first in range(images + 1):
+        for second in range(images + 1 - first):
+            if stats.binomtest(first, first + second).pvalue < 0.05 if first + second else False:
+                power += stats.multinomial.pmf([first, second, images - first - second], images, shares)
+    assert mcnemar_power(gap, disagreement, images, alpha=0.05) == pytest.approx(power, abs=1e-9)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 0), (3, 2), (-1, 2)])
+def test_an_accuracy_that_is_none_has_no_interval(correct: int, total: int) -> None:
+    with pytest.raises(ValueError, match=f"{correct} of {total} images are no accuracy"):
+        wilson(correct, total)
 
 
 def test_a_resolvable_gap_is_one_that_can_exist() -> None:
