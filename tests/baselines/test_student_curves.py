@@ -7,8 +7,11 @@ from statistics import fmean
 
 import pytest
 from scipy import stats
+from torch import nn
 
 from raytrain.baselines.baselines import open_baseline
+from raytrain.data.batches import steps_per_epoch
+from raytrain.models.architectures import resnet18
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 NETWORKS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -49,3 +52,20 @@ def test_the_table_of_the_study_is_what_the_logs_and_the_claims_say() -> None:
             *(*claimed, f"{hours:.1f}", claim["hours"] or "–"),
         ]
     assert shown == expected
+
+
+def test_the_student_experiments_give_the_hours_of_the_logs_and_the_steps_and_deviation_of_raytrain() -> None:
+    study = (EXPERIMENTS.parent / "docs/study.md").read_text()
+    ratios: list[float] = []
+    for layer in (m for m in resnet18(width=32).modules() if isinstance(m, nn.Conv2d)):
+        if layer.kernel_size == (3, 3) and layer.in_channels == layer.out_channels:
+            default = nn.Conv2d(layer.in_channels, layer.out_channels, 3).weight
+            ratios.append((layer.weight.std() / default.std()).item())
+    for name in ("table", "train1", "train2", "train3"):
+        said = (EXPERIMENTS / f"student/{name}.yaml").read_text()
+        assert f"{steps_per_epoch(50_000, batch_size=128)} steps (his {-(-50_000 // 128)}, the last one of 80" in said
+        assert 50_000 % 128 == 80
+        assert f"fan-out (He et al. 2015): {fmean(ratios):.1f} times" in said
+        if name != "table":
+            (hours,) = re.findall(rf"^\| {name} \|.* ([\d.]+) \| [^|]+ \|$", study, re.M)
+            assert f"1080 Ti: {hours}\n" in said
