@@ -54,20 +54,30 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
             classes = "1 class" if count == 1 else "no class"
             raise DataError(f"{key.dataset!r} has {classes}; give a data set with at least two")
     splits = {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
-    for warning in dict.fromkeys(few_validation_images(key.dataset, len(one.val)) for key, one in splits.items()):
-        if warning:
-            log.warning("%s", warning)
+    warnings = [
+        few_validation_images(key.dataset, len(one.val), own=datasets[unsplit[key]].val is not None)
+        for key, one in splits.items()
+    ]
+    for warning in dict.fromkeys(filter(None, warnings)):
+        log.warning("%s", warning)
     return splits
 
 
-def few_validation_images(dataset: str, count: int) -> str:
-    """Return a warning of validation images that are too few to choose by; empty where they are enough, or none."""
+def few_validation_images(dataset: str, count: int, *, own: bool) -> str:
+    """Return a warning of validation images that are too few to choose by; empty where they are enough, or none.
+
+    Args:
+        dataset: Name of the data set.
+        count: Number of its validation images.
+        own: Whether they are a part of the data set, and not set aside of the training images.
+    """
     if not 0 < count < FEW_VALIDATION_IMAGES:
         return ""
     images = "1 validation image chooses" if count == 1 else f"{count} validation images choose"
     return (
         f"{dataset}: {images} the epoch and the trial, and one image is {100 / count:.1f} points of accuracy: small "
-        f"differences are chance; set a larger val_size or add images, best {FEW_VALIDATION_IMAGES} or more"
+        f"differences are chance; {'add images' if own else 'set a larger val_size or add images'}, best "
+        f"{FEW_VALIDATION_IMAGES} or more"
     )
 
 

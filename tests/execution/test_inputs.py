@@ -27,7 +27,11 @@ def test_nothing_is_said_of_enough_validation_images_or_of_none(val_size: float,
 
 
 def test_five_images_are_twenty_points_each():
-    assert "5 validation images choose the epoch and the trial, and one image is 20.0 points" in few_validation_images(
-        "photos", 5
-    )
-    assert few_validation_images("photos", 1).startswith("photos: 1 validation image chooses")
+    said = few_validation_images("photos", 5, own=False)
+    assert "5 validation images choose the epoch and the trial, and one image is 20.0 points" in said
+    assert "set a larger val_size or add images" in said
+    assert few_validation_images("photos", 1, own=False).startswith("photos: 1 validation image chooses")
+
+
+def test_val_size_is_no_advice_where_the_data_set_has_validation_images_of_its_own():
+    assert "; add images, best 100 or more" in few_validation_images("photos", 5, own=True)
