@@ -49,6 +49,8 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (train / "cat" / f"IMG_{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     (train / "cat" / ".DS_Store").write_bytes(b"")
     (train / "dog" / "moved.png").symlink_to("nowhere.png")
+    (tmp_path / "elsewhere").mkdir()
+    (train / "eel" / "album").symlink_to(tmp_path / "elsewhere")
     whole = (train / "dog" / "04.png").read_bytes()
     (train / "dog" / "04.png").write_bytes(whole[: len(whole) // 2])
     (train / "cat" / "page.jpg").write_text("<html>not found</html>")

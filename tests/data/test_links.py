@@ -132,7 +132,7 @@ def test_a_look_at_a_folder_shows_what_it_holds_beside_the_links(root: Path, els
     link_a_file(root, elsewhere)
     found = read(str(root), image_size=8)
     assert len(found.train) == 14
-    assert found.origin.left_out["links that lead out of the folder"] == 1
+    assert found.origin.left_out["that are links out of the folder"] == 1
     with pytest.raises(DataError, match=r"train/cat/l\.png"):
         refuse(found, skip_bad=True, name=str(root))
 

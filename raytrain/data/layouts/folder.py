@@ -27,7 +27,7 @@ WHOLE = "."
 """Path of a part that is the folder itself."""
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of the validation images."""
-LINKS_OUT = "links that lead out of the folder"
+LINKS_OUT = "that are links out of the folder"
 FILES = 1024
 """Number of encoded files that are in memory at a time."""
 Links = Literal["refuse", "leave out", "follow"]
