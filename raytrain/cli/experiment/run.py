@@ -5,7 +5,6 @@
 
 import logging
 import sys
-import threading
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
@@ -216,8 +215,6 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     console = Console(stderr=True, quiet=quiet)
     log_to_stderr()
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
-    # tensorboardX writes from a thread of its own; what it cannot write is said where the file is closed
-    threading.excepthook = lambda error: logging.getLogger("raytrain").debug("in %s: %s", error.thread, error.exc_value)
     with redirect_stdout(sys.stderr), reading_shown(console):  # what code of the user's prints is no result
         return run(lambda state: live.shown(state, console, left=Forecast(state).seconds_left))
 

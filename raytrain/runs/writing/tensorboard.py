@@ -1,9 +1,13 @@
 """TensorBoard event files of a run's trials, with tags that earlier logs of such studies use."""
 
+import contextlib
+import math
 import shutil
+import socket
+import struct
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +32,43 @@ TAGS = {
 """Columns of metrics.jsonl by TensorBoard tag; the step is the epoch."""
 
 
+FLUSHED_S = 10.0
+"""Seconds after which what was logged is written to the file, when more is logged; the first row is at once."""
+
+
 class Scalars:
-    """An open event file; TensorBoard hides what earlier files of the folder have from `first_epoch` on."""
+    """An open event file; TensorBoard hides what earlier files of the folder have from `first_epoch` on.
+
+    It is written here, and not by tensorboardX's SummaryWriter. That one hands events through a queue to a thread and
+    waits for the thread at its end. An interrupt while the queue is locked may leave the thread asleep, and a run would
+    not end after Ctrl-C.
+    """
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
-        from tensorboardX import SummaryWriter  # imports PyTorch, over a second
-
-        # tensorboardX names files by the second, and a second one within it would replace the first
-        suffix = f".{time.time_ns()}"
-        self._writer = SummaryWriter(str(folder), purge_step=first_epoch, filename_suffix=suffix)
+        folder.mkdir(parents=True, exist_ok=True)
+        # by the nanosecond: a second file within a second would replace the first
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
+        with _errors_explained():
+            self._file = (folder / name).open("xb")
+        self._written_at = -math.inf
+        self._log(file_version="brain.Event:2")
+        self._log(session_log={"status": "START"}, step=first_epoch)
 
     def add(self, row: dict[str, Any]) -> None:
         """Log a row of metrics.jsonl; what it does not have is left out."""
         for tag, field in TAGS.items():
             if row.get(field) is not None:
-                self._writer.add_scalar(tag, row[field], row["epoch"])
+                self._scalar(tag, row[field], row["epoch"])
+        if time.monotonic() >= self._written_at + FLUSHED_S:
+            with _errors_explained():
+                self._file.flush()
+            self._written_at = time.monotonic()
 
     def add_picture(self, tag: str, picture: NDArray[np.uint8], *, epoch: int) -> None:
         """Log a picture, (height, width, 3) uint8."""
-        self._writer.add_image(tag, picture, epoch, dataformats="HWC")
+        from tensorboardX import summary  # imports PyTorch, over a second
+
+        self._log(summary=summary.image(tag, picture, dataformats="HWC"), step=epoch)
 
     def end(self, result: TrialResult, fields: Iterable[str]) -> None:
         """Log how a trial ended: its final metrics, and its row in HParams.
@@ -56,10 +78,9 @@ class Scalars:
             fields: Names of the recipe's fields that HParams shows.
         """
         for tag, value in hparams.final_metrics(result).items():
-            self._writer.add_scalar(tag, value, result.epochs)
-        assert self._writer.file_writer  # it has one until it is closed
+            self._scalar(tag, value, result.epochs)
         for one in hparams.summaries(result, fields):
-            self._writer.file_writer.add_summary(one)
+            self._log(summary=one)
 
     def close(self) -> None:
         """Write what is buffered and close the file.
@@ -67,10 +88,36 @@ class Scalars:
         Raises:
             StorageError: It cannot be written.
         """
-        try:
-            self._writer.close()
-        except OSError as error:
-            raise StorageError(f"TensorBoard's event file cannot be written: {error}") from error
+        with _errors_explained():
+            self._file.close()
+
+    def _scalar(self, tag: str, value: float, epoch: int) -> None:
+        from tensorboardX import summary
+
+        self._log(summary=summary.scalar(tag, value), step=epoch)
+
+    def _log(self, *, step: int = 0, **what: Any) -> None:
+        from tensorboardX.proto import event_pb2
+
+        content: bytes = event_pb2.Event(wall_time=time.time(), step=step, **what).SerializeToString()  # pyright: ignore[reportAttributeAccessIssue] (made by protobuf)
+        length = struct.pack("<Q", len(content))
+        with _errors_explained():
+            self._file.write(length + _checksum(length) + content + _checksum(content))
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return the masked CRC of a part of a TFRecord."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    return struct.pack("<I", masked_crc32c(content))
+
+
+@contextlib.contextmanager
+def _errors_explained() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"TensorBoard's event file cannot be written: {error}") from error
 
 
 class RunScalars:

@@ -1,6 +1,11 @@
 """Tests of raytrain.runs.writing.tensorboard: the event files are read back record by record."""
 
+import gc
 import struct
+import sys
+import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
@@ -167,3 +172,55 @@ def test_of_thousands_of_trials_the_fields_that_vary_are_looked_for_once(tmp_pat
     trials["trial3"] = TrialProgress(Trial.of(Recipe(momentum=0.5)))  # the next round of a search
     end("trial3")
     assert len(calls) == 2
+
+
+def interrupt_at(line: int) -> Any:
+    """Return a trace function that raises what Ctrl-C raises before the n-th line of Python from there on."""
+    left = line
+
+    def trace(_frame: object, event: str, _argument: object) -> Any:
+        nonlocal left
+        left -= event == "line"
+        if left == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_a_file_can_be_closed_after_an_interrupt_at_any_line_of_what_is_logged(tmp_path: Path) -> None:
+    interrupted = 0
+    for line in range(1, 2000):
+        scalars = Scalars(tmp_path / str(line), first_epoch=1)
+        before = sys.gettrace()
+        sys.settrace(interrupt_at(line))
+        try:
+            scalars.add(ROW)
+        except KeyboardInterrupt:
+            interrupted += 1
+        finally:
+            sys.settrace(before)
+        closing = threading.Thread(target=scalars.close, daemon=True)
+        closing.start()
+        closing.join(5)
+        assert not closing.is_alive(), f"interrupted at its line {line}, it is not closed in 5 s"
+        if interrupted < line:
+            break
+    assert 50 < interrupted < 1999
+
+
+def test_a_file_that_is_closed_leaves_no_thread_and_no_memory_behind(tmp_path: Path) -> None:
+    write(tmp_path / "first", ROW)
+    threads, objects = threading.active_count(), len(gc.get_objects())
+    for number in range(20):
+        write(tmp_path / str(number), ROW)
+    assert threading.active_count() == threads
+    gc.collect()
+    assert len(gc.get_objects()) < objects + 20
+
+
+def test_the_first_row_is_in_the_file_before_it_is_closed(tmp_path: Path) -> None:
+    scalars_open = Scalars(tmp_path, first_epoch=1)
+    scalars_open.add(ROW)
+    assert scalars(tmp_path)["LR", 1] == 0.125
+    scalars_open.close()
