@@ -11,9 +11,11 @@ from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.metrics.predictions import Predictions
 from raytrain.metrics.selection import select_of
 from raytrain.provenance.manifest import read_manifest
-from raytrain.runs.folder import read_all_epochs, read_epochs, read_predictions, read_state
+from raytrain.runs.damage import warned_together
+from raytrain.runs.folder import read_state
 from raytrain.runs.results import TrialResult, ranked
 from raytrain.runs.state import RunState
+from raytrain.runs.trial_files import read_all_epochs, read_epochs, read_predictions
 from raytrain.storage.folder import Folder
 
 TOGETHER = 5
@@ -93,24 +95,26 @@ class RunRecord:
         finished = [result for result in self.state.results() if result.status == "finished"]
         digests = self.state.digests()
         together = {one.trial for one in self.best_by_validation}
-        found = {
-            result.trial: read_predictions(
-                self.folder, result, digest=digests.get(result.trial), softmax=result.trial in together
-            )
-            for result in finished
-        }
+        with warned_together():
+            found = {
+                result.trial: read_predictions(
+                    self.folder, result, digest=digests.get(result.trial), softmax=result.trial in together
+                )
+                for result in finished
+            }
         return {trial: seen for trial, seen in found.items() if seen is not None}
 
     @cached_property
     def epochs(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Rows of metrics.jsonl by trial, in order, of the trials that have any."""
         started = [progress for progress in self.state.progress.values() if progress.attempts or progress.result]
-        read = {
-            one.trial.id: read_all_epochs(self.folder, one.result)
-            if one.result
-            else read_epochs(self.folder, one.trial.id)
-            for one in started
-        }
+        with warned_together():
+            read = {
+                one.trial.id: read_all_epochs(self.folder, one.result)
+                if one.result
+                else read_epochs(self.folder, one.trial.id)
+                for one in started
+            }
         return {trial: rows for trial, rows in read.items() if rows}
 
     @cached_property

@@ -16,17 +16,11 @@ from raytrain.metrics.epoch import EpochMetrics
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.provenance.manifest import NAME, read_manifest
 from raytrain.runs.checks import check_epoch, check_event, check_result
+from raytrain.runs.damage import Damage, warn, warned_together
 from raytrain.runs.events import STATUSES
-from raytrain.runs.folder import (
-    METRICS,
-    checkpoint_folder,
-    read_predictions,
-    read_state,
-    refuse_links,
-    trial_folder,
-    with_lost_events,
-)
+from raytrain.runs.folder import read_state, refuse_links, with_lost_events
 from raytrain.runs.results import TrialResult, check_recipe, read_results
+from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_predictions, trial_folder
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line, read_whole
 
@@ -46,6 +40,11 @@ def repair(folder: Folder) -> None:
         StorageError: It cannot be written.
     """
     refuse_links(folder)
+    with warned_together():
+        _repair(folder)
+
+
+def _repair(folder: Folder) -> None:
     results = _sound(folder, "trials.jsonl", _check_result)
     events = _sound(folder, "events.jsonl", check_event)
     ends = Counter(row["trial"] for row in results)
@@ -59,9 +58,9 @@ def repair(folder: Folder) -> None:
     newest = {result.trial: result for result in read_results(folder)}
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     for trial in sorted(with_lost_events(kept, newest.values())):
-        log.warning(
-            "%s: events of %s are lost, perhaps decisions of ASHA among them; its result is there", folder, trial
-        )
+        then = "perhaps decisions of ASHA are among them"
+        alone = f"{folder}: events of {trial} are lost, {then}; its result is there"
+        warn(Damage(alone, f"{folder}: events are lost of", trial, "its result is there", then))
         kept.append({"time": now, "event": "events lost", "trial": trial})
     _rewrite(folder, "events.jsonl", kept, why="events or results of some trials are lost")
     _repair_manifest(folder)
@@ -130,7 +129,9 @@ def _set_aside(folder: Folder, name: str, *, why: str) -> None:
         return
     taken = {*folder.names()}
     aside = next(one for n in range(1000) if (one := f"{name}.damaged{n or ''}") not in taken)
-    log.warning("%s/%s: %s; as it was it is kept as %s", folder, name, why, aside)
+    then = f"as it was it is kept as {aside}"
+    run = str(folder).partition("/trials/")[0]
+    warn(Damage(f"{folder}/{name}: {why}; {then}", f"{run}: {name} is made anew in", folder.name, why, then))
     if folder.local_path:
         (folder.local_path / name).rename(folder.local_path / aside)
     else:
@@ -160,7 +161,9 @@ def _repair_epochs(folder: Folder, result: TrialResult) -> None:
         pass
     history = _history(checkpoint_folder(folder, result.trial))
     if len(history) < result.epochs:
-        log.warning("%s/%s: cannot be rebuilt: the checkpoint has %d epochs", there, METRICS, len(history))
+        why = f"the checkpoint has {len(history)} epochs"
+        of, then = f"{folder}: {METRICS} cannot be rebuilt in", "their curves are left out"
+        warn(Damage(f"{there}/{METRICS}: cannot be rebuilt: {why}", of, result.trial, why, then))
         return
     rows = [EpochMetrics.from_dict(epoch).row() for epoch in history[: result.epochs]]
     _rewrite(there, METRICS, rows, why="some epochs are missing or damaged, and are taken from the checkpoint")
@@ -170,7 +173,11 @@ def _measurable(folder: Folder, result: TrialResult) -> bool:
     there = checkpoint_folder(folder, result.trial)
     if len(_history(there)) >= result.epochs:
         return True
-    log.warning("%s: has no checkpoint of the last epoch, so its predictions cannot be made again", there)
+    then = "predictions cannot be made again"
+    why = "has no checkpoint of the last epoch"
+    warn(
+        Damage(f"{there}: {why}, so its {then}", f"{folder}: {then} in", result.trial, why, "their rows have no tests")
+    )
     return False
 
 

@@ -9,8 +9,9 @@ from raytrain.errors import RunFolderError
 from raytrain.inference.model_file import ModelDescription
 from raytrain.metrics.selection import selection_of
 from raytrain.provenance.manifest import inputs_of
-from raytrain.runs.folder import checkpoint_folder, open_run
+from raytrain.runs.folder import open_run
 from raytrain.runs.results import TrialResult
+from raytrain.runs.trial_files import checkpoint_folder
 from raytrain.runs.user_code import keep_code, read_code
 from raytrain.training import checkpoint
 from raytrain.training.recipe import Recipe

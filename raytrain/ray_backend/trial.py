@@ -25,7 +25,8 @@ from raytrain.data.data_key import DataKey
 from raytrain.errors import DivergenceError, StorageError
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
-from raytrain.runs.folder import checkpoints_at, run_of
+from raytrain.runs.folder import checkpoints_at
+from raytrain.runs.trial_files import run_of
 from raytrain.training.devices import choose_device, prepare
 from raytrain.training.outcome import Outcome, RankFailedError, ends_its_trial, outcome_of, outcome_of_ranks
 from raytrain.training.recipe import Recipe

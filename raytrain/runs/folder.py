@@ -1,12 +1,9 @@
 """A run folder as it lies on disk or in object storage: found by its name, and read back.
 
-Lines and results that are damaged are an error. The epochs and the predictions of a trial are not: without them its
-result still stands, so they are left out, and a warning says so.
+Lines and results that are damaged are an error.
 """
 
 import contextlib
-import hashlib
-import logging
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
@@ -15,36 +12,21 @@ from typing import Any
 
 from raytrain.errors import RunFolderError, StorageError, did_you_mean
 from raytrain.experiment.reading import read_run
-from raytrain.metrics.predictions import FILE, Predictions
-from raytrain.runs.checks import ADVICE, check_epoch, check_event, damaged
+from raytrain.runs.checks import ADVICE, check_event, damaged
+from raytrain.runs.damage import Damage, warn, warned_together
 from raytrain.runs.events import STATUSES
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
+from raytrain.runs.trial_files import checkpoint_folder, read_epochs, run_of
 from raytrain.runs.user_code import remember_parameters
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import read_lines, read_whole
+from raytrain.storage.json_lines import read_lines
 from raytrain.storage.retry import passes
-
-log = logging.getLogger(__name__)
 
 EXPERIMENT = "experiment.yaml"
 """Name of the file that makes a folder a run folder."""
-METRICS = "metrics.jsonl"
-"""Name of the file in a trial's folder with a line for each epoch."""
 WRITTEN = frozenset({"events.jsonl", "trials.jsonl", "manifest.json", "trials", "trials.parquet", "metrics.parquet"})
 """Names of what a run writes into its folder, beside EXPERIMENT and what is made for readers."""
-_REPAIR = "to rebuild it: raytrain resume RUN --repair"
-_LATER = "the epochs from there on are taken from the checkpoint, or trained again"
-
-
-def trial_folder(run: Folder, trial: str) -> Folder:
-    """Return the folder of a trial, by its id, in a run folder."""
-    return run / "trials" / trial
-
-
-def checkpoint_folder(run: Folder, trial: str) -> Folder:
-    """Return the checkpoint folder of a trial, by its id, in a run folder."""
-    return trial_folder(run, trial) / "checkpoint"
 
 
 def checkpoints_at(location: str, trial: str) -> Folder:
@@ -53,14 +35,6 @@ def checkpoints_at(location: str, trial: str) -> Folder:
     if checkpoints.local_path is None:
         return checkpoints  # object storage has no moves, and to open it takes a while
     return checkpoint_folder(run_of(checkpoints).requiring(EXPERIMENT), trial)
-
-
-def run_of(checkpoints: Folder) -> Folder:
-    """Return the run folder that the checkpoint folder of a trial is in."""
-    run = checkpoints
-    for _ in ("checkpoint", "trial", "trials"):
-        run = Folder.at(run.parent)
-    return run
 
 
 def read_state(folder: Folder, state: RunState | None = None) -> RunState:
@@ -97,20 +71,31 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     missed = with_lost_events(events, late)
     if missed:  # the run may have gone on since the events were read
         missed = with_lost_events(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE), late)
-    for result in late:
-        if result.trial in missed and result.trial in state.progress:
-            why = "is damaged: events of %s are missing, which has %s; decisions of ASHA may be lost with them"
-            log.warning("%s/events.jsonl: " + why, folder, result.trial, result.status)  # noqa: G003
-        state.end(result)
-    for trial, how in lost.items():
-        if trial in state.progress and state.progress[trial].result is None:
-            why = "is damaged: the result of %s is missing, which has %s; it is to go on from its checkpoint"
-            log.warning("%s/trials.jsonl: " + why, folder, trial, how)  # noqa: G003
-    for trial, progress in state.progress.items():
-        if progress.attempts and progress.result is None:
-            progress.replace_epochs(read_epochs(folder, trial))
+    with warned_together():
+        for result in late:
+            if result.trial in missed and result.trial in state.progress:
+                warn(_without_events(folder, result))
+            state.end(result)
+        for trial, how in lost.items():
+            if trial in state.progress and state.progress[trial].result is None:
+                warn(_without_result(folder, trial, how))
+        for trial, progress in state.progress.items():
+            if progress.attempts and progress.result is None:
+                progress.replace_epochs(read_epochs(folder, trial))
     state.suspend()
     return state
+
+
+def _without_events(folder: Folder, result: TrialResult) -> Damage:
+    of, then = f"{folder}/events.jsonl: is damaged: events", "decisions of ASHA may be lost with them"
+    alone = f"{of} of {result.trial} are missing, which has {result.status}; {then}"
+    return Damage(alone, f"{of} are missing of", result.trial, result.status, then)
+
+
+def _without_result(folder: Folder, trial: str, how: str) -> Damage:
+    of = f"{folder}/trials.jsonl: is damaged: the result"
+    alone = f"{of} of {trial} is missing, which has {how}; it is to go on from its checkpoint"
+    return Damage(alone, f"{of}s are missing of", trial, how, "they are to go on from their checkpoints")
 
 
 def with_lost_events(events: Iterable[Mapping[str, Any]], results: Iterable[TrialResult]) -> set[str]:
@@ -131,68 +116,6 @@ def with_lost_events(events: Iterable[Mapping[str, Any]], results: Iterable[Tria
         if result.trial not in seen["events lost"]
         and (result.trial not in seen["started"] or (result.status == "stopped" and result.trial not in seen["stop"]))
     }
-
-
-def read_epochs(folder: Folder, trial: str) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl of a trial, one for each epoch, in order, up to a damaged one."""
-    rows: list[dict[str, Any]] = []
-    there = trial_folder(folder, trial)
-    try:
-        for row in read_lines(there, METRICS, check=check_epoch):
-            if row["epoch"] != len(rows) + 1:
-                log.warning("%s/%s: is damaged: epoch %d is missing; %s", there, METRICS, len(rows) + 1, _LATER)
-                break
-            rows.append(row)
-    except StorageError:
-        raise
-    except RunFolderError as error:
-        log.warning("%s; %s", error, _LATER)
-    return rows
-
-
-def read_all_epochs(folder: Folder, result: TrialResult) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl of a trial that has ended; none, with a warning, unless all are there."""
-    rows = read_epochs(folder, result.trial)
-    if len(rows) == result.epochs:
-        return rows
-    there = f"{trial_folder(folder, result.trial)}/{METRICS}"
-    log.warning("%s: has %d of %d epochs, and is left out; %s", there, len(rows), result.epochs, _REPAIR)
-    return []
-
-
-def read_predictions(
-    folder: Folder, result: TrialResult, *, digest: str | None = None, softmax: bool = False
-) -> Predictions | None:
-    """Return what the network of a finished trial says about each test image; None, with a warning, where that is lost.
-
-    Args:
-        folder: The run folder.
-        result: Result of the trial.
-        digest: SHA-256 of the file, as the end of the trial is on record; None where an older version wrote it.
-        softmax: Whether to read the probabilities of all classes too.
-    """
-    there = trial_folder(folder, result.trial)
-    try:
-        return _whole_predictions(there, result, digest, softmax=softmax)
-    except StorageError:
-        raise
-    except RunFolderError as error:
-        reason = str(error).removeprefix(f"{there}/{FILE}: ").removeprefix(f"{FILE} ")
-        log.warning("%s/%s: %s, and is left out; %s", there, FILE, reason, _REPAIR)
-        return None
-
-
-def _whole_predictions(there: Folder, result: TrialResult, digest: str | None, *, softmax: bool) -> Predictions:
-    if not there.exists(FILE):
-        raise RunFolderError("is missing")
-    content = read_whole(there, FILE)
-    if digest and hashlib.sha256(content).hexdigest() != digest:
-        raise RunFolderError("is damaged: it is not the file that the trial wrote")
-    seen = Predictions.from_bytes(content, softmax=softmax)
-    known = result.test_accuracy
-    if digest is None and known is not None and abs(seen.accuracy - known) * len(seen.labels) > 1:
-        raise RunFolderError(f"is damaged: it has an accuracy of {seen.accuracy:.4f}, the trial {known:.4f}")
-    return seen
 
 
 def open_run(run: str, *, out: str) -> Folder:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from raytrain.errors import RunFolderError, StorageError
-from raytrain.runs.folder import EXPERIMENT, WRITTEN, checkpoint_folder
+from raytrain.runs.folder import EXPERIMENT, WRITTEN
+from raytrain.runs.trial_files import checkpoint_folder
 from raytrain.storage.folder import Folder
 
 _FOR_READERS = frozenset({"README.md", "report.html", "plots", "code"})

@@ -4,6 +4,7 @@ import codecs
 import json
 import logging
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from raytrain.errors import RunFolderError, StorageError
@@ -41,15 +42,18 @@ def read_lines(
     if not folder.exists(name):
         return
     lines = read_whole(folder, name).split(b"\n")
-    before = b""
-    for number, line in enumerate(lines, start=1):
-        if not line:
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
+    repeated = [number for (_, before), (number, line) in pairwise(numbered) if line == before]
+    if len(repeated) > 1:
+        what = f"{len(repeated):,} lines repeat the line before them, and are left out"
+        log.warning("%s/%s: %s; the first is line %d", folder, name, what, repeated[0])
+    elif repeated:
+        log.warning("%s/%s:%d: repeats the line before it, and is left out", folder, name, repeated[0])
+    copied = {*repeated}
+    for number, line in numbered:
+        if number in copied:
             continue
         where = f"{folder}/{name}:{number}"
-        if line == before:
-            log.warning("%s: repeats the line before it, and is left out", where)
-            continue
-        before = line
         try:
             value = json.loads(line)
             if not isinstance(value, dict):

@@ -11,10 +11,10 @@ from raytrain.analysis.record import RunRecord
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import read_manifest
 from raytrain.runs.events import STATUSES
-from raytrain.runs.folder import read_epochs
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
+from raytrain.runs.trial_files import read_epochs
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 

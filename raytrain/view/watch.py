@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from datetime import UTC, datetime
 
 from raytrain.errors import RaytrainError
-from raytrain.runs.folder import EXPERIMENT, METRICS, list_runs, open_run
+from raytrain.runs.folder import EXPERIMENT, list_runs, open_run
+from raytrain.runs.trial_files import METRICS
 from raytrain.storage.folder import Folder, StoredFile
 
 ON_RECORD = frozenset({EXPERIMENT, "manifest.json", "events.jsonl", "trials.jsonl"})

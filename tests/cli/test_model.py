@@ -21,8 +21,8 @@ from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.inference.model import load_model
 from raytrain.models import architectures
-from raytrain.runs.folder import read_predictions
 from raytrain.runs.results import read_results
+from raytrain.runs.trial_files import read_predictions
 from raytrain.storage.folder import Folder
 
 pytestmark = pytest.mark.slow

@@ -30,9 +30,9 @@ from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.provenance.manifest import inputs_of
-from raytrain.runs.folder import read_predictions
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
+from raytrain.runs.trial_files import read_predictions
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder

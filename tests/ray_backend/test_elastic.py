@@ -13,7 +13,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
-from raytrain.runs.folder import read_epochs
+from raytrain.runs.trial_files import read_epochs
 from raytrain.runs.writing.journal import RunJournal
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1200)]

@@ -22,8 +22,8 @@ from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import nodes, ray_session
 from raytrain.ray_backend.watchdog import reported_progress
-from raytrain.runs.folder import trial_folder
 from raytrain.runs.results import TrialResult
+from raytrain.runs.trial_files import trial_folder
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.json_lines import read_lines
 

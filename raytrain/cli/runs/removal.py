@@ -70,8 +70,9 @@ def prune(
     """
     from raytrain.analysis.record import read_record
     from raytrain.comparison.overview import summarize
-    from raytrain.runs.folder import checkpoint_folder, open_run
+    from raytrain.runs.folder import open_run
     from raytrain.runs.removal import refuse_removal, remove_checkpoints, size_of, superfluous_checkpoints
+    from raytrain.runs.trial_files import checkpoint_folder
     from raytrain.runs.writing.lock import run_locked
 
     folder = open_run(run, out=out)

@@ -12,9 +12,11 @@ from raytrain.analysis.replay import Curve
 from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
 from raytrain.experiment.sections import Asha
 from raytrain.experiment.trial import Trial
+from raytrain.runs.damage import warned_together
 from raytrain.runs.events import AshaChosen
-from raytrain.runs.folder import list_runs, open_run, read_epochs, read_state
+from raytrain.runs.folder import list_runs, open_run, read_state
 from raytrain.runs.state import RunState
+from raytrain.runs.trial_files import read_epochs
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 
@@ -178,7 +180,8 @@ def _curves_of(folder: Folder, state: RunState, trial: Trial) -> list[Curve]:
         and one.status == "finished"
         and (one.trial.recipe.dataset, one.trial.recipe.select) == (data, select)
     ]
-    found = (curve_of(read_epochs(folder, one), select) for one in done)
+    with warned_together():
+        found = [curve_of(read_epochs(folder, one), select) for one in done]
     return [curve for curve in found if curve]
 
 

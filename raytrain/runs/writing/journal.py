@@ -21,17 +21,9 @@ from raytrain.experiment.user_code import texts_of_code
 from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Judged, Stage, Status
-from raytrain.runs.folder import (
-    EXPERIMENT,
-    METRICS,
-    checkpoint_folder,
-    read_epochs,
-    read_state,
-    refuse_links,
-    refuse_remains,
-    trial_folder,
-)
+from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
 from raytrain.runs.state import RunState
+from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
 from raytrain.runs.user_code import write_code
 from raytrain.runs.writing.epoch_rows import drop_from, keep_sound
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES

@@ -17,8 +17,8 @@ from raytrain.errors import DivergenceError, RunFolderError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
-from raytrain.runs.folder import trial_folder
 from raytrain.runs.results import read_results
+from raytrain.runs.trial_files import trial_folder
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
