@@ -19,21 +19,19 @@ The results are in experiments/records/bench-replay.json, and in the picture doc
 import math
 import statistics
 import sys
-import zlib
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from comparison import RECORDS, Record, arguments
+from stopping_methods import Curves, Method, longest, methods, promotion, stopping
 
-from raytrain.analysis.arrivals import Search, asha_search, search
+from raytrain.analysis.arrivals import Search
 from raytrain.analysis.early_stopping import choose
 from raytrain.analysis.replay import Curve
 from raytrain.baselines.baselines import open_baseline
-from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
 
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "early-stopping.svg"
 LOST = 0.002
@@ -42,144 +40,9 @@ OFTEN = 0.05
 """Largest share of the searches in which it may be missed."""
 SPARED = 0.6
 """Share of the epochs that should be saved then."""
-FACTORS = (2, 3, 4)
 SMALL = 8
 """Trials of the searches in which `lose_at_most` is tried: a choice needs many searches on record."""
 CONFIDENCES = (0.8, 0.9)
-Curves = Mapping[str, Curve]
-Method = Callable[[Curves, Sequence[str], int], Search]
-"""Function of curves, the order in which they start, and the number of slots."""
-
-
-def stopping(first: int, factor: float) -> Method:
-    return lambda curves, order, slots: asha_search(
-        curves, Rungs(first, _longest(curves), factor), order=order, slots=slots
-    )
-
-
-def promotion(first: int, factor: float) -> Method:
-    return lambda curves, order, slots: asha_search(
-        curves, Promotion(first, _longest(curves), factor), order=order, slots=slots
-    )
-
-
-class RayAsha:
-    """Ray's AsyncHyperBandScheduler as a rule.
-
-    A trial's bracket is chosen by NumPy's global generator, which is seeded by the order of the trials.
-    """
-
-    def __init__(self, first: int, epochs: int, factor: float, *, brackets: int) -> None:
-        from ray.tune.schedulers import AsyncHyperBandScheduler
-
-        self._scheduler = AsyncHyperBandScheduler(
-            time_attr="epoch",
-            metric="accuracy",
-            mode="max",
-            max_t=epochs,
-            grace_period=first,
-            reduction_factor=factor,
-            brackets=brackets,
-        )
-        self._trials: dict[str, Any] = {}
-        # a bracket leaves the first ones out
-        self.at = [math.ceil(rung) for rung in rungs_between(first, epochs=epochs, reduction_factor=factor)]
-
-    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
-        if trial not in self._trials:
-            self._trials[trial] = type("Named", (), {"trial_id": trial})()
-            self._scheduler.on_trial_add(None, self._trials[trial])  # type: ignore[arg-type]
-        action = self._scheduler.on_trial_result(
-            None,  # type: ignore[arg-type]
-            self._trials[trial],
-            {"epoch": epoch, "accuracy": accuracy},
-        )
-        return Decision(epoch, accuracy, None, stop=action == "STOP")
-
-
-def ray_asha(first: int, factor: float, *, brackets: int) -> Method:
-    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
-        np.random.seed(zlib.crc32(" ".join(order).encode()))  # noqa: NPY002 (Ray draws from it)
-        rule = RayAsha(first, _longest(curves), factor, brackets=brackets)
-        return search(curves, rule, at=rule.at, order=order, slots=slots)
-
-    return replayed
-
-
-class MedianRule:
-    """Stops a trial whose best accuracy so far is below the median of the others' running means (Golovin et al. 2017).
-
-    Until three others have come to an epoch, nobody is stopped there, as in Ray's MedianStoppingRule.
-    """
-
-    def __init__(self, curves: Curves) -> None:
-        self._curves = curves
-        self._means: defaultdict[int, dict[str, float]] = defaultdict(dict)
-
-    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
-        so_far = self._curves[trial].accuracies[:epoch]
-        others = list(self._means[epoch].values())
-        self._means[epoch][trial] = statistics.fmean(so_far)
-        cut = statistics.median(others) if len(others) >= 3 else None
-        return Decision(epoch, accuracy, cut, stop=cut is not None and max(so_far) < cut)
-
-
-def median(grace: int) -> Method:
-    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
-        at = range(grace, _longest(curves))
-        return search(curves, MedianRule(curves), at=at, order=order, slots=slots)
-
-    return replayed
-
-
-def hyperband(factor: int) -> Method:
-    """Return Hyperband (Li et al. 2018, arXiv:1603.06560): brackets of successive halving, until no trial is left.
-
-    Of its brackets the most aggressive one comes first. The last one has as many trials as are left.
-    """
-
-    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
-        del slots  # a rung waits for all its trials, so their order does not matter
-        epochs = _longest(curves)
-        most = int(math.log(epochs) / math.log(factor) + 1e-9)
-        reached: dict[str, int] = {}
-        left = list(order)
-        while left:
-            for bracket in range(most, -1, -1):
-                size = math.ceil((most + 1) / (bracket + 1) * factor**bracket)
-                racing, left = left[:size], left[size:]
-                for rung in range(bracket + 1):
-                    to = min(epochs, math.ceil(epochs / factor ** (bracket - rung)))
-                    reached |= dict.fromkeys(racing, to)
-                    best = sorted(racing, key=lambda name, to=to: -curves[name].accuracies[to - 1])
-                    racing = best[: max(1, len(racing) // factor)]
-        return Search.of(curves, reached)
-
-    return replayed
-
-
-def random_part(share: float) -> Method:
-    def replayed(curves: Curves, order: Sequence[str], slots: int) -> Search:
-        del slots
-        ran = max(1, round(share * len(order)))
-        return Search.of(curves, {name: len(curves[name].accuracies) * (at < ran) for at, name in enumerate(order)})
-
-    return replayed
-
-
-def methods(epochs: int) -> dict[str, dict[str, Method]]:
-    """Return every setting of every method, by the names of both."""
-    firsts = [first for first in (1, 2, 3, 5, 9, 13, 25, 50) if first <= epochs / 2]
-    asha = [(f"r = {first}, η = {factor}", first, factor) for first in firsts for factor in FACTORS]
-    return {
-        "ASHA that stops": {name: stopping(*setting) for name, *setting in asha},
-        "ASHA that promotes": {name: promotion(*setting) for name, *setting in asha},
-        "Ray's ASHA": {name: ray_asha(*setting, brackets=1) for name, *setting in asha},
-        "Ray's ASHA, 3 brackets": {name: ray_asha(*setting, brackets=3) for name, *setting in asha},
-        "Hyperband": {f"η = {factor}": hyperband(factor) for factor in FACTORS},
-        "median stopping": {f"from epoch {grace}": median(grace) for grace in firsts},
-        "random": {f"{share:.0%} of the trials": random_part(share) for share in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)},
-    }
 
 
 def searches(curves: Curves, *, count: int, trials: int, seed: int = 0) -> list[tuple[Curves, list[str]]]:
@@ -232,7 +95,7 @@ def choices(curves: Curves, *, confidence: float, count: int) -> dict[str, float
         if setting := choice.setting:
             method, done = (stopping if mode == "stop" else promotion)(setting.first, setting.factor), chosen
         else:
-            method, done = promotion(math.ceil(_longest(curves) / 4), 3), promoted
+            method, done = promotion(math.ceil(longest(curves) / 4), 3), promoted
         done.append(method({name: curves[name] for name in unseen}, unseen, 1))
     return {
         "searches": count,
@@ -323,10 +186,6 @@ def table_of_choices(tried: Mapping[str, Mapping[str, float]]) -> dict[str, list
     return {"columns": columns, "rows": rows}
 
 
-def _longest(curves: Curves) -> int:
-    return max(len(curve.accuracies) for curve in curves.values())
-
-
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--bank", type=Path, default=RECORDS / "curve-bank.parquet")
@@ -344,7 +203,7 @@ def main() -> int:
     trials = min(options.trials, len(curves))
     drawn = searches(curves, count=options.searches, trials=trials)
     results: dict[str, dict[str, dict[str, float]]] = {}
-    for method, settings in methods(_longest(curves)).items():
+    for method, settings in methods(longest(curves)).items():
         results[method] = {name: measured(one, drawn, slots=options.slots) for name, one in settings.items()}
         name = best_of(results[method])
         best = results[method][name]
@@ -356,7 +215,7 @@ def main() -> int:
     record.details |= {
         "bank": "student" if options.student else options.bank.name,
         "curves": len(curves),
-        "epochs of a trial": _longest(curves),
+        "epochs of a trial": longest(curves),
         "searches": len(drawn),
         "trials of a search": trials,
         "slots": options.slots,
