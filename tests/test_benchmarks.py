@@ -283,3 +283,14 @@ def test_a_table_of_what_was_measured_says_when_and_where_or_that_there_is_no_re
     shown = record.with_tables(text)
     assert "| trained on | epochs |\n| :-- | --: |\n| digits | 4 |\n" in shown
     assert "Measured 20" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trials", "seconds"), [(1, (0.1, 2)), (1000, (0.1, 2)), (1001, (0.2, 5)), (20000, (0.2, 5))])
+def test_the_targets_of_many_trials_are_those_of_their_number(
+    monkeypatch: pytest.MonkeyPatch, trials: int, seconds: tuple[float, float]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import many_trials
+
+    assert many_trials.limits(trials) == seconds
