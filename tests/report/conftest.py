@@ -1,6 +1,7 @@
 """Run folders as a run writes them, made up of curves that no network had to be trained for."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +27,40 @@ MakeRun = Callable[..., Folder]
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Return a function that writes a run: `ends` says how trials end, in their order; the others finish."""
+    return partial(_make, tmp_path / "runs")
 
-    def make(
-        name: str = "made", *, ends: Mapping[int, str] | None = None, track_test: bool = False, **keys: Any
-    ) -> Folder:
-        recipe = {"epochs": 8, "width": 4, "track_test": track_test, **keys.pop("recipe", {})}
-        experiment = Experiment.model_validate({"name": name, "recipe": recipe, **keys})
-        trials = experiment.trials()
-        folder = Folder.at(tmp_path / "runs") / name
-        inputs = [
-            Inputs(*key[:3], CLASSES, (0.3,) * 3, (0.2,) * 3, train=1200, val=150, test=IMAGES)
-            for key in dict.fromkeys(trial.recipe.data_key for trial in trials)
-        ]
-        run = RunJournal.open(folder, experiment, trials)
-        manifest = Manifest.open(folder, data={"digits": "abc"}, inputs=inputs, seeds=[0], fresh=False)
-        run.begin({trial.id: 1000 * (1 + place) for place, trial in enumerate(trials)})
-        manifest.begin_session()
-        for place, trial in enumerate(trials):
-            _train(run, trial.id, place, end=(ends or {}).get(place, "finished"), track_test=track_test)
-        run.close()
-        manifest.end_session()
-        return folder
 
-    return make
+@pytest.fixture(scope="module")
+def make_run_once(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """Return the same for a run that the tests of a module share, and do not change."""
+    return partial(_make, tmp_path_factory.mktemp("made"))
+
+
+def _make(
+    out: Path,
+    name: str = "made",
+    *,
+    ends: Mapping[int, str] | None = None,
+    track_test: bool = False,
+    **keys: Any,
+) -> Folder:
+    recipe = {"epochs": 8, "width": 4, "track_test": track_test, **keys.pop("recipe", {})}
+    experiment = Experiment.model_validate({"name": name, "recipe": recipe, **keys})
+    trials = experiment.trials()
+    folder = Folder.at(out) / name
+    inputs = [
+        Inputs(*key[:3], CLASSES, (0.3,) * 3, (0.2,) * 3, train=1200, val=150, test=IMAGES)
+        for key in dict.fromkeys(trial.recipe.data_key for trial in trials)
+    ]
+    run = RunJournal.open(folder, experiment, trials)
+    manifest = Manifest.open(folder, data={"digits": "abc"}, inputs=inputs, seeds=[0], fresh=False)
+    run.begin({trial.id: 1000 * (1 + place) for place, trial in enumerate(trials)})
+    manifest.begin_session()
+    for place, trial in enumerate(trials):
+        _train(run, trial.id, place, end=(ends or {}).get(place, "finished"), track_test=track_test)
+    run.close()
+    manifest.end_session()
+    return folder
 
 
 def _train(run: RunJournal, trial: str, place: int, *, end: str, track_test: bool) -> None:

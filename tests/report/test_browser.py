@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,41 +22,65 @@ pytestmark = [
 Open = Callable[..., Any]
 
 
-@pytest.fixture
-def open_page(make_run: Any, tmp_path: Path) -> Iterator[Open]:
-    """Return a function that opens the report of a made-up grid in a window of some width."""
-    browsers: list[Any] = []
-    folder = make_run(
+@pytest.fixture(scope="module")
+def report(make_run_once: Any) -> str:
+    """Return the address of the report of a made-up grid."""
+    folder = make_run_once(
         grid={"lr": [0.1, 0.2, 0.3], "schedule": ["cosine", "constant"]},
         ends={1: "stopped", 2: "diverged"},
         asha={},
         track_test=True,
     )
     write_report(read_record(folder))
+    return f"file://{folder}/report.html"
 
-    def open_(*, width: int = 1280, scripts: bool = True) -> Any:
+
+@pytest.fixture(scope="module")
+def browser_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool], Any]]:
+    """Return a function that returns a browser with scripts, or without; each is started once."""
+    started: dict[bool, Any] = {}
+
+    def start(scripts: bool) -> Any:
         options = selenium.ChromeOptions()
         options.binary_location = CHROMIUM
         for argument in (
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={width},900",
-            f"--user-data-dir={tmp_path}/browser-{len(browsers)}",
+            "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1280,900",
+            f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
         ):  # fmt: skip
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         if not scripts:
             options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-        browser = selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
-        browsers.append(browser)
-        if width < 500:  # a window cannot be made so small, a phone can
-            metrics = {"width": width, "height": 900, "deviceScaleFactor": 2, "mobile": True}
+        return selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
+
+    def browser(scripts: bool) -> Any:
+        if scripts not in started:
+            started[scripts] = start(scripts)
+        return started[scripts]
+
+    yield browser
+    for one in started.values():
+        one.quit()
+
+
+@pytest.fixture
+def open_page(report: str, browser_of: Callable[[bool], Any]) -> Open:
+    """Return a function that opens the report anew, in a window or on a phone of some width."""
+
+    def open_(*, phone: int | None = None, scripts: bool = True) -> Any:
+        browser = browser_of(scripts)
+        browser.get("about:blank")
+        browser.get_log("browser")  # what another test's page has said
+        if phone:  # a window cannot be made so small
+            metrics = {"width": phone, "height": 900, "deviceScaleFactor": 2, "mobile": True}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get(f"file://{folder}/report.html")
+        else:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.get(report)
         return browser
 
-    yield open_
-    for browser in browsers:
-        browser.quit()
+    return open_
 
 
 def until(browser: Any, condition: Callable[[], Any]) -> Any:
@@ -185,7 +208,7 @@ def test_a_button_shows_another_split(open_page: Open) -> None:
 
 
 def test_a_phone_scrolls_tables_and_not_the_page(open_page: Open) -> None:
-    browser = open_page(width=390)
+    browser = open_page(phone=390)
     browser.execute_script("document.getElementById('curves').scrollIntoView()")
     until(browser, lambda: find(browser, '[data-chart="accuracy"] .legendtoggle'))
     width = browser.execute_script("return document.documentElement.scrollWidth")

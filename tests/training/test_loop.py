@@ -421,10 +421,13 @@ def test_a_state_saved_in_bf16_goes_on_in_fp16(make_data):
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # Inductor's own
 def test_a_compiled_model_trains_as_the_plain_one_does(make_data, monkeypatch):
+    from torch._inductor import config
+
     def shallow(num_classes, *, width):  # 8 blocks take 50 s to compile
-        return ResNet(BasicBlock, (1, 1, 0, 0), num_classes=num_classes, width=width)
+        return ResNet(BasicBlock, (1, 0, 0, 0), num_classes=num_classes, width=width)
 
     monkeypatch.setitem(ARCHITECTURES, "resnet18", shallow)
+    monkeypatch.setattr(config, "compile_threads", 1)  # here: processes of its own would each import PyTorch first
     data = make_data(train=32)
     histories = []
     for compiled in (False, True):
