@@ -43,7 +43,7 @@ def node_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path_factory.mktemp("elsewhere"))
             there.add_node(num_cpus=1)
-        yield there.address
+        yield str(there.address)
     finally:
         there.shutdown()
 
