@@ -14,7 +14,7 @@ from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.search import tpe
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.manifest import Inputs, read_manifest
-from raytrain.runs.folder import EXPERIMENT
+from raytrain.runs.folder import EXPERIMENT, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.user_code.calls import name_of
@@ -88,16 +88,20 @@ def under_earlier_name(
 
     A data set that lies elsewhere now, or is written otherwise, is the same one if its fingerprint is the same. Where
     it is not, or nothing says so, everything is returned as it is given.
+
+    Raises:
+        PreflightError: The run folder cannot be read.
     """
     now = experiment.recipe.dataset
     listed = experiment.varies("dataset") or any("dataset" in one for one in experiment.include)
-    if listed or reference_of(name_of(now)) or not folder.exists(EXPERIMENT):
-        return experiment, trials, splits
-    try:
-        before = read_run(folder).recipe.dataset
-        known = read_manifest(folder).get("data", {})
-    except RunFolderError:  # it is said, or repaired, where the run is opened
-        return experiment, trials, splits
+    with storage_errors_explained(folder):
+        if listed or reference_of(name_of(now)) or not folder.exists(EXPERIMENT):
+            return experiment, trials, splits
+        try:
+            before = read_run(folder).recipe.dataset
+            known = read_manifest(folder).get("data", {})
+        except RunFolderError:  # it is said, or repaired, where the run is opened
+            return experiment, trials, splits
     called = {key: key._replace(dataset=before) for key in splits}
     if before == now or any(known.get(called[key].label) != images.fingerprint for key, images in splits.items()):
         return experiment, trials, splits

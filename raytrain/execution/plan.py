@@ -17,6 +17,7 @@ from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
+from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.writing.disk_space import checkpoints_bytes, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal

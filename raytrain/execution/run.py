@@ -32,6 +32,7 @@ from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import Manifest
 from raytrain.report import REPORT
 from raytrain.report.files import try_to_write_report, write_tables
+from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, recall
 from raytrain.runs.progress import Setting
 from raytrain.runs.results import TrialResult

@@ -6,11 +6,12 @@ Lines and results that are damaged are an error.
 import contextlib
 import os
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from raytrain.errors import RunFolderError, StorageError, did_you_mean
+from raytrain.errors import PreflightError, RunFolderError, StorageError, did_you_mean, first_line
 from raytrain.experiment.reading import read_run
 from raytrain.runs.checks import ADVICE, check_event, damaged
 from raytrain.runs.damage import Damage, warn, warned_together
@@ -196,3 +197,12 @@ def list_runs(out: str) -> list[str]:
         return [name for name in folder.names() if (folder / name).exists("experiment.yaml")]
     except OSError as error:
         raise RunFolderError(f"{folder} cannot be listed ({error}); give the folder that holds the runs") from error
+
+
+@contextmanager
+def storage_errors_explained(folder: Folder) -> Generator[None]:
+    """Raise PreflightError where a run folder cannot be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise PreflightError(f"{folder} cannot be written ({first_line(error)}); choose another --out") from error
