@@ -1,5 +1,6 @@
 """Tests of raytrain.ray_backend.trial: the loop of a trial is launched by Ray Train, and by nothing else."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -202,3 +203,33 @@ def test_a_trial_saves_before_its_node_goes_where_it_has_a_worker_group(
     placement = Placement(workers=1, cpus=torch.get_num_threads(), gpus=0.0, concurrent=1, trainer=trainer)
     trial.train_trial(job, {recipe.data_key: None}, placement, report=lambda _: None)
     assert written == saved
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_is_the_end_of_a_trial_of_one_worker_and_is_told_by_one_of_several(
+    workers: int, make_data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from raytrain.ray_backend import trial
+    from raytrain.ray_backend.placement import Placement
+    from raytrain.training.evaluation import TrainingData
+    from raytrain.training.outcome import RankFailedError
+    from raytrain.training.recipe import Recipe
+
+    def failing(*_: object, **__: object) -> None:
+        raise ValueError("too dark")
+
+    monkeypatch.setattr("raytrain.training.evaluation.rank_and_world_size", lambda: (0, workers))
+    monkeypatch.setattr("raytrain.training.trial.TrialRun", failing)
+    monkeypatch.setattr(trial.ray, "get", lambda reference: reference)
+    monkeypatch.setattr(trial, "report_progress", lambda *_, **__: None)
+    data = make_data()
+    monkeypatch.setattr(TrainingData, "on", lambda *_: data)
+    recipe, reported = Recipe(), list[Any]()
+    job = trial.TrialJob("t", vars(recipe), "/nowhere/trials/t/checkpoint", 0, 1, scratch="")
+    placement = Placement(workers=workers, cpus=torch.get_num_threads(), gpus=0.0, concurrent=1)
+    raised = pytest.raises(RankFailedError, match=r"^ValueError: too dark$") if workers > 1 else nullcontext()
+    with raised:
+        trial.train_trial(job, {recipe.data_key: None}, placement, report=reported.append)
+    assert [one["message"]["outcome"]["error"] for one in reported] == ["ValueError: too dark"] * (workers == 1)
