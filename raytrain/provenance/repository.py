@@ -59,6 +59,7 @@ _TOKENS = re.compile(
 )
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _FILTER = re.compile(r"filter\..*\.(clean|smudge|process|required)", re.DOTALL)
+_HEADER = re.compile(r"\b(bearer|basic)([ \t]+)(?=[\w.~+/-]*[\d=])[\w.~+/-]{6,}=*", re.IGNORECASE)
 _PLAIN = re.compile(r"""["']?(none|null|true|false|)["']?""", re.IGNORECASE)
 
 
@@ -112,6 +113,7 @@ def masked(text: str) -> str:
     """Return a text in which everything that looks like a password, a token or a private key is replaced by `MASK`."""
     text = _KEY_BLOCK.sub(MASK, text)
     text = _TOKENS.sub(MASK, text)
+    text = _HEADER.sub(rf"\1\2{MASK}", text)
     return _ASSIGNMENT.sub(_masked_assignment, text)
 
 

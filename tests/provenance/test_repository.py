@@ -146,6 +146,8 @@ def test_a_secret_in_code_is_masked_in_its_diff(repository: Path) -> None:
         ("export WANDB_API_KEY=abcdef", "abcdef"),
         ("s = 'ghp_" + "a1" * 18 + "'", "a1a1"),
         ("url = 'postgres://me:hunter2@host/db'", "hunter2"),
+        ('headers = {"Authorization": "Bearer abcDEF123456"}', "abcDEF123456"),
+        ("curl -H 'Authorization: Basic bWU6aHVudGVyMg=='", "bWU6aHVudGVyMg"),
         ("+-----BEGIN RSA PRIVATE KEY-----\n+MIIE\n+-----END RSA PRIVATE KEY-----", "MIIE"),
         ("+-----BEGIN PRIVATE KEY-----\n+MIIE", "MIIE"),
     ],
@@ -162,6 +164,7 @@ def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
         "width = 16",
         "tokens_per_batch = 128",
         "token = None",
+        "# basic augmentations of the bearer are in augment.py",
         "index 83db48f..f735c4e 100644",
         "fingerprint = '3f786850e387550fdab836ed7e6dc881de23001b'",
         "from raytrain.metrics.predictions import class_accuracies",
@@ -179,7 +182,7 @@ def test_a_long_diff_is_cut_off(repository: Path, monkeypatch: pytest.MonkeyPatc
     assert len(diff) == 50
 
 
-@pytest.mark.parametrize("text", ["a", "-", "=", "password", "token=", "://a:", "aB1", "eyJ-"])
+@pytest.mark.parametrize("text", ["a", "-", "=", "password", "token=", "://a:", "aB1", "eyJ-", "bearer a"])
 def test_no_text_takes_long_to_mask(text: str) -> None:
     """A search that goes back would take hours here; the time limit of the tests ends it."""
     masked(text * (200_000 // len(text)))
