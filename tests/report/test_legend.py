@@ -12,6 +12,8 @@ def test_a_label_says_what_differs_and_nothing_else(make_run: Any) -> None:
     grid = make_run("grid", grid={"lr": [0.1, 0.05], "schedule": ["cosine", "constant"]})
     labels = {entry.label for entry in legend(read_record(grid).ranking)}
     assert labels == {"lr 0.1, cosine", "lr 0.05, cosine", "lr 0.1, constant", "lr 0.05, constant"}
+    mixed = legend(read_record(make_run("mixed", grid={"mix": ["none", "mixup"]})).ranking)
+    assert {entry.label for entry in mixed} == {"mix none", "mixup"}
     one = legend(read_record(make_run("one", recipe={"arch": "resnet50"})).ranking)
     assert [entry.label for entry in one] == ["resnet50"]
 

@@ -64,8 +64,9 @@ def _label(recipe: Mapping[str, Any], varied: Sequence[str], *, with_arch: bool)
     parts = [str(recipe["arch"])] if with_arch else []
     for name in varied:
         value = recipe[name]
-        # "cosine" says what it is, 0.1 does not
-        parts.append(cell(value) if isinstance(value, str) else f"{name} {cell(value)}")
+        # "cosine" says what it is, 0.1 and "none" do not
+        says = isinstance(value, str) and value not in {"", "none"}
+        parts.append(cell(value) if says else f"{name} {cell(value)}")
     return ", ".join(parts)
 
 
