@@ -69,7 +69,8 @@ def _refuse_to_start_nowhere() -> None:
 def _with_nearest(message: str) -> str:
     """Return typer's message about an option; of a wrong choice with the nearest one, or all where none is near."""
     message = message.removeprefix("Value error, ")  # how pydantic, which typer asks, begins
-    found = re.fullmatch(r"(?P<quote>['\"])(?P<given>.*)(?P=quote) is not one of (?P<choices>'.*')\.", message, re.S)
+    wrong = r"(?P<quote>['\"])(?P<given>.*)(?P=quote) is not one of (?P<choices>'.*')\."
+    found = re.fullmatch(wrong, message, re.DOTALL)
     if not found:
         return message
     choices = re.findall(r"'([^']*)'", found["choices"])

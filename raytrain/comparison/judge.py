@@ -236,7 +236,10 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
     configuration = configuration_of(chosen.results[0])
     for other in record.results:
         if other.status != "finished" and configuration_of(other) == configuration:
-            what = "was stopped early" if other.status in {"stopped", "paused"} else f"is {other.status}"
+            what = {
+                **dict.fromkeys(("stopped", "paused"), "was stopped early"),
+                **{"failed": "has failed", "diverged": "has diverged"},
+            }.get(other.status, "has not ended")
             todo = {
                 **dict.fromkeys(("stopped", "paused"), "train all seeds to the end, with --no-asha"),
                 "unfinished": f"continue it with: raytrain resume {record.name}",

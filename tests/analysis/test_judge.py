@@ -151,6 +151,7 @@ def test_seeds_that_are_missing_are_refused(write: WriteRun, write_run: WriteRun
     write("failed", (900, 901, 902), lr=0.2, statuses=["finished", "failed", "finished"])
     for name, what in [
         ("alone", "train alone with --seeds 0,1,2,3,4,5"),
+        ("failed", "seed 1 of failed has failed"),
         ("failed", "raytrain resume failed --failed-only"),
         ("base", "give two runs"),
     ]:
