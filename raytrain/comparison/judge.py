@@ -238,7 +238,8 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
         if other.status != "finished" and configuration_of(other) == configuration:
             what = {
                 **dict.fromkeys(("stopped", "paused"), "was stopped early"),
-                **{"failed": "has failed", "diverged": "has diverged"},
+                "failed": "has failed",
+                "diverged": "has diverged",
             }.get(other.status, "has not ended")
             todo = {
                 **dict.fromkeys(("stopped", "paused"), "train all seeds to the end, with --no-asha"),
