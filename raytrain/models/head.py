@@ -53,3 +53,15 @@ def without_batch_statistics(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage] (the base of all)
             module.eval()
+
+
+def set_batchnorm_momentum(model: nn.Module, momentum: float) -> None:
+    """Set the weight of the newest batch in the running statistics of every BatchNorm.
+
+    Args:
+        model: Changed in place; a model without BatchNorm stays as it is.
+        momentum: The weight, above 0 and at most 1.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage] (the base of all)
+            module.momentum = momentum

@@ -49,6 +49,7 @@ ADDED_LATER = frozenset(
         "layer_decay",
         "sync_batchnorm",
         "mix_smoothing",
+        "bn_momentum",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -183,6 +184,9 @@ class Recipe(BaseModel):
     sync_batchnorm: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether BatchNorm normalises by the whole batch where several workers share it, at the price of a message between
     them in each layer; otherwise by the worker's own share. It needs GPUs, and changes nothing with one worker."""
+    bn_momentum: Annotated[float, Field(ge=0, le=1), EpochTime.SAME] = 0.0
+    """Weight of the newest batch in the running statistics of each BatchNorm, as PyTorch's `momentum`; 0 for what the
+    network has: 0.1 in the ResNets, 0.4 in airbench. A short training needs more, or the statistics lag behind."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raytrain.data.batches import normalize
 from raytrain.models import architectures
-from raytrain.models.head import backbone_and_head
+from raytrain.models.head import backbone_and_head, set_batchnorm_momentum
 from raytrain.models.layers import layers_of
 from raytrain.models.weights import initialise
 from raytrain.optim.optimizers import parameter_groups
@@ -75,6 +75,8 @@ class TrainState:
             model = recipe.build_network(num_classes)
         if recipe.zero_init_residual:
             architectures.zero_init_residual(model)
+        if recipe.bn_momentum:
+            set_batchnorm_momentum(model, recipe.bn_momentum)
         if recipe.sync_batchnorm and rank_and_world_size()[1] > 1:
             # with the same names and numbers
             model = cast("nn.Module", nn.SyncBatchNorm.convert_sync_batchnorm(model))

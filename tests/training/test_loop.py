@@ -233,6 +233,17 @@ def test_a_recipe_can_start_its_residual_blocks_at_zero(make_data):
         assert all((weight == (0 if recipe.zero_init_residual else 1)).all() for weight in weights)
 
 
+@pytest.mark.parametrize(("given", "weight"), [(0.0, 0.1), (0.3, 0.3), (1.0, 1.0)])
+def test_running_statistics_take_the_share_of_a_batch_that_the_recipe_gives(given: float, weight: float, make_data):
+    model = new_state(recipe_of(arch="resnet18", bn_momentum=given), make_data()).model.train()
+    convolution, norm = next((m[0], m[1]) for m in model.modules() if isinstance(m, torch.nn.Sequential) and len(m) > 1)
+    images = torch.randn(8, 3, 16, 16)
+    seen = convolution(images).detach()
+    model(images)
+    assert torch.allclose(norm.running_mean, weight * seen.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var, 1 - weight + weight * seen.var((0, 2, 3)), rtol=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision_trains_close_to_fp32(precision, make_data):
     data = make_data()

@@ -52,6 +52,7 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "epochs": ({}, 3),
     "batch_size": ({}, 24),
     "accumulate": ({}, 2),
+    "bn_momentum": ({}, 0.5),
     "ema_decay": ({}, 0.5),
     "precision": ({}, "bf16"),
     "seed": ({}, 1),
