@@ -19,7 +19,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, remember
-from raytrain.runs.writing.disk_space import checkpoints_bytes, storage_errors_explained
+from raytrain.runs.writing.disk_space import checkpoints_bytes
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder

@@ -38,7 +38,7 @@ from raytrain.runs.progress import Setting
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
-from raytrain.runs.writing.disk_space import refuse_full_disk, storage_errors_explained
+from raytrain.runs.writing.disk_space import refuse_full_disk
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import run_locked
 from raytrain.runs.writing.mistake_sheet import NamedImages

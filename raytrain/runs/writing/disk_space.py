@@ -3,10 +3,9 @@
 What checkpoints need is known from the parameters, before the run starts.
 """
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-from raytrain.errors import PreflightError, first_line
+from raytrain.errors import PreflightError
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder
 from raytrain.training.choices import OPTIMIZER_CHOICES
@@ -54,12 +53,3 @@ def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> No
             f"{folder} would run out of disk: the checkpoints need {need / 2**30:.1f} GiB, {have / 2**30:.1f} GiB are "
             "free.\nChoose an --out with more space, delete old runs, or run fewer trials."
         )
-
-
-@contextmanager
-def storage_errors_explained(folder: Folder) -> Generator[None]:
-    """Raise PreflightError where a run folder cannot be read or written."""
-    try:
-        yield
-    except OSError as error:
-        raise PreflightError(f"{folder} cannot be written ({first_line(error)}); choose another --out") from error
