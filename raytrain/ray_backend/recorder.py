@@ -17,6 +17,9 @@ from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.outcome import described_death
 
+NEEDED_BY_TUNE = frozenset({"trial_id", "training_iteration", "done", "pid", "node_ip"})
+"""What of a report Tune reads again once it has been recorded."""
+
 
 class Stop(tune.Stopper):
     """Stops all trials when asked. Tune pickles it with its own state, so it holds nothing else.
@@ -80,10 +83,14 @@ class Recorder(tune.Callback):
     ) -> None:
         """Record what a trial's process has reported.
 
-        Tune would keep the newest result of every trial, with statistics of each number in it, until the run ends. The
-        last one has the predictions of all test images. So the message is taken out, and Tune keeps what it judges by.
+        Tune would keep the newest result of every trial, with statistics of each number in it, until the run ends: the
+        whole recipe, and in the last one the predictions of all test images. It lets a callback change the result, so
+        all that nobody reads again is taken out: 14 kB of a trial are left of 38. Tune also shows the scheduler the
+        newest result once more at the end of a trial, which must not be judged twice.
         """
-        message: Message = result.pop("message")
+        message: Message = result["message"]
+        for name in result.keys() - NEEDED_BY_TUNE:
+            del result[name]
         self._try(lambda: self._record(id_of(trial), message))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -268,9 +268,11 @@ def tried(combination: str, out: Path, *, ray: bool) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("combinations", nargs="*", choices=[[], *COMBINATIONS])
+    parser.add_argument("combinations", nargs="*", metavar="SAMPLER-MODE")
     parser.add_argument("--ray", action="store_true", help="interrupt runs on Ray")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
+    if unknown := {*options.combinations} - {*COMBINATIONS}:
+        parser.error(f"{sorted(unknown)}; choose of {COMBINATIONS}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
     for name in IMPORTED_ONCE:

@@ -14,7 +14,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.asha import AshaScheduler, InOrder
-from raytrain.ray_backend.recorder import Recorder
+from raytrain.ray_backend.recorder import NEEDED_BY_TUNE, Recorder
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.folder import read_state
 from raytrain.runs.writing.journal import RunJournal
@@ -114,7 +114,8 @@ def reported(epoch: int, accuracy: float) -> dict[str, Any]:
     final = FinalMetrics(9, seen, seen, seen, "fp32", "cpu") if epoch == 9 else None
     report = Report(EpochMetrics(epoch, 1.0, 0.5, seen, None, 0.1, 1.0), final)
     message = {"kind": "epoch", "report": report.as_dict(), "hosts": ["here"], "workers": 1}
-    return {"message": message, "epoch": epoch} | ({} if final else {"quality": accuracy})
+    of_tunes = {"trial_id": "t", "training_iteration": epoch, "done": False, "config": {"job": {}}, "date": "today"}
+    return {"message": message, "epoch": epoch} | of_tunes | ({} if final else {"quality": accuracy})
 
 
 def tune(journal: RunJournal, quality: Mapping[str, float], *, slots: int) -> list[str]:
@@ -143,8 +144,10 @@ def tune(journal: RunJournal, quality: Mapping[str, float], *, slots: int) -> li
             result = reported(epoch, quality[job["trial_id"]])
             assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"  # type: ignore[arg-type]
             recorder.on_trial_result(0, [], trial, result)  # type: ignore[arg-type]
-            # Tune keeps what is left of a result until the run ends: nothing that grows with the test images
-            assert set(result) <= {"epoch", "quality"}
+            # Tune keeps what is left of a result until the run ends: no recipe, and nothing that grows with the images
+            assert set(result) <= NEEDED_BY_TUNE
+        # Tune shows the newest result again when a trial's function has returned
+        assert scheduler.on_trial_result(None, trial, result | {"done": True}) == "CONTINUE"  # type: ignore[arg-type]
         search.on_trial_complete(trial.trial_id, result)
         del live[trial.trial_id]
 
@@ -164,3 +167,5 @@ def test_under_promotion_a_trial_is_another_to_tune_each_time_that_it_goes_on(tm
     # of six, the best two go on from the first rung, whoever else did so before them
     assert ends[trials[1].id] == ("paused", 3)
     assert {ends[trials[number].id][0] for number in (0, 2, 4, 5)} == {"paused"}
+    judged = [(event["trial"], event["rung"]) for event in journal.state.events if event["event"] == "rung"]
+    assert len(judged) == len({*judged}), "once at each rung"
