@@ -91,6 +91,7 @@ class Recorder(tune.Callback):
         message: Message = result["message"]
         for name in result.keys() - NEEDED_BY_TUNE:
             del result[name]
+        result["recorded_by"] = "raytrain"  # of a trial whose results say nothing Tune prints that it has ended
         self._try(lambda: self._record(id_of(trial), message))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Costs, Listed, PromotedFirst
@@ -145,7 +146,7 @@ def tune(journal: RunJournal, quality: Mapping[str, float], *, slots: int) -> li
             assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"  # type: ignore[arg-type]
             recorder.on_trial_result(0, [], trial, result)  # type: ignore[arg-type]
             # Tune keeps what is left of a result until the run ends: no recipe, and nothing that grows with the images
-            assert set(result) <= NEEDED_BY_TUNE
+            assert set(result) <= NEEDED_BY_TUNE | {"recorded_by"}
         # Tune shows the newest result again when a trial's function has returned
         assert scheduler.on_trial_result(None, trial, result | {"done": True}) == "CONTINUE"  # type: ignore[arg-type]
         search.on_trial_complete(trial.trial_id, result)
@@ -169,3 +170,22 @@ def test_under_promotion_a_trial_is_another_to_tune_each_time_that_it_goes_on(tm
     assert {ends[trials[number].id][0] for number in (0, 2, 4, 5)} == {"paused"}
     judged = [(event["trial"], event["rung"]) for event in journal.state.events if event["event"] == "rung"]
     assert len(judged) == len({*judged}), "once at each rung"
+
+
+def test_tune_prints_nothing_of_its_own_about_a_trial_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ray.tune.utils.log.verbosity", 0)  # as the tuner sets it
+    trials = PROMOTING.trials()
+    journal = RunJournal.open(Folder.at(tmp_path / "tiny"), PROMOTING, trials)
+    recorder = Recorder(journal, None, Costs({}), Watchdog(timeout_s=60), workers=1)
+    monkeypatch.setattr(recorder, "_record", lambda *_: None)
+    # those of a trial that failed have nothing else in them
+    result: dict[str, Any] = {"message": {"kind": "end"}, "training_iteration": 1, "done": False, "date": "today"}
+    ended = type("Ended", (), {"config": {"job": {"trial_id": "a"}}, "last_result": result})()
+    recorder.on_trial_result(0, [], ended, result)
+    TrialProgressCallback().on_trial_complete(0, [], ended)
+    assert capsys.readouterr().out == ""
+    del result["recorded_by"]
+    TrialProgressCallback().on_trial_complete(0, [], ended)
+    assert "completed. Last result" in capsys.readouterr().out, "what it would print otherwise"
