@@ -187,7 +187,7 @@ def steps(progress):
 
 def squares():
     labels = numpy.arange(64) % 2
-    return (numpy.ones((64, 8, 8)) * 200 * labels[:, None, None]).astype("uint8"), labels
+    return (numpy.ones((64, 8, 8)) * (100 * labels + numpy.arange(64))[:, None, None]).astype("uint8"), labels
 """
 
 
