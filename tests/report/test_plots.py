@@ -63,6 +63,15 @@ def test_a_legend_of_sixteen_long_names_lies_within_the_figure(make_run: Any, wi
     assert axes.get_window_extent().height > 0.25 * width * figure.dpi
 
 
+@pytest.mark.parametrize(("count", "bars"), [(20, 20), (80, MOST_COLOURED)])
+def test_the_intervals_of_many_grey_points_are_left_out(make_run: Any, count: int, bars: int) -> None:
+    rates = [round(0.001 * step, 3) for step in range(1, count + 1)]
+    figure = figure_of(read_record(make_run(grid={"lr": rates})), Kind.parameters, width=6.0)
+    containers = figure.axes[0].containers
+    assert sum(len(one[0].get_xdata()) for one in containers) == count
+    assert sum(len(one[0].get_xdata()) for one in containers if one[2]) == bars
+
+
 def test_a_confusion_matrix_and_a_reliability_diagram_count_the_test_images(make_run: Any) -> None:
     record = read_record(make_run())
     assert record.chosen_trial

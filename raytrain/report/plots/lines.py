@@ -10,10 +10,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from raytrain.analysis.record import RunRecord
 from raytrain.report.figures.cost import cost_chart
-from raytrain.report.figures.legend import Entry
+from raytrain.report.figures.legend import GREY, Entry
 from raytrain.report.figures.pictures import draw_curves, style
 
 INK = "black"
+MOST_GREY_BARS = 50
+"""Most grey points that have their intervals drawn."""
+_LOOK: dict[str, Any] = {"markersize": 4, "capsize": 2, "linewidth": 0.8}
 
 
 def learning_curves(figure: Figure, record: RunRecord, entries: Sequence[Entry], field: str) -> bool:
@@ -70,17 +73,21 @@ def costs(figure: Figure, record: RunRecord, entries: Sequence[Entry], of: str) 
 
 
 def _draw_points(axes: Axes, points: dict[str, Any], entries: dict[str, Entry]) -> None:
-    bars = points["error_y"]
-    for place, name in enumerate(points["customdata"]):
+    """Draw the grey points at once, without intervals where those would hide each other, and the named ones above."""
+    names = points["customdata"]
+    grey = [place for place, name in enumerate(names) if not entries[name].coloured]
+    if grey:
+        bars = _bars(points, grey) if len(grey) <= MOST_GREY_BARS else None
+        x, y = ([points[axis][place] for place in grey] for axis in "xy")
+        axes.errorbar(x, y, yerr=bars, color=GREY, fmt=".", **_LOOK)
+    for place, name in enumerate(names):
         entry = entries[name]
-        axes.errorbar(
-            [points["x"][place]],
-            [points["y"][place]],
-            yerr=[[bars["arrayminus"][place]], [bars["array"][place]]],
-            color=entry.colour,
-            fmt={"solid": "o", "dash": "s"}.get(entry.dash, "^") if entry.coloured else ".",
-            markersize=4,
-            capsize=2,
-            linewidth=0.8,
-            label=entry.label if entry.coloured else None,
-        )
+        if entry.coloured:
+            marker = {"solid": "o", "dash": "s"}.get(entry.dash, "^")
+            at = ([points["x"][place]], [points["y"][place]])
+            axes.errorbar(*at, yerr=_bars(points, [place]), color=entry.colour, fmt=marker, label=entry.label, **_LOOK)
+
+
+def _bars(points: dict[str, Any], places: Sequence[int]) -> list[list[float]]:
+    """Return how far the intervals of some points reach down and up."""
+    return [[points["error_y"][side][place] for place in places] for side in ("arrayminus", "array")]
