@@ -226,8 +226,8 @@ def _setting(backend: Backend, splits: SplitsByKey, planned: Range | None) -> Se
 
 
 def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:
-    ended = sum(one.status in {"finished", "stopped", "paused", "diverged"} for one in state.results())
-    done = ended if state.stage == "search" else 0
+    over, waiting = {"finished", "stopped", "paused", "diverged"}, {trial.id for trial in pending}
+    done = sum(one.status in over and one.trial not in waiting for one in state.results() if state.stage == "search")
     listed = sum(one.stage in {"search", "rescue"} for one in state.progress.values())
     log.info("%d of %d trials to run%s", len(pending), listed, f", {done} done before" if done else "")
 

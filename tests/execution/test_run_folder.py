@@ -13,7 +13,7 @@ from raytrain.cli.app import app
 from raytrain.errors import RunFolderError, StorageError
 from raytrain.execution import inputs
 from raytrain.execution.options import RunOptions
-from raytrain.execution.run import RunOutcome, run
+from raytrain.execution.run import RunOutcome, _say_how_many, run
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.lock import run_locked
@@ -124,3 +124,17 @@ def test_a_run_folder_that_goes_away_stops_the_run_and_is_not_made_anew(
         elsewhere.rename(folder)
         again = run_here(tmp_path, keys)
         assert (again.exit_code, again.trained, again.results[0].epochs) == (0, 1, 3)
+
+
+def test_a_paused_trial_that_may_go_on_is_counted_once_among_those_to_run(caplog: pytest.LogCaptureFixture) -> None:
+    asha = {"mode": "promote", "grace_period": 1}
+    state = RunState(
+        Experiment.model_validate({"name": "x", "recipe": {"epochs": 9}, "grid": {"lr": [0.1, 0.2]}, "asha": asha})
+    )
+    first = next(iter(state.progress))
+    state.apply({"event": "started", "trial": first, "attempt": 1, "after_epoch": 0, "where": ""})
+    paused = {"trial": first, "epoch": 1, "rung": 1.0, "accuracy": 0.5, "cut": None, "stop": False, "pause": True}
+    state.apply({"event": "rung", **paused})  # type: ignore[typeddict-item]
+    with caplog.at_level("INFO"):
+        _say_how_many(state, state.pending())
+    assert [one.getMessage() for one in caplog.records] == ["2 of 2 trials to run"]

@@ -1,5 +1,6 @@
 """Tests of `raytrain report`: where it writes, and what it says when it cannot; and of what `raytrain audit` says."""
 
+import json
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
+from raytrain.storage.json_lines import as_line
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +53,19 @@ def test_the_audit_says_how_many_seeds_its_replay_rests_on(make_run: Any, seeds:
     ended = CliRunner().invoke(app, ["audit", str(folder)])
     assert (ended.exit_code, ended.stdout.count("Each of up to"), ended.stdout.count(said)) == (0, len(seeds) > 1, 1)
     assert ("With one seed each" in ended.stdout) == (len(seeds) == 1)
+
+
+def test_the_audit_says_that_trials_which_were_stopped_are_missing_from_its_replays(make_run: Any) -> None:
+    folder = make_run(grid={"lr": [0.1, 0.2, 0.3]})
+    said = "not among them, so this says little about the whole search."
+    assert said not in CliRunner().invoke(app, ["audit", str(folder)]).stdout
+    events, results = folder.read("events.jsonl").decode(), folder.read("trials.jsonl").decode()
+    trial = json.loads(results.splitlines()[-1])["trial"]
+    rung = {"time": "2026-01-01T00:00:00.000+00:00", "event": "rung", "trial": trial, "epoch": 1, "rung": 1}
+    rung |= {"accuracy": 0.1, "cut": 0.5, "stop": True}
+    folder.write("events.jsonl", events.encode() + as_line(rung))
+    ended = CliRunner().invoke(app, ["audit", str(folder)])
+    assert f"The 1 that was stopped or paused is {said}" in ended.stdout
 
 
 def test_a_run_that_is_not_there_and_a_damaged_one_are_one_message_each(make_run: Any) -> None:

@@ -84,7 +84,10 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     digests = {result.trial: result.digest for result in record.results}
     complete = [one for one in record.results if one.phase == "search" and one.status == "finished"]
     seeds = max((len(group) for group in configurations(complete)), default=1)
-    _show_replays(audited.replays, complete=audited.complete, labels=digests, select=audited.select, seeds=seeds)
+    held = sum(one.final is None for one in audited.stops)
+    _show_replays(
+        audited.replays, complete=audited.complete, labels=digests, select=audited.select, seeds=seeds, held=held
+    )
 
 
 def _audit_baseline(name: str, *, json: bool) -> None:
@@ -123,6 +126,7 @@ def _show_replays(
     labels: "Mapping[str, str]",
     select: "Select" = "accuracy",
     seeds: int = 1,
+    held: int = 0,
 ) -> None:
     from raytrain.metrics.selection import SELECTIONS
     from raytrain.report import tables
@@ -131,6 +135,9 @@ def _show_replays(
         typer.echo("Fewer than two trials ran to the end, so no other setting can be replayed.")
         return
     typer.echo(f"Other settings, replayed on the {complete} trials that ran to the end, as if all had started at once:")
+    if held:
+        were = "1 that was stopped or paused is" if held == 1 else f"{held} that were stopped or paused are"
+        typer.echo(f"The {were} not among them, so this says little about the whole search.")
     selection = SELECTIONS[select]
     typer.echo(as_text(tables.replay_columns(made, labels, select=select), left=tables.AUDIT_LEFT), nl=False)
     order = (
