@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raytrain.runs.folder import METRICS, read_epochs, trial_folder
+from raytrain.runs.trial_files import METRICS, read_epochs, trial_folder
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line
 
