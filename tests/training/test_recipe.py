@@ -207,6 +207,12 @@ def test_the_data_key_is_what_the_splits_depend_on():
     assert recipe.data_key.label == "digits at 16 px"
 
 
+def test_each_field_of_the_data_key_is_the_recipes():
+    key = DataKey("photos", 24, 0.3, test_size=0.4, columns="image: a", skip_bad=True, background="black")
+    assert all(getattr(key, name) != default for name, default in DataKey._field_defaults.items())
+    assert Recipe.model_construct(**key._asdict()).data_key == key
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
