@@ -122,19 +122,18 @@ def test_replace_validates_again():
 
 
 @pytest.mark.parametrize(
-    ("field", "given_name", "choices"),
+    ("field", "given_name", "nearest"),
     [
-        ("arch", "resnet19", ARCHITECTURES),
-        ("optimizer", "sdg", OPTIMIZERS),
-        ("schedule", "cosin", SCHEDULES),
-        ("mix", "cutmx", ["none", *MIXES]),
+        ("arch", "resnet19", "resnet9"),
+        ("optimizer", "sdg", "sgd"),
+        ("schedule", "cosin", "cosine"),
+        ("mix", "cutmx", "cutmix"),
     ],
 )
-def test_an_unknown_choice_is_refused_with_the_nearest_and_all_of_them(field, given_name, choices):
+def test_an_unknown_choice_is_refused_with_the_nearest_and_not_with_all_of_them(field, given_name, nearest):
     message = message_of(**{field: given_name})
-    assert repr(given_name) in message
-    assert "did you mean" in message
-    assert ", ".join(choices) in message
+    assert f"{given_name!r}; did you mean {nearest!r}?" in message
+    assert "choose one of" not in message
 
 
 def test_an_unknown_augmentation_is_refused_with_all_of_them():
