@@ -38,6 +38,7 @@ class Verification:
         first_epoch: First epoch that differs; None where all are equal.
         images: Number of test images whose predicted class differs; None where they cannot be compared.
         differences: In what the data, code, versions and machine differ.
+        measured: Names of the final numbers that differ, such as "test_loss".
     """
 
     trial: str
@@ -50,6 +51,7 @@ class Verification:
     first_epoch: int | None
     images: int | None
     differences: Sequence[Difference]
+    measured: Sequence[str] = ()
 
     @property
     def holds(self) -> bool:
@@ -87,6 +89,8 @@ class Verification:
             yield f"epoch {self.first_epoch} is the first that differs"
         if self.images is not None:
             yield f"{self.images:,} test images are predicted as another class"
+        if self.measured and self.first_epoch is None:
+            yield f"final numbers that differ: {', '.join(self.measured)}"
 
 
 def verify(record: RunRecord, result: TrialResult, again: RunRecord) -> Verification:
@@ -118,11 +122,13 @@ def verify(record: RunRecord, result: TrialResult, again: RunRecord) -> Verifica
     first_epoch = _first_that_differs(record.epochs.get(result.trial, ()), again.epochs.get(repeated.trial, ()))
     same_images = np.array_equal(before.labels, after.labels) and not any(one.part == "data" for one in found)
     images = int((before.predicted != after.predicted).sum()) if same_images else None
+    numbers = _measured(repeated)
+    measured = [name for name, value in _measured(result).items() if value != numbers[name]]
     equal = (
         first_epoch is None
         and images == 0
         and np.array_equal(before.probabilities, after.probabilities)
-        and _measured(result) == _measured(repeated)
+        and not measured
     )
     p_value, test = None, ""
     if not equal and not exact and same_images:
@@ -149,6 +155,7 @@ def verify(record: RunRecord, result: TrialResult, again: RunRecord) -> Verifica
         first_epoch,
         images,
         found,
+        measured,
     )
 
 

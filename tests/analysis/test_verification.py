@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from raytrain.comparison.verification import predictions_of
+from raytrain.comparison.verification import Verification, predictions_of
 from raytrain.errors import RunFolderError
 
 
@@ -29,3 +29,9 @@ def test_a_trial_with_predictions_and_epochs_can_be_verified() -> None:
 def test_a_trial_whose_record_is_lost_is_not_called_different(lost: dict[str, Any], words: str) -> None:
     with pytest.raises(RunFolderError, match=words):
         predictions_of(*record(**lost))
+
+
+def test_where_epochs_and_predictions_agree_the_final_numbers_that_differ_are_named() -> None:
+    found = Verification("a", "different", True, 0.5, 0.5, None, "", None, 0, [], ["test_loss"])
+    said = " ".join(found.sentences())
+    assert "0 test images are predicted as another class; final numbers that differ: test_loss." in said
