@@ -21,16 +21,17 @@ RAY_TIMEOUT_SECONDS = 720
 # "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.leftovers)
 LONGEST_TEMPORARY_FOLDER = 13
 
+# This process, and those that it starts, compute in one thread each. Threads that wait for each other spin: beside
+# other tests, two trials on the digits took 56 s of processor time on two threads and 8 s on one (`trained` in
+# cli/test_model.py). Here, because the conftest.py of a folder that is named on the command line is imported before
+# `pytest_configure` is called, and may import torch.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 RAYS_PROCESSES = "ignore:Exception ignored in. <function Popen.__del__:pytest.PytestUnraisableExceptionWarning"
 
 
 def pytest_configure() -> None:
-    """Have this process, and those that it starts, compute in one thread each, before any of them imports torch.
-
-    Threads that wait for each other spin: beside other tests, two trials on the digits took 56 s of processor time on
-    two threads and 8 s on one (`trained` in cli/test_model.py).
-    """
-    os.environ["OMP_NUM_THREADS"] = "1"
+    """Have this process end by the signals that end a command, whatever started it."""
     for number in (
         signal.SIGINT,
         signal.SIGHUP,
