@@ -38,6 +38,7 @@ class Inputs:
         columns: Names of the columns of Parquet files, as in the recipe.
         skip_bad: Whether images that cannot be read were left out.
         background: Colour behind transparent pixels.
+        follow_links: Whether links were followed that lead out of the folder of the data set.
     """
 
     dataset: str
@@ -53,6 +54,7 @@ class Inputs:
     columns: str = ""
     skip_bad: bool = False
     background: str = "white"
+    follow_links: bool = False
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Inputs":

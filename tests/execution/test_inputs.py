@@ -1,9 +1,12 @@
 import logging
+from dataclasses import asdict
 
 import pytest
 
-from raytrain.execution.inputs import few_validation_images, load_splits
+from raytrain.data.data_key import DataKey
+from raytrain.execution.inputs import described_inputs, few_validation_images, load_splits
 from raytrain.experiment.trial import Trial
+from raytrain.provenance.manifest import inputs_of
 from raytrain.training.recipe import Recipe
 
 DIGITS = Recipe(dataset="digits", image_size=8)
@@ -35,3 +38,14 @@ def test_five_images_are_twenty_points_each():
 
 def test_val_size_is_no_advice_where_the_data_set_has_validation_images_of_its_own():
     assert "; add images, best 100 or more" in few_validation_images("photos", 5, own=True)
+
+
+def test_the_manifest_keeps_everything_that_the_images_depend_on_and_finds_them_by_it():
+    other = DataKey("digits", 8, 0.2, 0.3, columns="label=kind", skip_bad=True, background="black", follow_links=True)
+    assert all(value != DataKey._field_defaults.get(name) for name, value in other._asdict().items())
+    splits = load_splits([Trial.of(DIGITS)])[DIGITS.data_key]
+    described = described_inputs(other, splits)
+    found = inputs_of(
+        {"inputs": [asdict(described_inputs(DIGITS.data_key, splits)), asdict(described)]}, other._asdict()
+    )
+    assert found == described
