@@ -13,7 +13,7 @@ from raytrain.cli.data import Columns, FollowLinks, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError, ExperimentError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, visible
+from raytrain.report.text import as_text, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.inference.model import Model
@@ -130,7 +130,7 @@ def evaluate(
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
     from raytrain.cli.output import log_to_stderr
     from raytrain.cli.progress import reading_shown
-    from raytrain.data import DATASETS
+    from raytrain.data import DATASETS, advised_where_gone
     from raytrain.data.data_key import DataKey
     from raytrain.data.layouts.background import WHITE
     from raytrain.experiment.user_code import read_user_code
@@ -157,7 +157,11 @@ def evaluate(
         skip_bad=skip_bad or key.skip_bad,
         follow_links=follow_links or key.follow_links,
     )
-    with reading_shown():
+    options = [f"--columns {quoted(key.columns)}"] * bool(key.columns)
+    options += ["--skip-bad"] * key.skip_bad + ["--follow-links"] * key.follow_links
+    where = " ".join(["--dataset PATH", *options])
+    advice = "" if given else f"If the data set of the model lies elsewhere now, say where: {where}"
+    with reading_shown(), advised_where_gone(name, advice):
         images = key.load()
     with isolated():
         measured, predictions = evaluate_on(opened, images, name=name)

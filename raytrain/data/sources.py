@@ -1,6 +1,8 @@
 """A data set by its name, or in any folder or URI of Parquet files or images."""
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset
@@ -44,6 +46,23 @@ def refuse_missing(dataset: str) -> None:
     folder = open_folder(address)
     if find_parquet(folder, configuration) is None and not has_images(folder):
         raise _unknown(dataset, there=folder.exists())
+
+
+@contextmanager
+def advised_where_gone(dataset: str, advice: str) -> Generator[None]:
+    """Add advice to a DataError where a data set is the path of a folder that is no longer on this machine.
+
+    Args:
+        dataset: A data set as `load` takes it, of a run or a model that was trained on it.
+        advice: What to do where the folder was moved, as a sentence; empty for none.
+    """
+    try:
+        yield
+    except DataError as error:
+        is_path = dataset not in DATASETS and "://" not in dataset and not is_on_hub(dataset)
+        if not advice or not is_path or reference_of(name_of(dataset)) or open_folder(parted(dataset)[0]).exists():
+            raise
+        raise DataError(f"{error}\n{advice}") from error
 
 
 def load(

@@ -1,10 +1,12 @@
 """A trial trained again: the same recipe on the recorded data, into a run folder of its own."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
 from raytrain.analysis.record import RunRecord
 from raytrain.comparison.circumstances import data_label
+from raytrain.data import advised_where_gone
 from raytrain.errors import DataError, RunFolderError
 from raytrain.execution.inputs import load_splits
 from raytrain.execution.options import RunOptions
@@ -88,7 +90,10 @@ def _refuse_other_images(record: RunRecord, result: TrialResult) -> None:
     label = data_label(result)
     recorded = record.manifest.get("data", {}).get(label)
     recipe = Recipe(**result.recipe)
-    found = load_splits([Trial.of(recipe)])[recipe.data_key].fingerprint
+    old = shlex.quote(recipe.dataset)
+    advice = f"If the data set lies elsewhere now, put a link to it in its old place: ln -s PATH {old}"
+    with advised_where_gone(recipe.dataset, advice):
+        found = load_splits([Trial.of(recipe)])[recipe.data_key].fingerprint
     if recorded != found:
         raise OtherImagesError(
             f"{label} has the fingerprint {found}, but {recorded or 'none'} is on record: these are other images.\n"

@@ -79,6 +79,21 @@ def test_evaluate_takes_the_columns_of_a_data_set_and_goes_on_without_bad_images
     ]
 
 
+def test_evaluate_says_how_to_name_the_new_place_of_a_data_set_that_is_gone(trained: Folder, tmp_path: Path) -> None:
+    model = tmp_path / "model.pth"
+    call("export", f"{trained}/{next(iter(accuracies(trained)))}", "-o", model)
+    described = json.loads((tmp_path / "model.json").read_text())
+    described["recipe"] |= {"dataset": str(tmp_path / "photos"), "columns": "label=kind", "follow_links": True}
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    refused = call("evaluate", model)
+    assert refused.exit_code == 2
+    assert "lies elsewhere now, say where: --dataset PATH --columns label=kind --follow-links\n" in refused.stderr
+    other = call("evaluate", model, "--dataset", tmp_path / "other")
+    assert (other.exit_code, "elsewhere" in other.stderr) == (2, False)
+    (tmp_path / "photos").mkdir()
+    assert "elsewhere" not in call("evaluate", model).stderr
+
+
 def test_a_model_sees_transparent_pixels_on_the_background_of_its_recipe(
     trained: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

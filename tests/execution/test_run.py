@@ -196,11 +196,19 @@ def test_images_that_lie_elsewhere_now_are_the_same_and_other_images_are_another
 ):
     images = tmp_path / "images"
     shutil.copytree(tiny_images, images)
+    keys["recipe"]["dataset"] = str(tmp_path / "old")
+    (tmp_path / "old").symlink_to(tiny_images)
     interrupted = run_here(tmp_path, keys, shown=interrupt_after_three_epochs)
     assert interrupted.interrupted == 130
+    (tmp_path / "old").unlink()
+    lost = CliRunner().invoke(app, ["resume", "x", "--out", str(tmp_path), "--local"])
+    assert (lost.exit_code, "repeat the command that began the run, with --set dataset=PATH\n" in lost.stderr) == (
+        2,
+        True,
+    )
     keys["recipe"]["dataset"] = str(images)
     moved = run_here(tmp_path, keys)
-    assert [(one.status, one.recipe["dataset"]) for one in moved.results] == [("finished", tiny_images)] * 2
+    assert [(one.status, one.recipe["dataset"]) for one in moved.results] == [("finished", str(tmp_path / "old"))] * 2
     assert len(list((tmp_path / "x" / "trials").iterdir())) == 2  # those that had begun
     Image.new("RGB", (8, 8), (9, 9, 9)).save(images / "train" / "dark" / "00.png")
     with pytest.raises(RunFolderError, match=r"holds another experiment \(recipe\.dataset: "):

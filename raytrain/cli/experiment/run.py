@@ -183,6 +183,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Continue a run where it stopped, like the command that started it."""
+    from raytrain.data import advised_where_gone
     from raytrain.experiment.reading import read_run
     from raytrain.experiment.user_code import digests_of
     from raytrain.runs.folder import open_run
@@ -199,7 +200,9 @@ def resume(
     keep_code(folder, digests_of(experiment), allowed=allow_code)
     mode: Mode = "failed_only" if failed_only else "repair" if repair else "resume"
     options = RunOptions(folder.parent, address, local, mode, trial_timeout, time_limit, log)
-    _run(experiment, options, json=json, quiet=quiet)
+    advice = "If the data set lies elsewhere now, repeat the command that began the run, with --set dataset=PATH"
+    with advised_where_gone(experiment.recipe.dataset, advice):
+        _run(experiment, options, json=json, quiet=quiet)
 
 
 def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunOutcome":

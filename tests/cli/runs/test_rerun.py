@@ -220,6 +220,17 @@ def test_other_images_are_not_trained_on(runs: Path) -> None:
     assert sorted(path.name for path in runs.iterdir()) == before
 
 
+def test_a_data_set_that_is_no_longer_there_can_be_linked_to(runs: Path) -> None:
+    def moved(row: Any) -> None:
+        row.get("recipe", {}).update(dataset="old photos")
+
+    change_lines(runs / "one" / "trials.jsonl", moved)
+    refused = call("rerun", "one")
+    assert refused.exit_code == 2
+    assert "unknown data set 'old photos'" in refused.stderr
+    assert refused.stderr.endswith("put a link to it in its old place: ln -s PATH 'old photos'\n")
+
+
 def test_a_commit_that_is_gone_is_said(runs: Path) -> None:
     def edit(manifest: Any) -> None:
         code = {"git_commit": "0123456789" * 4, "git_diff": "", "git_diff_left_out": [".env", "notes.txt"]}
