@@ -1,7 +1,4 @@
-"""Whether a run folder can be written: storage that answers, and a disk that the checkpoints fit.
-
-What checkpoints need is known from the parameters, before the run starts.
-"""
+"""Whether the checkpoints of a run fit the disk they are written to: known before it starts, from the parameters."""
 
 from collections.abc import Iterable
 
