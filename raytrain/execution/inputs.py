@@ -13,10 +13,12 @@ from raytrain.experiment.reading import read_run
 from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.search import tpe
 from raytrain.experiment.trial import Trial
+from raytrain.metrics.class_metrics import TOP
 from raytrain.provenance.manifest import Inputs, read_manifest
 from raytrain.runs.folder import EXPERIMENT, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 
@@ -38,8 +40,19 @@ def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]
         tpe.refuse_without_optuna()
     confirm = experiment.confirm
     splits = load_splits(trials, unsplit_too=confirm is not None and confirm.train_on == "all")
+    for trial in trials:
+        _refuse_what_cannot_choose(trial.recipe, classes=len(splits[trial.recipe.data_key].classes))
     rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
     return trials, splits
+
+
+def _refuse_what_cannot_choose(recipe: Recipe, *, classes: int) -> None:
+    """Raise DataError where the metric that decides is the same for every network."""
+    if recipe.select == "top5_accuracy" and classes <= TOP:
+        raise DataError(
+            f"select: top5_accuracy is 100 % for every network on {recipe.dataset!r}, which has {classes} classes; "
+            "select another metric, such as accuracy"
+        )
 
 
 def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:

@@ -6,6 +6,7 @@ from raytrain.errors import ExperimentError
 from raytrain.experiment.search.grid import Sampler
 from raytrain.experiment.sections import Asha, Separate
 from raytrain.experiment.trial import Trial
+from raytrain.metrics.selection import SELECTIONS
 
 
 def refuse_what_cannot_run(
@@ -68,8 +69,9 @@ def _refuse_unlike_curves(trials: Sequence[Trial], sampler: Sampler) -> None:
             f"asha.lose_at_most goes by curves of one data set, and the trials have {', '.join(data)}; give all of "
             "them the same, or a grace_period instead"
         )
-    if trials[0].recipe.select == "nll":  # one metric for all
+    select = trials[0].recipe.select  # one metric for all
+    if SELECTIONS[select].lower_is_better:
         raise ExperimentError(
-            "asha.lose_at_most is in points of accuracy, and select is nll; select accuracy, or give a "
+            f"asha.lose_at_most is in points of accuracy, and select is {select}; select accuracy, or give a "
             "grace_period instead"
         )

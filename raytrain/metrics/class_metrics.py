@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 BINS = 15
 """Number of bins of the expected calibration error, as in Guo et al. 2017."""
+TOP = 5
+"""Number of classes of the top-5 accuracy."""
 
 
 def confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], *, classes: int) -> NDArray[np.int64]:
@@ -73,7 +75,7 @@ def label_ranks(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) 
     return ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
 
 
-def top_k_accuracy(ranks: NDArray[np.int64], *, k: int = 5) -> float:
+def top_k_accuracy(ranks: NDArray[np.int64], *, k: int = TOP) -> float:
     """Return the share of the images whose true class is among the `k` most probable ones, in [0, 1].
 
     Args:

@@ -7,6 +7,9 @@ from typing import Any, Self
 
 from raytrain.metrics.selection import SELECTIONS, Select
 
+DETAILS = tuple(one.measure for one in SELECTIONS.values() if one.detailed)
+"""Fields of `Evaluation` that are measured only where they are asked for."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -17,17 +20,22 @@ class Evaluation:
         accuracy: Share of the images that are classified correctly, in [0, 1].
         balanced_accuracy: Mean of the recalls of the classes, in [0, 1]; None unless measured.
         macro_f1: Mean of the F1 scores of the classes, in [0, 1]; None unless measured.
+        top5_accuracy: Share of the images whose true class is among the five most probable, in [0, 1]; None unless
+            measured.
+        ece: Expected calibration error with 15 bins, in [0, 1]; None unless measured.
     """
 
     loss: float
     accuracy: float
     balanced_accuracy: float | None = None
     macro_f1: float | None = None
+    top5_accuracy: float | None = None
+    ece: float | None = None
 
-    def of_classes(self, *, prefix: str) -> dict[str, float]:
-        """Return the metrics that are measured by class, by their names after `prefix`."""
-        by_class = {"balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1}
-        return {f"{prefix}{name}": value for name, value in by_class.items() if value is not None}
+    def details(self, *, prefix: str) -> dict[str, float]:
+        """Return the metrics beside loss and accuracy that were measured, by their names after `prefix`."""
+        values = {name: getattr(self, name) for name in DETAILS}
+        return {f"{prefix}{name}": value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class EpochMetrics:
     def row(self) -> dict[str, Any]:
         """Return a row of metrics.jsonl: numbers, and None for what was not measured.
 
-        Validation metrics by class are there where the recipe's `select` asks for them.
+        The other validation metrics are there where the recipe's `select` asks for them.
         """
         return {
             "epoch": self.epoch,
@@ -73,7 +81,7 @@ class EpochMetrics:
             "test_accuracy": self.test.accuracy if self.test else None,
             "lr": self.lr,
             "seconds": self.seconds,
-            **(self.val.of_classes(prefix="val_") if self.val else {}),
+            **(self.val.details(prefix="val_") if self.val else {}),
         }
 
     @classmethod
@@ -112,7 +120,7 @@ class FinalMetrics:
         """Return what a trial's result holds of it: the epoch and the numbers, without those that were not measured."""
         train = {"train_loss": self.train.loss, "train_accuracy": self.train.accuracy} if self.train else {}
         val = {"val_loss": self.val.loss, "val_accuracy": self.val.accuracy} if self.val else {}
-        val |= self.val.of_classes(prefix="val_") if self.val else {}
+        val |= self.val.details(prefix="val_") if self.val else {}
         test = {"test_loss": self.test.loss, "test_accuracy": self.test.accuracy}
         views = {"test_tta_accuracy": self.test_tta.accuracy} if self.test_tta else {}
         return {"best_epoch": self.epoch, **train, **test, **val, **views}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Select = Literal["accuracy", "balanced_accuracy", "macro_f1", "nll"]
+Select = Literal["accuracy", "balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece"]
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,17 @@ class Selection:
         measure: Field of `Evaluation`, and with "val_" before it of a trial's results and of metrics.jsonl.
         words: The metric in a sentence.
         heading: The metric in the heading of a column, without a unit.
-        lower_is_better: Whether the metric is a loss.
-        by_class: Whether the metric needs the confusion matrix.
+        lower_is_better: Whether less of it is better.
+        in_nats: Whether it is a loss in nats, and no share.
+        detailed: Whether it is measured only where it is asked for: all but loss and accuracy.
     """
 
     measure: str
     words: str
     heading: str
     lower_is_better: bool = False
-    by_class: bool = False
+    in_nats: bool = False
+    detailed: bool = False
 
     @property
     def val_field(self) -> str:
@@ -35,21 +37,23 @@ class Selection:
         return f"val_{self.measure}"
 
     def quality(self, value: float | None) -> float:
-        """Return a value of the metric so that more is better: a loss is negated; the least of all for None."""
+        """Return a value of the metric so that more is better, negated where less is; the least of all for None."""
         if value is None:
             return float("-inf")
         return -value if self.lower_is_better else value
 
     def text(self, value: float) -> str:
         """Return a value as text: a loss in nats, anything else in per cent."""
-        return f"{value:.4f}" if self.lower_is_better else f"{100 * value:.2f} %"
+        return f"{value:.4f}" if self.in_nats else f"{100 * value:.2f} %"
 
 
 SELECTIONS: dict[Select, Selection] = {
     "accuracy": Selection("accuracy", "accuracy", "accuracy"),
-    "balanced_accuracy": Selection("balanced_accuracy", "balanced accuracy", "balanced accuracy", by_class=True),
-    "macro_f1": Selection("macro_f1", "macro F1 score", "macro F1", by_class=True),
-    "nll": Selection("loss", "negative log-likelihood", "NLL", lower_is_better=True),
+    "balanced_accuracy": Selection("balanced_accuracy", "balanced accuracy", "balanced accuracy", detailed=True),
+    "macro_f1": Selection("macro_f1", "macro F1 score", "macro F1", detailed=True),
+    "top5_accuracy": Selection("top5_accuracy", "top-5 accuracy", "top-5 accuracy", detailed=True),
+    "nll": Selection("loss", "negative log-likelihood", "NLL", lower_is_better=True, in_nats=True),
+    "ece": Selection("ece", "expected calibration error", "ECE", lower_is_better=True, detailed=True),
 }
 
 

@@ -43,7 +43,7 @@ def name_of(heading: str) -> str:
 
 def _is_share(name: str) -> bool:
     measure = name.removesuffix("_low").removesuffix("_high")
-    return (measure.endswith(("accuracy", "f1")) and not is_recipe_field(name)) or measure == "ece"
+    return (measure.endswith(("accuracy", "f1")) and not is_recipe_field(name)) or measure.endswith("ece")
 
 
 def value_text(name: str, value: object) -> str:

@@ -34,7 +34,7 @@ def selected_cells(ranking: "Ranking") -> dict[str, list[str]]:
 def selected_names(select: Select) -> dict[str, str]:
     """Return the headings of a metric that ranks, on the validation and the test images, with the columns' names."""
     selection = SELECTIONS[select]
-    unit = "" if selection.lower_is_better else " %"
+    unit = "" if selection.in_nats else " %"
     return {f"val {selection.heading}{unit}": selection.val_field, f"test {selection.heading}{unit}": select}
 
 

@@ -55,7 +55,7 @@ def _sentences(audit: Audit) -> Iterator[str]:
 
 
 def _difference(value: float, select: Select) -> str:
-    return f"{value:.4f} nats" if SELECTIONS[select].lower_is_better else f"{100 * value:.2f} points"
+    return f"{value:.4f} nats" if SELECTIONS[select].in_nats else f"{100 * value:.2f} points"
 
 
 def _value(quality: float | None, select: Select) -> str:
@@ -81,7 +81,7 @@ def rung_columns(audit: Audit) -> dict[str, list[str]]:
 def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
     """Return a row for each trial that was stopped or is paused, named by `labels`, if there are any."""
     heading = SELECTIONS[audit.select].heading
-    unit = "" if SELECTIONS[audit.select].lower_is_better else " %"
+    unit = "" if SELECTIONS[audit.select].in_nats else " %"
     columns = {
         "trial": [(labels or {}).get(stop.trial, stop.trial) for stop in audit.stops],
         "rung": [f"{stop.rung:g}" for stop in audit.stops],

@@ -6,13 +6,14 @@ from typing import Any
 
 from raytrain.data.data_key import DataKey
 from raytrain.experiment.trial import Trial
+from raytrain.metrics.epoch import DETAILS
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.runs.events import Stage, Status
 from raytrain.runs.planned import Range
 from raytrain.runs.results import TrialResult
 
-VALIDATION = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1")
-"""Validation metrics of a row of metrics.jsonl that a result has too; the last two may be missing."""
+VALIDATION = ("val_loss", "val_accuracy", *(f"val_{name}" for name in DETAILS))
+"""Validation metrics of a row of metrics.jsonl that a result has too; all but the first two may be missing."""
 
 
 @dataclass(frozen=True)

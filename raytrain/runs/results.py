@@ -45,6 +45,8 @@ class TrialResult:
         val_balanced_accuracy: Mean of the recalls of the classes on the validation split, a fraction; None unless the
             recipe's `select` asks for it.
         val_macro_f1: Mean of the F1 scores of the classes on the validation split, in the same way.
+        val_top5_accuracy: Top-5 accuracy on the validation split, in the same way.
+        val_ece: Expected calibration error on the validation split, in the same way.
         phase: "search", or "confirm" for a chosen configuration that is trained again with fresh seeds.
     """
 
@@ -67,6 +69,8 @@ class TrialResult:
     test_tta_accuracy: float | None = None
     val_balanced_accuracy: float | None = None
     val_macro_f1: float | None = None
+    val_top5_accuracy: float | None = None
+    val_ece: float | None = None
 
     @property
     def val_quality(self) -> tuple[float, float]:

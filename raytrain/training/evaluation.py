@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from raytrain.data import Splits
 from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
-from raytrain.metrics.class_metrics import balanced_accuracy, label_ranks, macro_f1
+from raytrain.metrics.class_metrics import label_ranks
 from raytrain.metrics.epoch import Evaluation
-from raytrain.metrics.predictions import MOST_PROBABILITIES, Predictions
+from raytrain.metrics.predictions import MOST_PROBABILITIES, Predictions, metrics_of
 from raytrain.training.devices import autocast
 
 
@@ -70,7 +70,7 @@ def evaluate(
     data: TrainingData,
     precision: str,
     batch_size: int = 1000,
-    by_class: bool = False,
+    detailed: bool = False,
 ) -> Evaluation:
     """Return the mean loss and accuracy of `model` on `images`, without augmentation.
 
@@ -82,24 +82,17 @@ def evaluate(
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.
         batch_size: Images at a time.
-        by_class: Whether to measure balanced accuracy and macro F1 too.
+        detailed: Whether to measure the metrics beside loss and accuracy too.
     """
+    if detailed:
+        whole, predictions = predict(model, images, data=data, precision=precision, batch_size=batch_size)
+        return replace(whole, **vars(metrics_of(predictions)))
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
     seen = 0
-    classes = data.num_classes
-    matrix = torch.zeros(classes * classes if by_class else 0, dtype=torch.int64, device=images.device)
     for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
         sums += _loss_and_correct(logits, labels)
         seen += len(labels)
-        if by_class:
-            matrix += torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes * classes)
-    whole = reduce_sums(sums, seen)
-    if not by_class:
-        return whole
-    if dist.is_initialized():
-        dist.all_reduce(matrix)
-    counts = matrix.view(classes, classes).cpu().numpy()
-    return replace(whole, balanced_accuracy=balanced_accuracy(counts), macro_f1=macro_f1(counts))
+    return reduce_sums(sums, seen)
 
 
 @torch.inference_mode()

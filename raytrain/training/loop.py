@@ -50,7 +50,7 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
         DivergenceError: The training or validation loss is not finite.
     """
     model = None
-    by_class = SELECTIONS[recipe.select].by_class
+    detailed = SELECTIONS[recipe.select].detailed
     weights = None
     if recipe.class_weights == "balanced":
         weights = balanced_weights(data.train.labels, classes=data.num_classes).to(data.device)
@@ -64,7 +64,7 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
         started = time.perf_counter()
         epoch = state.epoch + 1
         running = _train_epoch(recipe, state, model, data, weights)
-        val = _evaluate_split(state, data, data.val, by_class=by_class) if len(data.val) else None
+        val = _evaluate_split(state, data, data.val, detailed=detailed) if len(data.val) else None
         test = _evaluate_split(state, data, data.test) if recipe.track_test else None
         for what, loss in (("training", running.loss), ("validation", val.loss if val else 0.0)):
             if not math.isfinite(loss):
@@ -209,9 +209,9 @@ def _share_buffers(state: TrainState) -> None:
 
 
 def _evaluate_split(
-    state: TrainState, data: TrainingData, images: DeviceImages, *, by_class: bool = False
+    state: TrainState, data: TrainingData, images: DeviceImages, *, detailed: bool = False
 ) -> Evaluation:
-    return evaluate(state.evaluated_model, images, data=data, precision=state.precision, by_class=by_class)
+    return evaluate(state.evaluated_model, images, data=data, precision=state.precision, detailed=detailed)
 
 
 def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from raytrain.background import repeating
 from raytrain.data.batches import steps_per_epoch
-from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.metrics.epoch import DETAILS, EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
@@ -52,11 +52,13 @@ class _Best:
     weights: dict[str, Tensor]
     balanced_accuracy: float | None = None
     macro_f1: float | None = None
+    top5_accuracy: float | None = None
+    ece: float | None = None
 
     @property
     def val(self) -> Evaluation:
         """The evaluation of the weights on the validation split."""
-        return Evaluation(self.loss, self.accuracy, self.balanced_accuracy, self.macro_f1)
+        return Evaluation(self.loss, self.accuracy, **{name: getattr(self, name) for name in DETAILS})
 
 
 class TrialRun:
@@ -172,7 +174,7 @@ class TrialRun:
             # a copy: the model goes on training in the same memory
             weights = {name: tensor.clone() for name, tensor in self.state.evaluated_model.state_dict().items()}
             val = metrics.val
-            self._best = _Best(metrics.epoch, val.accuracy, val.loss, weights, val.balanced_accuracy, val.macro_f1)
+            self._best = _Best(metrics.epoch, val.accuracy, val.loss, weights, **val.details(prefix=""))
 
     def _quality(self, val: Evaluation) -> tuple[float, float]:
         selection = SELECTIONS[self.recipe.select]

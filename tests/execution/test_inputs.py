@@ -1,10 +1,15 @@
 import logging
 from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from raytrain.data.data_key import DataKey
-from raytrain.execution.inputs import described_inputs, few_validation_images, load_splits
+from raytrain.errors import DataError
+from raytrain.execution.inputs import described_inputs, few_validation_images, load_splits, trials_and_splits
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.manifest import inputs_of
 from raytrain.training.recipe import Recipe
@@ -49,3 +54,13 @@ def test_the_manifest_keeps_everything_that_the_images_depend_on_and_finds_them_
         {"inputs": [asdict(described_inputs(DIGITS.data_key, splits)), asdict(described)]}, other._asdict()
     )
     assert found == described
+
+
+def test_top5_accuracy_cannot_decide_where_it_is_always_1(tmp_path: Path) -> None:
+    for number in range(24):
+        folder = tmp_path / "photos" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(folder / f"{number}.png")
+    recipe = Recipe(dataset=str(tmp_path / "photos"), image_size=8, select="top5_accuracy")
+    with pytest.raises(DataError, match=r"100 % for every network on .*, which has 2 classes; select another metric"):
+        trials_and_splits(Experiment(name="top", recipe=recipe))

@@ -73,11 +73,18 @@ def test_a_finished_trial_has_a_row_per_epoch_and_a_result(splits, tmp_path):
     assert 0 <= result.test_accuracy <= 1
 
 
-@pytest.mark.parametrize(("select", "field", "sign"), [("macro_f1", "val_macro_f1", 1), ("nll", "val_loss", -1)])
-def test_asha_the_best_epoch_and_the_result_go_by_what_the_recipe_selects(splits, tmp_path, select, field, sign):
+@pytest.mark.parametrize(
+    ("select", "field", "sign", "rates"),
+    [
+        ("macro_f1", "val_macro_f1", 1, [0.05, 1e-9]),
+        ("nll", "val_loss", -1, [0.05, 1e-9]),
+        ("ece", "val_ece", -1, [1e-9, 0.05]),  # a network that has learnt nothing is rightly unsure
+    ],
+)
+def test_asha_the_best_epoch_and_the_result_go_by_what_the_recipe_selects(splits, tmp_path, select, field, sign, rates):
     asha = Asha(grace_period=2, reduction_factor=2)
     recipe = RECIPE.replace(epochs=6, select=select)
-    run = Run(tmp_path, splits, recipe=recipe, grid={"lr": [0.05, 1e-9]}, asha=asha)
+    run = Run(tmp_path, splits, recipe=recipe, grid={"lr": rates}, asha=asha)
     run.go()
     first, second = run.results()
     assert (first.status, second.status, second.epochs) == ("finished", "stopped", 2)

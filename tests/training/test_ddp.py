@@ -222,7 +222,7 @@ def test_metrics_are_those_of_the_weights_that_rank_0_saves(ranks, splits):
     state.load_state_dict(ranks[0]["state"])
     last = ranks[1]["reports"][-1]["metrics"]
     for split, images in (("val", data.val), ("test", data.test)):
-        alone = evaluate(state.ema.module, images, data=data, precision="fp32", by_class=split == "val")
+        alone = evaluate(state.ema.module, images, data=data, precision="fp32", detailed=split == "val")
         assert last[split]["balanced_accuracy"] == alone.balanced_accuracy
         assert last[split]["macro_f1"] == alone.macro_f1
         assert last[split]["accuracy"] == alone.accuracy  # of all 23 or 21 images, each once

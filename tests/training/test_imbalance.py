@@ -119,16 +119,21 @@ def test_weights_and_sampler_together_are_refused() -> None:
 def test_metrics_by_class_of_a_split_equal_those_of_scikit_learn(data: TrainingData, batch_size: int) -> None:
     state = TrainState.create(BASE, num_classes=4, device=CPU)
     list(train(BASE, state, data))
-    found = evaluate(state.model, data.train, data=data, precision="fp32", batch_size=batch_size, by_class=True)
+    found = evaluate(state.model, data.train, data=data, precision="fp32", batch_size=batch_size, detailed=True)
     with torch.no_grad():
         images = normalize(data.train.images.permute(0, 3, 1, 2), mean=data.mean, std=data.std)
-        predicted = state.model.eval()(images).argmax(dim=1)
-    labels = data.train.labels
+        logits = state.model.eval()(images)
+    predicted, labels = logits.argmax(dim=1), data.train.labels
     assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
     assert found.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
     plain = evaluate(state.model, data.train, data=data, precision="fp32", batch_size=batch_size)
     assert (found.loss, found.accuracy) == (plain.loss, plain.accuracy)
-    assert (plain.balanced_accuracy, plain.macro_f1) == (None, None)
+    assert plain.details(prefix="") == {}
+    assert found.top5_accuracy == 1.0  # there are four classes
+    confidence, right = logits.softmax(dim=1).max(dim=1).values, predicted == labels
+    inside = [(confidence > low / 15) & (confidence <= (low + 1) / 15) for low in range(15)]
+    gaps = [float((confidence[some] - right[some].float()).sum().abs()) for some in inside]
+    assert found.ece == pytest.approx(sum(gaps) / len(labels), rel=1e-4)
 
 
 CURVE = [

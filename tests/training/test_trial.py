@@ -48,7 +48,7 @@ def epochs_of(reports):
 def script_validation(monkeypatch, accuracies_and_losses):
     """Let the validation of each epoch come out as given; a model that is resumed goes on in the list."""
 
-    def scripted(state, *_, **_by_class):
+    def scripted(state, *_, **_detailed):
         accuracy, loss = accuracies_and_losses[state.epoch]
         return Evaluation(loss, accuracy)
 

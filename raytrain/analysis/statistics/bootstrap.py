@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from raytrain.analysis.statistics.significance import CONFIDENCE, Interval, mean_interval, one_against_several, welch
+from raytrain.metrics.class_metrics import BINS, TOP, calibration_bins
 from raytrain.metrics.predictions import Predictions
 from raytrain.metrics.selection import SELECTIONS, Select
 
@@ -40,7 +41,8 @@ def replicates(
     labels = networks[0].labels
     if any(not np.array_equal(labels, one.labels) for one in networks[1:]) or not len(labels):
         return None
-    if select == "nll" and any(one.losses is None for one in networks):
+    needed = {"nll": "losses", "top5_accuracy": "ranks"}.get(select)  # older versions did not store them
+    if needed and any(getattr(one, needed) is None for one in networks):
         return None
     parts = [np.stack([_metric(one, select, counts) for one in networks]) for counts in drawn_counts(labels, drawings)]
     return np.concatenate(parts, axis=1)
@@ -76,6 +78,13 @@ def _metric(one: Predictions, select: Select, counts: NDArray[np.float32]) -> ND
     if select == "nll":
         assert one.losses is not None, "`replicates` has looked"
         return (counts @ one.losses).astype(np.float64) / len(one.labels)
+    if select == "top5_accuracy":
+        assert one.ranks is not None, "`replicates` has looked"
+        return (counts @ (one.ranks < TOP).astype(np.float32)).astype(np.float64) / len(one.labels)
+    if select == "ece":
+        bins = calibration_bins(one.probabilities)[:, None] == np.arange(BINS)
+        gaps = bins * (one.probabilities.astype(np.float64) - one.correct)[:, None]
+        return np.abs(counts @ gaps).sum(axis=1) / len(one.labels)
     classes = 1 + int(max(one.labels.max(), one.predicted.max()))
     cells, cell_of = np.unique(one.labels * classes + one.predicted, return_inverse=True)
     order = np.argsort(cell_of, kind="stable")
@@ -165,7 +174,7 @@ def metric_samples(
         data: What decides on the test images of each configuration.
     """
     samples: list[MetricSample] = []
-    most = float("inf") if SELECTIONS[select].lower_is_better else 1.0
+    most = float("inf") if SELECTIONS[select].in_nats else 1.0
     for trials, key in zip(values, data, strict=True):
         seen = [predictions[trial] for trial in trials if trial in predictions]
         drawn = replicates(seen, select) if seen and len(seen) == len(trials) else None

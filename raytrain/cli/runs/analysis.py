@@ -146,7 +146,7 @@ def _show_replays(
         else ("the best trial minus that of the best kept trial")
     )
     typer.echo(
-        f"regret: {selection.words} of {order}, in {'nats' if selection.lower_is_better else 'percentage points'}. "
+        f"regret: {selection.words} of {order}, in {'nats' if selection.in_nats else 'percentage points'}. "
         + (
             "With one seed each, it is only an example."
             if seeds == 1

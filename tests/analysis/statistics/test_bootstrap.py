@@ -26,20 +26,40 @@ def network(seed: int, *, accuracy: float = 0.8, counts: tuple[int, ...] = COUNT
     right = draw.random(len(labels)) < accuracy
     predicted = np.where(right, labels, draw.integers(0, len(counts), len(labels)))
     return Predictions(
-        labels, predicted, np.full(len(labels), 0.5, dtype=np.float32), losses=draw.exponential(size=len(labels))
+        labels,
+        predicted,
+        draw.uniform(0.2, 1.0, len(labels)).astype(np.float32),
+        ranks=np.where(predicted == labels, 0, draw.integers(1, 9, len(labels))),
+        losses=draw.exponential(size=len(labels)),
     )
+
+
+def slow_ece(confidences: list[float], correct: list[bool]) -> float:
+    """Return the expected calibration error by a loop over 15 bins, as Guo et al. 2017 write it."""
+    total = 0.0
+    for number in range(15):
+        rows = [row for row, one in enumerate(confidences) if number / 15 < one <= (number + 1) / 15]
+        if rows:
+            confidence, accuracy = (sum(values[row] for row in rows) / len(rows) for values in (confidences, correct))
+            total += len(rows) / len(correct) * abs(confidence - accuracy)
+    return total
 
 
 def slow_metric(select: str, one: Predictions, rows: np.ndarray) -> float:
     if select == "nll":
         assert one.losses is not None
         return float(one.losses[rows].mean())
+    if select == "top5_accuracy":
+        assert one.ranks is not None
+        return float(np.mean([rank in {0, 1, 2, 3, 4} for rank in one.ranks[rows]]))
+    if select == "ece":
+        return slow_ece(one.probabilities[rows].tolist(), one.correct[rows].tolist())
     if select == "balanced_accuracy":
         return float(metrics.balanced_accuracy_score(one.labels[rows], one.predicted[rows]))
     return float(metrics.f1_score(one.labels[rows], one.predicted[rows], average="macro"))
 
 
-@pytest.mark.parametrize("select", ["balanced_accuracy", "macro_f1", "nll"])
+@pytest.mark.parametrize("select", ["balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece"])
 def test_replicates_are_the_metric_of_the_images_that_were_drawn(select: Any) -> None:
     networks = [network(0), network(1)]
     found = replicates(networks, select, drawings=6)
