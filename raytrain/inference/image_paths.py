@@ -51,7 +51,7 @@ def image_paths(paths: Sequence[Path], *, follow_links: bool) -> ImagePaths:
 
 def _add_folder(found: ImagePaths, path: Path, *, follow_links: bool) -> None:
     tree = ImageTree(follow_links=follow_links, option="--follow-links, or follow_links=True in Python")
-    inside = sorted(path / name for name in tree.images(open_folder(str(path)), ""))
+    inside = sorted(path / name for name in tree.images(open_folder(str(path.absolute())), ""))
     links = [] if follow_links else tree.outside
     if not inside and not tree.refusal:
         raise DataError(f"{path}: has no images; their names end in {', '.join(sorted(SUFFIXES))}")

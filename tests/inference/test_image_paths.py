@@ -67,6 +67,17 @@ def test_a_pipe_in_a_folder_is_not_waited_for(folder: Path):
     assert found.refused == {folder / "p.png": "a device, pipe or socket"}
 
 
+def test_a_folder_whose_name_begins_with_a_tilde_is_no_home(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    there = image_paths([folder], follow_links=True).files
+    folder.rename("~of-no-user")
+    found = image_paths([Path("~of-no-user")], follow_links=True).files
+    assert found == [Path("~of-no-user") / file.relative_to(folder) for file in there]
+    assert found
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="has no images; their names end in"):
         image_paths([tmp_path], follow_links=False)
