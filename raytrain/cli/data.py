@@ -42,7 +42,7 @@ FollowLinks = Annotated[
 
 SAME_READING = (
     "The images are others, or were read otherwise: give the values of the recipe, with --image-size, --test-size, "
-    "--columns, --background and --skip-bad."
+    "--columns, --background, --skip-bad and --follow-links."
 )
 
 

@@ -99,7 +99,7 @@ class Origin:
         more = [f"  and {count - NAMED:,} more"] if count > NAMED else []
         advice = why or (
             "replace or remove them, or go on without them: --set skip_bad=true, "
-            "or --skip-bad of data fetch and data verify"
+            "or --skip-bad of data fetch, data verify and evaluate"
         )
         raise DataError("\n".join([f"{images}:", *listed, *more, advice]))
 

@@ -10,6 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.cli.data import SAME_READING
+from raytrain.data.data_key import DataKey
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 
@@ -80,3 +82,8 @@ def test_files_that_code_of_the_users_names_are_on_the_page(monkeypatch: pytest.
     assert "Unreadable  3, which are not counted above\n" in printed.stdout
     assert "photos/train/dog/moved.png cannot be read" in printed.stdout
     assert "Left out" not in printed.stdout
+
+
+def test_other_images_are_said_with_every_option_that_reads_them_otherwise():
+    options = {f"--{name.replace('_', '-')}" for name in DataKey._fields} - {"--dataset", "--val-size"}
+    assert {word.strip(",.") for word in SAME_READING.split() if word.startswith("--")} == options

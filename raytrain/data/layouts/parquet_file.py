@@ -152,7 +152,8 @@ def _found_columns(schema: Any, where: str, columns: Columns) -> tuple[str, str]
         if not matches:
             raise DataError(
                 f"{where} has no {what} column; it has {', '.join(there)}; name it {' or '.join(usual)}, or say which "
-                f"it is: `columns: {{image: ..., label: ...}}` in the recipe, --columns of data fetch and data verify"
+                f"it is: `columns: {{image: ..., label: ...}}` in the recipe, or --columns of data fetch, data verify "
+                "and evaluate"
             )
         found.append(matches[0])
     image, label = found
