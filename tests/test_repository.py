@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from raytrain import errors
 from raytrain.cli.app import app
 from raytrain.experiment.reading import read_experiment
-from raytrain.training.choices import ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
+from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -212,7 +212,13 @@ def test_the_list_of_flags_is_complete(every_command: dict[str, Any]) -> None:
 
 
 def test_the_list_of_functions_with_their_arguments_is_complete() -> None:
-    fields = {"arch": ARCHS, "augment": AUGMENTATIONS, "optimizer": OPTIMIZER_CHOICES, "schedule": SCHEDULE_CHOICES}
+    fields = {
+        "arch": ARCHS,
+        "augment": AUGMENTATIONS,
+        "optimizer": OPTIMIZER_CHOICES,
+        "schedule": SCHEDULE_CHOICES,
+        "lookahead": LOOKAHEAD_CHOICES,
+    }
     rows = dict(table("docs/experiments.md", "Functions with arguments"))
     assert {field.strip("`"): re.findall(r"`(.+?)`", functions) for field, functions in rows.items()} == {
         field: [

@@ -8,7 +8,14 @@ from raytrain.data.augmentation.mixing import MIXES
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search.arguments import FIELDS
 from raytrain.experiment.search.grid import RANGES
-from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOSS_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
+from raytrain.training.choices import (
+    ARCHS,
+    AUGMENTATIONS,
+    LOOKAHEAD_CHOICES,
+    LOSS_CHOICES,
+    OPTIMIZER_CHOICES,
+    SCHEDULE_CHOICES,
+)
 from raytrain.training.recipe import EpochTime, Recipe
 from raytrain.user_code.component import Components
 
@@ -17,6 +24,7 @@ COMPONENTS: Mapping[str, Components] = {
     "augment": AUGMENTATIONS,
     "optimizer": OPTIMIZER_CHOICES,
     "schedule": SCHEDULE_CHOICES,
+    "lookahead": LOOKAHEAD_CHOICES,
     "loss": LOSS_CHOICES,
 }
 """Functions that a recipe field names, by field."""

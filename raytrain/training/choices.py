@@ -15,12 +15,13 @@ from raytrain.data.layouts.columns import canonical_columns
 from raytrain.data.named import DATASETS
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.libraries import LIBRARIES
+from raytrain.optim.lookahead import LOOKAHEADS
 from raytrain.optim.losses import LOSSES
 from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
 from raytrain.training.initial import canonical_init
 from raytrain.user_code.calls import name_of
-from raytrain.user_code.component import Components
+from raytrain.user_code.component import Components, one_of
 from raytrain.user_code.reference import reference_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ OPTIMIZER_CHOICES = Components(
     entry_of=lambda function: OptimizerEntry(function, moments=USER_MOMENTS),
 )
 SCHEDULE_CHOICES = Components("schedule", SCHEDULES, leading=1)
+LOOKAHEAD_CHOICES = Components("lookahead", LOOKAHEADS, leading=1)
 LOSS_CHOICES = Components("loss", LOSSES, supplied=frozenset({"num_classes", "label_smoothing"}), leading=2)
 DATASET_CHOICES = Components("data set", {}, supplied=frozenset({"image_size"}))
 
@@ -80,6 +82,14 @@ def _mix_text(value: object) -> object:
     return value if value == "none" else MIX_CHOICES.canonical(value) if is_user_code(value) else value
 
 
+def _lookahead_text(value: object) -> object:
+    """Return the text of a Lookahead; code of the user's is refused as any other unknown name."""
+    if is_user_code(value):
+        name = str(next(iter(value)) if isinstance(value, Mapping) else name_of(str(value)))
+        return one_of(name, LOOKAHEADS, what="lookahead")
+    return LOOKAHEAD_CHOICES.canonical(value)
+
+
 def _dataset_text(value: object) -> object:
     """Return the text of a function of the user's; a name, a path or a URI stays as it is."""
     return DATASET_CHOICES.canonical(value) if is_user_code(value) else value
@@ -96,6 +106,7 @@ CANONICAL: dict[str, Callable[[Any], Any]] = {
     "augment": _augment_text,
     "optimizer": OPTIMIZER_CHOICES.canonical,
     "schedule": SCHEDULE_CHOICES.canonical,
+    "lookahead": _lookahead_text,
     "resolution": canonical_resolution,
     "mix": _mix_text,
     "dataset": _dataset_text,
@@ -116,6 +127,7 @@ BUILT_IN: Mapping[str, Collection[str]] = {
     "mix": ("none", *MIXES),
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "lookahead": LOOKAHEADS,
 }
 """Names of raytrain's own, by recipe field; a package may give others."""
 

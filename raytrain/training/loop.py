@@ -61,6 +61,7 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
                 gc.collect()  # what DistributedDataParallel has hooked into the gradients goes with it, on every rank
             state.freeze(frozen=state.epoch < recipe.freeze_epochs)
             model = _forward_model(recipe, state)  # it learns what is trained when it is made
+            _share(state)
         started = time.perf_counter()
         epoch = state.epoch + 1
         running = _train_epoch(recipe, state, model, data, weights)
@@ -85,6 +86,7 @@ def _train_epoch(
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
     sums = torch.zeros(2, dtype=torch.float64, device=state.device)  # loss, correct
     seen = 0
+    total_steps = recipe.epochs * steps
     schedule = SCHEDULE_CHOICES.function(recipe.schedule)
     loss = LOSS_CHOICES.bound(recipe.loss)
     model.train()
@@ -93,7 +95,7 @@ def _train_epoch(
     for inputs, targets in training_inputs(recipe, data, epoch=state.epoch):
         factor = learning_rate_factor(
             state.step,
-            total_steps=recipe.epochs * steps,
+            total_steps=total_steps,
             warmup_steps=round(recipe.warmup_epochs * steps),
             schedule=schedule,
         )
@@ -109,12 +111,16 @@ def _train_epoch(
         stepped = _step(recipe, state)
         if stepped:
             state.step += 1
+            if state.lookahead:
+                state.lookahead.follow(state.model, step=state.step, total_steps=total_steps)
             if state.ema:
                 state.ema.update_parameters(state.model)
         if stepped or batch.isfinite().all():
             sums += batch
             seen += len(targets)
-    _share_buffers(state)
+    if state.lookahead and state.epoch + 1 == recipe.epochs:
+        state.lookahead.finish(state.model, step=state.step)
+    _share(state)
     if state.scaler.is_enabled() and state.scaler.get_scale() < SMALLEST_SCALE:
         sums.fill_(torch.nan)
     return reduce_sums(sums, seen)
@@ -195,8 +201,8 @@ def _gradients_shared(model: nn.Module, *, now: bool) -> AbstractContextManager[
     return ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not now else nullcontext()
 
 
-def _share_buffers(state: TrainState) -> None:
-    """Give every rank the BatchNorm statistics of rank 0.
+def _share(state: TrainState) -> None:
+    """Give every rank the BatchNorm statistics and the slow weights of rank 0.
 
     Each rank's come from its own share of the batches, and DistributedDataParallel evens them out only before the
     next step: without this, ranks would evaluate different models, and none of them the one that rank 0 saves.
@@ -204,8 +210,9 @@ def _share_buffers(state: TrainState) -> None:
     if not dist.is_initialized():
         return
     averaged = state.ema.buffers() if state.ema else ()
-    for buffer in (*state.model.buffers(), *averaged):
-        dist.broadcast(buffer, src=0)
+    slow = state.lookahead.slow if state.lookahead else ()
+    for tensor in (*state.model.buffers(), *averaged, *slow):
+        dist.broadcast(tensor, src=0)
 
 
 def _evaluate_split(

@@ -50,6 +50,7 @@ ADDED_LATER = frozenset(
         "sync_batchnorm",
         "mix_smoothing",
         "bn_momentum",
+        "lookahead",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -189,6 +190,9 @@ class Recipe(BaseModel):
     network has: 0.1 in the ResNets, 0.4 in airbench. A short training needs more, or the statistics lag behind."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
+    lookahead: Annotated[str, EpochTime.SAME] = "none"
+    """Slow weights that follow the trained ones every few steps and that these go on from (Lookahead), with arguments
+    where it takes some; at the end the network takes them over."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
     """Arithmetic of the forward and backward pass; auto takes bf16 where the device computes in it."""
     channels_last: Annotated[bool, EpochTime.DEPENDS] = True

@@ -12,8 +12,9 @@ from raytrain.models import architectures
 from raytrain.models.head import backbone_and_head, set_batchnorm_momentum
 from raytrain.models.layers import layers_of
 from raytrain.models.weights import initialise
+from raytrain.optim.lookahead import Lookahead
 from raytrain.optim.optimizers import parameter_groups
-from raytrain.training.choices import OPTIMIZER_CHOICES
+from raytrain.training.choices import LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES
 from raytrain.training.devices import choose_precision
 from raytrain.training.evaluation import TrainingData, rank_and_world_size
 from raytrain.training.recipe import Recipe
@@ -25,12 +26,21 @@ INITIAL_IMAGES = 5000
 class TrainState:
     """Everything that changes while a recipe trains."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, ema_decay: float, precision: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        ema_decay: float,
+        precision: str,
+        lookahead: Lookahead | None = None,
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.ema = (
             AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True) if ema_decay else None
         )
+        self.lookahead = lookahead
         self.device = next(model.parameters()).device
         self.precision = precision
         # fp16 underflows without a scale on the loss; for the others this does nothing
@@ -107,7 +117,8 @@ class TrainState:
             recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
         precision = choose_precision(recipe.precision, device)
-        state = cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision)
+        lookahead = LOOKAHEAD_CHOICES.call(recipe.lookahead, model)
+        state = cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision, lookahead=lookahead)
         state.backbone = backbone if recipe.freeze_epochs else []
         return state
 
@@ -127,6 +138,7 @@ class TrainState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
+            "lookahead": self.lookahead.slow if self.lookahead else None,
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
@@ -138,6 +150,8 @@ class TrainState:
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.ema:
             self.ema.load_state_dict(saved["ema"])
+        if self.lookahead:
+            self.lookahead.load(saved["lookahead"])
         if saved["scaler"]:  # none when it was saved in another precision: `auto` may resolve otherwise here
             self.scaler.load_state_dict(saved["scaler"])
         self.epoch = saved["epoch"]

@@ -426,10 +426,11 @@ def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_th
         assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
 
 
-def test_more_epochs_of_a_falling_learning_rate_are_another_course_and_trained_from_the_start(
-    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("course", [{"schedule": "cosine"}, {"schedule": "constant", "lookahead": "constant"}])
+def test_more_epochs_of_what_depends_on_the_end_are_another_course_and_trained_from_the_start(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture, course: dict[str, Any]
 ):
-    keys["recipe"] |= {"schedule": "cosine", "epochs": 2}
+    keys["recipe"] |= {**course, "epochs": 2}
     run_here(tmp_path / "longer", keys)
     keys["recipe"]["epochs"] = 3
     with caplog.at_level("INFO", "raytrain"):

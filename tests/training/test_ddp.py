@@ -40,6 +40,7 @@ RECIPE = Recipe(
 )
 WEIGHTED = RECIPE.replace(class_weights="balanced", label_smoothing=0.1, ema_decay=0.0)
 FROZEN = RECIPE.replace(freeze_epochs=2, backbone_lr_factor=0.5)
+AHEAD = RECIPE.replace(lookahead={"cubic": {"every": 4}})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def written(splits, unbalanced, given, tmp_path_factory):
     They train one recipe after another: the start of two processes takes longer than that.
     """
     place = tmp_path_factory.mktemp("ddp")
-    folders = {name: place / name for name in ("plain", "weighted", "frozen")}
+    folders = {name: place / name for name in ("plain", "weighted", "frozen", "ahead")}
     for folder in folders.values():
         folder.mkdir()
     torch.save(given, folders["frozen"] / "model.pth")
@@ -79,6 +80,7 @@ def written(splits, unbalanced, given, tmp_path_factory):
         ("plain", RECIPE, splits),
         ("weighted", WEIGHTED, unbalanced),
         ("frozen", frozen, splits),
+        ("ahead", AHEAD, splits),
     ):
         (folders[name] / "recipe.json").write_text(recipe.model_dump_json())
         (folders[name] / "splits.pickle").write_bytes(pickle.dumps(images))
@@ -121,6 +123,18 @@ def test_ranks_that_start_from_given_weights_and_freeze_equal_one_process(writte
     losses = [metrics.train_loss for metrics in train(FROZEN, alone, TrainingData.on(CPU, splits))]
     # equal as long as no BatchNorm normalises by the rank's share of a batch
     assert [report["metrics"]["train_loss"] for report in one["reports"]][:2] == pytest.approx(losses[:2], rel=1e-4)
+
+
+def test_both_ranks_hold_the_same_slow_weights_also_when_resumed(written):
+    one, other = of_both_ranks(written["ahead"])
+    slow = [each[state]["lookahead"] for each in (one, other) for state in ("state", "resumed_state")]
+    for tensors in zip(*slow, strict=True):
+        assert all(torch.equal(tensor, tensors[0]) for tensor in tensors)
+    for part in ("model", "ema"):
+        assert differing(one["state"][part], other["state"][part]) == []
+        assert differing(one["state"][part], one["resumed_state"][part]) == []
+    plain = of_both_ranks(written["plain"])[0]
+    assert differing(one["state"]["model"], plain["state"]["model"]) != []
 
 
 def without_seconds(reports):

@@ -16,6 +16,7 @@ from raytrain.data.batches import normalize, permutation
 from raytrain.errors import DivergenceError
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.resnet import BasicBlock, ResNet
+from raytrain.optim.lookahead import Lookahead, constant
 from raytrain.optim.optimizers import OPTIMIZERS
 from raytrain.optim.schedules import SCHEDULES
 from raytrain.storage.folder import Folder
@@ -42,6 +43,15 @@ RESUMED = {
     "augmented": {"augment": ["crop", "flip", "jitter"]},
     "mixed, not at the end": {"mix": "cutmix_or_mixup", "mix_off_epochs": 1, "mix_prob": 0.7},
     "moving average": {"ema_decay": 0.9},
+    "slow weights": {"lookahead": "cubic"},
+    "slow weights that move the same way": {"lookahead": {"constant": {"every": 4, "share": 0.8}}},
+    "slow weights and all that changes a step": {
+        "lookahead": {"cubic": {"every": 4}},
+        "ema_decay": 0.9,
+        "accumulate": 2,
+        "precision": "fp16",
+        "freeze_epochs": 1,
+    },
     "warm-up across the interruption": {"warmup_epochs": 3.5},
     "bottlenecks": {"arch": "resnet50"},
     "initialised from images": {"arch": "airbench", "lr": 0.01},
@@ -145,7 +155,7 @@ def test_comparison_of_states_covers_weights_buffers_optimizer_and_average(make_
     assert {"/model/stem.0.weight", "/model/stem.1.running_var", "/ema/module.stem.0.weight"} <= changed
 
 
-def slow_training(recipe, state, data):
+def slow_training(recipe, state, data, after_step=None):
     """Train by hand: a plain loop over torch.optim.SGD in float32; returns loss and accuracy of each epoch."""
     model = copy.deepcopy(state.model).to(memory_format=torch.contiguous_format)
     weights = [p for p in model.parameters() if p.ndim > 1]
@@ -172,6 +182,8 @@ def slow_training(recipe, state, data):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if after_step:
+                after_step(model, epoch * steps + step + 1)
             losses.append(loss.item())
             correct += sum(int(a == b) for a, b in zip(logits.argmax(1), data.train.labels[rows], strict=True))
         epochs.append((np.mean(losses), correct / (steps * recipe.batch_size)))
@@ -199,6 +211,40 @@ def test_the_slow_loop_tells_another_recipe_apart(changes, make_data):
     changed = recipe.replace(**changes)
     history = list(train(changed, new_state(changed, data), data))
     assert history[-1].train_loss != pytest.approx(expected[-1][0], rel=1e-5)
+
+
+def test_lookahead_equals_a_slow_plain_loop(make_data):
+    recipe, data = recipe_of(epochs=4, lr=0.01, lookahead={"cubic": {"every": 5, "decay": 0.9}}), make_data()
+    state = new_state(recipe, data)
+    slow = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+
+    def after_step(model, step):
+        if step % 5 == 0:
+            share = 1 - 0.9**5 * (step / 12) ** 3
+            slow.update({name: slow[name] + share * (one - slow[name]) for name, one in floats(model).items()})
+            model.load_state_dict(slow, strict=True)
+
+    def floats(model):
+        return {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+
+    model, expected = slow_training(recipe, state, data, after_step)
+    history = list(train(recipe, state, data))
+    assert [metrics.train_loss for metrics in history] == pytest.approx([loss for loss, _ in expected], rel=1e-5)
+    found = floats(state.model)
+    assert all(one.data_ptr() not in {tensor.data_ptr() for tensor in state.lookahead.slow} for one in found.values())
+    for name, tensor in found.items():  # after 12 steps: the weights of step 10, which the network takes at the end
+        torch.testing.assert_close(tensor, slow[name], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(model.head.weight, slow["head.weight"], rtol=1e-3, atol=1e-4)  # of step 12
+    assert history[-1].val == evaluate(state.model, data.val, data=data, precision="fp32")
+
+
+def test_the_network_is_evaluated_as_it_is_until_it_takes_the_slow_weights(make_data):
+    recipe, data = recipe_of(epochs=3, lookahead="constant"), make_data()
+    plain, ahead = new_state(recipe.replace(lookahead="none"), data), new_state(recipe, data)
+    without = list(train(recipe.replace(lookahead="none"), plain, data))
+    with_slow = list(train(recipe, ahead, data))
+    assert without_seconds(with_slow[0]) == without_seconds(without[0])  # three steps: none is the fifth
+    assert without_seconds(with_slow[1]) != without_seconds(without[1])
 
 
 def test_labels_of_mixed_batches_are_not_smoothed_once_more(make_data):
@@ -310,6 +356,23 @@ def test_a_batch_that_fp16_cannot_hold_changes_nothing_and_ends_nothing(make_dat
     assert skipping.train_loss == pytest.approx(plain.train_loss, rel=0.2)  # of all batches
     assert states[1].scaler.get_scale() == states[0].scaler.get_scale() / 2
     assert plain.train_loss != skipping.train_loss
+
+
+def test_slow_weights_do_not_count_a_batch_that_fp16_cannot_hold(make_data, monkeypatch):
+    data, recipe = make_data(), recipe_of(precision="fp16", batch_size=12, epochs=1)
+    followed = []
+    follow = Lookahead.follow
+    monkeypatch.setattr(Lookahead, "follow", lambda self, *args, **of: (followed.append(of), follow(self, *args, **of)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Overflowing(1)
+    before = model.layer.weight.detach().clone()
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr": recipe.lr}], lr=recipe.lr)
+    state = TrainState(model, optimizer, ema_decay=0.0, precision="fp16", lookahead=constant(model, every=2))
+    next(train(recipe, state, data))
+    assert followed == [{"step": step, "total_steps": 4} for step in (1, 2, 3)]
+    assert torch.equal(model.layer.weight, state.lookahead.slow[0])
+    assert not torch.equal(model.layer.weight, before)
 
 
 def test_a_trial_of_which_fp16_can_hold_no_batch_has_diverged(make_data):

@@ -54,6 +54,7 @@ CHANGES_THE_WEIGHTS: dict[str, tuple[dict[str, Any], Any]] = {
     "accumulate": ({}, 2),
     "bn_momentum": ({}, 0.5),
     "ema_decay": ({}, 0.5),
+    "lookahead": ({}, "cubic"),
     "precision": ({}, "bf16"),
     "seed": ({}, 1),
 }
@@ -112,6 +113,9 @@ COMPONENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"schedule": "triangle"}, {"schedule": {"triangle": {"start": 0.5}}}),
     ({"schedule": "triangle"}, {"schedule": {"triangle": {"peak": 0.5}}}),
     ({"schedule": "triangle"}, {"schedule": {"triangle": {"end": 0.5}}}),
+    ({"lookahead": "cubic"}, {"lookahead": {"cubic": {"decay": 0.5}}}),
+    ({"lookahead": "cubic"}, {"lookahead": {"cubic": {"every": 2}}}),
+    ({"lookahead": "constant"}, {"lookahead": {"constant": {"share": 0.8}}}),
     ({"optimizer": "muon"}, {"optimizer": {"muon": {"iterations": 2}}}),
     ({"optimizer": "muon"}, {"optimizer": {"muon": {"sgd_momentum": 0.5}}}),
     ({"optimizer": "muon"}, {"optimizer": {"muon": {"unit_filters": True}}}),

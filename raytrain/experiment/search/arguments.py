@@ -10,6 +10,7 @@ from raytrain.errors import ExperimentError
 from raytrain.training.choices import (
     ARCHS,
     DATASET_CHOICES,
+    LOOKAHEAD_CHOICES,
     LOSS_CHOICES,
     MIX_CHOICES,
     OPTIMIZER_CHOICES,
@@ -25,6 +26,7 @@ COMPONENTS: Mapping[str, Components] = {
     "arch": ARCHS,
     "optimizer": OPTIMIZER_CHOICES,
     "schedule": SCHEDULE_CHOICES,
+    "lookahead": LOOKAHEAD_CHOICES,
     "loss": LOSS_CHOICES,
     "mix": MIX_CHOICES,
     "dataset": DATASET_CHOICES,

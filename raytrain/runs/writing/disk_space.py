@@ -15,11 +15,12 @@ KEPT = 2
 
 
 def checkpoint_bytes(recipe: Recipe, *, parameters: int) -> int:
-    """Return about how large one checkpoint of a trial is: state, moving average, and the best weights so far."""
+    """Return about how large one checkpoint of a trial is: state, averages, and the best weights so far."""
     copies = (
         1
         + OPTIMIZER_CHOICES.entry(recipe.optimizer).moments
         + (1 if recipe.ema_decay else 0)
+        + (1 if recipe.lookahead != "none" else 0)
         + (1 if recipe.val_size else 0)
     )
     return copies * parameters * BYTES_PER_NUMBER

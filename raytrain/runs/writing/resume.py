@@ -126,10 +126,14 @@ def _differences(before: object, now: object, path: str = "") -> list[str]:
 def is_same_course(recipe: Recipe) -> bool:
     """Return whether the first epochs of a recipe are the same however many it has in all.
 
-    A learning rate that falls towards the end, and mixing that ends some epochs before it, depend on where the end is.
+    A learning rate that falls towards the end, mixing that ends some epochs before it, and slow weights that are
+    taken over there, depend on where the end is.
     """
     return (
-        recipe.schedule == "constant" and not recipe.resolution and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
+        recipe.schedule == "constant"
+        and recipe.lookahead == "none"
+        and not recipe.resolution
+        and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
     )
 
 

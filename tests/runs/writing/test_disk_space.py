@@ -21,7 +21,9 @@ def test_as_many_are_counted_as_are_kept() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fields", [{"optimizer": "sgd"}, {"optimizer": "adamw", "ema_decay": 0.9}, {"val_size": 0}])
+@pytest.mark.parametrize(
+    "fields", [{"optimizer": "sgd"}, {"optimizer": "adamw", "ema_decay": 0.9}, {"lookahead": "cubic"}, {"val_size": 0}]
+)
 def test_the_estimate_is_near_the_checkpoint_that_a_trial_writes(
     make_data: Any, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
