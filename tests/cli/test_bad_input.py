@@ -189,7 +189,10 @@ USAGE: dict[str, tuple[list[str], str]] = {
     "no workers": (["train", "--workers", "0"], "--workers"),
     "no number of GPUs": (["train", "--gpus", "nan"], "--gpus"),
     "negative GPUs": (["train", "--gpus", "-1"], "--gpus"),
-    "no such format": (["results", "--format", "xml"], "'table', 'md', 'tex', 'csv', 'json', 'parquet'"),
+    "no such format": (
+        ["results", "--format", "xml"],
+        "unknown choice 'xml'; choose one of table, md, tex, csv, json, parquet",
+    ),
     "two experiments": (["train", "a.yaml", "b.yaml"], "unexpected extra argument"),
 }
 

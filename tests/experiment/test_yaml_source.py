@@ -134,7 +134,7 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "a set": ("name: !!set {x, y}", r":1:1: .* is read as a"),
     "no integer": ("lr: !!int x", r": a value cannot be read"),
     "no truth": ("lr: !!bool x", r": a value cannot be read"),
-    "too many digits": ("lr: " + "9" * 5000, r": a value cannot be read"),
+    "too many digits": ("lr: " + "9" * 5000, r": a whole number of more than 300 digits; write a smaller one"),
     "too large": (b"#" * (MAX_BYTES + 1), r": larger than 1,000,000 bytes"),
 }
 

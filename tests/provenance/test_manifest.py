@@ -10,7 +10,9 @@ from raytrain.errors import RunFolderError
 from raytrain.provenance.manifest import Inputs, inputs_of
 from raytrain.training.recipe import Recipe
 
-KEY = DataKey("photos", 24, 0.3, test_size=0.4, columns="image: a", skip_bad=True, background="black")
+KEY = DataKey(
+    "photos", 24, 0.3, test_size=0.4, columns="image: a", skip_bad=True, background="black", follow_links=True
+)
 
 
 def entry(key: DataKey) -> dict[str, Any]:

@@ -207,7 +207,9 @@ def test_the_data_key_is_what_the_splits_depend_on():
 
 
 def test_each_field_of_the_data_key_is_the_recipes():
-    key = DataKey("photos", 24, 0.3, test_size=0.4, columns="image: a", skip_bad=True, background="black")
+    key = DataKey(
+        "photos", 24, 0.3, test_size=0.4, columns="image: a", skip_bad=True, background="black", follow_links=True
+    )
     assert all(getattr(key, name) != default for name, default in DataKey._field_defaults.items())
     assert Recipe.model_construct(**key._asdict()).data_key == key
 
