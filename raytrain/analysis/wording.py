@@ -137,9 +137,12 @@ def _any_views(recipes: Sequence[dict[str, Any]]) -> bool:
 
 def _views(standings: Sequence[Standing]) -> Iterator[str]:
     """Yield what the accuracy with test-time augmentation is, where one was measured."""
-    if any(result.test_tta_accuracy is not None for standing in standings for result in standing.results):
+    results = [result for standing in standings for result in standing.results]
+    if any(result.test_tta_accuracy is not None for result in results):
+        unsure = any(result.recipe.get("tta_below", 1) < 1 for result in results)
+        which = "unsure test image, as tta_below says" if unsure else "test image"
         yield (
-            "with TTA: accuracy of the mean logits of several views of each test image. It ranks and chooses nothing; "
+            f"with TTA: accuracy of the mean logits of several views of each {which}. It ranks and chooses nothing; "
             "the plain test accuracy, intervals and tests are of one view."
         )
 

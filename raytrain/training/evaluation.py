@@ -97,11 +97,18 @@ def evaluate(
 
 @torch.inference_mode()
 def evaluate_views(
-    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, tta: str, batch_size: int = 1000
-) -> Evaluation:
-    """Return what `evaluate` does, of the mean logits of several views of each image: test-time augmentation.
+    model: nn.Module,
+    images: DeviceImages,
+    *,
+    data: TrainingData,
+    precision: str,
+    tta: str,
+    below: float = 1.0,
+    batch_size: int = 1000,
+) -> tuple[Evaluation, int]:
+    """Return what `evaluate` does, of the mean logits of several views of an image: test-time augmentation.
 
-    K. Jordan 2024, arXiv:2404.00498, section 3.5.
+    K. Jordan 2024, arXiv:2404.00498, section 3.5. That of unsure images only is ours.
 
     Args:
         model: Maps normalised images (N, 3, H, W) to logits (N, classes).
@@ -109,20 +116,41 @@ def evaluate_views(
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.
         tta: A key of `VIEWS`.
+        below: Probability of the predicted class below which an image has several views; others keep the prediction of
+            the plain image. 1 for all images.
         batch_size: Images at a time.
+
+    Returns:
+        The evaluation, and the number of images that had several views, over all ranks.
     """
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
+    several = torch.zeros((), dtype=torch.int64, device=images.device)
     seen = 0
     was_training = model.training
     model.eval()
     for batch, labels in _batches(images, data=data, batch_size=batch_size):
         inputs = normalize(batch, mean=data.mean, std=data.std)
         with autocast(batch.device, precision):
-            logits = torch.stack([share * model(view).float() for share, view in VIEWS[tta](inputs)]).sum(dim=0)
+            logits: Tensor = model(inputs).float()
+            # in float64, as in the file of predictions; what rounds to 1 is below 1 all the same
+            unsure = (logits.double().softmax(dim=1).amax(dim=1) < below) | (below == 1)
+            if unsure.all():
+                logits = _mean_logits(model, logits, VIEWS[tta](inputs))
+            elif unsure.any():
+                logits[unsure] = _mean_logits(model, logits[unsure], VIEWS[tta](inputs[unsure]))
         sums += _loss_and_correct(logits, labels)
+        several += unsure.sum()
         seen += len(labels)
     model.train(was_training)
-    return reduce_sums(sums, seen)
+    if dist.is_initialized():
+        dist.all_reduce(several)
+    return reduce_sums(sums, seen), int(several)
+
+
+def _mean_logits(model: nn.Module, plain: Tensor, views: list[tuple[float, Tensor]]) -> Tensor:
+    """Return the weighted mean of the logits of several views, of which the first are known, (N, classes) float32."""
+    (share, _), *others = views
+    return torch.stack([share * plain, *(share * model(view).float() for share, view in others)]).sum(dim=0)
 
 
 def _mirror(inputs: Tensor) -> list[tuple[float, Tensor]]:
@@ -143,7 +171,8 @@ def _shifts(inputs: Tensor) -> list[tuple[float, Tensor]]:
 
 
 VIEWS: dict[str, Callable[[Tensor], list[tuple[float, Tensor]]]] = {"mirror": _mirror, "shifts": _shifts}
-"""Views of an image that test-time augmentation averages over, with their weights, which add up to 1."""
+"""Views of an image that test-time augmentation averages over, with their weights, which add up to 1. The first is the
+image itself."""
 VIEW_COUNT = {"none": 0, "mirror": 2, "shifts": 6}
 """Number of views that each value of the recipe's `tta` takes beside the plain image."""
 

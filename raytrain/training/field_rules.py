@@ -90,6 +90,8 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
         found["init_strict"] = "init is none"
     elif recipe["init_strict"]:
         found["zero_init_residual"] = "init gives these weights"
+    if recipe["tta"] == "none":
+        found["tta_below"] = "tta is none"
     if recipe["freeze_epochs"] == recipe["epochs"]:
         found["backbone_lr_factor"] = found["layer_decay"] = "the backbone is frozen throughout"
     return found

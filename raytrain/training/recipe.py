@@ -51,6 +51,7 @@ ADDED_LATER = frozenset(
         "mix_smoothing",
         "bn_momentum",
         "lookahead",
+        "tta_below",
     }
 )
 """Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
@@ -206,6 +207,9 @@ class Recipe(BaseModel):
     tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.DEPENDS] = "none"
     """Test-time augmentation of a second reading of the test set at the end: the mean logits of an image and its mirror
     image, or of these and two copies shifted by a pixel. Its accuracy stands beside the plain one and ranks nothing."""
+    tta_below: Annotated[Fraction, EpochTime.DEPENDS] = 1.0
+    """Probability of the predicted class below which `tta` takes several views of an image; the others keep the
+    prediction of the plain image. 1 for several views of all images."""
     final_train_accuracy: Annotated[bool, EpochTime.DEPENDS] = True
     """Whether the training images are evaluated at the end, without augmentation."""
     select: Annotated[Select, EpochTime.SAME] = "accuracy"

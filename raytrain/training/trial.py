@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raytrain.background import repeating
 from raytrain.data.batches import steps_per_epoch
@@ -198,11 +198,18 @@ class TrialRun:
         how: Any = {"data": data, "precision": self.state.precision}
         train = evaluate(model, data.train, **how) if self.recipe.final_train_accuracy else None
         test, predictions = predict(model, data.test, **how)
-        views = evaluate_views(model, data.test, tta=self.recipe.tta, **how) if self.recipe.tta != "none" else None
+        views = self._evaluate_views(model, how) if self.recipe.tta != "none" else None
         val = self._best.val if self._best else None  # these weights' own
         name = device_name(self.state.device)
         threads = torch.get_num_threads() if self.state.device.type == "cpu" else None
         return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes(), views, threads)
+
+    def _evaluate_views(self, model: nn.Module, how: dict[str, Any]) -> Evaluation:
+        below, test = self.recipe.tta_below, self._data.test
+        found, several = evaluate_views(model, test, tta=self.recipe.tta, below=below, **how)
+        if below < 1 and rank_and_world_size()[0] == 0:
+            log.info("trial %s: %d of %d test images had several views", self.recipe.digest, several, len(test))
+        return found
 
 
 def _begun_in(recipe: Recipe, saved: Checkpoint | None, device: torch.device) -> str:

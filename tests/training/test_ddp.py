@@ -18,7 +18,8 @@ from raytrain.data.batches import normalize, permutation
 from raytrain.execution.initial import initial_contents
 from raytrain.metrics.predictions import Predictions
 from raytrain.storage.folder import Folder
-from raytrain.training.evaluation import TrainingData, evaluate
+from raytrain.training import checkpoint
+from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views
 from raytrain.training.initial import weights, write_initial
 from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
@@ -40,7 +41,7 @@ RECIPE = Recipe(
 )
 WEIGHTED = RECIPE.replace(class_weights="balanced", label_smoothing=0.1, ema_decay=0.0)
 FROZEN = RECIPE.replace(freeze_epochs=2, backbone_lr_factor=0.5)
-AHEAD = RECIPE.replace(lookahead={"cubic": {"every": 4}})
+AHEAD = RECIPE.replace(lookahead={"cubic": {"every": 4}}, tta="shifts", tta_below=0.277)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,18 @@ def test_both_ranks_hold_the_same_slow_weights_also_when_resumed(written):
         assert differing(one["state"][part], one["resumed_state"][part]) == []
     plain = of_both_ranks(written["plain"])[0]
     assert differing(one["state"]["model"], plain["state"]["model"]) != []
+
+
+def test_both_ranks_report_the_same_accuracy_with_views_of_unsure_images(written, splits):
+    finals = [rank["reports"][-1]["final"] for rank in of_both_ranks(written["ahead"])]
+    assert finals[0]["test_tta"] == finals[1]["test_tta"]
+    saved = checkpoint.load(Folder.at(written["ahead"] / "straight"), device=CPU)
+    model = TrainState.create(AHEAD, num_classes=4, device=CPU).model
+    model.load_state_dict(saved.best["weights"])
+    data = TrainingData.on(CPU, splits)
+    alone, several = evaluate_views(model, data.test, data=data, precision="fp32", tta="shifts", below=0.277)
+    assert 0 < several < len(data.test)
+    assert finals[0]["test_tta"]["loss"] == pytest.approx(alone.loss, rel=1e-5)
 
 
 def without_seconds(reports):

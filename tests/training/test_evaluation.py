@@ -1,5 +1,6 @@
 """Tests of raytrain.training.evaluation against a loop over single images."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -163,9 +164,79 @@ def test_views_equal_a_slow_mean_of_the_logits(model, data, tta):
         logits = sum(model(torch.tensor(view.copy()).float()[None])[0].double() for view in views) / len(views)
         loss += (logits.logsumexp(0) - logits[label]).item()
         correct += logits.argmax().item() == label
-    found = evaluate_views(model, data.val, data=data, precision="fp32", tta=tta, batch_size=5)
+    found, several = evaluate_views(model, data.val, data=data, precision="fp32", tta=tta, batch_size=5)
+    assert several == len(data.val)
     assert found.accuracy == correct / len(data.val)
     assert found.loss == pytest.approx(loss / len(data.val), rel=1e-5)
+
+
+@pytest.mark.parametrize("tta", VIEWS)
+def test_no_image_has_several_views_below_a_probability_of_0_and_all_have_below_1(model, data, tta):
+    how = {"data": data, "precision": "fp32", "batch_size": 5}
+    plain, everywhere = evaluate(model, data.val, **how), evaluate_views(model, data.val, tta=tta, **how)
+    assert evaluate_views(model, data.val, tta=tta, below=0.0, **how) == (plain, 0)
+    assert evaluate_views(model, data.val, tta=tta, below=1.0, **how) == everywhere
+    assert everywhere[0].loss != plain.loss
+
+
+def test_below_1_are_also_images_of_a_probability_that_rounds_to_1(data):
+    class Certain(nn.Module):
+        """It says 100 or 200 for the first class, and 0 for the others."""
+
+        def forward(self, inputs):
+            columns = [100 + 100 * (inputs[:, 0, 0, :1] > 0), *[torch.zeros(len(inputs), 1)] * 3]
+            return torch.cat(columns, dim=1)
+
+    how = {"data": data, "precision": "fp32", "tta": "mirror"}
+    assert evaluate_views(Certain(), data.val, **how)[1] == len(data.val)
+    assert evaluate_views(Certain(), data.val, below=0.999, **how)[1] == 0
+
+
+@pytest.mark.parametrize("tta", VIEWS)
+@pytest.mark.parametrize("batch_size", [5, 23])
+def test_unsure_images_alone_have_several_views(model, data, tta, batch_size):
+    model.eval()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
+    found = []
+    for image in data.val.images:
+        pixels = (image.permute(2, 0, 1).float() / 255 - mean) / std
+        found.append(model(pixels[None])[0].detach().tolist())
+    probabilities = [max(math.exp(one) for one in row) / sum(math.exp(one) for one in row) for row in found]
+    below = sorted(probabilities)[9] + 1e-6  # ten images
+    loss, correct = 0.0, 0
+    for index in range(len(data.val)):
+        one = data.val.images[index : index + 1], data.val.labels[index : index + 1]
+        alone = dataclasses.replace(data.val, images=one[0], labels=one[1])
+        how = {"data": data, "precision": "fp32"}
+        views = evaluate_views(model, alone, tta=tta, **how)[0]
+        seen = views if probabilities[index] < below else evaluate(model, alone, **how)
+        loss, correct = loss + seen.loss, correct + seen.accuracy
+    mixed, several = evaluate_views(
+        model, data.val, data=data, precision="fp32", tta=tta, below=below, batch_size=batch_size
+    )
+    assert several == 10
+    assert mixed.accuracy == pytest.approx(correct / len(data.val))
+    assert mixed.loss == pytest.approx(loss / len(data.val), rel=1e-5)
+
+
+class Counting(nn.Module):
+    """A network that counts the images that it is given."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.images = model, 0
+
+    def forward(self, images):
+        self.images += len(images)
+        return self.model(images)
+
+
+@pytest.mark.parametrize("below", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("tta", VIEWS)
+def test_an_image_is_seen_once_and_an_unsure_one_in_each_further_view(model, data, tta, below):
+    counting = Counting(model)
+    _, several = evaluate_views(counting, data.val, data=data, precision="fp32", tta=tta, below=below)
+    assert counting.images == len(data.val) + (VIEW_COUNT[tta] - 1) * several
 
 
 @pytest.mark.parametrize("tta", VIEWS)
@@ -173,6 +244,12 @@ def test_the_weights_of_the_views_add_up_to_one(tta):
     views = VIEWS[tta](torch.zeros(1, 3, 8, 8))
     assert sum(share for share, _ in views) == 1
     assert len(views) == VIEW_COUNT[tta]
+
+
+@pytest.mark.parametrize("tta", VIEWS)
+def test_the_first_view_is_the_image_itself(tta):
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(VIEWS[tta](images)[0][1], images)
 
 
 def test_no_image_has_no_loss():

@@ -77,6 +77,7 @@ LEAVES_THE_WEIGHTS = {
     "compile",
     "track_test",
     "tta",
+    "tta_below",
     "final_train_accuracy",
     "select",
     "sync_batchnorm",
@@ -98,6 +99,7 @@ WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("mix_smoothing", MIXED, True),
     ("decoupled_weight_decay", {"weight_decay": 0.0}, True),
     ("init_strict", {}, False),
+    ("tta_below", {}, 0.5),
     ("backbone_lr_factor", {"freeze_epochs": 2}, 0.5),
     ("layer_decay", {"freeze_epochs": 2}, 0.5),
 ]
@@ -203,6 +205,19 @@ def test_track_test_decides_whether_an_epoch_reports_the_test_set(track_test: bo
 def test_tta_decides_whether_the_test_set_is_read_in_several_views(tta: str, make_data: Any, tmp_path: Path):
     final = final_of(BASE.replace(tta=tta), make_data(), tmp_path)
     assert (final.test_tta is not None) == (tta != "none")
+
+
+def test_tta_below_decides_how_many_test_images_have_several_views(
+    make_data: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    finals: dict[float, FinalMetrics] = {}
+    with caplog.at_level("INFO", "raytrain"):
+        for below in (0.0, 1.0):
+            recipe = BASE.replace(tta="shifts", tta_below=below)
+            finals[below] = final_of(recipe, make_data(), tmp_path / str(below))
+    assert finals[0.0].test_tta == finals[0.0].test
+    assert finals[1.0].test_tta != finals[1.0].test == finals[0.0].test
+    assert caplog.text.count("0 of 20 test images had several views") == 1
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -53,7 +53,10 @@ class Speed:
         return steps * self.step_s * smaller + evaluated * self.evaluated_s
 
     def end_s(self, recipe: Recipe, splits: Splits) -> float:
-        """Return the seconds after a trial's last epoch, when its training and test images are evaluated."""
+        """Return the seconds after a trial's last epoch, when its training and test images are evaluated.
+
+        With `tta_below` it is not known how many images are unsure: all are taken to be.
+        """
         views = 1 + VIEW_COUNT[recipe.tta]
         train = len(splits.train) if recipe.final_train_accuracy else 0
         return (train + views * len(splits.test)) * self.evaluated_s
