@@ -101,14 +101,15 @@ def test_a_network_keeps_its_weights_where_the_slow_ones_have_never_moved() -> N
 
 
 def test_a_weight_that_two_layers_share_moves_once() -> None:
-    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
-    network[1].weight = network[0].weight
+    first, second = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    second.weight = first.weight
+    network = nn.Sequential(first, second)
     lookahead = constant(network, every=1, share=0.25)
+    before = first.weight.item()
     with torch.no_grad():
-        before = network[0].weight.item()
-        network[0].weight += 1
+        first.weight += 1
     lookahead.follow(network, step=1, total_steps=10)
-    assert network[1].weight.item() == pytest.approx(before + 0.25)
+    assert second.weight.item() == pytest.approx(before + 0.25)
 
 
 def test_weights_keep_their_memory_order_and_their_gradients() -> None:
