@@ -1,4 +1,4 @@
-"""An id column that is taken for a label: refused in a second, and in memory that does not grow with its values."""
+"""An id column that is taken for a label: refused, and in memory that does not grow with its values."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from raytrain.data.layouts.labels import MOST_CLASSES
 MOST_BYTES = 100 * 2**20
 """Most memory above that of the imports; a count for each value up to 3·10⁸ would take 2.4 GB."""
 MEASURED = """
-import json, re, sys, time
+import json, re, sys
 from pathlib import Path
 from raytrain.data import load
 from raytrain.errors import DataError
@@ -27,13 +27,11 @@ def status(name):
 
 Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew; resource.getrusage has that of the parent, too
 before = status("VmRSS")
-started = time.process_time()
 try:
     said = load(sys.argv[1], image_size=8).summary
 except DataError as error:
     said = str(error)
-seconds = time.process_time() - started
-print(json.dumps({"said": said, "seconds": seconds, "bytes": status("VmHWM") - before}))
+print(json.dumps({"said": said, "bytes": status("VmHWM") - before}))
 """
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory in other units")
 
@@ -56,7 +54,7 @@ def write(folder: Path, labels: list[int]) -> None:
         pytest.param([0, 10**12] * 10, "20 training and 20 test images in 2 classes", id="1e12"),
     ],
 )
-def test_labels_as_large_as_ids_take_a_second_and_little_memory(labels: list[int], expected: str, tmp_path: Path):
+def test_labels_as_large_as_ids_take_little_memory(labels: list[int], expected: str, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     write(tmp_path / "photos", labels)
     done = subprocess.run(
@@ -68,5 +66,4 @@ def test_labels_as_large_as_ids_take_a_second_and_little_memory(labels: list[int
     )
     measured = json.loads(done.stdout)
     assert expected in measured["said"]
-    assert measured["seconds"] < 1
     assert measured["bytes"] < MOST_BYTES
