@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
 from raytrain.experiment.assignments import unknown
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.paths import with_paths_from
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.search.assigned import with_argument_set
 from raytrain.experiment.search.combination import CombinationError
@@ -16,6 +17,7 @@ from raytrain.experiment.search.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml
 from raytrain.storage.folder import Folder
+from raytrain.storage.typed_path import is_a_file
 from raytrain.training.recipe import Recipe
 
 STORED_HEAD = "# The experiment as the run has it, with every default.\n"
@@ -29,8 +31,10 @@ def read_experiment(
 ) -> Experiment:
     """Return the experiment in the file at `path`.
 
+    Relative paths in the file start from its folder: those of data sets, learning curves, code and weights.
+
     Args:
-        path: A YAML file.
+        path: A YAML file, or a pipe, in which relative paths start from the working folder.
         overrides: Recipe fields to set; where the grid has such an axis, it keeps this value alone.
         changes: Other top-level keys to set, such as `name`, `seeds` or `asha`; a mapping is merged.
 
@@ -39,7 +43,9 @@ def read_experiment(
     """
     source = read_yaml(path)
     _refuse_unknown_keys(source)
-    values = with_user_code_read(source, folder=path.parent)
+    folder = path.parent if is_a_file(path) else Path()  # a pipe is in no folder
+    values = with_user_code_read(source, folder=folder)
+    values = with_paths_from(source, values, folder=folder, replaced="dataset" in (overrides or {}))
     return _build(source, overrides or {}, {"name": path.stem, **values}, changes or {})
 
 
