@@ -42,9 +42,9 @@ def with_paths_from(
             return from_file
         if is_there(name) and not replaced:
             raise ExperimentError(
-                f"{source.where(path)}: dataset: {from_file} is not there; a relative path in an experiment file starts "
-                f"from the file. To name {name} in the working folder, write {os.path.relpath(name, folder)}, or give "
-                f"--set dataset={name}"
+                f"{source.where(path)}: dataset: {from_file} is not there; a relative path in an experiment file "
+                f"starts from the file. To name {name} in the working folder, write {os.path.relpath(name, folder)}, "
+                f"or give --set dataset={name}"
             )
         return from_file if os.sep in name else name
 
