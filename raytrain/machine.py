@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+DEVICE = "RAYTRAIN_DEVICE"
+"""Environment variable that names the device of a run in one process."""
 CGROUPS = Path("/sys/fs/cgroup")
 """Folder of the control groups, on Linux."""
 OWN_GROUPS = Path("/proc/self/cgroup")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from raytrain.data.batches import seeded
+from raytrain.data.batches import exact_dtype, seeded
 
 
 def balanced_weights(labels: Tensor, *, classes: int) -> Tensor:
@@ -18,7 +18,7 @@ def balanced_weights(labels: Tensor, *, classes: int) -> Tensor:
         classes: Number of classes.
     """
     counts = torch.bincount(labels, minlength=classes)
-    weights = len(labels) / ((counts > 0).sum() * counts.double().clamp(min=1))
+    weights = len(labels) / ((counts > 0).sum() * counts.to(exact_dtype(counts.device)).clamp(min=1))
     return torch.where(counts > 0, weights, 0.0).float()
 
 

@@ -93,6 +93,11 @@ def permutation(n: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(mixed))
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """Return the type in which sums are kept on a device: float64; float32 on Apple's GPUs, which have no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def seeded(*key: int, device: torch.device = CPU) -> torch.Generator:
     """Return a generator whose numbers depend on `key`, such as seed, epoch, rank and purpose."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))

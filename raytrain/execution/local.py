@@ -15,7 +15,7 @@ from raytrain.experiment.duration.speed import Speed, measure_speed, some_images
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import Report
 from raytrain.runs.writing.journal import RunJournal
-from raytrain.training.devices import choose_device, gpu_bytes, prepare, this_machine
+from raytrain.training.devices import gpu_bytes, local_device, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.outcome import ends_its_trial, outcome_of
 from raytrain.training.recipe import Recipe
@@ -30,7 +30,7 @@ class LocalBackend:
     Attributes:
         slots: Number of trials at a time, 1.
         cpus: Number of CPU cores of this machine.
-        gpus: 1 on a machine with a GPU, else 0.
+        gpus: 1 where trials may train on a GPU of NVIDIA, else 0.
         ordered_by_time: False: trials start in the listed order.
         description: Placement of the trials, in words.
     """
@@ -40,9 +40,8 @@ class LocalBackend:
     description = "one after another, as listed, in this process"
 
     def __init__(self) -> None:
-        machine = this_machine()
-        self.cpus = int(machine["CPU"])
-        self.gpus = min(1.0, machine["GPU"])
+        self.cpus = int(this_machine()["CPU"])
+        self.gpus = 1.0 if local_device().type == "cuda" else 0.0
 
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train every pending trial of a run, under ASHA where the experiment has it.
@@ -89,14 +88,14 @@ def _queue(journal: RunJournal, rungs: Rungs | None) -> Queue:
 
 def _measured(recipe: Recipe, splits: Splits) -> Speed:
     try:
-        return measure_speed(recipe, some_images(splits), device=choose_device(), images=len(splits.train))
+        return measure_speed(recipe, some_images(splits), device=local_device(), images=len(splits.train))
     except Exception as error:  # whatever a recipe may fail with
         raise unmeasurable(recipe, error) from error
 
 
 def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs | None) -> None:
     on_cpu = journal.state.experiment.resources.gpus_per_worker == 0
-    device = torch.device("cpu") if on_cpu else choose_device()
+    device = torch.device("cpu") if on_cpu else local_device()
     prepare(device)
     journal.started(trial.id, where=f"{platform.node()} {device}")
     progress = journal.state.progress[trial.id]

@@ -215,7 +215,7 @@ def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64
     for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=BATCH):
         with autocast(model.device, precision):
             logits = model.network(normalize(batch, mean=description.mean, std=description.std))
-        parts.append(logits.double().softmax(dim=1).cpu().numpy())
+        parts.append(logits.cpu().double().softmax(dim=1).numpy())
     return np.concatenate(parts) if parts else np.empty((0, len(description.classes)))
 
 

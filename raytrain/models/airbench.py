@@ -47,8 +47,9 @@ class Whitening(nn.Conv2d):
         Args:
             images: (N, 3, H, W) float, normalised as in training.
         """
-        # about zero, not about the mean: the images are centred already
-        sums, count = torch.zeros(PATCH_NUMBERS, PATCH_NUMBERS, dtype=torch.float64, device=images.device), 0
+        # about zero, not about the mean: the images are centred already; on the CPU, as Apple's GPUs have no float64
+        images = images.cpu()
+        sums, count = torch.zeros(PATCH_NUMBERS, PATCH_NUMBERS, dtype=torch.float64), 0
         at_once = max(1, PIXELS_AT_ONCE // images[0, 0].numel())
         for part in images.split(at_once):
             patches = part.double().unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (N, 3, H-1, W-1, 2, 2), a view

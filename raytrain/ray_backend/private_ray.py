@@ -110,7 +110,7 @@ def _allotment() -> dict[str, Any]:
     cores = {"num_cpus": usable_cores()}
     if sys.platform != "darwin":
         return cores
-    log.info("the GPU of a Mac is not used: trials train on the CPU")
+    log.info("the GPU of a Mac is not used: trials train on the CPU; --local with RAYTRAIN_DEVICE=mps takes it")
     return cores | {"num_gpus": 0}
 
 

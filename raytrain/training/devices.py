@@ -6,7 +6,8 @@ import sys
 
 import torch
 
-from raytrain.machine import usable_cores
+from raytrain.errors import PreflightError
+from raytrain.machine import DEVICE, usable_cores
 
 
 def choose_device() -> torch.device:
@@ -15,6 +16,27 @@ def choose_device() -> torch.device:
         index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
         return torch.device("cuda", index)
     return torch.device("cpu")
+
+
+def local_device() -> torch.device:
+    """Return the device of a run in this process: the one that RAYTRAIN_DEVICE names, else that of `choose_device`.
+
+    Apple's GPU is taken only if it is named, as mps: nobody has tried it yet.
+
+    Raises:
+        PreflightError: The variable names another device, or one that this PyTorch cannot use.
+    """
+    match os.environ.get(DEVICE, ""):
+        case "":
+            return choose_device()
+        case "cpu":
+            return torch.device("cpu")
+        case "mps":
+            if torch.backends.mps.is_available():
+                return torch.device("mps")
+            raise PreflightError(f"{DEVICE}=mps: this PyTorch has no GPU of Apple here; unset it, or set cpu")
+        case other:
+            raise PreflightError(f"{DEVICE}={other}: is no device; set cpu or mps, or unset it for a GPU of NVIDIA")
 
 
 def prepare(device: torch.device, *, threads: int | None = None) -> None:
@@ -58,12 +80,14 @@ _MALLOC = (
 
 
 def device_name(device: torch.device) -> str:
-    """Return "cpu", or what kind of GPU it is."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    """Return "cpu", "mps", or what kind of GPU it is."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def gpu_bytes(device: torch.device) -> int:
-    """Return the most bytes of GPU memory that this process has held on a device; 0 on a CPU."""
+    """Return the most bytes of GPU memory that this process has held on a device, on mps those of now; 0 on a CPU."""
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
@@ -73,6 +97,8 @@ def choose_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "mps":
+        return "fp32"
     # Without these instructions bf16 on a CPU is emulated, and slower than fp32.
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raytrain.data import Splits
-from raytrain.data.batches import DeviceImages, evaluation_batches, normalize, on_device
+from raytrain.data.batches import DeviceImages, evaluation_batches, exact_dtype, normalize, on_device
 from raytrain.metrics.class_metrics import label_ranks
 from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import MOST_PROBABILITIES, Predictions, metrics_of
@@ -87,7 +87,7 @@ def evaluate(
     if detailed:
         whole, predictions = predict(model, images, data=data, precision=precision, batch_size=batch_size)
         return replace(whole, **vars(metrics_of(predictions)))
-    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
+    sums = torch.zeros(2, dtype=exact_dtype(images.device), device=images.device)
     seen = 0
     for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
         sums += _loss_and_correct(logits, labels)
@@ -123,7 +123,7 @@ def evaluate_views(
     Returns:
         The evaluation, and the number of images that had several views, over all ranks.
     """
-    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
+    sums = torch.zeros(2, dtype=exact_dtype(images.device), device=images.device)
     several = torch.zeros((), dtype=torch.int64, device=images.device)
     seen = 0
     was_training = model.training
@@ -133,7 +133,7 @@ def evaluate_views(
         with autocast(batch.device, precision):
             logits: Tensor = model(inputs).float()
             # in float64, as in the file of predictions; what rounds to 1 is below 1 all the same
-            unsure = (logits.double().softmax(dim=1).amax(dim=1) < below) | (below == 1)
+            unsure = (logits.to(sums.dtype).softmax(dim=1).amax(dim=1) < below) | (below == 1)
             if unsure.all():
                 logits = _mean_logits(model, logits, VIEWS[tta](inputs))
             elif unsure.any():
@@ -193,20 +193,22 @@ def predict(
         batch_size: Images at a time.
     """
     kept = len(images) * data.num_classes <= MOST_PROBABILITIES
-    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
-    seen: list[Tensor] = []  # (B, 5) float64 each: label, predicted class, probability, rank of the label, loss
+    sums = torch.zeros(2, dtype=exact_dtype(images.device), device=images.device)
+    seen: list[
+        Tensor
+    ] = []  # (B, 5) each, in the type of the sums: label, predicted class, probability, rank of the label, loss
     softmax: list[Tensor] = []  # (B, classes) float16 each
     for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
         sums += _loss_and_correct(logits, labels)
-        probabilities = logits.double().softmax(dim=1)
+        probabilities = logits.to(sums.dtype).softmax(dim=1)
         predicted = logits.argmax(dim=1)  # of the logits, as accuracy counts: probabilities may round to a tie
         losses = F.cross_entropy(logits.float(), labels, reduction="none")
         ranks = torch.from_numpy(label_ranks(logits.float().cpu().numpy(), labels.cpu().numpy())).to(labels.device)
         columns = (labels, predicted, probabilities.max(dim=1).values, ranks, losses)
-        seen.append(torch.stack([column.double() for column in columns], dim=1).cpu())
+        seen.append(torch.stack([column.to(sums.dtype) for column in columns], dim=1).cpu())
         if kept:
             softmax.append(probabilities.half().cpu())
-    mine = torch.cat(seen) if seen else torch.empty(0, 5, dtype=torch.float64)
+    mine = torch.cat(seen) if seen else torch.empty(0, 5, dtype=sums.dtype)
     rows = _of_all_ranks(mine).numpy()
     shares = torch.cat(softmax) if softmax else torch.empty(0, data.num_classes, dtype=torch.float16)
     predictions = Predictions(
@@ -244,7 +246,7 @@ def _batches(images: DeviceImages, *, data: TrainingData, batch_size: int) -> It
 def _loss_and_correct(logits: Tensor, labels: Tensor) -> Tensor:
     loss = F.cross_entropy(logits.float(), labels, reduction="sum")
     correct = (logits.argmax(dim=1) == labels).sum()
-    return torch.stack([loss.double(), correct.double()])
+    return torch.stack([loss, correct.to(loss.dtype)]).to(exact_dtype(logits.device))
 
 
 def _of_all_ranks(rows: Tensor) -> Tensor:
@@ -265,7 +267,7 @@ def reduce_sums(sums: Tensor, images: int) -> Evaluation:
     """Return the means over all ranks' images; without any, a loss that is not a number.
 
     Args:
-        sums: (2,) float64, this rank's summed loss and number of correct images.
+        sums: (2,) in the type of `exact_dtype`, this rank's summed loss and number of correct images.
         images: How many images this rank saw.
     """
     total = torch.cat([sums, sums.new_tensor([images])])

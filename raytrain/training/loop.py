@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from raytrain.data.balance import balanced_weights
-from raytrain.data.batches import DeviceImages, images_per_step, steps_per_epoch
+from raytrain.data.batches import DeviceImages, exact_dtype, images_per_step, steps_per_epoch
 from raytrain.errors import DivergenceError
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.metrics.selection import SELECTIONS
@@ -84,7 +84,7 @@ def _train_epoch(
     steps = steps_per_epoch(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
     together = images_per_step(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
-    sums = torch.zeros(2, dtype=torch.float64, device=state.device)  # loss, correct
+    sums = torch.zeros(2, dtype=exact_dtype(state.device), device=state.device)  # loss, correct
     seen = 0
     total_steps = recipe.epochs * steps
     schedule = SCHEDULE_CHOICES.function(recipe.schedule)
@@ -152,7 +152,7 @@ def _backward(
     per_rank: float | Tensor,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Add the gradients of some images to those that are there, and return their loss and correct ones, (2,) float64.
+    """Add the gradients of some images to those that are there, and return their summed loss and correct ones, (2,).
 
     Args:
         recipe: The recipe.
@@ -164,6 +164,7 @@ def _backward(
         per_rank: Images of a batch per rank, or their weight, of which the gradient is the mean.
         weights: Weight of each class in the loss, (classes,); None for equal ones.
     """
+    exact = exact_dtype(state.device)
     with autocast(state.device, state.precision):
         logits: Tensor = model(inputs)
     # mixed targets are soft already
@@ -173,12 +174,12 @@ def _backward(
     if weights is not None:
         whole = F.cross_entropy(logits.float(), targets, weights, label_smoothing=smoothing, reduction="sum")
         state.scaler.scale(whole / per_rank).backward()
-        return torch.stack([whole.detach().double(), correct.double()])
+        return torch.stack([whole.detach().to(exact), correct.to(exact)])
     choices = {"num_classes": logits.shape[1], "label_smoothing": smoothing}
     value = loss(logits.float(), targets, **choices)
     # DistributedDataParallel averages over ranks, and some may have an image more than others: images count alike
     state.scaler.scale(value * (len(targets) / per_rank)).backward()
-    return torch.stack([value.detach().double() * len(targets), correct.double()])
+    return torch.stack([value.detach().to(exact) * len(targets), correct.to(exact)])
 
 
 def _step(recipe: Recipe, state: TrainState) -> bool:

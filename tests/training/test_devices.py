@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 import torch
 
-from raytrain.training.devices import autocast, choose_device, choose_precision, prepare
+from raytrain.errors import PreflightError
+from raytrain.training.devices import autocast, choose_device, choose_precision, local_device, prepare
 from raytrain.training.recipe import Recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -82,3 +83,20 @@ def test_every_precision_of_a_recipe_but_auto_can_be_computed_in():
     for precision in precisions:
         with autocast(CPU, precision):
             assert torch.is_autocast_enabled("cpu") == (precision != "fp32")
+
+
+@pytest.mark.parametrize(("named", "expected"), [("cpu", "cpu"), ("mps", "mps"), ("", "cuda")])
+def test_a_run_in_one_process_takes_the_device_that_is_named(named, expected, monkeypatch):
+    monkeypatch.setenv("RAYTRAIN_DEVICE", named)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert local_device().type == expected
+
+
+@pytest.mark.parametrize("named", ["mps", "gpu"])
+def test_a_device_that_is_not_there_is_refused(named, monkeypatch):
+    monkeypatch.setenv("RAYTRAIN_DEVICE", named)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(PreflightError, match=f"^RAYTRAIN_DEVICE={named}: .*cpu"):
+        local_device()

@@ -78,7 +78,10 @@ def draw_boxes(
     """
     import torch
 
-    draws = torch.rand(4, count, TRIES, generator=generator, device=generator.device, dtype=torch.float64)
+    from raytrain.data.batches import exact_dtype
+
+    device = generator.device
+    draws = torch.rand(4, count, TRIES, generator=generator, device=device, dtype=exact_dtype(device))
     areas = height * width * (min(scale) + draws[0] * (max(scale) - min(scale)))
     low, high = math.log(min(ratio)), math.log(max(ratio))
     ratios = (low + draws[1] * (high - low)).exp()
