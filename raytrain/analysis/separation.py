@@ -8,6 +8,7 @@ from typing import Any, Literal
 from raytrain.analysis.statistics.sample import by_seed, paired_differences
 from raytrain.analysis.statistics.sequential import Differences, seeds_until_larger
 from raytrain.analysis.statistics.significance import ALPHA
+from raytrain.data.data_key import DataKey
 from raytrain.experiment.sections import Separate
 from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult, varied_fields
@@ -201,4 +202,4 @@ def _text(value: Any) -> str:
 
 
 def _test_set(contender: Contender) -> tuple[Any, ...]:
-    return tuple(contender.recipe.get(name) for name in ("dataset", "test_size", "columns", "skip_bad"))
+    return DataKey.of_test_images(contender.recipe)

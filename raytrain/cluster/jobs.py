@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import tenacity
+
 from raytrain.cluster import dashboard
 from raytrain.cluster.package import Package
 from raytrain.cluster.transfer import BEGIN, END, STORED
@@ -24,6 +26,10 @@ RECONNECT_TIMEOUT_S = 300.0
 """Seconds for which a lost connection to the cluster is tried again."""
 STOP_TIMEOUT_S = 30.0
 """Seconds that a stopped job has to save its trials before Ray kills it; Ray's default is 3 s."""
+AGENT_TIMEOUT_S = 60.0
+"""Seconds for which a job is submitted again while the head has no agent yet that starts it."""
+NO_AGENT = "No available agent to submit job"
+"""Part of the head's message while the agent that starts jobs is still starting, as on a busy machine."""
 TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
 REMOTE_RUNS = '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"'
 """Folder of runs on the cluster for a command without --out, as shell text: shared storage, or the head's disk."""
@@ -245,9 +251,16 @@ class Jobs:
         self, entrypoint: str, environment: dict[str, Any], *, job: str, about: dict[str, str] | None = None
     ) -> None:
         with self._explained():
-            self._client.submit_job(
-                entrypoint=entrypoint, runtime_env=environment, submission_id=job, metadata=about or {}
-            )
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception(lambda error: NO_AGENT in str(error)),
+                stop=tenacity.stop_after_delay(AGENT_TIMEOUT_S),
+                wait=tenacity.wait_fixed(POLL_INTERVAL_S),
+                reraise=True,
+            ):
+                with attempt:
+                    self._client.submit_job(
+                        entrypoint=entrypoint, runtime_env=environment, submission_id=job, metadata=about or {}
+                    )
 
     @contextmanager
     def _explained(self) -> Generator[None]:

@@ -1,6 +1,7 @@
 """What the splits of a recipe depend on."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from raytrain.data import ImageDataset, load
 from raytrain.data.layouts.background import WHITE
@@ -30,6 +31,15 @@ class DataKey(NamedTuple):
     background: str = WHITE
     follow_links: bool = False
 
+    @classmethod
+    def of_test_images(cls, recipe: Mapping[str, Any]) -> tuple[object, ...]:
+        """Return what decides which test images there are, of a recipe on record: equal for equal test sets.
+
+        Args:
+            recipe: Fields of a recipe; those that an earlier version did not have may be missing.
+        """
+        return tuple(recipe.get(name, cls._field_defaults.get(name)) for name in _OF_TEST_IMAGES)
+
     @property
     def label(self) -> str:
         """The data set and the size of its images in words: "digits at 32 px"."""
@@ -52,3 +62,7 @@ class DataKey(NamedTuple):
             follow_links=self.follow_links,
             quiet=quiet,
         )
+
+
+_OF_TEST_IMAGES = ("dataset", "test_size", "columns", "skip_bad", "follow_links")
+"""Fields that decide which test images there are; the others decide how they look, and how the rest is split."""

@@ -1,5 +1,6 @@
 """Tests of cluster.submission: a command is read before it is sent, and what cannot work there is refused here."""
 
+import contextlib
 import io
 import os
 import subprocess
@@ -13,10 +14,12 @@ from typer.main import get_command
 
 from raytrain.cli.app import app
 from raytrain.cli.cluster.submit import submission_of
+from raytrain.cluster import jobs as jobs_module
 from raytrain.cluster.jobs import Jobs
+from raytrain.cluster.package import Package
 from raytrain.cluster.submission import fetch, follow_home, pull_run
 from raytrain.cluster.transfer import STORED
-from raytrain.errors import ExperimentError, JobError
+from raytrain.errors import ClusterError, ExperimentError, JobError
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -190,6 +193,34 @@ def test_a_cluster_cannot_have_a_folder_of_this_machine_copied(location: str, he
     with pytest.raises(JobError, match="which is no URI of shared storage"):
         fetch(Stranger("lr", location), "lr-1", out="runs")  # type: ignore[arg-type]
     assert [path.name for path in here.iterdir()] == ["grid.yaml"]
+
+
+@pytest.mark.parametrize(("refusals", "told"), [(2, None), (9, "No available agent to submit job, please try again")])
+def test_a_job_is_submitted_again_while_the_head_has_no_agent(
+    refusals: int, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Client:
+        def list_jobs(self) -> list[SimpleNamespace]:
+            return []
+
+        def submit_job(self, *, submission_id: str, **_: object) -> None:
+            asked.append(submission_id)
+            if len(asked) <= refusals:
+                raise RuntimeError(
+                    "Request failed with status code 500: No available agent to submit job, please try again later."
+                )
+
+    monkeypatch.setattr(jobs_module, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(jobs_module, "AGENT_TIMEOUT_S", 60.0 if told is None else 0.03)
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
+    package = Package(Path("somewhere"), {})
+    with contextlib.nullcontext() if told is None else pytest.raises(ClusterError, match=told):
+        jobs.submit(["train"], package, job="lr-1", run="lr", out=None, install=())
+    assert set(asked) == {"lr-1"}
+    assert told or len(asked) == refusals + 1
 
 
 @pytest.mark.parametrize("run", ["/tmp/..", "there/.."])

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from raytrain.data import DATASETS, load, refuse
+from raytrain.data.data_key import DataKey
 from raytrain.errors import DataError, PreflightError
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -195,3 +196,12 @@ def test_skip_bad_is_refused_where_a_function_of_the_users_reads_the_images():
     refuse(found, skip_bad=True, name="birds/cat.png")
     with pytest.raises(DataError, match=r"skip_bad has no effect on birds\.py:load, which reads its images itself"):
         refuse(found, skip_bad=True, name="birds.py:load@0123456789ab(size=3)")
+
+
+def test_recipes_share_their_test_images_unless_a_field_decides_otherwise():
+    recorded = {"dataset": "photos", "test_size": 0.2, "columns": "", "skip_bad": False}  # by an earlier version
+    assert DataKey.of_test_images(recorded) == DataKey.of_test_images(
+        {**recorded, "follow_links": False, "image_size": 64, "background": "black", "lr": 0.1}
+    )
+    for change in ({"follow_links": True}, {"skip_bad": True}, {"test_size": 0.3}, {"columns": "{label: x}"}):
+        assert DataKey.of_test_images({**recorded, **change}) != DataKey.of_test_images(recorded)

@@ -19,7 +19,7 @@ from raytrain.analysis.statistics.significance import (
     welch,
     wilson,
 )
-from raytrain.data.split import TEST_SIZE
+from raytrain.data.data_key import DataKey
 from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult
 
@@ -32,7 +32,7 @@ class Sample:
         accuracies: Accuracy of each seed.
         correct: (seeds, N) bool, whether each seed is right on each image; None where predictions are missing, or are
             of different images.
-        dataset: Data set, `test_size`, `columns` and `skip_bad` of the recipe: what decides on the test images.
+        dataset: What decides which test images there are, by `DataKey.of_test_images`.
     """
 
     accuracies: list[float]
@@ -42,19 +42,13 @@ class Sample:
     @classmethod
     def of(cls, group: Sequence[TrialResult], predictions: Mapping[str, Predictions]) -> Self:
         """Return the sample of the seeds of a configuration."""
-        recipe = group[0].recipe
         accuracies = [result.test_accuracy for result in group if result.test_accuracy is not None]
         seen = [predictions[result.trial].correct for result in group if result.trial in predictions]
         whole = seen and len(seen) == len(accuracies) and len({one.shape for one in seen}) == 1
         return cls(
             accuracies,
             np.stack(seen) if whole else None,
-            (
-                str(recipe.get("dataset")),
-                recipe.get("test_size", TEST_SIZE),
-                recipe.get("columns", ""),
-                recipe.get("skip_bad", False),
-            ),
+            DataKey.of_test_images(group[0].recipe),
         )
 
     @cached_property
