@@ -46,7 +46,7 @@ class _Commands(TyperGroup):
             typer.echo(f"raytrain: {visible(str(error))}", err=True)
             leave(error.exit_code)
         except typer.BadParameter as error:
-            error.message = _with_nearest(error.message)
+            error.message = _with_nearest(_with_given(error))
             raise
         except RaytrainError as error:
             typer.echo(f"raytrain: {visible(str(error))}", err=True)  # it may cite a file of somebody else's
@@ -64,6 +64,17 @@ def _refuse_to_start_nowhere() -> None:
         raise PreflightError(
             f"the working folder is gone, or cannot be read ({error.strerror}); change into another one: cd"
         ) from error
+
+
+def _with_given(error: typer.BadParameter) -> str:
+    """Return typer's message about an option, with what was given where pydantic, which typer asks, leaves it out."""
+    problems = getattr(error.__cause__, "errors", None)  # of pydantic, which older versions of typer do not ask
+    problem = next(iter(problems()), {}) if problems else {}
+    expected, started, _ = str(problem.get("msg", "")).partition(", unable to parse")
+    if not (started or expected.startswith("Input should be ")):
+        return error.message
+    expected = expected.removeprefix("Input should be ").replace("a valid integer", "a whole number")
+    return f"given {problem['input']!r}; must be {expected.replace('a valid ', 'a ')}"
 
 
 def _with_nearest(message: str) -> str:
