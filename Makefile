@@ -132,8 +132,8 @@ bench: $(STAMP) ## measure the loop, the input, the framework and the sweep agai
 mutants: $(STAMP) ## change the code in 200 places and see whether a test notices: experiments/records/mutants.json
 	$(BIN)/python benchmarks/mutants.py
 
-wheel: $(STAMP) ## build dist/raytrain-*.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+wheel: $(STAMP) ## build dist/raytrain-*.whl; `make wheel URL=https://github.com/OWNER/raytrain` for a package index
+	RAYTRAIN_URL=$(URL) $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 lock: $(STAMP) ## resolve constraints.txt again; `make lock UPGRADE=--upgrade` takes the newest versions
 	@printf '%s\n' $(PINS) > $(VENV)/pins.txt

@@ -1,9 +1,16 @@
-"""The source distribution holds all that the wheel is built from, and no tests, which would fail there."""
+"""The source distribution holds all that the wheel is built from, and no tests; a release has absolute links."""
 
+import os
+import re
+import runpy
 import subprocess
+import sys
 import tomllib
+from email import message_from_string
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pathspec
 import pytest
@@ -42,8 +49,52 @@ def test_the_wheel_can_be_built_from_the_sdist(targets: dict[str, Any], tracked:
     wheel = chosen(targets["wheel"]["include"], tracked)
     assert {"raytrain/__init__.py", "experiments/quick.yaml"} <= wheel
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert wheel | {project["readme"], *project["license-files"]} <= inside
+    assert wheel | {"README.md", "hatch_build.py", *project["license-files"]} <= inside
 
 
 def test_each_line_of_the_sdist_names_something_that_is_there(targets: dict[str, Any], tracked: list[str]) -> None:
     assert [line for line in targets["sdist"]["include"] if not chosen([line], tracked)] == []
+
+
+def metadata_of_the_wheel(folder: Path, *, address: str) -> Message:
+    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    environment = {**os.environ, "RAYTRAIN_URL": address}
+    subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
+    with ZipFile(next(folder.glob("*.whl"))) as wheel:
+        about = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_string(wheel.read(about).decode())
+
+
+def test_a_release_names_the_address_and_every_link_of_its_readme_leads_there(tmp_path: Path) -> None:
+    about = metadata_of_the_wheel(tmp_path, address="https://example.org/me/raytrain/")
+    assert dict(line.split(", ") for line in about.get_all("Project-URL", [])) == {
+        "Homepage": "https://example.org/me/raytrain",
+        "Documentation": "https://example.org/me/raytrain/blob/main/docs/README.md",
+        "Changelog": "https://example.org/me/raytrain/blob/main/CHANGELOG.md",
+        "Issues": "https://example.org/me/raytrain/issues",
+    }
+    readme = str(about.get_payload())
+    targets = re.findall(r"\]\(([^)\s]+)\)", readme)
+    assert len(targets) > 10
+    for target in targets:
+        assert target.startswith(("https://", "#"))
+        inside = target.removeprefix("https://example.org/me/raytrain/blob/main/")
+        assert inside == target or (ROOT / inside.partition("#")[0]).exists()
+
+
+def test_without_an_address_the_readme_is_the_repositorys(tmp_path: Path) -> None:
+    about = metadata_of_the_wheel(tmp_path, address="")
+    assert about.get_all("Project-URL") is None
+    assert str(about.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("![a report](docs/report.png)", "![a report](https://x/raw/main/docs/report.png)"),
+        ("[a](docs/a.md#b), [c](#d)", "[a](https://x/blob/main/docs/a.md#b), [c](#d)"),
+        ("[a](https://y/z) (docs/a.md)", "[a](https://y/z) (docs/a.md)"),
+    ],
+)
+def test_links_and_pictures_of_the_repository_become_absolute(text: str, expected: str) -> None:
+    assert runpy.run_path(str(ROOT / "hatch_build.py"))["with_absolute_links"](text, "https://x") == expected
