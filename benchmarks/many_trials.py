@@ -52,7 +52,7 @@ SIMULATED: dict[str, Any] = {
     "asha": {"grace_period": 1, "reduction_factor": 3},
 }
 TRAINED: dict[str, Any] = {
-    "recipe": {"arch": "resnet18", "width": 4, "dataset": "digits", "epochs": 1, "batch_size": 64}
+    "recipe": {"arch": "resnet9", "width": 2, "dataset": "digits", "image_size": 8, "epochs": 1, "batch_size": 64}
 }
 
 
