@@ -141,6 +141,24 @@ def lost_workers_restart() -> Generator[None]:
         RayActorManager._actor_task_failed = original  # pyright: ignore[reportPrivateUsage]
 
 
+@contextmanager
+def trials_unsaved() -> Generator[None]:
+    """Have Tune keep no copy of its trials to continue from, for as long as the context lasts.
+
+    It keeps each trial as JSON until the sweep ends, and writes all of them to its folder again and again. raytrain
+    continues a run from the run folder, and Tune has no setting against it
+    (`TuneController._mark_trial_to_checkpoint`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    original: Any = TuneController._mark_trial_to_checkpoint  # pyright: ignore[reportPrivateUsage]
+    TuneController._mark_trial_to_checkpoint = lambda self, trial: None  # noqa: ARG005 # pyright: ignore[reportPrivateUsage]
+    try:
+        yield
+    finally:
+        TuneController._mark_trial_to_checkpoint = original  # pyright: ignore[reportPrivateUsage]
+
+
 def as_actor_death(exception: Exception) -> Exception:
     """Return an error of Ray's own about an actor as the death of that actor, and any other error as it is."""
     from ray.exceptions import RayActorError, RayError, RayTaskError

@@ -105,6 +105,7 @@ def run_trials(
             repeating(release_orphaned_groups, every=1.0),
             repeating(partial(watchdog.look, journal), every=1.0),
             internals.lost_workers_restart(),
+            internals.trials_unsaved(),
         ):
             tuner.fit()
         release_all_groups()  # after an error or a signal they go with the job

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -200,6 +201,19 @@ def test_tune_hears_of_a_lost_worker_as_of_a_death_while_the_context_lasts(monke
         manager._actor_task_failed(tracked_actor_task=None, exception=OutOfMemoryError("low"))
     manager._actor_task_failed(tracked_actor_task=None, exception=OutOfMemoryError("low"))
     assert [type(error) for error in heard] == [RayActorError, OutOfMemoryError]
+
+
+def test_tune_keeps_no_copy_of_its_trials() -> None:
+    from ray.tune.execution.tune_controller import TuneController
+
+    trial: Any = Mock(trial_id="a")
+    controller = TuneController.__new__(TuneController)
+    controller._trials_to_cache, controller._trial_metadata = set(), {}
+    with internals.trials_unsaved():
+        controller._mark_trial_to_checkpoint(trial)
+    assert controller._get_trial_checkpoints() == {}
+    controller._mark_trial_to_checkpoint(trial)
+    assert list(controller._get_trial_checkpoints()) == ["a"]
 
 
 def test_workers_import_neither_from_the_working_folder_nor_from_that_of_the_script(
