@@ -426,11 +426,11 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help="try one part only; the others stay in the record as they are")
     given = parser.parse_args()
     output = (given.output or RECORDS / "abuse.json").absolute()
-    before: dict[str, Any] = json.loads(output.read_text())["details"] if given.part and output.exists() else {}
     record = Record("abuse")
-    record.details |= before
-    for name in [given.part] if given.part else PARTS:
-        record.details[name] = tried(name, sample(given.only, given.every))
+    now = {name: tried(name, sample(given.only, given.every)) for name in ([given.part] if given.part else PARTS)}
+    # read at the end: another part may have been tried meanwhile
+    before: dict[str, Any] = json.loads(output.read_text())["details"] if given.part and output.exists() else {}
+    record.details |= before | now
     judge(record)
     if not given.only and given.every == 1:
         record.write(output)
