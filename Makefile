@@ -18,7 +18,7 @@ LONG := -n 2 --dist loadfile --no-loadscope-reorder
 # `make test COVERAGE=yes` measures it, and has a floor: the first part then takes half as long again; CI leaves it out
 COVERAGE ?=
 MEASURED := $(if $(COVERAGE),--cov --cov-report= --cov-fail-under=0)
-TEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis "moto[server]" nbclient ipykernel
+TEST_TOOLS := hatchling pytest pytest-timeout pytest-xdist hypothesis "moto[server]" nbclient ipykernel
 SMALLEST := --set dataset=digits --set image_size=8 --set width=2 --set epochs=1
 DATA ?= cifar10
 PINS := torch==2.14.1 torchvision==0.29.1 ray==2.60.0
@@ -133,7 +133,7 @@ mutants: $(STAMP) ## change the code in 200 places and see whether a test notice
 	$(BIN)/python benchmarks/mutants.py
 
 wheel: $(STAMP) ## build dist/raytrain-*.whl; `make wheel URL=https://github.com/OWNER/raytrain` for a package index
-	RAYTRAIN_URL=$(URL) $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(if $(URL),RAYTRAIN_URL='$(URL)') $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 lock: $(STAMP) ## resolve constraints.txt again; `make lock UPGRADE=--upgrade` takes the newest versions
 	@printf '%s\n' $(PINS) > $(VENV)/pins.txt

@@ -27,7 +27,8 @@ class AddressHook(MetadataHookInterface):
         """Add the two to what pyproject.toml says."""
         address = os.environ.get(ADDRESS, "").rstrip("/")
         text = Path(self.root, "README.md").read_text(encoding="utf-8")
-        metadata["readme"] = {"content-type": "text/markdown", "text": with_absolute_links(text, address)}
+        if address or "readme" not in metadata:  # in a source distribution it is there, with its links
+            metadata["readme"] = {"content-type": "text/markdown", "text": with_absolute_links(text, address)}
         if address:
             metadata["urls"] = {
                 "Homepage": address,

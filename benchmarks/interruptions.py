@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,60 +32,69 @@ LOST_S = 60.0
 """Seconds after which a signal counts as lost."""
 LEFT_S = 20.0
 """Seconds that Ray's processes have to end after the command."""
+SAID = "stderr"
+"""File with what a command has printed."""
 RECIPE = ("dataset=digits", "image_size=8", "width=4", "epochs=2000")
 
 
 @contextmanager
-def started(out: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a run with a process group of its own, and kill what is left of it at the end."""
-    words = [sys.executable, "-m", "raytrain", "train", "--name", "x", "--out", str(out)]
-    words += [word for field in RECIPE for word in ("--set", field)]
-    environment = {**os.environ, "TMPDIR": str(out), "RAY_TMPDIR": str(out)}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(words, env=environment, start_new_session=True, **pipes)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+def started() -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Start a run with a folder and a process group of its own, and kill what is left of the group at the end."""
+    with tempfile.TemporaryDirectory(prefix="rtb-", ignore_cleanup_errors=True) as out:
+        words = [sys.executable, "-m", "raytrain", "train", "--name", "x", "--out", out]
+        words += [word for field in RECIPE for word in ("--set", field)]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYTRAIN_"))}
+        with Path(out, SAID).open("wb") as said:
+            process = subprocess.Popen(
+                words,
+                env={**kept, "TMPDIR": out, "RAY_TMPDIR": out},
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
+        try:
+            yield process, Path(out)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def seconds_to_first_trial() -> float:
     """Return the seconds from the command to the start of its first trial, undisturbed."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rtb-") as out, started(Path(out)) as process:
-        events = Path(out, "x", "events.jsonl")
+    with started() as (process, out):
+        events = out / "x" / "events.jsonl"
         while not (events.exists() and '"started"' in events.read_text()):
+            if process.poll() is not None:
+                raise RuntimeError(f"no trial started: {(out / SAID).read_text()}")
             time.sleep(0.05)
         seconds = time.monotonic() - began
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate()
+        process.wait(LOST_S)
     return seconds
 
 
 def interrupted(number: signal.Signals, *, after: float) -> dict[str, Any]:
     """Send a signal to a command that starts; return what came of it."""
-    with tempfile.TemporaryDirectory(prefix="rtb-") as out, started(Path(out)) as process:
+    with started() as (process, out):
         time.sleep(after)
         processes = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, number)
         sent = time.monotonic()
-        try:
-            _, said = process.communicate(timeout=LOST_S)
-        except subprocess.TimeoutExpired:
-            said = ""
-        seconds = time.monotonic() - sent
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOST_S)
+        code, seconds = process.poll(), time.monotonic() - sent
         _, left = psutil.wait_procs(processes, timeout=LEFT_S)
         for one in left:
             one.kill()
         return {
             "signal": number.name,
             "after_seconds": round(after, 2),
-            "exit_code": process.poll(),
+            "exit_code": code,
             "expected": EXPECTED[number],
             "seconds": round(seconds, 2),
-            "traceback": "Traceback" in said,
+            "traceback": "Traceback" in (out / SAID).read_text(),
             "processes_left": len(left),
         }
 

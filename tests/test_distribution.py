@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tarfile
 import tomllib
 from email import message_from_string
 from email.message import Message
@@ -14,6 +15,7 @@ from zipfile import ZipFile
 
 import pathspec
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,17 +58,22 @@ def test_each_line_of_the_sdist_names_something_that_is_there(targets: dict[str,
     assert [line for line in targets["sdist"]["include"] if not chosen([line], tracked)] == []
 
 
-def metadata_of_the_wheel(folder: Path, *, address: str) -> Message:
-    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+def built(kind: str, folder: Path, *, address: str, source: Path = ROOT) -> Path:
+    """Build a wheel or an sdist in `folder`, and return its path."""
+    words = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
     environment = {**os.environ, "RAYTRAIN_URL": address}
-    subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
-    with ZipFile(next(folder.glob("*.whl"))) as wheel:
-        about = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-        return message_from_string(wheel.read(about).decode())
+    subprocess.run(words, cwd=source, env=environment, check=True, capture_output=True)
+    return next(folder.glob("*.whl" if kind == "wheel" else "*.tar.gz"))
+
+
+def metadata_of(wheel: Path) -> Message:
+    with ZipFile(wheel) as archive:
+        about = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_string(archive.read(about).decode())
 
 
 def test_a_release_names_the_address_and_every_link_of_its_readme_leads_there(tmp_path: Path) -> None:
-    about = metadata_of_the_wheel(tmp_path, address="https://example.org/me/raytrain/")
+    about = metadata_of(built("wheel", tmp_path, address="https://example.org/me/raytrain/"))
     assert dict(line.split(", ") for line in about.get_all("Project-URL", [])) == {
         "Homepage": "https://example.org/me/raytrain",
         "Documentation": "https://example.org/me/raytrain/blob/main/docs/README.md",
@@ -83,9 +90,26 @@ def test_a_release_names_the_address_and_every_link_of_its_readme_leads_there(tm
 
 
 def test_without_an_address_the_readme_is_the_repositorys(tmp_path: Path) -> None:
-    about = metadata_of_the_wheel(tmp_path, address="")
+    about = metadata_of(built("wheel", tmp_path, address=""))
     assert about.get_all("Project-URL") is None
     assert str(about.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
+
+
+def test_a_wheel_from_the_sdist_of_a_release_keeps_its_links(tmp_path: Path) -> None:
+    with tarfile.open(built("sdist", tmp_path, address="https://example.org/me/raytrain")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    about = metadata_of(built("wheel", tmp_path, address="", source=unpacked))
+    assert "](https://example.org/me/raytrain/blob/main/LICENSE)" in str(about.get_payload())
+    assert len(about.get_all("Project-URL", [])) == 4
+
+
+@pytest.mark.parametrize("template", ["cluster.yaml", "cluster.gcp.yaml", "cluster.local.yaml"])
+def test_what_a_cluster_file_copies_to_the_nodes_can_be_installed_there(template: str, tmp_path: Path) -> None:
+    copied = YAML(typ="safe").load((ROOT / template).read_text())["file_mounts"].values()
+    for name in (one for one in copied if not one.startswith("~")):  # not the token of the user's
+        (tmp_path / name).symlink_to(ROOT / name)
+    assert metadata_of(built("wheel", tmp_path / "dist", address="", source=tmp_path))["Name"] == "raytrain"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from raytrain.cluster.package import Package
 from raytrain.cluster.transfer import BEGIN, END, STORED
 from raytrain.errors import ClusterError, ExitCode, JobError, first_line
 
+log = logging.getLogger(__name__)
+
 POLL_INTERVAL_S = 1.0
 """Seconds between two requests for a job's status, and before a lost connection is tried again."""
 RECONNECT_TIMEOUT_S = 300.0
@@ -255,12 +257,19 @@ class Jobs:
                 retry=tenacity.retry_if_exception(lambda error: NO_AGENT in str(error)),
                 stop=tenacity.stop_after_delay(AGENT_TIMEOUT_S),
                 wait=tenacity.wait_fixed(POLL_INTERVAL_S),
+                before_sleep=_say_once,
                 reraise=True,
             ):
+                # the same message comes where the agent took the job and answered too late
+                if attempt.retry_state.attempt_number > 1 and self._has(job):
+                    return
                 with attempt:
                     self._client.submit_job(
                         entrypoint=entrypoint, runtime_env=environment, submission_id=job, metadata=about or {}
                     )
+
+    def _has(self, job: str) -> bool:
+        return any(one.submission_id == job for one in self._client.list_jobs())
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -272,6 +281,11 @@ class Jobs:
             raise ClusterError(dashboard.REFUSED.format(address=self.address)) from error
         except (RuntimeError, OSError) as error:  # requests' own errors are OSErrors
             raise ClusterError(f"the Ray dashboard at {self.address}: {first_line(error)}") from error
+
+
+def _say_once(state: tenacity.RetryCallState) -> None:
+    if state.attempt_number == 1:
+        log.warning("the head of the cluster cannot start jobs yet; trying again for %.0f s", AGENT_TIMEOUT_S)
 
 
 def _job(details: Any) -> Job:

@@ -46,16 +46,27 @@ class Package:
         code.write_text(json.dumps(describe_code()))
         self.sizes[f"raytrain/{CODE_FILE}"] = code.stat().st_size
 
-    def add(self, path: Path) -> None:
-        """Add a file or a folder, less what its .gitignore and .rayignore leave out, under `name_there`.
+    def add(self, path: Path, *, beside: Path | None = None) -> None:
+        """Add a file or a folder, less what its .gitignore and .rayignore leave out.
+
+        It is called there as `name_there` says. What lies outside of the working folder, beside an experiment file from
+        there, lies beside it again.
+
+        Args:
+            path: The file or folder.
+            beside: Experiment file of the command; None for a shipped one.
 
         Raises:
             PreflightError: It is not there.
         """
+        there = name_there(path)
+        if beside and _is_from_elsewhere(beside) and _is_from_elsewhere(path):
+            whole, top = path.resolve(), beside.resolve().parent
+            there = whole.relative_to(top).as_posix() if whole.is_relative_to(top) else there
         if path.is_dir():
-            self._copy(path, name_there(path))
+            self._copy(path, there)
         elif path.is_file():
-            self._add(path, name_there(path))
+            self._add(path, there)
         else:
             raise PreflightError(f"{path}: there is no such file or folder; check the path of --send")
 
@@ -85,7 +96,7 @@ class Package:
         """
         here, path = Path.cwd(), path.parent.resolve() / path.name  # a link travels as the file that it stands for
         # an experiment file from elsewhere stands alone at the top of the package, and so does what lies beside it
-        tops = [here] if beside is None or name_there(beside) == beside.as_posix() else [beside.resolve().parent, here]
+        tops = [beside.resolve().parent, here] if beside and _is_from_elsewhere(beside) else [here]
         top = next((top for top in tops if path.is_relative_to(top)), None)
         if top is None:
             raise PreflightError(
@@ -144,6 +155,11 @@ def name_there(path: Path) -> str:
     """Return what a path is called in a package: the same if it is relative and inside the current directory."""
     inside = not path.is_absolute() and ".." not in path.parts
     return path.as_posix() if inside else path.name
+
+
+def _is_from_elsewhere(path: Path) -> bool:
+    """Return whether a file or folder is called otherwise in a package: by its name alone."""
+    return name_there(path) != path.as_posix()
 
 
 def with_path(arguments: Sequence[str], path: Path) -> list[str]:

@@ -51,7 +51,7 @@ class Submission:
             package = Package(Path(folder))
             package.add_raytrain()
             for path in [*self.send, *([self.file] if self.file else [])]:
-                package.add(path)
+                package.add(path, beside=self.file)
             package.add_user_code(digests_of(self.experiment), beside=self.file)
             for path in initial_files(self.experiment):
                 package.add_beside(path, beside=self.file)

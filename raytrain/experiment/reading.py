@@ -45,7 +45,8 @@ def read_experiment(
     _refuse_unknown_keys(source)
     folder = path.parent if is_a_file(path) else Path()  # a pipe is in no folder
     values = with_user_code_read(source, folder=folder)
-    values = with_paths_from(source, values, folder=folder, replaced="dataset" in (overrides or {}))
+    replaced = "dataset" in (overrides or {}) or "dataset" in (changes or {}).get("grid", {})
+    values = with_paths_from(source, values, folder=folder, replaced=replaced)
     return _build(source, overrides or {}, {"name": path.stem, **values}, changes or {})
 
 

@@ -125,7 +125,7 @@ def ray_backend(
         kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
         place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials)
     if named := os.environ.get(DEVICE):
-        log.info("%s=%s is for --local: Ray gives each trial its device", DEVICE, named)
+        log.warning("%s=%s is left out without --local: Ray gives each trial its device", DEVICE, named)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
     # on GPUs one worker has a group too: there our own release of placement groups stands alone
     dashboard = resources.most_workers > 1 or resources.trainer == "workers"

@@ -34,9 +34,9 @@ def local_device() -> torch.device:
         case "mps":
             if torch.backends.mps.is_available():
                 return torch.device("mps")
-            raise PreflightError(f"{DEVICE}=mps: this PyTorch has no GPU of Apple here; unset it, or set cpu")
+            raise PreflightError(f"{DEVICE}=mps: PyTorch finds no GPU of Apple here; unset it, or set cpu")
         case other:
-            raise PreflightError(f"{DEVICE}={other}: is no device; set cpu or mps, or unset it for a GPU of NVIDIA")
+            raise PreflightError(f"{DEVICE}={other}: set cpu or mps, or unset it to use a GPU of NVIDIA")
 
 
 def prepare(device: torch.device, *, threads: int | None = None) -> None:
@@ -116,17 +116,20 @@ def this_machine() -> dict[str, float]:
     return {"CPU": float(usable_cores()), "GPU": float(torch.cuda.device_count())}
 
 
-def try_device() -> str:
-    """Compute something on this process's device and return what it is, such as "NVIDIA L4, bf16".
+def try_device(device: torch.device | None = None) -> str:
+    """Compute something on a device and return what it is, such as "NVIDIA L4, bf16".
+
+    Args:
+        device: The device; None for that of `choose_device`.
 
     Raises:
         RuntimeError: It cannot compute: a GPU that is listed may have a driver that is too old for this PyTorch.
     """
-    device = choose_device()
+    device = device or choose_device()
     precision = choose_precision("auto", device)
     with autocast(device, precision):
         product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
     if product.float().sum().item() != 64**3:
         raise RuntimeError(f"{device} computes a product of ones wrong")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{usable_cores()} CPU cores, no GPU"
+    name = f"{usable_cores()} CPU cores, no GPU" if device.type == "cpu" else device_name(device)
     return f"{name}, {precision}"

@@ -15,7 +15,7 @@ from raytrain.errors import PreflightError, RaytrainError
 from raytrain.machine import memory_limit
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder
-from raytrain.training.devices import try_device
+from raytrain.training.devices import local_device, try_device
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,9 @@ def check_machine(*, out: str, dataset: str) -> Iterator[Check]:
     """
     yield _versions()
     yield checked(
-        "device", try_device, advice="Install a PyTorch that fits the driver, or set CUDA_VISIBLE_DEVICES=''."
+        "device",
+        lambda: try_device(local_device()),
+        advice="Install a PyTorch that fits the driver, or set CUDA_VISIBLE_DEVICES=''.",
     )
     yield checked("storage", lambda: _storage(out), advice="Choose an --out that can be written.")
     yield _disk(out)

@@ -132,7 +132,7 @@ def evaluate_views(
         inputs = normalize(batch, mean=data.mean, std=data.std)
         with autocast(batch.device, precision):
             logits: Tensor = model(inputs).float()
-            # in float64, as in the file of predictions; what rounds to 1 is below 1 all the same
+            # in the type of the sums, as in the file of predictions; what rounds to 1 is below 1 all the same
             unsure = (logits.to(sums.dtype).softmax(dim=1).amax(dim=1) < below) | (below == 1)
             if unsure.all():
                 logits = _mean_logits(model, logits, VIEWS[tta](inputs))
@@ -194,9 +194,8 @@ def predict(
     """
     kept = len(images) * data.num_classes <= MOST_PROBABILITIES
     sums = torch.zeros(2, dtype=exact_dtype(images.device), device=images.device)
-    seen: list[
-        Tensor
-    ] = []  # (B, 5) each, in the type of the sums: label, predicted class, probability, rank of the label, loss
+    # (B, 5) each, in the type of the sums: label, predicted class, probability, rank of the label, loss
+    seen: list[Tensor] = []
     softmax: list[Tensor] = []  # (B, classes) float16 each
     for logits, labels in _outputs(model, images, data=data, precision=precision, batch_size=batch_size):
         sums += _loss_and_correct(logits, labels)

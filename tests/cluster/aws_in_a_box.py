@@ -42,7 +42,8 @@ def main() -> None:
     ec2 = boto3.client("ec2", config=patient)
     file = state / "cluster.yaml"
     file.write_text(filled(ec2, boto3.client("iam", config=patient)))
-    for name in ("raytrain", "experiments", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+    files = ("pyproject.toml", "hatch_build.py", "constraints.txt", "README.md", "LICENSE")
+    for name in ("raytrain", "experiments", *files):
         (state / name).symlink_to(ROOT / name)
     up = raytrain("cluster", "up", "--yes", str(file))
     head = instances(ec2)

@@ -38,7 +38,7 @@ def found(tmp_path: Path) -> Callable[[str], list[str]]:
     """Return the findings in a cluster file of the given text, as lines, next to what the templates mount."""
     for name in ("raytrain", "experiments"):
         (tmp_path / name).mkdir()
-    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "hatch_build.py", "constraints.txt", "README.md", "LICENSE"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
 
     def of(text: str) -> list[str]:

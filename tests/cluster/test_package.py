@@ -114,3 +114,16 @@ def test_too_much_is_refused_and_the_largest_files_are_named(
         package.check_size()
     monkeypatch.setattr("raytrain.cluster.package.MAX_BYTES", 4 * 2**20)
     package.check_size()
+
+
+def test_what_lies_beside_an_experiment_file_from_elsewhere_lies_beside_it_again(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("study/data/photos", "here/own"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.png").touch()
+    (tmp_path / "study/x.yaml").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    for path in ("../study/x.yaml", "../study/data/photos", "own"):
+        package.add(Path(path), beside=Path("../study/x.yaml"))
+    assert {"x.yaml", "data/photos/a.png", "own/a.png"} <= set(package.sizes)

@@ -223,6 +223,24 @@ def test_a_job_is_submitted_again_while_the_head_has_no_agent(
     assert told or len(asked) == refusals + 1
 
 
+def test_a_job_that_was_taken_after_all_is_not_submitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Client:
+        def list_jobs(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(submission_id=name) for name in asked]
+
+        def submit_job(self, *, submission_id: str, **_: object) -> None:
+            asked.append(submission_id)
+            raise RuntimeError("No available agent to submit job, please try again later.")
+
+    monkeypatch.setattr(jobs_module, "POLL_INTERVAL_S", 0.01)
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
+    jobs.submit(["train"], Package(Path("somewhere"), {}), job="lr-1", run="lr", out=None, install=())
+    assert asked == ["lr-1"]
+
+
 @pytest.mark.parametrize("run", ["/tmp/..", "there/.."])
 def test_a_path_without_the_name_of_a_run_cannot_be_pulled(run: str) -> None:
     with pytest.raises(ExperimentError, match="it ends in the run's name"):

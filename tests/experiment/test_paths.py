@@ -11,7 +11,7 @@ from raytrain.experiment.reading import read_experiment
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("study/photos", "study/more (1)", "study/a#b", "here"):
+    for name in ("study/photos", "study/more (1)", "study/a#b", "here", "digits"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
 
@@ -30,12 +30,14 @@ def datasets(text: str, folder: str = "study") -> list[str]:
         ("recipe: {dataset: more (1)}", ["study/more (1)"]),
         ("recipe: {dataset: 'photos#small'}", ["study/photos#small"]),
         ("recipe: {dataset: 'a#b'}", ["study/a#b"]),
+        ("recipe: {dataset: ../digits}", ["./digits"]),  # a folder of that name
+        ("grid: {optimizer: {sgd: {dataset: [photos]}}}", ["study/photos"]),
         ("grid: {dataset: [photos, digits]}", ["study/photos", "digits"]),
         ("grid: {dataset: {photos: {lr: [0.1]}, digits: {}}}", ["study/photos", "digits"]),
         ("include: [{dataset: photos}]", ["study/photos"]),
         # what is no path stays
         ("recipe: {dataset: cifar10}", ["cifar10"]),
-        ("recipe: {dataset: /data/photos}", ["/data/photos"]),
+        ("recipe: {dataset: /data/photos/}", ["/data/photos/"]),
         ("recipe: {dataset: ~/photos}", ["~/photos"]),
         ("recipe: {dataset: 's3://bucket/photos'}", ["s3://bucket/photos"]),
         ("recipe: {dataset: 'hf:owner/name'}", ["hf:owner/name"]),
@@ -48,10 +50,27 @@ def test_a_relative_path_starts_from_the_file(text: str, expected: list[str]):
     assert datasets(text) == expected
 
 
-def test_an_absolute_file_gives_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_path_of_the_file_changes_nothing(tmp_path: Path):
     (tmp_path / "study/x.yaml").write_text("recipe: {dataset: photos}")
-    monkeypatch.chdir("/")
-    assert read_experiment(tmp_path / "study/x.yaml").recipe.dataset == str(tmp_path / "study/photos")
+    assert read_experiment(tmp_path / "study/x.yaml").recipe.dataset == "study/photos"
+
+
+def test_a_path_goes_through_links_as_the_system_does(tmp_path: Path):
+    (tmp_path / "elsewhere/photos").mkdir(parents=True)
+    (tmp_path / "elsewhere/study").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere/study")
+    assert datasets("recipe: {dataset: ../photos}", "link") == ["link/../photos"]
+
+
+def test_values_that_are_drawn_start_from_the_file():
+    Path("study/x.yaml").write_text("grid: {dataset: {choice: [photos, digits]}}\nsamples: 1")
+    assert read_experiment(Path("study/x.yaml")).grid["dataset"] == ("study/photos", "digits")
+
+
+def test_an_argument_of_that_name_is_no_path(tmp_path: Path):
+    (tmp_path / "study/net.py").write_text("def make(num_classes, dataset='a'): ...")
+    (tmp_path / "study/x.yaml").write_text("recipe: {arch: {'net.py:make': {dataset: photos}}}")
+    assert "dataset=photos" in read_experiment(tmp_path / "study/x.yaml").recipe.arch
 
 
 def test_beside_the_file_a_path_stays_as_it_is_written(monkeypatch: pytest.MonkeyPatch):
@@ -59,12 +78,13 @@ def test_beside_the_file_a_path_stays_as_it_is_written(monkeypatch: pytest.Monke
     assert datasets("recipe: {dataset: ./photos/}", ".") == ["./photos/"]
 
 
-def test_a_path_that_is_only_in_the_working_folder_is_refused():
+@pytest.mark.parametrize("name", ["here", "here#small"])
+def test_a_path_that_is_only_in_the_working_folder_is_refused(name: str):
     with pytest.raises(ExperimentError) as caught:
-        datasets("recipe:\n  dataset: here")
+        datasets(f"recipe:\n  dataset: '{name}'")
     assert str(caught.value) == (
-        "study/x.yaml:2:3: dataset: study/here is not there; a relative path in an experiment file starts from the "
-        "file. To name here in the working folder, write ../here, or give --set dataset=here"
+        f"study/x.yaml:2:3: dataset: study/{name} is not there; a relative path in an experiment file starts from the "
+        f"file. To name {name} in the working folder, write ../{name}, or give --set dataset={name}"
     )
 
 
@@ -72,10 +92,13 @@ def test_what_the_command_line_gives_starts_from_the_working_folder():
     Path("study/x.yaml").write_text("recipe: {dataset: here}")  # refused above
     found = read_experiment(Path("study/x.yaml"), overrides={"dataset": "here"})
     assert found.recipe.dataset == "here"
+    axis = read_experiment(Path("study/x.yaml"), changes={"grid": {"dataset": ["here", "digits"]}})
+    assert [trial.recipe.dataset for trial in axis.trials()] == ["here", "digits"]
 
 
 def test_a_file_of_curves_starts_from_the_file_and_a_run_does_not():
     Path("study/bank.parquet").touch()
+    Path("study/earlier").mkdir()  # a run by its name lies in --out
     Path("study/x.yaml").write_text("asha: {lose_at_most: 0.2, curves: [bank.parquet, earlier]}")
     asha = read_experiment(Path("study/x.yaml")).asha
     assert asha is not None
@@ -90,3 +113,10 @@ def test_in_a_pipe_a_path_starts_from_the_working_folder():
         assert read_experiment(Path(f"/dev/fd/{reading}")).recipe.dataset == "here"
     finally:
         os.close(reading)
+
+
+def test_a_file_of_curves_that_is_only_in_the_working_folder_is_refused():
+    Path("bank.parquet").touch()
+    Path("study/x.yaml").write_text("asha: {lose_at_most: 0.2, curves: [bank.parquet]}")
+    with pytest.raises(ExperimentError, match=r"asha\.curves: study/bank\.parquet is not there; .*\.\./bank\.parquet$"):
+        read_experiment(Path("study/x.yaml"))
