@@ -12,7 +12,7 @@ from raytrain.data.layouts.hub import commit_of, is_fetched, is_on_hub, open_rep
 from raytrain.data.layouts.parquet import configurations, find_parquet, load_parquet
 from raytrain.data.layouts.source_folder import SourceFolder, open_folder
 from raytrain.data.named import CIFAR_FOLDERS, DATASETS
-from raytrain.data.split import TEST_SIZE, with_test
+from raytrain.data.split import TEST_SIZE, refuse_no_size, with_test
 from raytrain.data.user_dataset import load_user_dataset
 from raytrain.errors import DataError, did_you_mean
 from raytrain.storage.typed_path import expanded, is_there
@@ -123,6 +123,7 @@ def read(
 def _read(
     dataset: str, links: Links, *, image_size: int, test_size: float, columns: str, background: str
 ) -> ImageDataset:
+    refuse_no_size(test_size, name="test_size")
     if dataset in DATASETS:
         found = DATASETS[dataset](image_size=image_size)
     elif reference := reference_of(name_of(dataset)):

@@ -19,6 +19,12 @@ TEST_SIZE = 0.2
 SPLIT_SEED = 0
 
 
+def refuse_no_size(size: float, *, name: str) -> None:
+    """Raise DataError where a `val_size` or a `test_size` is neither a share nor a number of images."""
+    if not math.isfinite(size) or size < 0 or (size > 1 and size != int(size)):
+        raise DataError(f"{name} is {size}; give 0 for none, a share below 1, or a whole number of images")
+
+
 def with_test(dataset: ImageDataset, test_size: float) -> ImageDataset:
     """Return the data set with test images: its own, or else `test_size` of its training images, stratified by class.
 
@@ -168,8 +174,7 @@ def _count(train: LabelledImages, size: float, *, name: str) -> int:
 
     A share that is fewer images than there are classes is one image of each class.
     """
-    if not math.isfinite(size) or size < 0 or (size > 1 and size != int(size)):
-        raise DataError(f"{name} is {size}; give 0 for none, a share below 1, or a whole number of images")
+    refuse_no_size(size, name=name)
     count = round(size * len(train)) if size < 1 else int(size)
     if count >= len(train):
         raise DataError(

@@ -159,6 +159,19 @@ def trials_unsaved() -> Generator[None]:
         TuneController._mark_trial_to_checkpoint = original  # pyright: ignore[reportPrivateUsage]
 
 
+def empty(trial: Any) -> None:
+    """Take out of an ended trial of Tune what nobody reads again: of its configuration all but our id, and its results.
+
+    Tune keeps every trial until the sweep ends, with two copies of its recipe and with statistics of each number that
+    it has reported: 17 kB, of which 5 are left. It has no setting against it (the attributes of `Trial` and of its
+    `run_metadata`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    trial.config = trial._Trial__unresolved_config = {"job": {"trial_id": trial.config["job"]["trial_id"]}}
+    trial.evaluated_params = {}
+    known = trial.run_metadata
+    known.last_result, known.metric_analysis, known.metric_n_steps = {}, {}, {}
+
+
 def as_actor_death(exception: Exception) -> Exception:
     """Return an error of Ray's own about an actor as the death of that actor, and any other error as it is."""
     from ray.exceptions import RayActorError, RayError, RayTaskError

@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from raytrain.errors import StorageError
 from raytrain.experiment.duration.order import Costs, kind_of
 from raytrain.metrics.epoch import Report
+from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.trial import EpochMessage, Message
 from raytrain.ray_backend.watchdog import Watchdog
@@ -71,6 +72,7 @@ class Recorder(tune.Callback):
         self._requested_workers = workers
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
+        self._ended: list[TuneTrial] = []
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial starts, for the first time or again."""
@@ -85,7 +87,7 @@ class Recorder(tune.Callback):
 
         Tune would keep the newest result of every trial, with statistics of each number in it, until the run ends: the
         whole recipe, and in the last one the predictions of all test images. It lets a callback change the result, so
-        all that nobody reads again is taken out: 14 kB of a trial are left of 38. Tune also shows the scheduler the
+        all that nobody reads again is taken out. Tune also shows the scheduler the
         newest result once more at the end of a trial, which must not be judged twice.
         """
         message: Message = result["message"]
@@ -93,6 +95,12 @@ class Recorder(tune.Callback):
             del result[name]
         result["recorded_by"] = "raytrain"  # of a trial whose results say nothing Tune prints that it has ended
         self._try(lambda: self._record(id_of(trial), message))
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Let go of what Tune holds of the trials that ended before this one, with which it is not done yet."""
+        for one in self._ended:
+            internals.empty(one)
+        self._ended = [trial]
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died and that it will be started again."""

@@ -1,3 +1,4 @@
+import math
 import socket
 import subprocess
 import sys
@@ -205,3 +206,9 @@ def test_recipes_share_their_test_images_unless_a_field_decides_otherwise():
     )
     for change in ({"follow_links": True}, {"skip_bad": True}, {"test_size": 0.3}, {"columns": "{label: x}"}):
         assert DataKey.of_test_images({**recorded, **change}) != DataKey.of_test_images(recorded)
+
+
+@pytest.mark.parametrize("size", [math.inf, math.nan, 1.5, -1.0])
+def test_a_test_size_that_is_none_is_refused_also_where_the_data_set_has_a_test_part(size: float):
+    with pytest.raises(DataError, match=r"^test_size is .*; give 0 for none, a share below 1, or a whole number"):
+        load("digits", image_size=8, test_size=size)
