@@ -44,7 +44,7 @@ LIMIT_S = 120.0
 TESTS = Path(__file__).parent.parent / "tests" / "cli"
 NOWHERE = ["--local", "--quiet", "--out", "out", "--set", "dataset=./nowhere"]
 DASHBOARD = ["--address", "http://127.0.0.1:9"]
-RIGHT = {("asha without validation", "train")}
+RIGHT = {("asha without validation", "train"), ("asha from after the end", "train")}
 """Wrong experiment files, and a command for which each is right: `train` has no ASHA."""
 BASES: dict[tuple[str, ...], tuple[list[str], list[str]]] = {
     ("train",): ([], NOWHERE),

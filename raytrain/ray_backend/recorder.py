@@ -72,7 +72,7 @@ class Recorder(tune.Callback):
         self._requested_workers = workers
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
-        self._ended: list[TuneTrial] = []
+        self._ended: list[TuneTrial] = []  # the first and the last
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial starts, for the first time or again."""
@@ -98,9 +98,9 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Let go of what Tune holds of the trials that ended before this one, with which it is not done yet."""
-        for one in self._ended:
-            internals.empty(one)
-        self._ended = [trial]
+        if self._ended:
+            internals.empty(self._ended[-1], like=self._ended[0])
+        self._ended = [*self._ended[:1], trial]
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died and that it will be started again."""

@@ -204,16 +204,32 @@ def test_tune_hears_of_a_lost_worker_as_of_a_death_while_the_context_lasts(monke
 
 
 def test_of_an_ended_trial_of_tune_our_id_is_left() -> None:
+    from ray import tune
     from ray.tune.experiment import Trial
 
     job = {"trial_id": "a", "recipe": {"lr": 0.1}}
-    trial: Any = Trial("__fake", stub=True, config={"job": job}, evaluated_params={"job": job})
+    first, trial = (
+        Trial("__fake", stub=True, config={"job": job}, evaluated_params={"job": job}, experiment_tag="lr=0.1")
+        for _ in range(2)
+    )
+    first.placement_group_factory, trial.placement_group_factory = (
+        tune.PlacementGroupFactory([{"CPU": 1}]) for _ in "ab"
+    )
     trial.update_last_result({"accuracy": 0.5, "training_iteration": 1})
-    kept = {"config", "evaluated_params", "_Trial__unresolved_config", "run_metadata"}
+    kept = {
+        "experiment_tag",
+        "placement_group_factory",
+        "config",
+        "evaluated_params",
+        "_Trial__unresolved_config",
+        "run_metadata",
+    }
     assert kept <= vars(trial).keys()
     assert {"last_result", "metric_analysis", "metric_n_steps"} <= vars(trial.run_metadata).keys()
     assert trial.metric_analysis
-    internals.empty(trial)
+    internals.empty(trial, like=first)
+    assert trial.placement_group_factory is first.placement_group_factory
+    assert trial.experiment_tag == ""
     assert trial.config == trial._Trial__unresolved_config == {"job": {"trial_id": "a"}}
     assert [trial.evaluated_params, trial.run_metadata.last_result, trial.metric_analysis] == [{}, {}, {}]
 
