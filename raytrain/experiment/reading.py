@@ -113,6 +113,10 @@ def _build(
         seeds = ",".join(map(str, changes["seeds"]))
         raise ExperimentError(f"--set seed={overrides['seed']} and --seeds {seeds} were given; give one of them")
     try:
+        if (
+            "asha" in values and changes.get("asha", "kept") is None
+        ):  # left out by a command, and to be right all the same
+            Experiment.model_validate({"name": "asha", "asha": values["asha"]})
         experiment = Experiment.model_validate(_override(_merged(values, changes), overrides))
         experiment.trials()
     except ValidationError as error:

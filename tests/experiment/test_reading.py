@@ -259,3 +259,9 @@ def test_without_a_file_the_default_recipe_is_changed():
 def test_without_a_file_a_mistake_has_no_place():
     with pytest.raises(ExperimentError, match=r"^recipe: nesterov: true needs a momentum above 0"):
         default_experiment("train", overrides={"nesterov": True, "momentum": 0})
+
+
+def test_asha_that_a_command_leaves_out_is_right_all_the_same(file: Path):
+    assert "asha.reduction_factor: given 1" in message(file, "asha: {reduction_factor: 1}", asha=None)
+    # what depends on the recipe is not asked: --no-asha is there for it
+    assert read(file, "asha: {grace_period: 99}\nrecipe: {val_size: 0}", asha=None).asha is None
