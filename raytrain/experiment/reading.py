@@ -113,9 +113,8 @@ def _build(
         seeds = ",".join(map(str, changes["seeds"]))
         raise ExperimentError(f"--set seed={overrides['seed']} and --seeds {seeds} were given; give one of them")
     try:
-        if (
-            "asha" in values and changes.get("asha", "kept") is None
-        ):  # left out by a command, and to be right all the same
+        left_out = "asha" in changes and changes["asha"] is None
+        if left_out and "asha" in values:  # it is to be right all the same
             Experiment.model_validate({"name": "asha", "asha": values["asha"]})
         experiment = Experiment.model_validate(_override(_merged(values, changes), overrides))
         experiment.trials()
