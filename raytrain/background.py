@@ -1,10 +1,11 @@
-"""Functions that are called in another thread: once, or again and again."""
+"""Functions that are called in another thread, once or again and again, or before this process ends at once."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Generic, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Generic, NoReturn, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -12,6 +13,27 @@ Result = TypeVar("Result")
 
 JOIN_TIMEOUT_S = 5.0
 """Seconds for which the end of the context waits for a running call; a call that hangs must not block the process."""
+
+
+_LAST: list[Callable[[], object]] = []
+
+
+@contextmanager
+def before_exit(act: Callable[[], object]) -> Generator[None]:
+    """Have `exit_at_once` call `act` in whatever thread ends the process, for as long as the context lasts."""
+    _LAST.append(act)
+    try:
+        yield
+    finally:
+        _LAST.remove(act)
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """End this process with an exit code, whatever its main thread does, after what `before_exit` names."""
+    for act in reversed(_LAST):
+        with suppress(Exception):
+            act()
+    os._exit(code)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import threading
 import time
 from types import FrameType
 
+from raytrain.background import exit_at_once
 from raytrain.errors import ExitCode
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -105,7 +106,7 @@ class Process:
     def _end(self) -> None:
         assert self.arrived, "a signal has arrived"
         self.say()
-        os._exit(code_of(self.arrived))
+        exit_at_once(code_of(self.arrived))
 
 
 process = Process()

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytrain import loopback
-from raytrain.background import InThread
+from raytrain.background import InThread, before_exit
 from raytrain.errors import ClusterError, first_line
 from raytrain.ray_backend import internals, private_ray
 
@@ -191,10 +192,12 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
         work = InThread(meanwhile)
         advice = "Free memory, disk space or processor time, or run with --local."
         with _errors_explained("Ray on this machine", advice=advice), private_ray.endings_blocked():
+            end = partial(private_ray.end_processes, folder)
             try:
-                private_ray.start(folder, dashboard=dashboard, port=port)
+                with before_exit(end):  # `ray.init` may swallow a signal, or not come back for long
+                    private_ray.start(folder, dashboard=dashboard, port=port)
             except BaseException:  # also a signal's: nothing of Ray stays
-                private_ray.end_processes(folder)
+                end()
                 raise
         with _watched(folder, work, wake) as session:
             yield session

@@ -99,6 +99,19 @@ def test_a_library_cannot_lose_a_signal(doing: str) -> None:
     assert stderr == "raytrain: interrupted\n"
 
 
+def test_what_is_to_be_ended_is_ended_where_the_main_thread_does_not_come_back() -> None:
+    doing = (
+        "from raytrain.background import before_exit\n"
+        "    import os\n"
+        "    with before_exit(lambda: 1 / 0), before_exit(lambda: os.write(2, b'ended\\n')):\n"
+        "        try:\n"
+        "            time.sleep(60)\n"
+        "        except BaseException: time.sleep(60)"
+    )
+    code, stderr = signalled(["-c", STUBBORN.format(doing=doing)], signal.SIGTERM, after=0.5)
+    assert (code, stderr) == (143, "raytrain: interrupted\nended\n")
+
+
 def test_nohup_keeps_a_command_running() -> None:
     code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + (
         "from raytrain.execution import signals\n"
