@@ -89,7 +89,7 @@ def test_a_release_names_the_address_and_every_link_of_its_readme_leads_there(tm
         assert inside == target or (ROOT / inside.partition("#")[0]).exists()
 
 
-def test_without_an_address_the_readme_is_the_repositorys(tmp_path: Path) -> None:
+def test_without_an_address_the_readme_stays_as_it_is(tmp_path: Path) -> None:
     about = metadata_of(built("wheel", tmp_path, address=""))
     assert about.get_all("Project-URL") is None
     assert str(about.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
