@@ -20,6 +20,11 @@ RESOURCES = (resource.RLIMIT_DATA, resource.RLIMIT_AS)
 """Limits of a process that bound its memory: `ulimit -d` and `ulimit -v`."""
 
 
+def named_device() -> str:
+    """Return the device that RAYTRAIN_DEVICE names for a run in one process; "" where it is not set."""
+    return os.environ.get(DEVICE, "")
+
+
 def memory_limit(*, cgroups: Path = CGROUPS, own_groups: Path = OWN_GROUPS) -> int:
     """Return the bytes of memory that this process may use at most.
 

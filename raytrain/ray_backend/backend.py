@@ -4,7 +4,6 @@
 
 import importlib
 import logging
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.experiment.sections import Resources
-from raytrain.machine import DEVICE
+from raytrain.machine import DEVICE, named_device
 from raytrain.ray_backend import session
 from raytrain.ray_backend.placement import Placement, place
 from raytrain.ray_backend.session import Session
@@ -124,7 +123,7 @@ def ray_backend(
         # refuses at once what Ray would refuse later; what asks for nothing fits everywhere
         kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
         place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials)
-    if named := os.environ.get(DEVICE):
+    if named := named_device():
         log.warning("%s=%s is left out without --local: Ray gives each trial its device", DEVICE, named)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
     # on GPUs one worker has a group too: there our own release of placement groups stands alone

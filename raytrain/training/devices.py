@@ -7,7 +7,7 @@ import sys
 import torch
 
 from raytrain.errors import PreflightError
-from raytrain.machine import DEVICE, usable_cores
+from raytrain.machine import DEVICE, named_device, usable_cores
 
 
 def choose_device() -> torch.device:
@@ -26,7 +26,7 @@ def local_device() -> torch.device:
     Raises:
         PreflightError: The variable names another device, or one that this PyTorch cannot use.
     """
-    match os.environ.get(DEVICE, ""):
+    match named_device():
         case "":
             return choose_device()
         case "cpu":
