@@ -25,7 +25,7 @@ from ray import tune
 from rich.console import Console
 
 from raytrain.analysis.record import RunRecord
-from raytrain.execution.inputs import load_splits
+from raytrain.execution.inputs import described_inputs, load_splits
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.provenance.manifest import Manifest
@@ -117,11 +117,13 @@ def main() -> None:
         watcher.start()
         placement = Placement(workers=1, cpus=1, gpus=0.0, concurrent=options.concurrent)
         train = run_trial if options.trained else sleeping
-        took = seconds_of(lambda: run_trials(run, load_splits(trials), placement=placement, train=train))
+        splits = load_splits(trials)
+        took = seconds_of(lambda: run_trials(run, splits, placement=placement, train=train))
         stop.set()
         watcher.join()
         run.close()
-        Manifest.open(run.folder, data={}, inputs=[], seeds=(), fresh=False).begin_session()
+        inputs = [described_inputs(key, images) for key, images in splits.items()]
+        Manifest.open(run.folder, data={}, inputs=inputs, seeds=(), fresh=False).begin_session()
         written = seconds_of(lambda: write_tables(RunRecord(run.folder, run.state)))
         folder = run.folder
         ended = [
