@@ -96,7 +96,7 @@ def main() -> None:
     record = Record("many_trials_trained" if options.trained else "many_trials")
     trials = experiment.trials()
     tenth = len(trials) // 10
-    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, ray_session(None, dashboard=False):
+    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, ray_session(None):
         run = RunJournal.open(Folder.at(out) / "many", experiment, trials)
         run.begin({trial.id: 1 for trial in trials})
         memory: list[tuple[int, float]] = []

@@ -163,7 +163,7 @@ def main() -> None:
         met=took <= FIRST_EPOCH_SECONDS,
     )
     splits = load_splits(experiment(trials).trials())
-    with ray_session(None, dashboard=False):
+    with ray_session(None):
         ours(CONCURRENT, splits)  # the first ones import PyTorch
         what = f"{trials} one-epoch trials of a tiny network"
         measured = interleaved(

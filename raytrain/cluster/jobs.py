@@ -1,9 +1,6 @@
 """Commands that run on a cluster as Ray Jobs: submit, follow, list and stop them, and fetch what they wrote."""
 
 import asyncio
-import base64
-import binascii
-import contextlib
 import logging
 import os
 import shlex
@@ -17,7 +14,7 @@ import tenacity
 
 from raytrain.cluster import dashboard
 from raytrain.cluster.package import Package
-from raytrain.cluster.transfer import BEGIN, END, STORED
+from raytrain.cluster.transfer import received
 from raytrain.errors import ClusterError, ExitCode, JobError, first_line
 
 log = logging.getLogger(__name__)
@@ -241,13 +238,9 @@ class Jobs:
             self._client.delete_job(fetching)
         if found.status != "SUCCEEDED":
             raise JobError(f"the job {job} left no run folder on the cluster")
-        if STORED in text:
-            return text.partition(STORED)[2].splitlines()[0]
-        archive, whole, _ = text.partition(BEGIN)[2].partition(END)
-        with contextlib.suppress(binascii.Error):
-            if whole:
-                return base64.b64decode(archive)
-        raise ClusterError(f"the run folder of {job} did not arrive completely; try again")
+        if (arrived := received(text, job=job)) is None:
+            raise ClusterError(f"the run folder of {job} did not arrive completely; try again")
+        return arrived
 
     def _start(
         self, entrypoint: str, environment: dict[str, Any], *, job: str, about: dict[str, str] | None = None

@@ -4,9 +4,12 @@
 """
 
 import base64
+import binascii
 import gzip
 import io
+import logging
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -17,8 +20,11 @@ from pathlib import Path, PurePosixPath
 from raytrain.errors import JobError, RunFolderError
 from raytrain.storage.folder import Folder, StoredFile
 
+log = logging.getLogger(__name__)
+
 BEGIN = "-----BEGIN RUN FOLDER-----\n"
 END = "-----END RUN FOLDER-----"
+LEFT = "Checkpoints that stay on the cluster, in MiB: "
 MAX_BYTES = 256 * 2**20
 """Size in bytes of a run folder above which its checkpoints stay on the cluster, since the archive is sent as a log."""
 STORED = "The run folder is in shared storage: "
@@ -26,20 +32,58 @@ LINE = 2**16
 """Number of base64 characters per line of the log that carries the archive."""
 
 
-def pack(folder: Path) -> bytes:
-    """Return `folder` as a tar.gz archive; without its checkpoints if it has more than `MAX_BYTES`."""
+def pack(folder: Path) -> tuple[bytes, int]:
+    """Return `folder` as a tar.gz archive, and the size in bytes of the checkpoints that are not in it.
+
+    They are left out where the folder has more than `MAX_BYTES`.
+    """
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    left = 0
 
     def chosen(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        nonlocal left
         parts = Path(member.name).parts
-        if ".ray" in parts or ("checkpoint" in parts and total > MAX_BYTES):
+        if ".ray" in parts:
             return None
-        return member
+        if "checkpoint" not in parts or total <= MAX_BYTES:
+            return member
+        if member.isdir():
+            return member  # its files are asked about one by one
+        left += member.size
+        return None
 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         archive.add(folder, arcname=".", filter=chosen)
-    return buffer.getvalue()
+    return buffer.getvalue(), left
+
+
+def received(text: str, *, job: str) -> bytes | str | None:
+    """Return what `main` has printed into a log: the archive, or the URI of the run folder; None where it is not whole.
+
+    Checkpoints that were left out are warned of.
+
+    Args:
+        text: The log, which comes from the cluster.
+        job: Name of the job, for the warning.
+    """
+    if STORED in text:
+        return text.partition(STORED)[2].splitlines()[0]
+    archive, whole, _ = text.partition(BEGIN)[2].partition(END)
+    if not whole:
+        return None
+    try:
+        content = base64.b64decode(archive)
+    except binascii.Error:
+        return None
+    if left := re.search(rf"^{re.escape(LEFT)}(\d{{1,12}})$", text.partition(BEGIN)[0], re.MULTILINE):
+        log.warning(
+            "the checkpoints of %s stay on the cluster, because the run folder has more than %d MiB (%s of "
+            "checkpoints). So `raytrain export` works on the cluster only. To have all of it, submit with --out and "
+            "the URI of storage that the nodes share",
+            *(job, MAX_BYTES // 2**20, left[1]),
+        )
+    return content
 
 
 def unpack(content: bytes, folder: Path) -> None:
@@ -84,7 +128,10 @@ def main() -> None:
     if (folder := named.local_path) is None:
         sys.stdout.write(f"{STORED}{named}\n")
         return
-    text = base64.b64encode(pack(folder)).decode()
+    packed, left = pack(folder)
+    if left:
+        sys.stdout.write(f"{LEFT}{left / 2**20:.0f}\n")
+    text = base64.b64encode(packed).decode()
     lines = (text[start : start + LINE] + "\n" for start in range(0, len(text), LINE))
     sys.stdout.writelines([BEGIN, *lines, END + "\n"])
 

@@ -126,9 +126,7 @@ def ray_backend(
     if named := named_device():
         log.warning("%s=%s is left out without --local: Ray gives each trial its device", DEVICE, named)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
-    # on GPUs one worker has a group too: there our own release of placement groups stands alone
-    dashboard = resources.most_workers > 1 or resources.trainer == "workers"
-    with session.ray_session(address, dashboard=dashboard, meanwhile=prepare, wake=wake) as connection:
+    with session.ray_session(address, meanwhile=prepare, wake=wake) as connection:
         placement = place(resources, nodes=session.nodes(), trials=trials)
         log.info("%s", placement)
         if address or placement.gpus:

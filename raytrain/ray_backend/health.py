@@ -13,7 +13,7 @@ import psutil
 
 from raytrain.background import repeating
 from raytrain.errors import ClusterError
-from raytrain.ray_backend import internals
+from raytrain.ray_backend.internals import head
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Health:
         return next((f"its {name} has died" for name, process in self._processes.items() if not _lives(process)), None)
 
     def _head_lost(self) -> str | None:
-        if self._processes or internals.head_answers(timeout_s=ANSWER_TIMEOUT_S):
+        if self._processes or head.head_answers(timeout_s=ANSWER_TIMEOUT_S):
             self._answered = time.monotonic()
             return None
         waited = time.monotonic() - self._answered

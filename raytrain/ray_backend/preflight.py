@@ -47,7 +47,7 @@ def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
     address = session.cluster_address(address)
     where = f"Ray at {address}" if address else "Ray on this machine"
     try:
-        with session.ray_session(address, dashboard=False) as connection:
+        with session.ray_session(address) as connection:
             nodes = session.nodes()
             yield Check(where, ok=True, found=f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}")
             yield checked("a trial", lambda: str(placement.place(Resources(), nodes=nodes, trials=1)))

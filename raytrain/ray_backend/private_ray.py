@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from raytrain.machine import usable_cores
-from raytrain.ray_backend import internals
+from raytrain.ray_backend.internals import driver
 
 log = logging.getLogger(__name__)
 
@@ -61,16 +60,14 @@ def private_folder() -> Generator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def start(folder: Path, *, dashboard: bool, port: int) -> None:
-    """Start Ray on this machine; once more where its node does not come up.
+def start(folder: Path) -> None:
+    """Start Ray on this machine, without a dashboard; once more where its node does not come up.
 
     On a busy machine the 30 s that Ray allows its node may be too short, and Ray has no setting for it. So it is waited
     for longer, as long as its process lives.
 
     Args:
         folder: Where Ray keeps its files.
-        dashboard: Whether it gets its dashboard.
-        port: Of the dashboard, on 127.0.0.1.
 
     Raises:
         Exception: It does not come up; Ray has no class of its own for that.
@@ -79,13 +76,11 @@ def start(folder: Path, *, dashboard: bool, port: int) -> None:
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with internals.sigterm_handler_kept(), internals.node_awaited(START_TIMEOUT_S):
+            with driver.sigterm_handler_kept(), driver.node_awaited(START_TIMEOUT_S):
                 ray.init(
                     "local",  # whatever RAY_ADDRESS says
-                    job_config=internals.job_without_working_folder(),
-                    include_dashboard=dashboard,
-                    dashboard_host="127.0.0.1",
-                    dashboard_port=port,
+                    job_config=driver.job_without_working_folder(),
+                    include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.CRITICAL,
                     _temp_dir=f"{folder}/{attempt}",  # Ray opens this one to everybody
@@ -122,13 +117,6 @@ def warn_of_others() -> None:
             "%s on this machine: they share its cores, so each takes longer than alone, and than planned",
             "another run trains" if count == 1 else f"{count} other runs train",
         )
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def remove_abandoned() -> list[Path]:
@@ -196,11 +184,11 @@ def private_settings() -> Generator[None]:
     try:
         with environment(changes):
             if "ray" in sys.modules:
-                internals.reread_environment()
+                driver.reread_environment()
             yield
     finally:
         if "ray" in sys.modules:
-            internals.reread_environment()
+            driver.reread_environment()
 
 
 @contextmanager

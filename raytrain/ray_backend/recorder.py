@@ -11,8 +11,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from raytrain.errors import StorageError
 from raytrain.experiment.duration.order import Costs, kind_of
 from raytrain.metrics.epoch import Report
-from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, id_of
+from raytrain.ray_backend.internals import sweeps
 from raytrain.ray_backend.trial import EpochMessage, Message
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.writing.journal import RunJournal
@@ -99,7 +99,7 @@ class Recorder(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Let go of what Tune holds of the trials that ended before this one, with which it is not done yet."""
         if self._ended:
-            internals.empty(self._ended[-1], like=self._ended[0])
+            sweeps.empty(self._ended[-1], like=self._ended[0])
         self._ended = [*self._ended[:1], trial]
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from raytrain import loopback
 from raytrain.background import InThread, before_exit
 from raytrain.errors import ClusterError, first_line
-from raytrain.ray_backend import internals, private_ray
+from raytrain.ray_backend import private_ray
+from raytrain.ray_backend.internals import driver, head
 
 if TYPE_CHECKING:
     from raytrain.ray_backend.health import Health
@@ -51,6 +52,8 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
 }
+ON_ONE_MACHINE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+"""Settings of a Ray on this machine alone, which no cloud takes away: a process less beside each worker group."""
 MAX_NODES = 1000
 """Number of nodes to count for a node type without a limit."""
 CONNECT_TIMEOUT_S = 5.0
@@ -103,7 +106,6 @@ def _without(address: str) -> str:
 def ray_session(
     address: str | None,
     *,
-    dashboard: bool,
     meanwhile: Callable[[], object] = lambda: None,
     wake: Callable[[], object] = lambda: None,
 ) -> Generator[Session]:
@@ -112,8 +114,6 @@ def ray_session(
     Args:
         address: Address of a running cluster, or "auto"; None or "local" starts Ray on this machine's cores and GPUs,
             protected by a token that only this process and its children know, and ends it afterwards.
-        dashboard: Whether a Ray that is started here gets a dashboard, which Ray Train asks when it cleans up trials
-            with several workers.
         meanwhile: Function that is called in another thread while Ray starts, since nearly all of those 4 s are
             waiting. Its error is raised when Ray is up.
         wake: Function that interrupts the main thread; another thread calls it when Ray is lost.
@@ -126,10 +126,10 @@ def ray_session(
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if "ray" in sys.modules:
-        internals.reread_uv_setting()
+        driver.reread_uv_setting()
     address = cluster_address(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
-    with _joined(address, meanwhile, wake) if address else _started(dashboard, meanwhile, wake) as session:
+    with _joined(address, meanwhile, wake) if address else _started(meanwhile, wake) as session:
         yield session
 
 
@@ -159,7 +159,7 @@ def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], ob
     with _errors_explained(f"the Ray cluster at {address}", advice=advice):
         _refuse_closed_port(address)
         work = InThread(meanwhile)
-        with internals.sigterm_handler_kept():
+        with driver.sigterm_handler_kept():
             ray.init(
                 address,
                 log_to_driver=False,
@@ -173,21 +173,18 @@ def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], ob
 
 def _configuration(address: str) -> Any:
     """Return how our job is configured; None for a submitted one, or one over Ray Client, which bring their own."""
-    own = internals.in_job() or address.startswith("ray://")
-    return None if own else internals.job_without_working_folder()
+    own = driver.in_job() or address.startswith("ray://")
+    return None if own else driver.job_without_working_folder()
 
 
 @contextmanager
-def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:  # noqa: FBT001
+def _started(meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:
     private_ray.remove_abandoned()
     private_ray.warn_of_others()
-    port = private_ray.free_port()
-    # Train finds the dashboard by this when another Ray cluster runs on the host, and asks it over HTTP
-    found_at = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}", **loopback.without_proxy()}
     with (
         private_ray.private_folder() as folder,
         private_ray.private_settings(),
-        private_ray.environment(found_at),
+        private_ray.environment({**ON_ONE_MACHINE, **loopback.without_proxy()}),
     ):
         work = InThread(meanwhile)
         advice = "Free memory, disk space or processor time, or run with --local."
@@ -195,7 +192,7 @@ def _started(dashboard: bool, meanwhile: Callable[[], object], wake: Callable[[]
             end = partial(private_ray.end_processes, folder)
             try:
                 with before_exit(end):  # `ray.init` may swallow a signal, or not come back for long
-                    private_ray.start(folder, dashboard=dashboard, port=port)
+                    private_ray.start(folder)
             except BaseException:  # also a signal's: nothing of Ray stays
                 end()
                 raise
@@ -215,7 +212,7 @@ def _watched(folder: Path | None, work: InThread[object], wake: Callable[[], obj
             yield session
     finally:
         if session.health.why_lost() is None:
-            internals.shut_down_at_once()
+            driver.shut_down_at_once()
         session.abandon()
 
 
@@ -249,14 +246,14 @@ def nodes() -> list[dict[str, float]]:
     import ray
 
     up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    addable = internals.addable_nodes(most=MAX_NODES)
+    addable = head.addable_nodes(most=MAX_NODES)
     # the workers that are up are among those that it may have
-    return [node for node in up if internals.HEAD_NODE in node] + addable if addable else up
+    return [node for node in up if head.HEAD_NODE in node] + addable if addable else up
 
 
 def may_grow() -> bool:
     """Return whether an autoscaler may add nodes to those that are up."""
     import ray
 
-    workers = sum(internals.HEAD_NODE not in node["Resources"] for node in ray.nodes() if node["Alive"])
-    return len(internals.addable_nodes(most=MAX_NODES)) > workers
+    workers = sum(head.HEAD_NODE not in node["Resources"] for node in ray.nodes() if node["Alive"])
+    return len(head.addable_nodes(most=MAX_NODES)) > workers

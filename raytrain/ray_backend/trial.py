@@ -23,6 +23,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import DivergenceError, StorageError
+from raytrain.ray_backend.internals import sweeps
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at
@@ -132,7 +133,7 @@ def _fit_here(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
 
 
 def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
-    TorchTrainer(
+    trainer = TorchTrainer(
         _loop_of_a_rank,
         train_loop_config={"job": vars(job), "splits": splits, "placement": vars(placement)},
         scaling_config=ray.train.ScalingConfig(
@@ -150,7 +151,8 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
             callbacks=[TuneReportCallback()],
             failure_config=_failures(),
         ),
-    ).fit()
+    )
+    sweeps.without_cleaner(trainer).fit()
 
 
 def _failures() -> ray.train.FailureConfig:

@@ -22,8 +22,8 @@ from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.trial import Trial
-from raytrain.ray_backend import internals
 from raytrain.ray_backend.asha import AshaScheduler, InOrder, id_of
+from raytrain.ray_backend.internals import head, sweeps
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.recorder import Recorder, SilentReporter
 from raytrain.ray_backend.trial import TrialJob, run_trial
@@ -104,8 +104,8 @@ def run_trials(
             storage_errors_explained(recorder, state, scratch),
             repeating(release_orphaned_groups, every=1.0),
             repeating(partial(watchdog.look, journal), every=1.0),
-            internals.lost_workers_restart(),
-            internals.trials_unsaved(),
+            sweeps.lost_workers_restart(),
+            sweeps.trials_unsaved(),
         ):
             tuner.fit()
         release_all_groups()  # after an error or a signal they go with the job
@@ -204,19 +204,19 @@ def release_orphaned_groups() -> None:
     """Remove every placement group of this job whose maker is dead.
 
     When Tune stops a trial early it kills the trial's process, and Ray Train's controller dies with it; but the group
-    that the controller reserved for the workers belongs to the job. Ray's own cleaner asks the dashboard, dies silently
-    where there is none, and knows nothing of a group that the controller asked for while it was dying. After as many
-    early stops as fit the cluster, the sweep would wait for ever.
+    that the controller reserved for the workers belongs to the job. Ray's own cleaner (`sweeps.without_cleaner`) knows
+    nothing of a group that the controller asked for while it was dying. After as many early stops as fit the cluster,
+    the sweep would wait for ever.
     """
-    for group, orphaned in internals.placement_groups():
+    for group, orphaned in head.placement_groups():
         if orphaned:
-            internals.remove_group(group)
+            head.remove_group(group)
 
 
 def release_all_groups() -> None:
     """Remove every placement group of this job."""
-    for group, _ in internals.placement_groups():
-        internals.remove_group(group)
+    for group, _ in head.placement_groups():
+        head.remove_group(group)
 
 
 def _queue(

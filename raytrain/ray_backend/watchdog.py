@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raytrain.ray_backend import internals
+from raytrain.ray_backend.internals import head
 from raytrain.runs.writing.journal import RunJournal
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Watchdog:
     def forget(self, trial_id: str) -> None:
         """Wait for what the trial's next process reports."""
         self._changes.pop(trial_id, None)
-        internals.put_value(_key(trial_id), None)  # its process id may soon be another's
+        head.put_value(_key(trial_id), None)  # its process id may soon be another's
 
     def why(self, trial_id: str) -> str | None:
         """Return why a trial's process was ended, if it was ended here; asked once for each death."""
@@ -103,12 +103,12 @@ def report_progress(trial_id: str, *, within_epoch: float, evaluated: int, gpu_b
         gpu_bytes: Most bytes of GPU memory that the process has held; 0 without a GPU.
     """
     here = {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), "gpu_bytes": gpu_bytes}
-    internals.put_value(_key(trial_id), {"within_epoch": within_epoch, "evaluated": evaluated, **here})
+    head.put_value(_key(trial_id), {"within_epoch": within_epoch, "evaluated": evaluated, **here})
 
 
 def reported_progress(trial_id: str) -> Any:
     """Return the last report of a trial's process, as `report_progress` makes it; None where there is none."""
-    return internals.get_value(_key(trial_id))
+    return head.get_value(_key(trial_id))
 
 
 def _key(trial_id: str) -> str:

@@ -11,9 +11,10 @@ from raytrain.runs.folder import EXPERIMENT, WRITTEN
 from raytrain.runs.trial_files import checkpoint_folder
 from raytrain.storage.folder import Folder
 
-_FOR_READERS = frozenset({"README.md", "report.html", "plots", "code"})
-_PASSING = re.compile(r"\.probe-.*|.*\.part|.*\.damaged\d*|\.DS_Store|Thumbs\.db")
-"""Names that a check, a kill, a repair or the operating system leaves."""
+_BESIDE = frozenset({"README.md", "report.html", "plots", "code", "init"})
+"""Names of what is made for readers, and of what trials are given: the code and the weights of the user's own."""
+_PASSING = re.compile(r"\.ray|\.probe-.*|.*\.part|.*\.damaged\d*|\.DS_Store|Thumbs\.db")
+"""Names that a check, a kill, a repair or the operating system leaves; `.ray` is Tune's, while a run lasts."""
 
 
 def refuse_removal(folder: Folder, *, out: str) -> None:
@@ -27,7 +28,7 @@ def refuse_removal(folder: Folder, *, out: str) -> None:
         RunFolderError: It is one; the message says why.
     """
     names = {*folder.names()}
-    foreign = sorted(name for name in names - WRITTEN - _FOR_READERS - {EXPERIMENT} if not _PASSING.fullmatch(name))
+    foreign = sorted(name for name in names - WRITTEN - _BESIDE - {EXPERIMENT} if not _PASSING.fullmatch(name))
     if foreign:
         listed = ", ".join(foreign[:5]) + (", …" if len(foreign) > 5 else "")
         raise RunFolderError(f"{folder} is not deleted: no run writes {listed}; move that away first")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raytrain.cluster import transfer
-from raytrain.cluster.transfer import BEGIN, END, pack, unpack
+from raytrain.cluster.transfer import BEGIN, END, pack, received, unpack
 from raytrain.errors import JobError
 
 
@@ -34,22 +34,52 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_unpacked_is_what_was_packed_but_for_rays_scratch(run: Path, tmp_path: Path) -> None:
-    unpack(pack(run), tmp_path / "lr")
+    unpack(pack(run)[0], tmp_path / "lr")
     assert files(tmp_path / "lr") == {name: data for name, data in files(run).items() if not name.startswith(".ray/")}
     assert {path.name for path in tmp_path.iterdir()} == {"there", "lr"}
 
 
 def test_large_checkpoints_stay_where_they_are(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "MAX_BYTES", 1000)
-    unpack(pack(run), tmp_path / "lr")
+    unpack(pack(run)[0], tmp_path / "lr")
     assert set(files(tmp_path / "lr")) == {"experiment.yaml", "trials/a/metrics.jsonl"}
 
 
+def printed(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the cluster prints of a run folder."""
+    monkeypatch.setattr(sys, "argv", ["transfer", str(run)])
+    transfer.main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("limit", "mib"), [(2**20, "3"), (2**30, None)])
+def test_checkpoints_that_stay_on_the_cluster_are_warned_of(
+    limit: int,
+    mib: str | None,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(transfer, "MAX_BYTES", limit)
+    (run / "trials/a/checkpoint/2.pt").write_bytes(bytes(3 * 2**20))
+    content = received(printed(run, monkeypatch, capsys), job="lr-1")
+    assert isinstance(content, bytes)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * (mib is not None)
+    if mib:
+        assert f"the run folder has more than 1 MiB ({mib} of checkpoints)" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{BEGIN}abc", f"{BEGIN}a{END}"])
+def test_what_has_not_arrived_whole_is_noticed(text: str) -> None:
+    assert received(text, job="lr-1") is None
+
+
 def test_a_later_state_of_the_same_run_goes_over_the_earlier(run: Path, tmp_path: Path) -> None:
-    unpack(pack(run), tmp_path / "lr")
+    unpack(pack(run)[0], tmp_path / "lr")
     (tmp_path / "lr" / "notes.txt").write_text("mine")
     (run / "trials/a/metrics.jsonl").write_bytes(b"1\n2\n")
-    unpack(pack(run), tmp_path / "lr")
+    unpack(pack(run)[0], tmp_path / "lr")
     assert (tmp_path / "lr/trials/a/metrics.jsonl").read_bytes() == b"1\n2\n"
     assert (tmp_path / "lr/notes.txt").read_text() == "mine"
 
@@ -58,7 +88,7 @@ def test_another_run_is_not_written_over(run: Path, tmp_path: Path) -> None:
     (tmp_path / "lr").mkdir()
     (tmp_path / "lr/experiment.yaml").write_text("name: lr\nseeds: [1]\n")
     with pytest.raises(JobError, match="holds another run"):
-        unpack(pack(run), tmp_path / "lr")
+        unpack(pack(run)[0], tmp_path / "lr")
     assert set(files(tmp_path / "lr")) == {"experiment.yaml"}
 
 

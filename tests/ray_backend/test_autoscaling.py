@@ -101,7 +101,7 @@ def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_w
         )
 
     # Ray starts nodes in the main thread only
-    with ray_session(head.address, dashboard=False), ThreadPoolExecutor() as pool:
+    with ray_session(head.address), ThreadPoolExecutor() as pool:
         sweep = pool.submit(tuner.run_trials, run, splits, placement=placement)
         deadline = time.monotonic() + 180
         while decision() != {"gpu_worker": 3}:

@@ -48,7 +48,7 @@ def test_a_trial_grows_onto_a_node_that_comes_and_shrinks_when_it_goes(
     run = open_run(recipe={"epochs": EPOCHS})
     (progress,) = run.state.progress.values()
     # Ray starts nodes in the main thread only
-    with ray_session(cluster.address, dashboard=True), ThreadPoolExecutor() as pool:
+    with ray_session(cluster.address), ThreadPoolExecutor() as pool:
         training = pool.submit(tuner.run_trials, run, splits, placement=ELASTIC)
         wait_for(lambda: progress.epoch >= 3)
         node: Any = cluster.add_node(num_cpus=1)

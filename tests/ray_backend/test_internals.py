@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 import raytrain
-from raytrain.ray_backend import internals, session
+from raytrain.ray_backend import session
+from raytrain.ray_backend.internals import driver, head, sweeps
 
 PRIVATE = re.compile(r"ray\._private|(?<!RAY)_raylet|ray\.experimental\.internal_kv|\._internal")
 PACKAGE = Path(raytrain.__file__).parent
@@ -27,8 +28,8 @@ def files_with_private_symbols() -> set[str]:
     return {path.relative_to(PACKAGE).as_posix() for path in files if PRIVATE.search(path.read_text())}
 
 
-def test_private_symbols_of_ray_are_named_in_one_file_only() -> None:
-    assert files_with_private_symbols() == {"ray_backend/internals.py"}
+def test_private_symbols_of_ray_are_named_in_one_package_only() -> None:
+    assert {Path(file).parent.as_posix() for file in files_with_private_symbols()} == {"ray_backend/internals"}
 
 
 def canaries() -> str:
@@ -36,10 +37,14 @@ def canaries() -> str:
 
 
 def test_each_function_has_its_canary() -> None:
-    defined = [name for name, _ in inspect.getmembers(internals, inspect.isfunction) if not name.startswith("_")]
-    ours = [name for name in defined if getattr(internals, name).__module__ == internals.__name__]
-    assert {"put_value", "shut_down_at_once", "as_actor_death", "lost_workers_restart"} <= set(ours)
-    assert [name for name in ours if f"internals.{name}(" not in canaries()] == []
+    ours = {
+        f"{module.__name__.rpartition('.')[2]}.{name}"
+        for module in (driver, head, sweeps)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_") and function.__module__ == module.__name__
+    }
+    assert {"head.put_value", "driver.shut_down_at_once", "sweeps.lost_workers_restart"} <= ours
+    assert {name for name in ours if f"{name}(" not in canaries()} == set()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def started() -> Iterator[Any]:
 
     Not a bare `ray.init`: that one turns token authentication on for every later Ray of this process.
     """
-    with session.ray_session(None, dashboard=False):
+    with session.ray_session(None):
         import ray
 
         yield ray
@@ -66,7 +71,7 @@ def test_no_head_answers_where_none_is_connected() -> None:
     import ray
 
     assert not ray.is_initialized(), "this test comes before those that start Ray"
-    assert not internals.head_answers(timeout_s=0.5)
+    assert not head.head_answers(timeout_s=0.5)
 
 
 @pytest.mark.ray
@@ -81,14 +86,14 @@ def test_a_token_and_an_address_that_are_set_after_the_import_are_read_again(mon
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN", token)
         monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        internals.reread_environment()
+        driver.reread_environment()
         assert token in str(AuthenticationTokenLoader.instance().get_raw_token())
         assert ray_constants.ENABLE_RAY_CLUSTER is False
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
-    internals.reread_environment()
+    driver.reread_environment()
     assert ray_constants.ENABLE_RAY_CLUSTER is True
     monkeypatch.undo()
-    internals.reread_environment()
+    driver.reread_environment()
     assert {name: os.environ.get(name) for name in before} == before
 
 
@@ -96,18 +101,18 @@ def test_a_token_and_an_address_that_are_set_after_the_import_are_read_again(mon
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
 def test_a_value_is_stored_over_the_one_before_and_an_unknown_key_has_none() -> None:
-    assert internals.get_value("canary") is None
-    internals.put_value("canary", {"within_epoch": 0.5, "node": "ü"})
-    assert internals.get_value("canary") == {"within_epoch": 0.5, "node": "ü"}
-    internals.put_value("canary", None)
-    assert internals.get_value("canary") is None
+    assert head.get_value("canary") is None
+    head.put_value("canary", {"within_epoch": 0.5, "node": "ü"})
+    assert head.get_value("canary") == {"within_epoch": 0.5, "node": "ü"}
+    head.put_value("canary", None)
+    assert head.get_value("canary") is None
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_worker_reads_what_the_driver_stored(started: Any) -> None:
-    internals.put_value("from the driver", [1, 2])
-    read = started.remote(num_cpus=0)(lambda: internals.get_value("from the driver"))
+    head.put_value("from the driver", [1, 2])
+    read = started.remote(num_cpus=0)(lambda: head.get_value("from the driver"))
     assert started.get(read.remote(), timeout=PATIENCE_S) == [1, 2]
 
 
@@ -115,14 +120,14 @@ def test_a_worker_reads_what_the_driver_stored(started: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
 def test_the_head_answers() -> None:
-    assert internals.head_answers(timeout_s=PATIENCE_S)
+    assert head.head_answers(timeout_s=PATIENCE_S)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_head_node_has_the_resource_that_names_it(started: Any) -> None:
     (node,) = started.nodes()
-    assert internals.HEAD_NODE in node["Resources"]
+    assert head.HEAD_NODE in node["Resources"]
 
 
 @pytest.mark.ray
@@ -141,13 +146,13 @@ def test_a_placement_group_is_listed_until_it_is_removed_and_that_of_a_dead_acto
     started.get(own.ready(), timeout=PATIENCE_S)
     maker = Maker.remote()
     other = started.get(maker.make.remote(), timeout=PATIENCE_S)
-    assert dict(internals.placement_groups()) == {own.id.hex(): False, other: False}
+    assert dict(head.placement_groups()) == {own.id.hex(): False, other: False}
     started.kill(maker)
-    wait_until(lambda: dict(internals.placement_groups()) == {own.id.hex(): False, other: True})
-    internals.remove_group(other)
-    wait_until(lambda: dict(internals.placement_groups()) == {own.id.hex(): False})
-    internals.remove_group(own.id.hex())
-    wait_until(lambda: dict(internals.placement_groups()) == {})
+    wait_until(lambda: dict(head.placement_groups()) == {own.id.hex(): False, other: True})
+    head.remove_group(other)
+    wait_until(lambda: dict(head.placement_groups()) == {own.id.hex(): False})
+    head.remove_group(own.id.hex())
+    wait_until(lambda: dict(head.placement_groups()) == {})
     wait_until(lambda: started.available_resources().get("CPU") == 2)
 
 
@@ -159,7 +164,7 @@ def test_nodes_that_an_autoscaler_may_add_are_those_of_its_configuration() -> No
     from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
     from ray.experimental.internal_kv import _internal_kv_put
 
-    assert internals.addable_nodes(most=5) == []
+    assert head.addable_nodes(most=5) == []
     bounded = NodeGroupConfig(name="gpu", resources={"CPU": 4, "GPU": 1}, max_count=2)
     unbounded = NodeGroupConfig(name="cpu", resources={"CPU": 8}, max_count=-1)
     _internal_kv_put(
@@ -167,18 +172,18 @@ def test_nodes_that_an_autoscaler_may_add_are_those_of_its_configuration() -> No
         ClusterConfig(node_group_configs=[bounded, unbounded]).SerializeToString(),
         namespace=GCS_AUTOSCALER_STATE_NAMESPACE,
     )
-    assert internals.addable_nodes(most=3) == [{"CPU": 4, "GPU": 1}] * 2 + [{"CPU": 8}] * 3
+    assert head.addable_nodes(most=3) == [{"CPU": 4, "GPU": 1}] * 2 + [{"CPU": 8}] * 3
 
 
 @pytest.mark.ray
 def test_errors_of_rays_own_are_deaths_of_actors_and_others_stay_what_they_are() -> None:
     from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
 
-    low = internals.as_actor_death(OutOfMemoryError("the node running low on memory"))
+    low = sweeps.as_actor_death(OutOfMemoryError("the node running low on memory"))
     assert isinstance(low, RayActorError)
     assert "OutOfMemoryError: the node running low on memory" in str(low)
     for other in (ActorDiedError(), RayTaskError("f", "traceback", ValueError("x")), ValueError("x")):
-        assert internals.as_actor_death(other) is other
+        assert sweeps.as_actor_death(other) is other
 
 
 @pytest.mark.ray
@@ -197,7 +202,7 @@ def test_tune_hears_of_a_lost_worker_as_of_a_death_while_the_context_lasts(monke
 
     monkeypatch.setattr(RayActorManager, "_actor_task_failed", hear)
     manager = RayActorManager.__new__(RayActorManager)
-    with internals.lost_workers_restart():
+    with sweeps.lost_workers_restart():
         manager._actor_task_failed(tracked_actor_task=None, exception=OutOfMemoryError("low"))
     manager._actor_task_failed(tracked_actor_task=None, exception=OutOfMemoryError("low"))
     assert [type(error) for error in heard] == [RayActorError, OutOfMemoryError]
@@ -227,7 +232,7 @@ def test_of_an_ended_trial_of_tune_our_id_is_left() -> None:
     assert kept <= vars(trial).keys()
     assert {"last_result", "metric_analysis", "metric_n_steps"} <= vars(trial.run_metadata).keys()
     assert trial.metric_analysis
-    internals.empty(trial, like=first)
+    sweeps.empty(trial, like=first)
     assert trial.placement_group_factory is first.placement_group_factory
     assert trial.experiment_tag == ""
     assert trial.config == trial._Trial__unresolved_config == {"job": {"trial_id": "a"}}
@@ -240,11 +245,25 @@ def test_tune_keeps_no_copy_of_its_trials() -> None:
     trial: Any = Mock(trial_id="a")
     controller = TuneController.__new__(TuneController)
     controller._trials_to_cache, controller._trial_metadata = set(), {}
-    with internals.trials_unsaved():
+    with sweeps.trials_unsaved():
         controller._mark_trial_to_checkpoint(trial)
     assert controller._get_trial_checkpoints() == {}
     controller._mark_trial_to_checkpoint(trial)
     assert list(controller._get_trial_checkpoints()) == ["a"]
+
+
+def test_a_worker_group_has_no_process_that_removes_its_placement_group() -> None:
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    trainer = TorchTrainer(lambda: None, scaling_config=ScalingConfig(num_workers=2))
+    before = [type(one).__name__ for one in trainer._create_default_callbacks()]
+    assert "PlacementGroupCleanerCallback" in before
+    assert sweeps.without_cleaner(trainer) is trainer
+    after = [type(one).__name__ for one in trainer._create_default_callbacks()]
+    assert after == [name for name in before if name != "PlacementGroupCleanerCallback"]
+    # `fit` asks for them by this name
+    assert "self._create_default_callbacks()" in inspect.getsource(TorchTrainer.fit)
 
 
 def test_workers_import_neither_from_the_working_folder_nor_from_that_of_the_script(
@@ -253,8 +272,8 @@ def test_workers_import_neither_from_the_working_folder_nor_from_that_of_the_scr
     from ray.core.generated.common_pb2 import JobConfig
 
     def path(file: str) -> list[str]:
-        monkeypatch.setattr(internals.raytrain, "__file__", file)
-        configuration = internals.job_without_working_folder()
+        monkeypatch.setattr(driver.raytrain, "__file__", file)
+        configuration = driver.job_without_working_folder()
         configuration._py_driver_sys_path.extend(["/script", "/working"])  # as `ray.init` does
         return list(JobConfig.FromString(configuration._serialize()).py_driver_sys_path)
 
@@ -264,9 +283,9 @@ def test_workers_import_neither_from_the_working_folder_nor_from_that_of_the_scr
 
 def test_the_command_of_a_job_is_known_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
-    assert not internals.in_job()
+    assert not driver.in_job()
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    assert internals.in_job()
+    assert driver.in_job()
 
 
 @pytest.mark.ray
@@ -285,7 +304,7 @@ def test_the_ray_of_this_process_is_shut_down_without_giving_its_processes_time(
     node.kill_all_processes = recorded
     below = [one for one in psutil.Process().children() if one.name() in {"raylet", "gcs_server"}]
     assert len(below) == 2
-    internals.shut_down_at_once()
+    driver.shut_down_at_once()
     assert not started.is_initialized()
     assert [one["allow_graceful"] for one in options] == [False]
     assert psutil.wait_procs(below, timeout=PATIENCE_S)[1] == []
@@ -298,7 +317,7 @@ def test_ray_leaves_the_handler_of_sigterm_where_it_is() -> None:
 
     before = signal.signal(signal.SIGTERM, ours)
     try:
-        with internals.sigterm_handler_kept():
+        with driver.sigterm_handler_kept():
             utils.set_sigterm_handler(print)  # as `ray.init` does: in its module's name, not in one of its own
             assert signal.getsignal(signal.SIGTERM) is ours
         assert "utils.set_sigterm_handler(sigterm_handler)" in inspect.getsource(worker.connect) + inspect.getsource(
@@ -323,7 +342,7 @@ def test_a_node_that_comes_up_late_is_waited_for_and_a_dead_raylet_is_not(monkey
 
     def ask() -> Any:
         asked.clear()
-        with internals.node_awaited(60.0):
+        with driver.node_awaited(60.0):
             return services.get_node("address", "n")
 
     # Ray gives up after 30 s, and asks for the node by this name in its module
@@ -331,10 +350,10 @@ def test_a_node_that_comes_up_late_is_waited_for_and_a_dead_raylet_is_not(monkey
     assert "ray._private.services.get_node(" in source
     assert "except RuntimeError" in source
     monkeypatch.setattr(services, "get_node", late)
-    monkeypatch.setattr(internals, "_raylet_lives", lambda: True)
+    monkeypatch.setattr(driver, "_raylet_lives", lambda: True)
     assert ask() == {"node": "n"}
     assert len(asked) == 4
-    monkeypatch.setattr(internals, "_raylet_lives", lambda: False)
+    monkeypatch.setattr(driver, "_raylet_lives", lambda: False)
     with pytest.raises(RuntimeError, match="no such node"):
         ask()
     assert len(asked) == 1
@@ -350,5 +369,5 @@ def test_ray_does_not_start_its_workers_by_uv_run(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(uv_runtime_env_hook, "_check_working_dir_files", lambda *_: None)
     assert "uv run" in worker._maybe_modify_runtime_env(None, False)["py_executable"]
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", session.SETTINGS["RAY_ENABLE_UV_RUN_RUNTIME_ENV"])
-    internals.reread_uv_setting()
+    driver.reread_uv_setting()
     assert worker._maybe_modify_runtime_env(None, False) is None

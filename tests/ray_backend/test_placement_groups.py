@@ -9,7 +9,8 @@ import ray
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.experiment.asha import Decision
-from raytrain.ray_backend import internals, tuner
+from raytrain.ray_backend import tuner
+from raytrain.ray_backend.internals import head
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session
 from raytrain.runs.writing.journal import RunJournal
@@ -33,7 +34,7 @@ def train(run: RunJournal, splits: dict[DataKey, Splits]) -> tuple[list[str], fl
     """Run all trials on two workers each; return the placement groups and the free CPUs some seconds afterwards."""
     tuner.run_trials(run, splits, placement=Placement(workers=2, cpus=1, gpus=0.0, concurrent=1))
     deadline = time.monotonic() + 10
-    while (groups := [group for group, _ in internals.placement_groups()]) and time.monotonic() < deadline:
+    while (groups := [group for group, _ in head.placement_groups()]) and time.monotonic() < deadline:
         time.sleep(0.2)
     while (free := ray.available_resources().get("CPU", 0.0)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -49,7 +50,7 @@ def test_an_early_stop_leaves_its_placement_group_unless_it_is_released(
     open_run: Callable[..., RunJournal], splits: dict[DataKey, Splits], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each trial needs every CPU: the second run could not start while a group of the first is there."""
-    with ray_session(None, dashboard=False):
+    with ray_session(None):
         with monkeypatch.context() as patched:
             patched.setattr(tuner, "release_orphaned_groups", lambda: None)
             patched.setattr(tuner, "release_all_groups", lambda: None)
@@ -70,7 +71,7 @@ def test_with_a_dashboard_early_stops_leave_no_placement_group_and_all_cpus(
     open_run: Callable[..., RunJournal], splits: dict[DataKey, Splits]
 ) -> None:
     run = stopped_early(open_run, "two", trials=2)  # the second has found the CPUs of the first
-    with ray_session(None, dashboard=True):
+    with ray_session(None):
         groups, free = train(run, splits)
     assert statuses(run) == ["stopped", "stopped"]
     assert groups == []

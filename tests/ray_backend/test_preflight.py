@@ -68,7 +68,7 @@ def test_other_versions_on_a_node_are_refused_with_both(two_nodes: str, monkeypa
         return judged(name, said, here={**here, "torch": "1.0"})
 
     monkeypatch.setattr(preflight, "judged", by_another)
-    with ray_session(two_nodes, dashboard=False):
+    with ray_session(two_nodes):
         with pytest.raises(ClusterError, match=r"torch .* there and 1\.0 here") as refused:
             preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
         assert refused.value.exit_code == 6
@@ -108,7 +108,7 @@ def test_a_folder_that_all_nodes_share_is_taken_and_left_as_it_was(two_nodes: st
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("x")
-    with ray_session(two_nodes, dashboard=False):
+    with ray_session(two_nodes):
         check_storage(Folder.at(tmp_path / "new"), more_nodes=False)
         check_storage(Folder.at(kept), more_nodes=False)
     assert not (tmp_path / "new").exists()

@@ -91,5 +91,5 @@ def test_ray_counts_the_cores_that_this_process_may_use_and_no_gpu_of_a_mac(
     monkeypatch.setattr(ray, "init", lambda *_, **options: given.update(options))
     monkeypatch.setattr(private_ray, "usable_cores", lambda: 3)
     monkeypatch.setattr(private_ray.sys, "platform", platform)
-    private_ray.start(tmp_path, dashboard=False, port=1)
+    private_ray.start(tmp_path)
     assert {name: value for name, value in given.items() if name.startswith("num_")} == told

@@ -1,6 +1,7 @@
 """Where Ray comes from: started for us alone, or a cluster that is there."""
 
 import contextlib
+import http.client
 import ipaddress
 import os
 import socket
@@ -11,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -56,18 +58,18 @@ def test_a_run_uses_the_cluster_at_an_address(cluster: str, tmp_path: Path, tiny
 @pytest.mark.parametrize("address", [None, "", "local", " Local "])
 def test_local_is_no_address(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray takes it for a Ray to start here: without our token, on all interfaces."""
-    started: list[bool] = []
+    started: list[str] = []
 
     @contextlib.contextmanager
-    def start(dashboard: bool, *_: object) -> Iterator[None]:
-        started.append(dashboard)
+    def start(*_: object) -> Iterator[None]:
+        started.append("here")
         yield
 
     monkeypatch.setattr(session, "_started", start)
     monkeypatch.setattr(session, "_joined", lambda *_: pytest.fail("it is taken for a cluster"))
-    with ray_session(address, dashboard=False):
+    with ray_session(address):
         pass
-    assert started == [False]
+    assert started == ["here"]
 
 
 def test_a_ray_of_our_own_is_started_whatever_the_environment_names(
@@ -78,15 +80,8 @@ def test_a_ray_of_our_own_is_started_whatever_the_environment_names(
     addresses: list[str] = []
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
     monkeypatch.setattr(ray, "init", lambda address, **_: addresses.append(address))
-    private_ray.start(tmp_path, dashboard=False, port=1)
+    private_ray.start(tmp_path)
     assert addresses == ["local"]
-
-
-def test_what_is_done_while_ray_starts_is_done_when_it_is_up() -> None:
-    done = []
-    with ray_session(None, dashboard=False, meanwhile=lambda: done.append(threading.current_thread())):
-        assert done
-        assert done != [threading.main_thread()]
 
 
 def test_an_error_while_ray_starts_is_raised_and_ray_is_gone() -> None:
@@ -95,7 +90,7 @@ def test_an_error_while_ray_starts_is_raised_and_ray_is_gone() -> None:
     def fail() -> None:
         raise RuntimeError("no model of that kind")
 
-    with pytest.raises(RuntimeError, match="no model of that kind"), ray_session(None, dashboard=False, meanwhile=fail):
+    with pytest.raises(RuntimeError, match="no model of that kind"), ray_session(None, meanwhile=fail):
         pass
     assert not ray.is_initialized()
 
@@ -107,73 +102,132 @@ def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> Non
         address = address.format(port=taken.getsockname()[1])
         with (
             pytest.raises(ClusterError, match="nothing answers at this address") as refusal,
-            ray_session(address, dashboard=False),
+            ray_session(address),
         ):
             pass
     assert refusal.value.exit_code == 6
     assert address in str(refusal.value)
 
 
-@pytest.mark.slow
-def test_a_ray_of_our_own_asks_for_a_token_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    long = tmp_path / "a-temporary-folder-with-a-path-too-long-for-a-socket"
-    long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "that of another cluster")
-    with ray_session(None, dashboard=False) as session:
-        private = session.private
-        assert private is not None
-        assert private.parent == Path("/tmp")
-        assert private.stat().st_mode & 0o077 == 0
-        assert os.environ["RAY_AUTH_MODE"] == "token"
-        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-    assert not private.exists()
-    assert os.environ["RAY_AUTH_TOKEN"] == "that of another cluster"
+@dataclass
+class Seen:
+    """What was seen of one Ray of our own, while it was up and afterwards."""
+
+    private: Path
+    mode: int
+    settings: dict[str, str]
+    settings_before: dict[str, str]
+    settings_after: dict[str, str]
+    meanwhile: list[threading.Thread]
+    listening: list[tuple[str, str, int]]
+    answers: dict[int, int | None]
+    nodes: list[dict[str, float]]
+    nodes_with_autoscaler: list[dict[str, float]]
 
 
-def status_of(url: str, token: str | None) -> int:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+def ray_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+
+
+def listening() -> list[tuple[str, str, int]]:
+    """Return name, address and port of the sockets at which this process and its children listen."""
+    this = psutil.Process()
+    return [
+        (process.name(), connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for process in (this, *this.children(recursive=True))
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+
+def status_of(url: str, token: str) -> int | None:
+    """Return the status of an answer in HTTP; None where something else answers, or nothing."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     try:
-        return urllib.request.urlopen(request, timeout=60).status
+        return urllib.request.urlopen(request, timeout=10).status
     except urllib.error.HTTPError as refused:
         return refused.code
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def add_autoscaler() -> None:
+    """Have the head know an autoscaler of a head node and three workers."""
+    from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE
+    from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    workers = NodeGroupConfig(name="gpu", resources={"CPU": 4, "GPU": 1}, max_count=3)
+    head = NodeGroupConfig(name="head", resources={"CPU": 2}, max_count=0)
+    _internal_kv_put(
+        GCS_AUTOSCALER_CLUSTER_CONFIG_KEY,
+        ClusterConfig(node_group_configs=[head, workers]).SerializeToString(),
+        namespace=GCS_AUTOSCALER_STATE_NAMESPACE,
+    )
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """One Ray of our own, looked at from all sides: each start takes ten seconds."""
+    long = tmp_path_factory.mktemp("a-temporary-folder-with-a-path-too-long-for-a-socket")
+    meanwhile: list[threading.Thread] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(long))
+        patch.setenv("RAY_AUTH_TOKEN", "that of another cluster")
+        before = ray_settings()
+        with ray_session(None, meanwhile=lambda: meanwhile.append(threading.current_thread())) as own:
+            assert own.private is not None
+            up, sockets, settings = nodes(), listening(), ray_settings()
+            answers = {
+                port: status_of(f"http://{address}:{port}/api/jobs/", settings["RAY_AUTH_TOKEN"])
+                for _, address, port in sockets
+            }
+            add_autoscaler()
+            what = Seen(
+                private=own.private,
+                mode=own.private.stat().st_mode,
+                settings=settings,
+                settings_before=before,
+                settings_after={},
+                meanwhile=list(meanwhile),
+                listening=sockets,
+                answers=answers,
+                nodes=up,
+                nodes_with_autoscaler=nodes(),
+            )
+        what.settings_after = ray_settings()
+    return what
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dashboard", [True, False])
-def test_a_ray_of_our_own_is_reached_from_this_machine_only(*, dashboard: bool) -> None:
-    with ray_session(None, dashboard=dashboard):
-        this = psutil.Process()
-        found = [
-            (process.name(), ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:")))
-            for process in (this, *this.children(recursive=True))
-            for connection in process.net_connections(kind="inet")
-            if connection.status == psutil.CONN_LISTEN
-        ]
-        if dashboard:  # which takes jobs: it is there for trials with several workers
-            jobs = f"{os.environ['RAY_API_SERVER_ADDRESS']}/api/jobs/"
-            asked = {token: status_of(jobs, token) for token in (None, "0" * 64, os.environ["RAY_AUTH_TOKEN"])}
-            assert list(asked.values()) == [401, 403, 200]
-    assert {"gcs_server", "raylet"} <= {name for name, _ in found}
-    assert [one for one in found if not one[1].is_loopback] == []
+def test_what_is_done_while_ray_starts_is_done_when_it_is_up(seen: Seen) -> None:
+    assert len(seen.meanwhile) == 1
+    assert seen.meanwhile != [threading.main_thread()]
 
 
 @pytest.mark.slow
-def test_nodes_that_the_autoscaler_may_add_count_as_nodes() -> None:
-    with ray_session(None, dashboard=False):
-        from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE
-        from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
-        from ray.experimental.internal_kv import _internal_kv_put
+def test_a_ray_of_our_own_asks_for_a_token_and_leaves_nothing(seen: Seen) -> None:
+    assert seen.private.parent == Path("/tmp")
+    assert seen.mode & 0o077 == 0
+    assert seen.settings["RAY_AUTH_MODE"] == "token"
+    assert len(seen.settings["RAY_AUTH_TOKEN"]) == 64
+    assert not seen.private.exists()
+    assert seen.settings_before["RAY_AUTH_TOKEN"] == "that of another cluster"
+    assert {name: seen.settings_after.get(name) for name in seen.settings_before} == seen.settings_before
 
-        (this,) = nodes()
-        workers = NodeGroupConfig(name="gpu", resources={"CPU": 4, "GPU": 1}, max_count=3)
-        head = NodeGroupConfig(name="head", resources={"CPU": 2}, max_count=0)
-        _internal_kv_put(
-            GCS_AUTOSCALER_CLUSTER_CONFIG_KEY,
-            ClusterConfig(node_group_configs=[head, workers]).SerializeToString(),
-            namespace=GCS_AUTOSCALER_STATE_NAMESPACE,
-        )
-        assert nodes() == [this, *[{"CPU": 4, "GPU": 1}] * 3]
+
+@pytest.mark.slow
+def test_a_ray_of_our_own_is_reached_from_this_machine_only_and_takes_no_jobs(seen: Seen) -> None:
+    assert {"gcs_server", "raylet"} <= {name for name, _, _ in seen.listening}
+    assert [one for one in seen.listening if not ipaddress.ip_address(one[1]).is_loopback] == []
+    assert len(seen.answers) >= 2
+    assert [port for port, status in seen.answers.items() if status not in {None, 404}] == []
+
+
+@pytest.mark.slow
+def test_nodes_that_the_autoscaler_may_add_count_as_nodes(seen: Seen) -> None:
+    (this,) = seen.nodes
+    assert seen.nodes_with_autoscaler == [this, *[{"CPU": 4, "GPU": 1}] * 3]
 
 
 @pytest.mark.parametrize("version", ["2.57.0", "2.60.0"])
@@ -193,7 +247,7 @@ def test_a_ray_that_raytrain_is_not_tried_on_is_refused_with_what_to_install(ver
 def test_a_session_looks_at_the_version_before_it_starts_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.metadata, "version", lambda _: "2.61.0")
     monkeypatch.setattr(session.private_ray, "private_folder", lambda: pytest.fail("a Ray is started"))
-    with pytest.raises(ClusterError, match=r"Ray 2\.61\.0"), ray_session(None, dashboard=False):
+    with pytest.raises(ClusterError, match=r"Ray 2\.61\.0"), ray_session(None):
         pass
 
 
@@ -211,7 +265,7 @@ def test_ray_is_started_once_more_where_its_node_does_not_come_up(
             raise Exception("The current node timed out during startup.")  # noqa: TRY002 (as Ray does)
 
     monkeypatch.setattr(ray, "init", init)
-    private_ray.start(tmp_path, dashboard=False, port=1)
+    private_ray.start(tmp_path)
     assert len(folders) == len(set(folders)) == starts
 
 
@@ -222,7 +276,7 @@ def test_a_ray_that_does_not_start_is_no_bug(monkeypatch: pytest.MonkeyPatch) ->
         raise Exception("The current node timed out during startup.")  # noqa: TRY002 (as Ray does)
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(ClusterError, match="timed out during startup") as refusal, ray_session(None, dashboard=False):
+    with pytest.raises(ClusterError, match="timed out during startup") as refusal, ray_session(None):
         pass
     assert refusal.value.exit_code == 6
 
@@ -233,8 +287,8 @@ def environment_of_ray(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     seen: dict[str, str] = {}
     monkeypatch.setattr(ray, "init", lambda *_, **__: seen.update(os.environ))
-    monkeypatch.setattr(session.internals, "shut_down_at_once", lambda: None)
-    with ray_session(None, dashboard=True):
+    monkeypatch.setattr(session.driver, "shut_down_at_once", lambda: None)
+    with ray_session(None):
         pass
     return seen
 
@@ -246,9 +300,8 @@ def test_ray_reaches_this_machine_without_the_proxy_of_the_environment(monkeypat
     monkeypatch.setenv("NO_PROXY", "intern.example")
     assert not urllib.request.proxy_bypass_environment("127.0.0.1:8265", {"no": os.environ["NO_PROXY"]})
     seen = environment_of_ray(monkeypatch)
-    dashboard = seen["RAY_API_SERVER_ADDRESS"].removeprefix("http://")
     for name in ("no_proxy", "NO_PROXY"):
-        for host in (dashboard, "localhost:8265", "intern.example"):
+        for host in ("127.0.0.1:6379", "localhost:8265", "intern.example"):
             assert urllib.request.proxy_bypass_environment(host, {"no": seen[name]})
         assert not urllib.request.proxy_bypass_environment("pypi.example", {"no": seen[name]})
     assert os.environ["NO_PROXY"] == "intern.example"

@@ -37,7 +37,7 @@ def test_recipes_are_measured_side_by_side_and_what_cannot_be_trained_is_refused
     make_splits: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits = {RECIPE.data_key: make_splits()}
-    with ray_session(None, dashboard=False):
+    with ray_session(None):
         other = RECIPE.replace(width=4)
         speeds = speed.measure([RECIPE, other, RECIPE], splits, placement=ONE_CPU)  # two waves of two
         assert all(one.step_s > 0 for one in speeds)

@@ -35,7 +35,7 @@ ONE_WORKER = Placement(workers=1, cpus=1, gpus=0.0, concurrent=2)
 
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:
-    with ray_session(None, dashboard=False):
+    with ray_session(None):
         yield
 
 

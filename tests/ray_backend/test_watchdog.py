@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from raytrain.ray_backend import internals, watchdog
+from raytrain.ray_backend import watchdog
+from raytrain.ray_backend.internals import head
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.writing.journal import RunJournal
 
@@ -18,8 +19,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     there: dict[str, Any] = {}
     ours = "progress/job/"
     monkeypatch.setattr(watchdog, "_job", lambda: "job")
-    monkeypatch.setattr(internals, "get_value", lambda key: there.get(key.removeprefix(ours)))
-    monkeypatch.setattr(internals, "put_value", lambda key, value: there.update({key.removeprefix(ours): value}))
+    monkeypatch.setattr(head, "get_value", lambda key: there.get(key.removeprefix(ours)))
+    monkeypatch.setattr(head, "put_value", lambda key, value: there.update({key.removeprefix(ours): value}))
     return there
 
 
@@ -59,7 +60,7 @@ def test_an_evaluation_that_goes_on_is_progress(open_run: Callable[..., RunJourn
 
 def test_equal_trials_of_two_commands_do_not_share_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     stored: dict[str, Any] = {}
-    monkeypatch.setattr(internals, "get_value", stored.get)
+    monkeypatch.setattr(head, "get_value", stored.get)
     monkeypatch.setattr(watchdog, "_job", lambda: "02")
     stored["progress/01/t"] = {"within_epoch": 0.5, "evaluated": 0, "pid": 11, "node": "n"}
     assert watchdog.reported_progress("t") is None

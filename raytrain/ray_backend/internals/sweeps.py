@@ -1,0 +1,93 @@
+"""How Tune and Train treat trials: one that is lost, one that has ended, the processes beside it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def lost_workers_restart() -> Generator[None]:
+    """Have Tune restart a trial whose process Ray itself has ended, for as long as the context lasts.
+
+    Ray ends a worker when its node runs low on memory or goes away. It reports that by errors which Tune does not
+    know, so that Tune ends the whole sweep by a RuntimeError instead of the one trial
+    (`RayActorManager._actor_task_failed`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+
+    original: Any = RayActorManager._actor_task_failed  # pyright: ignore[reportPrivateUsage]
+
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        original(self, tracked_actor_task=tracked_actor_task, exception=as_actor_death(exception))
+
+    RayActorManager._actor_task_failed = failed  # pyright: ignore[reportPrivateUsage]
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original  # pyright: ignore[reportPrivateUsage]
+
+
+def as_actor_death(exception: Exception) -> Exception:
+    """Return an error of Ray's own about an actor as the death of that actor, and any other error as it is."""
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+
+    if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+        return RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+    return exception
+
+
+@contextmanager
+def trials_unsaved() -> Generator[None]:
+    """Have Tune keep no copy of its trials to continue from, for as long as the context lasts.
+
+    It keeps each trial as JSON until the sweep ends, and writes all of them to its folder again and again. raytrain
+    continues a run from the run folder, and Tune has no setting against it
+    (`TuneController._mark_trial_to_checkpoint`, Ray 2.57 to 2.60; no upstream issue is known).
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    original: Any = TuneController._mark_trial_to_checkpoint  # pyright: ignore[reportPrivateUsage]
+    TuneController._mark_trial_to_checkpoint = lambda self, trial: None  # noqa: ARG005 # pyright: ignore[reportPrivateUsage]
+    try:
+        yield
+    finally:
+        TuneController._mark_trial_to_checkpoint = original  # pyright: ignore[reportPrivateUsage]
+
+
+def empty(trial: Any, *, like: Any) -> None:
+    """Take out of an ended trial of Tune what nobody reads again: of its configuration all but our id, and its results.
+
+    Tune keeps every trial until the sweep ends: two copies of its recipe, a name of all its fields, statistics of each
+    number that it has reported, and a copy of the resources that all trials have. It has no setting against it (the
+    attributes of `Trial` and of its `run_metadata`, Ray 2.57 to 2.60; no upstream issue is known).
+
+    Args:
+        trial: Trial of Tune.
+        like: Another one, whose resources it shares from now on if they are equal.
+    """
+    if trial.placement_group_factory == like.placement_group_factory:
+        trial.placement_group_factory = like.placement_group_factory
+    trial.experiment_tag = ""
+    trial.config = trial._Trial__unresolved_config = {"job": {"trial_id": trial.config["job"]["trial_id"]}}
+    trial.evaluated_params = {}
+    known = trial.run_metadata
+    known.last_result, known.metric_analysis, known.metric_n_steps = {}, {}, {}
+
+
+def without_cleaner(trainer: Any) -> Any:
+    """Return a trainer of Ray Train that starts no process of its own to remove the placement groups it may leave.
+
+    That process asks Ray's dashboard whether the trial still lives. Where there is none it never ends, so that each
+    trial that Tune stops early would leave one. `tuner.release_orphaned_groups` removes those groups. Train has no
+    setting against it (`DataParallelTrainer._create_default_callbacks`, Ray 2.57 to 2.60; no upstream issue is known).
+
+    Args:
+        trainer: A `TorchTrainer`.
+    """
+    usual = trainer._create_default_callbacks
+
+    def callbacks() -> list[Any]:
+        return [one for one in usual() if type(one).__name__ != "PlacementGroupCleanerCallback"]
+
+    trainer._create_default_callbacks = callbacks
+    return trainer
