@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, median
@@ -264,6 +265,13 @@ def test_the_import_contract_in_contributing_is_the_one_that_is_checked() -> Non
     (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     (shown,) = [code for code in blocks("CONTRIBUTING.md", "") if code.startswith("__main__")]
     assert [line.split("  ")[0].strip() for line in shown.splitlines()] == layers
+
+
+def test_no_package_has_more_modules_than_contributing_allows() -> None:
+    (most,) = re.findall(r"A package has at most (\d+) modules", (ROOT / "CONTRIBUTING.md").read_text())
+    modules = [path for path in (ROOT / "raytrain").rglob("*.py") if path.name != "__init__.py"]
+    counts = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules)
+    assert {package: count for package, count in counts.items() if count > int(most)} == {}
 
 
 def test_the_tree_in_the_readme_has_the_packages_on_disk() -> None:

@@ -105,7 +105,9 @@ def verify(
     from raytrain.cli.progress import reading_shown
     from raytrain.data import read, refuse
     from raytrain.data.inspection.inspection import inspect
+    from raytrain.data.split import refuse_no_classes, refuse_unsplittable
     from raytrain.report.inspection_page import page
+    from raytrain.training.recipe import Recipe
 
     named, colour = columns_text(columns), _background_text(background)
     log_to_stderr()
@@ -125,6 +127,8 @@ def verify(
         console = Console()
         typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))
     refuse(images, skip_bad=skip_bad, name=_data_set(dataset))
+    refuse_no_classes(images, name=dataset)
+    refuse_unsplittable(images, Recipe().val_size)
     if fingerprint and images.fingerprint != fingerprint:
         at = f"at {image_size} × {image_size} pixels"
         said = in_one_line(f"the fingerprint of {dataset} {at} is {images.fingerprint}, not the expected {fingerprint}")

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they change in an experiment."""
 
+import logging
 import re
 from collections.abc import Sequence
 from enum import StrEnum
@@ -16,6 +17,12 @@ from raytrain.storage.typed_path import is_a_file
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
+
+
+log = logging.getLogger(__name__)
+
+FOR_RAY = ("address", "max_concurrent", "trial_timeout")
+"""Names of parameters that say something about trials on Ray."""
 
 
 class Format(StrEnum):
@@ -85,7 +92,7 @@ Address = Annotated[
 Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every trial with each of these seeds.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; with a fraction, trials share a GPU.")]
-MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at the same time.")]
+MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at the same time, on Ray.")]
 NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to its end, without early stopping.")]
 UntilSeparated = Annotated[
     float | None,
@@ -107,7 +114,7 @@ TrialTimeout = Annotated[
         metavar="SECONDS",
         min=1,
         max=YEAR_S,
-        help="Time without progress after which the process of a trial is killed and started again.",
+        help="Time without progress after which the process of a trial on Ray is killed and started again.",
     ),
 ]
 
@@ -216,9 +223,8 @@ def changes_of(
     given = {"name": name, "samples": samples, "sampler": sampler, "round_size": round_size}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if axes:
-        from raytrain.experiment.assignments import (
-            parse_axes,  # pydantic and PyYAML would make `raytrain --help` slower
-        )
+        # pydantic and PyYAML would make `raytrain --help` slower
+        from raytrain.experiment.search.assignments import parse_axes
 
         changes["grid"] = parse_axes(axes)
     resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
@@ -233,6 +239,16 @@ def changes_of(
                 f"--seeds {seeds}: give whole numbers separated by commas, such as --seeds 0,1,2"
             ) from None
     return changes
+
+
+def warn_of_what_is_for_ray(ctx: typer.Context) -> None:
+    """Warn of options on the command line that have no effect with `--local`."""
+    if not ctx.params.get("local"):
+        return
+    sources = {name: ctx.get_parameter_source(name) for name in FOR_RAY if name in ctx.params}
+    given = [name.replace("_", "-") for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        log.warning("--%s: without effect, because --local trains without Ray", ", --".join(given))
 
 
 def separation_of(points: float | None, max_seeds: int | None) -> dict[str, Any]:
@@ -263,8 +279,8 @@ def experiment_of(
         ExperimentError: It is invalid.
     """
     # here, because pydantic and PyYAML would make `raytrain --help` slower
-    from raytrain.experiment.assignments import parse_overrides
     from raytrain.experiment.reading import default_experiment, read_experiment
+    from raytrain.experiment.search.assignments import parse_overrides
 
     overrides = parse_overrides(assignments or [])
     if path is not None and str(path) in SHIPPED and not is_a_file(path):

@@ -49,6 +49,24 @@ def with_test(dataset: ImageDataset, test_size: float) -> ImageDataset:
     return image_dataset(train, test, classes=dataset.classes, val=dataset.val, origin=dataset.origin)
 
 
+def refuse_no_classes(dataset: ImageDataset, *, name: str) -> None:
+    """Raise DataError where a data set has fewer than two classes.
+
+    Args:
+        dataset: What a source returned.
+        name: Its name, for the message.
+    """
+    if (count := len(dataset.classes)) < 2:
+        classes = "1 class" if count == 1 else "no class"
+        raise DataError(f"{name!r} has {classes}; give a data set with at least two")
+
+
+def refuse_unsplittable(dataset: ImageDataset, val_size: float) -> None:
+    """Raise DataError where `split` would; nothing is computed of the pixels."""
+    if dataset.val is None and (count := _count(dataset.train, val_size, name="val_size")):
+        stratified(dataset.train.labels, count, classes=dataset.classes)
+
+
 def split(dataset: ImageDataset, val_size: float) -> Splits:
     """Return the data set with its validation images, or `val_size` of its training images set aside for them.
 
@@ -141,7 +159,7 @@ def _shares(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _advice(part: str) -> str:
-    return "set val_size to 0 or" if part == "validation" else "set test_size"
+    return "set val_size to 0, or choose it" if part == "validation" else "choose test_size"
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

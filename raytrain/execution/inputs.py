@@ -5,6 +5,7 @@ from typing import Any
 
 from raytrain.data import Splits, split
 from raytrain.data.data_key import DataKey
+from raytrain.data.split import refuse_no_classes
 from raytrain.errors import DataError, RunFolderError, first_line
 from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
@@ -63,9 +64,7 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
     unsplit = {key: key._replace(val_size=0) for key in keys}
     datasets = {key: key.load() for key in dict.fromkeys(unsplit.values())}
     for key, images in datasets.items():
-        if (count := len(images.classes)) < 2:
-            classes = "1 class" if count == 1 else "no class"
-            raise DataError(f"{key.dataset!r} has {classes}; give a data set with at least two")
+        refuse_no_classes(images, name=key.dataset)
     splits = {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
     warnings = [
         few_validation_images(key.dataset, len(one.val), own=datasets[unsplit[key]].val is not None)

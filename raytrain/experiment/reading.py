@@ -7,11 +7,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
-from raytrain.experiment.assignments import unknown
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.paths import with_paths_from
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.search.assigned import with_argument_set
+from raytrain.experiment.search.assignments import unknown
 from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis, with_values
 from raytrain.experiment.user_code import read_user_code, with_user_code_read

@@ -152,7 +152,7 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
             failure_config=_failures(),
         ),
     )
-    sweeps.without_cleaner(trainer).fit()
+    sweeps.without_helpers(trainer).fit()
 
 
 def _failures() -> ray.train.FailureConfig:

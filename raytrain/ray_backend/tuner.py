@@ -204,7 +204,7 @@ def release_orphaned_groups() -> None:
     """Remove every placement group of this job whose maker is dead.
 
     When Tune stops a trial early it kills the trial's process, and Ray Train's controller dies with it; but the group
-    that the controller reserved for the workers belongs to the job. Ray's own cleaner (`sweeps.without_cleaner`) knows
+    that the controller reserved for the workers belongs to the job. Ray's own cleaner, which trials do without, knows
     nothing of a group that the controller asked for while it was dying. After as many early stops as fit the cluster,
     the sweep would wait for ever.
     """

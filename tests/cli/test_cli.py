@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from PIL import Image
 from pyarrow import parquet
 from typer.testing import CliRunner
 
@@ -114,6 +115,33 @@ def test_train_without_a_file_runs_the_default_recipe(started: list[Any]):
     ((experiment, options),) = started
     assert experiment == Experiment.model_validate({"name": "mine", "recipe": {"lr": 0.5}})
     assert (options.out, options.local, options.mode, options.address) == ("runs", True, "resume", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--max-concurrent", "2", "--trial-timeout", "5"], "--max-concurrent, --trial-timeout"),
+        (["--address", "10.0.0.1:6379"], "--address"),
+    ],
+)
+def test_what_is_for_ray_alone_is_warned_of_with_local(
+    started: list[Any], words: list[str], named: str, caplog: pytest.LogCaptureFixture
+):
+    call("compare", *words)
+    call("compare", "--local")
+    assert "without effect" not in caplog.text
+    call("compare", "--local", *words)
+    assert f" {named}: without effect, because --local trains without Ray" in caplog.text
+    assert len(started) == 3
+
+
+def test_an_address_of_the_environment_is_not_warned_of(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    call("compare", "--local")
+    assert started
+    assert "without effect" not in caplog.text
 
 
 def test_train_has_no_early_stopping(started: list[Any], place: Path):
@@ -528,6 +556,26 @@ def test_verify_shows_the_page_and_then_refuses_what_cannot_be_read(tiny_images:
     assert call("data", "verify", str(root), "--image-size", "8", "--skip-bad").exit_code == 0
     assert call("data", "fetch", str(root), "--image-size", "8").exit_code == 2
     assert "39 training" in call("data", "fetch", str(root), "--image-size", "8", "--skip-bad").stdout
+
+
+def pictures(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for index in range(count):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / f"{index}.png")
+
+
+def test_verify_refuses_what_training_would_refuse(place: Path):
+    pictures(place / "one" / "train" / "cat", 8)
+    pictures(place / "one" / "test" / "cat", 2)
+    for name, count in (("cat", 20), ("dog", 1)):
+        pictures(place / "few" / "train" / name, count)
+        pictures(place / "few" / "test" / name, 2)
+    for folder, message in (("one", "'one' has 1 class; give"), ("few", "class 'dog' has 1 training image")):
+        verified = call("data", "verify", folder, "--image-size", "8")
+        trained = call("train", "--local", "--set", f"dataset={folder}", "--set", "image_size=8")
+        assert (verified.exit_code, trained.exit_code) == (2, 2)
+        assert message in verified.stderr
+        assert message in trained.stderr
 
 
 def test_columns_that_are_none_are_refused(tiny_images: str):

@@ -71,7 +71,7 @@ SCHEDULES = ("", "constant", "cosine", "onecycle", "multistep", "linear", "trian
 
 
 @pytest.mark.parametrize(
-    "command", ["results", "report", "resume", "audit", "rm", "prune", "judge x", "export", "diff"]
+    "command", ["results", "report", "resume", "audit", "rm", "prune", "judge x", "export", "diff", "view", "plot"]
 )
 def test_commands_complete_the_names_of_runs(command: str) -> None:
     assert in_fish(f"{command} wi") == ["wide", "wider"]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from raytrain.errors import ExperimentError
-from raytrain.experiment.assignments import parse_overrides
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import default_experiment, read_experiment
+from raytrain.experiment.search.assignments import parse_overrides
 from raytrain.training.recipe import Recipe
 
 

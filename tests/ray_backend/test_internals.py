@@ -252,16 +252,16 @@ def test_tune_keeps_no_copy_of_its_trials() -> None:
     assert list(controller._get_trial_checkpoints()) == ["a"]
 
 
-def test_a_worker_group_has_no_process_that_removes_its_placement_group() -> None:
+def test_a_worker_group_has_no_process_that_removes_placement_groups_or_hands_out_data() -> None:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
     trainer = TorchTrainer(lambda: None, scaling_config=ScalingConfig(num_workers=2))
     before = [type(one).__name__ for one in trainer._create_default_callbacks()]
-    assert "PlacementGroupCleanerCallback" in before
-    assert sweeps.without_cleaner(trainer) is trainer
+    assert set(before) > sweeps.SPARED
+    assert sweeps.without_helpers(trainer) is trainer
     after = [type(one).__name__ for one in trainer._create_default_callbacks()]
-    assert after == [name for name in before if name != "PlacementGroupCleanerCallback"]
+    assert after == [name for name in before if name not in sweeps.SPARED]
     # `fit` asks for them by this name
     assert "self._create_default_callbacks()" in inspect.getsource(TorchTrainer.fit)
 

@@ -109,6 +109,16 @@ def test_a_folder_with_anything_that_no_run_writes_is_left_alone(write: WriteRun
 
 
 @pytest.mark.parametrize("command", ["rm", "prune"])
+def test_given_weights_and_what_a_kill_leaves_of_ray_are_parts_of_a_run(write: WriteRun, command: str) -> None:
+    folder = write()
+    for name in ("init/pretrained.pth", ".ray/tune/state.json", "code/my_net.py"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    assert call(command, "x", "--yes").exit_code == 0
+    assert folder.exists() == (command == "prune")
+
+
+@pytest.mark.parametrize("command", ["rm", "prune"])
 def test_a_link_out_of_the_folder_of_runs_is_not_followed(
     write: WriteRun, command: str, out: Path, tmp_path: Path
 ) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.initial import initial_contents
-from raytrain.experiment.assignments import parse_axes
 from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.search.assignments import parse_axes
 from raytrain.models.weights import read_weights
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint, initial, trial

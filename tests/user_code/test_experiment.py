@@ -13,9 +13,9 @@ from raytrain.cli.app import app
 from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
-from raytrain.experiment.assignments import parse_overrides
 from raytrain.experiment.reading import read_experiment
 from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.search.assignments import parse_overrides
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import digests_of
 from raytrain.inference.model import load_model

@@ -11,8 +11,8 @@ from raytrain.cluster.submission import Submission
 from raytrain.errors import PreflightError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
-from raytrain.experiment.assignments import parse_overrides
 from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.search.assignments import parse_overrides
 
 RECIPE = (
     "recipe: {arch: {my_net.py:MyNet: {depth: 2}}, dataset: my_rest.py:stripes, image_size: 16, width: 4, epochs: 1,"

@@ -41,7 +41,7 @@ def comparison_of(
         ExperimentError: It is invalid.
     """
     # pydantic would make `raytrain --help` slower
-    from raytrain.experiment.assignments import parse_overrides
+    from raytrain.experiment.search.assignments import parse_overrides
     from raytrain.experiment.user_code import read_user_code
     from raytrain.experiment.words import read_words, run_name
 

@@ -29,6 +29,7 @@ from raytrain.cli.options import (
     changes_of,
     experiment_of,
     file_and_axes,
+    warn_of_what_is_for_ray,
 )
 from raytrain.report.document import document
 
@@ -42,6 +43,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def plan(
+    ctx: typer.Context,
     experiment: ExperimentFile = None,
     grid: Grid = None,
     set_: Set = None,
@@ -80,6 +82,7 @@ def plan(
     from raytrain.cli.output import log_to_stderr
 
     log_to_stderr()
+    warn_of_what_is_for_ray(ctx)
     file, axes = file_and_axes(experiment, grid)
     changes = changes_of(
         name,

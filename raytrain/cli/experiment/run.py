@@ -43,6 +43,7 @@ from raytrain.cli.options import (
     mode_of,
     search_of,
     separation_of,
+    warn_of_what_is_for_ray,
 )
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode, RunOptions
@@ -61,6 +62,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def train(
+    ctx: typer.Context,
     experiment: ExperimentFile = None,
     set_: Set = None,
     name: Name = None,
@@ -92,10 +94,11 @@ def train(
             "Set these fields with --set, or run all trials with: raytrain compare"
         )
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
-    _run(read, options, json=json, quiet=quiet)
+    _run(ctx, read, options, json=json, quiet=quiet)
 
 
 def compare(
+    ctx: typer.Context,
     compared: Compared = None,
     set_: Set = None,
     name: Name = None,
@@ -121,10 +124,11 @@ def compare(
     changes |= separation_of(until_separated, max_seeds)
     read = comparison_of(compared or [], set_, changes, quiet=quiet)
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
-    _run(read, options, json=json, quiet=quiet)
+    _run(ctx, read, options, json=json, quiet=quiet)
 
 
 def tune(
+    ctx: typer.Context,
     experiment: ExperimentFile = None,
     grid: Grid = None,
     set_: Set = None,
@@ -162,10 +166,11 @@ def tune(
         round_size=round_size,
     )
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
-    _run(experiment_of(file, set_, changes, unnamed="tune"), options, json=json, quiet=quiet)
+    _run(ctx, experiment_of(file, set_, changes, unnamed="tune"), options, json=json, quiet=quiet)
 
 
 def resume(
+    ctx: typer.Context,
     run: Run,
     failed_only: Annotated[bool, typer.Option("--failed-only", help="Run only the trials that failed.")] = False,
     repair: Annotated[
@@ -202,7 +207,7 @@ def resume(
     options = RunOptions(folder.parent, address, local, mode, trial_timeout, time_limit, log)
     advice = "If the data set lies elsewhere now, repeat the command that began the run, with --set dataset=PATH"
     with advised_where_gone(experiment.recipe.dataset, advice):
-        _run(experiment, options, json=json, quiet=quiet)
+        _run(ctx, experiment, options, json=json, quiet=quiet)
 
 
 def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunOutcome":
@@ -222,11 +227,15 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
         return run(lambda state: live.shown(state, console, left=Forecast(state).seconds_left))
 
 
-def _run(experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:
+def _run(ctx: typer.Context, experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:
     from raytrain.cli import output
     from raytrain.execution.run import run
 
-    outcome = with_progress(lambda shown: run(experiment, options, shown=shown), quiet=quiet)
+    def run_it(shown: "Shown") -> "RunOutcome":
+        warn_of_what_is_for_ray(ctx)
+        return run(experiment, options, shown=shown)
+
+    outcome = with_progress(run_it, quiet=quiet)
     with output.tolerant_output():  # everything is stored: whatever becomes of the printing, the exit code says it
         output.write_results(outcome.record.ranking, Format.json if json else Format.table, None)
     if not quiet:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from raytrain.cli.options import Out
+from raytrain.cli.completion import run_names
+from raytrain.cli.options import Out, Run
 from raytrain.errors import ExperimentError
 from raytrain.report.plots import Kind
 from raytrain.report.text import in_one_line
@@ -25,7 +26,10 @@ def view(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN", show_default=False, help="Names, folders or URIs of runs. Without any, all under --out."
+            metavar="RUN",
+            show_default=False,
+            autocompletion=run_names,
+            help="Names, folders or URIs of runs. Without any, all under --out.",
         ),
     ] = None,
     out: Out = "runs",
@@ -63,7 +67,7 @@ def view(
 
 
 def plot(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False, help="Name, folder or URI of the run.")],
+    run: Run,
     kind: Annotated[Kind, typer.Option(help="What to show.", show_default=False)],
     out: Out = "runs",
     output: Annotated[

@@ -74,20 +74,26 @@ def empty(trial: Any, *, like: Any) -> None:
     known.last_result, known.metric_analysis, known.metric_n_steps = {}, {}, {}
 
 
-def without_cleaner(trainer: Any) -> Any:
-    """Return a trainer of Ray Train that starts no process of its own to remove the placement groups it may leave.
+SPARED = {"PlacementGroupCleanerCallback", "DatasetsCallback"}
+"""Callbacks of Ray Train that start a process beside each worker group, and that `without_helpers` leaves out."""
 
-    That process asks Ray's dashboard whether the trial still lives. Where there is none it never ends, so that each
-    trial that Tune stops early would leave one. `tuner.release_orphaned_groups` removes those groups. Train has no
-    setting against it (`DataParallelTrainer._create_default_callbacks`, Ray 2.57 to 2.60; no upstream issue is known).
+
+def without_helpers(trainer: Any) -> Any:
+    """Return a trainer of Ray Train that starts fewer processes beside its workers.
+
+    Two are left out, each of which takes as long to start as a worker without PyTorch. One hands out Ray Data sets, of
+    which there are none. The other removes placement groups that a trial may leave, which
+    `tuner.release_orphaned_groups` does. It asks Ray's dashboard whether the trial lives; where there is none it never
+    ends, so each trial that Tune stops early would leave one. Train has no setting against either
+    (`DataParallelTrainer._create_default_callbacks`, Ray 2.57 to 2.60; no upstream issue is known).
 
     Args:
-        trainer: A `TorchTrainer`.
+        trainer: A `TorchTrainer` without data sets of Ray Data.
     """
     usual = trainer._create_default_callbacks
 
     def callbacks() -> list[Any]:
-        return [one for one in usual() if type(one).__name__ != "PlacementGroupCleanerCallback"]
+        return [one for one in usual() if type(one).__name__ not in SPARED]
 
     trainer._create_default_callbacks = callbacks
     return trainer

@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 
 from raytrain.errors import ExperimentError
-from raytrain.experiment.assignments import parse_axes, parse_overrides
 from raytrain.experiment.reading import default_experiment, read_experiment
 from raytrain.experiment.reference import experiment_schema
+from raytrain.experiment.search.assignments import parse_axes, parse_overrides
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.yaml_source import read_yaml
 
