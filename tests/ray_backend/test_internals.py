@@ -252,6 +252,7 @@ def test_tune_keeps_no_copy_of_its_trials() -> None:
     assert list(controller._get_trial_checkpoints()) == ["a"]
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # Ray copies its own settings
 def test_a_worker_group_has_no_process_that_removes_placement_groups_or_hands_out_data() -> None:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer

@@ -1,8 +1,11 @@
 """No placement group outlives its trial: several trials of two workers, stopped early by ASHA."""
 
+import contextlib
+import re
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 import ray
 
@@ -41,6 +44,15 @@ def train(run: RunJournal, splits: dict[DataKey, Splits]) -> tuple[list[str], fl
     return groups, free
 
 
+def actors() -> set[str]:
+    """Return the classes of the actors that live below this process."""
+    names: list[str] = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            names.append(" ".join(process.cmdline()))
+    return {found[1] for name in names if (found := re.match(r"ray::(\w+)", name))}
+
+
 def statuses(run: RunJournal) -> list[str]:
     return [result.status for result in run.state.results()]
 
@@ -61,13 +73,14 @@ def test_an_early_stop_leaves_its_placement_group_unless_it_is_released(
         assert free < 2
         released = stopped_early(open_run, "released", trials=1)
         groups, free = train(released, splits)
+        assert actors() & {"PlacementGroupCleaner", "DatasetManager", "PreemptionWatcher"} == set()
     assert statuses(released) == ["stopped"]
     assert groups == []
     assert free == 2
 
 
 @pytest.mark.long
-def test_with_a_dashboard_early_stops_leave_no_placement_group_and_all_cpus(
+def test_early_stops_leave_no_placement_group_and_all_cpus(
     open_run: Callable[..., RunJournal], splits: dict[DataKey, Splits]
 ) -> None:
     run = stopped_early(open_run, "two", trials=2)  # the second has found the CPUs of the first

@@ -120,7 +120,8 @@ class Seen:
     settings_after: dict[str, str]
     meanwhile: list[threading.Thread]
     listening: list[tuple[str, str, int]]
-    answers: dict[int, int | None]
+    answers: dict[int, tuple[int, str] | None]
+    answers_without_token: dict[int, tuple[int, str] | None]
     nodes: list[dict[str, float]]
     nodes_with_autoscaler: list[dict[str, float]]
 
@@ -140,15 +141,17 @@ def listening() -> list[tuple[str, str, int]]:
     ]
 
 
-def status_of(url: str, token: str) -> int | None:
-    """Return the status of an answer in HTTP; None where something else answers, or nothing."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+def jobs_at(port: int, token: str | None) -> tuple[int, str] | None:
+    """Return status and type of the answer where a dashboard lists its jobs; None where nothing answers in HTTP."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/jobs/", headers=headers)
     try:
-        return urllib.request.urlopen(request, timeout=10).status
+        answer = urllib.request.urlopen(request, timeout=10)
     except urllib.error.HTTPError as refused:
-        return refused.code
+        return refused.code, refused.headers.get_content_type()
     except (OSError, http.client.HTTPException):
         return None
+    return answer.status, answer.headers.get_content_type()
 
 
 def add_autoscaler() -> None:
@@ -178,10 +181,6 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         with ray_session(None, meanwhile=lambda: meanwhile.append(threading.current_thread())) as own:
             assert own.private is not None
             up, sockets, settings = nodes(), listening(), ray_settings()
-            answers = {
-                port: status_of(f"http://{address}:{port}/api/jobs/", settings["RAY_AUTH_TOKEN"])
-                for _, address, port in sockets
-            }
             add_autoscaler()
             what = Seen(
                 private=own.private,
@@ -191,7 +190,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
                 settings_after={},
                 meanwhile=list(meanwhile),
                 listening=sockets,
-                answers=answers,
+                answers={port: jobs_at(port, settings["RAY_AUTH_TOKEN"]) for _, _, port in sockets},
+                answers_without_token={port: jobs_at(port, None) for _, _, port in sockets},
                 nodes=up,
                 nodes_with_autoscaler=nodes(),
             )
@@ -221,7 +221,9 @@ def test_a_ray_of_our_own_is_reached_from_this_machine_only_and_takes_no_jobs(se
     assert {"gcs_server", "raylet"} <= {name for name, _, _ in seen.listening}
     assert [one for one in seen.listening if not ipaddress.ip_address(one[1]).is_loopback] == []
     assert len(seen.answers) >= 2
-    assert [port for port, status in seen.answers.items() if status not in {None, 404}] == []
+    metrics = (200, "text/plain")  # whatever the path is
+    assert {*seen.answers.values()} - {None, metrics} <= {(404, "text/plain")}
+    assert {*seen.answers_without_token.values()} - {None, metrics} == {(401, "text/plain")}
 
 
 @pytest.mark.slow
