@@ -56,8 +56,11 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     metrics = {trial: metrics_of(seen) for trial, seen in predictions.items() if len(seen.labels)}
     groups.sort(key=lambda group: _place(group, metrics, order))
     tested = groups[:MOST_COMPARED]
-    samples = [Sample.of(group, predictions) for group in groups]
-    scores = [_scores(group, metrics) for group in groups]
+    competing_ids = {result.trial for result in competing}
+    rest = configurations(result for result in results if result.trial not in competing_ids)
+    rows = [*groups, *rest]
+    samples = [Sample.of(group, predictions) for group in rows]
+    scores = [_scores(group, metrics) for group in rows]
     others = (
         [] if select == "accuracy" else metric_samples(scores, predictions, select, [one.dataset for one in samples])
     )
@@ -65,24 +68,21 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         len(tested),
         lambda one, other: others[one].p_value(others[other]) if others else compare(samples[one], samples[other]),
     )
-    ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(groups[len(tested) :])
+    ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(rows[len(tested) :])
     standings = [
         _standing(
             group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=others[index] if others else None
         )
-        for index, (rank, group, sample) in enumerate(zip(ranks, groups, samples, strict=True))
+        for index, (rank, group, sample) in enumerate(zip(ranks, rows, samples, strict=True))
     ]
-    competing_ids = {result.trial for result in competing}
-    rest = configurations(result for result in results if result.trial not in competing_ids)
-    unranked = [_standing(group, Sample.of(group, predictions), metrics, rank=DASH) for group in rest]
-    chosen, incomplete = _chosen(standings, rest, order)
+    chosen, incomplete = _chosen(standings[: len(groups)], rest, order)
     return Ranking(
-        standings + unranked,
+        standings,
         chosen=chosen,
         incomplete=incomplete,
         searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
         survivors=_survivors(groups, rest),
-        resolution=None if others else resolution_of(samples),
+        resolution=None if others else resolution_of(samples[: len(groups)]),
         select=select,
     )
 
