@@ -16,7 +16,7 @@ from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.standing import DASH, Ranking, Standing
 from raytrain.analysis.statistics.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.statistics.resolution import resolution_of
-from raytrain.analysis.statistics.sample import Sample, compare
+from raytrain.analysis.statistics.sample import Sample, compare, count_test_sets
 from raytrain.analysis.statistics.significance import pairwise, rank_intervals
 from raytrain.baselines.baselines import Baseline, BaselineRow
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
@@ -34,7 +34,12 @@ MOST_COMPARED = 200
 """Most configurations that are compared in pairs; of more, only the best are."""
 
 
-def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> Ranking:
+def rank(
+    results: Iterable[TrialResult],
+    predictions: Mapping[str, Predictions],
+    *,
+    images: Mapping[str, object] | None = None,
+) -> Ranking:
     """Return the ranking of results.
 
     Trials that were stopped early, or are paused, are never averaged with finished ones of the same configuration. Once
@@ -44,6 +49,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     Args:
         results: Results of all trials.
         predictions: Test predictions by trial id, for finished trials; some may be missing.
+        images: What decides on the test images of each trial, by its id; None for what the recipes say.
     """
     listed = list(results)
     order = {result.trial: index for index, result in enumerate(listed)}
@@ -59,7 +65,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     competing_ids = {result.trial for result in competing}
     rest = configurations(result for result in results if result.trial not in competing_ids)
     rows = [*groups, *rest]
-    samples = [Sample.of(group, predictions) for group in rows]
+    samples = [Sample.of(group, predictions, dataset=(images or {}).get(group[0].trial)) for group in rows]
     scores = [_scores(group, metrics) for group in rows]
     others = (
         [] if select == "accuracy" else metric_samples(scores, predictions, select, [one.dataset for one in samples])
@@ -84,6 +90,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         survivors=_survivors(groups, rest),
         resolution=None if others else resolution_of(samples[: len(groups)]),
         select=select,
+        test_sets=count_test_sets(one for one in samples if one.accuracies),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing, rank
 from raytrain.analysis.separation import Separation, separation
+from raytrain.analysis.tested_images import tested_images
 from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.metrics.predictions import Predictions
 from raytrain.metrics.selection import select_of
@@ -204,10 +205,13 @@ def _ranked_together(records: Mapping[str, RunRecord]) -> Ranking:
     _refuse_several_metrics(records)
     results: list[TrialResult] = []
     predictions: dict[str, Predictions] = {}
+    data: dict[str, Mapping[str, Any]] = {}
     for name, record in records.items():
-        results += [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
+        own = [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
+        results += own
+        data |= {result.trial: record.manifest.get("data", {}) for result in own}
         predictions |= {f"{name}/{trial}": seen for trial, seen in record.predictions.items()}
-    return rank(results, predictions)
+    return rank(results, predictions, images=tested_images(results, data))
 
 
 def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:

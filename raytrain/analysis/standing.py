@@ -93,6 +93,7 @@ class Ranking:
         beside: Rows of a baseline, shown below without a rank.
         notes: Further sentences about the rows.
         select: Metric that ranks and chooses.
+        test_sets: Number of different sets of test images; rows of different ones are not compared.
     """
 
     standings: list[Standing]
@@ -104,6 +105,7 @@ class Ranking:
     beside: Sequence[BaselineRow] = ()
     notes: Sequence[str] = ()
     select: Select = "accuracy"
+    test_sets: int = 1
 
     @property
     def selection(self) -> Selection:

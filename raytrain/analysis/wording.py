@@ -54,8 +54,11 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         yield from _bootstrap(finished, ranking.selection.words)
     if ranking.resolution:
         yield _resolution(ranking.resolution)
-    if len(data := {str(standing.results[0].recipe["dataset"]) for standing in finished}) > 1:
-        yield f"The test images come from {len(data)} data sets: accuracies on different images cannot be compared."
+    if ranking.test_sets > 1:
+        yield (
+            f"The rows were tested on {ranking.test_sets} different sets of images: accuracies on different images "
+            "cannot be compared."
+        )
     if len(finished) > 1:
         yield (
             f"A rank such as 1{DASH}3 says which places a row may have: the test separates it from the rows outside. "

@@ -137,8 +137,10 @@ def _test(first: Side, second: Side, one: Standing, other: Standing) -> tuple[fl
     """Return the p-value and the test of two configurations, or None and why there is none."""
     if not _same_images(first, second, one, other):
         return None, "not compared: the data differ"
+    # their fingerprints are equal, however the data set is written
     samples = [
-        Sample.of(standing.results, side.record.predictions) for side, standing in ((first, one), (second, other))
+        Sample.of(standing.results, side.record.predictions, dataset="the same")
+        for side, standing in ((first, one), (second, other))
     ]
     seeds = sorted(len(sample.accuracies) for sample in samples)
     if seeds[0] > 1:

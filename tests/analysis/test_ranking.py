@@ -311,8 +311,16 @@ def test_several_data_sets_are_named_as_what_does_not_compare() -> None:
         made = result(dataset, test_accuracy=0.9)
         return replace(made, recipe={**made.recipe, "dataset": dataset})
 
-    assert any("from 2 data sets" in sentence for sentence in explain(rank([on("cifar10"), on("digits")], {})))
-    assert not any("data sets" in sentence for sentence in explain(rank([on("cifar10")], {})))
+    assert any("on 2 different sets of images" in one for one in explain(rank([on("cifar10"), on("digits")], {})))
+    assert not any("sets of images" in one for one in explain(rank([on("cifar10")], {})))
+
+
+@pytest.mark.parametrize("field", [{"test_size": 0.3}, {"skip_bad": True}, {"follow_links": True}])
+def test_what_else_decides_on_the_test_images_is_named_as_what_does_not_compare(field: dict[str, Any]) -> None:
+    one, other = result("a", lr=1, test_accuracy=0.9), result("b", lr=2, test_accuracy=0.1)
+    ranking = rank([one, replace(other, recipe=other.recipe | field)], {})
+    assert ranks(ranking) == [("1–2", "a"), ("1–2", "b")]
+    assert any("on 2 different sets of images" in sentence for sentence in explain(ranking))
 
 
 def test_the_same_trial_of_two_runs_is_two_rows() -> None:
