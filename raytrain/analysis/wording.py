@@ -184,10 +184,15 @@ def _resolution(resolution: SeedResolution | ImageResolution) -> str:
     """Return which differences this run can show."""
     if isinstance(resolution, SeedResolution):
         needed = resolution.needed or f"more than {MOST_SEEDS:,}"
+        shown = (
+            f"show a difference of {100 * resolution.gap:.2f} points"
+            if resolution.gap < 1
+            else "of each are too few to show any difference"
+        )
         return (
             f"Test accuracy varies by {100 * resolution.deviation:.2f} points (standard deviation over seeds). "
-            f"{resolution.seeds} seeds show a difference of {100 * resolution.gap:.2f} points with a probability of "
-            f"{POWER:.0%}; a difference of {100 * REFERENCE_GAP:.1f} points needs {needed} seeds."
+            f"{resolution.seeds} seeds {shown} with a probability of {POWER:.0%}; "
+            f"a difference of {100 * REFERENCE_GAP:.1f} points needs {needed} seeds."
         )
     return (
         f"{resolution.images:,} test images show a difference of {100 * resolution.gap:.2f} points between two trained "

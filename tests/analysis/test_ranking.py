@@ -83,6 +83,13 @@ def test_several_seeds_are_one_configuration_with_their_mean_and_students_interv
     assert "a difference of 0.2 points needs" in spread
 
 
+def test_seeds_that_are_too_few_to_show_any_difference_are_not_said_to_show_an_impossible_one() -> None:
+    results = [one for lr in range(1, 11) for one in seeds(f"{lr}-", lr, 0.90, 0.93)]
+    said = " ".join(explain(rank(results, {})))
+    assert "2 seeds of each are too few to show any difference with a probability of 80%" in said
+    assert "2 seeds show a difference" not in said
+
+
 def test_equal_seeds_share_a_rank() -> None:
     results = [
         result(f"{lr}-{seed}", lr=lr, seed=seed, test_accuracy=0.9 + (seed + shift) % 3 / 100)
