@@ -31,7 +31,7 @@ from raytrain.runs.results import (
 )
 
 MOST_COMPARED = 200
-"""Most configurations that are compared in pairs; of more, only the best are."""
+"""Most configurations that are compared in pairs and ranked; of more, only the best are."""
 
 
 def rank(
@@ -88,8 +88,9 @@ def rank(
         incomplete=incomplete,
         searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
         survivors=_survivors(groups, rest),
-        resolution=None if others else resolution_of(samples[: len(groups)]),
+        resolution=None if others else resolution_of(samples[: len(tested)]),
         select=select,
+        uncompared=len(groups) - len(tested),
         test_sets=count_test_sets(one for one in samples if one.accuracies),
     )
 

@@ -26,8 +26,10 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
     if rearranged:
         count = len(ranking.standings)
         among = f"all {count} rows" if count > 1 else "the only row"
+        if ranking.uncompared:
+            among = f"the first {len(_ranked(finished))} rows"
         return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
-    return [*lines, _lead(finished)] if len(finished) > 1 else lines
+    return [*lines, _lead(ranking)] if len(finished) > 1 else lines
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -62,7 +64,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     if len(finished) > 1:
         yield (
             f"A rank such as 1{DASH}3 says which places a row may have: the test separates it from the rows outside. "
-            f"{_first_place(finished)}"
+            f"{_first_place(ranking)}"
         )
     if ranking.survivors:
         which = "configuration" if ranking.survivors == 1 else "configurations"
@@ -74,23 +76,33 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     yield from _choice(ranking)
 
 
-def _first_place(finished: Sequence[Standing]) -> str:
+def _first_place(ranking: Ranking) -> str:
     """Return who may be first, and what the ranks are of."""
-    one_seed = "Ranks are of these trained networks; other seeds may give others." if _single(finished) else ""
-    return f"{_lead(finished)} {one_seed}".strip()
+    single = _single(_finished(ranking))
+    one_seed = "Ranks are of these trained networks; other seeds may give others." if single else ""
+    return f"{_lead(ranking)} {one_seed}".strip()
 
 
-def _lead(finished: Sequence[Standing]) -> str:
-    """Return who may be first."""
-    ranked = [standing for standing in finished if standing.rank != DASH]
+def _lead(ranking: Ranking) -> str:
+    """Return who may be first, and which rows that is said of, if not of all."""
+    ranked = _ranked(_finished(ranking))
+    some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
+    return _leader(ranked, others=ranking.all_others) + some
+
+
+def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     candidates = sum(standing.may_lead for standing in ranked)
     if len(ranked) < 2:
         return "One row is ranked." if ranked else "No row is ranked."
     if ranked[0].rank == "1":
-        return "The first row is ahead of all others."
+        return f"The first row is ahead of {others}."
     if candidates == 1:
         return "No row is ahead of the first, and the test does not separate it from all others."
     return f"{candidates} rows may be the best: no test separates one of them from a better one."
+
+
+def _ranked(finished: Sequence[Standing]) -> list[Standing]:
+    return [standing for standing in finished if standing.rank != DASH]
 
 
 def _single(finished: Sequence[Standing]) -> bool:
