@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing, rank
-from raytrain.analysis.separation import Separation, separation
+from raytrain.analysis.separation import Separation, separation, taken_up
 from raytrain.analysis.tested_images import tested_images
 from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.metrics.predictions import Predictions
@@ -78,7 +78,7 @@ class RunRecord:
         experiment = self.state.experiment
         if experiment.separate is None:
             return None
-        seeds = experiment.seeds or (experiment.recipe.seed,)
+        seeds = taken_up(self.state)
         return separation(self.state.results(), self.predictions, separate=experiment.separate, seeds=seeds)
 
     @property
