@@ -127,11 +127,13 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
             f"Accuracies are those of each trial's best epoch on the validation split{by}, measured without "
             f"augmentation. {_test_reads(recipes)} Rows are in the order of their test {words}."
         )
-    else:
+    elif len(_finished(ranking)) > 1:
         yield (
             "There is no validation split: accuracies are those of the last epoch, and rows are in the order of their "
             f"test {words}. The {words} of the first row is {biased}, because the test set chose it."
         )
+    else:  # one row is the first by no choice
+        yield "There is no validation split: accuracies are those of the last epoch."
     if len(with_split) > 1:
         yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
 
