@@ -230,7 +230,7 @@ def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
             continue
         at = max(found[0] for found in (tested, trained) if found)
         name, train, test = f"{baseline.name}/{curve.name}", trained and trained[1], tested and tested[1]
-        rows.append(BaselineRow(name, curve.arch, at, len(curve.epochs), train, test))
+        rows.append(BaselineRow(name, curve.arch, at, curve.epochs[-1], train, test))
     others = {str(result.recipe["dataset"]) for result in results} - {baseline.dataset}
     elsewhere = (
         f" They are on {baseline.dataset}, the run is on {', '.join(sorted(others))}: accuracies on different images "
