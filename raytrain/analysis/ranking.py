@@ -16,7 +16,7 @@ from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.standing import DASH, Ranking, Standing
 from raytrain.analysis.statistics.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.statistics.resolution import resolution_of
-from raytrain.analysis.statistics.sample import Sample, compare
+from raytrain.analysis.statistics.sample import Sample, compare, count_test_sets
 from raytrain.analysis.statistics.significance import pairwise, rank_intervals
 from raytrain.baselines.baselines import Baseline, BaselineRow
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
@@ -31,10 +31,15 @@ from raytrain.runs.results import (
 )
 
 MOST_COMPARED = 200
-"""Most configurations that are compared in pairs; of more, only the best are."""
+"""Most configurations that are compared in pairs and ranked; of more, only the best are."""
 
 
-def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions]) -> Ranking:
+def rank(
+    results: Iterable[TrialResult],
+    predictions: Mapping[str, Predictions],
+    *,
+    images: Mapping[str, object] | None = None,
+) -> Ranking:
     """Return the ranking of results.
 
     Trials that were stopped early, or are paused, are never averaged with finished ones of the same configuration. Once
@@ -44,6 +49,7 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     Args:
         results: Results of all trials.
         predictions: Test predictions by trial id, for finished trials; some may be missing.
+        images: What decides on the test images of each trial, by its id; None for what the recipes say.
     """
     listed = list(results)
     order = {result.trial: index for index, result in enumerate(listed)}
@@ -56,8 +62,11 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
     metrics = {trial: metrics_of(seen) for trial, seen in predictions.items() if len(seen.labels)}
     groups.sort(key=lambda group: _place(group, metrics, order))
     tested = groups[:MOST_COMPARED]
-    samples = [Sample.of(group, predictions) for group in groups]
-    scores = [_scores(group, metrics) for group in groups]
+    competing_ids = {result.trial for result in competing}
+    rest = configurations(result for result in results if result.trial not in competing_ids)
+    rows = [*groups, *rest]
+    samples = [Sample.of(group, predictions, dataset=(images or {}).get(group[0].trial)) for group in rows]
+    scores = [_scores(group, metrics) for group in rows]
     others = (
         [] if select == "accuracy" else metric_samples(scores, predictions, select, [one.dataset for one in samples])
     )
@@ -65,25 +74,24 @@ def rank(results: Iterable[TrialResult], predictions: Mapping[str, Predictions])
         len(tested),
         lambda one, other: others[one].p_value(others[other]) if others else compare(samples[one], samples[other]),
     )
-    ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(groups[len(tested) :])
+    ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(rows[len(tested) :])
     standings = [
         _standing(
             group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=others[index] if others else None
         )
-        for index, (rank, group, sample) in enumerate(zip(ranks, groups, samples, strict=True))
+        for index, (rank, group, sample) in enumerate(zip(ranks, rows, samples, strict=True))
     ]
-    competing_ids = {result.trial for result in competing}
-    rest = configurations(result for result in results if result.trial not in competing_ids)
-    unranked = [_standing(group, Sample.of(group, predictions), metrics, rank=DASH) for group in rest]
-    chosen, incomplete = _chosen(standings, rest, order)
+    chosen, incomplete = _chosen(standings[: len(groups)], rest, order)
     return Ranking(
-        standings + unranked,
+        standings,
         chosen=chosen,
         incomplete=incomplete,
         searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
         survivors=_survivors(groups, rest),
-        resolution=None if others else resolution_of(samples),
+        resolution=None if others else resolution_of(samples[: len(tested)]),
         select=select,
+        uncompared=len(groups) - len(tested),
+        test_sets=count_test_sets(one for one in samples if one.accuracies),
     )
 
 
@@ -222,7 +230,7 @@ def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
             continue
         at = max(found[0] for found in (tested, trained) if found)
         name, train, test = f"{baseline.name}/{curve.name}", trained and trained[1], tested and tested[1]
-        rows.append(BaselineRow(name, curve.arch, at, len(curve.epochs), train, test))
+        rows.append(BaselineRow(name, curve.arch, at, curve.epochs[-1], train, test))
     others = {str(result.recipe["dataset"]) for result in results} - {baseline.dataset}
     elsewhere = (
         f" They are on {baseline.dataset}, the run is on {', '.join(sorted(others))}: accuracies on different images "

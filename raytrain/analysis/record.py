@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing, rank
-from raytrain.analysis.separation import Separation, separation
+from raytrain.analysis.separation import Separation, separation, taken_up
+from raytrain.analysis.tested_images import tested_images
 from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.metrics.predictions import Predictions
 from raytrain.metrics.selection import select_of
@@ -77,7 +78,7 @@ class RunRecord:
         experiment = self.state.experiment
         if experiment.separate is None:
             return None
-        seeds = experiment.seeds or (experiment.recipe.seed,)
+        seeds = taken_up(self.state)
         return separation(self.state.results(), self.predictions, separate=experiment.separate, seeds=seeds)
 
     @property
@@ -204,10 +205,13 @@ def _ranked_together(records: Mapping[str, RunRecord]) -> Ranking:
     _refuse_several_metrics(records)
     results: list[TrialResult] = []
     predictions: dict[str, Predictions] = {}
+    data: dict[str, Mapping[str, Any]] = {}
     for name, record in records.items():
-        results += [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
+        own = [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
+        results += own
+        data |= {result.trial: record.manifest.get("data", {}) for result in own}
         predictions |= {f"{name}/{trial}": seen for trial, seen in record.predictions.items()}
-    return rank(results, predictions)
+    return rank(results, predictions, images=tested_images(results, data))
 
 
 def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:

@@ -12,6 +12,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.experiment.sections import Separate
 from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult, varied_fields
+from raytrain.runs.state import RunState
 from raytrain.user_code.reference import without_digest
 
 MOST_SHOWN = 15
@@ -62,14 +63,14 @@ class Pair:
         first, second = without_digest(self.one.name), without_digest(self.other.name)
         if self.answer in {"ahead", "behind"}:
             better, worse = (first, second) if self.answer == "ahead" else (second, first)
-            return f"{better} is ahead of {worse} by {100 * abs(self.mean):.2f} points ({seeds})."
+            return f"{better} is ahead of {worse} by {100 * abs(self.mean):.2f} points of test accuracy ({seeds})."
         if self.answer == "same":
-            return f"{first} and {second} are the same within {separate.points:g} points ({seeds})."
+            return f"{first} and {second} are the same within {separate.points:g} points of test accuracy ({seeds})."
         for one in (self.one, self.other):
             if one.lost:
                 whose = without_digest(one.name)
                 return f"{first} and {second} are not decided: seed {one.lost[0]} of {whose} failed or diverged."
-        return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points."
+        return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points of test accuracy."
 
 
 def decided(differences: Differences, *, gap: float, level: float) -> tuple[Answer, int]:
@@ -106,7 +107,7 @@ class Separation:
     Attributes:
         separate: Gap that matters, and the largest number of seeds.
         pairs: Every two configurations with the same test images.
-        order: Seeds of the experiment, and then those that may be added.
+        order: Seeds in the order in which they were taken up, and then those that may be added.
     """
 
     separate: Separate
@@ -130,7 +131,7 @@ class Separation:
         answers = [pair.answer for pair in self.pairs]
         same, still = answers.count("same"), answers.count("open")
         total = f"{len(answers)} pair{'' if len(answers) == 1 else 's'}"
-        gap = f"{self.separate.points:g} points"
+        gap = f"{self.separate.points:g} points of test accuracy"
         apart = len(answers) - same - still
         lines = [
             f"Of {total}, {apart} are separated, {same} are the same within {gap}, and {still} are not decided. At "
@@ -141,6 +142,32 @@ class Separation:
         if (left := len(answers) - MOST_SHOWN) > 0:
             lines.append(f"The other {left} pairs are not listed.")
         return lines
+
+
+def taken_up(state: RunState) -> list[int]:
+    """Return the seeds that a run lists or has added, in the order in which it took them up.
+
+    A seed that is listed later comes behind those that were added before it: what was looked at already is never looked
+    at in another order.
+    """
+    listed = state.experiment.seeds or (state.experiment.recipe.seed,)
+    seed_of = {trial: one.trial.recipe.seed for trial, one in state.progress.items() if one.stage != "confirm"}
+    finished = {seed for trial, seed in seed_of.items() if state.progress[trial].status == "finished"}
+    added: list[int] = []
+    before: dict[int, int] = {}  # how many seeds had been added when a seed was started first
+    for event in state.events:
+        if event["event"] == "added" and event["stage"] == "separate":
+            seed = event["recipe"]["seed"]
+            if seed in finished and seed not in before and seed not in added:
+                added.append(seed)
+        elif event["event"] == "started" and event["trial"] in seed_of:
+            before.setdefault(seed_of[event["trial"]], len(added))
+    place = {seed: before.get(seed, 0 if seed in finished else len(added)) for seed in listed if seed not in added}
+    order: list[int] = []
+    for count in range(len(added) + 1):
+        order += [*added[count - 1 : count]] if count else []
+        order += [seed for seed, found in place.items() if found == count]
+    return order
 
 
 def separation(
@@ -158,7 +185,7 @@ def separation(
         results: Results of all trials, as the experiment lists them; those of the phase "confirm" are ignored.
         predictions: Test predictions by trial id; some may be missing.
         separate: Gap that matters, and the largest number of seeds.
-        seeds: Seeds of the experiment.
+        seeds: Seeds of the experiment, and those that were added, in the order in which they were taken up.
     """
     found = list(results)
     contenders = _contenders([result for result in found if result.phase == "search"])

@@ -93,6 +93,8 @@ class Ranking:
         beside: Rows of a baseline, shown below without a rank.
         notes: Further sentences about the rows.
         select: Metric that ranks and chooses.
+        uncompared: Number of finished configurations without a rank, because only the best are compared.
+        test_sets: Number of different sets of test images; rows of different ones are not compared.
     """
 
     standings: list[Standing]
@@ -104,6 +106,15 @@ class Ranking:
     beside: Sequence[BaselineRow] = ()
     notes: Sequence[str] = ()
     select: Select = "accuracy"
+    uncompared: int = 0
+    test_sets: int = 1
+
+    @property
+    def all_others(self) -> str:
+        """Those that the first row is compared with, in words: without a rank, a row is compared with none."""
+        finished = [standing for standing in self.standings if standing.test_accuracy is not None]
+        ranked = all(standing.rank != DASH for standing in finished)
+        return "all others" if ranked else "all others that have a rank"
 
     @property
     def selection(self) -> Selection:

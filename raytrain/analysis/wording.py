@@ -26,8 +26,10 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
     if rearranged:
         count = len(ranking.standings)
         among = f"all {count} rows" if count > 1 else "the only row"
+        if ranking.uncompared:
+            among = f"the first {len(_ranked(finished))} rows"
         return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
-    return [*lines, _lead(finished)] if len(finished) > 1 else lines
+    return [*lines, _lead(ranking)] if len(finished) > 1 else lines
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -54,12 +56,15 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         yield from _bootstrap(finished, ranking.selection.words)
     if ranking.resolution:
         yield _resolution(ranking.resolution)
-    if len(data := {str(standing.results[0].recipe["dataset"]) for standing in finished}) > 1:
-        yield f"The test images come from {len(data)} data sets: accuracies on different images cannot be compared."
+    if ranking.test_sets > 1:
+        yield (
+            f"The rows were tested on {ranking.test_sets} different sets of images: accuracies on different images "
+            "cannot be compared."
+        )
     if len(finished) > 1:
         yield (
             f"A rank such as 1{DASH}3 says which places a row may have: the test separates it from the rows outside. "
-            f"{_first_place(finished)}"
+            f"{_first_place(ranking)}"
         )
     if ranking.survivors:
         which = "configuration" if ranking.survivors == 1 else "configurations"
@@ -71,23 +76,33 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     yield from _choice(ranking)
 
 
-def _first_place(finished: Sequence[Standing]) -> str:
+def _first_place(ranking: Ranking) -> str:
     """Return who may be first, and what the ranks are of."""
-    one_seed = "Ranks are of these trained networks; other seeds may give others." if _single(finished) else ""
-    return f"{_lead(finished)} {one_seed}".strip()
+    single = _single(_finished(ranking))
+    one_seed = "Ranks are of these trained networks; other seeds may give others." if single else ""
+    return f"{_lead(ranking)} {one_seed}".strip()
 
 
-def _lead(finished: Sequence[Standing]) -> str:
-    """Return who may be first."""
-    ranked = [standing for standing in finished if standing.rank != DASH]
+def _lead(ranking: Ranking) -> str:
+    """Return who may be first, and which rows that is said of, if not of all."""
+    ranked = _ranked(_finished(ranking))
+    some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
+    return _leader(ranked, others=ranking.all_others) + some
+
+
+def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     candidates = sum(standing.may_lead for standing in ranked)
     if len(ranked) < 2:
         return "One row is ranked." if ranked else "No row is ranked."
     if ranked[0].rank == "1":
-        return "The first row is ahead of all others."
+        return f"The first row is ahead of {others}."
     if candidates == 1:
         return "No row is ahead of the first, and the test does not separate it from all others."
     return f"{candidates} rows may be the best: no test separates one of them from a better one."
+
+
+def _ranked(finished: Sequence[Standing]) -> list[Standing]:
+    return [standing for standing in finished if standing.rank != DASH]
 
 
 def _single(finished: Sequence[Standing]) -> bool:
@@ -112,11 +127,13 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
             f"Accuracies are those of each trial's best epoch on the validation split{by}, measured without "
             f"augmentation. {_test_reads(recipes)} Rows are in the order of their test {words}."
         )
-    else:
+    elif len(_finished(ranking)) > 1:
         yield (
             "There is no validation split: accuracies are those of the last epoch, and rows are in the order of their "
             f"test {words}. The {words} of the first row is {biased}, because the test set chose it."
         )
+    else:  # one row is the first by no choice
+        yield "There is no validation split: accuracies are those of the last epoch."
     if len(with_split) > 1:
         yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
 
@@ -181,10 +198,15 @@ def _resolution(resolution: SeedResolution | ImageResolution) -> str:
     """Return which differences this run can show."""
     if isinstance(resolution, SeedResolution):
         needed = resolution.needed or f"more than {MOST_SEEDS:,}"
+        shown = (
+            f"show a difference of {100 * resolution.gap:.2f} points"
+            if resolution.gap < 1
+            else "of each are too few to show any difference"
+        )
         return (
             f"Test accuracy varies by {100 * resolution.deviation:.2f} points (standard deviation over seeds). "
-            f"{resolution.seeds} seeds show a difference of {100 * resolution.gap:.2f} points with a probability of "
-            f"{POWER:.0%}; a difference of {100 * REFERENCE_GAP:.1f} points needs {needed} seeds."
+            f"{resolution.seeds} seeds {shown} with a probability of {POWER:.0%}; "
+            f"a difference of {100 * REFERENCE_GAP:.1f} points needs {needed} seeds."
         )
     return (
         f"{resolution.images:,} test images show a difference of {100 * resolution.gap:.2f} points between two trained "

@@ -120,7 +120,7 @@ class BaselineRow:
         name: Names of the baseline and the curve, such as "student/resnet18".
         arch: Architecture, by its name in recipes; None if unknown.
         epoch: Epoch whose accuracies are shown.
-        epochs: Number of epochs of the curve.
+        epochs: Last epoch of the curve; its log may have a line for some epochs only.
         train_accuracy: Training accuracy of that epoch as it was logged, a fraction; None if none was logged.
         test_accuracy: Test accuracy of that epoch, a fraction; None if none was logged.
     """

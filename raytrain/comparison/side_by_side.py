@@ -10,6 +10,7 @@ from raytrain.analysis.record import RunRecord
 from raytrain.analysis.statistics.sample import Sample, compare
 from raytrain.analysis.statistics.significance import holm
 from raytrain.comparison.circumstances import Difference, circumstances, data_label, differences, settings
+from raytrain.errors import ExperimentError
 from raytrain.runs.results import TrialResult
 
 SCHEMA_VERSION = 1
@@ -81,7 +82,13 @@ class SideBySide:
 
 
 def side_by_side(first: Side, second: Side) -> SideBySide:
-    """Return in what two runs or trials differ."""
+    """Return in what two runs or trials differ; beside a trial, a run is its chosen trial.
+
+    Raises:
+        ExperimentError: A run beside a trial has no finished trial.
+    """
+    if first.trial or second.trial:
+        first, second = _as_trial(first), _as_trial(second)
     here, there = _described(first), _described(second)
     rows = [(one, other, _test(first, second, one, other)) for one, other in _pairs(first, second)]
     corrected = iter(holm([p_value for _, _, (p_value, _) in rows if p_value is not None]))
@@ -97,6 +104,16 @@ def side_by_side(first: Side, second: Side) -> SideBySide:
         for one, other, (p_value, test) in rows
     ]
     return SideBySide(str(first), str(second), differences(here, there), accuracies)
+
+
+def _as_trial(side: Side) -> Side:
+    trial = side.trial or side.record.chosen_trial
+    if trial is None:
+        raise ExperimentError(
+            f"no trial of {side.record.name} has finished, so none stands for it beside a trial; name one, as in "
+            f"{side.record.name}/TRIAL"
+        )
+    return Side(side.record, trial)
 
 
 def _described(side: Side) -> Mapping[str, Mapping[str, str]]:
@@ -137,8 +154,10 @@ def _test(first: Side, second: Side, one: Standing, other: Standing) -> tuple[fl
     """Return the p-value and the test of two configurations, or None and why there is none."""
     if not _same_images(first, second, one, other):
         return None, "not compared: the data differ"
+    # their fingerprints are equal, however the data set is written
     samples = [
-        Sample.of(standing.results, side.record.predictions) for side, standing in ((first, one), (second, other))
+        Sample.of(standing.results, side.record.predictions, dataset="the same")
+        for side, standing in ((first, one), (second, other))
     ]
     seeds = sorted(len(sample.accuracies) for sample in samples)
     if seeds[0] > 1:

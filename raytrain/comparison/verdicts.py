@@ -1,4 +1,4 @@
-"""verdicts.jsonl: what `raytrain judge` has said, a line for every judgement, beside the runs that it speaks of."""
+"""verdicts.jsonl: what `raytrain judge` has said, a line for every judgement, beside the run of the base."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

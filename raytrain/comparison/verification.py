@@ -18,6 +18,8 @@ from raytrain.runs.results import TrialResult, configurations
 SCHEMA_VERSION = 1
 DECISIVE = ("processor", "device", "precision", "threads", "workers")
 """What of the machine must be equal, beside all versions, for equal bits on a CPU."""
+MCNEMARS = "McNemar's"
+"""The test on the test images, which judges where there is one seed on record."""
 Verdict = Literal["equal", "within the noise", "different"]
 
 
@@ -75,7 +77,8 @@ class Verification:
                 + "."
             )
         if self.p_value is not None:
-            found = "no more than seeds differ" if self.holds else "more than chance explains"
+            noise = "the test images explain" if self.test.startswith(MCNEMARS) else "seeds differ"
+            found = f"no more than {noise}" if self.holds else "more than chance explains"
             yield f"That is {found}: p = {self.p_value:.3g} ({self.test})."
         elif self.verdict == "different" and self.exact:
             yield "Equal bits were expected: the data, versions, processor and threads are the same, on a CPU."
@@ -140,7 +143,7 @@ def verify(record: RunRecord, result: TrialResult, again: RunRecord) -> Verifica
         else:
             p_value = mcnemar(before.correct, after.correct)
             test = (
-                f"McNemar's on {len(before.labels):,} test images; one seed on record does not show the noise of seeds"
+                f"{MCNEMARS} on {len(before.labels):,} test images; one seed on record does not show the noise of seeds"
             )
     within = p_value is not None and p_value >= ALPHA
     verdict: Verdict = "equal" if equal else "within the noise" if within else "different"

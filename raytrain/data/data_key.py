@@ -1,7 +1,7 @@
 """What the splits of a recipe depend on."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from raytrain.data import ImageDataset, load
 from raytrain.data.layouts.background import WHITE
@@ -30,6 +30,15 @@ class DataKey(NamedTuple):
     skip_bad: bool = False
     background: str = WHITE
     follow_links: bool = False
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any]) -> Self:
+        """Return the key of a recipe on record.
+
+        Args:
+            recipe: Fields of a recipe; those that an earlier version did not have may be missing.
+        """
+        return cls(**{name: recipe[name] for name in cls._fields if name in recipe})
 
     @classmethod
     def of_test_images(cls, recipe: Mapping[str, Any]) -> tuple[object, ...]:

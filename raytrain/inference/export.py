@@ -132,6 +132,8 @@ def _chosen(record: RunRecord) -> tuple[TrialResult, str]:
     if chosen is None:
         raise RunFolderError(f"no trial of {record.folder} has finished; name one that has a checkpoint: RUN/TRIAL")
     if record.chosen is None:
+        if sum(standing.status == "finished" for standing in record.ranking.standings) == 1:
+            return chosen, "of the only configuration that has finished"
         return (
             chosen,
             "the first row; without a validation split the test set chose it, so its accuracy is biased upwards",

@@ -36,7 +36,7 @@ def _sentences(audit: Audit) -> Iterator[str]:
             f"ASHA {did} and saved {epochs}, an estimated {seconds} "
             f"({_share(audit.seconds_saved, audit.seconds)}) of training."
         )
-    rescued = sum(stop.rescued for stop in audit.stops)
+    rescued = sum(stop.final is not None for stop in audit.stops)
     if audit.regret is not None:
         kind = "stopped" if audit.mode == "stop" else "paused"
         trials = f"1 {kind} trial was" if rescued == 1 else f"{rescued} {kind} trials were"
@@ -79,7 +79,10 @@ def rung_columns(audit: Audit) -> dict[str, list[str]]:
 
 
 def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Return a row for each trial that was stopped or is paused, named by `labels`, if there are any."""
+    """Return a row for each trial that was stopped or is paused, named by `labels`, if there are any.
+
+    Nothing was saved of one that `asha.rescue` ran on.
+    """
     heading = SELECTIONS[audit.select].heading
     unit = "" if SELECTIONS[audit.select].in_nats else " %"
     columns = {
@@ -88,8 +91,8 @@ def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[
         f"{heading}{unit}": [_value(stop.accuracy, audit.select) for stop in audit.stops],
         f"cutoff{unit}": [_value(stop.cut, audit.select) for stop in audit.stops],
         "margin": [_difference(stop.margin, audit.select).split()[0] for stop in audit.stops],
-        "epochs saved": [str(stop.epochs_left) for stop in audit.stops],
-        "seconds saved": [f"{stop.seconds_left:.1f}" for stop in audit.stops],
+        "epochs saved": [DASH if stop.rescued else str(stop.epochs_left) for stop in audit.stops],
+        "seconds saved": [DASH if stop.rescued else f"{stop.seconds_left:.1f}" for stop in audit.stops],
         "rescued": [_rescue_outcome(stop.rescued, stop.final, audit.select) for stop in audit.stops],
     }
     return {heading: cells for heading, cells in columns.items() if any(cells) or heading == "trial"}

@@ -21,6 +21,9 @@ from raytrain.training.recipe import Recipe
 CURVE = "epoch/"
 """What stands before the names of the metrics of an epoch: the `val_accuracy` of a result is that of its best epoch."""
 
+CHOSEN = "raytrain.chosen"
+"""Name of the tag that says whether validation has chosen a trial: "true" or "false"."""
+
 _MEASURED = tuple(field.name for field in fields(TrialResult) if field.name not in {"trial", "recipe", "attempts"})
 
 
@@ -130,7 +133,7 @@ def contents_of(record: RunRecord) -> Iterator[TrialContent]:
     for progress in record.state.progress.values():
         if progress.attempts or progress.result:
             trial = progress.trial.id
-            tags = {"raytrain.chosen": str(chosen is not None and trial == chosen.trial).lower()}
+            tags = {CHOSEN: str(chosen is not None and trial == chosen.trial).lower()}
             yield content_of(progress, record.epochs.get(trial, ()), run=record.name, common=common, tags=tags)
 
 
@@ -197,6 +200,11 @@ def content_of(
         started_ms=started,
         trained=progress.result.epochs if progress.result else 0,
     )
+
+
+def digest_of(trial: str) -> str:
+    """Return the digest of a trial's recipe, by which trackers know it, from its id."""
+    return trial.rpartition("-")[2]
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import TrackerError
-from raytrain.trackers.content import CURVE, Attachment, TrialContent
+from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
 from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
 
 # before MLflow is imported, and unless the user has said otherwise: with MLflow's own values, 7 tries of 120 s, a
@@ -76,7 +76,8 @@ class MlflowTracker:
 
     A trial is found again by its tags `raytrain.run` and `raytrain.digest`. What was told of it is in further tags, so
     that only the rest is told. Where the epochs that MLflow has are not those of the trial, it was trained again: the
-    old run of MLflow gets the tag `raytrain.superseded`, and the trial a new one.
+    old run of MLflow gets the tag `raytrain.superseded`, and the trial a new one. That of a trial which the run does
+    not list any more gets the tag too.
     """
 
     def __init__(self, uri: str, *, experiment: str) -> None:
@@ -114,7 +115,7 @@ class MlflowTracker:
             key = (content.run, content.digest)
             known = self._known.get(key)
             if known and not content.continues(known.curve, epochs=known.epochs):
-                self._client.set_tag(known.id, _SUPERSEDED, "true")
+                self._supersede(known)
                 known = None
             missing = [one for one in attachments if known is None or one.stamp not in known.files]
             if known and known.stamp == content.stamp and not missing:
@@ -125,8 +126,23 @@ class MlflowTracker:
             self._tell(known, content, missing)
             return done
 
+    def disown(self, run: str, trial: str) -> None:
+        """Say of a trial's run of MLflow, if there is one, that it is superseded and not chosen.
+
+        Raises:
+            TrackerError: MLflow does not answer, or refuses.
+        """
+        with answering(self.where, reason=_reason):
+            if known := self._known.pop((run, digest_of(trial)), None):
+                self._supersede(known)
+
     def close(self) -> None:
         """Do nothing: nothing is buffered."""
+
+    def _supersede(self, known: _Known) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(known.id, tags=[RunTag(CHOSEN, "false"), RunTag(_SUPERSEDED, "true")])
 
     def _create(self, content: TrialContent) -> _Known:
         tags = {"raytrain.run": content.run, _DIGEST: content.digest, "mlflow.source.name": "raytrain"}

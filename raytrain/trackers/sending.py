@@ -47,6 +47,8 @@ class Sent:
 def send(record: RunRecord, tracker: Tracker, *, models: bool = False) -> Sent:
     """Tell a tracker of every trial of a run that has started; the chosen one gets the run's files.
 
+    Trials that the run does not list any more, and that the tracker has, are said not to be chosen.
+
     Args:
         record: Record of the run.
         tracker: The tracker.
@@ -59,6 +61,8 @@ def send(record: RunRecord, tracker: Tracker, *, models: bool = False) -> Sent:
     chosen = record.chosen_trial.trial if record.chosen_trial else None
     files = list(attachments_of(record, models=models)) if chosen else []
     done = Counter(tracker.write(content, files if content.trial == chosen else ()) for content in contents_of(record))
+    for trial in sorted(record.state.unlisted):
+        tracker.disown(record.name, trial)
     tracker.close()
     names = tuple(one.name for one in files)
     return Sent(record.name, tracker.where, done["new"], done["updated"], done["unchanged"], chosen, names)

@@ -48,6 +48,18 @@ class Tracker(Protocol):
         """
         ...
 
+    def disown(self, run: str, trial: str) -> None:
+        """Tell the tracker of a trial, if it has it, that its run does not list it any more, and so has not chosen it.
+
+        Args:
+            run: Name of the run.
+            trial: Id of the trial.
+
+        Raises:
+            TrackerError: It does not answer, or refuses.
+        """
+        ...
+
     def close(self) -> None:
         """Bring what is buffered to where it belongs.
 

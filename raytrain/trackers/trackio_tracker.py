@@ -5,6 +5,7 @@ print to standard output, give each epoch the time of sending, and know a trial 
 """
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Generator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import ExperimentError, TrackerError
-from raytrain.trackers.content import CURVE, Attachment, TrialContent
+from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
 from raytrain.trackers.tracker import Written, first_line
 
 _FOLDER = "TRACKIO_DIR"
@@ -74,10 +75,11 @@ class TrackioTracker:
         with self._answering():
             again = 0
             while True:
-                identity = _identity(self._project, content, again=again)
+                identity = _identity(self._project, content.run, content.digest, again=again)
                 told: dict[str, Any] = self._storage.get_run_config(self._project, run_id=identity) or {}
                 if content.continues(told.get(_CURVE, ""), epochs=told.get(_EPOCHS, 0)):
                     break
+                self._unchoose(identity, content.trial, told)
                 again += 1
             missing = [one for one in attachments if one.stamp not in told.get(_FILES, [])]
             if told.get(_STAMP) == content.stamp and not missing:
@@ -88,6 +90,19 @@ class TrackioTracker:
             files = [*told.get(_FILES, []), *(one.stamp for one in missing)]
             self._tell(identity, content, created=told.get("_Created"), files=files)
             return "updated" if told else "new"
+
+    def disown(self, run: str, trial: str) -> None:
+        """Say of a trial's runs of Trackio, if there are some, that they are not chosen.
+
+        Raises:
+            TrackerError: It cannot read or write its files.
+        """
+        with self._answering():
+            for again in itertools.count():
+                identity = _identity(self._project, run, digest_of(trial), again=again)
+                if not (told := self._storage.get_run_config(self._project, run_id=identity)):
+                    return
+                self._unchoose(identity, trial, told)
 
     def close(self) -> None:
         """Do nothing: nothing is buffered."""
@@ -122,6 +137,21 @@ class TrackioTracker:
             run_id=identity,
         )
 
+    def _unchoose(self, identity: str, trial: str, told: dict[str, Any]) -> None:
+        if told.get(CHOSEN) != "true":
+            return
+        first = min(told.get(_EPOCHS, 0), 1)
+        self._storage.bulk_log(  # a row that is there already, and another configuration
+            self._project,
+            trial,
+            [{}],
+            steps=[first],
+            timestamps=[told["_Created"]],
+            log_ids=[f"{identity}-{first}"],
+            config={**told, CHOSEN: "false", _STAMP: ""},  # if it is listed again, it is told again
+            run_id=identity,
+        )
+
     @contextmanager
     def _answering(self) -> Generator[None]:
         """Raise TrackerError for whatever Trackio raises."""
@@ -131,8 +161,8 @@ class TrackioTracker:
             raise TrackerError(f"{self.where}: {first_line(error)}") from error
 
 
-def _identity(project: str, content: TrialContent, *, again: int) -> str:
-    name = json.dumps([project, content.run, content.digest, *([again] if again else [])])
+def _identity(project: str, run: str, digest: str, *, again: int) -> str:
+    name = json.dumps([project, run, digest, *([again] if again else [])])
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 

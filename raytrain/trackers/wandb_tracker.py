@@ -2,6 +2,7 @@
 
 import configparser
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 
 from raytrain.errors import TrackerError, first_line
 from raytrain.storage.bounded import read_bounded
-from raytrain.trackers.content import CURVE, Attachment, TrialContent
+from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
 from raytrain.trackers.tracker import ANSWER_S, Written, answering
 
 _SERVER = "https://api.wandb.ai"
@@ -68,21 +69,40 @@ class WandbTracker:
         with answering(self.where):
             again = 0
             while True:
-                identity = _identity(self._project, content, again=again)
+                identity = _identity(self._project, content.run, content.digest, again=again)
                 told = self._told(identity, content)
                 if content.continues(told.get("curve", ""), epochs=told.get("epochs", 0)):
                     break
-                self._finish(identity)
+                self._unchoose(identity, content.run, content.trial, told)
                 again += 1
             missing = [one for one in attachments if one.stamp not in told.get("files", [])]
             done: Written = "updated" if told else "new"
             if told.get("stamp") == content.stamp and not missing:
                 done = "unchanged"
             else:
-                self._tell(self._open.get(identity) or self._begin(identity, content), told, content, missing)
+                self._tell(self._opened(identity, content), told, content, missing)
             if content.status not in {"running", "waiting"}:
                 self._finish(identity)
             return done
+
+    def disown(self, run: str, trial: str) -> None:
+        """Say of a trial's runs of W&B, if there are some, that they are not chosen.
+
+        Raises:
+            TrackerError: It does not answer, or refuses.
+        """
+        with answering(self.where):
+            for again in itertools.count():
+                identity = _identity(self._project, run, digest_of(trial), again=again)
+                try:
+                    if not self._offline:
+                        self._begin(identity, run, trial, {}, resume="must")
+                except self._wandb.errors.UsageError:  # there is no such run
+                    return
+                if not (told := self._told_of(identity)):
+                    self._finish(identity)
+                    return
+                self._unchoose(identity, run, trial, told)
 
     def close(self) -> None:
         """Send what is buffered, and end the runs of W&B.
@@ -96,12 +116,32 @@ class WandbTracker:
 
     def _told(self, identity: str, content: TrialContent) -> dict[str, Any]:
         """Return what a run of W&B has been told: epochs, curve, files, stamp; nothing where there is no such run."""
+        if not self._offline:
+            self._opened(identity, content)
+        return self._told_of(identity)
+
+    def _told_of(self, identity: str) -> dict[str, Any]:
+        """Return the same of a run of W&B that is open, or of any in offline mode."""
         if self._offline:
             known = self._folder / _TOLD / f"{identity}.json"
             return json.loads(known.read_text()) if known.is_file() else {}
-        return dict((self._open.get(identity) or self._begin(identity, content)).config.get(_TOLD) or {})
+        return dict(self._open[identity].config.get(_TOLD) or {})
 
-    def _begin(self, identity: str, content: TrialContent) -> Any:
+    def _unchoose(self, identity: str, run: str, trial: str, told: dict[str, Any]) -> None:
+        if told.get("chosen", True):  # an earlier version did not say
+            made = self._open.get(identity) or self._begin(identity, run, trial, {})
+            made.summary.update({CHOSEN: "false"})
+            made.tags = [tag for tag in told.get("tags") or made.tags or ("raytrain",) if tag != "chosen"]
+            # without a stamp it is told again, if it is listed again
+            self._keep(made, {**told, "chosen": False, "tags": list(made.tags), "stamp": ""})
+        self._finish(identity)
+
+    def _opened(self, identity: str, content: TrialContent) -> Any:
+        return self._open.get(identity) or self._begin(identity, content.run, content.trial, dict(content.recipe))
+
+    def _begin(
+        self, identity: str, run: str, trial: str, recipe: dict[str, Any], *, resume: str | None = "allow"
+    ) -> Any:
         settings = self._wandb.Settings(
             silent=True,
             console="off",
@@ -112,19 +152,19 @@ class WandbTracker:
             save_code=False,
             **({"base_url": self._uri} if self._uri else {}),
         )
-        run = self._wandb.init(
+        made = self._wandb.init(
             project=self._project,
             dir=str(self._folder.parent),
             id=identity,
-            name=content.trial,
-            group=content.run,
-            config=dict(content.recipe),
-            resume=None if self._offline else "allow",
+            name=trial,
+            group=run,
+            config=recipe,
+            resume=None if self._offline else resume,
             reinit="create_new",
             settings=settings,
         )
-        self._open[identity] = run
-        return run
+        self._open[identity] = made
+        return made
 
     def _tell(self, run: Any, told: dict[str, Any], content: TrialContent, attachments: Sequence[Attachment]) -> None:
         for epoch, row in enumerate(content.curve, start=1):
@@ -132,7 +172,7 @@ class WandbTracker:
                 run.log({f"{CURVE}{name}": value for name, value in row.items()}, step=epoch)
         run.summary.update({**content.metrics, **content.tags})
         run.tags = [tag for tag in ("raytrain", content.status) if tag] + (
-            ["chosen"] if content.tags.get("raytrain.chosen") == "true" else []
+            ["chosen"] if content.tags.get(CHOSEN) == "true" else []
         )
         if attachments:
             artifact = self._wandb.Artifact(f"{content.run}-{content.digest}", type="raytrain")
@@ -147,7 +187,13 @@ class WandbTracker:
             "curve": content.curve_stamp(len(content.curve)),
             "files": [*told.get("files", []), *(one.stamp for one in attachments)],
             "stamp": content.stamp,
+            "tags": list(run.tags),
+            "chosen": "chosen" in run.tags,
         }
+        self._keep(run, now)
+
+    def _keep(self, run: Any, now: dict[str, Any]) -> None:
+        """Write down what a run of W&B has been told."""
         run.config.update({_TOLD: now}, allow_val_change=True)
         if self._offline:
             known = self._folder / _TOLD / f"{run.id}.json"
@@ -188,8 +234,8 @@ def refuse_foreign_settings(folder: Path, *, server: str | None) -> None:
                     )
 
 
-def _identity(project: str, content: TrialContent, *, again: int) -> str:
-    name = json.dumps([project, content.run, content.digest, *([again] if again else [])])
+def _identity(project: str, run: str, digest: str, *, again: int) -> str:
+    name = json.dumps([project, run, digest, *([again] if again else [])])
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 

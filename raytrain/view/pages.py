@@ -62,7 +62,7 @@ class Summary:
         name: Name of the run.
         started: Day and time of its first command; a dash where that is not known.
         data: Names of its data sets.
-        trials: Number of trials that have ended, and of all.
+        trials: Number of trials that have ended or are paused, and of all.
         chosen: Name of the configuration that validation chooses; a dash where there is none.
         accuracy: Test accuracy of that configuration in per cent.
         state: What has become of the run, in words.
@@ -84,7 +84,7 @@ def summary(name: str, folder: Folder) -> Summary:
         if _begins(record):
             return Summary(name, state=BEGINS)
         progress = record.state.progress.values()
-        ended = [one.result for one in progress if one.result]
+        ended = [one for one in record.state.results() if one.status != "unfinished"]
         sessions = record.manifest.get("sessions") or [{}]
         label, accuracy = _chosen(record)
         return Summary(
@@ -111,10 +111,10 @@ def _chosen(record: RunRecord) -> tuple[str, str]:
 
 def _state(record: RunRecord, *, closed: bool) -> str:
     """Return what has become of a run. One that was killed looks like one that trains, but for the time."""
-    results = [one.result for one in record.state.progress.values()]
-    statuses = Counter(one.status for one in results if one)
+    statuses = Counter(one.status for one in record.state.results())
+    left = statuses.pop("unfinished", 0)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    if all(results):
+    if not left and (closed or not statuses["paused"]):  # while the command runs, a paused trial may go on
         return counts
     if closed:
         return f"interrupted: {counts or 'no trial has ended'}"

@@ -7,7 +7,7 @@ import pytest
 from raytrain.analysis.audit import audit, rank_correlation
 from raytrain.analysis.replay import Curve, replay, replays
 from raytrain.baselines.baselines import open_baseline
-from raytrain.report.tables import summary
+from raytrain.report.tables import stop_columns, summary
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -185,3 +185,20 @@ def test_paused_trials_are_audited_by_the_cut_that_their_rung_came_to() -> None:
         "ASHA left 2 trials paused and saved 5 of 12 epochs (42%), an estimated 10 of 24 seconds (42%) of training.",
         "What that cost was not measured; asha: {rescue: 2} runs the two best paused trials to the end.",
     ]
+
+
+def test_a_rescued_trial_has_saved_nothing_and_is_counted_once_it_has_come_to_its_end() -> None:
+    trials = {
+        "a": trial("a", "finished", 0.5, 0.6, 0.7, 0.8),
+        "b": trial("b", "finished", 0.2, 0.3, 0.4, 0.5),
+        "c": trial("c", "unfinished", 0.1, 0.2),
+        "d": trial("d", "stopped", 0.3),
+    }
+    events = [rung(name, 1, 0.2, 0.4, stop=True) for name in "bcd"]
+    events += [{"event": "rescued", "trial": name, "stopped_at": 1} for name in "bc"]
+    found = audit([result for result, _ in trials.values()], {name: rows for name, (_, rows) in trials.items()}, events)
+    columns = stop_columns(found)
+    assert (columns["trial"], columns["epochs saved"]) == (["b", "c", "d"], ["–", "–", "3"])
+    assert columns["seconds saved"] == ["–", "–", "6.0"]
+    assert columns["rescued"][1] == "run on, unfinished"
+    assert any(sentence.startswith("1 stopped trial was run to the end") for sentence in summary(found))

@@ -36,6 +36,12 @@ def test_rows_are_at_equal_epochs_or_at_the_end_of_a_shorter_curve() -> None:
     assert any("at epoch 3" in sentence and "They have no rank" in sentence for sentence in explain(ranking))
 
 
+def test_a_curve_with_a_line_for_every_tenth_epoch_has_come_no_further_than_its_last() -> None:
+    sparse = replace(LONG, epochs=(10, 20, 30, 40))
+    ranking = beside(rank([ran("a", 25)], {}), Baseline("study", (sparse,)))
+    assert [(row.epoch, row.epochs) for row in ranking.beside] == [(20, 40)]
+
+
 def test_curves_of_another_data_set_are_named_as_such() -> None:
     def said(dataset: str | None) -> str:
         return " ".join(explain(beside(rank([ran("a", 3)], {}), replace(STUDY, dataset=dataset))))

@@ -127,6 +127,20 @@ def test_of_a_run_the_configuration_is_judged_that_validation_chooses(write: Wri
     assert as_json("base", "grid")["differences"] == pytest.approx([0.03, 0.032])
 
 
+def test_the_session_lies_beside_the_base_also_if_the_runs_are_given_by_path(
+    tmp_path: Path, write: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("base", BASE, lr=0.1)
+    write("first", SOMEHOW, lr=0.2)
+    write("second", SOMEHOW, lr=0.3)
+    assert as_json("base", "first")["position"] == 1
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("RAYTRAIN_OUT")
+    assert as_json("../base", str(tmp_path / "second"))["position"] == 2
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_other_test_sets_are_refused(tmp_path: Path, write: WriteRun, write_run: WriteRun) -> None:
     write("base", BASE, lr=0.1)
     write("elsewhere", BASE, lr=0.1, fingerprint="g")

@@ -9,7 +9,7 @@ from scipy import stats
 
 from raytrain.analysis.ranking import Ranking, arranged, rank
 from raytrain.analysis.record import chosen_trial_of
-from raytrain.analysis.wording import explain
+from raytrain.analysis.wording import explain, footer
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult
@@ -81,6 +81,28 @@ def test_several_seeds_are_one_configuration_with_their_mean_and_students_interv
     assert "varies by 1.00 points" in spread
     assert "3 seeds show a difference of" in spread
     assert "a difference of 0.2 points needs" in spread
+
+
+def test_seeds_that_are_too_few_to_show_any_difference_are_not_said_to_show_an_impossible_one() -> None:
+    results = [one for lr in range(1, 11) for one in seeds(f"{lr}-", lr, 0.90, 0.93)]
+    said = " ".join(explain(rank(results, {})))
+    assert "2 seeds of each are too few to show any difference with a probability of 80%" in said
+    assert "2 seeds show a difference" not in said
+
+
+def test_of_very_many_configurations_only_the_best_are_ranked_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.analysis.ranking.MOST_COMPARED", 3)
+    spans = {lr: right_on((0, correct)) for lr, correct in enumerate((1800, 1400, 1000, 600, 200), start=1)}
+    results = [result(f"t{lr}", lr=lr, test_accuracy=seen.accuracy) for lr, seen in spans.items()]
+    ranking = rank(results, {f"t{lr}": seen for lr, seen in spans.items()})
+    assert ranks(ranking) == [("1", "t1"), ("2", "t2"), ("3", "t3"), ("–", "t4"), ("–", "t5")]
+    said = "The first row is ahead of all others that have a rank. Only the first 3 rows are compared and ranked."
+    assert footer(ranking)[-1] == said
+    assert any(said in sentence for sentence in explain(ranking))
+    assert footer(ranking, rearranged=True)[-1] == "Ranks are those among the first 3 rows, by test accuracy."
+    # the gap that a test can show is that of the three pairs that are tested
+    assert ranking.resolution == rank(results[:3], {f"t{lr}": spans[lr] for lr in (1, 2, 3)}).resolution
+    assert not any("Only the first" in sentence for sentence in explain(rank(results[:3], {})))
 
 
 def test_equal_seeds_share_a_rank() -> None:
@@ -311,8 +333,16 @@ def test_several_data_sets_are_named_as_what_does_not_compare() -> None:
         made = result(dataset, test_accuracy=0.9)
         return replace(made, recipe={**made.recipe, "dataset": dataset})
 
-    assert any("from 2 data sets" in sentence for sentence in explain(rank([on("cifar10"), on("digits")], {})))
-    assert not any("data sets" in sentence for sentence in explain(rank([on("cifar10")], {})))
+    assert any("on 2 different sets of images" in one for one in explain(rank([on("cifar10"), on("digits")], {})))
+    assert not any("sets of images" in one for one in explain(rank([on("cifar10")], {})))
+
+
+@pytest.mark.parametrize("field", [{"test_size": 0.3}, {"skip_bad": True}, {"follow_links": True}])
+def test_what_else_decides_on_the_test_images_is_named_as_what_does_not_compare(field: dict[str, Any]) -> None:
+    one, other = result("a", lr=1, test_accuracy=0.9), result("b", lr=2, test_accuracy=0.1)
+    ranking = rank([one, replace(other, recipe=other.recipe | field)], {})
+    assert ranks(ranking) == [("1–2", "a"), ("1–2", "b")]
+    assert any("on 2 different sets of images" in sentence for sentence in explain(ranking))
 
 
 def test_the_same_trial_of_two_runs_is_two_rows() -> None:

@@ -251,6 +251,29 @@ def test_runs_between_which_the_images_have_changed_are_in_different_tables(writ
     assert "fingerprint" not in results_of("old", "same", "-f", "md").stdout
 
 
+def rows_of(*runs: str) -> list[tuple[str, str]]:
+    """Return the rank and the run of each row of runs that are ranked together."""
+    rows = json.loads(results_of(*runs, "--json").stdout)["trials"]
+    return sorted({(row["rank"], row["run"]) for row in rows})
+
+
+def test_the_same_images_under_another_path_are_compared(write_run: WriteRun) -> None:
+    recipe = {"dataset": "photos", "val_size": 20}
+    write_run("here", [range(900)], recipe=recipe, fingerprint="a")
+    write_run("there", [range(700)], recipe={**recipe, "dataset": "/home/me/photos"}, fingerprint="a")
+    assert rows_of("here", "there") == [("1", "here"), ("2", "there")]
+    assert "different sets of images" not in results_of("here", "there", "--explain").output
+
+
+def test_other_images_under_the_same_path_are_not_compared(write_run: WriteRun) -> None:
+    recipe, seeds = {"dataset": "photos", "val_size": 20}, [0, 1]
+    write_run("before", [range(900), range(901)], recipe=recipe, seeds=seeds, fingerprint="a")
+    replaced = {**recipe, "image_size": 64}
+    write_run("after", [range(300), range(301)], recipe=replaced, seeds=seeds, fingerprint="b", images=600)
+    assert rows_of("before", "after") == [("1–2", "after"), ("1–2", "before")]
+    assert "The rows were tested on 2 different sets of images" in results_of("before", "after", "--explain").output
+
+
 def test_runs_that_select_by_different_metrics_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:
     for name, select in (("plain", "accuracy"), ("by-loss", "nll")):
         assert tune(place, name=name, recipe={**recipe, "epochs": 1, "select": select}).exit_code == 0

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from raytrain.analysis.separation import Separation, decided, separation
+from raytrain.analysis.separation import Separation, decided, separation, taken_up
 from raytrain.analysis.statistics.sequential import Differences, seeds_until_larger
 from raytrain.cli.app import app
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Separate
+from raytrain.experiment.trial import Trial
+from raytrain.runs.events import Stage
 from raytrain.runs.results import TrialResult
+from raytrain.runs.state import RunState
 from raytrain.training.recipe import Recipe
 
 AHEAD = [0.021, 0.019, 0.022, 0.018, 0.02, 0.021]
@@ -84,6 +88,35 @@ def test_a_seed_that_one_of_a_pair_lacks_comes_first() -> None:
     assert known.pairs[0].seeds == 1
 
 
+def run_of(*rounds: tuple[Stage, list[int]], seeds: list[int]) -> RunState:
+    """Return the state of a run of two configurations that has trained some seeds, round by round."""
+    state = RunState(Experiment.model_validate({"name": "run", "grid": {"lr": [0.1, 0.2]}, "seeds": seeds}))
+    for stage, trained in rounds:
+        for seed in trained:
+            for trial in [Trial.of(state.experiment.recipe.replace(lr=lr, seed=seed)) for lr in (0.2, 0.1)]:
+                recipe = trial.recipe.model_dump(mode="json")
+                if stage == "separate":
+                    state.apply(
+                        {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": 1}
+                    )
+                state.apply({"event": "started", "trial": trial.id, "attempt": 1, "after_epoch": 0, "where": ""})
+                accuracy = 0.92 if (trial.recipe.lr == 0.1) == seed % 2 else 0.9  # so the pair stays open
+                state.end(TrialResult(trial.id, "finished", recipe, 1, 1, test_accuracy=accuracy, test_loss=1.0))
+    return state
+
+
+def test_a_seed_that_is_listed_later_comes_behind_those_that_were_added() -> None:
+    rounds: list[tuple[Stage, list[int]]] = [("search", [2, 0, 1]), ("separate", [3]), ("separate", [4])]
+    assert taken_up(run_of(*rounds, seeds=[0, 1, 2])) == [0, 1, 2, 3, 4]
+    grown = run_of(*rounds, seeds=[0, 1, 2, 10])
+    assert taken_up(grown) == [0, 1, 2, 3, 4, 10]
+    known = separation(grown.results(), {}, separate=Separate(points=0.3, max_seeds=8), seeds=taken_up(grown))
+    assert [pair.seeds for pair in known.pairs] == [5]
+    assert list(known.order) == [0, 1, 2, 3, 4, 10, 11, 12]
+    again = run_of(*rounds, ("search", [10]), ("separate", [11]), seeds=[0, 1, 2, 10, 20])
+    assert taken_up(again) == [0, 1, 2, 3, 4, 10, 11, 20]
+
+
 def test_no_seed_is_beyond_the_largest_number() -> None:
     assert separated({0.1: [0.95, 0.9], 0.2: [0.95, 0.99]}, max_seeds=2).next_trials() == []
 
@@ -102,8 +135,11 @@ def test_configurations_on_other_test_images_make_no_pair() -> None:
 
 def test_the_sentences_count_the_answers_and_say_who_is_ahead() -> None:
     lines = separated({0.1: from_base([0.0] * 6), 0.2: from_base(AHEAD)}).sentences()
-    assert lines[0].startswith("Of 1 pair, 1 are separated, 0 are the same within 0.3 points, and 0 are not decided.")
+    assert lines[0].startswith(
+        "Of 1 pair, 1 are separated, 0 are the same within 0.3 points of test accuracy, and 0 are not decided."
+    )
     assert lines[1].startswith("lr=0.2 is ahead of lr=0.1 by 2.0")
+    assert lines[1].endswith(" points of test accuracy (4 seeds).")
     many = {0.1 * n: [0.9] for n in range(1, 8)}
     assert separated(many).sentences()[-1] == "The other 6 pairs are not listed."
 

@@ -35,3 +35,15 @@ def test_where_epochs_and_predictions_agree_the_final_numbers_that_differ_are_na
     found = Verification("a", "different", True, 0.5, 0.5, None, "", None, 0, [], ["test_loss"])
     said = " ".join(found.sentences())
     assert "0 test images are predicted as another class; final numbers that differ: test_loss." in said
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("McNemar's on 10 test images; one seed on record does not show the noise of seeds", "the test images explain"),
+        ("one more seed against the 3 on record", "seeds differ"),
+    ],
+)
+def test_what_a_rerun_is_within_is_what_the_test_speaks_of(test: str, words: str) -> None:
+    found = Verification("a", "within the noise", False, 0.5, 0.6, 0.5, test, 1, 2, [])
+    assert f"That is no more than {words}: p = 0.5 ({test})." in list(found.sentences())

@@ -86,6 +86,9 @@ def _train(run: RunJournal, trial: str, place: int, *, end: str, track_test: boo
         if end == "stopped" and epoch == 4:
             run.judged(trial, epoch=4, decision=Decision(4.0, accuracy, accuracy + 0.05, stop=True))
             return
+        if end == "paused" and epoch == 4:
+            run.judged(trial, epoch=4, decision=Decision(4.0, accuracy, None, stop=False, pause=True))
+            return
         if epoch == 4 and run.state.experiment.asha:
             run.judged(trial, epoch=4, decision=Decision(4.0, accuracy, None, stop=False))
 

@@ -93,3 +93,22 @@ def test_a_value_of_which_nothing_finished_has_no_effect(make_run: Any) -> None:
         "0.1", 2, 0, None, None, None
     )  # fmt: skip
     assert [level.interval for level in found[1].levels] == [None, None]
+
+
+def test_a_field_is_not_credited_with_trials_in_which_it_has_no_effect(make_run: Any) -> None:
+    """Adam has a momentum of its own: it is trained once, and the recipe on record has the first momentum."""
+    results = read_record(make_run(grid={"optimizer": ["sgd", "adam"], "momentum": [0.8, 0.9]})).results
+    assert len(results) == 3
+    found = {one.field: {level.value: level.settings for level in one.levels} for one in effects(results)}
+    assert found == {"optimizer": {"adam": 1, "sgd": 2}, "momentum": {"0.8": 1, "0.9": 1}}
+    heat = heat_map(results)
+    assert heat is not None
+    assert (list(heat.rows), list(heat.columns)) == (["adam", "sgd"], ["0.8", "0.9"])
+    assert [[cell.trials for cell in line] for line in heat.cells] == [[0, 0], [1, 1]]
+
+
+def test_a_field_that_has_an_effect_with_one_value_only_has_no_bars(make_run: Any) -> None:
+    results = read_record(make_run(grid={"optimizer": ["sgd", "adam"], "lr": [0.1, 0.2]})).results
+    momenta = {"sgd": 0.8, "adam": 0.9}
+    other = [replace(one, recipe=one.recipe | {"momentum": momenta[one.recipe["optimizer"]]}) for one in results]
+    assert [one.field for one in effects(other)] == [one.field for one in effects(results)] == ["lr", "optimizer"]

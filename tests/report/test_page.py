@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
@@ -167,6 +168,21 @@ def test_the_files_of_a_report_lie_in_the_run_folder(make_run: Any) -> None:
     first = folder.read("report.html")
     write_report(read_record(folder))
     assert folder.read("report.html") == first, "the same run makes the same page"
+
+
+@pytest.mark.parametrize(
+    ("missed", "said"),
+    [
+        ([0, 9], "Every finished trial gets 2 of them wrong. A vote"),
+        ([], "None of them is wrong in every finished trial. A vote"),
+    ],
+)
+def test_the_images_that_every_trial_gets_wrong_are_counted_in_a_sentence(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch, missed: list[int], said: str
+) -> None:
+    monkeypatch.setattr("raytrain.report.figures.mistakes.missed_by_all", lambda _: np.array(missed, np.int64))
+    text = " ".join(_Page(render(read_record(make_run(grid={"lr": [0.1, 0.2]})))).text.split())
+    assert f"of 360 test images wrong. {said} of all finished trials" in text
 
 
 def test_a_report_is_not_written_where_a_link_leads_out_of_the_run_folder(make_run: Any, tmp_path: Path) -> None:

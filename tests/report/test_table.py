@@ -280,10 +280,13 @@ def test_the_readme_says_how_it_was_ranked_and_with_which_command():
 
 
 def test_the_readme_warns_where_the_test_set_ranked():
-    unsplit = result(recipe={"val_size": 0}, test_accuracy=0.9, test_loss=0.1)
-    text = table.readme("x", ranking(unsplit), command="c")
+    unsplit = [result(recipe={"val_size": 0, "lr": lr}, test_accuracy=0.9, test_loss=0.1) for lr in (0.1, 0.2)]
+    text = table.readme("x", ranking(*unsplit), command="c")
     assert "There is no validation split" in text
     assert "is biased upwards, because the test set chose it" in text
+    alone = table.readme("x", ranking(unsplit[0]), command="c")
+    assert "There is no validation split: accuracies are those of the last epoch." in alone
+    assert "the test set chose it" not in alone
 
 
 def test_the_readme_says_nothing_of_a_missing_split_where_no_trial_has_come_to_use_its_own():

@@ -81,6 +81,17 @@ def made(open_run_folder: Callable[..., RunJournal]) -> Folder:
 
 
 @pytest.fixture
+def without_its_chosen_trial(made: Folder, open_run_folder: Callable[..., RunJournal]) -> Callable[[], Folder]:
+    """Return a function that goes on with the run without the value of the grid that validation chooses."""
+
+    def fewer() -> Folder:
+        open_run_folder(grid={"lr": [0.2]}).close()
+        return made
+
+    return fewer
+
+
+@pytest.fixture
 def trained_again(made: Folder, open_run_folder: Callable[..., RunJournal]) -> Callable[[], None]:
     """Return a function that deletes the run and begins it again, until its first trial has finished otherwise."""
 

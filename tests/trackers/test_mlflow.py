@@ -3,6 +3,7 @@
 import json
 import socket
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -69,6 +70,10 @@ def tags_of(rows: Callable[[str], list[tuple[Any, ...]]]) -> dict[str, dict[str,
     for name, key, value in rows("tags.key, tags.value from tags"):
         found.setdefault(name, {})[key] = value
     return found
+
+
+def tags_by_value(rows: Callable[[str], list[tuple[Any, ...]]], name: str) -> Counter[str]:
+    return Counter(value for _, key, value in rows("tags.key, tags.value from tags") if key == name)
 
 
 def test_a_trial_is_a_run_with_its_recipe_its_curves_its_final_metrics_and_its_tags(
@@ -146,9 +151,24 @@ def test_a_trial_that_was_trained_again_gets_another_run_and_the_old_one_says_so
     trained_again()
     assert log(made).new == 1
     assert log(made).unchanged == 1
-    superseded = [value for _, key, value in rows("tags.key, tags.value from tags") if key == "raytrain.superseded"]
-    assert superseded == ["true"]
+    assert tags_by_value(rows, "raytrain.superseded") == {"true": 1}
+    assert tags_by_value(rows, "raytrain.chosen") == {"true": 1, "false": 2}
     assert len(rows("runs.status, 1")) == 3
+
+
+def test_a_trial_that_the_run_does_not_list_any_more_is_not_chosen(
+    made: Folder,
+    without_its_chosen_trial: Callable[[], Folder],
+    log: Callable[..., Any],
+    rows: Callable[[str], list[tuple[Any, ...]]],
+) -> None:
+    gone = log(made).chosen
+    without_its_chosen_trial()
+    chosen = log(made).chosen
+    tags = tags_of(rows)
+    assert (tags[gone]["raytrain.chosen"], tags[gone]["raytrain.superseded"]) == ("false", "true")
+    assert (tags[chosen]["raytrain.chosen"], "raytrain.superseded" in tags[chosen]) == ("true", False)
+    assert log(made).unchanged == 1
 
 
 def test_the_command_says_what_it_did(made: Folder, database: Path) -> None:

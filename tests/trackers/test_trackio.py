@@ -105,6 +105,28 @@ def test_a_trial_that_was_trained_again_is_another_run(
     assert log(run.folder, project).new == 1
     assert log(run.folder, project).unchanged == 1
     assert rows(folder, project, "SELECT count(DISTINCT run_id) FROM metrics") == [(3,)]
+    assert sorted(one for _, one in chosen(folder, project)) == ["false", "false", "true"]
+
+
+def chosen(folder: Path, project: str) -> list[tuple[str, str]]:
+    """Return the trial of each run of Trackio, and whether it is said to be chosen."""
+    found = rows(folder, project, "SELECT run_name, config FROM configs")
+    return [(name, json.loads(config)["raytrain.chosen"]) for name, config in found]
+
+
+def test_a_trial_that_the_run_does_not_list_any_more_is_not_chosen(
+    made: Folder, folder: Path, project: str, without_its_chosen_trial: Callable[[], Folder]
+) -> None:
+    gone = log(made, project).chosen
+    before = curve(folder, project, gone, "epoch/val_accuracy")
+    without_its_chosen_trial()
+    now = log(made, project).chosen
+    assert dict(chosen(folder, project)) == {gone: "false", now: "true"}
+    assert curve(folder, project, gone, "test_accuracy")
+    count = rows(folder, project, "SELECT count(*) FROM metrics")
+    assert log(made, project).unchanged == 1
+    assert rows(folder, project, "SELECT count(*) FROM metrics") == count
+    assert len(before) == 3
 
 
 def test_an_address_is_refused_with_what_to_do(project: str) -> None:

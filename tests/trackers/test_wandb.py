@@ -88,7 +88,37 @@ def test_a_trial_that_was_trained_again_is_another_run(
     trained_again()
     assert log(made).new == 1
     assert log(made).unchanged == 1
-    assert len(list(folder.glob("offline-run-*"))) == 3
+    assert sorted(one["chosen"] for one in told(folder)) == [False, False, True]
+
+
+def told(folder: Path) -> list[dict[str, Any]]:
+    """Return what each run of W&B has been told."""
+    return [json.loads(path.read_text()) for path in (folder / "raytrain").glob("*.json")]
+
+
+def test_a_trial_that_the_run_does_not_list_any_more_is_not_chosen(
+    made: Folder, folder: Path, without_its_chosen_trial: Callable[[], Folder]
+) -> None:
+    gone = log(made).chosen
+    assert sorted(one["tags"] for one in told(folder)) == [["raytrain", "finished"], ["raytrain", "finished", "chosen"]]
+    without_its_chosen_trial()
+    now = log(made).chosen
+    assert now != gone
+    assert sorted(one["tags"] for one in told(folder)) == [["raytrain", "finished"], ["raytrain", "finished", "chosen"]]
+    parts = len(list(folder.glob("offline-run-*")))
+    assert log(made).unchanged == 1
+    assert len(list(folder.glob("offline-run-*"))) == parts
+    wandb.teardown()
+    written = [one for path in sorted(folder.glob("offline-run-*/run-*.wandb")) for one in records(path)]
+    said: dict[str, str] = {}
+    name = ""
+    for one in written:
+        if one.WhichOneof("record_type") == "run":
+            name = one.run.display_name
+        for item in one.summary.update if one.WhichOneof("record_type") == "summary" else ():
+            if (item.key or item.nested_key[0]) == "raytrain.chosen":
+                said[name] = json.loads(item.value_json)
+    assert said == {gone: "false", now: "true"}
 
 
 def test_without_a_key_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from yarl import URL
 
 from raytrain.report.html import packed_plotly
 from raytrain.storage.folder import Folder
+from raytrain.view.pages import summary
 from raytrain.view.server import application
 from raytrain.view.watch import Runs
 
@@ -109,6 +110,17 @@ def test_the_list_has_a_row_for_each_run_and_says_why_one_cannot_be_read(make_ru
     for words in ("digits", "4 of 4", "1 diverged, 3 finished", "lr 0.1"):
         assert words in good[0]
     assert "is damaged" in bad[0]
+
+
+def test_a_finished_run_in_which_trials_are_left_paused_is_not_called_interrupted(make_run: Any) -> None:
+    folder = make_run(grid={"lr": [0.1, 0.2]}, asha={"mode": "promote"}, ends={1: "paused"})
+    row = summary("made", folder)
+    assert row.state == "1 finished, 1 paused"
+    assert row.trials == "2 of 2"
+    manifest = json.loads(folder.read("manifest.json"))
+    del manifest["sessions"][-1]["ended"]
+    folder.write("manifest.json", json.dumps(manifest).encode())
+    assert summary("made", folder).state.startswith("trains, or was killed; last written")
 
 
 def test_a_report_is_that_of_the_run_with_a_script_that_keeps_it_up_to_date(make_run: Any) -> None:

@@ -22,7 +22,8 @@ class SeedResolution:
     Attributes:
         deviation: Standard deviation of test accuracy over seeds, pooled over the configurations, a fraction.
         seeds: Lowest number of seeds of any configuration.
-        gap: Difference in accuracy that a test finds with the probability `statistics.POWER`, a fraction.
+        gap: Difference in accuracy that a test finds with the probability `statistics.POWER`, a fraction; 1 or more
+            where it finds none.
         needed: Number of seeds needed to find `REFERENCE_GAP`; None if more than `statistics.MOST_SEEDS`.
     """
 
@@ -46,38 +47,46 @@ class ImageResolution:
 
 
 def resolution_of(samples: Sequence[Sample]) -> SeedResolution | ImageResolution | None:
-    """Return the difference that some configurations' seeds, or else the test images, can show; None if unknown."""
-    if len(samples) < 2:
+    """Return the difference that some configurations' seeds, or with one seed the test images, can show.
+
+    Args:
+        samples: All configurations that are compared in pairs, the best first. Those that were tested on other images
+            than the first are left out; they count as pairs all the same, for which the tests are corrected.
+
+    Returns:
+        The difference; None if it is unknown, or if only some configurations have several seeds: then their pairs have
+        different tests.
+    """
+    alike = [sample for sample in samples if sample.on_the_same_images(samples[0])]
+    if len(alike) < 2:
         return None
-    if all(len(sample.accuracies) > 1 for sample in samples):
-        return _of_seeds(samples)
-    return _of_images(samples)
+    alpha = ALPHA / (len(samples) * (len(samples) - 1) // 2)
+    if all(len(sample.accuracies) > 1 for sample in alike):
+        return _of_seeds(alike, alpha=alpha)
+    if all(len(sample.accuracies) == 1 for sample in alike):
+        return _of_images(alike, alpha=alpha)
+    return None
 
 
-def _of_seeds(samples: Sequence[Sample]) -> SeedResolution | None:
+def _of_seeds(samples: Sequence[Sample], *, alpha: float) -> SeedResolution | None:
     """Return which gap this number of seeds resolves, from the spread that the configurations show."""
     variances = [max(float(np.var(sample.accuracies, ddof=1)), sample.floor) for sample in samples]
     freedom = [len(sample.accuracies) - 1 for sample in samples]
     deviation = sqrt(sum(v * f for v, f in zip(variances, freedom, strict=True)) / sum(freedom))
     if not deviation:
         return None
-    alpha, fewest = ALPHA / _pairs(samples), min(len(sample.accuracies) for sample in samples)
+    fewest = min(len(sample.accuracies) for sample in samples)
     gap = resolvable_gap(deviation, fewest, alpha=alpha)
     return SeedResolution(deviation, fewest, gap, seeds_for(REFERENCE_GAP, deviation, alpha=alpha))
 
 
-def _of_images(samples: Sequence[Sample]) -> ImageResolution | None:
+def _of_images(samples: Sequence[Sample], *, alpha: float) -> ImageResolution | None:
     """Return which gap the test images resolve, from how often networks disagree on who is right."""
     seen = [sample.correct[0] for sample in samples if sample.correct is not None]
     if len(seen) < 2 or len({one.shape for one in seen}) > 1:
         return None
-    # what two networks disagree on beyond the difference of their accuracies
-    disagreement = median(
-        float((seen[0] != other).mean()) - abs(float(seen[0].mean() - other.mean())) for other in seen[1:]
-    )
-    gap = resolvable_gap_of_images(disagreement, len(seen[0]), alpha=ALPHA / _pairs(seen))
+    # what two networks disagree on beyond the difference of their accuracies: in images, which are whole numbers
+    beyond = [int((seen[0] != other).sum()) - abs(int(seen[0].sum()) - int(other.sum())) for other in seen[1:]]
+    disagreement = median(beyond) / len(seen[0])
+    gap = resolvable_gap_of_images(disagreement, len(seen[0]), alpha=alpha)
     return None if gap is None else ImageResolution(len(seen[0]), gap)
-
-
-def _pairs(of: Sequence[object]) -> int:
-    return len(of) * (len(of) - 1) // 2

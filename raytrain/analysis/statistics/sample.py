@@ -1,5 +1,6 @@
 """The test accuracies of one configuration, whether two configurations differ, and by how much, seed by seed."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,24 +33,41 @@ class Sample:
         accuracies: Accuracy of each seed.
         correct: (seeds, N) bool, whether each seed is right on each image; None where predictions are missing, or are
             of different images.
-        dataset: What decides which test images there are, by `DataKey.of_test_images`.
+        dataset: What decides which test images there are, such as `DataKey.of_test_images`.
+        labels: Digest of the labels of the test images; None where predictions are missing.
     """
 
     accuracies: list[float]
     correct: NDArray[np.bool_] | None
-    dataset: tuple[object, ...]
+    dataset: object
+    labels: bytes | None = None
 
     @classmethod
-    def of(cls, group: Sequence[TrialResult], predictions: Mapping[str, Predictions]) -> Self:
-        """Return the sample of the seeds of a configuration."""
+    def of(
+        cls, group: Sequence[TrialResult], predictions: Mapping[str, Predictions], *, dataset: object = None
+    ) -> Self:
+        """Return the sample of the seeds of a configuration.
+
+        Args:
+            group: Results of the seeds.
+            predictions: Test predictions by trial id; some may be missing.
+            dataset: What decides which test images there are; None for what the recipe says.
+        """
         accuracies = [result.test_accuracy for result in group if result.test_accuracy is not None]
         seen = [predictions[result.trial].correct for result in group if result.trial in predictions]
         whole = seen and len(seen) == len(accuracies) and len({one.shape for one in seen}) == 1
+        labels = next((predictions[result.trial].labels for result in group if result.trial in predictions), None)
         return cls(
             accuracies,
             np.stack(seen) if whole else None,
-            DataKey.of_test_images(group[0].recipe),
+            DataKey.of_test_images(group[0].recipe) if dataset is None else dataset,
+            None if labels is None else hashlib.sha256(labels.tobytes()).digest(),
         )
+
+    def on_the_same_images(self, other: "Sample") -> bool:
+        """Return whether both were tested on the same images, as far as that is known."""
+        apart = self.labels is not None and other.labels is not None and self.labels != other.labels
+        return self.dataset == other.dataset and not apart
 
     @cached_property
     def floor(self) -> float:
@@ -69,7 +87,7 @@ class Sample:
 
 def compare(one: Sample, other: Sample) -> float:
     """Return the p-value of two finished configurations: over seeds where one has several, else over the images."""
-    if one.dataset != other.dataset:
+    if not one.on_the_same_images(other):
         return 1.0  # other images: nothing compares them
     fewer, more = sorted((one, other), key=lambda sample: len(sample.accuracies))
     if len(fewer.accuracies) > 1:
@@ -79,6 +97,15 @@ def compare(one: Sample, other: Sample) -> float:
     if one.correct is None or other.correct is None or one.correct.shape != other.correct.shape:
         return 1.0  # other test sets, or none on record: nothing pairs them, so nothing tells them apart
     return mcnemar(one.correct[0], other.correct[0])
+
+
+def count_test_sets(samples: Iterable[Sample]) -> int:
+    """Return the number of different sets of test images; only samples of the same set are compared."""
+    found: list[Sample] = []
+    for sample in samples:
+        if not any(sample.on_the_same_images(one) for one in found):
+            found.append(sample)
+    return len(found)
 
 
 Seen = tuple[float, NDArray[np.bool_] | None]

@@ -185,8 +185,9 @@ def judge(
     from raytrain.runs.writing.lock import run_locked
     from raytrain.storage.folder import Folder
 
-    records = [read_record(open_run(name, out=out)) for name in (base, candidate)]
-    session = Folder.at(out)
+    folders = [open_run(name, out=out) for name in (base, candidate)]
+    records = [read_record(folder) for folder in folders]
+    session = Folder.at(folders[0].parent)
     with run_locked(session / FILE):
         before = read_judgements(session)
         verdict = judge(*records, margin=margin / 100, before=before)

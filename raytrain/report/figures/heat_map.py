@@ -9,6 +9,7 @@ from raytrain.analysis.statistics.significance import Interval, mean_interval
 from raytrain.report.column_text import cell
 from raytrain.report.table import outcome
 from raytrain.runs.results import STATUSES, TrialResult, configurations, varied_fields
+from raytrain.training.field_rules import inert
 
 PREFERRED = ("lr", "schedule", "optimizer", "arch")
 """Recipe fields that become the axes first, if they vary."""
@@ -42,7 +43,7 @@ class HeatMap:
         column_field: Name of the field whose values are the columns.
         rows: Values of `row_field`, as text.
         columns: Values of `column_field`, as text.
-        cells: Cells by row and column.
+        cells: Cells by row and column; a trial in which one of the two fields has no effect is in none.
         averaged: Names of the other fields that vary; each cell is a mean over them.
     """
 
@@ -60,7 +61,8 @@ class Level:
 
     Attributes:
         value: The value, as text.
-        settings: Number of finished configurations with that value; the seeds of one are averaged first.
+        settings: Number of finished configurations in which that value has an effect; the seeds of one are averaged
+            first.
         accuracy: Mean test accuracy of these, a fraction in [0, 1]; None if none finished.
         interval: 95 % interval of that mean over the settings of the other axes, by Student's t; None for fewer than
             two configurations.
@@ -89,7 +91,9 @@ class Effect:
 
 
 def effects(results: Sequence[TrialResult]) -> list[Effect]:
-    """Return the effect of each field that varies in a search; none when fewer than two vary.
+    """Return the effect of each field that varies in a search, from the trials in which it has one.
+
+    There is none when fewer than two fields vary.
 
     Trials that were stopped, diverged or failed have no test accuracy: they are missing from the means.
     """
@@ -104,12 +108,12 @@ def effects(results: Sequence[TrialResult]) -> list[Effect]:
     return [
         Effect(name, [_level(groups, name, value, low=low, high=high) for value in values])
         for name in axes
-        if len(values := _values(recipes, name)) <= MOST_VALUES
+        if 2 <= len(values := _values(recipes, name)) <= MOST_VALUES
     ]
 
 
 def _level(groups: Sequence[tuple[dict[str, Any], float]], name: str, value: Any, *, low: float, high: float) -> Level:
-    known = [mean for recipe, mean in groups if recipe[name] == value]
+    known = [mean for recipe, mean in groups if _has(recipe, name, value)]
     mean = fmean(known) if known else None
     whole = mean_interval(known) if len(known) > 1 else None
     interval = Interval(max(0.0, whole.low), min(1.0, whole.high)) if whole else None  # no accuracy lies beyond
@@ -139,7 +143,7 @@ def heat_map(results: Sequence[TrialResult], now: Mapping[str, str] | None = Non
         return None
     row_field, column_field = axes[:2]
     rows, columns = _values(recipes, row_field), _values(recipes, column_field)
-    if max(len(rows), len(columns)) > MOST_VALUES:
+    if not rows or not columns or max(len(rows), len(columns)) > MOST_VALUES:
         return None
     groups = [[_matching(searched, {row_field: row, column_field: column}) for column in columns] for row in rows]
     known = [mean for line in groups for group in line if (mean := _mean(group)) is not None]
@@ -150,16 +154,21 @@ def heat_map(results: Sequence[TrialResult], now: Mapping[str, str] | None = Non
 
 
 def _values(recipes: Iterable[dict[str, Any]], name: str) -> list[Any]:
-    """Return the values of a field in their order: by size, or by the alphabet."""
+    """Return the values of a field where it has an effect, in their order: by size, or by the alphabet."""
     values: list[Any] = []  # not a set: a value may be a list
     for recipe in recipes:
-        if recipe[name] not in values:
+        if recipe[name] not in values and name not in inert(recipe):
             values.append(recipe[name])
     return sorted(values, key=lambda value: (0, value, "") if isinstance(value, int | float) else (1, 0, cell(value)))
 
 
 def _matching(results: Iterable[TrialResult], wanted: dict[str, Any]) -> list[TrialResult]:
-    return [result for result in results if all(result.recipe[name] == value for name, value in wanted.items())]
+    return [result for result in results if all(_has(result.recipe, name, value) for name, value in wanted.items())]
+
+
+def _has(recipe: dict[str, Any], name: str, value: Any) -> bool:
+    """Return whether a field has a value and an effect: the momentum beside adam is that of none of adam's trials."""
+    return recipe[name] == value and name not in inert(recipe)
 
 
 def _mean(group: Iterable[TrialResult]) -> float | None:

@@ -28,7 +28,7 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     if not chosen.may_lead:
         return f"{found} {accuracy}. {named[id(leads)]} is first with {ranking.score_text(leads)}."
     if chosen.rank == "1":
-        return f"{found} {accuracy} and is ahead of all others."
+        return f"{found} {accuracy} and is ahead of {ranking.all_others}."
     if candidates > 1:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"
         return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."

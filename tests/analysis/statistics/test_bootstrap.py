@@ -201,6 +201,16 @@ def test_a_metric_has_its_own_columns_intervals_and_ranks_in_place_of_those_of_a
     assert row["test_accuracy_low"] is not None
 
 
+def test_the_interval_of_a_row_of_the_search_is_of_the_metric_too_and_not_of_accuracy() -> None:
+    searched = result("plain", "balanced_accuracy", lr=0.1, test_accuracy=0.9, val_accuracy=0.9)
+    again = result("both", "balanced_accuracy", lr=0.1, seed=1, phase="confirm", test_accuracy=0.9, val_accuracy=0.9)
+    ranking = rank([searched, again], {"plain": ALWAYS_FIRST, "both": BOTH})
+    row = records.flat_rows(ranking)[1]
+    assert (row["rank"], row["balanced_accuracy"]) == ("–", 0.5)
+    # whichever images are drawn, all of the first class are right and none of the second
+    assert (row["balanced_accuracy_low"], row["balanced_accuracy_high"]) == (0.5, 0.5)
+
+
 def test_the_text_says_by_what_the_rows_are_ranked_and_that_tests_for_accuracy_are_not_used() -> None:
     ranking = ranked_by("balanced_accuracy")
     chosen, order = footer(ranking)
