@@ -191,13 +191,13 @@ def squares():
 """
 
 
-def test_code_of_the_users_is_trained_by_two_workers_of_a_job_and_used_in_another_folder(
+def test_code_of_the_users_is_trained_by_a_job_and_used_in_another_folder(
     raytrain: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "mine.yaml").write_text(
         "recipe: {arch: mine.py:Net, dataset: mine.py:squares, augment: [mine.py:inverted], schedule: mine.py:steps, "
-        "image_size: 8, width: 4, epochs: 1}\nresources: {workers: 2}\n"
+        "image_size: 8, width: 4, epochs: 1}\n"
     )
     done = raytrain("submit", "--name", "mine", "--", "train", "mine.yaml")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -117,8 +117,16 @@ def test_seeds_that_separate_are_added_as_without_ray_and_images_in_files_change
     assert len(through_ray) == 4
 
 
-def test_two_workers_of_a_trial_read_the_same_files(open_run: Callable[..., RunJournal], mapped: SplitsByKey) -> None:
-    run = open_run(recipe={"lr": 0.05})
+def test_two_workers_of_a_trial_read_the_same_files_and_the_users_code(
+    open_run: Callable[..., RunJournal], mapped: SplitsByKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loss = (
+        "import torch.nn.functional as F\n\ndef loss(logits, targets):\n    return F.cross_entropy(logits, targets)\n"
+    )
+    Path("mine.py").write_text(loss)
+    run = open_run(recipe={"lr": 0.05, "loss": raytrain.code("mine.py:loss")})
+    Path("mine.py").unlink()
     tuner.run_trials(run, mapped, placement=Placement(workers=2, cpus=1, gpus=0.0, concurrent=1))
     (result,) = run.state.results()
     assert (result.status, result.error) == ("finished", None)
