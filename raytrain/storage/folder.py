@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pyarrow import fs
 
+from raytrain.background import undisturbed
 from raytrain.errors import PreflightError, StorageError
 from raytrain.storage.bounded import not_regular, too_large
 from raytrain.storage.credentials import refuse_credentials
@@ -176,22 +177,28 @@ class Folder:
         target = self._file(name)
         written = f"{target}.{os.getpid()}.part" if self._local else target
 
+        def put() -> None:
+            with self._filesystem.open_output_stream(written) as stream:
+                stream.write(content)
+
         def write() -> None:
             known = nearest_folder(self._path) if durable and self._local else None
             self._filesystem.create_dir(self._path, recursive=True)
+            if not self._local:
+                undisturbed(
+                    put
+                )  # the end of `with` stores what was written so far, also where a signal is raised in it
+                return
             try:
-                with self._filesystem.open_output_stream(written) as stream:
-                    stream.write(content)
+                put()
                 if known:
                     sync(written)
-                if self._local:
-                    self._filesystem.move(written, target)
+                self._filesystem.move(written, target)
                 if known:
                     sync_names(self._path, known=known)
             except BaseException:  # a signal too
-                if self._local:
-                    with contextlib.suppress(OSError):
-                        self._filesystem.delete_file(written)
+                with contextlib.suppress(OSError):
+                    self._filesystem.delete_file(written)
                 raise
 
         self._written(name, content, write)
