@@ -22,7 +22,6 @@ from raytrain.runs.trial_files import checkpoint_folder, read_epochs, run_of
 from raytrain.runs.user_code import remember_parameters
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
-from raytrain.storage.retry import passes
 
 EXPERIMENT = "experiment.yaml"
 """Name of the file that makes a folder a run folder."""
@@ -144,9 +143,7 @@ def _exists(folder: Folder) -> bool:
         return folder.exists(EXPERIMENT)
     except StorageError:
         raise
-    except OSError as error:
-        if passes(error):
-            raise
+    except OSError:
         return False  # such as a name that is too long
 
 
