@@ -84,13 +84,15 @@ class Work:
 
     Attributes:
         folder: The run folder.
-        trials: Number of trials to run.
+        trials: Largest number of trials that wait together from now on.
+        in_all: The same from the start of the run on; its trials divide the cores among as many.
         meanwhile: Function that is called while Ray starts.
         images: Bytes of the images that Ray keeps in memory for all trials.
     """
 
     folder: Folder
     trials: int
+    in_all: int
     meanwhile: Callable[[], object] = lambda: None
     images: int = 0
 
@@ -159,7 +161,8 @@ def open_backend(
             experiment.resources,
             address=address,
             folder=work.folder,
-            trials=work.trials,
+            trials=work.in_all,
+            left=work.trials,
             images=work.images,
             meanwhile=work.meanwhile,
             wake=wake_main_thread,

@@ -141,10 +141,11 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
             return None
     pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
     later = stages.stand_ins(run, why_not=fits)
-    at_a_time = stages.most_at_a_time(run)
+    at_a_time = stages.most_at_a_time(run, listed=len(trials))
+    in_all = stages.most_in_all(experiment, listed=len(trials))
     recipes = {kind_of(trial.recipe): trial.recipe for trial in may_train(run, pending, later)}
     interruption = Interruption()
-    work = Work(folder, at_a_time, images=sum(one.bytes_in_memory for one in splits.values()))
+    work = Work(folder, at_a_time, in_all, images=sum(one.bytes_in_memory for one in splits.values()))
     with interruption.handled(), open_backend(experiment, work, address=address, local=local) as backend:
         interruption.install()
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))

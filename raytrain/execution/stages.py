@@ -11,6 +11,7 @@ from typing import Any
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExperimentError
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import tpe
 from raytrain.experiment.search.grid import draw, fields
 from raytrain.experiment.sections import Confirm
@@ -60,10 +61,41 @@ def samples_left(state: RunState) -> int:
     return state.experiment.samples_proposed - len(state.proposed) if state.stage == "search" else 0
 
 
-def most_at_a_time(state: RunState) -> int:
-    """Return the number of trials that wait together, now or in a later round of the search."""
-    seeds = len(state.experiment.seeds or (0,))
-    return max(len(state.pending()), seeds * min(samples_left(state), state.experiment.round_size))
+def most_at_a_time(state: RunState, *, listed: int) -> int:
+    """Return the largest number of trials that wait together from now on, in a later round or a later stage too.
+
+    Args:
+        state: State of the run.
+        listed: Number of trials that the experiment lists before anything is trained.
+    """
+    experiment, order = state.experiment, list(STAGES)
+    later = _most_by_stage(experiment, listed=listed)
+    next_round = len(experiment.seeds or (0,)) * min(samples_left(state), experiment.round_size)
+    return max(len(state.pending()), next_round, *(later[one] for one in order[order.index(state.stage) + 1 :]), 0)
+
+
+def most_in_all(experiment: Experiment, *, listed: int) -> int:
+    """Return the largest number of trials that wait together in a run from its start on, whatever has ended by now.
+
+    A continued run divides the cores among as many trials as it did before: with other threads, sums of a trial would
+    be rounded in another order, and its numbers would not be the same.
+
+    Args:
+        experiment: Experiment of the run.
+        listed: Number of trials that it lists before anything is trained.
+    """
+    return max(_most_by_stage(experiment, listed=listed).values())
+
+
+def _most_by_stage(experiment: Experiment, *, listed: int) -> dict[Stage, int]:
+    seeds, asha, confirm = len(experiment.seeds or (0,)), experiment.asha, experiment.confirm
+    configurations = math.ceil(listed / seeds) + experiment.samples_proposed
+    return {
+        "search": max(listed, seeds * min(experiment.samples_proposed, experiment.round_size)),
+        "rescue": min(asha.rescue, seeds * configurations) if asha else 0,
+        "confirm": min(confirm.top, configurations) * len(confirm.seeds) if confirm else 0,
+        "separate": configurations if experiment.separate else 0,
+    }
 
 
 def stand_ins(state: RunState, *, why_not: WhyNot = _nothing_against) -> list[list[Trial]]:

@@ -8,11 +8,16 @@ import pytest
 from raytrain.analysis import separation
 from raytrain.analysis.record import read_record
 from raytrain.errors import ExperimentError
+from raytrain.execution import run as run_module
 from raytrain.execution import stages
+from raytrain.execution.backend import Work
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.sections import Resources
+from raytrain.ray_backend.placement import place
 from raytrain.runs.results import TrialResult
+from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.json_lines import read_lines
 
@@ -107,6 +112,60 @@ def test_a_rescued_trial_ends_as_if_it_had_never_been_stopped(tmp_path: Path, ke
     straight = run_here(tmp_path / "b", keys)
     for one, other in zip(rescued.results, straight.results, strict=True):
         assert (one.trial, one.test_loss, one.val_loss) == (other.trial, other.test_loss, other.val_loss)
+
+
+@pytest.fixture
+def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """What each command says of its work when it opens the backend."""
+    seen: list[Work] = []
+    real = run_module.open_backend
+
+    def listening(experiment: Experiment, work: Work, **how: Any) -> Any:
+        seen.append(work)
+        return real(experiment, work, **how)
+
+    monkeypatch.setattr(run_module, "open_backend", listening)
+    return seen
+
+
+def placed(work: Work, *, cores: int) -> tuple[int, int]:
+    """Return the number of trials at a time, and the number of threads of each."""
+    placement = place(Resources(), nodes=[{"CPU": float(cores)}], trials=work.in_all, left=work.trials)
+    return placement.concurrent, placement.cpus
+
+
+def test_the_last_trial_of_a_continued_run_has_as_many_threads_as_at_its_start(
+    tmp_path: Path, keys: dict[str, Any], works: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RunJournal.started
+
+    def started(journal: RunJournal, trial_id: str, **where: Any) -> None:
+        if trial_id == list(journal.state.progress)[-1]:
+            raise KeyboardInterrupt
+        real(journal, trial_id, **where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "started", started)
+        assert run_here(tmp_path, keys).interrupted
+    assert run_here(tmp_path, keys).trained == 1
+    assert [placed(work, cores=2) for work in works] == [(2, 1), (1, 1)]
+    assert [placed(work, cores=8) for work in works] == [(3, 2), (1, 2)]
+
+
+def test_later_stages_have_a_slot_for_each_of_their_trials(
+    tmp_path: Path, keys: dict[str, Any], works: list[Work]
+) -> None:
+    one = {**keys, "grid": {"lr": [0.02]}}
+    run_here(tmp_path, {**one, "confirm": {"top": 3, "seeds": [7, 8, 9, 10]}})  # there is one configuration
+    assert placed(works[0], cores=8) == (4, 2)
+    keys["asha"] = {"grace_period": 1, "reduction_factor": 4, "rescue": 2}
+    state = RunState(Experiment.model_validate({**keys, "confirm": {"top": 2, "seeds": [7]}}))
+    first, *others = state.progress.values()
+    for progress in (first, *others):
+        progress.end(progress.result_so_far("finished" if progress is first else "stopped"))
+    assert stages.most_at_a_time(state, listed=3) == 2
+    separate = Experiment.model_validate({**keys, "asha": None, "separate": {"points": 1.0}, "seeds": [0, 1]})
+    assert stages.most_in_all(separate, listed=6) == 6
 
 
 @pytest.mark.parametrize(
