@@ -11,6 +11,8 @@ from raytrain.errors import PreflightError, RayLostError
 from raytrain.execution.interruption import Woken, wake_main_thread
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.events import TRIAL_TIMEOUT_S
+from raytrain.runs.planned import Range
+from raytrain.runs.progress import Setting
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -76,6 +78,23 @@ class Backend(Protocol):
     def abandon(self) -> None:
         """End at once what was started for the backend."""
         ...
+
+
+def setting_of(backend: Backend, splits: SplitsByKey, planned: Range | None) -> Setting:
+    """Return where the trials of a run are trained.
+
+    Args:
+        backend: Where they are trained.
+        splits: The split images of each data set.
+        planned: Seconds that the run takes, as `raytrain plan` said; None where it was not asked.
+    """
+    return Setting(
+        backend.slots,
+        backend.ordered_by_time,
+        images={key: len(images.train) for key, images in splits.items()},
+        classes={key: len(images.classes) for key, images in splits.items()},
+        planned=planned,
+    )
 
 
 @dataclass(frozen=True)

@@ -119,13 +119,22 @@ class RunJournal:
         before = epochs_before(self.folder)
         if before is not None and before < self.state.experiment.recipe.epochs:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
+        self.keep_experiment()
+        for trial in self.state.pending():
+            keep_sound(self.folder, trial.id, epochs=self.state.progress[trial.id].epoch)
+        self.note({"event": "begun", "parameters": dict(parameters)})
+
+    @property
+    def differs(self) -> bool:
+        """Whether the folder holds another experiment than this one, such as one with more seeds, or lacks a note."""
+        return bool(self._unwritten) or self.folder.read(EXPERIMENT) != stored_text(self.state.experiment).encode()
+
+    def keep_experiment(self) -> None:
+        """Write the experiment in full, its code, and what has been noted; `begin` does so before trials run."""
         write_code(self.folder, texts_of_code(self.state.experiment))
         self.folder.write(EXPERIMENT, stored_text(self.state.experiment).encode(), durable=True)
         self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
-        for trial in self.state.pending():
-            keep_sound(self.folder, trial.id, epochs=self.state.progress[trial.id].epoch)
-        self.note({"event": "begun", "parameters": dict(parameters)})
 
     def end_unwritten(self, parameters: Mapping[str, int]) -> None:
         """Write the end of the trials that ASHA has stopped, where a kill came between its decision and their end.
