@@ -17,7 +17,7 @@ from raytrain.experiment.search.grid import draw, fields
 from raytrain.experiment.sections import Confirm
 from raytrain.experiment.trial import Trial
 from raytrain.runs.events import Stage
-from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
+from raytrain.runs.results import configuration_of, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.recipe import Recipe
@@ -195,8 +195,9 @@ def _confirm(journal: RunJournal) -> None:
     if confirm is None:
         journal.add({}, stage="confirm")
         return
-    finished = [one for one in _results(journal.state) if one.status == "finished" and one.val_accuracy is not None]
-    partial = {configuration_of(one) for one in _results(journal.state) if one.status != "finished"}
+    searched = [one for one in journal.state.results() if one.phase == "search"]  # those that are paused, too
+    finished = [one for one in searched if one.status == "finished" and one.val_accuracy is not None]
+    partial = {configuration_of(one) for one in searched if one.status != "finished"}
     groups = sorted(
         configurations(finished),
         key=lambda group: (configuration_of(group[0]) not in partial, *mean_val_quality(group)),
@@ -250,7 +251,3 @@ STAGES: dict[Stage, Callable[[RunJournal], None]] = {
     "separate": _separate,
 }
 """Stages in order, each with the function that chooses its trials."""
-
-
-def _results(state: RunState) -> list[TrialResult]:
-    return [progress.result for progress in state.progress.values() if progress.result and progress.stage != "confirm"]

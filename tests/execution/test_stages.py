@@ -19,6 +19,7 @@ from raytrain.ray_backend.placement import place
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
 
@@ -55,6 +56,23 @@ def test_confirming_on_all_images_leaves_no_validation_split(tmp_path: Path, key
     (confirmed,) = of_phase(run_here(tmp_path, {**keys, "confirm": confirm}), "confirm")
     assert confirmed.recipe["val_size"] == 0
     assert (confirmed.val_accuracy, confirmed.best_epoch) == (None, 4)
+
+
+def test_a_configuration_of_which_a_seed_is_paused_is_not_confirmed_before_a_complete_one(
+    tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    asha = {"mode": "promote", "grace_period": 1}
+    changes = {"grid": {"lr": [0.02, 0.03]}, "seeds": [0, 1], "asha": asha, "confirm": {"top": 1, "seeds": [7]}}
+    state = RunState(Experiment.model_validate({**keys, **changes}))
+    for progress in state.progress.values():
+        recipe = progress.trial.recipe
+        if (recipe.lr, recipe.seed) == (0.02, 1):
+            progress.status = "paused"
+        else:
+            accuracy = 0.9 if recipe.lr == 0.02 else 0.8
+            progress.end(progress.result_so_far("finished", val_accuracy=accuracy, val_loss=1.0))
+    stages.STAGES["confirm"](RunJournal(Folder.at(tmp_path / "x"), state))
+    assert [one.trial.recipe.lr for one in state.progress.values() if one.stage == "confirm"] == [0.03]
 
 
 def test_the_same_command_confirms_nothing_twice(tmp_path: Path, keys: dict[str, Any]) -> None:
