@@ -71,6 +71,7 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     missed = with_lost_events(events, late)
     if missed:  # the run may have gone on since the events were read
         missed = with_lost_events(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE), late)
+    state.late = [result for result in late if result.trial not in missed]
     with warned_together():
         for result in late:
             if result.trial in missed and result.trial in state.progress:

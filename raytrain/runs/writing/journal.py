@@ -26,16 +26,14 @@ from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
 from raytrain.runs.user_code import write_code
 from raytrain.runs.writing.epoch_rows import drop_from, keep_sound
+from raytrain.runs.writing.logs import open_logs
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
 from raytrain.runs.writing.mistake_sheet import NamedImagesByKey, sheet_of
 from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.writing.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import as_line, drop_torn_line
+from raytrain.storage.json_lines import as_line
 from raytrain.training.outcome import Outcome
-
-LOGS = ("trials.jsonl", "events.jsonl")
-"""Names of the run folder's files to which lines are appended."""
 
 
 class RunJournal:
@@ -282,8 +280,5 @@ class RunJournal:
     def _open_logs(self) -> None:
         if self._open:
             return
-        for name in LOGS:
-            drop_torn_line(self.folder, name)
-        if self._unwritten:
-            self.folder.append("events.jsonl", b"".join(self._unwritten))
+        open_logs(self.folder, self.state, self._unwritten)
         self._open = True
