@@ -142,7 +142,7 @@ def _run(
         log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
     set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits)
-    if not journal.state.pending() and (failed_only or not stages.advance(journal, why_not=fits)):
+    if not journal.state.pending() and not stages.advance(journal, why_not=fits, failed_only=failed_only):
         return _with_nothing_left(journal, manifest, repaired=options.mode == "repair")
     pending = journal.state.pending()
     _say_how_many(journal.state, pending)
@@ -169,7 +169,7 @@ def _run(
         journal.state.setting = setting_of(backend, splits, planned)
         started = time.perf_counter()
         with _written_at_the_end(journal, manifest), shown(journal.state):
-            interrupted = _train(journal, backend, splits, interruption, later_stages=not failed_only)
+            interrupted = _train(journal, backend, splits, interruption, failed_only=failed_only)
         seconds = time.perf_counter() - started
         record = _end(journal, manifest)
     return RunOutcome(
@@ -247,13 +247,13 @@ def _written_at_the_end(journal: RunJournal, manifest: Manifest) -> Generator[No
 
 
 def _train(
-    journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption, *, later_stages: bool
+    journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption, *, failed_only: bool
 ) -> ExitCode | None:
     """Run stage after stage; return the exit code of what ended it early, a signal or its time limit, or None."""
     try:
         with interruption.limited():
             backend.run_trials(journal, splits)
-            while later_stages and stages.advance(journal, why_not=partial(why_not, splits=splits)):
+            while stages.advance(journal, why_not=partial(why_not, splits=splits), failed_only=failed_only):
                 count_parameters(journal, splits)
                 backend.run_trials(journal, splits)
     except Exception:

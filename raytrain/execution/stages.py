@@ -33,7 +33,7 @@ def _nothing_against(_: Trial) -> str:
     return ""
 
 
-def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against) -> bool:
+def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against, failed_only: bool = False) -> bool:
     """Go on to the next stage in which there is something to train; return False when there is none.
 
     The search with tpe comes again for each round, and the last stage, which adds seeds, again and again.
@@ -41,16 +41,18 @@ def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against) -> bool:
     Args:
         journal: The run.
         why_not: Function that is asked about each trial that tpe proposes; one that cannot be trained is left out.
+        failed_only: Whether only trials that failed are to be trained: then no stage chooses others.
     """
     choose = STAGES | {"search": partial(_search, why_not=why_not)}
     order = list(STAGES)
     state = journal.state
-    again = state.stage == order[-1] or samples_left(state) > 0
+    again = not failed_only and (state.stage == order[-1] or samples_left(state) > 0)
     if again:
         state.give_up_failed()
     for stage in order[order.index(state.stage) + (not again) :]:
         state.stage = stage
-        choose[stage](journal)
+        if not failed_only:
+            choose[stage](journal)
         if state.pending():
             return True
     return False

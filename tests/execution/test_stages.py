@@ -8,8 +8,8 @@ import pytest
 from raytrain.analysis import separation
 from raytrain.analysis.record import read_record
 from raytrain.errors import ExperimentError
+from raytrain.execution import local, stages
 from raytrain.execution import run as run_module
-from raytrain.execution import stages
 from raytrain.execution.backend import Work
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
@@ -80,6 +80,45 @@ def test_the_same_command_confirms_nothing_twice(tmp_path: Path, keys: dict[str,
     first = run_here(tmp_path, keys)
     again = run_here(tmp_path, keys)
     assert (again.trained, again.results) == (0, first.results)
+
+
+@pytest.mark.parametrize("stage", ["search", "rescue", "confirm", "separate"])
+def test_failed_only_trains_the_failed_trials_of_every_stage_and_no_others(
+    tmp_path: Path, keys: dict[str, Any], train_as_said: Any, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    train_as_said(lambda recipe, _epoch: (0.9 if recipe.lr > 0.01 else 0.3) - 0.01 * recipe.seed)
+    keys["grid"] = {"lr": [0.02, 0.003]}
+    if stage == "separate":
+        keys["separate"] = {"points": 5, "max_seeds": 2}
+    else:
+        keys |= {"asha": {"grace_period": 1, "reduction_factor": 4, "rescue": 1}, "confirm": {"top": 1, "seeds": [7]}}
+    reported = RunJournal.reported
+
+    def failing(journal: RunJournal, trial_id: str, report: Any) -> None:
+        if journal.state.progress[trial_id].stage == stage:
+            raise ValueError("broken")
+        reported(journal, trial_id, report)
+
+    real = local._run_trial
+
+    def run_trial(journal: RunJournal, trial: Any, *how: Any) -> None:
+        try:
+            real(journal, trial, *how)
+        except ValueError:
+            journal.ended(trial.id, {"status": "failed", "error": "broken", "details": ""})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "reported", failing)
+        patch.setattr(local, "_run_trial", run_trial)
+        before = run_here(tmp_path, keys)
+    failed = {one.trial for one in before.results if one.status == "failed"}
+    assert failed
+    options = RunOptions(out=str(tmp_path), local=True, mode="failed_only")
+    after = run(Experiment.model_validate(keys), options)
+    assert after.trained == len(failed)
+    assert {one.status for one in after.results if one.trial in failed} <= {"finished", "stopped"}
+    assert {one.trial for one in after.results} == {one.trial for one in before.results}
+    assert run(Experiment.model_validate(keys), options).trained == 0
 
 
 def test_a_finished_search_can_be_confirmed_later(tmp_path: Path, keys: dict[str, Any]) -> None:
