@@ -22,6 +22,7 @@ from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Judged, Stage, Status
 from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
+from raytrain.runs.removal import empty_run
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
 from raytrain.runs.user_code import write_code
@@ -113,7 +114,7 @@ class RunJournal:
             parameters: Number of trainable parameters of each pending trial, by trial id.
         """
         if self._fresh:
-            self.folder.remove()
+            empty_run(self.folder)
         before = epochs_before(self.folder)
         if before is not None and before < self.state.experiment.recipe.epochs:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
