@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar, cast
 
 log = logging.getLogger(__name__)
 
@@ -96,3 +96,33 @@ class InThread(Generic[Result]):
         if self._error:
             raise self._error
         return self._results[0]
+
+
+def undisturbed(work: Callable[[], Result]) -> Result:
+    """Call `work` in another thread, where no signal is raised, and wait for its end; return what it returned.
+
+    What a signal raises here meanwhile is raised after the end of the call: it is done whole, or was not begun.
+
+    Args:
+        work: Function to call.
+
+    Raises:
+        BaseException: The error that `work` raised, or what a signal raised here.
+    """
+    begun, ended = threading.Lock(), threading.Event()
+
+    def run() -> Result | None:
+        if not begun.acquire(blocking=False):
+            return None  # given up before it began
+        try:
+            return work()
+        finally:
+            ended.set()
+
+    try:
+        call = InThread(run)
+        return cast(Result, call.result())
+    except BaseException:
+        if not begun.acquire(blocking=False):
+            ended.wait()
+        raise

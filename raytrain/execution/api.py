@@ -214,6 +214,7 @@ def run(
             only its failed trials, "repair" puts its damaged files in order and continues it.
         trial_timeout_s: Seconds for which a trial on Ray may show no progress before it is started again.
         time_limit_s: Seconds after which the run saves its state and ends; the same call continues it. None: no limit.
+            Only in the main thread, which alone can be interrupted.
         log: Tracker that is told of the run while it trains: "mlflow", "wandb", "trackio", or with an
             address, "mlflow=http://127.0.0.1:5000". None for none.
         progress: Whether to show the live table, on standard error or in the output of the notebook cell.

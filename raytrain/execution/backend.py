@@ -11,6 +11,8 @@ from raytrain.errors import PreflightError, RayLostError
 from raytrain.execution.interruption import Woken, wake_main_thread
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.events import TRIAL_TIMEOUT_S
+from raytrain.runs.planned import Range
+from raytrain.runs.progress import Setting
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -78,19 +80,38 @@ class Backend(Protocol):
         ...
 
 
+def setting_of(backend: Backend, splits: SplitsByKey, planned: Range | None) -> Setting:
+    """Return where the trials of a run are trained.
+
+    Args:
+        backend: Where they are trained.
+        splits: The split images of each data set.
+        planned: Seconds that the run takes, as `raytrain plan` said; None where it was not asked.
+    """
+    return Setting(
+        backend.slots,
+        backend.ordered_by_time,
+        images={key: len(images.train) for key, images in splits.items()},
+        classes={key: len(images.classes) for key, images in splits.items()},
+        planned=planned,
+    )
+
+
 @dataclass(frozen=True)
 class Work:
     """The work for a backend, known before it starts.
 
     Attributes:
         folder: The run folder.
-        trials: Number of trials to run.
+        trials: Largest number of trials that wait together from now on.
+        in_all: The same from the start of the run on; its trials divide the cores among as many.
         meanwhile: Function that is called while Ray starts.
         images: Bytes of the images that Ray keeps in memory for all trials.
     """
 
     folder: Folder
     trials: int
+    in_all: int
     meanwhile: Callable[[], object] = lambda: None
     images: int = 0
 
@@ -159,7 +180,8 @@ def open_backend(
             experiment.resources,
             address=address,
             folder=work.folder,
-            trials=work.trials,
+            trials=work.in_all,
+            left=work.trials,
             images=work.images,
             meanwhile=work.meanwhile,
             wake=wake_main_thread,

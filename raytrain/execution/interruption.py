@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from raytrain.errors import ExitCode
+from raytrain.errors import ExitCode, ExperimentError
 from raytrain.execution import signals
 from raytrain.execution.signals import Terminated, interrupt_of
 
@@ -52,7 +52,15 @@ class Interruption:
 
         Args:
             limit_s: Seconds after which `limited` interrupts its context; None for no limit.
+
+        Raises:
+            ExperimentError: There is a limit, and this is not the main thread, which alone can be interrupted.
         """
+        if limit_s is not None and threading.current_thread() is not threading.main_thread():
+            raise ExperimentError(
+                f"a time limit of {limit_s:g} s was given in another thread than the main one, which alone can be "
+                "interrupted; call it in the main thread, or leave time_limit_s out"
+            )
         self._deadline = None if limit_s is None else time.monotonic() + limit_s
         self.before_exit: Callable[[], object] = lambda: None
         self._caught = False
@@ -90,7 +98,7 @@ class Interruption:
         From then on, until the end of `handled`, the run has something to save, and takes the time that it needs.
         """
         signals.process.saving = True
-        if self._deadline is None or threading.current_thread() is not threading.main_thread():
+        if self._deadline is None:
             yield
             return
         before = signal.signal(signal.SIGALRM, self._alarm)

@@ -21,6 +21,7 @@ from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.writing.disk_space import checkpoints_bytes
 from raytrain.runs.writing.journal import RunJournal
+from raytrain.runs.writing.resume import epochs_before, epochs_to_adopt
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -139,12 +140,18 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         fits = partial(why_not, splits=splits)
         if not run.pending() and not stages.advance(journal, why_not=fits):
             return None
-    pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
+        before = epochs_before(folder)
+        pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
+        if before is not None and before < experiment.recipe.epochs:
+            pending = {
+                trial: epoch or epochs_to_adopt(trial, folder, epochs_before=before) for trial, epoch in pending.items()
+            }
     later = stages.stand_ins(run, why_not=fits)
-    at_a_time = stages.most_at_a_time(run)
+    at_a_time = stages.most_at_a_time(run, listed=len(trials))
+    in_all = stages.most_in_all(experiment, listed=len(trials))
     recipes = {kind_of(trial.recipe): trial.recipe for trial in may_train(run, pending, later)}
     interruption = Interruption()
-    work = Work(folder, at_a_time, images=sum(one.bytes_in_memory for one in splits.values()))
+    work = Work(folder, at_a_time, in_all, images=sum(one.bytes_in_memory for one in splits.values()))
     with interruption.handled(), open_backend(experiment, work, address=address, local=local) as backend:
         interruption.install()
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))

@@ -11,7 +11,7 @@ from functools import cache, partial
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExitCode, RayLostError, StorageError
 from raytrain.execution import stages
-from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend
+from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend, setting_of
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.initial import initial_contents, initial_described
 from raytrain.execution.inputs import (
@@ -31,10 +31,9 @@ from raytrain.experiment.user_code import digests_of
 from raytrain.provenance.manifest import NAME as MANIFEST
 from raytrain.provenance.manifest import Manifest
 from raytrain.report import REPORT
-from raytrain.report.files import try_to_write_report, write_tables
+from raytrain.report.files import drop_report, try_to_write_report, write_tables
 from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, recall
-from raytrain.runs.progress import Setting
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
@@ -143,14 +142,16 @@ def _run(
         log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
     set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits)
-    if not journal.state.pending() and (failed_only or not stages.advance(journal, why_not=fits)):
-        return _with_nothing_left(journal, manifest)
+    if not journal.state.pending() and not stages.advance(journal, why_not=fits, failed_only=failed_only):
+        return _with_nothing_left(journal, manifest, repaired=options.mode == "repair")
     pending = journal.state.pending()
     _say_how_many(journal.state, pending)
     later = [trial for one in stages.stand_ins(journal.state, why_not=fits) for trial in one]
     sizes = cache(partial(parameters_of, [*pending, *later], splits))
     images = sum(one.bytes_in_memory for one in splits.values())
-    work = Work(folder, stages.most_at_a_time(journal.state), meanwhile=sizes, images=images)
+    most = stages.most_at_a_time(journal.state, listed=len(trials))
+    in_all = stages.most_in_all(experiment, listed=len(trials))
+    work = Work(folder, most, in_all, meanwhile=sizes, images=images)
     with open_backend(
         experiment, work, address=options.address, local=options.local, trial_timeout_s=options.trial_timeout_s
     ) as backend:
@@ -160,14 +161,15 @@ def _run(
         # nothing has been written so far: what cannot run leaves no trace, and --fresh has deleted nothing
         with storage_errors_explained(folder):
             journal.begin({trial.id: sizes()[trial.id] for trial in pending})
+            drop_report(journal.folder)
             write_initial(journal.folder, initial)
             initial.clear()  # gigabytes, perhaps
             manifest.begin_session(journal.folder)
         planned = recall(str(folder), [trial.id for trial in pending], where=backend.description)
-        journal.state.setting = _setting(backend, splits, planned)
+        journal.state.setting = setting_of(backend, splits, planned)
         started = time.perf_counter()
         with _written_at_the_end(journal, manifest), shown(journal.state):
-            interrupted = _train(journal, backend, splits, interruption, later_stages=not failed_only)
+            interrupted = _train(journal, backend, splits, interruption, failed_only=failed_only)
         seconds = time.perf_counter() - started
         record = _end(journal, manifest)
     return RunOutcome(
@@ -207,22 +209,19 @@ def _open(
     return journal, manifest, initial
 
 
-def _with_nothing_left(journal: RunJournal, manifest: Manifest) -> RunOutcome:
-    """Write the tables of a run that has ended: a kill after the last trial may have come before them."""
-    if not journal.folder.exists(MANIFEST):  # a repair has set it aside
+def _with_nothing_left(journal: RunJournal, manifest: Manifest, *, repaired: bool) -> RunOutcome:
+    """Write the tables of a run that has ended: a kill after the last trial may have come before them.
+
+    The experiment may have changed: it may have fewer trials.
+    """
+    if (differs := journal.differs) or repaired:
+        drop_report(journal.folder)
+    if differs:
+        journal.keep_experiment()
+    if differs or not journal.folder.exists(MANIFEST):  # a repair has set it aside
         manifest.begin_session()
         manifest.end_session()
     return RunOutcome(write_tables(RunRecord(journal.folder, journal.state)), trained=0)
-
-
-def _setting(backend: Backend, splits: SplitsByKey, planned: Range | None) -> Setting:
-    return Setting(
-        backend.slots,
-        backend.ordered_by_time,
-        images={key: len(images.train) for key, images in splits.items()},
-        classes={key: len(images.classes) for key, images in splits.items()},
-        planned=planned,
-    )
 
 
 def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:
@@ -248,13 +247,13 @@ def _written_at_the_end(journal: RunJournal, manifest: Manifest) -> Generator[No
 
 
 def _train(
-    journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption, *, later_stages: bool
+    journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption, *, failed_only: bool
 ) -> ExitCode | None:
     """Run stage after stage; return the exit code of what ended it early, a signal or its time limit, or None."""
     try:
         with interruption.limited():
             backend.run_trials(journal, splits)
-            while later_stages and stages.advance(journal, why_not=partial(why_not, splits=splits)):
+            while stages.advance(journal, why_not=partial(why_not, splits=splits), failed_only=failed_only):
                 count_parameters(journal, splits)
                 backend.run_trials(journal, splits)
     except Exception:

@@ -11,12 +11,13 @@ from typing import Any
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExperimentError
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import tpe
 from raytrain.experiment.search.grid import draw, fields
 from raytrain.experiment.sections import Confirm
 from raytrain.experiment.trial import Trial
 from raytrain.runs.events import Stage
-from raytrain.runs.results import TrialResult, configuration_of, configurations, mean_val_quality, ranked
+from raytrain.runs.results import configuration_of, configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.recipe import Recipe
@@ -32,7 +33,7 @@ def _nothing_against(_: Trial) -> str:
     return ""
 
 
-def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against) -> bool:
+def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against, failed_only: bool = False) -> bool:
     """Go on to the next stage in which there is something to train; return False when there is none.
 
     The search with tpe comes again for each round, and the last stage, which adds seeds, again and again.
@@ -40,16 +41,18 @@ def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against) -> bool:
     Args:
         journal: The run.
         why_not: Function that is asked about each trial that tpe proposes; one that cannot be trained is left out.
+        failed_only: Whether only trials that failed are to be trained: then no stage chooses others.
     """
     choose = STAGES | {"search": partial(_search, why_not=why_not)}
     order = list(STAGES)
     state = journal.state
-    again = state.stage == order[-1] or samples_left(state) > 0
+    again = not failed_only and (state.stage == order[-1] or samples_left(state) > 0)
     if again:
         state.give_up_failed()
     for stage in order[order.index(state.stage) + (not again) :]:
         state.stage = stage
-        choose[stage](journal)
+        if not failed_only:
+            choose[stage](journal)
         if state.pending():
             return True
     return False
@@ -60,10 +63,41 @@ def samples_left(state: RunState) -> int:
     return state.experiment.samples_proposed - len(state.proposed) if state.stage == "search" else 0
 
 
-def most_at_a_time(state: RunState) -> int:
-    """Return the number of trials that wait together, now or in a later round of the search."""
-    seeds = len(state.experiment.seeds or (0,))
-    return max(len(state.pending()), seeds * min(samples_left(state), state.experiment.round_size))
+def most_at_a_time(state: RunState, *, listed: int) -> int:
+    """Return the largest number of trials that wait together from now on, in a later round or a later stage too.
+
+    Args:
+        state: State of the run.
+        listed: Number of trials that the experiment lists before anything is trained.
+    """
+    experiment, order = state.experiment, list(STAGES)
+    later = _most_by_stage(experiment, listed=listed)
+    next_round = len(experiment.seeds or (0,)) * min(samples_left(state), experiment.round_size)
+    return max(len(state.pending()), next_round, *(later[one] for one in order[order.index(state.stage) + 1 :]), 0)
+
+
+def most_in_all(experiment: Experiment, *, listed: int) -> int:
+    """Return the largest number of trials that wait together in a run from its start on, whatever has ended by now.
+
+    A continued run divides the cores among as many trials as it did before: with other threads, sums of a trial would
+    be rounded in another order, and its numbers would not be the same.
+
+    Args:
+        experiment: Experiment of the run.
+        listed: Number of trials that it lists before anything is trained.
+    """
+    return max(_most_by_stage(experiment, listed=listed).values())
+
+
+def _most_by_stage(experiment: Experiment, *, listed: int) -> dict[Stage, int]:
+    seeds, asha, confirm = len(experiment.seeds or (0,)), experiment.asha, experiment.confirm
+    configurations = math.ceil(listed / seeds) + experiment.samples_proposed
+    return {
+        "search": max(listed, seeds * min(experiment.samples_proposed, experiment.round_size)),
+        "rescue": min(asha.rescue, seeds * configurations) if asha else 0,
+        "confirm": min(confirm.top, configurations) * len(confirm.seeds) if confirm else 0,
+        "separate": configurations if experiment.separate else 0,
+    }
 
 
 def stand_ins(state: RunState, *, why_not: WhyNot = _nothing_against) -> list[list[Trial]]:
@@ -163,8 +197,9 @@ def _confirm(journal: RunJournal) -> None:
     if confirm is None:
         journal.add({}, stage="confirm")
         return
-    finished = [one for one in _results(journal.state) if one.status == "finished" and one.val_accuracy is not None]
-    partial = {configuration_of(one) for one in _results(journal.state) if one.status != "finished"}
+    searched = [one for one in journal.state.results() if one.phase == "search"]  # those that are paused, too
+    finished = [one for one in searched if one.status == "finished" and one.val_accuracy is not None]
+    partial = {configuration_of(one) for one in searched if one.status != "finished"}
     groups = sorted(
         configurations(finished),
         key=lambda group: (configuration_of(group[0]) not in partial, *mean_val_quality(group)),
@@ -218,7 +253,3 @@ STAGES: dict[Stage, Callable[[RunJournal], None]] = {
     "separate": _separate,
 }
 """Stages in order, each with the function that chooses its trials."""
-
-
-def _results(state: RunState) -> list[TrialResult]:
-    return [progress.result for progress in state.progress.values() if progress.result and progress.stage != "confirm"]

@@ -90,6 +90,7 @@ def ray_backend(
     address: str | None,
     folder: Folder,
     trials: int,
+    left: int,
     images: int,
     meanwhile: Callable[[], object],
     wake: Callable[[], object],
@@ -101,7 +102,8 @@ def ray_backend(
         resources: Resources of each trial.
         address: Address of a Ray cluster; None starts Ray on this machine.
         folder: The run folder, which all nodes have to see.
-        trials: Number of trials to run.
+        trials: Largest number of trials that wait together in the whole run.
+        left: The same for what is left of it.
         images: Bytes of the images that Ray keeps in memory for all trials.
         meanwhile: Function that is called while Ray starts.
         wake: Function that interrupts the main thread when Ray is lost.
@@ -122,12 +124,12 @@ def ray_backend(
 
         # refuses at once what Ray would refuse later; what asks for nothing fits everywhere
         kinds_unknown = {"accelerator_type": None, "custom": {}}  # Ray finds those out
-        place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials)
+        place(resources.model_copy(update=kinds_unknown), nodes=[this_machine()], trials=trials, left=left)
     if named := named_device():
         log.warning("%s=%s is left out without --local: Ray gives each trial its device", DEVICE, named)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
     with session.ray_session(address, meanwhile=prepare, wake=wake) as connection:
-        placement = place(resources, nodes=session.nodes(), trials=trials)
+        placement = place(resources, nodes=session.nodes(), trials=trials, left=left)
         log.info("%s", placement)
         if address or placement.gpus:
             from raytrain.ray_backend.preflight import refuse_unfit_nodes

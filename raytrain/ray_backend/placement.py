@@ -68,7 +68,9 @@ class Placement:
         return f"{self.concurrent} at a time, each on {many}{each}{group}{shared}"
 
 
-def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials: int) -> Placement:
+def place(
+    resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials: int, left: int | None = None
+) -> Placement:
     """Return the placement of `trials` trials on `nodes`.
 
     With GPUs, each worker takes one and the cores of a node are divided among its GPUs. Without, as many trials
@@ -79,7 +81,8 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     Args:
         resources: Resources in the experiment, where "auto" is resolved here.
         nodes: Resources of each running node, by Ray's names: "CPU", "GPU", "accelerator_type:L4", ...
-        trials: Number of trials to run.
+        trials: Largest number of trials that wait together in the whole run, among which cores are divided.
+        left: The same for what is left of the run; None for all of it.
 
     Raises:
         PreflightError: Not even one trial fits.
@@ -118,7 +121,7 @@ def place(resources: Resources, *, nodes: Sequence[Mapping[str, float]], trials:
     fewest = resources.fewest_workers if elastic else None
     room = slots if elastic else None
     return Placement(
-        resources.most_workers, cpus, gpus, min(concurrent, trials), custom, fewest, room, resources.trainer
+        resources.most_workers, cpus, gpus, min(concurrent, left or trials), custom, fewest, room, resources.trainer
     )
 
 

@@ -5,7 +5,8 @@ import shlex
 
 from raytrain.analysis.record import RunRecord
 from raytrain.provenance.versions import command_line
-from raytrain.report import records, table
+from raytrain.report import REPORT, records, table
+from raytrain.storage.folder import Folder
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,13 @@ def try_to_write_report(record: RunRecord) -> None:
     try:
         from raytrain.report import page  # Plotly and matplotlib take over a second, and no trial should wait for them
 
+        drop_report(record.folder)
         page.write_report(record)
     except Exception as error:
         log.warning("the report was not written: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
+
+
+def drop_report(folder: Folder) -> None:
+    """Delete the report of a run that goes on, or has changed: after a kill, an old one would be taken for its own."""
+    if folder.exists(REPORT):
+        folder.delete(REPORT)

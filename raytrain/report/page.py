@@ -70,9 +70,9 @@ def write_report(record: RunRecord, *, baseline: Baseline | None = None) -> None
     page = render(record, baseline=baseline).encode()
     images = pictures(record, legend(record.ranking), baseline)
     try:
-        folder.write(REPORT, page)
         for name, content in images.items():
             (folder / "plots").write(f"{name}.png", content)
+        folder.write(REPORT, page)  # last: where it is, the pictures are
     except OSError as error:
         raise RunFolderError(
             f"{folder}/{REPORT} cannot be written ({error}); write to another file with --output"

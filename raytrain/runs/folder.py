@@ -22,7 +22,6 @@ from raytrain.runs.trial_files import checkpoint_folder, read_epochs, run_of
 from raytrain.runs.user_code import remember_parameters
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
-from raytrain.storage.retry import passes
 
 EXPERIMENT = "experiment.yaml"
 """Name of the file that makes a folder a run folder."""
@@ -72,6 +71,7 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     missed = with_lost_events(events, late)
     if missed:  # the run may have gone on since the events were read
         missed = with_lost_events(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE), late)
+    state.late = [result for result in late if result.trial not in missed]
     with warned_together():
         for result in late:
             if result.trial in missed and result.trial in state.progress:
@@ -144,9 +144,7 @@ def _exists(folder: Folder) -> bool:
         return folder.exists(EXPERIMENT)
     except StorageError:
         raise
-    except OSError as error:
-        if passes(error):
-            raise
+    except OSError:
         return False  # such as a name that is too long
 
 

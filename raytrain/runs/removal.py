@@ -51,16 +51,38 @@ def remove_run(folder: Folder) -> None:
     Raises:
         StorageError: Something cannot be deleted.
     """
+    empty_run(folder)
     path = folder.local_path
     if path is None:
         folder.remove()
         return
     try:
-        for one in sorted(path.iterdir(), key=lambda one: (one.name == EXPERIMENT, one.name in WRITTEN, one.name)):
-            _delete(one)
         path.rmdir()
     except OSError as error:
-        raise StorageError(f"{folder} cannot be deleted ({error}); the same command tries again") from error
+        raise _not_deleted(folder, error) from error
+
+
+def empty_run(folder: Folder) -> None:
+    """Delete what is in a run folder, which need not exist. `experiment.yaml` goes last, as by `remove_run`.
+
+    Raises:
+        StorageError: Something cannot be deleted.
+    """
+    path = folder.local_path
+    names = sorted(folder.names(), key=lambda name: (name == EXPERIMENT, name in WRITTEN, name))
+    try:
+        if path is not None:
+            for name in names:
+                _delete(path / name)
+            return
+        files = {file.name for file in folder.files()}
+        for name in names:
+            if name in files:
+                folder.delete(name)
+            else:
+                (folder / name).remove()
+    except OSError as error:
+        raise _not_deleted(folder, error) from error
 
 
 def superfluous_checkpoints(folder: Folder, *, keep: Iterable[str]) -> list[str]:
@@ -97,7 +119,7 @@ def remove_checkpoints(folder: Folder, trials: Iterable[str]) -> None:
             else:
                 there.remove()
         except OSError as error:
-            raise StorageError(f"{there} cannot be deleted ({error}); the same command tries again") from error
+            raise _not_deleted(there, error) from error
 
 
 def size_of(folder: Folder) -> int:
@@ -108,6 +130,10 @@ def size_of(folder: Folder) -> int:
     return sum(
         os.lstat(Path(parent) / name).st_size for parent, _, names in os.walk(path, followlinks=False) for name in names
     )
+
+
+def _not_deleted(folder: Folder, error: OSError) -> StorageError:
+    return StorageError(f"{folder} cannot be deleted ({error}); the same command tries again")
 
 
 def _delete(path: Path) -> None:

@@ -35,6 +35,7 @@ class RunState:
         experiment: Experiment of the run.
         progress: Progress of every trial, by trial id, in the experiment's order.
         events: All events so far, in order.
+        late: Results whose event of the end a kill has kept from being written.
         stage: Current stage; `execution.stages` moves from one to the next.
         proposed: Combinations that tpe has proposed and that the experiment has, as values by axis.
         unlisted: Ids of trials that were started and that the experiment does not list any more.
@@ -53,6 +54,7 @@ class RunState:
         self.experiment = experiment
         self.progress = {trial.id: TrialProgress(trial) for trial in listed}
         self.events: list[Event] = []
+        self.late: list[TrialResult] = []
         self.stage: Stage = "search"
         self.proposed: list[dict[str, Any]] = []
         self.unlisted: set[str] = set()
@@ -194,6 +196,10 @@ class RunState:
     def unwritten(self) -> list[Trial]:
         """Return the trials that ASHA has stopped and whose end a kill has kept from being written."""
         return [one.trial for one in self.progress.values() if one.status == "stopped" and one.result is None]
+
+    def last_time(self) -> str:
+        """Return the time of the last event, as it is on record; "" before the first."""
+        return str(self.events[-1].get("time", "")) if self.events else ""
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of the predictions of each trial, where the end of the trial has it."""

@@ -4,25 +4,24 @@ Storage over a network fails for seconds and comes back: a folder from `retrying
 """
 
 import contextlib
-import errno
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pyarrow import fs
 
+from raytrain.background import undisturbed
 from raytrain.errors import PreflightError, StorageError
 from raytrain.storage.bounded import not_regular, too_large
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.durable import nearest_folder, sync, sync_names
 from raytrain.storage.retry import Found, passes, persistently
+from raytrain.storage.trouble import why_not
 from raytrain.storage.typed_path import expanded
 
 RETRY_TIMEOUT_S = 120.0
 """Seconds for which a run tries again when its storage does not answer."""
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class StoredFile(NamedTuple):
@@ -153,12 +152,7 @@ class Folder:
                     raise too_large(f"{self}/{name}", most=most)
                 return stream.read()
 
-        try:
-            return self._persistently(read)
-        except OSError as error:
-            if passes(error):
-                raise StorageError(self._why_not(name, b"", error)) from error
-            raise
+        return self._answered(name, read)
 
     def write(self, name: str, content: bytes, *, durable: bool = False) -> None:
         """Create or replace the file `name`; a reader sees the old content or the new, never a part.
@@ -176,22 +170,28 @@ class Folder:
         target = self._file(name)
         written = f"{target}.{os.getpid()}.part" if self._local else target
 
+        def put() -> None:
+            with self._filesystem.open_output_stream(written) as stream:
+                stream.write(content)
+
         def write() -> None:
             known = nearest_folder(self._path) if durable and self._local else None
             self._filesystem.create_dir(self._path, recursive=True)
+            if not self._local:
+                undisturbed(
+                    put
+                )  # the end of `with` stores what was written so far, also where a signal is raised in it
+                return
             try:
-                with self._filesystem.open_output_stream(written) as stream:
-                    stream.write(content)
+                put()
                 if known:
                     sync(written)
-                if self._local:
-                    self._filesystem.move(written, target)
+                self._filesystem.move(written, target)
                 if known:
                     sync_names(self._path, known=known)
             except BaseException:  # a signal too
-                if self._local:
-                    with contextlib.suppress(OSError):
-                        self._filesystem.delete_file(written)
+                with contextlib.suppress(OSError):
+                    self._filesystem.delete_file(written)
                 raise
 
         self._written(name, content, write)
@@ -232,31 +232,35 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file or folder `name`."""
-        info = self._persistently(lambda: self._filesystem.get_file_info(self._file(name)))
+        info = self._answered(name, lambda: self._filesystem.get_file_info(self._file(name)))
         return info.type != fs.FileType.NotFound
 
     def names(self) -> list[str]:
         """Return the names of the files and folders inside, sorted; none if the folder does not exist."""
         selector = fs.FileSelector(self._path, allow_not_found=True)
-        return sorted(info.base_name for info in self._persistently(lambda: self._filesystem.get_file_info(selector)))
+        return sorted(info.base_name for info in self._answered("", lambda: self._filesystem.get_file_info(selector)))
 
     def files(self) -> list[StoredFile]:
         """Return every file inside, at any depth; none if the folder does not exist."""
         selector = fs.FileSelector(self._path, recursive=True, allow_not_found=True)
         return [
             StoredFile(info.path[len(self._path) + 1 :], info.size, info.mtime_ns or 0)
-            for info in self._persistently(lambda: self._filesystem.get_file_info(selector))
+            for info in self._answered("", lambda: self._filesystem.get_file_info(selector))
             if info.type == fs.FileType.File
         ]
 
     def delete(self, name: str) -> None:
         """Remove the file `name`."""
-        self._persistently(lambda: self._filesystem.delete_file(self._file(name)))
+        self._answered(name, lambda: self._filesystem.delete_file(self._file(name)))
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""
-        if self._filesystem.get_file_info(self._path).type != fs.FileType.NotFound:
-            self._persistently(lambda: self._filesystem.delete_dir(self._path))
+
+        def remove() -> None:
+            if self._filesystem.get_file_info(self._path).type != fs.FileType.NotFound:
+                self._filesystem.delete_dir(self._path)
+
+        self._answered("", remove)
 
     def _file(self, name: str) -> str:
         return f"{self._path}/{name}"
@@ -277,18 +281,18 @@ class Folder:
         except OSError as error:
             raise StorageError(self._why_not(name, content, error)) from error
 
+    def _answered(self, name: str, ask: Callable[[], Found]) -> Found:
+        """Return what `ask` returns about a file, or about the folder where the name is ""."""
+        try:
+            return self._persistently(ask)
+        except OSError as error:
+            if passes(error):
+                raise StorageError(self._why_not(name, b"", error)) from error
+            raise
+
     def _why_not(self, name: str, content: bytes, error: OSError) -> str:
-        where = f"{self}/{name}"
-        if error.errno in _FULL:
-            free = f", {shutil.disk_usage(self._path).free:,} are free" if self._local else ""
-            return (
-                f"{where}: no space is left: {len(content):,} bytes were to be written{free}.\n"
-                "Free some space; the same command goes on from there."
-            )
-        if passes(error):
-            tried = f" for {self._retry_s:.0f} s" if self._retry_s else ""
-            return f"{where}: the storage does not answer{tried}: {error}"
-        return f"{where}: cannot be written: {error}"
+        where = f"{self}/{name}" if name else str(self)
+        return why_not(where, error, size=len(content), disk=self.local_path, retry_s=self._retry_s)
 
     def _persistently(self, act: Callable[[], Found]) -> Found:
         return persistently(act, retry_s=self._retry_s, what=str(self))

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from raytrain.errors import RayLostError
+from raytrain.background import InThread
+from raytrain.errors import ExperimentError, RayLostError
 from raytrain.execution.backend import Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Terminated, Woken, exit_code, wake_main_thread
 from raytrain.experiment.experiment import Experiment
@@ -173,8 +174,15 @@ def test_a_ray_that_is_lost_while_no_trial_runs_is_said_and_is_no_interruption(m
         yield Lost()
 
     monkeypatch.setitem(sys.modules, "raytrain.ray_backend.backend", SimpleNamespace(ray_backend=lost_backend))
-    work = Work(Folder.at("runs/x"), trials=1)
+    work = Work(Folder.at("runs/x"), trials=1, in_all=1)
     lost = pytest.raises(RayLostError, match="Ray is gone: its raylet has died")
     with lost as caught, open_backend(Experiment(name="x"), work, address=None, local=False):
         raise Woken
     assert caught.value.exit_code == 6
+
+
+def test_a_time_limit_in_another_thread_than_the_main_one_is_refused() -> None:
+    call = InThread(lambda: Interruption(limit_s=60))
+    with pytest.raises(ExperimentError, match="a time limit of 60 s was given in another thread"):
+        call.result()
+    InThread(Interruption).result()

@@ -345,7 +345,7 @@ def test_a_promoting_search_that_grows_promotes_by_the_trials_of_both(splits, tm
 
 def test_a_worker_group_cannot_be_had_without_ray(tmp_path):
     experiment = Experiment(name="x", resources=Resources(trainer="workers"))
-    work = Work(Folder.at(tmp_path), 1, lambda: None)
+    work = Work(Folder.at(tmp_path), 1, 1, lambda: None)
     with (
         pytest.raises(PreflightError, match=r"--local trains without Ray Train; leave --local out"),
         open_backend(experiment, work, address=None, local=True),

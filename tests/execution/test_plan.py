@@ -22,6 +22,9 @@ from raytrain.experiment.duration.simulation import Sweep, sweep
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Asha, Confirm
+from raytrain.runs.trial_files import checkpoint_folder
+from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 RECIPE = Recipe(dataset="digits", image_size=8, width=2, batch_size=64, epochs=4, val_size=97, precision="fp32")
@@ -117,6 +120,18 @@ def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
     assert more
     assert (more.trials, more.done) == (2, 2)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("known_speed")
+def test_epochs_that_a_longer_run_takes_over_are_not_planned_again(tmp_path: Path) -> None:
+    short = experiment(recipe=RECIPE.replace(epochs=10, schedule="constant"))
+    RunJournal.open(Folder.at(tmp_path / "x"), short, short.trials()).begin({})
+    for trial in short.trials():
+        checkpoint_folder(Folder.at(tmp_path / "x"), trial.id).write("epoch-0010.json", b"")
+    longer = make_plan(short.replace(recipe=short.recipe.replace(epochs=20)), out=str(tmp_path), local=True)
+    assert longer
+    assert [(kind.epochs, kind.trials) for kind in longer.kinds] == [(10, 3)]
+    assert longer.seconds.median == pytest.approx(3 * (10 * EPOCH_S + END_S))
 
 
 @pytest.mark.parametrize(

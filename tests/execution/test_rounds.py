@@ -74,6 +74,7 @@ def test_rounds_follow_until_there_are_as_many_samples_and_more_samples_are_more
 
     fewer = run_here(tmp_path, samples=5)
     assert (fewer.trained, len(fewer.results), len(fewer.record.state.unlisted)) == (0, 5, 4)
+    assert len(read_record(fewer.folder).results) == 5
     wider = Experiment.model_validate(KEYS | {"seeds": [0, 1]})
     seeded = run(wider, RunOptions(out=str(tmp_path), local=True))
     assert [one.recipe["seed"] for one in seeded.results].count(1) == 7

@@ -22,6 +22,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from raytrain import __version__
+from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
 from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
@@ -59,6 +60,41 @@ def table(path: Path) -> list[dict[str, Any]]:
 
 
 # ---------------------------------------------------------------- a whole run
+
+
+def test_an_experiment_with_fewer_trials_is_stored_and_reported_although_nothing_is_left_to_train(
+    tmp_path: Path, keys: dict[str, Any]
+):
+    run_here(tmp_path, {**keys, "seeds": [0, 1]})
+    report, manifest = (tmp_path / "x" / name for name in ("report.html", "manifest.json"))
+    report.write_text("of before")
+    again = run_here(tmp_path, {**keys, "seeds": [0, 1]})
+    assert (again.trained, report.read_text()) == (0, "of before")
+    fewer = run_here(tmp_path, {**keys, "grid": {"lr": [0.01]}, "seeds": [1]})
+    assert (fewer.trained, len(fewer.results)) == (0, 1)
+    assert read_record(fewer.folder).results == fewer.results
+    assert read_run(fewer.folder).seeds == (1,)
+    assert report.read_text() != "of before"
+    assert (json.loads(manifest.read_text())["seeds"], len(json.loads(manifest.read_text())["sessions"])) == ([1], 2)
+
+
+def test_a_run_that_goes_on_and_is_killed_before_its_new_report_leaves_no_old_one(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    run_here(tmp_path, keys)
+    report = tmp_path / "x" / "report.html"
+    report.write_text("of before")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("raytrain.report.page.write_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(tmp_path, {**keys, "seeds": [0, 1]})
+    assert not report.exists()
+    assert run_here(tmp_path, {**keys, "seeds": [0, 1]}).trained == 0
+    assert report.exists()
 
 
 def test_a_run_leaves_tables_that_say_what_its_lines_say(tmp_path: Path, keys: dict[str, Any]):

@@ -8,12 +8,18 @@ import pytest
 from raytrain.analysis import separation
 from raytrain.analysis.record import read_record
 from raytrain.errors import ExperimentError
-from raytrain.execution import stages
+from raytrain.execution import local, stages
+from raytrain.execution import run as run_module
+from raytrain.execution.backend import Work
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.sections import Resources
+from raytrain.ray_backend.placement import place
 from raytrain.runs.results import TrialResult
+from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
+from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
 
@@ -52,11 +58,67 @@ def test_confirming_on_all_images_leaves_no_validation_split(tmp_path: Path, key
     assert (confirmed.val_accuracy, confirmed.best_epoch) == (None, 4)
 
 
+def test_a_configuration_of_which_a_seed_is_paused_is_not_confirmed_before_a_complete_one(
+    tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    asha = {"mode": "promote", "grace_period": 1}
+    changes = {"grid": {"lr": [0.02, 0.03]}, "seeds": [0, 1], "asha": asha, "confirm": {"top": 1, "seeds": [7]}}
+    state = RunState(Experiment.model_validate({**keys, **changes}))
+    for progress in state.progress.values():
+        recipe = progress.trial.recipe
+        if (recipe.lr, recipe.seed) == (0.02, 1):
+            progress.status = "paused"
+        else:
+            accuracy = 0.9 if recipe.lr == 0.02 else 0.8
+            progress.end(progress.result_so_far("finished", val_accuracy=accuracy, val_loss=1.0))
+    stages.STAGES["confirm"](RunJournal(Folder.at(tmp_path / "x"), state))
+    assert [one.trial.recipe.lr for one in state.progress.values() if one.stage == "confirm"] == [0.03]
+
+
 def test_the_same_command_confirms_nothing_twice(tmp_path: Path, keys: dict[str, Any]) -> None:
     keys["confirm"] = {"top": 1, "seeds": [7]}
     first = run_here(tmp_path, keys)
     again = run_here(tmp_path, keys)
     assert (again.trained, again.results) == (0, first.results)
+
+
+@pytest.mark.parametrize("stage", ["search", "rescue", "confirm", "separate"])
+def test_failed_only_trains_the_failed_trials_of_every_stage_and_no_others(
+    tmp_path: Path, keys: dict[str, Any], train_as_said: Any, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    train_as_said(lambda recipe, _epoch: (0.9 if recipe.lr > 0.01 else 0.3) - 0.01 * recipe.seed)
+    keys["grid"] = {"lr": [0.02, 0.003]}
+    if stage == "separate":
+        keys["separate"] = {"points": 5, "max_seeds": 2}
+    else:
+        keys |= {"asha": {"grace_period": 1, "reduction_factor": 4, "rescue": 1}, "confirm": {"top": 1, "seeds": [7]}}
+    reported = RunJournal.reported
+
+    def failing(journal: RunJournal, trial_id: str, report: Any) -> None:
+        if journal.state.progress[trial_id].stage == stage:
+            raise ValueError("broken")
+        reported(journal, trial_id, report)
+
+    real = local._run_trial
+
+    def run_trial(journal: RunJournal, trial: Any, *how: Any) -> None:
+        try:
+            real(journal, trial, *how)
+        except ValueError:
+            journal.ended(trial.id, {"status": "failed", "error": "broken", "details": ""})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "reported", failing)
+        patch.setattr(local, "_run_trial", run_trial)
+        before = run_here(tmp_path, keys)
+    failed = {one.trial for one in before.results if one.status == "failed"}
+    assert failed
+    options = RunOptions(out=str(tmp_path), local=True, mode="failed_only")
+    after = run(Experiment.model_validate(keys), options)
+    assert after.trained == len(failed)
+    assert {one.status for one in after.results if one.trial in failed} <= {"finished", "stopped"}
+    assert {one.trial for one in after.results} == {one.trial for one in before.results}
+    assert run(Experiment.model_validate(keys), options).trained == 0
 
 
 def test_a_finished_search_can_be_confirmed_later(tmp_path: Path, keys: dict[str, Any]) -> None:
@@ -107,6 +169,60 @@ def test_a_rescued_trial_ends_as_if_it_had_never_been_stopped(tmp_path: Path, ke
     straight = run_here(tmp_path / "b", keys)
     for one, other in zip(rescued.results, straight.results, strict=True):
         assert (one.trial, one.test_loss, one.val_loss) == (other.trial, other.test_loss, other.val_loss)
+
+
+@pytest.fixture
+def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """What each command says of its work when it opens the backend."""
+    seen: list[Work] = []
+    real = run_module.open_backend
+
+    def listening(experiment: Experiment, work: Work, **how: Any) -> Any:
+        seen.append(work)
+        return real(experiment, work, **how)
+
+    monkeypatch.setattr(run_module, "open_backend", listening)
+    return seen
+
+
+def placed(work: Work, *, cores: int) -> tuple[int, int]:
+    """Return the number of trials at a time, and the number of threads of each."""
+    placement = place(Resources(), nodes=[{"CPU": float(cores)}], trials=work.in_all, left=work.trials)
+    return placement.concurrent, placement.cpus
+
+
+def test_the_last_trial_of_a_continued_run_has_as_many_threads_as_at_its_start(
+    tmp_path: Path, keys: dict[str, Any], works: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RunJournal.started
+
+    def started(journal: RunJournal, trial_id: str, **where: Any) -> None:
+        if trial_id == list(journal.state.progress)[-1]:
+            raise KeyboardInterrupt
+        real(journal, trial_id, **where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "started", started)
+        assert run_here(tmp_path, keys).interrupted
+    assert run_here(tmp_path, keys).trained == 1
+    assert [placed(work, cores=2) for work in works] == [(2, 1), (1, 1)]
+    assert [placed(work, cores=8) for work in works] == [(3, 2), (1, 2)]
+
+
+def test_later_stages_have_a_slot_for_each_of_their_trials(
+    tmp_path: Path, keys: dict[str, Any], works: list[Work]
+) -> None:
+    one = {**keys, "grid": {"lr": [0.02]}}
+    run_here(tmp_path, {**one, "confirm": {"top": 3, "seeds": [7, 8, 9, 10]}})  # there is one configuration
+    assert placed(works[0], cores=8) == (4, 2)
+    keys["asha"] = {"grace_period": 1, "reduction_factor": 4, "rescue": 2}
+    state = RunState(Experiment.model_validate({**keys, "confirm": {"top": 2, "seeds": [7]}}))
+    first, *others = state.progress.values()
+    for progress in (first, *others):
+        progress.end(progress.result_so_far("finished" if progress is first else "stopped"))
+    assert stages.most_at_a_time(state, listed=3) == 2
+    separate = Experiment.model_validate({**keys, "asha": None, "separate": {"points": 1.0}, "seeds": [0, 1]})
+    assert stages.most_in_all(separate, listed=6) == 6
 
 
 @pytest.mark.parametrize(

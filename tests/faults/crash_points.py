@@ -29,7 +29,7 @@ from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
 from raytrain.report import page
 from raytrain.runs.state import RunState
-from raytrain.runs.writing import journal
+from raytrain.runs.writing import logs
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training import trial
@@ -122,7 +122,7 @@ def main() -> int:
     if options.without == "epochs_known":
         RunState.epochs_known = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
     if options.without == "drop_torn_line":
-        journal.drop_torn_line = lambda _folder, _name: None
+        logs.drop_torn_line = lambda _folder, _name: None
 
     def whole(out: Path) -> None:
         run(experiment, RunOptions(out=str(out), local=True))

@@ -44,6 +44,42 @@ def test_a_kill_between_a_result_and_the_event_of_its_end_is_no_damage(run: Path
     assert warnings(run, caplog) == []
 
 
+def test_a_trial_that_starts_again_is_not_taken_for_ended_by_a_result_without_its_event(run: Path) -> None:
+    experiment = Experiment.model_validate({"name": "x", "asha": {"grace_period": 1, "rescue": 1}})
+    (trial,) = experiment.trials()
+    journal = RunJournal.open(Folder.at(run), experiment, [trial])
+    journal.state.stage = "rescue"
+    journal.state.run_on(trial.id)
+    journal.begin({trial.id: 7})
+    journal.started(trial.id)  # and this command is killed, too
+    journal.close()
+    state = RunJournal.open(Folder.at(run), experiment, [trial]).state
+    assert [result.status for result in state.results()] == ["unfinished"]
+    state.stage = "rescue"
+    assert state.pending() == [trial]
+    ends = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    (end,) = [event for event in ends if event["event"] == "stopped"]
+    assert end["time"] == ends[ends.index(end) - 1]["time"]
+
+
+def test_a_trial_that_is_tried_again_is_not_taken_for_failed_by_a_result_without_its_event(tmp_path: Path) -> None:
+    experiment = Experiment(name="x")
+    (trial,) = experiment.trials()
+
+    def start() -> RunJournal:
+        journal = RunJournal.open(Folder.at(tmp_path), experiment, [trial])
+        journal.begin({trial.id: 7})
+        journal.started(trial.id)
+        return journal
+
+    start().ended(trial.id, {"status": "failed", "error": "no memory", "details": ""})
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(events.read_text().splitlines(keepends=True)[:-1]))
+    assert [one.status for one in read_state(Folder.at(tmp_path)).results()] == ["failed"]
+    start()
+    assert [one.status for one in read_state(Folder.at(tmp_path)).results()] == ["unfinished"]
+
+
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_events_that_are_missing_before_the_end_of_a_trial_are_said(
     run: Path, kept: int, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,7 @@
 import datetime
 import errno
 import os
+import signal
 
 import pytest
 from hypothesis import given
@@ -170,6 +171,43 @@ def test_an_interrupted_write_leaves_the_old_content(tmp_path):
     with pytest.raises(TypeError):
         folder.write("a", "text is no content")
     assert folder.read("a") == b"old"
+
+
+class Interrupted:
+    """Object storage at whose every upload the process gets a signal, just before the content is handed over."""
+
+    def __init__(self):
+        self.inner = fs._MockFileSystem(datetime.datetime.now(datetime.UTC))
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def open_output_stream(self, path):
+        return InterruptedStream(self.inner.open_output_stream(path))
+
+
+class InterruptedStream:
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stream.close()
+
+    def write(self, content):
+        os.kill(os.getpid(), signal.SIGINT)
+        self.stream.write(content)
+
+
+def test_an_upload_that_a_signal_comes_into_is_stored_whole():
+    bucket = Interrupted()
+    quiet = Folder(bucket.inner, "bucket/runs")
+    quiet.write("a", b"one\n")
+    with pytest.raises(KeyboardInterrupt):
+        Folder(bucket, "bucket/runs").append("a", b"two\n")
+    assert quiet.read("a") == b"one\ntwo\n"
 
 
 @pytest.mark.parametrize("uri", ["nope://bucket/runs", "http://host/runs", "s3//:x://"])

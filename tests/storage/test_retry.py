@@ -109,3 +109,33 @@ def test_a_folder_retries_for_the_folders_below_it_and_gives_up_with_one_error(
     with pytest.raises(StorageError, match="the storage does not answer for 30 s"):
         folder.read("x")
     assert len(calls) == 5
+
+
+class Away:
+    """Object storage that never answers."""
+
+    type_name = "s3"
+
+    def __getattr__(self, name: str):
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(f"AWS Error NETWORK_CONNECTION during {name}: curlCode: 7")
+
+        return fail
+
+
+ASKED = {
+    "exists": lambda folder: folder.exists("x"),
+    "names": lambda folder: folder.names(),
+    "files": lambda folder: folder.files(),
+    "delete": lambda folder: folder.delete("x"),
+    "remove": lambda folder: folder.remove(),
+    "read": lambda folder: folder.read("x"),
+    "write": lambda folder: folder.write("x", b""),
+    "append": lambda folder: folder.append("x", b""),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_storage_that_does_not_answer_in_time_is_a_storage_error_whatever_was_asked(ask) -> None:
+    with pytest.raises(StorageError, match=r"runs.*: the storage does not answer for 30 s"):
+        ask(Folder(Away(), "bucket/runs").retrying(30))

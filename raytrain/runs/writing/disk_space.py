@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 
 from raytrain.errors import PreflightError
+from raytrain.experiment.trial import Trial
+from raytrain.runs.removal import size_of
+from raytrain.runs.trial_files import checkpoint_folder
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder
 from raytrain.training.choices import OPTIMIZER_CHOICES
@@ -32,7 +35,7 @@ def checkpoints_bytes(trials: Iterable[tuple[Recipe, int]]) -> int:
 
 
 def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> None:
-    """Refuse a run whose checkpoints would fill the disk.
+    """Refuse a run whose checkpoints would fill the disk, beside those that its trials have there already.
 
     Args:
         folder: The run folder; object storage is assumed to have enough space.
@@ -44,10 +47,16 @@ def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> No
     disk = folder.local_path
     if disk is None:
         return
-    need = checkpoints_bytes(trials)
-    have = free_bytes(disk)
+    trials = list(trials)
+    need, have = checkpoints_bytes(trials), free_bytes(disk)
+    if need > have:  # else nothing is looked for: there may be thousands of trials
+        need = sum(max(checkpoints_bytes([one]) - _written(folder, one[0]), 0) for one in trials)
     if need > have:
         raise PreflightError(
             f"{folder} would run out of disk: the checkpoints need {need / 2**30:.1f} GiB, {have / 2**30:.1f} GiB are "
             "free.\nChoose an --out with more space, delete old runs, or run fewer trials."
         )
+
+
+def _written(folder: Folder, recipe: Recipe) -> int:
+    return size_of(checkpoint_folder(folder, Trial.of(recipe).id))

@@ -22,20 +22,19 @@ from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Judged, Stage, Status
 from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
+from raytrain.runs.removal import empty_run
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
 from raytrain.runs.user_code import write_code
 from raytrain.runs.writing.epoch_rows import drop_from, keep_sound
+from raytrain.runs.writing.logs import open_logs
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
 from raytrain.runs.writing.mistake_sheet import NamedImagesByKey, sheet_of
 from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
 from raytrain.runs.writing.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import as_line, drop_torn_line
+from raytrain.storage.json_lines import as_line
 from raytrain.training.outcome import Outcome
-
-LOGS = ("trials.jsonl", "events.jsonl")
-"""Names of the run folder's files to which lines are appended."""
 
 
 class RunJournal:
@@ -115,17 +114,26 @@ class RunJournal:
             parameters: Number of trainable parameters of each pending trial, by trial id.
         """
         if self._fresh:
-            self.folder.remove()
+            empty_run(self.folder)
         before = epochs_before(self.folder)
         if before is not None and before < self.state.experiment.recipe.epochs:
             adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
+        self.keep_experiment()
+        for trial in self.state.pending():
+            keep_sound(self.folder, trial.id, epochs=self.state.progress[trial.id].epoch)
+        self.note({"event": "begun", "parameters": dict(parameters)})
+
+    @property
+    def differs(self) -> bool:
+        """Whether the folder holds another experiment than this one, such as one with more seeds, or lacks a note."""
+        return bool(self._unwritten) or self.folder.read(EXPERIMENT) != stored_text(self.state.experiment).encode()
+
+    def keep_experiment(self) -> None:
+        """Write the experiment in full, its code, and what has been noted; `begin` does so before trials run."""
         write_code(self.folder, texts_of_code(self.state.experiment))
         self.folder.write(EXPERIMENT, stored_text(self.state.experiment).encode(), durable=True)
         self.folder = self.folder.requiring(EXPERIMENT)
         self._open_logs()
-        for trial in self.state.pending():
-            keep_sound(self.folder, trial.id, epochs=self.state.progress[trial.id].epoch)
-        self.note({"event": "begun", "parameters": dict(parameters)})
 
     def end_unwritten(self, parameters: Mapping[str, int]) -> None:
         """Write the end of the trials that ASHA has stopped, where a kill came between its decision and their end.
@@ -273,8 +281,5 @@ class RunJournal:
     def _open_logs(self) -> None:
         if self._open:
             return
-        for name in LOGS:
-            drop_torn_line(self.folder, name)
-        if self._unwritten:
-            self.folder.append("events.jsonl", b"".join(self._unwritten))
+        open_logs(self.folder, self.state, self._unwritten)
         self._open = True

@@ -24,6 +24,9 @@ MAX_BYTES = 1000
 _AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags with which no link is followed, and no pipe waited for."""
 
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""Errors of a network disk that has no locks, such as NFS without its lock daemon."""
+
 
 @contextmanager
 def run_locked(folder: Folder) -> Generator[None]:
@@ -59,7 +62,7 @@ def run_locked(folder: Folder) -> Generator[None]:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _no_lock(file) from None  # a link
-        if error.errno != errno.ENOSYS:
+        if error.errno not in _NO_LOCKS:
             lock.release()
             raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
         log.info("the disk of %s has no file locks: run only one command at a time on this run", folder)

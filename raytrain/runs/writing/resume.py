@@ -1,6 +1,7 @@
 """Going on with a run: whether the experiment is the one that was run before, and what a longer one takes over."""
 
 import logging
+import re
 from typing import Any
 
 from raytrain.errors import RunFolderError
@@ -13,6 +14,9 @@ from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
+
+_MANIFEST = re.compile(r"epoch-(\d+)\.json")
+"""Name of a checkpoint's manifest, as `training.checkpoint` writes it after the files that it vouches for."""
 
 
 def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
@@ -164,13 +168,29 @@ def _shorter(trial: Trial, run: Folder, epochs: int) -> Folder:
     return run / "trials" / Trial.of(trial.recipe.replace(epochs=epochs)).id / "checkpoint"
 
 
-def _adopts(trial: Trial, run: Folder, epochs_before: int) -> bool:
+def epochs_to_adopt(trial: Trial, run: Folder, *, epochs_before: int) -> int:
+    """Return how many epochs of the trial that had `epochs_before` a longer one takes over; 0 for none.
+
+    One that has checkpoints of its own takes over none. Files without a manifest are of a command that was killed while
+    it took them over.
+    """
     if trial.recipe.epochs <= epochs_before or not is_same_course(trial.recipe):
+        return 0
+    if _newest_epoch(run / "trials" / trial.id / "checkpoint"):
+        return 0
+    return _newest_epoch(_shorter(trial, run, epochs_before))
+
+
+def _newest_epoch(checkpoints: Folder) -> int:
+    found = (_MANIFEST.fullmatch(name) for name in checkpoints.names())
+    return max((int(match[1]) for match in found if match), default=0)
+
+
+def _adopts(trial: Trial, run: Folder, epochs_before: int) -> bool:
+    if not epochs_to_adopt(trial, run, epochs_before=epochs_before):
         return False
     there, here = _shorter(trial, run, epochs_before), run / "trials" / trial.id / "checkpoint"
-    names = there.names()
-    if not names or here.names():
-        return False
-    for name in sorted(names, key=lambda name: name.endswith(".json")):  # manifests last: they vouch for the others
+    newest_first = sorted(there.names(), reverse=True)
+    for name in sorted(newest_first, key=lambda name: name.endswith(".json")):  # last, as they vouch for the others
         here.write(name, there.read(name))
     return True

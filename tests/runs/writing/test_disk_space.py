@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raytrain.errors import PreflightError
+from raytrain.experiment.trial import Trial
 from raytrain.runs.writing import disk_space
 from raytrain.runs.writing.disk_space import checkpoint_bytes, refuse_full_disk
 from raytrain.storage.disk import free_bytes
@@ -52,5 +53,14 @@ def test_a_run_that_would_fill_the_disk_is_refused_with_need_and_have(
     with pytest.raises(PreflightError, match=r"need 4\.8 GiB, 1\.0 GiB are free"):
         # 200 trials of (weights + momentum) x 4 bytes x 3
         refuse_full_disk(folder, [(Recipe(val_size=0), 1_073_742)] * 200)
+    half_there = [Recipe(val_size=0, seed=seed) for seed in range(200)]
+    for recipe in half_there[:100]:  # a run that was interrupted: only the other half has still to be written
+        file = tmp_path / "not" / "there" / "trials" / Trial.of(recipe).id / "checkpoint" / "state-0001.pt"
+        file.parent.mkdir(parents=True)
+        with file.open("wb") as stream:
+            stream.truncate(24 * 10**6)
+    refuse_full_disk(folder, [(recipe, 10**6 // 3) for recipe in half_there])
+    with pytest.raises(PreflightError, match=r"need 2\.2 GiB"):
+        refuse_full_disk(folder, [(recipe, 10**6) for recipe in half_there])
     refuse_full_disk(Folder.at("s3://bucket/runs?region=us-east-1"), [(Recipe(), 10**12)])
     assert free_bytes(tmp_path / "a" / "b") == 2**30

@@ -7,16 +7,19 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import fs
 from tensorboardX.proto.event_pb2 import Event
 
 from raytrain.errors import DivergenceError, RunFolderError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
+from raytrain.runs import removal
 from raytrain.runs.results import read_results
 from raytrain.runs.trial_files import trial_folder
 from raytrain.runs.writing.journal import RunJournal
@@ -439,3 +442,43 @@ class Rewriting:
         whole = self._folder.read(name) + content
         time.sleep(0.001)
         self._folder.write(name, whole)
+
+
+def killing(act: Any, *, after: int) -> Any:
+    """Return a function that does `act` a number of times, and then is interrupted in place of doing it."""
+    left = iter(range(after))
+
+    def wrapped(*arguments: Any, **how: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return act(*arguments, **how)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("after", range(7))
+@pytest.mark.parametrize("local", [True, False], ids=["disk", "object storage"])
+def test_a_kill_while_fresh_deletes_leaves_what_the_same_command_deletes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool, after: int
+) -> None:
+    storage = fs.LocalFileSystem() if local else fs._MockFileSystem(datetime.now(UTC))
+    folder = Folder(storage, f"{tmp_path}/run" if local else "bucket/run")
+    experiment = Experiment.model_validate(KEYS)
+
+    def begin() -> None:
+        RunJournal.open(folder, experiment, experiment.trials(), fresh=True).begin({})
+
+    begin()
+    for inside, name in (("", "README.md"), ("code", "a"), ("", "manifest.json"), ("plots", "a"), ("trials", "a")):
+        (folder / inside if inside else folder).write(name, b"")
+    with monkeypatch.context() as patch:
+        if local:
+            patch.setattr(removal, "_delete", killing(removal._delete, after=after))
+        else:  # each counts for itself: four files and three folders
+            patch.setattr(Folder, "delete", killing(Folder.delete, after=after // 2))
+            patch.setattr(Folder, "remove", killing(Folder.remove, after=after // 2))
+        with pytest.raises(KeyboardInterrupt):
+            begin()
+    assert folder.exists("experiment.yaml")
+    begin()
+    assert folder.names() == ["events.jsonl", "experiment.yaml"]

@@ -1,6 +1,7 @@
 """Tests of raytrain.runs.writing.lock: two commands never write one run folder, and a dead one holds nothing."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -158,3 +159,15 @@ def test_the_lock_file_of_a_process_that_was_killed_is_taken_over(left: str, tmp
     with run_locked(Folder.at(tmp_path / "run")):
         assert f'"pid": {os.getpid()}' in (tmp_path / ".run.lock").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_a_network_disk_has_no_locks_a_run_goes_on_without(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def acquire(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with caplog.at_level("INFO"), run_locked(Folder.at(tmp_path / "run")):
+        assert "has no file locks" in caplog.text

@@ -1,0 +1,63 @@
+"""Tests of raytrain.runs.writing.resume: what a longer trial takes over of a shorter one."""
+
+from pathlib import Path
+
+import pytest
+
+from raytrain.experiment.trial import Trial
+from raytrain.runs.trial_files import checkpoint_folder
+from raytrain.runs.writing import resume
+from raytrain.runs.writing.resume import adopt_shorter, epochs_to_adopt
+from raytrain.storage.folder import Folder
+from raytrain.training import checkpoint
+from raytrain.training.recipe import Recipe
+
+LONG = Trial.of(Recipe(schedule="constant", epochs=4))
+SHORT = Trial.of(LONG.recipe.replace(epochs=2))
+FILES = ("best-0001.pt", "epoch-0001.json", "epoch-0002.json", "state-0001.pt", "state-0002.pt")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Folder:
+    """A run folder with the checkpoints of the shorter trial."""
+    folder = Folder.at(tmp_path)
+    for name in FILES:
+        checkpoint_folder(folder, SHORT.id).write(name, name.encode())
+    return folder
+
+
+def test_a_manifest_is_known_by_the_name_that_a_checkpoint_gives_it() -> None:
+    assert resume._MANIFEST.pattern == checkpoint._MANIFEST.pattern
+
+
+@pytest.mark.parametrize("done", range(len(FILES) + 1))
+def test_a_kill_while_epochs_are_taken_over_loses_none(run: Folder, monkeypatch: pytest.MonkeyPatch, done: int) -> None:
+    write, count = Folder.write, 0
+
+    def killing(folder: Folder, name: str, content: bytes, **how: bool) -> None:
+        nonlocal count
+        if count == done:
+            raise KeyboardInterrupt
+        count += 1
+        write(folder, name, content, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", killing)
+        if done < len(FILES):
+            with pytest.raises(KeyboardInterrupt):
+                adopt_shorter([LONG], run, epochs_before=2)
+        else:
+            assert adopt_shorter([LONG], run, epochs_before=2) == [LONG]
+    adopt_shorter([LONG], run, epochs_before=2)
+    here = checkpoint_folder(run, LONG.id)
+    assert {"epoch-0002.json", "state-0002.pt", "best-0001.pt"} <= {*here.names()}
+    assert epochs_to_adopt(LONG, run, epochs_before=2) == 0
+    here.write("epoch-0003.json", b"its own")
+    assert adopt_shorter([LONG], run, epochs_before=2) == []
+
+
+def test_only_the_same_course_is_taken_over(run: Folder) -> None:
+    assert epochs_to_adopt(LONG, run, epochs_before=2) == 2
+    assert epochs_to_adopt(SHORT, run, epochs_before=2) == 0
+    assert epochs_to_adopt(Trial.of(Recipe(schedule="cosine", epochs=4)), run, epochs_before=2) == 0
+    assert epochs_to_adopt(LONG, run, epochs_before=1) == 0
