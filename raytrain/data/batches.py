@@ -100,8 +100,12 @@ def exact_dtype(device: torch.device) -> torch.dtype:
 
 def seeded(*key: int, device: torch.device = CPU) -> torch.Generator:
     """Return a generator whose numbers depend on `key`, such as seed, epoch, rank and purpose."""
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator(device).manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed_of(*key))
+
+
+def seed_of(*key: int) -> int:
+    """Return the seed of a generator whose numbers depend on `key`; neighbouring keys give unrelated ones."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def steps_per_epoch(n: int, *, batch_size: int, world_size: int = 1) -> int:

@@ -5,7 +5,8 @@
         print(metrics)
 
 Between two items `state` is complete: save it, and a run that loads it goes on as if it had never stopped,
-bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there is no generator state to keep.
+bit for bit on a CPU. Randomness, that of dropout included, is a function of (seed, epoch, rank), so there is no
+generator state to keep.
 """
 
 import gc
@@ -28,7 +29,7 @@ from raytrain.metrics.selection import SELECTIONS
 from raytrain.models.head import without_batch_statistics
 from raytrain.optim.schedules import learning_rate_factor
 from raytrain.training.choices import LOSS_CHOICES, SCHEDULE_CHOICES
-from raytrain.training.devices import autocast
+from raytrain.training.devices import autocast, seeded_draws
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
 from raytrain.training.inputs import training_inputs
 from raytrain.training.recipe import Recipe
@@ -64,7 +65,9 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
             _share(state)
         started = time.perf_counter()
         epoch = state.epoch + 1
-        running = _train_epoch(recipe, state, model, data, weights)
+        rank = rank_and_world_size()[0]
+        with seeded_draws(recipe.seed, state.epoch, rank, 3, device=state.device):
+            running = _train_epoch(recipe, state, model, data, weights)
         val = _evaluate_split(state, data, data.val, detailed=detailed) if len(data.val) else None
         test = _evaluate_split(state, data, data.test) if recipe.track_test else None
         for what, loss in (("training", running.loss), ("validation", val.loss if val else 0.0)):
