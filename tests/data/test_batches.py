@@ -66,6 +66,33 @@ def test_batches_from_the_host_are_those_from_the_gpu(monkeypatch: pytest.Monkey
         assert all(torch.equal(one, other) and other.device == gpu for one, other in zip(here, there, strict=True))
 
 
+def test_a_device_without_a_number_is_where_its_tensors_are():
+    somewhere, numbered_device = torch.device("meta"), torch.device("meta", 0)
+    assert somewhere != numbered_device  # as cuda and cuda:0
+    images = torch.zeros(4, 8, 8, 3, dtype=torch.uint8, device=somewhere)
+    data = DeviceImages(images, torch.zeros(4, dtype=torch.int64, device=somewhere), numbered_device)
+    (batch,) = evaluation_batches(data)
+    assert [one.device.type for one in batch] == ["meta", "meta"]
+    order = torch.arange(4)
+    (trained,) = training_batches(data, batch_size=4, order=order)
+    assert [one.device.type for one in trained] == ["meta", "meta", "meta"]
+
+
+def test_memory_is_pinned_for_a_gpu_of_nvidia_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda _: pytest.fail("pinned"))
+    source = numbered(4)
+    data = DeviceImages(source.images, source.labels, torch.device("meta"))
+    (batch,) = evaluation_batches(data)
+    assert [one.device.type for one in batch] == ["meta", "meta"]
+
+
+@pytest.mark.gpu
+def test_a_gpu_without_a_number_gets_the_batches_of_the_first():
+    data = on_device(LabelledImages(numbered(8).images.numpy(), np.arange(8)), torch.device("cuda"))
+    (batch,) = evaluation_batches(data)
+    assert batch[1].tolist() == list(range(8))
+
+
 def test_a_permutation_holds_every_row_once():
     assert permutation(100, seed=0, epoch=0).sort().values.tolist() == list(range(100))
 
