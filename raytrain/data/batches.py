@@ -131,6 +131,23 @@ def images_per_step(n: int, *, batch_size: int, world_size: int = 1) -> int:
     return min(batch_size, n - n % world_size)
 
 
+def parts_of_share(share: Tensor, *, most: int, images: int, world_size: int = 1) -> tuple[Tensor, ...]:
+    """Return the parts in which a rank computes its share of a batch: as many on each rank, also of unequal shares.
+
+    The ranks of a network with SyncBatchNorm wait for each other in each part.
+
+    Args:
+        share: The rank's share of the batch, (B, ...).
+        most: Number of parts; fewer where equal parts, or the smallest share, make no more.
+        images: Images of the batch over all ranks.
+        world_size: How many ranks share it.
+    """
+    largest = -(-images // world_size)
+    parts = share.chunk(most)
+    number = max(1, min(-(-largest // -(-largest // most)), images // world_size))
+    return parts if len(parts) == number else share.tensor_split(number)
+
+
 def training_batches(
     data: DeviceImages, *, batch_size: int, order: Tensor, rank: int = 0, world_size: int = 1
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

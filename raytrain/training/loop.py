@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from raytrain.data.balance import balanced_weights
-from raytrain.data.batches import DeviceImages, exact_dtype, images_per_step, steps_per_epoch
+from raytrain.data.batches import DeviceImages, exact_dtype, images_per_step, parts_of_share, steps_per_epoch
 from raytrain.errors import DivergenceError
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.metrics.selection import SELECTIONS
@@ -86,6 +87,7 @@ def _train_epoch(
     world_size = rank_and_world_size()[1]
     steps = steps_per_epoch(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
     together = images_per_step(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
+    split = partial(parts_of_share, most=recipe.accumulate, images=together, world_size=world_size)
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
     sums = torch.zeros(2, dtype=exact_dtype(state.device), device=state.device)  # loss, correct
     seen = 0
@@ -105,7 +107,7 @@ def _train_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.lr * group.get("lr_factor", 1.0) * factor
         state.optimizer.zero_grad(set_to_none=True)
-        parts = list(zip(inputs.chunk(recipe.accumulate), targets.chunk(recipe.accumulate), strict=True))
+        parts = list(zip(split(inputs), split(targets), strict=True))
         batch = torch.zeros_like(sums)
         per_rank = together / world_size if weights is None else _total_weight(targets, weights) / world_size
         for number, (images, classes) in enumerate(parts, start=1):

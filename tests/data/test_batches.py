@@ -11,6 +11,7 @@ from raytrain.data.batches import (
     evaluation_batches,
     normalize,
     on_device,
+    parts_of_share,
     permutation,
     steps_per_epoch,
     training_batches,
@@ -91,6 +92,21 @@ def test_a_gpu_without_a_number_gets_the_batches_of_the_first():
     data = on_device(LabelledImages(numbered(8).images.numpy(), np.arange(8)), torch.device("cuda"))
     (batch,) = evaluation_batches(data)
     assert batch[1].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 16])
+def test_every_rank_computes_its_share_of_a_batch_in_as_many_parts(world_size: int, most: int):
+    for images in range(world_size, 24):
+        shares = [torch.arange(images)[rank::world_size] for rank in range(world_size)]
+        parts = [parts_of_share(share, most=most, images=images, world_size=world_size) for share in shares]
+        assert len({len(one) for one in parts}) == 1
+        assert 1 <= len(parts[0]) <= most
+        for share, split in zip(shares, parts, strict=True):
+            assert torch.equal(torch.cat(split), share)
+            assert all(len(part) for part in split)
+            if images % world_size == 0:
+                assert [part.tolist() for part in split] == [part.tolist() for part in share.chunk(most)]
 
 
 def test_a_permutation_holds_every_row_once():

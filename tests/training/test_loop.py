@@ -597,6 +597,21 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(make_data, monkeypat
         next(train(recipe, new_state(recipe, data), data))
 
 
+def test_ranks_with_unequal_shares_of_a_batch_call_the_network_equally_often(make_data, monkeypatch):
+    recipe, data = recipe_of(batch_size=15, accumulate=7, epochs=1, image_size=16), make_data(size=16)
+    calls = []
+    for rank in (0, 1):  # of 8 and of 7 images
+        state = new_state(recipe, data)
+        for module in ("loop", "inputs"):
+            monkeypatch.setattr(f"raytrain.training.{module}.rank_and_world_size", lambda rank=rank: (rank, 2))
+        sizes = []
+        state.model.register_forward_pre_hook(lambda _, inputs, sizes=sizes: sizes.append(len(inputs[0])))
+        loop_module._train_epoch(recipe, state, state.model, data, None)
+        calls.append(sizes)
+    assert len(calls[0]) == len(calls[1])
+    assert [sum(one) for one in calls] == [3 * 8, 3 * 7]
+
+
 def test_the_global_generator_and_the_threads_stay_as_they_are(make_data):
     recipe = recipe_of(epochs=1, augment=["crop", "flip", "jitter"], mix="cutmix_or_mixup", ema_decay=0.9)
     data = make_data()
