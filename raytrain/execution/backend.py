@@ -87,12 +87,14 @@ class Work:
         trials: Number of trials to run.
         meanwhile: Function that is called while Ray starts.
         images: Bytes of the images that Ray keeps in memory for all trials.
+        threads: Number of CPU threads of trials in this process; None for PyTorch's choice, within what it may use.
     """
 
     folder: Folder
     trials: int
     meanwhile: Callable[[], object] = lambda: None
     images: int = 0
+    threads: int | None = None
 
 
 def refuse_unsynchronisable(experiment: Experiment, *, gpus: float) -> None:
@@ -149,7 +151,7 @@ def open_backend(
                 "resources.trainer is workers, and --local trains without Ray Train; leave --local out, or set "
                 "trainer: auto"
             )
-        yield LocalBackend()
+        yield LocalBackend(threads=work.threads)
         return
     from raytrain.ray_backend.backend import ray_backend
 

@@ -150,7 +150,7 @@ def _run(
     later = [trial for one in stages.stand_ins(journal.state, why_not=fits) for trial in one]
     sizes = cache(partial(parameters_of, [*pending, *later], splits))
     images = sum(one.bytes_in_memory for one in splits.values())
-    work = Work(folder, stages.most_at_a_time(journal.state), meanwhile=sizes, images=images)
+    work = Work(folder, stages.most_at_a_time(journal.state), meanwhile=sizes, images=images, threads=options.threads)
     with open_backend(
         experiment, work, address=options.address, local=options.local, trial_timeout_s=options.trial_timeout_s
     ) as backend:

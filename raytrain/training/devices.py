@@ -58,6 +58,16 @@ def prepare(device: torch.device, *, threads: int | None = None) -> None:
         )
 
 
+def allotted_threads() -> int | None:
+    """Return the number of CPU threads of PyTorch where it would take more than it has cores; None leaves its choice.
+
+    PyTorch counts cores, and knows nothing of a control group that gives a container the time of some of them. What
+    OMP_NUM_THREADS says is the user's choice.
+    """
+    cores = usable_cores()
+    return cores if cores < torch.get_num_threads() and not os.environ.get("OMP_NUM_THREADS") else None
+
+
 def keep_freed_memory() -> bool:
     """Have glibc keep the memory that PyTorch frees on the CPU, and return whether it does.
 

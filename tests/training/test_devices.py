@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from raytrain.errors import PreflightError
-from raytrain.training.devices import autocast, choose_device, choose_precision, local_device, prepare, seeded_draws
+from raytrain.training.devices import (
+    allotted_threads,
+    autocast,
+    choose_device,
+    choose_precision,
+    local_device,
+    prepare,
+    seeded_draws,
+)
 from raytrain.training.recipe import Recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -36,6 +44,18 @@ def test_a_process_gets_the_threads_it_was_given_and_keeps_its_own_otherwise():
     prepare(CPU)
     assert torch.get_num_threads() == before + 1
     prepare(CPU, threads=before)
+
+
+@pytest.mark.parametrize(
+    ("cores", "chosen", "threads"), [(1, None, 1), (2, None, 2), (4, None, None), (64, None, None), (2, "4", None)]
+)
+def test_pytorch_gets_no_more_threads_than_there_is_time_for(monkeypatch, cores, chosen, threads):
+    torch.set_num_threads(4)
+    monkeypatch.setattr("raytrain.training.devices.usable_cores", lambda: cores)  # as a quota makes them few
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert allotted_threads() == threads
 
 
 def test_only_on_a_gpu_are_convolution_kernels_tried_out(monkeypatch):
