@@ -100,8 +100,12 @@ def exact_dtype(device: torch.device) -> torch.dtype:
 
 def seeded(*key: int, device: torch.device = CPU) -> torch.Generator:
     """Return a generator whose numbers depend on `key`, such as seed, epoch, rank and purpose."""
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator(device).manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed_of(*key))
+
+
+def seed_of(*key: int) -> int:
+    """Return the seed of a generator whose numbers depend on `key`; neighbouring keys give unrelated ones."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def steps_per_epoch(n: int, *, batch_size: int, world_size: int = 1) -> int:
@@ -125,6 +129,23 @@ def steps_per_epoch(n: int, *, batch_size: int, world_size: int = 1) -> int:
 def images_per_step(n: int, *, batch_size: int, world_size: int = 1) -> int:
     """Return how many images all ranks together take in each step of an epoch of `n` images."""
     return min(batch_size, n - n % world_size)
+
+
+def parts_of_share(share: Tensor, *, most: int, images: int, world_size: int = 1) -> tuple[Tensor, ...]:
+    """Return the parts in which a rank computes its share of a batch: as many on each rank, also of unequal shares.
+
+    The ranks of a network with SyncBatchNorm wait for each other in each part.
+
+    Args:
+        share: The rank's share of the batch, (B, ...).
+        most: Number of parts; fewer where equal parts, or the smallest share, make no more.
+        images: Images of the batch over all ranks.
+        world_size: How many ranks share it.
+    """
+    largest = -(-images // world_size)
+    parts = share.chunk(most)
+    number = max(1, min(-(-largest // -(-largest // most)), images // world_size))
+    return parts if len(parts) == number else share.tensor_split(number)
 
 
 def training_batches(
@@ -180,10 +201,14 @@ def evaluation_batches(
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return `tensor` on `device`: itself if it is there, else sent through pinned memory without waiting for it."""
-    if tensor.device == device:
+    """Return `tensor` on `device`: itself if it is there, else a copy of what is on the host.
+
+    To a GPU of NVIDIA it is sent through pinned memory, without waiting for it.
+    """
+    # not by the devices themselves: a tensor says cuda:0 where the device may be just cuda
+    if device.type == "cpu" or tensor.device.type != "cpu":
         return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def normalize(

@@ -107,6 +107,7 @@ class Work:
         in_all: The same from the start of the run on; its trials divide the cores among as many.
         meanwhile: Function that is called while Ray starts.
         images: Bytes of the images that Ray keeps in memory for all trials.
+        threads: Number of CPU threads of trials in this process; None for PyTorch's choice, within what it may use.
     """
 
     folder: Folder
@@ -114,6 +115,7 @@ class Work:
     in_all: int
     meanwhile: Callable[[], object] = lambda: None
     images: int = 0
+    threads: int | None = None
 
 
 def refuse_unsynchronisable(experiment: Experiment, *, gpus: float) -> None:
@@ -170,7 +172,7 @@ def open_backend(
                 "resources.trainer is workers, and --local trains without Ray Train; leave --local out, or set "
                 "trainer: auto"
             )
-        yield LocalBackend()
+        yield LocalBackend(threads=work.threads)
         return
     from raytrain.ray_backend.backend import ray_backend
 

@@ -15,7 +15,7 @@ from raytrain.experiment.duration.speed import Speed, measure_speed, some_images
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import Report
 from raytrain.runs.writing.journal import RunJournal
-from raytrain.training.devices import gpu_bytes, local_device, prepare, this_machine
+from raytrain.training.devices import allotted_threads, gpu_bytes, local_device, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.outcome import ends_its_trial, outcome_of
 from raytrain.training.recipe import Recipe
@@ -39,7 +39,13 @@ class LocalBackend:
     ordered_by_time = False
     description = "one after another, as listed, in this process"
 
-    def __init__(self) -> None:
+    def __init__(self, *, threads: int | None = None) -> None:
+        """Look at this machine.
+
+        Args:
+            threads: Number of CPU threads of PyTorch; None for its own choice, within what the process may use.
+        """
+        self._threads = threads or allotted_threads()
         self.cpus = int(this_machine()["CPU"])
         self.gpus = 1.0 if local_device().type == "cuda" else 0.0
 
@@ -57,6 +63,8 @@ class LocalBackend:
         """
         rungs = journal.state.rungs()
         queue = _queue(journal, rungs)
+        if self._threads:
+            torch.set_num_threads(self._threads)
         while trial := queue.next():
             _run_trial(journal, trial, splits[trial.recipe.data_key], rungs)
             if isinstance(rungs, Promotion):
@@ -68,7 +76,7 @@ class LocalBackend:
         Raises:
             PreflightError: One cannot be trained.
         """
-        return [_measured(recipe, splits[recipe.data_key]) for recipe in recipes]
+        return [_measured(recipe, splits[recipe.data_key], threads=self._threads) for recipe in recipes]
 
     def why_lost(self) -> str | None:
         """Return None: this process is there."""
@@ -86,9 +94,10 @@ def _queue(journal: RunJournal, rungs: Rungs | None) -> Queue:
     return Listed(pending)
 
 
-def _measured(recipe: Recipe, splits: Splits) -> Speed:
+def _measured(recipe: Recipe, splits: Splits, *, threads: int | None) -> Speed:
+    some, images = some_images(splits), len(splits.train)
     try:
-        return measure_speed(recipe, some_images(splits), device=local_device(), images=len(splits.train))
+        return measure_speed(recipe, some, device=local_device(), images=images, threads=threads)
     except Exception as error:  # whatever a recipe may fail with
         raise unmeasurable(recipe, error) from error
 

@@ -1,4 +1,4 @@
-"""Options of a run that do not change its results."""
+"""Options of a run that do not change its results, but for the last bits on another number of threads."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +23,8 @@ class RunOptions:
             again.
         time_limit_s: Seconds after which the run ends as it does after Ctrl-C; None for no limit.
         log: Tracker that is told of the run while it trains, such as "mlflow" or "mlflow=http://127.0.0.1:5000".
+        threads: Number of CPU threads of a run in this process; None for PyTorch's choice, within what the process may
+            use.
     """
 
     out: str = "runs"
@@ -32,3 +34,4 @@ class RunOptions:
     trial_timeout_s: float = TRIAL_TIMEOUT_S
     time_limit_s: float | None = None
     log: str | None = None
+    threads: int | None = None

@@ -1,6 +1,7 @@
 """A trial trained again: the same recipe on the recorded data, into a run folder of its own."""
 
 import shlex
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -43,8 +44,6 @@ def rerun(
         OtherImagesError: The images are not those on record.
         RaytrainError: The run cannot start, or not go on.
     """
-    import torch
-
     folder = Folder.at(options.out) / experiment.name
     if _is_same(folder, record.folder):
         raise RunFolderError(f"{folder} is the run itself, which a rerun never changes; choose another --name or --out")
@@ -53,7 +52,7 @@ def rerun(
     keep_source(record.folder, recipe.init, recipe.arch)
     ended = [one for one in record.events if one["event"] == "finished" and one.get("trial") == result.trial]
     if ended and (threads := ended[-1].get("threads")):
-        torch.set_num_threads(int(threads))
+        options = replace(options, threads=int(threads))
     return run(experiment, options, shown=shown)
 
 

@@ -151,7 +151,7 @@ def _run(
     images = sum(one.bytes_in_memory for one in splits.values())
     most = stages.most_at_a_time(journal.state, listed=len(trials))
     in_all = stages.most_in_all(experiment, listed=len(trials))
-    work = Work(folder, most, in_all, meanwhile=sizes, images=images)
+    work = Work(folder, most, in_all, meanwhile=sizes, images=images, threads=options.threads)
     with open_backend(
         experiment, work, address=options.address, local=options.local, trial_timeout_s=options.trial_timeout_s
     ) as backend:

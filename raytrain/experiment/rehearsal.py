@@ -57,7 +57,8 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
         ]
         for components, text, call in calls:
             mixed = (recipe.mix != "none", recipe.mix_alpha)  # a loss then meets mixed targets
-            key = (components.what, text, classes, recipe.width, recipe.image_size, recipe.label_smoothing, mixed)
+            sizes = (classes, recipe.width, recipe.image_size)
+            key = (components.what, text, *sizes, recipe.label_smoothing, mixed, recipe.sync_batchnorm)
             if key in done:
                 continue
             done.add(key)
@@ -101,6 +102,8 @@ def _built(text: str, call: Callable[[], str | None]) -> None:
 def _network(recipe: Recipe, classes: int) -> str | None:
     import torch
 
+    from raytrain.models.sync_batchnorm import not_synchronisable
+
     size = recipe.image_size
     shape = (IMAGES, 3, size, size)
 
@@ -131,6 +134,8 @@ def _network(recipe: Recipe, classes: int) -> str | None:
         )
     if not logits.is_floating_point():
         return f"returns {logits.dtype}; it must return floats, the logits: argmax and the like come after it"
+    if recipe.sync_batchnorm and (problem := not_synchronisable(network)):
+        return problem
     parameters = list(network.parameters())
     if not any(one.requires_grad for one in parameters):
         return "has no parameters to train; make layers with weights attributes of the network"

@@ -16,6 +16,7 @@ from raytrain.runs.user_code import keep_code, read_code
 from raytrain.training import checkpoint
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import evaluated_weights
+from raytrain.training.trial import normalization_of
 from raytrain.user_code.reference import digests_in
 
 BEST, LAST = "best", "last"
@@ -70,9 +71,10 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
 
     Raises:
         RunFolderError: There is no checkpoint that can be read, or the user's code is missing or changed.
+        ModelError: The checkpoint is of an older version, and the library does not say what its weights were trained
+            with.
     """
     inputs = inputs_of(record.manifest, result.recipe)
-    mean, std = Recipe(**result.recipe).normalization(inputs.mean, inputs.std)
     device = torch.device("cpu")
     there = checkpoint_folder(record.folder, result.trial)
     saved = checkpoint.load(there, device=device)
@@ -80,6 +82,7 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         raise RunFolderError(
             f"{there} has no checkpoint that can be read: it was removed, or the trial ended before its first"
         )
+    mean, std = normalization_of(Recipe(**result.recipe), saved, mean=inputs.mean, std=inputs.std)
     if which == BEST and saved.best:
         epoch, weights = saved.best["epoch"], saved.best["weights"]
     else:

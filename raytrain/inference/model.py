@@ -94,7 +94,8 @@ class Model:
                     f"an array of shape {images.shape} and type {images.dtype} is not a batch of images; "
                     "give (N, H, W, 3) of type uint8"
                 )
-            pixels = resized(images, image_size=self.image_size)
+            # PyTorch takes no array that runs backwards, such as bgr[..., ::-1]
+            pixels = resized(np.ascontiguousarray(images), image_size=self.image_size)
         else:
             paths = [images] if isinstance(images, str | Path) else images
             found = image_paths([Path(path) for path in paths], follow_links=follow_links)

@@ -253,7 +253,9 @@ def _pickled(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def _safetensors(weights: Mapping[str, Tensor], values: Mapping[str, Any]) -> bytes:
-    return save(dict(weights), metadata={_KEY: json.dumps(values)})
+    # a copy of each: the format has no room for two names of one weight, as networks with tied weights have them
+    own = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
+    return save(own, metadata={_KEY: json.dumps(values)})
 
 
 def _replace(path: Path, content: bytes) -> None:

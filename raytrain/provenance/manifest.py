@@ -1,7 +1,7 @@
 """manifest.json: under what circumstances a run folder came to be, one session for every command that worked on it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -95,7 +95,7 @@ class Manifest:
             folder: The run folder.
             data: Fingerprints of the images, by label, such as "digits at 32 px".
             inputs: Descriptions of the images.
-            seeds: Seeds of the experiment.
+            seeds: Seeds of the experiment; those that it had before are kept, as is all else.
             fresh: Whether to ignore an earlier manifest in the folder.
             user_code: Digest, SHA-256 and files of the user's code.
             initial_weights: File in the run folder and SHA-256 of the weights that trials start from.
@@ -125,8 +125,11 @@ class Manifest:
                 )
         # what the experiment does not name any more was trained on all the same, and may be named again
         content["data"] = {**known, **content["data"]}
-        earlier = [one for one in before.get("inputs", []) if one not in content["inputs"]]
-        content["inputs"] = [*earlier, *content["inputs"]]
+        # a JSON list is no tuple, and an older entry lacks fields: equal is what makes equal Inputs
+        content["inputs"] = _merged(before, content, "inputs", same=Inputs.of)
+        for name in ("seeds", "user_code", "initial_weights"):
+            if merged := _merged(before, content, name, same=json.dumps):
+                content[name] = merged
         return cls(folder, content)
 
     def begin_session(self, folder: Folder | None = None) -> None:
@@ -148,6 +151,21 @@ class Manifest:
 
     def _write(self) -> None:
         self.folder.write(NAME, json.dumps(self._content, indent=1).encode(), durable=True)
+
+
+def _merged(
+    before: Mapping[str, Any], content: Mapping[str, Any], name: str, *, same: Callable[[Any], Hashable]
+) -> list[Any]:
+    """Return the entries of a list in a manifest as it was and as it is to be, each once, the earlier ones first.
+
+    Args:
+        before: The manifest as it was.
+        content: The manifest as it is to be.
+        name: Name of the list; where it is missing, it has no entries.
+        same: Function that returns equal values of equal entries.
+    """
+    entries = [*before.get(name, ()), *content.get(name, ())]
+    return list({same(one): one for one in entries}.values())
 
 
 def read_manifest(folder: Folder) -> dict[str, Any]:

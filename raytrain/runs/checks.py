@@ -81,6 +81,8 @@ class ManifestContent(TypedDict):
     data: dict[str, str]
     inputs: NotRequired[list[dict[str, Any]]]
     seeds: NotRequired[list[int]]
+    user_code: NotRequired[list[dict[str, Any]]]
+    initial_weights: NotRequired[list[dict[str, Any]]]
     sessions: list[Session]
 
 

@@ -52,6 +52,9 @@ def save(folder: Folder, saved: Checkpoint) -> None:
     """Write a checkpoint to `folder`, the trial's own, and remove all but the newest `KEPT` up to it.
 
     Those of later epochs go too: they were damaged, and the trial has been taken back to before them.
+
+    Raises:
+        StorageError: The storage does not answer; no file is then removed.
     """
     earlier = [name for epoch, name in _manifests(folder).items() if epoch < saved.epoch]
     known = dict(file for name in earlier for file in _files(folder, name))
@@ -161,9 +164,15 @@ def _manifest(folder: Folder, name: str) -> dict[str, Any]:
 
 
 def _files(folder: Folder, name: str) -> list[tuple[str, str]]:
-    """Return the files that a manifest vouches for, each with its SHA-256; none when it is damaged."""
+    """Return the files that a manifest vouches for, each with its SHA-256; none when it is damaged.
+
+    Raises:
+        StorageError: The storage does not answer; what the manifest vouches for is then not known.
+    """
     try:
         return [(file, digest) for file, digest in _manifest(folder, name)["files"].values()]
+    except StorageError:
+        raise
     except (OSError, ValueError):
         return []
 

@@ -3,9 +3,12 @@
 import ctypes
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 
+from raytrain.data.batches import seed_of
 from raytrain.errors import PreflightError
 from raytrain.machine import DEVICE, named_device, usable_cores
 
@@ -55,6 +58,16 @@ def prepare(device: torch.device, *, threads: int | None = None) -> None:
         )
 
 
+def allotted_threads() -> int | None:
+    """Return the number of CPU threads of PyTorch where it would take more than it has cores; None leaves its choice.
+
+    PyTorch counts cores, and knows nothing of a control group that gives a container the time of some of them. What
+    OMP_NUM_THREADS says is the user's choice.
+    """
+    cores = usable_cores()
+    return cores if cores < torch.get_num_threads() and not os.environ.get("OMP_NUM_THREADS") else None
+
+
 def keep_freed_memory() -> bool:
     """Have glibc keep the memory that PyTorch frees on the CPU, and return whether it does.
 
@@ -77,6 +90,34 @@ _MALLOC = (
     (-2, 2**28),  # M_TOP_PAD: take 256 MiB more than is asked for
     (-8, 1),  # M_ARENA_MAX: one heap for all threads; the others could hold 64 MiB each
 )
+
+
+@contextmanager
+def seeded_draws(*key: int, device: torch.device) -> Generator[None]:
+    """Let PyTorch's own generators, of the CPU and of a device, depend on a key; afterwards they are as they were.
+
+    Layers such as dropout draw from these, and take no other.
+
+    Args:
+        key: Numbers, such as seed, epoch, rank and purpose.
+        device: The device that computes.
+    """
+    seed = seed_of(*key)
+    mps = torch.mps.get_rng_state() if device.type == "mps" else None
+    # not torch.manual_seed, which would also seed every other accelerator
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        if mps is None:
+            yield
+            return
+        torch.mps.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.mps.set_rng_state(mps)
 
 
 def device_name(device: torch.device) -> str:

@@ -51,7 +51,7 @@ class Source:
 
 
 _SOURCES: dict[str, Source] = {}
-"""Sources of the weights that this process was told of, by digest."""
+"""Sources of the weights that this process was told of, by `stored_name`: the digest, where there is one."""
 
 
 def canonical_init(given: object) -> object:
@@ -183,9 +183,18 @@ def stored_weights(run: Folder, init: str, arch: str) -> "dict[str, Tensor]":
 
 
 def keep_source(run: Folder, init: str, arch: str) -> None:
-    """Let this process read the weights that a recipe's `init` names from a run folder that has a copy."""
-    if (digest := digest_of(init)) and digest not in _SOURCES and (content := stored_content(run, init, arch)):
-        _SOURCES[digest] = Source(lambda: content)
+    """Let this process read the weights that a recipe's `init` names from a run folder that has a copy.
+
+    Pretrained ones too: the library may have others by now.
+
+    Raises:
+        RunFolderError: The copy has been changed.
+        StorageError: The storage does not answer.
+    """
+    if init == NONE or (digest_of(init) or "") in _SOURCES:
+        return
+    if content := stored_content(run, init, arch):
+        _SOURCES[stored_name(init, arch)] = Source(lambda: content)
 
 
 def read_source(init: str, arch: str) -> bytes:
@@ -194,13 +203,13 @@ def read_source(init: str, arch: str) -> bytes:
     Raises:
         ModelError: They are not there any more, or pretrained ones cannot be loaded.
     """
-    if init == PRETRAINED:
+    source = _SOURCES.get(stored_name(init, arch))
+    if init == PRETRAINED and source is None:
         from raytrain.models.pretrained import pretrained_weights
         from raytrain.models.weights import as_safetensors
         from raytrain.training.choices import ARCHS
 
         return as_safetensors(pretrained_weights(*ARCHS.parsed(arch)))
-    source = source_of(init)
     if source is None:
         raise ModelError(f"init: {init}: the weights are not in the run folder; give the command again that began it")
     try:

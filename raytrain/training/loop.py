@@ -5,7 +5,8 @@
         print(metrics)
 
 Between two items `state` is complete: save it, and a run that loads it goes on as if it had never stopped,
-bit for bit on a CPU. Randomness is a function of (seed, epoch, rank), so there is no generator state to keep.
+bit for bit on a CPU. Randomness, that of dropout included, is a function of (seed, epoch, rank), so there is no
+generator state to keep.
 """
 
 import gc
@@ -13,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -21,14 +23,14 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from raytrain.data.balance import balanced_weights
-from raytrain.data.batches import DeviceImages, exact_dtype, images_per_step, steps_per_epoch
+from raytrain.data.batches import DeviceImages, exact_dtype, images_per_step, parts_of_share, steps_per_epoch
 from raytrain.errors import DivergenceError
 from raytrain.metrics.epoch import EpochMetrics, Evaluation
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.models.head import without_batch_statistics
 from raytrain.optim.schedules import learning_rate_factor
 from raytrain.training.choices import LOSS_CHOICES, SCHEDULE_CHOICES
-from raytrain.training.devices import autocast
+from raytrain.training.devices import autocast, seeded_draws
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
 from raytrain.training.inputs import training_inputs
 from raytrain.training.recipe import Recipe
@@ -64,7 +66,9 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
             _share(state)
         started = time.perf_counter()
         epoch = state.epoch + 1
-        running = _train_epoch(recipe, state, model, data, weights)
+        rank = rank_and_world_size()[0]
+        with seeded_draws(recipe.seed, state.epoch, rank, 3, device=state.device):
+            running = _train_epoch(recipe, state, model, data, weights)
         val = _evaluate_split(state, data, data.val, detailed=detailed) if len(data.val) else None
         test = _evaluate_split(state, data, data.test) if recipe.track_test else None
         for what, loss in (("training", running.loss), ("validation", val.loss if val else 0.0)):
@@ -83,6 +87,7 @@ def _train_epoch(
     world_size = rank_and_world_size()[1]
     steps = steps_per_epoch(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
     together = images_per_step(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
+    split = partial(parts_of_share, most=recipe.accumulate, images=together, world_size=world_size)
     # Sums stay on the device and are read once: `.item()` at every step makes a GPU wait for the host.
     sums = torch.zeros(2, dtype=exact_dtype(state.device), device=state.device)  # loss, correct
     seen = 0
@@ -102,7 +107,7 @@ def _train_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.lr * group.get("lr_factor", 1.0) * factor
         state.optimizer.zero_grad(set_to_none=True)
-        parts = list(zip(inputs.chunk(recipe.accumulate), targets.chunk(recipe.accumulate), strict=True))
+        parts = list(zip(split(inputs), split(targets), strict=True))
         batch = torch.zeros_like(sums)
         per_rank = together / world_size if weights is None else _total_weight(targets, weights) / world_size
         for number, (images, classes) in enumerate(parts, start=1):

@@ -1,7 +1,7 @@
 """Everything that changes while a recipe trains: the weights, the optimizer, and how far it has come."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from raytrain.data.batches import normalize
 from raytrain.models import architectures
 from raytrain.models.head import backbone_and_head, set_batchnorm_momentum
 from raytrain.models.layers import layers_of
+from raytrain.models.sync_batchnorm import synchronised
 from raytrain.models.weights import initialise
 from raytrain.optim.lookahead import Lookahead
 from raytrain.optim.optimizers import parameter_groups
@@ -77,7 +78,7 @@ class TrainState:
 
         Raises:
             ValueError: The architecture needs `data`, and there is none.
-            ModelError: The weights do not fit.
+            ModelError: The weights do not fit, or a BatchNorm cannot be synchronised.
         """
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
@@ -88,8 +89,7 @@ class TrainState:
         if recipe.bn_momentum:
             set_batchnorm_momentum(model, recipe.bn_momentum)
         if recipe.sync_batchnorm and rank_and_world_size()[1] > 1:
-            # with the same names and numbers
-            model = cast("nn.Module", nn.SyncBatchNorm.convert_sync_batchnorm(model))
+            model = synchronised(model)
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model = model.to(device=device).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         if isinstance(model, architectures.DataInitialised):

@@ -19,6 +19,7 @@ from raytrain.background import repeating
 from raytrain.data.batches import steps_per_epoch
 from raytrain.metrics.epoch import DETAILS, EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.metrics.selection import SELECTIONS
+from raytrain.models.normalization import Channels
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
@@ -37,6 +38,8 @@ CHECKPOINT_SHARE = 0.02
 
 _PRECISION = "precision"
 """Key of a checkpoint's state: the arithmetic in which its epochs were trained."""
+_NORMALIZATION = "normalization"
+"""Key of a checkpoint's state: the mean and the deviation of each channel that its images were normalised by."""
 
 
 @dataclass
@@ -92,7 +95,7 @@ class TrialRun:
         if recipe.init != NONE and saved is None:
             assert run, "a trial with init belongs to a run"
             weights = stored_weights(run, recipe.init, recipe.arch)
-        mean, std = recipe.normalization(data.mean, data.std)
+        mean, std = normalization_of(recipe, saved, mean=data.mean, std=data.std)
         data = dataclasses.replace(data, mean=mean, std=std)
         self.recipe = recipe
         begun = recipe.replace(precision=_begun_in(recipe, saved, device))
@@ -185,7 +188,8 @@ class TrialRun:
             return
         best = vars(self._best) if self._best else None
         history = [dataclasses.asdict(metrics) for metrics in self._history]
-        state = {**self.state.state_dict(), _PRECISION: self.state.precision}
+        normalization = [list(map(float, self._data.mean)), list(map(float, self._data.std))]
+        state = {**self.state.state_dict(), _PRECISION: self.state.precision, _NORMALIZATION: normalization}
         checkpoint.save(self._checkpoints, Checkpoint(epoch, state, best, history))
 
     def _measure(self) -> FinalMetrics:
@@ -210,6 +214,29 @@ class TrialRun:
         if below < 1 and rank_and_world_size()[0] == 0:
             log.info("trial %s: %d of %d test images had several views", self.recipe.digest, several, len(test))
         return found
+
+
+def normalization_of(
+    recipe: Recipe, saved: Checkpoint | None, *, mean: Channels, std: Channels
+) -> tuple[Channels, Channels]:
+    """Return the mean and the standard deviation of each channel that a trial's images are normalised by.
+
+    Those that its checkpoint was trained with: another version of a library may say others for its weights.
+
+    Args:
+        recipe: Recipe of the trial.
+        saved: Its checkpoint; None where there is none yet.
+        mean: Mean of each channel of the training images.
+        std: Standard deviation of each channel of the training images.
+
+    Raises:
+        ModelError: The library says none for its network, and the checkpoint, of an older version, does not either.
+    """
+    said = saved and saved.state.get(_NORMALIZATION)
+    if not said:
+        return recipe.normalization(mean, std)
+    (red, green, blue), (red_std, green_std, blue_std) = said
+    return (red, green, blue), (red_std, green_std, blue_std)
 
 
 def _begun_in(recipe: Recipe, saved: Checkpoint | None, device: torch.device) -> str:

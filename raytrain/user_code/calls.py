@@ -1,9 +1,10 @@
 """Names with arguments as text, `crop(padding=2, mode=reflect)`: read and written."""
 
 import ast
+import keyword
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
@@ -51,7 +52,8 @@ def value_text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(value_text, value))}]"
     if isinstance(value, str):
-        return value if value.isidentifier() and value not in {"true", "false"} else repr(value)
+        plain = value.isidentifier() and not keyword.iskeyword(value) and value not in {"true", "false"}
+        return value if plain else repr(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return repr(value)
@@ -64,10 +66,10 @@ def _arguments(text: str, arguments: str) -> dict[str, Any]:
         call = ast.parse(f"f({arguments})", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise SyntaxError  # noqa: TRY301 (one message for all)
-        names = [keyword.arg for keyword in call.keywords]
+        names = [one.arg for one in call.keywords]
         if None in names or len(set(names)) < len(names):
             raise SyntaxError  # noqa: TRY301
-        return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+        return {str(one.arg): _value(one.value) for one in call.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise ValueError(f"{text!r} cannot be read; write name(argument=value, argument=value)") from None
 
@@ -78,6 +80,29 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.List | ast.Tuple):
         return tuple(_value(item) for item in node.elts)
     return ast.literal_eval(node)
+
+
+def checked(value: object, annotation: Any, *, what: str) -> Any:
+    """Return a value as its parameter declares it: several values as a tuple, or as a list where only that will do.
+
+    Args:
+        value: The value.
+        annotation: Type of the parameter.
+        what: What messages call the parameter.
+
+    Raises:
+        ValueError: The parameter does not take it.
+    """
+    kinds = (list, tuple) if annotation is list or get_origin(annotation) is list else (tuple, list)
+    problems: list[tuple[int, str]] = []
+    for given in [kind(value) for kind in kinds] if isinstance(value, list | tuple) else [value]:
+        try:
+            return TypeAdapter(annotation).validate_python(given, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            problems.append((len(first["loc"]), first["msg"]))
+    problem = max(problems, key=lambda one: one[0])[1]  # one of the values, rather than that it is no list
+    raise ValueError(f"{what} is {value!r}: {problem[0].lower()}{problem[1:]}") from None
 
 
 def as_declared(value: Any, annotation: Any) -> Any:

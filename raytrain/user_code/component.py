@@ -15,12 +15,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, get_origin
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from raytrain.errors import did_you_mean
-from raytrain.user_code.calls import as_declared, name_of, parsed, value_text, written
+from raytrain.user_code.calls import as_declared, checked, name_of, parsed, value_text, written
 from raytrain.user_code.declared import as_written, known
 from raytrain.user_code.modules import definition, imported
 from raytrain.user_code.reference import Reference, reference_of, without_digest
@@ -93,7 +93,7 @@ class Components:
         said: dict[str, Any] = {}
         for argument, parameter in known.items():
             if argument in arguments:
-                value = _checked(arguments[argument], parameter, what=f"{shown}: {argument}")
+                value = checked(arguments[argument], parameter.annotation, what=f"{shown}: {argument}")
                 if value != parameter.default:
                     said[argument] = value
             elif reference and parameter.default is parameter.empty:
@@ -281,16 +281,6 @@ def _unread(reference: Reference) -> str:
         f"{reference} is code of your own, and has not been read; name it in an experiment file or with --set, "
         f"or in Python as raytrain.code({str(reference)!r})"
     )
-
-
-def _checked(value: object, parameter: inspect.Parameter, *, what: str) -> Any:
-    wants_list = get_origin(parameter.annotation) is list or parameter.annotation is list
-    given = value if not isinstance(value, list | tuple) else list(value) if wants_list else tuple(value)
-    try:
-        return TypeAdapter(parameter.annotation).validate_python(given, strict=True)
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise ValueError(f"{what} is {value!r}: {problem[0].lower()}{problem[1:]}") from None
 
 
 def _unknown_argument(argument: str, known: Mapping[str, object]) -> str:

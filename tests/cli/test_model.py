@@ -24,6 +24,7 @@ from raytrain.models import architectures
 from raytrain.runs.results import read_results
 from raytrain.runs.trial_files import read_predictions
 from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +142,20 @@ def test_a_network_that_starts_from_images_is_exported_without_them(tmp_path: Pa
     rows = json.loads(call("results", "whitened", "--out", tmp_path, "--json").stdout)["trials"]
     assert rows[0]["test_tta_accuracy"] == result.test_tta_accuracy is not None
     assert "test_tta_accuracy %" in call("results", "whitened", "--out", tmp_path).stdout
+
+
+def test_a_model_is_described_with_the_mean_that_it_was_trained_with_whatever_the_library_says_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_with = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    monkeypatch.setattr(Recipe, "normalization", lambda *_: trained_with)
+    experiment = Experiment(name="x", recipe=Recipe(**RECIPE | {"epochs": 1}))
+    folder = run(experiment, RunOptions(out=str(tmp_path), local=True)).folder
+    monkeypatch.setattr(Recipe, "normalization", lambda *_: ((0.9,) * 3, (0.9,) * 3))
+    model = tmp_path / "model.pth"
+    assert call("export", folder, "-o", model).exit_code == 0
+    described = json.loads((tmp_path / "model.json").read_text())
+    assert (described["mean"], described["std"]) == tuple(map(list, trained_with))
 
 
 def test_best_and_last_are_not_the_same_weights_when_best_is_not_last(tmp_path: Path) -> None:

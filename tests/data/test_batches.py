@@ -11,6 +11,7 @@ from raytrain.data.batches import (
     evaluation_batches,
     normalize,
     on_device,
+    parts_of_share,
     permutation,
     steps_per_epoch,
     training_batches,
@@ -64,6 +65,48 @@ def test_batches_from_the_host_are_those_from_the_gpu(monkeypatch: pytest.Monkey
     batches = [list(training_batches(data, batch_size=16, order=order)) for data in (resident, on_host)]
     for here, there in zip(*batches, strict=True):
         assert all(torch.equal(one, other) and other.device == gpu for one, other in zip(here, there, strict=True))
+
+
+def test_a_device_without_a_number_is_where_its_tensors_are():
+    somewhere, numbered_device = torch.device("meta"), torch.device("meta", 0)
+    assert somewhere != numbered_device  # as cuda and cuda:0
+    images = torch.zeros(4, 8, 8, 3, dtype=torch.uint8, device=somewhere)
+    data = DeviceImages(images, torch.zeros(4, dtype=torch.int64, device=somewhere), numbered_device)
+    (batch,) = evaluation_batches(data)
+    assert [one.device.type for one in batch] == ["meta", "meta"]
+    order = torch.arange(4)
+    (trained,) = training_batches(data, batch_size=4, order=order)
+    assert [one.device.type for one in trained] == ["meta", "meta", "meta"]
+
+
+def test_memory_is_pinned_for_a_gpu_of_nvidia_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda _: pytest.fail("pinned"))
+    source = numbered(4)
+    data = DeviceImages(source.images, source.labels, torch.device("meta"))
+    (batch,) = evaluation_batches(data)
+    assert [one.device.type for one in batch] == ["meta", "meta"]
+
+
+@pytest.mark.gpu
+def test_a_gpu_without_a_number_gets_the_batches_of_the_first():
+    data = on_device(LabelledImages(numbered(8).images.numpy(), np.arange(8)), torch.device("cuda"))
+    (batch,) = evaluation_batches(data)
+    assert batch[1].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 16])
+def test_every_rank_computes_its_share_of_a_batch_in_as_many_parts(world_size: int, most: int):
+    for images in range(world_size, 24):
+        shares = [torch.arange(images)[rank::world_size] for rank in range(world_size)]
+        parts = [parts_of_share(share, most=most, images=images, world_size=world_size) for share in shares]
+        assert len({len(one) for one in parts}) == 1
+        assert 1 <= len(parts[0]) <= most
+        for share, split in zip(shares, parts, strict=True):
+            assert torch.equal(torch.cat(split), share)
+            assert all(len(part) for part in split)
+            if images % world_size == 0:
+                assert [part.tolist() for part in split] == [part.tolist() for part in share.chunk(most)]
 
 
 def test_a_permutation_holds_every_row_once():

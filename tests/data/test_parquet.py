@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from raytrain.data import load, split
+from raytrain.data.layouts.source_folder import MAX_FILE
 from raytrain.errors import DataError
 
 
@@ -368,6 +369,14 @@ def test_missing_shards_are_named(tmp_path: Path):
     write(tmp_path / "train-00001-of-00004.parquet", [struct(0)], [0])
     write(tmp_path / "test.parquet", [struct(1)], [0])
     with pytest.raises(DataError, match=r"train-\*-of-00004: of 4 files, 0, 2, 3 are missing"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_a_damaged_file_of_any_size_is_called_damaged(tmp_path: Path):
+    write_both(tmp_path)
+    with (tmp_path / "train.parquet").open("wb") as file:
+        file.truncate(MAX_FILE + 1)  # zeros, which take no room on the disk
+    with pytest.raises(DataError, match=r"train\.parquet is not a readable Parquet file \(.*magic bytes"):
         load(str(tmp_path), image_size=8)
 
 

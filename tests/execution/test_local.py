@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import pytest
+import torch
 
 from raytrain.errors import PreflightError
 from raytrain.execution.backend import Work, open_backend, refuse_unsynchronisable
@@ -30,11 +31,11 @@ class Run:
         self.trials = self.experiment.trials()
         self.splits = {one.recipe.data_key: splits for one in self.trials}
 
-    def go(self):
+    def go(self, **how):
         run = RunJournal.open(self.folder, self.experiment, self.trials)
         run.begin({one.id: 1 for one in self.trials})
         try:
-            LocalBackend().run_trials(run, self.splits)
+            LocalBackend(**how).run_trials(run, self.splits)
         finally:
             run.close()
         return run
@@ -341,6 +342,16 @@ def test_a_promoting_search_that_grows_promotes_by_the_trials_of_both(splits, tm
         ("finished", 6),
         ("paused", 2),
     ]
+
+
+@pytest.mark.parametrize(("named", "taken"), [(None, 1), (3, 3)])
+def test_a_trial_takes_the_threads_of_its_quota_or_those_that_are_named(named, taken, splits, tmp_path, monkeypatch):
+    torch.set_num_threads(2)
+    monkeypatch.setattr("raytrain.training.devices.usable_cores", lambda: 1)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    run = Run(tmp_path, splits, recipe=RECIPE.replace(epochs=1))
+    run.go(threads=named)
+    assert [event["threads"] for event in run.events("finished")] == [taken]
 
 
 def test_a_worker_group_cannot_be_had_without_ray(tmp_path):

@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 
+from raytrain.errors import StorageError
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
@@ -170,6 +171,26 @@ def test_a_kill_while_old_files_are_removed_leaves_no_manifest_without_its_files
     for manifest in two.glob("epoch-*.json"):
         assert all((two / name).exists() for name, _ in json.loads(manifest.read_text())["files"].values())
     assert load(two).epoch == 3
+
+
+@pytest.mark.parametrize("reads", range(4))
+def test_storage_that_does_not_answer_while_old_files_are_removed_costs_no_checkpoint(two, monkeypatch, reads):
+    remaining = iter(range(reads))
+    real = Folder.read
+
+    def read(folder, name):
+        if next(remaining, None) is None:
+            raise StorageError(f"{folder} does not answer")
+        return real(folder, name)
+
+    monkeypatch.setattr(Folder, "read", read)
+    # the manifests of epochs 1 and 2 are read before epoch 3 is written, those of 2 and 3 afterwards
+    with pytest.raises(StorageError, match="does not answer"):
+        checkpoint.save(Folder.at(two), checkpoint_of(3, best=3))
+    monkeypatch.undo()
+    for manifest in two.glob("epoch-*.json"):
+        assert all((two / name).exists() for name, _ in json.loads(manifest.read_text())["files"].values())
+    assert load(two).epoch in {2, 3}
 
 
 def test_a_trial_that_starts_again_from_nothing_leaves_damaged_checkpoints_behind(tmp_path):

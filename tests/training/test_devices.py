@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from raytrain.errors import PreflightError
-from raytrain.training.devices import autocast, choose_device, choose_precision, local_device, prepare
+from raytrain.training.devices import (
+    allotted_threads,
+    autocast,
+    choose_device,
+    choose_precision,
+    local_device,
+    prepare,
+    seeded_draws,
+)
 from raytrain.training.recipe import Recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -38,12 +46,51 @@ def test_a_process_gets_the_threads_it_was_given_and_keeps_its_own_otherwise():
     prepare(CPU, threads=before)
 
 
+@pytest.mark.parametrize(
+    ("cores", "chosen", "threads"), [(1, None, 1), (2, None, 2), (4, None, None), (64, None, None), (2, "4", None)]
+)
+def test_pytorch_gets_no_more_threads_than_there_is_time_for(monkeypatch, cores, chosen, threads):
+    torch.set_num_threads(4)
+    monkeypatch.setattr("raytrain.training.devices.usable_cores", lambda: cores)  # as a quota makes them few
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert allotted_threads() == threads
+
+
 def test_only_on_a_gpu_are_convolution_kernels_tried_out(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     prepare(CPU)
     assert not torch.backends.cudnn.benchmark
     prepare(GPU)
     assert torch.backends.cudnn.benchmark
+
+
+def test_draws_depend_on_the_key_and_leave_the_generator_as_it_was_also_after_an_error():
+    before = torch.get_rng_state()
+
+    def drawn(*key):
+        with seeded_draws(*key, device=CPU):
+            return torch.rand(4)
+
+    assert torch.equal(drawn(1, 2), drawn(1, 2))
+    assert not torch.equal(drawn(1, 2), drawn(2, 1))
+    with pytest.raises(ZeroDivisionError), seeded_draws(1, device=CPU):
+        torch.rand(1 // 0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.gpu
+def test_draws_on_a_gpu_depend_on_the_key_and_leave_its_generator_as_it_was():
+    before = torch.cuda.get_rng_state(GPU)
+
+    def drawn(*key):
+        with seeded_draws(*key, device=torch.device("cuda")):
+            return torch.rand(4, device=GPU).cpu()
+
+    assert torch.equal(drawn(1, 2), drawn(1, 2))
+    assert not torch.equal(drawn(1, 2), drawn(2, 1))
+    assert torch.equal(torch.cuda.get_rng_state(GPU), before)
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])

@@ -18,11 +18,11 @@ from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.initial import initial_contents
 from raytrain.experiment.reading import read_experiment
 from raytrain.experiment.search.assignments import parse_axes
-from raytrain.models.weights import read_weights
+from raytrain.models.weights import as_safetensors, read_weights
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint, initial, trial
 from raytrain.training.checkpoint import Checkpoint
-from raytrain.training.initial import weights, write_initial
+from raytrain.training.initial import keep_source, stored_name, weights, write_initial
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import TrialRun
 
@@ -289,6 +289,24 @@ def test_pretrained_weights_of_torchvision_come_from_its_cache(offline: Path, ma
     assert Path("run/init/pretrained-torchvision-squeezenet1_1").exists()
     shutil.rmtree(offline / "torch")
     started(SQUEEZENET, make_data(size=32))  # from the run folder
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_rerun_starts_from_the_runs_copy_of_pretrained_weights_and_asks_no_library(
+    make_data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial, "_SOURCES", {})
+    given = some_weights(SQUEEZENET)
+    write_initial(Folder.at("run"), {stored_name("pretrained", SQUEEZENET.arch): as_safetensors(given)})
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        started(SQUEEZENET, make_data(size=32), run="rerun")
+    keep_source(Folder.at("run"), SQUEEZENET.init, SQUEEZENET.arch)
+    now = started(SQUEEZENET, make_data(size=32), run="rerun").state.model.state_dict()
+    assert same(given, now) == set(given)
+    other = SQUEEZENET.replace(arch="torchvision:squeezenet1_0")
+    keep_source(Folder.at("run"), other.init, other.arch)  # there is no copy for it
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        started(other, make_data(size=32), run="rerun")
 
 
 def test_a_file_in_the_cache_that_would_run_code_is_refused(offline: Path, make_data: Any) -> None:

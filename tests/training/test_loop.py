@@ -133,6 +133,57 @@ def test_three_epochs_saved_loaded_and_two_more_equal_five_bit_for_bit(changes, 
     assert [metrics.epoch for metrics in history] == [1, 2, 3, 4, 5]
 
 
+class Dropping(torch.nn.Dropout):
+    """Dropout that keeps the masks it has drawn in training."""
+
+    def __init__(self):
+        super().__init__(0.5)
+        self.masks = []
+
+    def forward(self, features):
+        if self.training:
+            self.masks.append(F.dropout(torch.ones(4, 16), 0.5))
+        return super().forward(features)
+
+
+def with_dropout(recipe, data):
+    """Return a new state whose network drops features before its head, and the layer that does so."""
+    state, dropout = new_state(recipe, data), Dropping()
+    state.model.head = torch.nn.Sequential(dropout, state.model.head)
+    return state, dropout
+
+
+def masks_of(recipe, data):
+    state, dropout = with_dropout(recipe, data)
+    list(train(recipe, state, data))
+    return torch.stack(dropout.masks)
+
+
+def test_a_network_with_dropout_resumes_bit_for_bit_whatever_else_has_drawn(make_data):
+    recipe, data = recipe_of(epochs=2), make_data()
+    straight, _ = with_dropout(recipe, data)
+    expected = [without_seconds(metrics) for metrics in train(recipe, straight, data)]
+    first, _ = with_dropout(recipe, data)
+    history = [without_seconds(next(train(recipe, first, data)))]
+    saved = copy.deepcopy(first.state_dict())
+    torch.rand(7)
+    resumed, _ = with_dropout(recipe, data)
+    resumed.load_state_dict(saved)
+    history += [without_seconds(metrics) for metrics in train(recipe, resumed, data)]
+    assert history == expected
+    assert differing(straight.state_dict(), resumed.state_dict()) == []
+
+
+def test_masks_of_dropout_are_others_in_each_epoch_with_each_seed_and_on_each_rank(make_data, monkeypatch):
+    recipe, data = recipe_of(epochs=2), make_data()
+    first, second = masks_of(recipe, data).chunk(2)  # those of two epochs
+    assert not torch.equal(first, second)
+    assert torch.equal(masks_of(recipe, data), torch.cat([first, second]))
+    assert not torch.equal(masks_of(recipe.replace(seed=1), data)[: len(first)], first)
+    monkeypatch.setattr(loop_module, "rank_and_world_size", lambda: (1, 1))
+    assert not torch.equal(masks_of(recipe, data)[: len(first)], first)
+
+
 def test_comparison_of_states_sees_another_seed_after_resuming(make_data, tmp_path):
     recipe, data = recipe_of(), make_data()
     straight, expected, resumed, history = straight_and_resumed(
@@ -544,6 +595,21 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(make_data, monkeypat
     monkeypatch.setattr(loop_module, "evaluate", lambda *_, **__: infinite)
     with pytest.raises(DivergenceError, match="the validation loss is not finite in epoch 1"):
         next(train(recipe, new_state(recipe, data), data))
+
+
+def test_ranks_with_unequal_shares_of_a_batch_call_the_network_equally_often(make_data, monkeypatch):
+    recipe, data = recipe_of(batch_size=15, accumulate=7, epochs=1, image_size=16), make_data(size=16)
+    calls = []
+    for rank in (0, 1):  # of 8 and of 7 images
+        state = new_state(recipe, data)
+        for module in ("loop", "inputs"):
+            monkeypatch.setattr(f"raytrain.training.{module}.rank_and_world_size", lambda rank=rank: (rank, 2))
+        sizes = []
+        state.model.register_forward_pre_hook(lambda _, inputs, sizes=sizes: sizes.append(len(inputs[0])))
+        loop_module._train_epoch(recipe, state, state.model, data, None)
+        calls.append(sizes)
+    assert len(calls[0]) == len(calls[1])
+    assert [sum(one) for one in calls] == [3 * 8, 3 * 7]
 
 
 def test_the_global_generator_and_the_threads_stay_as_they_are(make_data):

@@ -22,7 +22,13 @@ def paint(
     return picture, layers, colour, sizes, glossy, brush
 
 
-PAINTERS = Components("painter", {"paint": paint, "wipe": lambda picture: picture}, supplied=frozenset({"brush"}))
+def stamp(*, words: str = "", steps: list[int] | None = None, rows: list[int] = [1]) -> tuple[Any, ...]:  # noqa: B006
+    return words, steps, rows
+
+
+PAINTERS = Components(
+    "painter", {"paint": paint, "wipe": lambda picture: picture, "stamp": stamp}, supplied=frozenset({"brush"})
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,14 @@ PAINTERS = Components("painter", {"paint": paint, "wipe": lambda picture: pictur
         ("paint(colour='dark red')", "paint(colour='dark red')"),
         ({"paint": {"sizes": [2, 0.25]}}, "paint(sizes=[2, 0.25])"),
         ("paint(sizes=[2.0, 0.25])", "paint(sizes=[2, 0.25])"),
+        ({"stamp": {"words": "global"}}, "stamp(words='global')"),  # a name that Python cannot read
+        ({"stamp": {"words": "None"}}, "stamp(words='None')"),  # and one that it reads as something else
+        ({"stamp": {"words": "True"}}, "stamp(words='True')"),
+        ({"stamp": {"words": "match"}}, "stamp(words=match)"),
+        ({"stamp": {"steps": [1, 2]}}, "stamp(steps=[1, 2])"),
+        ({"stamp": {"steps": None}}, "stamp"),
+        ({"stamp": {"rows": [1]}}, "stamp"),
+        ({"stamp": {"rows": [2]}}, "stamp(rows=[2])"),
     ],
 )
 def test_a_component_has_one_text(given: object, text: str):
@@ -64,6 +78,9 @@ def test_a_component_has_one_text(given: object, text: str):
         ({"paint": {"layers": True}}, "layers is True"),
         ({"paint": {"colour": "blue"}}, "colour is 'blue': input should be 'red' or 'dark red'"),
         ({"paint": {"sizes": [1.0]}}, "sizes is"),
+        ({"paint": {"sizes": [1.0, "a"]}}, "sizes is [1.0, 'a']: input should be a valid number"),
+        ({"stamp": {"steps": [1, "a"]}}, "steps is [1, 'a']: input should be a valid integer"),
+        ({"stamp": {"rows": [1, "a"]}}, "rows is [1, 'a']: input should be a valid integer"),
         ({"wipe": 3}, "painter wipe takes no arguments, given 3"),
         ("paint(3)", "'paint(3)' cannot be read"),
         ("paint(layers=)", "cannot be read"),
@@ -85,6 +102,12 @@ def test_arguments_are_bound_and_the_rest_is_passed():
     function = PAINTERS.function("paint(layers=3, sizes=[2, 0.25], glossy=true)")
     assert function("wall", brush="wide") == ("wall", 3, "red", (2, 0.25), True, "wide")
     assert name_of("paint(layers=3)") == name_of("paint") == "paint"
+
+
+@pytest.mark.parametrize("word", ["global", "None", "True", "true", "class", "it's"])
+def test_a_word_arrives_as_it_was_given(word: str):
+    text = PAINTERS.canonical({"stamp": {"words": word}})
+    assert PAINTERS.function(text)() == (word, None, [1])
 
 
 def test_accepted_names_every_parameter():

@@ -242,6 +242,15 @@ def outside(images, labels, *, num_classes):
 def double(logits, targets):
     torch.set_default_dtype(torch.float64)
     return nn.functional.cross_entropy(logits, targets)
+
+
+class Doubled(nn.BatchNorm2d):
+    def forward(self, images):
+        return 2 * super().forward(images)
+
+
+def doubled(num_classes):
+    return nn.Sequential(Doubled(3), nn.Flatten(), nn.Linear(768, num_classes))
 """
 
 
@@ -263,6 +272,7 @@ def double(logits, targets):
         ({"arch": "Early"}, r"^architecture Early: bad\.py:85: AttributeError: cannot assign module before"),
         ({"arch": "Unfinished"}, r"^architecture Unfinished: bad\.py:89: NotImplementedError: .*\"forward\" function"),
         ({"arch": "leaving"}, r"^architecture leaving: bad\.py:95: SystemExit: 3"),
+        ({"arch": "doubled", "sync_batchnorm": True}, r"^bad\.py:\d+: architecture doubled has the layer 0, a Doubled"),
         ({"augment": "halved"}, r"^bad\.py:22: augmentation halved returns \(1, 3, 16, 16\)"),
         ({"augment": "nothing"}, r"^bad\.py:26: augmentation nothing returns nothing"),
         ({"augment": "failing"}, r"^augmentation failing: bad\.py:31: ValueError: no such colour"),

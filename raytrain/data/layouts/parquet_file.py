@@ -49,7 +49,7 @@ def _opened(folder: SourceFolder, file: str) -> Generator[Any]:
         with folder.open(file) as source:
             yield arrow_parquet.ParquetFile(source)
     except (OSError, arrow.ArrowException) as error:
-        if folder.read(file).startswith(LFS_POINTER):
+        if folder.beginning(file, len(LFS_POINTER)) == LFS_POINTER:
             raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
         raise DataError(f"{where} is not a readable Parquet file ({error}); fetch or write it again") from error
 

@@ -133,6 +133,18 @@ class SourceFolder:
             raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
         return content
 
+    def beginning(self, name: str, size: int) -> bytes:
+        """Return the first `size` bytes of a file, or all of a smaller one.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            with self.open(name) as file:
+                return file.read(size)
+        except OSError as error:
+            raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
+
     def digest(self, name: str) -> str:
         """Return the SHA-256 of the content of a file, 64 hex digits, of which a block at a time is in memory.
 

@@ -1,0 +1,49 @@
+"""Tests of a model as Python has it: arrays of any memory layout, and files of networks with tied weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from raytrain.inference.model import Model
+from raytrain.inference.model_file import ModelDescription, read_model, write_model
+from raytrain.training.recipe import Recipe
+
+SIZE = 8
+DESCRIPTION = ModelDescription(
+    run="r",
+    trial="t",
+    which="last",
+    epoch=1,
+    recipe=Recipe(image_size=SIZE).model_dump(),
+    classes=("a", "b", "c"),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.2, 0.2, 0.2),
+    precision="fp32",
+    val_accuracy=None,
+    test_accuracy=None,
+    fingerprint=None,
+    versions={},
+)
+
+
+@pytest.mark.parametrize("size", [SIZE, 12])
+def test_an_array_that_runs_backwards_is_predicted_as_its_copy(size: int) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 3)).eval()
+    model = Model(network, DESCRIPTION, torch.device("cpu"))
+    bgr = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    backwards = bgr[:, ::-1, :, ::-1]
+    assert np.array_equal(model.predict(backwards).probabilities, model.predict(backwards.copy()).probabilities)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_that_two_layers_share_are_written_and_read(suffix: str, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    network[1].weight = network[0].weight
+    path = tmp_path / f"model.{suffix}"
+    write_model(path, DESCRIPTION, network.state_dict(), force=False)
+    _, weights = read_model(path)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
+    assert weights.keys() == network.state_dict().keys()
