@@ -178,9 +178,8 @@ class Folder:
             known = nearest_folder(self._path) if durable and self._local else None
             self._filesystem.create_dir(self._path, recursive=True)
             if not self._local:
-                undisturbed(
-                    put
-                )  # the end of `with` stores what was written so far, also where a signal is raised in it
+                # the end of `with` stores what was written so far, also where a signal is raised in it
+                undisturbed(put)
                 return
             try:
                 put()
