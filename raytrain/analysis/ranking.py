@@ -10,6 +10,7 @@ of the test images only, and the sentences that come along say so.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from statistics import fmean
 
 from raytrain.analysis.columns import check_column, column_names, column_value
@@ -67,19 +68,16 @@ def rank(
     rows = [*groups, *rest]
     samples = [Sample.of(group, predictions, dataset=(images or {}).get(group[0].trial)) for group in rows]
     scores = [_scores(group, metrics) for group in rows]
-    others = (
-        [] if select == "accuracy" else metric_samples(scores, predictions, select, [one.dataset for one in samples])
-    )
+    best = slice(0 if select == "accuracy" else MOST_COMPARED)  # other metrics are drawn anew, which takes long
+    others = metric_samples(scores[best], predictions, select, [one.dataset for one in samples[best]])
     p_values = pairwise(
         len(tested),
         lambda one, other: others[one].p_value(others[other]) if others else compare(samples[one], samples[other]),
     )
     ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(rows[len(tested) :])
     standings = [
-        _standing(
-            group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=others[index] if others else None
-        )
-        for index, (rank, group, sample) in enumerate(zip(ranks, rows, samples, strict=True))
+        _standing(group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=other)
+        for index, (rank, group, sample, other) in enumerate(zip_longest(ranks, rows, samples, others))
     ]
     chosen, incomplete = _chosen(standings[: len(groups)], rest, order)
     return Ranking(
@@ -143,7 +141,7 @@ def _standing(
         p_value,
         [metrics.get(result.trial) for result in group],
         fmean(scores.values()) if scores else None,
-        other.interval() if other else interval,
+        other.interval() if other else interval if select_of(group[0].recipe) == "accuracy" else None,
     )
 
 

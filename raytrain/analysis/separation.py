@@ -154,20 +154,25 @@ def taken_up(state: RunState) -> list[int]:
     seed_of = {trial: one.trial.recipe.seed for trial, one in state.progress.items() if one.stage != "confirm"}
     finished = {seed for trial, seed in seed_of.items() if state.progress[trial].status == "finished"}
     added: list[int] = []
-    before: dict[int, int] = {}  # how many seeds had been added when a seed was started first
+    commands = 0
+    first_start: dict[int, tuple[int, int]] = {}
+    """Of a listed seed: how many seeds had been added, and which command it was, when it was started first."""
     for event in state.events:
-        if event["event"] == "added" and event["stage"] == "separate":
+        if event["event"] == "begun":
+            commands += 1
+        elif event.get("trial") not in seed_of:
+            continue  # of a trial with fewer epochs, or one that is not listed any more
+        elif event["event"] == "added" and event["stage"] == "separate":
             seed = event["recipe"]["seed"]
-            if seed in finished and seed not in before and seed not in added:
+            if seed in finished and seed not in first_start and seed not in added:
                 added.append(seed)
-        elif event["event"] == "started" and event["trial"] in seed_of:
-            before.setdefault(seed_of[event["trial"]], len(added))
-    place = {seed: before.get(seed, 0 if seed in finished else len(added)) for seed in listed if seed not in added}
-    order: list[int] = []
-    for count in range(len(added) + 1):
-        order += [*added[count - 1 : count]] if count else []
-        order += [seed for seed, found in place.items() if found == count]
-    return order
+        elif event["event"] == "started" and (seed := seed_of[event["trial"]]) in listed:
+            first_start.setdefault(seed, (len(added), commands))
+    never = {True: (0, 0), False: (len(added), commands + 1)}
+    # of one command, in the order in which they are listed
+    place: dict[int, tuple[float, int]] = {seed: first_start.get(seed, never[seed in finished]) for seed in listed}
+    place |= {seed: (index + 0.5, 0) for index, seed in enumerate(added)}
+    return sorted(place, key=lambda seed: place[seed])
 
 
 def separation(

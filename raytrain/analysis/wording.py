@@ -27,7 +27,7 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         count = len(ranking.standings)
         among = f"all {count} rows" if count > 1 else "the only row"
         if ranking.uncompared:
-            among = f"the first {len(_ranked(finished))} rows"
+            among = f"the {len(_ranked(finished))} best rows"
         return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
     return [*lines, _lead(ranking)] if len(finished) > 1 else lines
 

@@ -127,9 +127,10 @@ def verify(
         console = Console()
         typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))
     refuse(images, skip_bad=skip_bad, name=_data_set(dataset))
-    refuse_no_classes(images, name=dataset)
-    refuse_unsplittable(images, Recipe().val_size)
-    if fingerprint and images.fingerprint != fingerprint:
+    if not fingerprint:  # else it is whether these are the images of a run that has been trained
+        refuse_no_classes(images, name=dataset)
+        refuse_unsplittable(images, Recipe().val_size)
+    elif images.fingerprint != fingerprint:
         at = f"at {image_size} × {image_size} pixels"
         said = in_one_line(f"the fingerprint of {dataset} {at} is {images.fingerprint}, not the expected {fingerprint}")
         typer.echo(f"raytrain: {said}\n{SAME_READING}", err=True)

@@ -104,7 +104,7 @@ class Work:
     Attributes:
         folder: The run folder.
         trials: Largest number of trials that wait together from now on.
-        in_all: The same from the start of the run on; its trials divide the cores among as many.
+        in_all: The same in the search, from the start of the run on; the cores are divided among as many.
         meanwhile: Function that is called while Ray starts.
         images: Bytes of the images that Ray keeps in memory for all trials.
         threads: Number of CPU threads of trials in this process; None for PyTorch's choice, within what it may use.

@@ -77,16 +77,16 @@ def most_at_a_time(state: RunState, *, listed: int) -> int:
 
 
 def most_in_all(experiment: Experiment, *, listed: int) -> int:
-    """Return the largest number of trials that wait together in a run from its start on, whatever has ended by now.
+    """Return the largest number of trials that wait together in the search of a run, whatever has ended by now.
 
-    A continued run divides the cores among as many trials as it did before: with other threads, sums of a trial would
-    be rounded in another order, and its numbers would not be the same.
+    The cores are divided among as many, in later stages too. A continued run divides them as it did before: with other
+    threads, sums of a trial would be rounded in another order, and its numbers would not be the same.
 
     Args:
         experiment: Experiment of the run.
         listed: Number of trials that it lists before anything is trained.
     """
-    return max(_most_by_stage(experiment, listed=listed).values())
+    return _most_by_stage(experiment, listed=listed)["search"]
 
 
 def _most_by_stage(experiment: Experiment, *, listed: int) -> dict[Stage, int]:

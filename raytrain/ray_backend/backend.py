@@ -102,8 +102,8 @@ def ray_backend(
         resources: Resources of each trial.
         address: Address of a Ray cluster; None starts Ray on this machine.
         folder: The run folder, which all nodes have to see.
-        trials: Largest number of trials that wait together in the whole run.
-        left: The same for what is left of it.
+        trials: Largest number of trials that wait together in the search, among which cores are divided.
+        left: Largest number of trials that wait together from now on.
         images: Bytes of the images that Ray keeps in memory for all trials.
         meanwhile: Function that is called while Ray starts.
         wake: Function that interrupts the main thread when Ray is lost.

@@ -81,8 +81,8 @@ def place(
     Args:
         resources: Resources in the experiment, where "auto" is resolved here.
         nodes: Resources of each running node, by Ray's names: "CPU", "GPU", "accelerator_type:L4", ...
-        trials: Largest number of trials that wait together in the whole run, among which cores are divided.
-        left: The same for what is left of the run; None for all of it.
+        trials: Largest number of trials that wait together in the search, among which cores are divided.
+        left: Largest number of trials that wait together from now on; None for as many.
 
     Raises:
         PreflightError: Not even one trial fits.

@@ -111,7 +111,7 @@ def run_trials(
         release_all_groups()  # after an error or a signal they go with the job
     finally:
         with contextlib.suppress(OSError):
-            scratch.remove()
+            scratch.retrying(0).remove()  # a run that has given up its storage is not to wait for it again
     if recorder.problem:
         raise recorder.problem
 

@@ -63,8 +63,11 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
         except ValueError as error:  # the recipe of a trial that was added
             raise damaged(f"{folder}/events.jsonl", error) from error
         if event["event"] in STATUSES:
-            if results[event["trial"]]:
-                state.end(results[event["trial"]].popleft())
+            if of_trial := results[event["trial"]]:
+                # a kill may have kept the event of an earlier end from coming
+                for _ in range(next((n for n, one in enumerate(of_trial) if one.status == event["event"]), 0)):
+                    of_trial.popleft()
+                state.end(of_trial.popleft())
             else:
                 lost[event["trial"]] = event["event"]
     late = [result for of_trial in results.values() for result in of_trial]  # a kill came before the event of its end

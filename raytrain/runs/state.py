@@ -277,3 +277,4 @@ class RunState:
         if trial.id not in self.progress:
             added = TrialProgress(trial, parameters=parameters, stage=stage)
             self.progress = {**self.progress, trial.id: added}  # a new dict: others may be reading the old one
+            self.unlisted.discard(trial.id)  # it was listed before, and comes back

@@ -139,6 +139,9 @@ def test_the_session_lies_beside_the_base_also_if_the_runs_are_given_by_path(
     monkeypatch.delenv("RAYTRAIN_OUT")
     assert as_json("../base", str(tmp_path / "second"))["position"] == 2
     assert list((tmp_path / "elsewhere").iterdir()) == []
+    # a base in a folder that others own: the session may lie elsewhere
+    assert as_json("../base", str(tmp_path / "second"), "--out", ".")["position"] == 1
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["verdicts.jsonl"]
 
 
 def test_other_test_sets_are_refused(tmp_path: Path, write: WriteRun, write_run: WriteRun) -> None:

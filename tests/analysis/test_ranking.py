@@ -99,7 +99,7 @@ def test_of_very_many_configurations_only_the_best_are_ranked_and_that_is_said(m
     said = "The first row is ahead of all others that have a rank. Only the first 3 rows are compared and ranked."
     assert footer(ranking)[-1] == said
     assert any(said in sentence for sentence in explain(ranking))
-    assert footer(ranking, rearranged=True)[-1] == "Ranks are those among the first 3 rows, by test accuracy."
+    assert footer(ranking, rearranged=True)[-1] == "Ranks are those among the 3 best rows, by test accuracy."
     # the gap that a test can show is that of the three pairs that are tested
     assert ranking.resolution == rank(results[:3], {f"t{lr}": spans[lr] for lr in (1, 2, 3)}).resolution
     assert not any("Only the first" in sentence for sentence in explain(rank(results[:3], {})))

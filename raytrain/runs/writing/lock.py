@@ -65,6 +65,8 @@ def run_locked(folder: Folder) -> Generator[None]:
         if error.errno not in _NO_LOCKS:
             lock.release()
             raise PreflightError(f"{folder} cannot be written ({error}); choose another --out") from error
+        with contextlib.suppress(OSError):
+            file.unlink()  # it locks nothing
         log.info("the disk of %s has no file locks: run only one command at a time on this run", folder)
     try:
         yield

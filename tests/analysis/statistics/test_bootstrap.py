@@ -211,6 +211,16 @@ def test_the_interval_of_a_row_of_the_search_is_of_the_metric_too_and_not_of_acc
     assert (row["balanced_accuracy_low"], row["balanced_accuracy_high"]) == (0.5, 0.5)
 
 
+def test_beyond_the_rows_that_are_compared_no_interval_of_another_metric_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("raytrain.analysis.ranking.MOST_COMPARED", 1)
+    first, second = records.flat_rows(ranked_by("balanced_accuracy"))
+    assert first["balanced_accuracy_low"] is not None
+    assert (second["balanced_accuracy_low"], second["balanced_accuracy"] is None) == (None, False)
+    assert second["test_accuracy_low"] is not None
+
+
 def test_the_text_says_by_what_the_rows_are_ranked_and_that_tests_for_accuracy_are_not_used() -> None:
     ranking = ranked_by("balanced_accuracy")
     chosen, order = footer(ranking)
