@@ -106,7 +106,7 @@ def test_a_wheel_from_the_sdist_of_a_release_keeps_its_links(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("template", ["cluster.yaml", "cluster.gcp.yaml", "cluster.local.yaml"])
 def test_what_a_cluster_file_copies_to_the_nodes_can_be_installed_there(template: str, tmp_path: Path) -> None:
-    copied = YAML(typ="safe").load((ROOT / template).read_text())["file_mounts"].values()
+    copied = YAML(typ="safe", pure=True).load((ROOT / template).read_text())["file_mounts"].values()
     for name in (one for one in copied if not one.startswith("~")):  # not the token of the user's
         (tmp_path / name).symlink_to(ROOT / name)
     assert metadata_of(built("wheel", tmp_path / "dist", address="", source=tmp_path))["Name"] == "raytrain"

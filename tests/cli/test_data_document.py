@@ -66,7 +66,14 @@ def test_the_page_in_the_document_is_what_is_printed(monkeypatch: pytest.MonkeyP
     printed = CliRunner().invoke(app, ["data", "verify", "photos", "--near"])
     assert printed.exit_code == 2
     assert written
-    assert written[1] == printed.stdout + printed.stderr
+    assert without_fingerprint(written[1]) == without_fingerprint(printed.stdout + printed.stderr)
+
+
+def without_fingerprint(text: str) -> str:
+    """Return a page without the fingerprint of the decoded images: another version of Pillow rounds otherwise."""
+    without, count = re.subn(r"pixels: [0-9a-f]{16}", "pixels:", text)
+    assert count == 1
+    return without
 
 
 @pytest.mark.usefixtures("photos")

@@ -1,6 +1,7 @@
 """Tests of raytrain.cluster.file: what would go wrong is found, at its place; a good file has no findings."""
 
 import copy
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,12 +35,17 @@ def filled(name: str) -> str:
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Callable[[str], list[str]]:
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
     """Return the findings in a cluster file of the given text, as lines, next to what the templates mount."""
     for name in ("raytrain", "experiments"):
         (tmp_path / name).mkdir()
     for name in ("pyproject.toml", "hatch_build.py", "constraints.txt", "README.md", "LICENSE"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+
+    # whichever Ray these tests run with
+    pinned = re.search(r"^ray(?:\[.*\])?==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned
+    monkeypatch.setattr("raytrain.cluster.file.metadata.version", lambda _: pinned[1])
 
     def of(text: str) -> list[str]:
         path = tmp_path / "cluster.yaml"

