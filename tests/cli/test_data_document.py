@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -66,14 +67,16 @@ def test_the_page_in_the_document_is_what_is_printed(monkeypatch: pytest.MonkeyP
     printed = CliRunner().invoke(app, ["data", "verify", "photos", "--near"])
     assert printed.exit_code == 2
     assert written
+    if int(PIL.__version__.partition(".")[0]) >= 13:
+        assert written[1] == printed.stdout + printed.stderr
     assert without_fingerprint(written[1]) == without_fingerprint(printed.stdout + printed.stderr)
 
 
 def without_fingerprint(text: str) -> str:
     """Return a page without the fingerprint of the decoded images: another version of Pillow rounds otherwise."""
-    without, count = re.subn(r"pixels: [0-9a-f]{16}", "pixels:", text)
-    assert count == 1
-    return without
+    lines = [line for line in text.splitlines() if not line.startswith("Fingerprint")]
+    assert len(lines) == len(text.splitlines()) - 1
+    return "\n".join(lines)
 
 
 @pytest.mark.usefixtures("photos")
