@@ -211,6 +211,13 @@ def test_fresh_does_not_delete_what_is_no_run_folder(tmp_path: Path, keys: dict[
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["thesis.tex"]
 
 
+def test_fresh_goes_on_where_a_kill_has_left_the_code_alone_and_deletes_nothing(tmp_path: Path, keys: dict[str, Any]):
+    (tmp_path / "x" / "code").mkdir(parents=True)
+    (tmp_path / "x" / "code" / "mine.py").write_text("# stored before experiment.yaml")
+    assert run_here(tmp_path, {**keys, "grid": {}}, mode="fresh").exit_code == 0
+    assert (tmp_path / "x" / "code" / "mine.py").exists()
+
+
 def test_changed_images_are_refused_with_both_fingerprints(tmp_path: Path, keys: dict[str, Any], tiny_images: str):
     import shutil
 

@@ -25,7 +25,7 @@ from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_re
 from raytrain.runs.removal import empty_run
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
-from raytrain.runs.user_code import write_code
+from raytrain.runs.user_code import CODE, write_code
 from raytrain.runs.writing.epoch_rows import drop_from, keep_sound
 from raytrain.runs.writing.logs import open_logs
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
@@ -91,7 +91,8 @@ class RunJournal:
             RunFolderError: Another experiment was run there, nothing says which one was, a link leads out of it, or
                 `fresh` would delete what is no run folder.
         """
-        if fresh:
+        # the code is stored before the experiment: a kill between the two leaves it alone
+        if fresh and folder.names() != [CODE]:
             if folder.names() and not folder.exists(EXPERIMENT):
                 raise RunFolderError(
                     f"{folder} is not a run folder, so --fresh does not delete it; choose another --name"
