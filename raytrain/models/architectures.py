@@ -101,6 +101,8 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet9": resnet9,
     "airbench": airbench,
 }
+WITHOUT_RESIDUAL_BLOCKS = frozenset({"airbench"})
+"""Networks of which `zero_init_residual` changes nothing."""
 
 
 @runtime_checkable
