@@ -222,7 +222,7 @@ class Experiment(Section):
     def repeated(self) -> str:
         """Return a sentence about the combinations that train the same as another, "" where there are none."""
         recipes = self._recipes()
-        several = len(recipes) - len({recipe.effect for recipe in recipes})
+        several = (len(recipes) - len({recipe.effect for recipe in recipes})) // len(self.seeds or (0,))
         if not several:
             return ""
         reasons = {

@@ -163,3 +163,9 @@ def test_a_set_value_of_a_conditional_axis_keeps_the_axes_below_it():
     said = {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}}
     assert grids.with_values(said, {"optimizer": "sgd"}) == {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}}}
     assert grids.with_values(said, {"optimizer": "muon"}) == {"optimizer": ["muon"]}
+def test_a_repeated_combination_is_counted_once_for_all_seeds():
+    x = experiment(grid={"optimizer": ["adam"], "momentum": [0.8, 0.9]}, seeds=[0, 1, 2])
+    assert len(x.trials()) == 3
+    assert x.repeated().startswith("1 combination trains the same as another, and is left out: momentum has no effect")
+
+
