@@ -74,8 +74,8 @@ Samples = Annotated[
     typer.Option(min=1, show_default=False, help="Draw this many combinations from the grid. Ranges need it."),
 ]
 SamplerName = Annotated[
-    Literal["random", "sobol", "tpe"] | None,
-    typer.Option("--sampler", show_default="random", help="How --samples draws them; tpe learns from earlier trials."),
+    Literal["grid", "random", "sobol", "tpe"] | None,
+    typer.Option("--sampler", show_default="random", help="How --samples draws them: tpe learns; grid takes them all."),
 ]
 RoundSize = Annotated[
     int | None,
