@@ -139,7 +139,10 @@ def _run(
     if repeated := experiment.repeated():
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
-        log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
+        listed = "; list them under include to have them there" if experiment.samples else ""
+        log.info(
+            "%d earlier trials are not in the experiment any more: kept, and not in the tables%s", len(unlisted), listed
+        )
     set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
     if not journal.state.pending() and not stages.advance(journal, why_not=fits, failed_only=failed_only):
