@@ -41,8 +41,9 @@ class Asha(Section):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """The probability that a setting is chosen and more than `lose_at_most` is lost is at most 1 - `confidence`."""
     curves: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
-    """Runs, or Parquet files of benchmarks/curve_bank.py, whose complete learning curves `lose_at_most` goes by. Absent
-    means the runs in the same folder with the same data set, of half to twice as many epochs."""
+    """Runs, or Parquet files of benchmarks/curve_bank.py, whose complete learning curves `lose_at_most` goes by;
+    curve-bank for those that come with raytrain. Absent means the runs in the same folder with the same data set, of
+    half to twice as many epochs."""
 
     @field_validator("grace_period")
     @classmethod

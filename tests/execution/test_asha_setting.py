@@ -190,6 +190,17 @@ def test_curves_in_a_parquet_file_of_up_to_twice_the_epochs_count(tmp_path: Path
     assert "of bank.parquet" in event["why"]
 
 
+def test_the_curves_that_come_with_raytrain_have_a_name_unless_a_run_is_called_so(tmp_path: Path) -> None:
+    named = {**NEW["asha"], "curves": ["curve-bank"]}
+    run_here(tmp_path, NEW, recipe={**RECIPE, "epochs": 27}, asha=named)
+    (event,) = chosen(tmp_path)
+    assert event["curves"] == 96
+    assert "of curve-bank.parquet" in event["why"]
+    run_here(tmp_path, FULL, name="curve-bank")
+    run_here(tmp_path, NEW, name="newer", asha=named)
+    assert chosen(tmp_path, "newer")[0]["curves"] == 12
+
+
 def test_a_file_of_curves_is_refused_where_trials_are_selected_by_another_metric(tmp_path: Path) -> None:
     bank = curves_file(tmp_path / "bank.parquet")
     with pytest.raises(ExperimentError, match="are of accuracy, and select is balanced_accuracy"):

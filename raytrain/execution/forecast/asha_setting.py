@@ -11,10 +11,11 @@ from raytrain.analysis.early_stopping import Choice, brought_to, choose
 from raytrain.analysis.replay import Curve
 from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
 from raytrain.experiment.sections import Asha
+from raytrain.experiment.shipped import CURVE_BANK, CURVE_BANK_FILE, shipped_file
 from raytrain.experiment.trial import Trial
 from raytrain.runs.damage import warned_together
 from raytrain.runs.events import AshaChosen
-from raytrain.runs.folder import list_runs, open_run, read_state
+from raytrain.runs.folder import EXPERIMENT, list_runs, open_run, read_state
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import read_epochs
 from raytrain.runs.writing.journal import RunJournal
@@ -134,12 +135,14 @@ def _on_record(asha: Asha, trial: Trial, own: Folder, out: str) -> _Found:
 
 def _named(asha: Asha, trial: Trial, out: str) -> Iterator[tuple[str, dict[str, Curve]]]:
     for name in asha.curves:
-        if name.endswith(".parquet"):
+        shipped = name == CURVE_BANK and not (Folder.at(out) / name).exists(EXPERIMENT)
+        if shipped or name.endswith(".parquet"):
             if (select := trial.recipe.select) != "accuracy":
                 raise ExperimentError(
                     f"asha.curves names {name}, whose curves are of accuracy, and select is {select}; name runs instead"
                 )
-            yield Path(name).name, _in_parquet(Path(name))
+            file = shipped_file(CURVE_BANK_FILE) if shipped else Path(name)
+            yield file.name, _in_parquet(file)
         else:
             folder = open_run(name, out=out)
             state = read_state(folder)
