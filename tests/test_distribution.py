@@ -17,6 +17,8 @@ import pathspec
 import pytest
 from ruamel.yaml import YAML
 
+from raytrain.experiment.shipped import SHIPPED_FILES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -49,7 +51,7 @@ def test_a_sdist_with_tests_would_be_seen(targets: dict[str, Any], tracked: list
 def test_the_wheel_can_be_built_from_the_sdist(targets: dict[str, Any], tracked: list[str]) -> None:
     inside = chosen(targets["sdist"]["include"], tracked)
     wheel = chosen(targets["wheel"]["include"], tracked)
-    assert {"raytrain/__init__.py", "experiments/quick.yaml"} <= wheel
+    assert {"raytrain/__init__.py", *(f"experiments/{name}" for name in SHIPPED_FILES)} <= wheel
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert wheel | {"README.md", "hatch_build.py", *project["license-files"]} <= inside
 

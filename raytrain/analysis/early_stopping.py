@@ -6,9 +6,14 @@ is fixed beforehand. A search is lost under a setting if this one, or a more car
 more than is accepted; so what is lost can only grow along the order, as the theorem asks. With m searches, of which a
 share R is lost, the cheapest setting is taken for which (m R + 1) / (m + 1) is at most 1 - confidence.
 
-Then the probability that the new search loses its best trial by more than is accepted is at most 1 - confidence. This
-is exact for any distribution of curves, if the new search is like those that the curves make: as if its trials had been
-drawn at random from the same many. It is a probability over records and new searches together, not for one record.
+Then the probability that a setting is chosen and the new search loses its best trial by more than is accepted is at
+most 1 - confidence. Nothing is promised of the searches for which no setting is chosen; and where one is rarely chosen,
+a larger share of the searches for which it is may lose more. The bound holds for any distribution of curves, if the new
+search is like those that the curves make: its trials as if they had been drawn at random from the same many, and
+started in random order, one at a time or all at once. With another number of slots a search may lose what it loses in
+neither replay, and a grid in its listed order is no draw. The probability is one over records and new searches
+together, not for one record.
+
 Searches that share curves are not independent, so each curve is in one search only, and the number of curves limits
 what can be promised: 1 / (m + 1) must be at most 1 - confidence, which takes 19 searches for 0.95.
 """
@@ -88,7 +93,7 @@ def choose(
         curves: Complete learning curves of equal length.
         trials: Number of trials of the new search, at least 1.
         lose_at_most: Accuracy that may be lost, a fraction in [0, 1].
-        confidence: Probability that no more is lost, in [0.5, 1).
+        confidence: 1 less the largest probability that a setting is chosen and loses more, in [0.5, 1).
         mode: Whether ASHA stops trials or has them pause and promotes the best.
         seed: Seed of how the curves are dealt out, and of the orders of arrival.
     """

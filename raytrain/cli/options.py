@@ -74,8 +74,8 @@ Samples = Annotated[
     typer.Option(min=1, show_default=False, help="Draw this many combinations from the grid. Ranges need it."),
 ]
 SamplerName = Annotated[
-    Literal["random", "sobol", "tpe"] | None,
-    typer.Option("--sampler", show_default="random", help="How --samples draws them; tpe learns from earlier trials."),
+    Literal["grid", "random", "sobol", "tpe"] | None,
+    typer.Option("--sampler", show_default="random", help="How --samples draws them: tpe learns; grid takes them all."),
 ]
 RoundSize = Annotated[
     int | None,
@@ -93,18 +93,15 @@ Seeds = Annotated[str | None, typer.Option(metavar="0,1,2", help="Run every tria
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train one trial together (DDP).")]
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs per worker; with a fraction, trials share a GPU.")]
 MaxConcurrent = Annotated[int | None, typer.Option(min=1, help="Most trials at the same time, on Ray.")]
-NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to its end, without early stopping.")]
-UntilSeparated = Annotated[
-    float | None,
+AshaMode = Annotated[
+    Literal["stop", "promote", "none"] | None,
     typer.Option(
-        metavar="POINTS",
-        show_default=False,
-        help="Add seeds until a test tells every two configurations apart, or finds them equal within so many points.",
+        "--asha",
+        show_default="as the experiment says",
+        help="Early stopping: stop weak trials, pause all and promote the best, or none, as --no-asha.",
     ),
 ]
-MaxSeeds = Annotated[
-    int | None, typer.Option(help="Most seeds of a configuration that --until-separated trains.", show_default="20")
-]
+NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to its end, without early stopping.")]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, one trial after another, without Ray.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete an earlier run of that name and start again.")]
 YEAR_S = 365 * 24 * 3600
@@ -198,12 +195,13 @@ def changes_of(
     seeds: str | None = None,
     max_concurrent: int | None = None,
     no_asha: bool = False,
+    asha: str | None = None,
     axes: Sequence[str] = (),
     samples: int | None = None,
     sampler: str | None = None,
     round_size: int | None = None,
 ) -> dict[str, Any]:
-    """Return the top-level keys of an experiment that options set; `resources` and `grid` are merged with the file's.
+    """Return the top-level keys of an experiment that options set; those that are mappings are merged with the file's.
 
     Args:
         name: Name of the run folder.
@@ -212,13 +210,14 @@ def changes_of(
         seeds: Text of `--seeds`.
         max_concurrent: Value of `--max-concurrent`.
         no_asha: Whether early stopping is off.
+        asha: Value of `--asha`.
         axes: Texts of `--grid` that name an axis, such as "lr=0.1,0.01".
         samples: Value of `--samples`.
         sampler: Value of `--sampler`.
         round_size: Value of `--round-size`.
 
     Raises:
-        ExperimentError: A text cannot be read.
+        ExperimentError: A text cannot be read, or two options contradict each other.
     """
     given = {"name": name, "samples": samples, "sampler": sampler, "round_size": round_size}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -229,8 +228,12 @@ def changes_of(
         changes["grid"] = parse_axes(axes)
     resources = {"workers": workers, "gpus_per_worker": gpus, "max_concurrent": max_concurrent}
     changes["resources"] = {key: value for key, value in resources.items() if value is not None}
-    if no_asha:
+    if no_asha and asha in {"stop", "promote"}:
+        raise ExperimentError(f"--asha {asha} and --no-asha are given; give one of them")
+    if no_asha or asha == "none":
         changes["asha"] = None
+    elif asha:
+        changes["asha"] = {"mode": asha}
     if seeds is not None:
         try:
             changes["seeds"] = [int(seed) for seed in seeds.split(",")]
@@ -249,19 +252,6 @@ def warn_of_what_is_for_ray(ctx: typer.Context) -> None:
     given = [name.replace("_", "-") for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
         log.warning("--%s: without effect, because --local trains without Ray", ", --".join(given))
-
-
-def separation_of(points: float | None, max_seeds: int | None) -> dict[str, Any]:
-    """Return the top-level key of an experiment that --until-separated and --max-seeds set.
-
-    Raises:
-        ExperimentError: There is --max-seeds alone.
-    """
-    if points is None and max_seeds is not None:
-        raise ExperimentError("--max-seeds limits --until-separated, which is not given; add --until-separated 0.3")
-    if points is None:
-        return {}
-    return {"separate": {"points": points} | ({} if max_seeds is None else {"max_seeds": max_seeds})}
 
 
 def experiment_of(

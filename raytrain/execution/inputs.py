@@ -1,12 +1,14 @@
 """The trials of a run and the images that they are given: read once for all, checked, described in the manifest."""
 
 import logging
+from functools import cache
 from typing import Any
 
 from raytrain.data import Splits, split
+from raytrain.data.augmentation.resolution import resolution_of
 from raytrain.data.data_key import DataKey
 from raytrain.data.split import refuse_no_classes
-from raytrain.errors import DataError, RunFolderError, first_line
+from raytrain.errors import DataError, ExperimentError, RunFolderError, first_line
 from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment
@@ -15,13 +17,16 @@ from raytrain.experiment.rehearsal import rehearse
 from raytrain.experiment.search import tpe
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.class_metrics import TOP
+from raytrain.models.architectures import why_no_single_image
 from raytrain.provenance.manifest import Inputs, read_manifest
 from raytrain.runs.folder import EXPERIMENT, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.choices import build_network
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
-from raytrain.user_code.reference import reference_of
+from raytrain.user_code.isolation import isolated
+from raytrain.user_code.reference import reference_of, without_digest
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +49,77 @@ def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]
     for trial in trials:
         _refuse_what_cannot_choose(trial.recipe, classes=len(splits[trial.recipe.data_key].classes))
     rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
+    for trial in trials:
+        refuse_single_images(trial.recipe, splits[trial.recipe.data_key], workers=experiment.resources.most_workers)
     return trials, splits
+
+
+def refuse_single_images(recipe: Recipe, splits: Splits, *, workers: int) -> None:
+    """Refuse a recipe that gives its network one image at a time, where BatchNorm needs several.
+
+    Args:
+        recipe: The recipe.
+        splits: Its images.
+        workers: Largest number of workers of a trial.
+
+    Raises:
+        ExperimentError: Its network cannot be trained so.
+    """
+    shared = recipe.sync_batchnorm and workers > 1  # BatchNorm then sees the images of all workers
+    count = len(splits.train)
+    if shared or recipe.freeze_epochs == recipe.epochs or count < workers:
+        return
+    if smallest_part(count, recipe.batch_size, workers, recipe.accumulate) > 1:
+        return
+    trained = range(recipe.freeze_epochs, recipe.epochs)  # before, BatchNorm goes by its running statistics
+    full = recipe.image_size
+    pixels = min(resolution_of(recipe.resolution, epoch=one, epochs=recipe.epochs, full=full) for one in trained)
+    if why := _why_no_single_image(recipe.arch, recipe.width, full, pixels, len(splits.classes)):
+        given = f"batch_size {recipe.batch_size}"
+        given += f" for {workers} workers" if workers > 1 else ""
+        given += f" with accumulate {recipe.accumulate}" if recipe.accumulate > 1 else ""
+        given += f", of {count} training images," if count < recipe.batch_size else ""
+        or_else = ", or fewer workers" if workers > 1 else ""
+        or_else += ", or a smaller accumulate" if recipe.accumulate > 1 else ""
+        raise ExperimentError(
+            f"{given} gives {without_digest(recipe.arch)} one image at a time, and it cannot be trained on a single "
+            f"image of {pixels} pixels ({why}); give a larger batch_size or image_size{or_else}"
+        )
+
+
+@cache
+def smallest_part(images: int, batch_size: int, workers: int, accumulate: int) -> int:
+    """Return how few images a network is given at a time in a step of training.
+
+    Args:
+        images: Number of training images, at least one for each worker.
+        batch_size: Images per step over all workers.
+        workers: Number of workers that share them.
+        accumulate: Largest number of parts of each worker's share.
+    """
+    import torch
+
+    from raytrain.data.batches import images_per_step, parts_of_share
+
+    together = images_per_step(images, batch_size=batch_size, world_size=workers)
+    shares = (torch.empty(together // workers, 0), torch.empty(-(-together // workers), 0))
+    parts = (parts_of_share(one, most=accumulate, images=together, world_size=workers) for one in shares)
+    return min(len(part) for some in parts for part in some)
+
+
+@cache
+def _why_no_single_image(arch: str, width: int, image_size: int, pixels: int, classes: int) -> str:
+    import torch
+
+    def tried() -> str:
+        return why_no_single_image(build_network(arch, num_classes=classes, width=width, image_size=image_size), pixels)
+
+    with torch.random.fork_rng(devices=[]), isolated():
+        try:
+            with torch.device("meta"):
+                return tried()
+        except Exception:  # noqa: BLE001 (some code needs numbers)
+            return tried()
 
 
 def _refuse_what_cannot_choose(recipe: Recipe, *, classes: int) -> None:
@@ -141,15 +216,18 @@ def count_parameters(journal: RunJournal, splits: SplitsByKey) -> None:
         journal.note({"event": "begun", "parameters": parameters_of(uncounted, splits)})
 
 
-def why_not(trial: Trial, splits: SplitsByKey) -> str:
+def why_not(trial: Trial, splits: SplitsByKey, *, workers: int) -> str:
     """Return why a trial that was not known at the start cannot be trained, "" if nothing says so.
 
-    What is asked is what is asked of the others before a run: the user's code, and the size of the network.
+    What is asked is what is asked of the others before a run: the user's code, the size of the network, and whether one
+    image at a time is enough for it.
     """
-    classes = len(splits[trial.recipe.data_key].classes)
+    images = splits[trial.recipe.data_key]
+    classes = len(images.classes)
     try:
         rehearse([(trial.recipe, classes)])
         model_size(trial.recipe, classes)
+        refuse_single_images(trial.recipe, images, workers=workers)
     except Exception as error:  # noqa: BLE001 (code of the user's own may raise anything)
         return first_line(error)
     return ""

@@ -137,7 +137,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         initial_contents([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials], folder)
         run = journal.state
         set_asha(journal, out=out)
-        fits = partial(why_not, splits=splits)
+        fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
         if not run.pending() and not stages.advance(journal, why_not=fits):
             return None
         before = epochs_before(folder)

@@ -139,9 +139,12 @@ def _run(
     if repeated := experiment.repeated():
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
-        log.info("%d earlier trials are not in the experiment any more: kept, and not in the tables", len(unlisted))
+        listed = "; list them under include to have them there" if experiment.samples else ""
+        log.info(
+            "%d earlier trials are not in the experiment any more: kept, and not in the tables%s", len(unlisted), listed
+        )
     set_asha(journal, out=options.out)
-    fits = partial(why_not, splits=splits)
+    fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
     if not journal.state.pending() and not stages.advance(journal, why_not=fits, failed_only=failed_only):
         return _with_nothing_left(journal, manifest, repaired=options.mode == "repair")
     pending = journal.state.pending()
@@ -253,7 +256,9 @@ def _train(
     try:
         with interruption.limited():
             backend.run_trials(journal, splits)
-            while stages.advance(journal, why_not=partial(why_not, splits=splits), failed_only=failed_only):
+            workers = journal.state.experiment.resources.most_workers
+            fits = partial(why_not, splits=splits, workers=workers)
+            while stages.advance(journal, why_not=fits, failed_only=failed_only):
                 count_parameters(journal, splits)
                 backend.run_trials(journal, splits)
     except Exception:

@@ -36,7 +36,7 @@ class Experiment(Section):
     """Number of combinations to draw from the grid; absent for every one. Ranges need it."""
     sampler: Sampler = "random"
     """How samples are drawn: random, independently; sobol, which covers the ranges more evenly; or tpe, in rounds, each
-    proposed by what the trials before have reached."""
+    proposed by what the trials before have reached. grid draws none: every combination is a trial."""
     round_size: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 8
     """Number of samples in a round of tpe. Give at least as many as trials run at a time."""
     exclude: Annotated[tuple[dict[str, Any], ...], BeforeValidator(as_tuple)] = ()
@@ -100,6 +100,12 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _samples_are_drawn(self) -> Self:
         drawn = grid.ranges(self.grid)
+        if self.sampler == "grid" and (drawn or self.samples is not None):
+            what = f"{', '.join(drawn)} drawn from ranges" if drawn else f"samples: {self.samples}"
+            raise ValueError(
+                f"sampler: grid takes every combination of listed values, and the experiment has {what}; "
+                f"{'list the values' if drawn else 'remove samples'}, or give sampler: random or sobol"
+            )
         if drawn and self.samples is None:
             raise ValueError(
                 f"the grid draws {', '.join(drawn)} from ranges, and samples is missing; say how many samples to draw, "
@@ -222,7 +228,7 @@ class Experiment(Section):
     def repeated(self) -> str:
         """Return a sentence about the combinations that train the same as another, "" where there are none."""
         recipes = self._recipes()
-        several = len(recipes) - len({recipe.effect for recipe in recipes})
+        several = (len(recipes) - len({recipe.effect for recipe in recipes})) // len(self.seeds or (0,))
         if not several:
             return ""
         reasons = {

@@ -36,12 +36,14 @@ class Asha(Section):
     missed."""
     lose_at_most: Annotated[int | float, Field(ge=0, le=100)] | None = None
     """Validation accuracy that the best trial may lose by early stopping, in percentage points: grace_period and
-    reduction_factor are then chosen from learning curves on record. Where these are too few, the mode is promote."""
+    reduction_factor are then chosen from learning curves on record. Where these are too few, or no setting is careful
+    enough, the mode is promote with its default setting, and what is lost is not limited."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """Probability with which no more than `lose_at_most` is lost."""
+    """The probability that a setting is chosen and more than `lose_at_most` is lost is at most 1 - `confidence`."""
     curves: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
-    """Runs, or Parquet files of benchmarks/curve_bank.py, whose complete learning curves `lose_at_most` goes by. Absent
-    means the runs in the same folder with the same data set, of half to twice as many epochs."""
+    """Runs, or Parquet files of benchmarks/curve_bank.py, whose complete learning curves `lose_at_most` goes by;
+    curve-bank for those that come with raytrain. Absent means the runs in the same folder with the same data set, of
+    half to twice as many epochs."""
 
     @field_validator("grace_period")
     @classmethod

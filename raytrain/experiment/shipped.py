@@ -1,4 +1,4 @@
-"""The experiments that come with raytrain, in a checkout and in an installed wheel alike."""
+"""The experiments and learning curves that come with raytrain, in a checkout and in an installed wheel alike."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -7,7 +7,10 @@ from raytrain.errors import ExperimentError
 
 SHIPPED = ("accurate", "best", "compare", "fast", "lr", "quick", "resnet9")
 """Names of experiments that commands accept in place of a file; a file of the same name takes precedence."""
-SHIPPED_FILES = (*(f"{name}.yaml" for name in SHIPPED), "student/curves.csv", "student/claims.csv")
+CURVE_BANK = "curve-bank"
+"""Name of the complete learning curves that `asha.curves` may name; a run of the same name takes precedence."""
+CURVE_BANK_FILE = f"records/{CURVE_BANK}.parquet"
+SHIPPED_FILES = (*(f"{name}.yaml" for name in SHIPPED), "student/curves.csv", "student/claims.csv", CURVE_BANK_FILE)
 """Paths within experiments/ of the files that the package contains."""
 
 

@@ -101,6 +101,8 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet9": resnet9,
     "airbench": airbench,
 }
+WITHOUT_RESIDUAL_BLOCKS = frozenset({"airbench"})
+"""Networks of which `zero_init_residual` changes nothing."""
 
 
 @runtime_checkable
@@ -135,6 +137,27 @@ def zero_init_residual(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, ResidualBlock):
             module.zero_init_residual()
+
+
+def why_no_single_image(model: nn.Module, image_size: int) -> str:
+    """Return why `model` cannot be trained on one image at a time, "" if it can.
+
+    BatchNorm takes its statistics over images and pixels, so where a map has shrunk to one pixel, one image is not
+    enough: PyTorch refuses it.
+
+    Args:
+        model: Takes (N, 3, H, W); its running statistics change, where it has numbers and not just shapes.
+        image_size: Height and width in pixels.
+    """
+    import torch
+
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            model.train()(torch.zeros(1, 3, image_size, image_size, device=device))
+    except ValueError as error:
+        return str(error).partition("\n")[0]
+    return ""
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from raytrain.models.architectures import WITHOUT_RESIDUAL_BLOCKS
 from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.training.choices import AUGMENTATIONS
 from raytrain.training.initial import NONE, PRETRAINED
@@ -78,20 +79,36 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     if optimizer in {"adam", "adamw"}:
         found["momentum"] = found["nesterov"] = f"optimizer is {optimizer}, which has its own"
-    if recipe["mix"] == "none":
-        found["mix_alpha"] = found["mix_prob"] = found["mix_off_epochs"] = "mix is none"
-    elif recipe["mix_prob"] == 1 and recipe["mix_off_epochs"] == 0 and not recipe["mix_smoothing"]:
-        found["label_smoothing"] = "every batch is mixed, and mix_smoothing is false"
-    if recipe["mix"] == "none" or recipe["label_smoothing"] == 0:
-        found["mix_smoothing"] = "mix is none" if recipe["mix"] == "none" else "label_smoothing is 0"
+    found |= _inert_beside_mix(recipe)
     if recipe["weight_decay"] == 0:
         found["decoupled_weight_decay"] = "weight_decay is 0"
     if recipe["init"] == NONE:
         found["init_strict"] = "init is none"
     elif recipe["init_strict"]:
         found["zero_init_residual"] = "init gives these weights"
+    arch = name_of(recipe["arch"])
+    if library_model(arch):
+        found["width"] = f"arch is {arch}, whose library sets it"
+    if library_model(arch) or arch in WITHOUT_RESIDUAL_BLOCKS:
+        found["zero_init_residual"] = f"arch is {arch}, which starts as it is built"
     if recipe["tta"] == "none":
         found["tta_below"] = "tta is none"
     if recipe["freeze_epochs"] == recipe["epochs"]:
         found["backbone_lr_factor"] = found["layer_decay"] = "the backbone is frozen throughout"
+    return found
+
+
+def _inert_beside_mix(recipe: Mapping[str, Any]) -> dict[str, str]:
+    if recipe["mix"] == "none":
+        return dict.fromkeys(("mix_alpha", "mix_prob", "mix_off_epochs", "mix_smoothing"), "mix is none")
+    found: dict[str, str] = {}
+    if recipe["label_smoothing"] == 0:
+        found["mix_smoothing"] = "label_smoothing is 0"
+    if recipe["mix_prob"] == 1 and recipe["mix_off_epochs"] == 0 and not recipe["mix_smoothing"]:
+        found["label_smoothing"] = "every batch is mixed, and mix_smoothing is false"
+    # no batch is mixed: then the kind of mixing has no effect either
+    if recipe["mix_prob"] == 0:
+        found |= dict.fromkeys(("mix", "mix_alpha", "mix_off_epochs", "mix_smoothing"), "mix_prob is 0")
+    if recipe["mix_off_epochs"] == recipe["epochs"]:
+        found |= dict.fromkeys(("mix", "mix_alpha", "mix_prob", "mix_smoothing"), "mix_off_epochs covers all epochs")
     return found

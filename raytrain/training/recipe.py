@@ -279,7 +279,15 @@ class Recipe(BaseModel):
     def effect(self) -> str:
         """The digest of this recipe without what changes nothing: two recipes with equal effects train the same."""
         fields = type(self).model_fields
-        return self.model_copy(update={name: fields[name].default for name in inert(self.model_dump())}).digest
+        plain = self
+        # again, because a field may have no effect only where another one is at its default: mix_prob beside mix: none
+        while changed := {
+            name: fields[name].default
+            for name in inert(plain.model_dump())
+            if getattr(plain, name) != fields[name].default
+        }:
+            plain = plain.model_copy(update=changed)
+        return plain.digest
 
     @property
     def digest(self) -> str:

@@ -1,5 +1,8 @@
 """Tests of searches replayed on complete curves, in an order of arrival and on some slots."""
 
+from collections import Counter
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -57,3 +60,15 @@ def test_the_regret_is_what_the_best_would_have_reached_beyond_the_best_that_ran
     found = Search.of(FLAT, {"a": 9, "b": 9, "c": 3})
     assert found.regret == pytest.approx(0.1)
     assert found.epochs == pytest.approx(21 / 27)
+
+
+@pytest.mark.parametrize(("first", "counts"), [(3, {1: 120}), (6, {1: 72, 2: 42, 3: 6})])
+def test_how_many_of_five_promoted_trials_reach_the_end_in_any_order(first: int, counts: dict[int, int]):
+    """docs/search.md says so of the default first rung, and of one at half of the epochs."""
+    epochs, seen = 12, Counter[int]()
+    for ranks in permutations(range(5)):
+        seconds = [float(epoch) for epoch in range(1, epochs + 1)]
+        curves = {f"t{rank}": Curve([rank / 10 + epoch / 1000 for epoch in range(epochs)], seconds) for rank in ranks}
+        ended = asha_search(curves, Promotion(first, epochs, 3), order=list(curves), slots=1)
+        seen[sum(reached == epochs for reached in ended.reached.values())] += 1
+    assert seen == counts

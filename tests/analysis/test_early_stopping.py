@@ -1,10 +1,15 @@
 """Tests of the setting of ASHA that is chosen from learning curves for what one accepts to lose."""
 
+import math
+
 import numpy as np
 import pytest
 
+from raytrain.analysis import early_stopping
+from raytrain.analysis.arrivals import asha_search
 from raytrain.analysis.early_stopping import brought_to, choose, searches_needed, settings
 from raytrain.analysis.replay import Curve, Mode
+from raytrain.experiment.asha import Rungs
 
 EPOCHS = 9
 SECONDS = [float(epoch) for epoch in range(1, EPOCHS + 1)]
@@ -96,3 +101,34 @@ def test_a_search_of_many_trials_is_given_as_many_curves_as_it_needs() -> None:
     choice = choose(parallel(needed), trials=60, lose_at_most=0.0, confidence=0.95)
     assert choice.searches == 19
     assert choice.setting
+
+
+def noisy(draw: np.random.Generator, count: int) -> list[Curve]:
+    """Return curves drawn alike: who is best shows the later the better."""
+    noise = 0.5 * (1 - np.arange(1, EPOCHS + 1) / EPOCHS)
+    return [Curve((level + noise * draw.normal(size=EPOCHS)).tolist(), SECONDS) for level in draw.uniform(size=count)]
+
+
+@pytest.mark.slow
+def test_over_many_records_a_setting_is_chosen_and_loses_more_in_no_larger_share_than_the_confidence_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(early_stopping, "ORDERS", 1)  # more of them make the choice steadier, not the promise
+    draw, records, confidence, trials = np.random.default_rng(0), 200, 0.9, 4
+    chosen = lost = 0
+    for seed in range(records):
+        record = noisy(draw, trials * searches_needed(confidence))
+        choice = choose(record, trials=trials, lose_at_most=0.0, confidence=confidence, seed=seed)
+        if choice.setting:
+            search = {f"{number}": curve for number, curve in enumerate(noisy(draw, trials))}
+            first, factor = choice.setting.first, choice.setting.factor
+            ends = [
+                asha_search(search, Rungs(first, EPOCHS, factor), order=list(search), slots=slots)
+                for slots in (1, trials)
+            ]
+            chosen += 1
+            lost += any(end.regret > 0 for end in ends)
+    allowed = 1 - confidence
+    assert lost / records <= allowed + 2.5 * math.sqrt(allowed * confidence / records)
+    assert chosen > records / 4
+    assert lost > 0  # of records that lose nothing, no promise could be told from a better one

@@ -22,6 +22,7 @@ from raytrain.execution import run as run_module
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.sections import Asha
 from raytrain.runs.results import read_results
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
@@ -205,6 +206,21 @@ def test_options_reach_the_experiment(grid: str, started: list[Any]):
     assert (options.out, options.mode, options.address) == ("o", "fresh", "ray://h:1")
 
 
+def test_the_mode_of_asha_is_an_option_which_keeps_the_rest_of_the_section(started: list[Any], place: Path):
+    (place / "asha.yaml").write_text("grid: {lr: [0.1, 0.2]}\nasha: {grace_period: 2, rescue: 1}\n")
+    for command, mode in (("tune", "promote"), ("compare", "stop"), ("tune", "none")):
+        assert call(command, "asha.yaml", "--asha", mode).exit_code == 0
+    promoted, stopped, whole = (experiment.asha for experiment, _ in started)
+    assert (promoted.mode, promoted.grace_period, promoted.rescue) == ("promote", 2, 1)
+    assert (stopped.mode, stopped.grace_period) == ("stop", 2)
+    assert whole is None
+    call("tune", "--grid", "lr=0.1,0.2", "--asha", "promote")
+    assert started[-1][0].asha == Asha(mode="promote")
+    both = call("tune", "asha.yaml", "--asha", "promote", "--no-asha")
+    assert both.exit_code == 2
+    assert "--asha promote and --no-asha are given; give one of them" in both.stderr
+
+
 def test_tune_takes_its_grid_from_the_command_line(started: list[Any]):
     schedules = "schedule=cosine,triangle(start=0.1, peak=0.5)"
     call("tune", "--grid", "lr=0.1,0.01", "--grid", schedules, "--set", "epochs=3")
@@ -251,7 +267,7 @@ def test_the_size_of_a_round_of_tpe_is_an_option(started: list[Any]):
         (["tune", "--grid", "lr=log:1", "--samples", "3"], "give its two ends"),
         (["tune", "--grid", "lr=0.1,x"], "given 'x'; must be a number"),
         (["tune", "--grid", "learning=0.1"], "unknown recipe field 'learning'"),
-        (["tune", "--grid", "lr=0.1", "--sampler", "bayes"], "choose one of random, sobol, tpe"),
+        (["tune", "--grid", "lr=0.1", "--sampler", "bayes"], "choose one of grid, random, sobol, tpe"),
         (["tune", "--grid", "lr=0.1", "--sampler", "sobel"], "unknown choice 'sobel'; did you mean 'sobol'?"),
         (["tune", "--grid", "lr=0.1", "--samples", "a few"], "'a few'"),
         (["tune", "--grid", "lr=0.1", "--round-size", "4"], "of rounds of tpe, and the sampler is random"),

@@ -1,6 +1,8 @@
 """Tests of ASHA's setting for what one accepts to lose: chosen from runs on record, kept, said; nothing is trained."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,36 @@ def test_of_a_run_whose_stopped_trials_were_all_rescued_every_curve_counts(tmp_p
     assert chosen(tmp_path)[0]["curves"] == 12
 
 
+def test_a_trial_counts_once_though_it_is_in_several_runs(tmp_path: Path) -> None:
+    run_here(tmp_path, FULL)
+    run_here(tmp_path, FULL, name="same")
+    shutil.copytree(tmp_path / "full", tmp_path / "copied")
+    run_here(tmp_path, NEW)
+    (event,) = chosen(tmp_path)
+    assert event["curves"] == 12
+    assert "12 complete curves of copied," in event["why"]
+
+
+def test_a_file_of_curves_beside_the_run_that_it_was_made_of_adds_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    trials = [one.trial for one in run_here(out, FULL).results]
+    bank = curves_file(tmp_path / "bank.parquet", trials=[*trials[:5], "another"])
+    run_here(out, NEW, asha={**NEW["asha"], "curves": ["full", str(bank)]})
+    assert chosen(out)[0]["curves"] == 13
+
+
+def test_trials_that_tpe_proposed_are_no_record_and_its_first_round_is_one(tmp_path: Path) -> None:
+    tpe = {"grid": {"lr": {"uniform": [0.01, 0.5]}}, "sampler": "tpe", "samples": 6}
+    run_here(tmp_path, FULL, name="proposed", **tpe, round_size=3)
+    run_here(tmp_path, NEW)
+    assert chosen(tmp_path)[0]["curves"] == 0
+    with pytest.raises(ExperimentError, match="whose trials were proposed by tpe"):
+        run_here(tmp_path, NEW, name="named", asha={**NEW["asha"], "curves": ["proposed"]})
+    run_here(tmp_path, FULL, name="drawn", **tpe)
+    run_here(tmp_path, NEW, name="newer")
+    assert chosen(tmp_path, "newer")[0]["curves"] == 6
+
+
 def test_only_the_trials_of_the_same_data_set_count_in_a_run_of_several(tmp_path: Path) -> None:
     draw, photos = np.random.default_rng(0), tmp_path / "photos"
     for place in (f"{name}/{number}.png" for name in "ab" for number in range(10)):
@@ -138,10 +170,12 @@ def test_the_audit_says_what_was_chosen_and_what_was_really_lost(tmp_path: Path)
     assert any("none ended above the best trial" in sentence for sentence in sentences)
 
 
-def curves_file(path: Path, *, without: str = "") -> Path:
+def curves_file(
+    path: Path, *, without: str = "", trials: Sequence[str] = tuple(f"t{number}" for number in range(20))
+) -> Path:
     rows = [
-        {"trial": f"t{trial}", "epoch": epoch, "val_accuracy": trial / 100 + epoch / 1000, "seconds": float(epoch)}
-        for trial in range(20)
+        {"trial": trial, "epoch": epoch, "val_accuracy": number / 100 + epoch / 1000, "seconds": float(epoch)}
+        for number, trial in enumerate(trials)
         for epoch in range(1, 19)
     ]
     pq.write_table(pa.Table.from_pylist([{k: v for k, v in row.items() if k != without} for row in rows]), path)
@@ -154,6 +188,17 @@ def test_curves_in_a_parquet_file_of_up_to_twice_the_epochs_count(tmp_path: Path
     (event,) = chosen(tmp_path / "runs")
     assert (event["mode"], event["curves"]) == ("stop", 20)
     assert "of bank.parquet" in event["why"]
+
+
+def test_the_curves_that_come_with_raytrain_have_a_name_unless_a_run_is_called_so(tmp_path: Path) -> None:
+    named = {**NEW["asha"], "curves": ["curve-bank"]}
+    run_here(tmp_path, NEW, recipe={**RECIPE, "epochs": 27}, asha=named)
+    (event,) = chosen(tmp_path)
+    assert event["curves"] == 96
+    assert "of curve-bank.parquet" in event["why"]
+    run_here(tmp_path, FULL, name="curve-bank")
+    run_here(tmp_path, NEW, name="newer", asha=named)
+    assert chosen(tmp_path, "newer")[0]["curves"] == 12
 
 
 def test_a_file_of_curves_is_refused_where_trials_are_selected_by_another_metric(tmp_path: Path) -> None:

@@ -1,15 +1,27 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from raytrain.data.batches import images_per_step, on_device, parts_of_share, training_batches
 from raytrain.data.data_key import DataKey
-from raytrain.errors import DataError
-from raytrain.execution.inputs import described_inputs, few_validation_images, load_splits, trials_and_splits
+from raytrain.data.images import LabelledImages
+from raytrain.errors import DataError, ExperimentError
+from raytrain.execution.inputs import (
+    described_inputs,
+    few_validation_images,
+    load_splits,
+    smallest_part,
+    trials_and_splits,
+    why_not,
+)
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.sections import Resources
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.manifest import inputs_of
 from raytrain.training.recipe import Recipe
@@ -64,3 +76,70 @@ def test_top5_accuracy_cannot_decide_where_it_is_always_1(tmp_path: Path) -> Non
     recipe = Recipe(dataset=str(tmp_path / "photos"), image_size=8, select="top5_accuracy")
     with pytest.raises(DataError, match=r"100 % for every network on .*, which has 2 classes; select another metric"):
         trials_and_splits(Experiment(name="top", recipe=recipe))
+
+
+@pytest.mark.parametrize(
+    ("changes", "workers", "said"),
+    [
+        (
+            {"batch_size": 1},
+            1,
+            "batch_size 1 gives resnet18 one image at a time, and it cannot be trained on a single image of 8 pixels",
+        ),
+        ({"batch_size": 4}, 4, "or fewer workers"),
+        ({"batch_size": 6, "accumulate": 6}, 1, "accumulate 6"),
+        ({"batch_size": 3, "accumulate": 2}, 1, "or a smaller accumulate"),  # parts of two images and of one
+        ({"batch_size": 1, "image_size": 16, "resolution": "0:8,0.5:16"}, 1, "a single image of 8 pixels"),
+        ({"batch_size": 1, "arch": "torchvision:resnet18", "image_size": 32}, 1, "gives torchvision:resnet18 one"),
+    ],
+)
+def test_one_image_at_a_time_is_refused_where_the_network_needs_several(
+    changes: dict[str, Any], workers: int, said: str
+):
+    recipe = DIGITS.replace(width=2, **changes)
+    with pytest.raises(ExperimentError, match="one image at a time") as caught:
+        trials_and_splits(Experiment(name="one", recipe=recipe, resources=Resources(workers=workers)))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "workers"),
+    [
+        ({"batch_size": 1, "image_size": 16}, 1),  # four pixels are left of the image
+        ({"batch_size": 2}, 1),
+        ({"batch_size": 4, "sync_batchnorm": True}, 4),
+        ({"batch_size": 1, "epochs": 2, "freeze_epochs": 2}, 1),
+        ({"batch_size": 1, "epochs": 2, "freeze_epochs": 1, "image_size": 16, "resolution": "0:8,0.5:16"}, 1),
+    ],
+)
+def test_one_image_at_a_time_is_accepted_where_it_can_be_trained(changes: dict[str, Any], workers: int):
+    recipe = DIGITS.replace(width=2, **changes)
+    trials, _ = trials_and_splits(Experiment(name="one", recipe=recipe, resources=Resources(workers=workers)))
+    assert len(trials) == 1
+
+
+def test_a_trial_that_is_proposed_later_is_refused_for_the_same_reason():
+    trial = Trial.of(DIGITS.replace(width=2, batch_size=3))
+    splits = load_splits([trial])
+    assert why_not(trial, splits, workers=1) == ""
+    assert "one image at a time" in why_not(trial, splits, workers=3)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "workers", "accumulate"), [(100, 7, 2, 2), (9, 50, 4, 3), (5, 5, 1, 4)]
+)
+def test_the_smallest_part_is_that_of_the_ranks_of_a_step(images: int, batch_size: int, workers: int, accumulate: int):
+    everything = on_device(
+        LabelledImages(np.zeros((images, 8, 8, 3), np.uint8), np.zeros(images, np.int64)), torch.device("cpu")
+    )
+    order = torch.arange(images)
+    together = images_per_step(images, batch_size=batch_size, world_size=workers)
+    parts = [
+        len(part)
+        for rank in range(workers)
+        for _, labels, _ in training_batches(
+            everything, batch_size=batch_size, order=order, rank=rank, world_size=workers
+        )
+        for part in parts_of_share(labels, most=accumulate, images=together, world_size=workers)
+    ]
+    assert smallest_part(images, batch_size, workers, accumulate) == min(parts)

@@ -166,7 +166,7 @@ def test_proposals_that_cannot_be_built_are_passed_over_and_said(
 
 def test_a_plan_passes_over_points_that_are_no_valid_recipe_and_knows_what_confirm_trains(tmp_path: Path) -> None:
     keys = {
-        "recipe": KEYS["recipe"] | {"accumulate": 16},
+        "recipe": KEYS["recipe"] | {"accumulate": 16, "image_size": 16},  # of which one image at a time can be trained
         "grid": {"batch_size": {"int": [4, 64]}, "width": {"int": [2, 6]}},
         "confirm": {"top": 1, "seeds": [5], "train_on": "all"},
         "samples": 24,

@@ -236,6 +236,7 @@ def test_trials_that_cannot_be_run_are_refused(keys: dict[str, Any], message: st
 @pytest.mark.parametrize(
     "keys",
     [
+        # some networks can be trained on one image: that is known when they are built (execution.inputs)
         {"recipe": {"batch_size": 4}, "resources": {"workers": 4}},
         {"grid": {"batch_size": [8, 3]}, "resources": {"workers": [1, 3]}},
         # ASHA then stops nothing: `--set epochs=1` works with any share as the grace period

@@ -9,7 +9,15 @@ import torch
 from torch import nn
 
 from raytrain.models import resnet
-from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count, resnet18, zero_init_residual
+from raytrain.models.architectures import (
+    ARCHITECTURES,
+    WITHOUT_RESIDUAL_BLOCKS,
+    ResidualBlock,
+    forward_flops,
+    parameter_count,
+    resnet18,
+    zero_init_residual,
+)
 from raytrain.models.resnet import BasicBlock, Bottleneck
 
 DEPTHS = {
@@ -163,6 +171,12 @@ def test_with_zero_initialised_residuals_a_block_is_its_shortcut(name):
     for block in blocks:
         x = torch.randn(2, block.conv1.in_channels, 8, 8)
         assert torch.equal(block(x), block.shortcut(x).relu())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_it_is_known_which_networks_have_no_residual_blocks(name):
+    blocks = [module for module in ARCHITECTURES[name](width=2).modules() if isinstance(module, ResidualBlock)]
+    assert (name in WITHOUT_RESIDUAL_BLOCKS) == (not blocks)
 
 
 class Doubling(nn.Module):

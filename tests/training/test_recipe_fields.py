@@ -102,6 +102,18 @@ WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("tta_below", {}, 0.5),
     ("backbone_lr_factor", {"freeze_epochs": 2}, 0.5),
     ("layer_decay", {"freeze_epochs": 2}, 0.5),
+    ("mix", {**MIXED, "mix_prob": 0.0}, "cutmix"),
+    ("mix", {**MIXED, "mix_prob": 0.0, "label_smoothing": 0.1}, "none"),
+    ("mix_alpha", {**MIXED, "mix_prob": 0.0}, 0.2),
+    ("mix_off_epochs", {**MIXED, "mix_prob": 0.0}, 1),
+    ("mix_smoothing", {**MIXED, "mix_prob": 0.0, "label_smoothing": 0.1}, True),
+    ("mix", {**MIXED, "mix_off_epochs": 2, "mix_prob": 0.5}, "none"),
+    ("mix_alpha", {**MIXED, "mix_off_epochs": 2}, 0.2),
+    ("mix_prob", {**MIXED, "mix_off_epochs": 2}, 0.5),
+    ("mix_smoothing", {**MIXED, "mix_off_epochs": 2, "label_smoothing": 0.1}, True),
+    ("zero_init_residual", {"arch": "airbench"}, True),
+    ("zero_init_residual", {"arch": "torchvision:shufflenet_v2_x0_5"}, True),
+    ("width", {"arch": "torchvision:shufflenet_v2_x0_5"}, 4),
 ]
 """Fields that change nothing beside others: the field, what the recipe says beside it, and another value of it."""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from raytrain.cli.experiment.comparison import comparison_of
-from raytrain.cli.options import changes_of, experiment_of, search_of, separation_of
+from raytrain.cli.experiment.comparison import comparison_of, separation_of
+from raytrain.cli.options import changes_of, experiment_of, search_of
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError
 from raytrain.storage.credentials import refuse_credentials
@@ -107,6 +107,7 @@ def _experiment_of(command: str, options: dict[str, Any]) -> tuple[Path | None, 
         seeds=options.get("seeds"),
         max_concurrent=options.get("max_concurrent"),
         no_asha=options.get("no_asha", True),
+        asha=options.get("asha"),
         axes=axes,
         samples=options.get("samples"),
         sampler=options.get("sampler"),

@@ -1,4 +1,4 @@
-"""The words after `raytrain compare`: an experiment, or architectures, for which no file is needed."""
+"""What is given to `raytrain compare` alone: an experiment or architectures, for which no file is needed; options."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +23,17 @@ Compared = Annotated[
         help=f"Experiment file, or name of a shipped experiment: {', '.join(SHIPPED)}; or architectures, such as: "
         "resnet18 timm:convnext_atto my_net.py:MyNet.",
     ),
+]
+UntilSeparated = Annotated[
+    float | None,
+    typer.Option(
+        metavar="POINTS",
+        show_default=False,
+        help="Add seeds until a test tells every two configurations apart, or finds them equal within so many points.",
+    ),
+]
+MaxSeeds = Annotated[
+    int | None, typer.Option(help="Most seeds of a configuration that --until-separated trains.", show_default="20")
 ]
 
 
@@ -56,3 +67,16 @@ def comparison_of(
         typer.echo(f"raytrain: the run is called {name}; --name gives it another name", err=True)
     grid = {"arch": read_user_code("arch", archs, folder=Path(), where="compare")}
     return experiment_of(None, assignments, changes | {"grid": grid}, unnamed=name)
+
+
+def separation_of(points: float | None, max_seeds: int | None) -> dict[str, Any]:
+    """Return the top-level key of an experiment that --until-separated and --max-seeds set.
+
+    Raises:
+        ExperimentError: There is --max-seeds alone.
+    """
+    if points is None and max_seeds is not None:
+        raise ExperimentError("--max-seeds limits --until-separated, which is not given; add --until-separated 0.3")
+    if points is None:
+        return {}
+    return {"separate": {"points": points} | ({} if max_seeds is None else {"max_seeds": max_seeds})}

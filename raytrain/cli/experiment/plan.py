@@ -11,6 +11,7 @@ import typer
 
 from raytrain.cli.options import (
     Address,
+    AshaMode,
     ExperimentFile,
     Gpus,
     Grid,
@@ -57,6 +58,7 @@ def plan(
     workers: Workers = None,
     gpus: Gpus = None,
     max_concurrent: MaxConcurrent = None,
+    asha: AshaMode = None,
     no_asha: NoAsha = False,
     price: Annotated[
         float | None,
@@ -91,6 +93,7 @@ def plan(
         seeds=seeds,
         max_concurrent=max_concurrent,
         no_asha=no_asha,
+        asha=asha,
         axes=axes,
         samples=samples,
         sampler=sampler,

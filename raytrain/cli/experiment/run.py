@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raytrain.cli.experiment.comparison import Compared, comparison_of
+from raytrain.cli.experiment.comparison import Compared, MaxSeeds, UntilSeparated, comparison_of, separation_of
 from raytrain.cli.options import (
     Address,
     AllowCode,
+    AshaMode,
     ExperimentFile,
     Format,
     Fresh,
@@ -23,7 +24,6 @@ from raytrain.cli.options import (
     Local,
     Log,
     MaxConcurrent,
-    MaxSeeds,
     Name,
     NoAsha,
     Out,
@@ -36,13 +36,11 @@ from raytrain.cli.options import (
     Set,
     TimeLimit,
     TrialTimeout,
-    UntilSeparated,
     Workers,
     changes_of,
     experiment_of,
     mode_of,
     search_of,
-    separation_of,
     warn_of_what_is_for_ray,
 )
 from raytrain.errors import ExperimentError
@@ -108,6 +106,7 @@ def compare(
     workers: Workers = None,
     gpus: Gpus = None,
     max_concurrent: MaxConcurrent = None,
+    asha: AshaMode = None,
     no_asha: NoAsha = False,
     until_separated: UntilSeparated = None,
     max_seeds: MaxSeeds = None,
@@ -120,7 +119,9 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compare architectures: those of an experiment, those that are named, or five ResNets (the shipped compare)."""
-    changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha)
+    changes = changes_of(
+        name, workers=workers, gpus=gpus, seeds=seeds, max_concurrent=max_concurrent, no_asha=no_asha, asha=asha
+    )
     changes |= separation_of(until_separated, max_seeds)
     read = comparison_of(compared or [], set_, changes, quiet=quiet)
     options = RunOptions(out, address, local, mode_of(fresh=fresh), trial_timeout, time_limit, log)
@@ -142,6 +143,7 @@ def tune(
     workers: Workers = None,
     gpus: Gpus = None,
     max_concurrent: MaxConcurrent = None,
+    asha: AshaMode = None,
     no_asha: NoAsha = False,
     local: Local = False,
     fresh: Fresh = False,
@@ -160,6 +162,7 @@ def tune(
         seeds=seeds,
         max_concurrent=max_concurrent,
         no_asha=no_asha,
+        asha=asha,
         axes=axes,
         samples=samples,
         sampler=sampler,

@@ -11,10 +11,11 @@ from raytrain.analysis.early_stopping import Choice, brought_to, choose
 from raytrain.analysis.replay import Curve
 from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
 from raytrain.experiment.sections import Asha
+from raytrain.experiment.shipped import CURVE_BANK, CURVE_BANK_FILE, shipped_file
 from raytrain.experiment.trial import Trial
 from raytrain.runs.damage import warned_together
 from raytrain.runs.events import AshaChosen
-from raytrain.runs.folder import list_runs, open_run, read_state
+from raytrain.runs.folder import EXPERIMENT, list_runs, open_run, read_state
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import read_epochs
 from raytrain.runs.writing.journal import RunJournal
@@ -36,7 +37,7 @@ class _Found:
     """Complete learning curves on record.
 
     Attributes:
-        curves: Curves, brought to the length of the new trials.
+        curves: Curves, one of each trial, brought to the length of the new trials.
         sources: Names of the runs and files that they are of.
     """
 
@@ -105,35 +106,43 @@ def _sentence(asha: Asha, trials: int, found: _Found, choice: Choice) -> str:
         )
     if choice.searches < choice.needed:
         return (
-            f"the record is too thin for {aim}, so ASHA promotes instead: {curves} make {searches}, and "
-            f"{choice.needed:,} are needed, which are {choice.needed * trials:,} curves"
+            f"the record is too thin for {aim}, so ASHA promotes instead, which promises nothing: {curves} make "
+            f"{searches}, and {choice.needed:,} are needed, which are {choice.needed * trials:,} curves"
         )
     return (
-        f"no setting is known to be careful enough for {aim}, so ASHA promotes instead: in {searches} made of "
-        f"{curves}, the most careful one lost more too often"
+        f"no setting is known to be careful enough for {aim}, so ASHA promotes instead, which promises nothing: in "
+        f"{searches} made of {curves}, the most careful one lost more too often"
     )
 
 
 def _on_record(asha: Asha, trial: Trial, own: Folder, out: str) -> _Found:
     epochs = trial.recipe.epochs
-    curves: list[Curve] = []
+    curves: dict[str, Curve] = {}
     sources: list[str] = []
     for name, found in _named(asha, trial, out) if asha.curves else _earlier(trial, own, out):
-        fit = [one for one in found if one.validated and epochs <= LONGEST * len(one.accuracies) <= LONGEST**2 * epochs]
+        fit = {
+            one: brought_to(curve, epochs)
+            for one, curve in found.items()
+            # a trial that was trained in two runs, or whose run was copied, has one curve
+            if one not in curves and curve.validated
+            if epochs <= LONGEST * len(curve.accuracies) <= LONGEST**2 * epochs
+        }
         if fit:
-            curves += [brought_to(one, epochs) for one in fit]
+            curves |= fit
             sources.append(name)
-    return _Found(curves, sources)
+    return _Found([*curves.values()], sources)
 
 
-def _named(asha: Asha, trial: Trial, out: str) -> Iterator[tuple[str, list[Curve]]]:
+def _named(asha: Asha, trial: Trial, out: str) -> Iterator[tuple[str, dict[str, Curve]]]:
     for name in asha.curves:
-        if name.endswith(".parquet"):
+        shipped = name == CURVE_BANK and not (Folder.at(out) / name).exists(EXPERIMENT)
+        if shipped or name.endswith(".parquet"):
             if (select := trial.recipe.select) != "accuracy":
                 raise ExperimentError(
                     f"asha.curves names {name}, whose curves are of accuracy, and select is {select}; name runs instead"
                 )
-            yield Path(name).name, _in_parquet(Path(name))
+            file = shipped_file(CURVE_BANK_FILE) if shipped else Path(name)
+            yield file.name, _in_parquet(file)
         else:
             folder = open_run(name, out=out)
             state = read_state(folder)
@@ -142,18 +151,26 @@ def _named(asha: Asha, trial: Trial, out: str) -> Iterator[tuple[str, list[Curve
                     f"asha.curves names {name}, in which not every trial has run to its end: those that did are a "
                     "choice, and no sample; name a run without early stopping that is complete"
                 )
+            if state.experiment.samples_proposed:
+                raise ExperimentError(
+                    f"asha.curves names {name}, whose trials were proposed by tpe: they were not drawn alike; name a "
+                    "run of another sampler"
+                )
             yield folder.name, _curves_of(folder, state, trial)
 
 
-def _earlier(trial: Trial, own: Folder, out: str) -> Iterator[tuple[str, list[Curve]]]:
-    """Yield the curves of each run beside this one in which all trials ended: those of the same data and metric."""
+def _earlier(trial: Trial, own: Folder, out: str) -> Iterator[tuple[str, dict[str, Curve]]]:
+    """Yield the curves of each run beside this one in which all trials ended: those of the same data and metric.
+
+    Runs in which tpe proposed trials are left out: such trials are not drawn alike.
+    """
     for name in list_runs(out):
         folder = Folder.at(out) / name
         if str(folder) == str(own):
             continue
         try:
             state = read_state(folder)
-            if _ran_to_the_end(state):
+            if _ran_to_the_end(state) and not state.experiment.samples_proposed:
                 yield name, _curves_of(folder, state, trial)
         except StorageError:
             raise
@@ -170,8 +187,8 @@ def _ran_to_the_end(state: RunState) -> bool:
     return bool(status) and set(status) <= {"finished", "diverged"}
 
 
-def _curves_of(folder: Folder, state: RunState, trial: Trial) -> list[Curve]:
-    """Return the complete curves of the search in a run, of the trials that have the data set and metric of `trial`."""
+def _curves_of(folder: Folder, state: RunState, trial: Trial) -> dict[str, Curve]:
+    """Return the complete curves of the search in a run, by trial: of those with the data set and metric of `trial`."""
     data, select = trial.recipe.dataset, trial.recipe.select
     done = [
         one.trial.id
@@ -181,11 +198,11 @@ def _curves_of(folder: Folder, state: RunState, trial: Trial) -> list[Curve]:
         and (one.trial.recipe.dataset, one.trial.recipe.select) == (data, select)
     ]
     with warned_together():
-        found = [curve_of(read_epochs(folder, one), select) for one in done]
-    return [curve for curve in found if curve]
+        found = {one: curve_of(read_epochs(folder, one), select) for one in done}
+    return {one: curve for one, curve in found.items() if curve}
 
 
-def _in_parquet(path: Path) -> list[Curve]:
+def _in_parquet(path: Path) -> dict[str, Curve]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -194,10 +211,12 @@ def _in_parquet(path: Path) -> list[Curve]:
         by_trial: dict[str, list[Mapping[str, Any]]] = {}
         for row in sorted(rows, key=lambda row: row["epoch"]):
             by_trial.setdefault(row["trial"], []).append(row)
-        return [
-            Curve([float(row["val_accuracy"]) for row in of], [float(row["seconds"]) for row in of], validated=True)
-            for of in by_trial.values()
-        ]
+        return {
+            one: Curve(
+                [float(row["val_accuracy"]) for row in of], [float(row["seconds"]) for row in of], validated=True
+            )
+            for one, of in by_trial.items()
+        }
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise ExperimentError(
             f"asha.curves names {path}, from which no curves can be read ({first_line(error)}); give a Parquet "

@@ -20,7 +20,7 @@ Axis = tuple[Any, ...] | dict[str, Any]
 """An axis in one of the three forms above."""
 Grid = Mapping[str, Axis]
 """Axes by recipe field."""
-Sampler = Literal["random", "sobol", "tpe"]
+Sampler = Literal["grid", "random", "sobol", "tpe"]
 
 SIGNIFICANT_DIGITS = 4
 """Digits of a drawn number: more would make tables wide and say nothing."""
@@ -172,7 +172,7 @@ def draw(grid: Grid, *, samples: int, sampler: Sampler) -> list[dict[str, Any]]:
         samples: Number of combinations.
         sampler: random draws independently (Bergstra & Bengio 2012, "Random search for hyper-parameter optimization");
             sobol takes the points of a scrambled Sobol' sequence (Sobol' 1967, Owen 1998), which cover the space more
-            evenly; so does the first round of tpe, whose later rounds `search.tpe` proposes.
+            evenly; so does the first round of tpe, whose later rounds `search.tpe` proposes. grid draws nothing.
     """
     points = _UNIT_POINTS[sampler](samples, _dimensions(grid))
     return [_at(grid, iter(point)) for point in points]
@@ -217,7 +217,7 @@ def _sobol_points(count: int, dimensions: int) -> Any:
     return sequence.random_base2(max(count - 1, 0).bit_length())[:count].tolist()
 
 
-_UNIT_POINTS: dict[Sampler, Callable[[int, int], Any]] = {
+_UNIT_POINTS: dict[str, Callable[[int, int], Any]] = {
     "random": _random_points,
     "sobol": _sobol_points,
     "tpe": _sobol_points,

@@ -15,6 +15,7 @@ from raytrain.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
+_KEEP = " Where samples are drawn, other values or ranges draw others: list those to keep under include."
 _MANIFEST = re.compile(r"epoch-(\d+)\.json")
 """Name of a checkpoint's manifest, as `training.checkpoint` writes it after the files that it vouches for."""
 
@@ -42,6 +43,7 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
             f"{changed + chr(10) if changed else ''}"
             "Choose another --name, undo the change, or start again with --fresh, which deletes that run.\n"
             "A run can grow: under the same name, add values to the grid, samples, seeds or epochs."
+            f"{_KEEP if (before['samples'] or now['samples']) and varied else ''}"
         )
 
 

@@ -113,6 +113,15 @@ def test_ranges_need_samples_and_samples_need_a_grid():
         experiment(samples=3)
 
 
+def test_the_sampler_grid_takes_every_combination_and_nothing_that_is_drawn():
+    listed = {"lr": [0.1, 0.2], "optimizer": CONDITIONAL}
+    assert experiment(grid=listed, sampler="grid").trials() == experiment(grid=listed).trials()
+    with pytest.raises(ValidationError, match="the experiment has samples: 3; remove samples, or give sampler: random"):
+        experiment(grid=listed, samples=3, sampler="grid")
+    with pytest.raises(ValidationError, match="has lr drawn from ranges; list the values, or give"):
+        experiment(grid={"lr": {"uniform": [0.1, 0.2]}}, samples=3, sampler="grid")
+
+
 def test_samples_of_listed_values_are_drawn_too_and_each_is_a_trial_once():
     trials = experiment(grid={"lr": [0.1, 0.2, 0.3], "momentum": [0.8, 0.9]}, samples=40).trials()
     assert len(trials) == len({trial.id for trial in trials}) == 6
@@ -157,6 +166,12 @@ def test_combinations_that_train_the_same_are_one_trial_and_that_is_said():
         "which has its own; nesterov has no effect where optimizer is adam, which has its own"
     )
     assert experiment(grid={"lr": [0.1, 0.2]}).repeated() == ""
+
+
+def test_a_repeated_combination_is_counted_once_for_all_seeds():
+    x = experiment(grid={"optimizer": ["adam"], "momentum": [0.8, 0.9]}, seeds=[0, 1, 2])
+    assert len(x.trials()) == 3
+    assert x.repeated().startswith("1 combination trains the same as another, and is left out: momentum has no effect")
 
 
 def test_a_set_value_of_a_conditional_axis_keeps_the_axes_below_it():

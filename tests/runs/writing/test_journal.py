@@ -299,6 +299,17 @@ def test_a_grid_grows_and_what_it_has_lost_stays_in_the_folder_and_out_of_the_st
         open_folder(grid={"lr": [0.5]})
 
 
+def test_another_range_draws_other_samples_and_include_keeps_those_of_before(open_folder: Any):
+    space = {"grid": {"lr": {"uniform": [0.1, 0.3]}}, "samples": 3}
+    earlier = [trial.recipe.lr for trial in open_folder(**space).state.pending()]
+    assert {*earlier} < {one.recipe.lr for one in open_folder(**space | {"samples": 5}).state.pending()}
+    wider = space | {"grid": {"lr": {"uniform": [0.1, 0.4]}}}
+    with pytest.raises(RunFolderError, match=r"(?s)holds another experiment.*list those to keep under include"):
+        open_folder(**wider)
+    kept = open_folder(**wider, include=[{"lr": lr} for lr in earlier])
+    assert {*earlier} < {one.recipe.lr for one in kept.state.pending()}
+
+
 def test_a_stop_that_a_kill_kept_from_being_written_is_written_when_the_folder_is_opened_again(open_folder: Any):
     asha = {"grace_period": 1, "reduction_factor": 3}
     run = open_folder(asha=asha)
