@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from raytrain.analysis.ranking import DASH, Ranking, Standing
-from raytrain.analysis.statistics.bootstrap import DRAWINGS
+from raytrain.analysis.statistics.bootstrap import ADDED, BY_CLASS, DRAWINGS
 from raytrain.analysis.statistics.power import MOST_SEEDS, POWER
 from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
+from raytrain.metrics.selection import Select
 
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
@@ -53,7 +54,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     if ranking.select == "accuracy":
         yield from _intervals(finished)
     else:
-        yield from _bootstrap(finished, ranking.selection.words)
+        yield from _bootstrap(finished, ranking)
     if ranking.resolution:
         yield _resolution(ranking.resolution)
     if ranking.test_sets > 1:
@@ -214,9 +215,10 @@ def _resolution(resolution: SeedResolution | ImageResolution) -> str:
     )
 
 
-def _bootstrap(standings: Sequence[Standing], words: str) -> Iterator[str]:
+def _bootstrap(standings: Sequence[Standing], ranking: Ranking) -> Iterator[str]:
     """Yield how the intervals and the tests of a metric other than accuracy are made."""
-    drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images, of each class as many as it has)"
+    words = ranking.selection.words
+    drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images{_drawn_anew(ranking.select)})"
     several = any(standing.seeds > 1 for standing in standings)
     over = "Student's t over the seeds, and the variance of the images by " if several else ""
     yield f"Intervals: 95 %, of the {words}: {over}{drawn}."
@@ -228,6 +230,12 @@ def _bootstrap(standings: Sequence[Standing], words: str) -> Iterator[str]:
         )
     if not all(standing.seeds > 1 for standing in standings):
         yield "Where there is one seed, another seed may give another order."
+
+
+def _drawn_anew(select: Select) -> str:
+    if select in BY_CLASS:
+        return f", class by class, with {ADDED} more in each class that are right or wrong by chance"
+    return f", with {ADDED} more that are right or wrong by chance" if select == "top5_accuracy" else ""
 
 
 def _choice(ranking: Ranking) -> Iterator[str]:
