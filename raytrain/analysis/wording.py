@@ -88,7 +88,8 @@ def _lead(ranking: Ranking) -> str:
     """Return who may be first, and which rows that is said of, if not of all."""
     ranked = _ranked(_finished(ranking))
     some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
-    return _leader(ranked, others=ranking.all_others) + some
+    sets = f" The rows have {ranking.test_sets} sets of test images, which no test compares."
+    return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "")
 
 
 def _leader(ranked: Sequence[Standing], *, others: str) -> str:
