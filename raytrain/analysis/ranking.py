@@ -208,9 +208,9 @@ def _setting(result: TrialResult) -> str:
 
 
 def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
-    """Return how many configurations are ranked by those of their seeds that were not stopped or paused."""
-    stopped = {configuration_of(group[0]) for group in rest if group[0].status in {"stopped", "paused"}}
-    return sum(configuration_of(group[0]) in stopped for group in finished)
+    """Return how many configurations are ranked without some of their seeds: stopped, paused, failed or diverged."""
+    lost = {configuration_of(group[0]) for group in rest if group[0].status not in {"finished", "unfinished"}}
+    return sum(configuration_of(group[0]) in lost for group in finished)
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:

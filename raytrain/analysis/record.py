@@ -63,7 +63,8 @@ class RunRecord:
     def chosen_trial(self) -> TrialResult | None:
         """The trial that validation chooses: of the chosen configuration, the seed that is best on validation.
 
-        Where there is no validation split, it is the first seed of the first row; None while nothing has finished.
+        Where there is no validation split, it is the first seed of the first row of which all seeds have finished;
+        where every row lost a seed, of the first row. None while nothing has finished.
         """
         return chosen_trial_of(self.ranking)
 
@@ -137,8 +138,8 @@ def chosen_trial_of(ranking: Ranking) -> TrialResult | None:
     """Return the trial of a run's ranking that `RunRecord.chosen_trial` describes."""
     if ranking.chosen:
         return max(ranking.chosen.results, key=lambda one: one.val_quality)
-    first = next(iter(ranking.standings), None)
-    return first.results[0] if first and first.status == "finished" else None
+    first = ranking.first_complete
+    return first.results[0] if first else None
 
 
 def read_record(folder: Folder) -> RunRecord:

@@ -30,7 +30,11 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         if ranking.uncompared:
             among = f"the {len(_ranked(finished))} best rows"
         return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
-    return [*lines, _lead(ranking)] if len(finished) > 1 else lines
+    if len(finished) < 2:
+        return lines
+    ranked = _ranked(finished)
+    later = any(DASH not in standing.rank for standing in ranked) and ranked[0].rank != "1"
+    return [*lines, _lead(ranking) + (" Other seeds may give other ranks." if later and _single(ranked) else "")]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -64,14 +68,15 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         )
     if len(finished) > 1:
         yield (
-            f"A rank such as 1{DASH}3 says which places a row may have: the test separates it from the rows outside. "
+            f"A rank says which places a row may have: of four rows, 2{DASH}3 means that at least one is better by the "
+            "test, and at least one is worse. "
             f"{_first_place(ranking)}"
         )
     if ranking.survivors:
         which = "configuration" if ranking.survivors == 1 else "configurations"
         yield (
-            f"In {ranking.survivors} ranked {which}, some seeds were stopped early. The mean over the others is biased "
-            "upwards; --no-asha trains all seeds to the end."
+            f"In {ranking.survivors} ranked {which}, some seeds were stopped early, failed or diverged. The mean over "
+            "the others is biased upwards; --no-asha trains to the end what was stopped."
         )
     yield from ranking.notes
     yield from _choice(ranking)
@@ -97,6 +102,8 @@ def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     if len(ranked) < 2:
         return "One row is ranked." if ranked else "No row is ranked."
     if ranked[0].rank == "1":
+        if _single(ranked):
+            return f"The first network is ahead of {others}; another seed may not be."
         return f"The first row is ahead of {others}."
     if candidates == 1:
         return "No row is ahead of the first, and the test does not separate it from all others."
@@ -243,6 +250,12 @@ def _choice(ranking: Ranking) -> Iterator[str]:
     """Yield what validation chooses, and what it does not choose although it looks better."""
     chosen = ranking.chosen
     if chosen is None:
+        first = ranking.first_complete
+        if first and first is not _finished(ranking)[0]:
+            yield (
+                f"{first.results[0].trial} stands for the run, such as in export: not all seeds of the rows above have "
+                "finished."
+            )
         return
     accuracy = ranking.score_text(chosen)
     mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""

@@ -144,7 +144,7 @@ def _key(standing: Standing) -> str:
 def _shown(side: Side) -> Standing | None:
     """Return what stands for a side that has no configuration in common with the other."""
     if side.trial is None:
-        return side.record.chosen or next(iter(_finished(side)), None)
+        return side.record.chosen or side.record.ranking.first_complete
     if side.trial.test_accuracy is None:
         return None
     return Standing("", [side.trial], side.trial.test_accuracy, side.trial.val_accuracy)

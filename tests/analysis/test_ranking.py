@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import Ranking, arranged, rank
 from raytrain.analysis.record import chosen_trial_of
 from raytrain.analysis.wording import explain, footer
@@ -55,6 +56,7 @@ def test_single_seeds_that_the_images_cannot_tell_apart_may_both_be_first() -> N
     assert first.interval.low < 0.9 < first.interval.high
     assert any("Wilson" in sentence and "There is one seed of each" in sentence for sentence in explain(ranking))
     assert any("2 rows may be the best" in sentence for sentence in explain(ranking))
+    assert footer(ranking)[-1].endswith(" Other seeds may give other ranks.")
     assert any("Ranks are of these trained networks" in sentence for sentence in explain(ranking))
 
 
@@ -77,6 +79,7 @@ def test_several_seeds_are_one_configuration_with_their_mean_and_students_interv
     assert first.interval is not None
     assert first.interval.high - 0.91 == pytest.approx(4.302652729911275 * 0.01 / np.sqrt(3))
     assert any("Student's t over 3 seeds" in sentence for sentence in explain(ranking))
+    assert footer(ranking)[-1] == "The first row is ahead of all others."
     (spread,) = [sentence for sentence in explain(ranking) if "standard deviation over seeds" in sentence]
     assert "varies by 1.00 points" in spread
     assert "3 seeds show a difference of" in spread
@@ -96,7 +99,10 @@ def test_of_very_many_configurations_only_the_best_are_ranked_and_that_is_said(m
     results = [result(f"t{lr}", lr=lr, test_accuracy=seen.accuracy) for lr, seen in spans.items()]
     ranking = rank(results, {f"t{lr}": seen for lr, seen in spans.items()})
     assert ranks(ranking) == [("1", "t1"), ("2", "t2"), ("3", "t3"), ("–", "t4"), ("–", "t5")]
-    said = "The first row is ahead of all others that have a rank. Only the first 3 rows are compared and ranked."
+    said = (
+        "The first network is ahead of all others that have a rank; another seed may not be. Only the first 3 rows are "
+        "compared and ranked."
+    )
     assert footer(ranking)[-1] == said
     assert any(said in sentence for sentence in explain(ranking))
     assert footer(ranking, rearranged=True)[-1] == "Ranks are those among the 3 best rows, by test accuracy."
@@ -306,6 +312,25 @@ def test_an_incomplete_configuration_that_validation_puts_behind_is_not_named() 
     assert (ranking.chosen, ranking.incomplete) == (next(s for s in ranking.standings if s.results == [complete]), [])
 
 
+@pytest.mark.parametrize("how", ["diverged", "failed", "stopped", "unfinished"])
+def test_without_validation_a_configuration_that_lost_seeds_is_not_taken_before_a_complete_one(how: str) -> None:
+    unknown: dict[str, Any] = {"val_accuracy": None, "val_loss": None}
+    complete = [result(f"c{seed}", lr=1, seed=seed, test_accuracy=0.9, **unknown) for seed in range(3)]
+    survivor = result("i0", lr=2, seed=0, test_accuracy=0.92, **unknown)
+    lost = [result(f"i{seed}", lr=2, seed=seed, status=how, **unknown) for seed in (1, 2)]
+    ranking = rank([survivor, *lost, *complete], {})
+    assert ranking.chosen is None
+    assert ranking.standings[0].results == [survivor]
+    trial = chosen_trial_of(ranking)
+    assert trial is not None
+    assert trial.trial == "c0"
+    assert broken("test_accuracy >= 0.91", ranking) == "test_accuracy >= 0.91: test_accuracy is 0.9"
+    assert any(sentence.startswith("c0 stands for the run") for sentence in explain(ranking))
+    alone = chosen_trial_of(rank([survivor, *lost], {}))
+    assert alone is not None
+    assert alone.trial == "i0", "there is no complete one"
+
+
 def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
     results = [
         result("lucky", lr=1, seed=0, test_accuracy=0.99),
@@ -397,6 +422,10 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
     assert any(
         "In 1 ranked configuration, some seeds were stopped early" in s for s in explain(rank([*finished, stopped], {}))
     )
+    for how in ("failed", "diverged"):
+        lost = result("a1", seed=1, status=how, epochs=4)
+        said = "In 1 ranked configuration, some seeds were stopped early, failed or diverged."
+        assert any(said in s for s in explain(rank([*finished, lost], {})))
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
 

@@ -306,7 +306,7 @@ def test_the_text_says_by_what_the_rows_are_ranked_and_that_tests_for_accuracy_a
     ranking = ranked_by("balanced_accuracy")
     chosen, order = footer(ranking)
     assert chosen.startswith("Validation chooses both: a balanced accuracy of 94.44 % on the test set.")
-    assert order == "The first row is ahead of all others."
+    assert order == "The first network is ahead of all others; another seed may not be."
     assert footer(ranking, rearranged=True)[1] == "Ranks are those among all 2 rows, by test balanced accuracy."
     text = " ".join(explain(ranking))
     assert "best epoch on the validation split by balanced accuracy" in text
