@@ -179,9 +179,17 @@ def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
     several = any(standing.seeds > 1 for standing in standings)
     if all(standing.seeds > 1 for standing in standings):
         counts = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+        missing = [any(metrics is None for metrics in standing.metrics) for standing in standings]
+        over = f"Student's t over {counts} seeds"
+        how = (
+            f"for other seeds only, because predictions are missing: {over}"
+            if all(missing)
+            else f"for other seeds and other test images: {over}, and the variance of the images"
+        )
+        some = " Where predictions are missing, they are for other seeds only." if any(missing) > all(missing) else ""
         yield (
-            f"Intervals: 95 %, for other seeds and other test images: Student's t over {counts} seeds, and the "
-            "variance of the images. Tests: Welch's, for other seeds on these images, corrected for all pairs by Holm."
+            f"Intervals: 95 %, {how}.{some} Tests: Welch's, for other seeds on these images, corrected for all pairs "
+            "by Holm."
         )
     elif any(standing.interval for standing in standings):
         if len(standings) == 1:
@@ -229,7 +237,9 @@ def _bootstrap(standings: Sequence[Standing], ranking: Ranking) -> Iterator[str]
     drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images{_drawn_anew(ranking.select)})"
     several = any(standing.seeds > 1 for standing in standings)
     over = "Student's t over the seeds, and the variance of the images by " if several else ""
-    yield f"Intervals: 95 %, of the {words}: {over}{drawn}."
+    missing = any(metrics is None for standing in standings for metrics in standing.metrics)
+    only = " Where predictions are missing, they are for other seeds only." if missing and several else ""
+    yield f"Intervals: 95 %, of the {words}: {over}{drawn}.{only}"
     if len(standings) > 1:
         pairs = "Welch's or Student's over seeds where a configuration has several, else " if several else ""
         yield (

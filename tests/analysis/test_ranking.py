@@ -202,8 +202,10 @@ def test_a_first_row_that_the_test_does_not_separate_from_all_is_not_ahead_of_al
     ]
     ranking = rank(results, {})
     assert ranks(ranking) == [("1–2", "a0"), ("2–3", "b0"), ("1–3", "c0")]
-    (said,) = [sentence for sentence in explain(ranking) if "A rank such as" in sentence]
+    (said,) = [sentence for sentence in explain(ranking) if sentence.startswith("A rank says")]
     assert "2 rows may be the best" in said
+    # the third is not separated from the first place's row, nor from any other: nothing may say that it is
+    assert "separates it from the rows outside" not in " ".join(explain(ranking))
 
 
 def test_a_trial_of_the_search_that_did_not_finish_chooses_nothing_among_the_confirmed() -> None:
@@ -414,6 +416,23 @@ def test_an_interval_ends_where_accuracies_do(accuracies: tuple[float, float], e
     assert standing.interval is not None
     assert (standing.interval.low, standing.interval.high) == pytest.approx(expected, abs=1e-4)
     assert 0 <= standing.interval.low <= standing.interval.high <= 1
+
+
+def test_seeds_that_agree_by_chance_have_no_interval_where_predictions_are_missing() -> None:
+    (standing,) = rank([result(f"a{seed}", seed=seed, test_accuracy=0.9) for seed in (0, 1, 2)], {}).standings
+    assert (standing.test_accuracy, standing.interval) == (pytest.approx(0.9), None)
+
+
+def test_intervals_without_predictions_are_said_to_be_for_other_seeds_only() -> None:
+    results = [*seeds("a", 1, 0.95, 0.96), *seeds("b", 2, 0.94, 0.95)]
+    without = " ".join(explain(rank(results, {})))
+    assert "95 %, for other seeds only, because predictions are missing: Student's t over 2 seeds. Tests" in without
+    seen = {f"a{seed}": right_on((0, 1900 + 20 * seed)) for seed in (0, 1)}
+    some = " ".join(explain(rank(results, seen)))
+    assert "and the variance of the images. Where predictions are missing, they are for other seeds only." in some
+    whole = " ".join(explain(rank(results, seen | {f"b{seed}": right_on((0, 1880 + 20 * seed)) for seed in (0, 1)})))
+    assert "for other seeds and other test images" in whole
+    assert "predictions are missing" not in whole
 
 
 def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
