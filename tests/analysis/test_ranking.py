@@ -233,6 +233,15 @@ def test_where_validation_images_are_trained_on_too_the_search_chooses_among_the
     assert chosen(*results) == "c1"
 
 
+def test_beside_another_run_the_choice_of_a_run_that_confirmed_on_all_images_counts() -> None:
+    again = result("x/c1", lr=1, seed=1, phase="confirm", test_accuracy=0.8, val_accuracy=None, val_loss=None)
+    again = replace(again, recipe=again.recipe | {"val_size": 0})
+    searched = result("x/s1", lr=1, test_accuracy=0.8, val_accuracy=0.9)
+    weaker = result("y/t", lr=3, test_accuracy=0.85, val_accuracy=0.7)
+    assert chosen(again, searched, weaker) == "x/c1"
+    assert chosen(again, searched, replace(weaker, val_accuracy=0.95)) == "y/t"
+
+
 def test_of_confirmed_seeds_without_validation_the_first_one_is_exported_and_not_the_best_on_the_test_set() -> None:
     def confirmed(seed: int, accuracy: float) -> TrialResult:
         fields = {"test_accuracy": accuracy, "val_accuracy": None, "val_loss": None}
@@ -243,6 +252,13 @@ def test_of_confirmed_seeds_without_validation_the_first_one_is_exported_and_not
     trial = chosen_trial_of(rank([searched, confirmed(1, 0.85), confirmed(2, 0.95), confirmed(3, 0.9)], {}))
     assert trial
     assert trial.trial == "c1"
+
+
+def test_where_some_trials_track_the_test_set_the_text_says_which_read_it_once() -> None:
+    tracked = result("a", lr=1, test_accuracy=0.9)
+    tracked = replace(tracked, recipe=tracked.recipe | {"track_test": True})
+    said = " ".join(explain(rank([tracked, result("b", lr=2, test_accuracy=0.8)], {})))
+    assert "once, at the end of trials without track_test; the others read it after every epoch." in said
 
 
 def test_a_tracked_test_set_is_not_said_to_be_read_once() -> None:

@@ -248,6 +248,21 @@ def test_a_commit_that_is_gone_is_said(runs: Path) -> None:
     assert "uncommitted changes was 2 files on record by name only, is" in done.stdout
 
 
+def test_a_commit_that_is_there_but_not_installed_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, installed = "0123456789" * 4, "f" * 40
+
+    def edit(manifest: Any) -> None:
+        manifest["sessions"][0]["code"]["git_commit"] = recorded
+
+    change(runs / "one" / "manifest.json", edit)
+    monkeypatch.setattr("raytrain.execution.rerun.has_commit", lambda *_: True)
+    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: installed)
+    said = f"The run was trained at commit {recorded}, the code here is at {installed}, and is used."
+    assert said in call("rerun", "one").stderr
+    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: recorded)
+    assert "was trained at commit" not in call("rerun", "one").stderr
+
+
 def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
     before = content(runs / "one")
     for words in (("--name", "one"), ("--name", "one", "--fresh"), ("--name", "one", "--out", "runs/../runs")):
