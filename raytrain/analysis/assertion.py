@@ -82,9 +82,9 @@ def broken(claim: str, ranking: Ranking) -> str | None:
     """Return why a claim does not hold, or None if it does.
 
     Args:
-        claim: A condition. Its name is a column of the configuration that validation chooses (of the first row where
-            there is no validation split), or `trials`, `finished`, `stopped`, `paused`, `diverged`, `failed` or
-            `unfinished`, which count trials.
+        claim: A condition. Its name is a column of the configuration that validation chooses (without a validation
+            split, of the first row of which all seeds have finished), or `trials`, `finished`, `stopped`, `paused`,
+            `diverged`, `failed` or `unfinished`, which count trials.
         ranking: Ranking of the run.
 
     Raises:
@@ -93,7 +93,7 @@ def broken(claim: str, ranking: Ranking) -> str | None:
     counts = _counts(ranking)
     condition = parse_condition(claim, [*column_names(ranking), *counts], option="--assert")
     name = condition.name
-    chosen = ranking.chosen or next(iter(ranking.standings), None)
+    chosen = ranking.chosen or ranking.first_complete or next(iter(ranking.standings), None)
     value = counts[name] if name in counts else _value(ranking, chosen, condition) if chosen else None
     if value is None:
         return f"{claim}: no trial has a {name}"

@@ -180,14 +180,14 @@ def _chosen(
     then the order in which the experiment lists them. The test set decides nothing. A configuration of which a seed
     did not finish is not chosen before a complete one: its mean is over the seeds that early stopping let through.
     """
-    judged = [(standing, standing.results) for standing in standings if standing.val_accuracy is not None]
-    if not judged:  # confirmed with their validation images too: what the search saw of them counts
-        finished = (group for group in rest if (group[0].phase, group[0].status) == ("search", "finished"))
-        searched = {_setting(group[0]): group for group in finished}
-        confirmed = [standing for standing in standings if standing.results[0].phase == "confirm"]
-        judged = [
-            (one, searched[_setting(one.results[0])]) for one in confirmed if _setting(one.results[0]) in searched
-        ]
+    finished = (group for group in rest if (group[0].phase, group[0].status) == ("search", "finished"))
+    searched = {_setting(group[0]): group for group in finished}
+    judged: list[tuple[Standing, Sequence[TrialResult]]] = []
+    for standing in standings:
+        if standing.val_accuracy is not None:
+            judged.append((standing, standing.results))
+        elif standing.results[0].phase == "confirm" and (seen := searched.get(_setting(standing.results[0]))):
+            judged.append((standing, seen))  # trained on the validation images too: what the search saw of it counts
     judged.sort(key=lambda one: (*(-value for value in mean_val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
     broken = {configuration_of(group[0]) for group in rest if group[0].status != "finished"}
@@ -208,9 +208,9 @@ def _setting(result: TrialResult) -> str:
 
 
 def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
-    """Return how many configurations are ranked by those of their seeds that were not stopped or paused."""
-    stopped = {configuration_of(group[0]) for group in rest if group[0].status in {"stopped", "paused"}}
-    return sum(configuration_of(group[0]) in stopped for group in finished)
+    """Return how many configurations are ranked without some of their seeds: stopped, paused, failed or diverged."""
+    lost = {configuration_of(group[0]) for group in rest if group[0].status not in {"finished", "unfinished"}}
+    return sum(configuration_of(group[0]) in lost for group in finished)
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:

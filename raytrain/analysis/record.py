@@ -8,13 +8,14 @@ from typing import Any
 from raytrain.analysis.ranking import Ranking, Standing, rank
 from raytrain.analysis.separation import Separation, separation, taken_up
 from raytrain.analysis.tested_images import tested_images
+from raytrain.data.data_key import DataKey
 from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.metrics.predictions import Predictions
 from raytrain.metrics.selection import select_of
 from raytrain.provenance.manifest import read_manifest
 from raytrain.runs.damage import warned_together
 from raytrain.runs.folder import read_state
-from raytrain.runs.results import TrialResult, ranked
+from raytrain.runs.results import TrialResult, ranked, run_of
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import read_all_epochs, read_epochs, read_predictions
 from raytrain.storage.folder import Folder
@@ -62,7 +63,8 @@ class RunRecord:
     def chosen_trial(self) -> TrialResult | None:
         """The trial that validation chooses: of the chosen configuration, the seed that is best on validation.
 
-        Where there is no validation split, it is the first seed of the first row; None while nothing has finished.
+        Where there is no validation split, it is the first seed of the first row of which all seeds have finished;
+        where every row lost a seed, of the first row. None while nothing has finished.
         """
         return chosen_trial_of(self.ranking)
 
@@ -136,8 +138,8 @@ def chosen_trial_of(ranking: Ranking) -> TrialResult | None:
     """Return the trial of a run's ranking that `RunRecord.chosen_trial` describes."""
     if ranking.chosen:
         return max(ranking.chosen.results, key=lambda one: one.val_quality)
-    first = next(iter(ranking.standings), None)
-    return first.results[0] if first and first.status == "finished" else None
+    first = ranking.first_complete
+    return first.results[0] if first else None
 
 
 def read_record(folder: Folder) -> RunRecord:
@@ -164,7 +166,9 @@ def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
 
 
 def rankings_by_data(folders: Mapping[str, Folder]) -> dict[str, Ranking]:
-    """Return a ranking for each data set that runs are on, by its name and those of its runs; "" for a single one.
+    """Return a ranking for each set of test images, by the names of its data and its runs; "" for a single one.
+
+    A run of an earlier version may have several sets of test images, and then has a ranking for each.
 
     The ids of several runs' trials begin with the names of the runs.
 
@@ -179,10 +183,30 @@ def rankings_by_data(folders: Mapping[str, Folder]) -> dict[str, Ranking]:
             groups.append({name: record})
         else:
             found[name] = record
-    if len(groups) == 1:
-        (only,) = groups
+    tables = [(group, images) for group in groups for images in _test_sets(group)]
+    if len(tables) == 1:
+        ((only, _),) = tables
         return {"": next(iter(only.values())).ranking if len(only) == 1 else _ranked_together(only)}
-    return {_name_of(group): _ranked_together(group) for group in groups}
+    together = len(folders) > 1
+    return {_name_of(group, one): _ranked_together(group, only=one, prefixed=together) for group, one in tables}
+
+
+def _test_sets(records: Mapping[str, RunRecord]) -> list[set[str]]:
+    """Return the trials of some runs, by run and id, in sets of those that were tested on the same images."""
+    results, data = _together(records)
+    images = tested_images(results, data)
+    labels = {
+        f"{name}/{trial}": seen.labels.tobytes()
+        for name, record in records.items()
+        for trial, seen in record.predictions.items()
+    }
+    first: dict[object, bytes] = {}  # trials without predictions are on the first of the sets that are written alike
+    for trial, seen in labels.items():
+        first.setdefault(images[trial], seen)
+    sets: dict[object, set[str]] = {}
+    for trial, written in images.items():
+        sets.setdefault((written, labels.get(trial, first.get(written))), set()).add(trial)
+    return list(sets.values()) or [set()]
 
 
 def _on_the_same_data(group: Mapping[str, RunRecord], name: str, record: RunRecord) -> bool:
@@ -194,24 +218,51 @@ def _on_the_same_data(group: Mapping[str, RunRecord], name: str, record: RunReco
     return True
 
 
-def _name_of(group: Mapping[str, RunRecord]) -> str:
-    data = {
-        f"{name}, fingerprint {seen}" for one in group.values() for name, seen in one.manifest.get("data", {}).items()
-    }
-    return f"{'; '.join(sorted(data))}: {', '.join(group)}"
+def _name_of(group: Mapping[str, RunRecord], trials: set[str]) -> str:
+    """Return the heading of a table: the data sets of some trials with their fingerprints, and the runs."""
+    results, data = _together(group)
+    labels = {(one.trial, DataKey.of(one.recipe).label) for one in results if one.trial in trials}
+    known = {f"{label}, fingerprint {data[trial].get(label, 'unknown')}" for trial, label in labels}
+    runs = dict.fromkeys(run_of(one) for one in results if one.trial in trials)
+    return f"{'; '.join(sorted(known))}: {', '.join(runs or group)}"
 
 
-def _ranked_together(records: Mapping[str, RunRecord]) -> Ranking:
-    _refuse_several_metrics(records)
+def _together(records: Mapping[str, RunRecord]) -> tuple[list[TrialResult], dict[str, Mapping[str, Any]]]:
+    """Return the results of runs, with the run before each id, and the data in the manifest of each trial's run."""
     results: list[TrialResult] = []
-    predictions: dict[str, Predictions] = {}
     data: dict[str, Mapping[str, Any]] = {}
     for name, record in records.items():
         own = [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
         results += own
         data |= {result.trial: record.manifest.get("data", {}) for result in own}
-        predictions |= {f"{name}/{trial}": seen for trial, seen in record.predictions.items()}
-    return rank(results, predictions, images=tested_images(results, data))
+    return results, data
+
+
+def _ranked_together(
+    records: Mapping[str, RunRecord], *, only: set[str] | None = None, prefixed: bool = True
+) -> Ranking:
+    """Return the ranking of all trials of runs.
+
+    Args:
+        records: The runs by name.
+        only: Trials to rank, by run and id; None for all.
+        prefixed: Whether the ids of trials begin with the names of the runs.
+    """
+    _refuse_several_metrics(records)
+    results, data = _together(records)
+    results = [one for one in results if only is None or one.trial in only]
+    images = tested_images(results, data)
+    predictions = {
+        f"{name}/{trial}": seen for name, record in records.items() for trial, seen in record.predictions.items()
+    }
+    if not prefixed:
+        images, predictions = ({_bare(name): one for name, one in some.items()} for some in (images, predictions))
+        results = [replace(one, trial=_bare(one.trial)) for one in results]
+    return rank(results, predictions, images=images)
+
+
+def _bare(trial: str) -> str:
+    return trial.rpartition("/")[2]
 
 
 def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:

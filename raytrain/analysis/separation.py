@@ -134,9 +134,9 @@ class Separation:
         gap = f"{self.separate.points:g} points of test accuracy"
         apart = len(answers) - same - still
         lines = [
-            f"Of {total}, {apart} are separated, {same} are the same within {gap}, and {still} are not decided. At "
-            f"most {ALPHA:.0%} of such runs hold a wrong answer, although one looks after each seed. The intervals and "
-            "ranks of the table do not allow for that."
+            f"Of {total}, {apart} are separated, {same} are the same within {gap}, and {still} are not decided. If "
+            f"the differences of seeds are about normal, at most {ALPHA:.0%} of such runs hold a wrong answer, "
+            "although one looks after each seed. The intervals and ranks of the table do not allow for that."
         ]
         lines += [pair.sentence(self.separate) for pair in self.pairs[:MOST_SHOWN]]
         if (left := len(answers) - MOST_SHOWN) > 0:

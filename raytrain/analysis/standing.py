@@ -9,7 +9,7 @@ from raytrain.analysis.statistics.significance import Interval
 from raytrain.baselines.baselines import BaselineRow
 from raytrain.metrics.predictions import ClassMetrics
 from raytrain.metrics.selection import SELECTIONS, Select, Selection
-from raytrain.runs.results import Status, TrialResult
+from raytrain.runs.results import Status, TrialResult, configuration_of
 
 DASH = "–"
 METRICS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece")
@@ -88,7 +88,7 @@ class Ranking:
         chosen: Configuration that validation chooses; None if nothing finished or there is no validation split.
         incomplete: Configurations with better validation, not chosen because one of their seeds did not finish.
         searched: Number of configurations without a rank from a search whose best were trained again.
-        survivors: Number of ranked configurations that have other seeds which were stopped early.
+        survivors: Number of ranked configurations that have other seeds which were stopped early, failed or diverged.
         resolution: Difference that the seeds, or with one seed the test images, can show; None if unknown.
         beside: Rows of a baseline, shown below without a rank.
         notes: Further sentences about the rows.
@@ -108,6 +108,18 @@ class Ranking:
     select: Select = "accuracy"
     uncompared: int = 0
     test_sets: int = 1
+
+    @property
+    def first_complete(self) -> Standing | None:
+        """The row that stands for the run where there is no validation split to choose one; None if nothing finished.
+
+        The first of which no seed stopped, failed or diverged: the mean without such seeds is biased. The first of all
+        where every one lost a seed.
+        """
+        finished = [standing for standing in self.standings if standing.status == "finished"]
+        broken = {configuration_of(one.results[0]) for one in self.standings if one.status != "finished"}
+        complete = (one for one in finished if configuration_of(one.results[0]) not in broken)
+        return next(complete, None) or next(iter(finished), None)
 
     @property
     def all_others(self) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from raytrain.analysis.ranking import DASH, Ranking, Standing
-from raytrain.analysis.statistics.bootstrap import DRAWINGS
+from raytrain.analysis.statistics.bootstrap import ADDED, BY_CLASS, DRAWINGS
 from raytrain.analysis.statistics.power import MOST_SEEDS, POWER
 from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
+from raytrain.metrics.selection import Select
 
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
@@ -29,7 +30,11 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         if ranking.uncompared:
             among = f"the {len(_ranked(finished))} best rows"
         return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
-    return [*lines, _lead(ranking)] if len(finished) > 1 else lines
+    if len(finished) < 2:
+        return lines
+    ranked = _ranked(finished)
+    later = any(DASH not in standing.rank for standing in ranked) and ranked[0].rank != "1"
+    return [*lines, _lead(ranking) + (" Other seeds may give other ranks." if later and _single(ranked) else "")]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -53,7 +58,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     if ranking.select == "accuracy":
         yield from _intervals(finished)
     else:
-        yield from _bootstrap(finished, ranking.selection.words)
+        yield from _bootstrap(finished, ranking)
     if ranking.resolution:
         yield _resolution(ranking.resolution)
     if ranking.test_sets > 1:
@@ -63,14 +68,15 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         )
     if len(finished) > 1:
         yield (
-            f"A rank such as 1{DASH}3 says which places a row may have: the test separates it from the rows outside. "
+            f"A rank says which places a row may have: of four rows, 2{DASH}3 means that at least one is better by the "
+            "test, and at least one is worse. "
             f"{_first_place(ranking)}"
         )
     if ranking.survivors:
         which = "configuration" if ranking.survivors == 1 else "configurations"
         yield (
-            f"In {ranking.survivors} ranked {which}, some seeds were stopped early. The mean over the others is biased "
-            "upwards; --no-asha trains all seeds to the end."
+            f"In {ranking.survivors} ranked {which}, some seeds were stopped early, failed or diverged. The mean over "
+            "the others is biased upwards; --no-asha trains to the end what was stopped."
         )
     yield from ranking.notes
     yield from _choice(ranking)
@@ -87,7 +93,8 @@ def _lead(ranking: Ranking) -> str:
     """Return who may be first, and which rows that is said of, if not of all."""
     ranked = _ranked(_finished(ranking))
     some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
-    return _leader(ranked, others=ranking.all_others) + some
+    sets = f" The rows have {ranking.test_sets} sets of test images, which no test compares."
+    return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "")
 
 
 def _leader(ranked: Sequence[Standing], *, others: str) -> str:
@@ -95,6 +102,8 @@ def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     if len(ranked) < 2:
         return "One row is ranked." if ranked else "No row is ranked."
     if ranked[0].rank == "1":
+        if _single(ranked):
+            return f"The first network is ahead of {others}; another seed may not be."
         return f"The first row is ahead of {others}."
     if candidates == 1:
         return "No row is ahead of the first, and the test does not separate it from all others."
@@ -170,9 +179,17 @@ def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
     several = any(standing.seeds > 1 for standing in standings)
     if all(standing.seeds > 1 for standing in standings):
         counts = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+        missing = [any(metrics is None for metrics in standing.metrics) for standing in standings]
+        over = f"Student's t over {counts} seeds"
+        how = (
+            f"for other seeds only, because predictions are missing: {over}"
+            if all(missing)
+            else f"for other seeds and other test images: {over}, and the variance of the images"
+        )
+        some = " Where predictions are missing, they are for other seeds only." if any(missing) > all(missing) else ""
         yield (
-            f"Intervals: 95 %, for other seeds and other test images: Student's t over {counts} seeds, and the "
-            "variance of the images. Tests: Welch's, for other seeds on these images, corrected for all pairs by Holm."
+            f"Intervals: 95 %, {how}.{some} Tests: Welch's, for other seeds on these images, corrected for all pairs "
+            "by Holm."
         )
     elif any(standing.interval for standing in standings):
         if len(standings) == 1:
@@ -214,12 +231,15 @@ def _resolution(resolution: SeedResolution | ImageResolution) -> str:
     )
 
 
-def _bootstrap(standings: Sequence[Standing], words: str) -> Iterator[str]:
+def _bootstrap(standings: Sequence[Standing], ranking: Ranking) -> Iterator[str]:
     """Yield how the intervals and the tests of a metric other than accuracy are made."""
-    drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images, of each class as many as it has)"
+    words = ranking.selection.words
+    drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images{_drawn_anew(ranking.select)})"
     several = any(standing.seeds > 1 for standing in standings)
     over = "Student's t over the seeds, and the variance of the images by " if several else ""
-    yield f"Intervals: 95 %, of the {words}: {over}{drawn}."
+    missing = any(metrics is None for standing in standings for metrics in standing.metrics)
+    only = " Where predictions are missing, they are for other seeds only." if missing and several else ""
+    yield f"Intervals: 95 %, of the {words}: {over}{drawn}.{only}"
     if len(standings) > 1:
         pairs = "Welch's or Student's over seeds where a configuration has several, else " if several else ""
         yield (
@@ -230,10 +250,22 @@ def _bootstrap(standings: Sequence[Standing], words: str) -> Iterator[str]:
         yield "Where there is one seed, another seed may give another order."
 
 
+def _drawn_anew(select: Select) -> str:
+    if select in BY_CLASS:
+        return f", class by class, with {ADDED} more in each class that are right or wrong by chance"
+    return f", with {ADDED} more that are right or wrong by chance" if select == "top5_accuracy" else ""
+
+
 def _choice(ranking: Ranking) -> Iterator[str]:
     """Yield what validation chooses, and what it does not choose although it looks better."""
     chosen = ranking.chosen
     if chosen is None:
+        first = ranking.first_complete
+        if first and first is not _finished(ranking)[0]:
+            yield (
+                f"{first.results[0].trial} stands for the run, such as in export: not all seeds of the rows above have "
+                "finished."
+            )
         return
     accuracy = ranking.score_text(chosen)
     mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""

@@ -7,8 +7,8 @@ from typing import Any
 
 from raytrain.analysis.ranking import Standing
 from raytrain.analysis.record import RunRecord
-from raytrain.analysis.statistics.sample import Sample, compare
-from raytrain.analysis.statistics.significance import holm
+from raytrain.analysis.statistics.sample import Sample, by_seed, compare, paired_differences
+from raytrain.analysis.statistics.significance import holm, paired_t
 from raytrain.comparison.circumstances import Difference, circumstances, data_label, differences, settings
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import TrialResult
@@ -144,7 +144,7 @@ def _key(standing: Standing) -> str:
 def _shown(side: Side) -> Standing | None:
     """Return what stands for a side that has no configuration in common with the other."""
     if side.trial is None:
-        return side.record.chosen or next(iter(_finished(side)), None)
+        return side.record.chosen or side.record.ranking.first_complete
     if side.trial.test_accuracy is None:
         return None
     return Standing("", [side.trial], side.trial.test_accuracy, side.trial.val_accuracy)
@@ -160,6 +160,12 @@ def _test(first: Side, second: Side, one: Standing, other: Standing) -> tuple[fl
         for side, standing in ((first, one), (second, other))
     ]
     seeds = sorted(len(sample.accuracies) for sample in samples)
+    seen = [by_seed(standing.results, side.record.predictions) for side, standing in ((first, one), (second, other))]
+    if seeds[0] > 1 and seen[0].keys() == seen[1].keys() and len(seen[0]) == seeds[0]:
+        paired = paired_differences(*seen, seeds=sorted(seen[0]))
+        return paired_t(
+            paired.values.tolist(), floor=float(paired.floors[-1])
+        ), f"Student's t over {seeds[0]} paired seeds"
     if seeds[0] > 1:
         return compare(*samples), f"Welch's over {len(samples[0].accuracies)} and {len(samples[1].accuracies)} seeds"
     if seeds[1] > 1:

@@ -47,7 +47,7 @@ class DataKey(NamedTuple):
         Args:
             recipe: Fields of a recipe; those that an earlier version did not have may be missing.
         """
-        return tuple(recipe.get(name, cls._field_defaults.get(name)) for name in _OF_TEST_IMAGES)
+        return tuple(recipe.get(name, cls._field_defaults.get(name)) for name in OF_TEST_IMAGES)
 
     @property
     def label(self) -> str:
@@ -73,5 +73,5 @@ class DataKey(NamedTuple):
         )
 
 
-_OF_TEST_IMAGES = ("dataset", "test_size", "columns", "skip_bad", "follow_links")
+OF_TEST_IMAGES = ("dataset", "test_size", "columns", "skip_bad", "follow_links")
 """Fields that decide which test images there are; the others decide how they look, and how the rest is split."""

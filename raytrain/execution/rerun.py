@@ -79,6 +79,18 @@ def missing_commits(record: RunRecord) -> list[str]:
     return [commit for commit in commits if here is None or not has_commit(here, commit)]
 
 
+def other_commits(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the commits that a run was trained at and that are in the repository here, but not what is installed.
+
+    Each comes with the commit of the installed code. [] where that is in no repository.
+    """
+    installed = commit_of(Path(str(files("raytrain"))))
+    missing = missing_commits(record)
+    sessions = record.manifest.get("sessions", ())
+    commits = dict.fromkeys(str(commit) for one in sessions if (commit := one.get("code", {}).get("git_commit")))
+    return [(commit, installed) for commit in commits if installed and commit != installed and commit not in missing]
+
+
 def _is_same(one: Folder, other: Folder) -> bool:
     if one.local_path and other.local_path:
         return one.local_path.resolve() == other.local_path.resolve()

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from raytrain.data.data_key import OF_TEST_IMAGES
 from raytrain.errors import ExperimentError
-from raytrain.experiment.search.grid import Sampler
+from raytrain.experiment.search.grid import Grid, Sampler, values_of
 from raytrain.experiment.sections import Asha, Separate
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.selection import SELECTIONS
@@ -75,3 +76,27 @@ def _refuse_unlike_curves(trials: Sequence[Trial], sampler: Sampler) -> None:
             f"asha.lose_at_most is in points of accuracy, and select is {select}; select accuracy, or give a "
             "grace_period instead"
         )
+
+
+def refuse_several_test_sets(trials: Sequence[Trial], grid: Grid, *, drawn: bool) -> None:
+    """Refuse trials that would be tested on different images.
+
+    Only for experiments that are read: a run of an earlier version may have several test sets, and is still shown.
+
+    Args:
+        trials: The trials of an experiment.
+        grid: Its grid.
+        drawn: Whether trials are drawn from the grid, so that others may follow.
+
+    Raises:
+        ExperimentError: They are; the message says by which field.
+    """
+    for field in OF_TEST_IMAGES:
+        found = [getattr(trial.recipe, field) for trial in trials]
+        values = list(dict.fromkeys([*found, *(values_of(grid, field) if drawn else [])]))
+        if len(values) > 1:
+            listed = " and ".join(map(str, values[:2])) + (" and others" if len(values) > 2 else "")
+            raise ExperimentError(
+                f"{field} varies ({listed}), and with it the test images: no test compares accuracies on different "
+                f"images. Make one experiment for each {field}, and show them together: raytrain results RUN1 RUN2"
+            )

@@ -137,9 +137,11 @@ def _chosen(record: RunRecord) -> tuple[TrialResult, str]:
     if record.chosen is None:
         if sum(standing.status == "finished" for standing in record.ranking.standings) == 1:
             return chosen, "of the only configuration that has finished"
+        first = chosen in record.ranking.standings[0].results
+        row = "the first row" if first else "the first row of which all seeds have finished"
         return (
             chosen,
-            "the first row; without a validation split the test set chose it, so its accuracy is biased upwards",
+            f"{row}; without a validation split the test set chose it, so its accuracy is biased upwards",
         )
     return chosen, f"chosen by validation {selection_of(chosen.recipe).words}"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import Ranking, arranged, rank
 from raytrain.analysis.record import chosen_trial_of
 from raytrain.analysis.wording import explain, footer
@@ -55,6 +56,7 @@ def test_single_seeds_that_the_images_cannot_tell_apart_may_both_be_first() -> N
     assert first.interval.low < 0.9 < first.interval.high
     assert any("Wilson" in sentence and "There is one seed of each" in sentence for sentence in explain(ranking))
     assert any("2 rows may be the best" in sentence for sentence in explain(ranking))
+    assert footer(ranking)[-1].endswith(" Other seeds may give other ranks.")
     assert any("Ranks are of these trained networks" in sentence for sentence in explain(ranking))
 
 
@@ -77,6 +79,7 @@ def test_several_seeds_are_one_configuration_with_their_mean_and_students_interv
     assert first.interval is not None
     assert first.interval.high - 0.91 == pytest.approx(4.302652729911275 * 0.01 / np.sqrt(3))
     assert any("Student's t over 3 seeds" in sentence for sentence in explain(ranking))
+    assert footer(ranking)[-1] == "The first row is ahead of all others."
     (spread,) = [sentence for sentence in explain(ranking) if "standard deviation over seeds" in sentence]
     assert "varies by 1.00 points" in spread
     assert "3 seeds show a difference of" in spread
@@ -96,7 +99,10 @@ def test_of_very_many_configurations_only_the_best_are_ranked_and_that_is_said(m
     results = [result(f"t{lr}", lr=lr, test_accuracy=seen.accuracy) for lr, seen in spans.items()]
     ranking = rank(results, {f"t{lr}": seen for lr, seen in spans.items()})
     assert ranks(ranking) == [("1", "t1"), ("2", "t2"), ("3", "t3"), ("–", "t4"), ("–", "t5")]
-    said = "The first row is ahead of all others that have a rank. Only the first 3 rows are compared and ranked."
+    said = (
+        "The first network is ahead of all others that have a rank; another seed may not be. Only the first 3 rows are "
+        "compared and ranked."
+    )
     assert footer(ranking)[-1] == said
     assert any(said in sentence for sentence in explain(ranking))
     assert footer(ranking, rearranged=True)[-1] == "Ranks are those among the 3 best rows, by test accuracy."
@@ -196,8 +202,10 @@ def test_a_first_row_that_the_test_does_not_separate_from_all_is_not_ahead_of_al
     ]
     ranking = rank(results, {})
     assert ranks(ranking) == [("1–2", "a0"), ("2–3", "b0"), ("1–3", "c0")]
-    (said,) = [sentence for sentence in explain(ranking) if "A rank such as" in sentence]
+    (said,) = [sentence for sentence in explain(ranking) if sentence.startswith("A rank says")]
     assert "2 rows may be the best" in said
+    # the third is not separated from the first place's row, nor from any other: nothing may say that it is
+    assert "separates it from the rows outside" not in " ".join(explain(ranking))
 
 
 def test_a_trial_of_the_search_that_did_not_finish_chooses_nothing_among_the_confirmed() -> None:
@@ -225,6 +233,15 @@ def test_where_validation_images_are_trained_on_too_the_search_chooses_among_the
     assert chosen(*results) == "c1"
 
 
+def test_beside_another_run_the_choice_of_a_run_that_confirmed_on_all_images_counts() -> None:
+    again = result("x/c1", lr=1, seed=1, phase="confirm", test_accuracy=0.8, val_accuracy=None, val_loss=None)
+    again = replace(again, recipe=again.recipe | {"val_size": 0})
+    searched = result("x/s1", lr=1, test_accuracy=0.8, val_accuracy=0.9)
+    weaker = result("y/t", lr=3, test_accuracy=0.85, val_accuracy=0.7)
+    assert chosen(again, searched, weaker) == "x/c1"
+    assert chosen(again, searched, replace(weaker, val_accuracy=0.95)) == "y/t"
+
+
 def test_of_confirmed_seeds_without_validation_the_first_one_is_exported_and_not_the_best_on_the_test_set() -> None:
     def confirmed(seed: int, accuracy: float) -> TrialResult:
         fields = {"test_accuracy": accuracy, "val_accuracy": None, "val_loss": None}
@@ -235,6 +252,13 @@ def test_of_confirmed_seeds_without_validation_the_first_one_is_exported_and_not
     trial = chosen_trial_of(rank([searched, confirmed(1, 0.85), confirmed(2, 0.95), confirmed(3, 0.9)], {}))
     assert trial
     assert trial.trial == "c1"
+
+
+def test_where_some_trials_track_the_test_set_the_text_says_which_read_it_once() -> None:
+    tracked = result("a", lr=1, test_accuracy=0.9)
+    tracked = replace(tracked, recipe=tracked.recipe | {"track_test": True})
+    said = " ".join(explain(rank([tracked, result("b", lr=2, test_accuracy=0.8)], {})))
+    assert "once, at the end of trials without track_test; the others read it after every epoch." in said
 
 
 def test_a_tracked_test_set_is_not_said_to_be_read_once() -> None:
@@ -304,6 +328,25 @@ def test_an_incomplete_configuration_that_validation_puts_behind_is_not_named() 
     incomplete = result("i", lr=2, val_accuracy=0.5, test_accuracy=0.9)
     ranking = rank([complete, incomplete, result("x", lr=2, seed=1, status="failed")], {})
     assert (ranking.chosen, ranking.incomplete) == (next(s for s in ranking.standings if s.results == [complete]), [])
+
+
+@pytest.mark.parametrize("how", ["diverged", "failed", "stopped", "unfinished"])
+def test_without_validation_a_configuration_that_lost_seeds_is_not_taken_before_a_complete_one(how: str) -> None:
+    unknown: dict[str, Any] = {"val_accuracy": None, "val_loss": None}
+    complete = [result(f"c{seed}", lr=1, seed=seed, test_accuracy=0.9, **unknown) for seed in range(3)]
+    survivor = result("i0", lr=2, seed=0, test_accuracy=0.92, **unknown)
+    lost = [result(f"i{seed}", lr=2, seed=seed, status=how, **unknown) for seed in (1, 2)]
+    ranking = rank([survivor, *lost, *complete], {})
+    assert ranking.chosen is None
+    assert ranking.standings[0].results == [survivor]
+    trial = chosen_trial_of(ranking)
+    assert trial is not None
+    assert trial.trial == "c0"
+    assert broken("test_accuracy >= 0.91", ranking) == "test_accuracy >= 0.91: test_accuracy is 0.9"
+    assert any(sentence.startswith("c0 stands for the run") for sentence in explain(ranking))
+    alone = chosen_trial_of(rank([survivor, *lost], {}))
+    assert alone is not None
+    assert alone.trial == "i0", "there is no complete one"
 
 
 def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
@@ -391,12 +434,33 @@ def test_an_interval_ends_where_accuracies_do(accuracies: tuple[float, float], e
     assert 0 <= standing.interval.low <= standing.interval.high <= 1
 
 
+def test_seeds_that_agree_by_chance_have_no_interval_where_predictions_are_missing() -> None:
+    (standing,) = rank([result(f"a{seed}", seed=seed, test_accuracy=0.9) for seed in (0, 1, 2)], {}).standings
+    assert (standing.test_accuracy, standing.interval) == (pytest.approx(0.9), None)
+
+
+def test_intervals_without_predictions_are_said_to_be_for_other_seeds_only() -> None:
+    results = [*seeds("a", 1, 0.95, 0.96), *seeds("b", 2, 0.94, 0.95)]
+    without = " ".join(explain(rank(results, {})))
+    assert "95 %, for other seeds only, because predictions are missing: Student's t over 2 seeds. Tests" in without
+    seen = {f"a{seed}": right_on((0, 1900 + 20 * seed)) for seed in (0, 1)}
+    some = " ".join(explain(rank(results, seen)))
+    assert "and the variance of the images. Where predictions are missing, they are for other seeds only." in some
+    whole = " ".join(explain(rank(results, seen | {f"b{seed}": right_on((0, 1880 + 20 * seed)) for seed in (0, 1)})))
+    assert "for other seeds and other test images" in whole
+    assert "predictions are missing" not in whole
+
+
 def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
     finished = [result("a0", test_accuracy=0.9), result("b0", lr=0.2, test_accuracy=0.8)]
     stopped = result("a1", seed=1, status="stopped", epochs=4)
     assert any(
         "In 1 ranked configuration, some seeds were stopped early" in s for s in explain(rank([*finished, stopped], {}))
     )
+    for how in ("failed", "diverged"):
+        lost = result("a1", seed=1, status=how, epochs=4)
+        said = "In 1 ranked configuration, some seeds were stopped early, failed or diverged."
+        assert any(said in s for s in explain(rank([*finished, lost], {})))
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
 

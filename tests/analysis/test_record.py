@@ -16,6 +16,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from raytrain.analysis.record import read_record
+from raytrain.analysis.wording import footer
 from raytrain.cli.app import app
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
@@ -270,8 +271,40 @@ def test_other_images_under_the_same_path_are_not_compared(write_run: WriteRun) 
     write_run("before", [range(900), range(901)], recipe=recipe, seeds=seeds, fingerprint="a")
     replaced = {**recipe, "image_size": 64}
     write_run("after", [range(300), range(301)], recipe=replaced, seeds=seeds, fingerprint="b", images=600)
-    assert rows_of("before", "after") == [("1–2", "after"), ("1–2", "before")]
-    assert "The rows were tested on 2 different sets of images" in results_of("before", "after", "--explain").output
+    assert rows_of("before", "after") == [("1", "after"), ("1", "before")]
+    headings = [line for line in results_of("before", "after", "-f", "md").stdout.splitlines() if line[:3] == "## "]
+    assert headings == ["## photos at 32 px, fingerprint a: before", "## photos at 64 px, fingerprint b: after"]
+
+
+def test_images_that_the_trials_split_otherwise_have_a_table_of_their_own(write_run: WriteRun) -> None:
+    recipe = {"dataset": "photos", "val_size": 20}
+    write_run("usual", [range(900)], recipe=recipe, fingerprint="a")
+    write_run("larger", [range(700)], recipe={**recipe, "test_size": 0.3}, fingerprint="b", images=1500)
+    write_run("wide", [range(910)], recipe={**recipe, "width": 3}, fingerprint="a")
+    headings = [
+        line for line in results_of("usual", "larger", "wide", "-f", "md").stdout.splitlines() if line[:3] == "## "
+    ]
+    assert headings == [
+        "## photos at 32 px, fingerprint a: usual, wide",
+        "## photos at 32 px, test_size 0.3, fingerprint b: larger",
+    ]
+
+
+@pytest.mark.parametrize("field", [{"dataset": ["photos", "numbers"]}, {"test_size": [0.2, 0.3]}])
+def test_a_run_of_an_earlier_version_on_several_test_sets_has_a_table_for_each(
+    write_run: WriteRun, place: Path, field: dict[str, Any]
+) -> None:
+    grid = {"lr": [0.1, 0.2], **field}
+    write_run("old", [range(900), range(700), range(800), range(600)], recipe={"dataset": "photos"}, grid=grid)
+    manifest = json.loads((place / "old/manifest.json").read_text())
+    data = {label: f"fingerprint of {label}" for label in manifest["data"]}
+    (place / "old/manifest.json").write_text(json.dumps({**manifest, "data": data}))
+    shown = results_of("old", "--json", "--columns", "data,test_accuracy,rank,trial")
+    rows = json.loads(shown.stdout)["trials"]
+    assert [(row["rank"], row["test_accuracy"]) for row in rows] == [("1", 0.9), ("2", 0.8), ("1", 0.7), ("2", 0.6)]
+    assert len({row["data"] for row in rows}) == 2
+    assert all("/" not in row["trial"] for row in rows)
+    assert "2 sets of test images" in " ".join(footer(read_record(Folder.at(place / "old")).ranking))
 
 
 def test_runs_that_select_by_different_metrics_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:

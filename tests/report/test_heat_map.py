@@ -85,6 +85,14 @@ def test_the_interval_of_an_effect_has_no_accuracy_below_0_or_above_1(make_run: 
         assert (level.interval.low, level.interval.high) == (0, 1)
 
 
+def test_settings_of_equal_accuracy_have_no_interval_without_width(make_run: Any) -> None:
+    results = read_record(make_run(grid={"lr": [0.1, 0.2], "schedule": ["cosine", "constant"]})).results
+    for level in effects([replace(one, test_accuracy=354 / 360) for one in results])[0].levels:
+        assert (level.settings, level.accuracy) == (2, pytest.approx(354 / 360))
+        assert level.interval is None
+        assert level.whisker is None
+
+
 def test_a_value_of_which_nothing_finished_has_no_effect(make_run: Any) -> None:
     grid = {"lr": [0.1, 0.2], "schedule": ["cosine", "constant"]}
     found = effects(read_record(make_run(grid=grid, ends={2: "failed", 3: "diverged"})).results)

@@ -198,13 +198,16 @@ def test_a_report_is_not_written_where_a_link_leads_out_of_the_run_folder(make_r
 def test_the_verdict_is_about_what_is_chosen_and_says_whether_its_lead_is_certain() -> None:
     entries = [Entry(name, "", "solid", coloured=True) for name in ("resnet34", "resnet18", "resnet50")]
 
-    def said(*ranks: str, chosen: int | None = None) -> str:
-        result = TrialResult("a", "finished", {}, parameters=1, epochs=1)
-        standings = [Standing(rank, [result], test_accuracy=0.9 - 0.1 * place) for place, rank in enumerate(ranks)]
+    def said(*ranks: str, chosen: int | None = None, seeds: int = 1) -> str:
+        results = [TrialResult("a", "finished", {}, parameters=1, epochs=1)] * seeds
+        standings = [Standing(rank, results, test_accuracy=0.9 - 0.1 * place) for place, rank in enumerate(ranks)]
         return verdict(Ranking(standings, chosen=None if chosen is None else standings[chosen]), entries[: len(ranks)])
 
     assert said("1") == "resnet34 reaches 90.00 % on the test set."
-    assert said("1", "2–3", "2–3") == "resnet34 reaches 90.00 % on the test set and is ahead of all others."
+    assert said("1", "2–3", "2–3") == (
+        "resnet34 reaches 90.00 % on the test set and is ahead of all others; another seed may not be."
+    )
+    assert said("1", "2", seeds=2) == "resnet34 reaches 90.00 % on the test set and is ahead of all others."
     assert said("1–2", "1–2", "3") == (
         "resnet34 reaches 90.00 % on the test set. Another one may be as good: the test does not separate them."
     )

@@ -75,8 +75,13 @@ class Sample:
         return variance_floor(self.correct) if self.correct is not None and len(self.correct) > 1 else 0.0
 
     def interval(self) -> Interval | None:
-        """Return the 95 % interval of the mean: over seeds and images, with one seed over images."""
+        """Return the 95 % interval of the mean: over seeds and images, with one seed over images.
+
+        None if it is unknown: without predictions, seeds that agree by chance would give an interval without width.
+        """
         if len(self.accuracies) > 1:
+            if self.correct is None and len(set(self.accuracies)) == 1:
+                return None
             images = image_variance(self.correct) if self.correct is not None else 0.0
             whole = mean_interval(self.accuracies, floor=self.floor, images=images)
             return Interval(max(0.0, whole.low), min(1.0, whole.high))  # no accuracy lies beyond

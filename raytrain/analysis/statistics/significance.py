@@ -144,6 +144,27 @@ def welch(first: Sequence[float], second: Sequence[float], *, floors: tuple[floa
     return 2 * float(special.stdtr(freedom, -abs(fmean(first) - fmean(second)) / math.sqrt(whole)))
 
 
+def paired_t(differences: Sequence[float], *, floor: float = 0.0) -> float:
+    """Return the two-sided p-value that paired differences, a seed each, have the mean 0, by Student's t.
+
+    Args:
+        differences: Difference of each seed.
+        floor: Least variance of a difference, from `sequential.floors_of`. With no variance at all, nothing tells the
+            two apart.
+
+    Raises:
+        ValueError: There are fewer than two differences.
+    """
+    if len(differences) < 2:
+        raise ValueError("a paired test needs at least two seeds")
+    variance = _variance(differences, floor)
+    if not variance:
+        return 1.0
+    return 2 * float(
+        special.stdtr(len(differences) - 1, -abs(fmean(differences)) / math.sqrt(variance / len(differences)))
+    )
+
+
 def one_against_several(value: float, others: Sequence[float], *, floor: float = 0.0) -> float:
     """Return the two-sided p-value that one seed of a configuration comes from another's distribution over seeds.
 

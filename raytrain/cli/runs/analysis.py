@@ -177,7 +177,8 @@ def judge(
 ) -> None:
     """Say whether to keep a candidate, to drop it (exit code 9), or to train more seeds of both (exit code 10).
 
-    Ask after every seed if you like. On average, at most 5 % of the kept candidates are no better than their base.
+    Ask after every seed if you like. On average, at most 5 % of the kept candidates are no better than their base, if
+    the differences of seeds are about normal: rare seeds that end far lower make it wrong more often.
     """
     from raytrain.analysis.record import read_record
     from raytrain.comparison.judge import judge

@@ -138,11 +138,16 @@ def rerun(
 
 def _say_what_may_differ(record: "RunRecord") -> None:
     """Say why a trial of a run may not come out the same when it is trained again here."""
-    from raytrain.execution.rerun import missing_commits
+    from raytrain.execution.rerun import missing_commits, other_commits
 
     for commit in missing_commits(record):
         typer.echo(
             f"The commit {visible(commit)} is not in the repository here: what has changed is unknown.", err=True
+        )
+    for commit, installed in other_commits(record):
+        typer.echo(
+            f"The run was trained at commit {visible(commit)}, the code here is at {visible(installed)}, and is used.",
+            err=True,
         )
     if (workers := record.state.experiment.resources.most_workers) > 1:
         typer.echo(f"The trial had up to {workers} workers, this one has 1: equal bits cannot be expected.", err=True)

@@ -147,6 +147,15 @@ def _axes_of(grid: Grid, field: str) -> Iterator[Axis]:
                 yield from _axes_of(below, field)
 
 
+def values_of(grid: Grid, field: str) -> list[Any]:
+    """Return the values that a field may have in a grid; of a range its two ends."""
+    return [
+        value
+        for axis in _axes_of(grid, field)
+        for value in (next(iter(axis.values())) if isinstance(axis, dict) and is_range(axis) else list(axis))
+    ]
+
+
 def size(grid: Grid) -> int:
     """Return the number of combinations of a grid without ranges."""
     return math.prod(sum(size(below) for _, below in branches(axis)) for axis in grid.values())

@@ -1,5 +1,6 @@
 """The axes of a grid: the effect of each alone, and the two main ones against each other."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -115,7 +116,8 @@ def effects(results: Sequence[TrialResult]) -> list[Effect]:
 def _level(groups: Sequence[tuple[dict[str, Any], float]], name: str, value: Any, *, low: float, high: float) -> Level:
     known = [mean for recipe, mean in groups if _has(recipe, name, value)]
     mean = fmean(known) if known else None
-    whole = mean_interval(known) if len(known) > 1 else None
+    # equal means would give an interval without width
+    whole = mean_interval(known) if known and not math.isclose(min(known), max(known)) else None
     interval = Interval(max(0.0, whole.low), min(1.0, whole.high)) if whole else None  # no accuracy lies beyond
 
     def share(accuracy: float) -> float:

@@ -19,7 +19,7 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
         return "No trial has finished."
     named = {id(standing): entry.label for standing, entry in zip(ranking.standings, entries, strict=True)}
     leads = finished[0]
-    chosen = ranking.chosen or leads
+    chosen = ranking.chosen or ranking.first_complete or leads
     accuracy = f"{ranking.score_text(chosen)} on the test set"
     if len(finished) == 1:
         return f"{named[id(chosen)]} reaches {accuracy}."
@@ -28,7 +28,9 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     if not chosen.may_lead:
         return f"{found} {accuracy}. {named[id(leads)]} is first with {ranking.score_text(leads)}."
     if chosen.rank == "1":
-        return f"{found} {accuracy} and is ahead of {ranking.all_others}."
+        single = all(standing.seeds == 1 for standing in finished)
+        other_seed = "; another seed may not be" if single else ""
+        return f"{found} {accuracy} and is ahead of {ranking.all_others}{other_seed}."
     if candidates > 1:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"
         return f"{found} {accuracy}. {others.capitalize()} may be as good: the test does not separate them."

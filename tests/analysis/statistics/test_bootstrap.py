@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics
 
 from raytrain.analysis.ranking import rank
-from raytrain.analysis.statistics.bootstrap import MetricSample, drawn_counts, replicates
+from raytrain.analysis.statistics.bootstrap import BY_CLASS, MetricSample, drawn_counts, replicates
 from raytrain.analysis.statistics.significance import variance_floor
 from raytrain.analysis.wording import explain, footer
 from raytrain.metrics.predictions import Predictions
@@ -60,16 +60,90 @@ def slow_metric(select: str, one: Predictions, rows: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("select", ["balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece"])
-def test_replicates_are_the_metric_of_the_images_that_were_drawn(select: Any) -> None:
+def test_replicates_are_the_metric_of_the_images_that_were_drawn(select: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.analysis.statistics.bootstrap.ADDED", 0)
     networks = [network(0), network(1)]
     found = replicates(networks, select, drawings=6)
     assert found is not None
-    (counts,) = drawn_counts(networks[0].labels, 6)
+    labels = networks[0].labels
+    ((counts, _),) = drawn_counts(labels if select in BY_CLASS else np.zeros_like(labels), 6)
     for column, drawn in enumerate(counts):
         rows = np.repeat(np.arange(len(drawn)), drawn.astype(int))
-        assert np.bincount(networks[0].labels[rows]).tolist() == list(COUNTS)
-        expected = [slow_metric(select, one, rows) for one in networks]
+        per_class = np.bincount(labels[rows])
+        assert select in BY_CLASS or len(rows) == len(labels) - 1
+        assert select not in BY_CLASS or per_class.tolist() == [count - 1 for count in COUNTS]
+        weights = np.array(COUNTS) / per_class  # each class counts as many images as it has
+        expected = [
+            metrics.f1_score(
+                one.labels[rows], one.predicted[rows], average="macro", sample_weight=weights[labels[rows]]
+            )
+            if select == "macro_f1"
+            else slow_metric(select, one, rows)
+            for one in networks
+        ]
         assert found[:, column] == pytest.approx(expected, rel=1e-5)
+
+
+def test_added_images_take_the_place_of_drawn_ones_and_are_right_half_of_the_time() -> None:
+    labels = network(0).labels
+    ((counts, more),) = drawn_counts(labels, 200, added=2)
+    for index, count in enumerate(COUNTS):
+        assert (counts[:, labels == index].sum(axis=1) + more[:, index] == count - 1).all()
+        assert more[:, index].mean() == pytest.approx(2 * count / (count + 2), abs=0.5)
+    perfect = Predictions(labels, labels, np.ones(len(labels), dtype=np.float32))
+    balanced, f1 = (replicates([perfect], select) for select in ("balanced_accuracy", "macro_f1"))
+    assert balanced is not None
+    assert f1 is not None
+    wrong = np.mean([1 / (count + 2) for count in COUNTS])  # one of two added images of each class
+    assert balanced.mean() == pytest.approx(1 - wrong, abs=0.003)
+    assert f1.mean() < 1
+
+
+def equal_networks(rarest: int, draw: np.random.Generator, *, seeds: int, perfect: bool = False) -> list[MetricSample]:
+    """Return two configurations that are right on each image with probability 0.9, half of the images by themselves."""
+    labels = np.repeat([0, 1, 2], [60, 60, rarest])
+    sure, right_where_sure = draw.random(len(labels)) < 0.5, draw.random(len(labels)) < 0.9
+    samples: list[MetricSample] = []
+    for _ in range(2):
+        trained: list[Predictions] = []
+        for _ in range(seeds):
+            right = perfect | np.where(sure, right_where_sure, draw.random(len(labels)) < 0.9)
+            predicted = np.where(right, labels, (labels + draw.integers(1, 3, len(labels))) % 3)
+            trained.append(Predictions(labels, predicted, np.ones(len(labels), dtype=np.float32)))
+        samples.append(sample(*trained, drawings=200))
+    return samples
+
+
+@pytest.mark.parametrize(("rarest", "seeds"), [(1, 1), (3, 1), (10, 1), (1, 3), (3, 3)])
+def test_equal_networks_are_seldom_told_apart_however_few_images_a_class_has(rarest: int, seeds: int) -> None:
+    draw = np.random.default_rng(rarest)
+    p_values = [one.p_value(other) for one, other in (equal_networks(rarest, draw, seeds=seeds) for _ in range(80))]
+    assert sum(p_value < 0.05 for p_value in p_values) <= 8  # of 80, 4 are promised: two standard errors more
+    assert min(p_values) > 0
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_interval_of_perfect_networks_has_a_width_and_ends_at_1(seeds: int) -> None:
+    one, other = equal_networks(10, np.random.default_rng(0), seeds=seeds, perfect=True)
+    found = one.interval()
+    assert found is not None
+    assert 0.7 < found.low < 0.99
+    assert found.high == 1.0
+    assert one.p_value(other) == 1.0
+
+
+def test_without_predictions_equal_seeds_have_no_interval() -> None:
+    assert MetricSample([0.9, 0.9], None, "digits").interval() is None
+
+
+def test_networks_whose_losses_differ_by_the_same_number_are_not_told_apart_with_certainty() -> None:
+    def of_loss(loss: float) -> MetricSample:
+        labels = network(0).labels
+        same = Predictions(labels, labels, np.ones(len(labels)), losses=np.full(len(labels), loss, dtype=np.float32))
+        return MetricSample([loss], replicates([same], "nll"), "digits", most=float("inf"))
+
+    assert of_loss(0.5).p_value(of_loss(0.75)) == 1.0
+    assert of_loss(0.5).interval() is None
 
 
 def test_drawings_in_several_parts_are_as_many_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,13 +158,15 @@ def test_the_deviation_of_balanced_accuracy_is_that_of_its_closed_form() -> None
     found = replicates([one], "balanced_accuracy", drawings=4000)
     assert found is not None
     shares = [one.correct[one.labels == label].mean() for label in range(4)]
-    variance = sum(p * (1 - p) / n for p, n in zip(shares, COUNTS, strict=True)) / 16
+    # one of the two added images is right, one is wrong
+    smooth = [(p * n + 1) / (n + 2) for p, n in zip(shares, COUNTS, strict=True)]
+    variance = sum(p * (1 - p) / (n - 1) for p, n in zip(smooth, COUNTS, strict=True)) / 16
     assert found.std() == pytest.approx(variance**0.5, rel=0.06)  # of 4,000 drawings: 5 standard errors
 
 
-def sample(*networks: Predictions, data: str = "digits") -> MetricSample:
+def sample(*networks: Predictions, data: str = "digits", drawings: int = 1000) -> MetricSample:
     values = [slow_metric("balanced_accuracy", one, np.arange(len(one.labels))) for one in networks]
-    return MetricSample(values, replicates(networks, "balanced_accuracy"), data)
+    return MetricSample(values, replicates(networks, "balanced_accuracy", drawings=drawings), data)
 
 
 def test_with_classes_of_equal_size_the_floor_is_that_of_accuracy() -> None:
@@ -132,8 +208,11 @@ def test_networks_are_told_apart_by_their_difference_on_the_same_images() -> Non
     wrong = np.flatnonzero(~bad.correct & (bad.labels == 3))[:3]
     predicted[wrong] = 3
     better = Predictions(bad.labels, predicted, bad.probabilities)
-    # the difference is 3/40; its variance that of 3 of the 10 images of one of four classes
-    distance = 0.075 / ((0.3 * 0.7 / 10) ** 0.5 / 4)
+    # the difference is 3/40; its variance that of 3 of the 10 images of one of four classes, with two added images
+    # in each class, on which one of the two is right by chance in half of the cases
+    share, difference = (3 + 1) / 12, 3 / 12
+    variance = (share - difference**2) / 9 + sum(1 / (count + 2) / (count - 1) for count in COUNTS[:3])
+    distance = 0.075 / (variance**0.5 / 4)
     assert sample(better).p_value(sample(bad)) == pytest.approx(2 * stats.norm.sf(distance), rel=0.5)
 
 
@@ -191,10 +270,10 @@ def test_a_metric_has_its_own_columns_intervals_and_ranks_in_place_of_those_of_a
     assert cells["rank"] == ["1", "2"]
     assert cells["val balanced accuracy %"] == ["90.00", "50.00"]
     assert cells["test balanced accuracy %"] == ["94.44", "50.00"]
-    # of the second class all 10 are right, of the first 80 of 90
-    half = 1.96 * (80 * 10 / 90**3) ** 0.5 / 2
+    # of the second class all 10 are right, of the first 80 of 90; two images are added to each
+    half = 1.96 * (81 * 11 / 92**2 / 89 + 11 * 1 / 12**2 / 9) ** 0.5 / 2
     low, high = (float(text) / 100 for text in cells["95 % interval"][0].split(" to "))
-    assert (low, high) == (pytest.approx(17 / 18 - half, abs=0.003), pytest.approx(17 / 18 + half, abs=0.003))
+    assert (low, high) == (pytest.approx(17 / 18 - half, abs=0.005), 1.0)
     row = records.flat_rows(ranking)[0]
     assert row["balanced_accuracy_low"] == pytest.approx(low, abs=1e-4)
     assert row["balanced_accuracy_high"] == pytest.approx(high, abs=1e-4)
@@ -207,8 +286,10 @@ def test_the_interval_of_a_row_of_the_search_is_of_the_metric_too_and_not_of_acc
     ranking = rank([searched, again], {"plain": ALWAYS_FIRST, "both": BOTH})
     row = records.flat_rows(ranking)[1]
     assert (row["rank"], row["balanced_accuracy"]) == ("–", 0.5)
-    # whichever images are drawn, all of the first class are right and none of the second
-    assert (row["balanced_accuracy_low"], row["balanced_accuracy_high"]) == (0.5, 0.5)
+    # all of the first class are right and none of the second: the added images alone make the width
+    half = 1.96 * (91 * 1 / 92**2 / 89 + 1 * 11 / 12**2 / 9) ** 0.5 / 2
+    assert row["balanced_accuracy_low"] == pytest.approx(0.5 - half, abs=0.005)
+    assert row["balanced_accuracy_high"] == pytest.approx(0.5 + half, abs=0.005)
 
 
 def test_beyond_the_rows_that_are_compared_no_interval_of_another_metric_is_drawn(
@@ -225,7 +306,7 @@ def test_the_text_says_by_what_the_rows_are_ranked_and_that_tests_for_accuracy_a
     ranking = ranked_by("balanced_accuracy")
     chosen, order = footer(ranking)
     assert chosen.startswith("Validation chooses both: a balanced accuracy of 94.44 % on the test set.")
-    assert order == "The first row is ahead of all others."
+    assert order == "The first network is ahead of all others; another seed may not be."
     assert footer(ranking, rearranged=True)[1] == "Ranks are those among all 2 rows, by test balanced accuracy."
     text = " ".join(explain(ranking))
     assert "best epoch on the validation split by balanced accuracy" in text

@@ -160,6 +160,18 @@ def test_without_a_trial_the_chosen_one_is_trained_again(runs: Path) -> None:
     assert row["trial"] in {one.trial for one in read_results(Folder.at(runs / "several"))}
 
 
+@pytest.mark.parametrize("better", [0.01, 0.02])
+def test_a_tie_in_validation_accuracy_is_decided_by_the_loss_and_not_by_the_test_set(runs: Path, better: float) -> None:
+    def tie(row: Any) -> None:
+        chosen = row["recipe"]["lr"] == better
+        row.update(val_accuracy=1.0, val_loss=0.1 if chosen else 0.2, test_accuracy=0.5 if chosen else 1.0)
+
+    change_lines(runs / "one" / "trials.jsonl", tie)
+    assert call("results", "one", "--assert", f"lr == {better}", "--assert", "test_accuracy == 0.5").exit_code == 0
+    assert call("export", "one", "-o", "model.pth").exit_code == 0
+    assert json.loads(Path("model.json").read_text())["recipe"]["lr"] == better
+
+
 def test_a_number_that_cannot_be_reached_again_ends_with_9_and_its_epoch_is_named(runs: Path) -> None:
     named = trial(runs, "one", lr=0.02)
     file = runs / "one" / "trials" / named / "metrics.jsonl"
@@ -190,6 +202,18 @@ def test_other_versions_need_no_equal_bits_but_the_noise_of_seeds(runs: Path, ru
     assert f"no more than {noise}" in done.stdout
     assert test in done.stdout
     assert "Differs in versions: torch was 2.0.0, is" in done.stdout
+
+
+def test_a_number_of_threads_that_is_not_on_record_is_named(runs: Path) -> None:
+    named = trial(runs, "several", seed=0)
+
+    def without(row: Any) -> None:
+        if row["event"] == "finished" and row.get("trial") == named:
+            row.pop("threads", None)  # as runs of older versions have it: the rerun cannot take the same number
+
+    change_lines(runs / "several" / "events.jsonl", without)
+    done = call("rerun", f"several/{named}", "--verify")
+    assert "threads was not recorded, is" in done.stdout, done.output
 
 
 def test_more_than_the_noise_ends_with_9_though_versions_differ(runs: Path) -> None:
@@ -246,6 +270,21 @@ def test_a_commit_that_is_gone_is_said(runs: Path) -> None:
     assert done.exit_code == 0
     assert "Differs in code: commit was 0123456789" in done.stdout
     assert "uncommitted changes was 2 files on record by name only, is" in done.stdout
+
+
+def test_a_commit_that_is_there_but_not_installed_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, installed = "0123456789" * 4, "f" * 40
+
+    def edit(manifest: Any) -> None:
+        manifest["sessions"][0]["code"]["git_commit"] = recorded
+
+    change(runs / "one" / "manifest.json", edit)
+    monkeypatch.setattr("raytrain.execution.rerun.has_commit", lambda *_: True)
+    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: installed)
+    said = f"The run was trained at commit {recorded}, the code here is at {installed}, and is used."
+    assert said in call("rerun", "one").stderr
+    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: recorded)
+    assert "was trained at commit" not in call("rerun", "one").stderr
 
 
 def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:

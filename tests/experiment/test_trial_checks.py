@@ -1,0 +1,58 @@
+"""Tests of raytrain.experiment.trial_checks: what an experiment may not ask of its trials together."""
+
+from pathlib import Path
+
+import pytest
+
+from raytrain.errors import ExperimentError
+from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.reading import read_experiment
+
+
+def read(folder: Path, text: str) -> Experiment:
+    (folder / "x.yaml").write_text(text)
+    return read_experiment(folder / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "values"),
+    [
+        ("grid: {dataset: [digits, cifar10]}", "dataset", "digits and cifar10"),
+        ("grid: {dataset: [digits, cifar10, cifar100]}", "dataset", "digits and cifar10 and others"),
+        ("grid: {dataset: {digits: {lr: [0.1]}, cifar10: {}}}", "dataset", "digits and cifar10"),
+        ("grid: {optimizer: {sgd: {dataset: [digits]}, adam: {}}}", "dataset", "digits and cifar10"),
+        ("grid: {lr: [0.1]}\ninclude: [{dataset: digits}]", "dataset", "cifar10 and digits"),
+        ("grid: {test_size: [0.2, 0.3]}", "test_size", "0.2 and 0.3"),
+        ("grid: {skip_bad: [true, false]}", "skip_bad", "True and False"),
+        # although the one sample that is drawn is of one data set
+        ("grid: {dataset: [digits, cifar10]}\nsamples: 1", "dataset", "cifar10 and digits"),
+        ("grid: {test_size: {uniform: [0.1, 0.2]}, lr: [0.1, 0.2]}\nsamples: 1\nsampler: sobol", "test_size", "0.1"),
+    ],
+)
+def test_trials_on_different_test_images_are_refused(tmp_path: Path, text: str, field: str, values: str) -> None:
+    with pytest.raises(ExperimentError) as caught:
+        read(tmp_path, f"recipe: {{dataset: cifar10}}\n{text}")
+    message = str(caught.value)
+    assert f"{field} varies (" in message
+    assert values in message
+    assert message.endswith(f"Make one experiment for each {field}, and show them together: raytrain results RUN1 RUN2")
+
+
+def test_the_size_of_the_images_and_the_validation_split_may_vary(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, "recipe: {dataset: digits}\ngrid: {image_size: [8, 16], val_size: [20, 40], dataset: [digits]}"
+    )
+    assert len(found.trials()) == 4
+
+
+def test_one_value_on_the_command_line_takes_the_place_of_the_axis(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("grid: {dataset: [digits, cifar10], lr: [0.1, 0.2]}")
+    found = read_experiment(tmp_path / "x.yaml", overrides={"dataset": "digits"})
+    assert {trial.recipe.dataset for trial in found.trials()} == {"digits"}
+
+
+def test_an_experiment_that_a_run_keeps_may_still_have_several(tmp_path: Path) -> None:
+    assert (
+        len(Experiment.model_validate({"name": tmp_path.name, "grid": {"dataset": ["digits", "cifar10"]}}).trials())
+        == 2
+    )
