@@ -17,7 +17,7 @@ WIDTH = 80
 def in_a_terminal(*words: str, width: int = WIDTH) -> list[str]:
     """Return the lines that a command prints in a terminal of `width` columns."""
     mine, its = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(width), "TERM": "dumb"}
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "raytrain", *words]
     with subprocess.Popen(command, stdout=its, stderr=subprocess.PIPE, env=environment, text=True) as process:
         os.close(its)
