@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PICTURES, help="folder to write to")
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
+    report = REPORT if output == PICTURES else output / REPORT.name
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "digits.yaml").write_text(EXPERIMENT)
@@ -71,12 +72,12 @@ def main() -> None:
             run.wait()
         for width in (80, 160):
             (output / f"results-{width}.svg").write_text(terminal(place / "runs", width))
-        for width, height, picture in ((1400, 2100, REPORT), (400, 1600, output / "report-400.png")):
+        for width, height, picture in ((1400, 2100, report), (400, 1600, output / "report-400.png")):
             with browser(width) as page:
                 page.get(f"file://{place}/runs/digits/report.html")
                 wait(lambda page=page: page.find_elements("css selector", "html.scripts"), page)
                 photograph(page, picture, height=height)
-    for picture in (REPORT, *sorted(output.glob("*.*"))):
+    for picture in (report, *sorted(output.glob("*.*"))):
         size = picture.stat().st_size
         print(f"{picture}: {size:,} bytes")  # noqa: T201
         if size > MOST_BYTES:

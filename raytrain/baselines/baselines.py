@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 import platformdirs
 
 from raytrain.data.cache import chosen_folder
-from raytrain.errors import DataError, ExperimentError
+from raytrain.errors import DataError, ExperimentError, did_you_mean
 from raytrain.experiment.shipped import shipped_file
 from raytrain.storage.bounded import read_bounded
 from raytrain.storage.typed_path import is_a_file
@@ -159,8 +159,10 @@ def open_baseline(baseline: str) -> Baseline:
         return Baseline(baseline, tuple(read_curves(imported)))
     if is_a_file(path := Path(baseline)):
         return Baseline(path.stem, tuple(read_curves(path)))
+    known = list_baselines()
+    instead = did_you_mean(baseline, known) or f"choose one of {', '.join(known)}."
     raise ExperimentError(
-        f"unknown baseline {baseline!r}, and no file of that name; choose one of {', '.join(list_baselines())}.\n"
+        f"unknown baseline {baseline!r}, and no file of that name; {instead}\n"
         "Import TensorBoard logs with: raytrain baseline import FOLDER --name NAME"
     )
 

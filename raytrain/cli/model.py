@@ -13,7 +13,7 @@ from raytrain.cli.data import Columns, FollowLinks, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError, ExperimentError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, quoted, visible
+from raytrain.report.text import as_text, quoted, terminal_width, visible
 
 if TYPE_CHECKING:
     from raytrain.inference.model import Model
@@ -180,7 +180,10 @@ def evaluate(
         )
         typer.echo(metric_sentence(metrics))
         shares = [per_cent(share) if share == share else "–" for share in by_class]
-        typer.echo(as_text({"class": description.classes, "recall %": shares}, left={"class"}), nl=False)
+        typer.echo(
+            as_text({"class": description.classes, "recall %": shares}, left={"class"}, width=terminal_width()),
+            nl=False,
+        )
     before = description.test_accuracy
     if before is not None and images.fingerprint == description.fingerprint and before != measured.accuracy:
         typer.echo(
@@ -235,7 +238,10 @@ def predict(
     elif read:
         cells = [[f"{label} {100 * share:.1f} %" for label, share in one] for one in named.values()]
         columns = {f"{rank + 1}": [(row[rank : rank + 1] or ["–"])[0] for row in cells] for rank in ranks}
-        typer.echo(as_text({"image": list(map(str, named)), **columns}, left={"image", *columns}), nl=False)
+        typer.echo(
+            as_text({"image": list(map(str, named)), **columns}, left={"image", *columns}, width=terminal_width()),
+            nl=False,
+        )
     for line in (*found.left_out, *failures.values(), *found.refusals):
         typer.echo(f"raytrain: {visible(line)}", err=True)
     if errors:

@@ -6,13 +6,13 @@ other versions than ours, storage that the nodes do not share. Imports no Ray.
 
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from raytrain.errors import PreflightError
+from raytrain.errors import PreflightError, did_you_mean
 from raytrain.experiment.yaml_source import Keys, YamlSource, read_yaml
 from raytrain.storage.typed_path import expanded
 
@@ -106,11 +106,15 @@ Found = Iterator[tuple[Keys, str]]
 def _provider(file: ClusterFile) -> Found:
     provider = file.values.get("provider")
     if not isinstance(provider, dict) or file.provider not in PROVIDERS:
-        yield ("provider", "type"), f"unknown provider {file.provider!r}; choose one of {', '.join(PROVIDERS)}"
+        yield ("provider", "type"), f"unknown provider {file.provider!r}; {_instead(file.provider, PROVIDERS)}"
         return
     for key in PROVIDERS[file.provider]:
         if provider.get(key) is None:
             yield ("provider",), f"{file.provider} needs a {key}, for example {EXAMPLES[key]}"
+
+
+def _instead(given: object, allowed: Collection[str]) -> str:
+    return did_you_mean(str(given), allowed) or f"choose one of {', '.join(allowed)}"
 
 
 EXAMPLES = {
@@ -137,7 +141,7 @@ def _node_types(file: ClusterFile) -> Found:
         return
     head = file.values.get("head_node_type")
     if head not in types:
-        yield ("head_node_type",), f"unknown head_node_type {head!r}; choose one of {', '.join(types)}"
+        yield ("head_node_type",), f"unknown head_node_type {head!r}; {_instead(head, types)}"
     most = file.values.get("max_workers")
     if not isinstance(most, int):
         yield (

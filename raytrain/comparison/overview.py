@@ -8,8 +8,9 @@ from raytrain.analysis.ranking import rank
 from raytrain.analysis.record import RunRecord, chosen_trial_of, read_record
 from raytrain.errors import RunFolderError, StorageError
 from raytrain.provenance.manifest import NAME as MANIFEST
+from raytrain.provenance.manifest import read_manifest
 from raytrain.runs.removal import size_of
-from raytrain.runs.writing.lock import is_locked
+from raytrain.runs.writing.lock import can_lock, is_locked
 from raytrain.storage.folder import Folder
 from raytrain.user_code.reference import without_digest
 
@@ -72,6 +73,27 @@ def summarize(folder: Folder, *, locked: bool = False) -> RunSummary:
         raise
     except RunFolderError as error:
         return RunSummary(folder.name, "damaged", size, error=str(error))
+
+
+def refuse_unended(folder: Folder, *, advice: str) -> None:
+    """Refuse a run that a command may work on, where there are no locks to say so: its last session has no end.
+
+    Args:
+        folder: The run folder; where it can be locked, this process holds its lock.
+        advice: What to do if no command works on it, such as "add --force".
+
+    Raises:
+        RunFolderError: It is so, or the manifest cannot be read.
+    """
+    if can_lock(folder):
+        return
+    sessions = read_manifest(folder)["sessions"] if folder.exists(MANIFEST) else []
+    if sessions and "ended" in sessions[-1]:
+        return
+    raise RunFolderError(
+        f"{folder} lies where nothing can be locked, and the last command that worked on it has no end on record: it "
+        f"may still run. If it was killed, {advice}"
+    )
 
 
 def _summary(record: RunRecord, size: int, *, locked: bool) -> RunSummary:

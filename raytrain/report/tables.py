@@ -171,6 +171,8 @@ def _trials(trials: Sequence[str]) -> str:
 
 BASELINE_LEFT = {"curve", "architecture"}
 """Columns of text in the table of a baseline, which are aligned left."""
+BASELINE_SPARE = ("at epoch", "hours claimed", "hours in log", "best - last", "elsewhere %")
+"""Columns of that table to leave out where there is no room, the first first."""
 
 
 def baseline_columns(baseline: Baseline) -> dict[str, list[str]]:

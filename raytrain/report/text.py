@@ -75,6 +75,12 @@ def quoted(word: object) -> str:
     return shlex.quote(in_one_line(str(word)))
 
 
+def terminal_width() -> int | None:
+    """Return the width of the terminal that standard output is, in characters; None where it is none."""
+    console = Console()
+    return console.width if console.is_terminal else None
+
+
 def as_table(columns: Columns, *, left: Collection[str], widths: Mapping[str, int] | None = None) -> Table:
     """Return columns as Rich shows them: those of `left` are text, the others numbers, which stand to the right.
 
@@ -189,10 +195,24 @@ def _broken(heading: str) -> str:
     return re.sub(r" (?!%)", "\n", re.sub(r"_(?=\w)", "_\n", heading))
 
 
-def as_text(columns: Columns, *, left: Collection[str]) -> str:
-    """Return columns as lines of text, as wide as they need."""
+def as_text(
+    columns: Columns, *, left: Collection[str], width: int | None = None, dispensable: Iterable[str] = ()
+) -> str:
+    """Return columns as lines of text.
+
+    Args:
+        columns: Cells by heading.
+        left: Headings of the columns of text.
+        width: Width of the terminal in characters, to which they are fitted; None for as wide as they need.
+        dispensable: Headings of the columns to leave out where there is no room, in that order.
+    """
     out = io.StringIO()
-    Console(file=out, width=WIDE).print(as_table(columns, left=left))
+    wide = (
+        as_table(columns, left=left)
+        if width is None
+        else fitted(columns, left=left, width=width, dispensable=dispensable)
+    )
+    Console(file=out, width=WIDE).print(wide)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

@@ -1,12 +1,15 @@
 """What every tracker can do, and how long one may take to answer."""
 
-from collections.abc import Callable, Generator, Sequence
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal, Protocol, TypeVar, get_args
 
 from raytrain.background import InThread
-from raytrain.errors import ExperimentError, TrackerError, first_line
+from raytrain.errors import ExperimentError, TrackerError, did_you_mean, first_line
 from raytrain.trackers.content import Attachment, TrialContent
 
 ANSWER_S = 30.0
@@ -69,6 +72,20 @@ class Tracker(Protocol):
         ...
 
 
+def identities(project: str, run: str, digest: str, *, length: int) -> Iterator[str]:
+    """Yield the ids of a trial's runs at a tracker that takes any id: the first, and one for each time it began again.
+
+    Args:
+        project: Name of the tracker's project.
+        run: Name of the run.
+        digest: Digest of the trial.
+        length: Number of characters of an id.
+    """
+    for again in itertools.count():
+        name = json.dumps([project, run, digest, *([again] if again else [])])
+        yield hashlib.sha256(name.encode()).hexdigest()[:length]
+
+
 def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
     """Return a tracker that has answered.
 
@@ -105,7 +122,8 @@ def check_tracker(name: str) -> None:
         ExperimentError: It is so.
     """
     if name not in get_args(TrackerName):
-        raise ExperimentError(f"{name!r} is not a tracker that raytrain knows; choose mlflow, wandb or trackio")
+        instead = did_you_mean(name, get_args(TrackerName)) or "choose mlflow, wandb or trackio"
+        raise ExperimentError(f"{name!r} is not a tracker that raytrain knows; {instead}")
     if find_spec(name) is None:
         raise ExperimentError(
             f"the package of {name} is not installed; install it with: pip install 'raytrain[{name}]'"

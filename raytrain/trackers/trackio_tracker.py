@@ -5,10 +5,9 @@ print to standard output, give each epoch the time of sending, and know a trial 
 """
 
 import hashlib
-import itertools
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from raytrain.errors import ExperimentError, TrackerError
 from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
-from raytrain.trackers.tracker import Written, first_line
+from raytrain.trackers.tracker import Written, first_line, identities
 
 _FOLDER = "TRACKIO_DIR"
 """Environment variable that Trackio reads when it is imported."""
@@ -73,23 +72,11 @@ class TrackioTracker:
             TrackerError: It cannot read or write its files.
         """
         with self._answering():
-            again = 0
-            while True:
-                identity = _identity(self._project, content.run, content.digest, again=again)
-                told: dict[str, Any] = self._storage.get_run_config(self._project, run_id=identity) or {}
+            for identity, told in self._told(content.run, content.digest):
                 if content.continues(told.get(_CURVE, ""), epochs=told.get(_EPOCHS, 0)):
-                    break
+                    return self._add(identity, told, content, attachments)
                 self._unchoose(identity, content.trial, told)
-                again += 1
-            missing = [one for one in attachments if one.stamp not in told.get(_FILES, [])]
-            if told.get(_STAMP) == content.stamp and not missing:
-                return "unchanged"
-            for one in missing:
-                name = f"{content.run}-{one.name}"
-                (self._media_path(project=self._project, relative_path=".") / name).write_bytes(one.content)
-            files = [*told.get(_FILES, []), *(one.stamp for one in missing)]
-            self._tell(identity, content, created=told.get("_Created"), files=files)
-            return "updated" if told else "new"
+        raise AssertionError("without what was told, a trial continues it")
 
     def disown(self, run: str, trial: str) -> None:
         """Say of a trial's runs of Trackio, if there are some, that they are not chosen.
@@ -98,14 +85,32 @@ class TrackioTracker:
             TrackerError: It cannot read or write its files.
         """
         with self._answering():
-            for again in itertools.count():
-                identity = _identity(self._project, run, digest_of(trial), again=again)
-                if not (told := self._storage.get_run_config(self._project, run_id=identity)):
+            for identity, told in self._told(run, digest_of(trial)):
+                if not told:
                     return
                 self._unchoose(identity, trial, told)
 
     def close(self) -> None:
         """Do nothing: nothing is buffered."""
+
+    def _told(self, run: str, digest: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the ids of a trial's runs, and what each has been told; nothing where there is no such run."""
+        for identity in identities(self._project, run, digest, length=32):
+            yield identity, self._storage.get_run_config(self._project, run_id=identity) or {}
+
+    def _add(
+        self, identity: str, told: dict[str, Any], content: TrialContent, attachments: Sequence[Attachment]
+    ) -> Written:
+        """Tell a run of Trackio what it has not been told."""
+        missing = [one for one in attachments if one.stamp not in told.get(_FILES, [])]
+        if told.get(_STAMP) == content.stamp and not missing:
+            return "unchanged"
+        for one in missing:
+            name = f"{content.run}-{one.name}"
+            (self._media_path(project=self._project, relative_path=".") / name).write_bytes(one.content)
+        files = [*told.get(_FILES, []), *(one.stamp for one in missing)]
+        self._tell(identity, content, created=told.get("_Created"), files=files)
+        return "updated" if told else "new"
 
     def _tell(self, identity: str, content: TrialContent, *, created: str | None, files: list[str]) -> None:
         """Write the rows that Trackio does not have, which it knows by their ids, and the configuration anew."""
@@ -159,11 +164,6 @@ class TrackioTracker:
             yield
         except Exception as error:  # of SQLite, of the file system, of Trackio's own
             raise TrackerError(f"{self.where}: {first_line(error)}") from error
-
-
-def _identity(project: str, run: str, digest: str, *, again: int) -> str:
-    name = json.dumps([project, run, digest, *([again] if again else [])])
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def _moment(time_ms: int) -> str:

@@ -1,27 +1,39 @@
 """Trials in Weights & Biases: a project for each run, a run of W&B for each trial."""
 
-import configparser
-import hashlib
-import itertools
+import atexit
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from raytrain.errors import TrackerError, first_line
-from raytrain.storage.bounded import read_bounded
-from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
-from raytrain.trackers.tracker import ANSWER_S, Written, answering
+import psutil
 
-_SERVER = "https://api.wandb.ai"
-_HARMLESS = {"entity", "project"}
-"""Settings that a file in the working folder may have."""
-_MAX_SETTINGS = 100_000
-"""Largest size in bytes of such a file."""
+from raytrain.background import JOIN_TIMEOUT_S, InThread
+from raytrain.errors import TrackerError
+from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.tracker import (
+    ANSWER_S,
+    LOCAL_ANSWER_S,
+    Answer,
+    Written,
+    answer_within,
+    answering,
+    identities,
+)
+from raytrain.trackers.wandb_settings import refuse_foreign_settings
+
+_LENGTH = 12
+"""Number of characters in the id of a run of W&B."""
+_SERVICE = "wandb-core"
+"""Name of W&B's own process, which sends what this one tells it."""
 _TOLD = "raytrain"
 """What was told of a trial: a key of its configuration in W&B, and offline the folder of a JSON file for each."""
+
+_BYTES_A_SECOND = 1_000_000
+"""Slowest upload of files that is waited for."""
 
 
 class WandbTracker:
@@ -50,6 +62,9 @@ class WandbTracker:
         self._offline = os.environ.get("WANDB_MODE") == "offline"
         self._folder = Path(os.environ.get("WANDB_DIR", ".")) / "wandb"
         self._open: dict[str, Any] = {}
+        self._limit_s = LOCAL_ANSWER_S if self._offline else ANSWER_S
+        self._unanswered = False
+        self._ends = False
         refuse_foreign_settings(self._folder.parent, server=uri)
         self.where = f"W&B{f' at {uri}' if uri else ''}, project {project}"
         if self._offline:
@@ -67,23 +82,12 @@ class WandbTracker:
             TrackerError: It does not answer, or refuses.
         """
         with answering(self.where):
-            again = 0
-            while True:
-                identity = _identity(self._project, content.run, content.digest, again=again)
+            for identity in identities(self._project, content.run, content.digest, length=_LENGTH):
                 told = self._told(identity, content)
                 if content.continues(told.get("curve", ""), epochs=told.get("epochs", 0)):
-                    break
+                    return self._add(identity, told, content, attachments)
                 self._unchoose(identity, content.run, content.trial, told)
-                again += 1
-            missing = [one for one in attachments if one.stamp not in told.get("files", [])]
-            done: Written = "updated" if told else "new"
-            if told.get("stamp") == content.stamp and not missing:
-                done = "unchanged"
-            else:
-                self._tell(self._opened(identity, content), told, content, missing)
-            if content.status not in {"running", "waiting"}:
-                self._finish(identity)
-            return done
+        raise AssertionError("without what was told, a trial continues it")
 
     def disown(self, run: str, trial: str) -> None:
         """Say of a trial's runs of W&B, if there are some, that they are not chosen.
@@ -92,8 +96,9 @@ class WandbTracker:
             TrackerError: It does not answer, or refuses.
         """
         with answering(self.where):
-            for again in itertools.count():
-                identity = _identity(self._project, run, digest_of(trial), again=again)
+            for identity in identities(self._project, run, digest_of(trial), length=_LENGTH):
+                if not self._offline and self._file(identity).is_file():
+                    continue  # it was disowned, and has not been told of since
                 try:
                     if not self._offline:
                         self._begin(identity, run, trial, {}, resume="must")
@@ -103,6 +108,8 @@ class WandbTracker:
                     self._finish(identity)
                     return
                 self._unchoose(identity, run, trial, told)
+                if not self._offline:
+                    self._remember(identity, {})
 
     def close(self) -> None:
         """Send what is buffered, and end the runs of W&B.
@@ -114,6 +121,26 @@ class WandbTracker:
             for identity in list(self._open):
                 self._finish(identity)
 
+    def _add(
+        self, identity: str, told: dict[str, Any], content: TrialContent, attachments: Sequence[Attachment]
+    ) -> Written:
+        """Tell a run of W&B what it has not been told."""
+        missing = [one for one in attachments if one.stamp not in told.get("files", [])]
+        done: Written = "updated" if told else "new"
+        if told.get("stamp") == content.stamp and not missing:
+            done = "unchanged"
+        run = None if done == "unchanged" else self._opened(identity, content)
+        size = sum(len(one.content) for one in missing)
+
+        def tell() -> None:
+            if run:
+                self._tell(run, told, content, missing)
+            if content.status not in {"running", "waiting"}:
+                self._finish_open(identity)
+
+        self._waited(tell, more_s=size / _BYTES_A_SECOND)
+        return done
+
     def _told(self, identity: str, content: TrialContent) -> dict[str, Any]:
         """Return what a run of W&B has been told: epochs, curve, files, stamp; nothing where there is no such run."""
         if not self._offline:
@@ -123,7 +150,7 @@ class WandbTracker:
     def _told_of(self, identity: str) -> dict[str, Any]:
         """Return the same of a run of W&B that is open, or of any in offline mode."""
         if self._offline:
-            known = self._folder / _TOLD / f"{identity}.json"
+            known = self._file(identity)
             return json.loads(known.read_text()) if known.is_file() else {}
         return dict(self._open[identity].config.get(_TOLD) or {})
 
@@ -145,24 +172,33 @@ class WandbTracker:
         settings = self._wandb.Settings(
             silent=True,
             console="off",
-            init_timeout=ANSWER_S,
+            init_timeout=self._limit_s,
+            finish_timeout=LOCAL_ANSWER_S,  # if this process is killed, W&B's own does not go on for ever
+            finish_timeout_raises=True,
             x_disable_stats=True,  # the machine's load is that of all trials
             x_disable_meta=True,
             disable_git=True,
             save_code=False,
             **({"base_url": self._uri} if self._uri else {}),
         )
-        made = self._wandb.init(
-            project=self._project,
-            dir=str(self._folder.parent),
-            id=identity,
-            name=trial,
-            group=run,
-            config=recipe,
-            resume=None if self._offline else resume,
-            reinit="create_new",
-            settings=settings,
-        )
+        try:
+            made = self._waited(
+                lambda: self._wandb.init(
+                    project=self._project,
+                    dir=str(self._folder.parent),
+                    id=identity,
+                    name=trial,
+                    group=run,
+                    config=recipe,
+                    resume=None if self._offline else resume,
+                    reinit="create_new",
+                    settings=settings,
+                )
+            )
+        finally:
+            if not self._ends:  # what is registered last is called first: before W&B's own, which waits
+                atexit.register(self._end)
+                self._ends = True
         self._open[identity] = made
         return made
 
@@ -196,47 +232,50 @@ class WandbTracker:
         """Write down what a run of W&B has been told."""
         run.config.update({_TOLD: now}, allow_val_change=True)
         if self._offline:
-            known = self._folder / _TOLD / f"{run.id}.json"
-            known.parent.mkdir(parents=True, exist_ok=True)
-            known.write_text(json.dumps(now))
+            self._remember(run.id, now)
+        else:
+            self._file(run.id).unlink(missing_ok=True)
+
+    def _remember(self, identity: str, now: dict[str, Any]) -> None:
+        known = self._file(identity)
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(json.dumps(now))
+
+    def _file(self, identity: str) -> Path:
+        """Return the file of what a run of W&B was told: offline of each, online of those that were disowned."""
+        return self._folder / _TOLD / f"{identity}.json"
 
     def _finish(self, identity: str) -> None:
+        self._waited(lambda: self._finish_open(identity))
+
+    def _finish_open(self, identity: str) -> None:
         if run := self._open.pop(identity, None):
             run.finish()
 
+    def _waited(self, ask: Callable[[], Answer], *, more_s: float = 0.0) -> Answer:
+        """Return W&B's answer; where it takes too long, raise TrackerError, and have W&B end with this process."""
+        self._unanswered = True
+        answer = answer_within(self._limit_s + more_s, ask, of=self.where)
+        self._unanswered = False
+        return answer
 
-def refuse_foreign_settings(folder: Path, *, server: str | None) -> None:
-    """Refuse a file with settings of W&B, in a folder that may be somebody else's, that names more than a project.
+    def _end(self) -> None:
+        """End W&B's own process, which W&B would wait for without limit when this one ends; kill it if it must be.
 
-    W&B takes any setting from there, such as another server or a proxy, and would send the user's key to it.
-
-    Args:
-        folder: Folder in which W&B keeps its own.
-        server: Server that the user has named, which the file may name, too.
-
-    Raises:
-        TrackerError: There is one.
-    """
-    for file in (folder / "wandb" / "settings", folder / ".wandb" / "settings"):
-        if not file.is_file():
-            continue
-        read = configparser.ConfigParser(interpolation=None)
-        try:
-            read.read_string(read_bounded(file, most=_MAX_SETTINGS).decode())
-        except (OSError, ValueError, configparser.Error) as error:
-            raise TrackerError(f"{file}: cannot be read ({first_line(error)}); delete it") from error
-        for section in read.values():
-            for name, value in section.items():
-                if name not in _HARMLESS and not (name == "base_url" and value in {server, _SERVER}):
-                    raise TrackerError(
-                        f"{file}: sets {name} = {value}, and W&B would obey it, with your key; delete the line, and "
-                        "name a server of your own by --tracking-uri"
-                    )
-
-
-def _identity(project: str, run: str, digest: str, *, again: int) -> str:
-    name = json.dumps([project, run, digest, *([again] if again else [])])
-    return hashlib.sha256(name.encode()).hexdigest()[:12]
+        With a run of W&B of the user's own in this process, it is left to W&B.
+        """
+        if self._wandb.run is not None:
+            return
+        if not self._unanswered:
+            ended = InThread(self._wandb.teardown)
+            if ended.has_ended(within_s=self._limit_s):
+                return
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.name() == _SERVICE:
+                    child.kill()
+        # without its process it ends at once, and takes its own exit handler away
+        InThread(self._wandb.teardown).has_ended(within_s=JOIN_TIMEOUT_S)
 
 
 def _has_key(wandb: Any) -> bool:

@@ -159,9 +159,11 @@ def test_a_csv_of_ones_own_is_a_baseline(tmp_path: Path) -> None:
     assert read_curves(again) == [curve]
 
 
-def test_an_unknown_baseline_names_those_there_are() -> None:
+def test_an_unknown_baseline_names_the_nearest_or_those_there_are() -> None:
     with pytest.raises(ExperimentError, match="choose one of student"):
-        open_baseline("absent")
+        open_baseline("zzz")
+    with pytest.raises(ExperimentError, match=r"no file of that name; did you mean 'student'\?\n"):
+        open_baseline("studnet")
     assert isinstance(open_baseline("student"), Baseline)
 
 

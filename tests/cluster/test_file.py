@@ -86,7 +86,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "misspelt head": (
         "head_node_type: head",
         "head_node_type: haed",
-        "unknown head_node_type 'haed'; choose one of head, gpu_worker",
+        "unknown head_node_type 'haed'; did you mean 'head'?",
     ),
     "no bound": ("max_workers: 4 # beside", "# beside", "there is no max_workers"),
     "more than the bound": (

@@ -75,6 +75,7 @@ def test_the_package_holds_the_experiment_and_what_is_to_be_sent(here: Path) -> 
     ("words", "message"),
     [
         (("results",), "'results' cannot be submitted; choose one of compare, tune, train"),
+        (("comparee",), "'comparee' cannot be submitted; did you mean 'compare'\\?$"),
         (("raytrain",), "'nothing' cannot be submitted"),
         (("compare", "--local"), "leave --local out"),
         (("compare", "--address", "10.0.0.1:6379"), "leave --address out"),

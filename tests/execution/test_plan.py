@@ -211,7 +211,7 @@ def test_the_command_says_it_in_words_and_as_json(tmp_path: Path, monkeypatch: p
     ended = planned(*words, "--price", "0.5")
     assert ended.exit_code == 0, ended.output
     _, head, *lines = ended.stdout.splitlines()
-    assert head.split()[:2] == ["architecture", "parameters"]
+    assert head.split()[:2] == ["arch", "parameters"]
     assert sum(line.startswith(" resnet") for line in lines) == 5
     names = ["Trials", "Early stopping", "Time", "Work", "Price", "Checkpoints", "Method"]
     assert [line[:16].strip() for line in lines[-7:]] == names

@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from raytrain.analysis.record import RunRecord, read_record
@@ -50,3 +52,29 @@ def test_static_curves_are_well_formed_and_take_the_colour_of_the_text(make_run:
     assert "$a_b$/ünï<c>日本" in text
     assert "currentColor" in svg
     assert svg == static_curves(record, legend(record.ranking))
+
+
+def test_the_legends_of_sixteen_long_names_lie_within_the_pictures(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def kept(figure: Figure, *args: Any, **options: Any) -> None:
+        figures.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    names = [f"/photos/of/many/kinds/of/birds/at/dawn/and/dusk/in/the/year/20{place:02}" for place in range(16)]
+    record = read_record(make_run(grid={"dataset": names}, recipe={"epochs": 2}))
+    entries = legend(record.ranking)
+    pictures(record, entries)
+    static_curves(record, entries)
+    assert len(figures) == len(PICTURES) + 1
+    for figure in figures:
+        FigureCanvasAgg(figure).draw()
+        (shown,) = figure.legends
+        there, whole = shown.get_window_extent(), figure.bbox
+        assert len(shown.get_texts()) >= 16
+        assert whole.x0 <= there.x0 < there.x1 <= whole.x1
+        assert whole.y0 <= there.y0 < there.y1 <= whole.y1

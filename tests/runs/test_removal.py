@@ -1,5 +1,6 @@
 """Tests of `raytrain rm` and `prune`: what they delete, what that frees, and what they refuse."""
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -186,3 +187,28 @@ def test_prune_says_that_nothing_is_chosen_where_nothing_has_finished(write: Wri
     write(statuses=("failed", "failed", "failed"))
     result = call("prune", "x", "--yes")
     assert (result.exit_code, "has finished, so none is chosen" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["rm", "prune"])
+def test_without_locks_a_run_that_may_still_train_is_refused(
+    write: WriteRun, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("raytrain.runs.writing.lock.FileLock.acquire", no_locks)
+    folder = write()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    session = {"command": ["raytrain"], "started": "2026-11-01T10:00:00+00:00", "code": {}, "versions": {}}
+    manifest["sessions"] = [{**session, "machine": {}}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    refused = call(command, "x", "--yes")
+    assert refused.exit_code == 2
+    assert "has no end on record: it may still run" in refused.stderr
+    assert len(checkpoints(folder)) == 3
+    manifest["sessions"][0]["ended"] = "2026-11-01T11:00:00+00:00"
+    ended = write("y")
+    (ended / "manifest.json").write_text(json.dumps(manifest))
+    assert call(command, "y", "--yes").exit_code == 0
+    assert call(command, "x", "--yes", "--force").exit_code == 0
+    assert folder.exists() == (command == "prune")

@@ -134,12 +134,14 @@ def test_a_run_that_ends_by_an_error_ends_the_thread(open_run_folder: Callable[.
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("name", ["mlfow", ""])
-def test_an_unknown_tracker_is_refused_before_anything_starts(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "instead"), [("mlfow", "did you mean 'mlflow'?"), ("", "choose mlflow, wandb or trackio")]
+)
+def test_an_unknown_tracker_is_refused_before_anything_starts(name: str, instead: str, tmp_path: Path) -> None:
     options = ["--local", "--out", str(tmp_path), "--set", "dataset=digits", "--log", f"{name}=x"]
     result = CliRunner().invoke(app, ["train", *options])
     assert result.exit_code == 2
-    assert "choose mlflow, wandb or trackio" in result.stderr
+    assert result.stderr.rstrip().endswith(instead)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,11 +1,15 @@
 """Tests of raytrain.trackers with W&B in offline mode: what is in its files is read past W&B."""
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from raytrain.analysis.record import read_record
@@ -13,7 +17,7 @@ from raytrain.errors import TrackerError
 from raytrain.storage.folder import Folder
 from raytrain.trackers.sending import send
 from raytrain.trackers.tracker import open_tracker
-from raytrain.trackers.wandb_tracker import refuse_foreign_settings
+from raytrain.trackers.wandb_settings import refuse_foreign_settings
 
 wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed")
 pytestmark = [
@@ -21,6 +25,9 @@ pytestmark = [
     pytest.mark.timeout(300),  # W&B starts a process of its own
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # W&B's own
 ]
+
+
+RECIPE = ["dataset=digits", "epochs=1", "width=4", "arch=resnet9"]
 
 
 @pytest.fixture
@@ -159,3 +166,46 @@ def test_the_tracker_looks_at_these_settings(folder: Path) -> None:
     (folder / "settings").write_text("[default]\nbase_url = http://evil.invalid\n")
     with pytest.raises(TrackerError, match=r"sets base_url = http://evil.invalid, and W&B would obey it"):
         open_tracker("wandb", uri=None, project="made")
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Yield the environment for a server that begins runs of W&B and then never answers."""
+    script = Path(__file__).parent / "silent_wandb.py"
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        port = server.stdout.readline().strip()
+        here = {"WANDB_DIR": str(tmp_path), "HOME": str(tmp_path), "WANDB_MODE": "online"}
+        yield {**os.environ, **here, "WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": "0" * 40}
+        server.kill()
+
+
+def children_of_nobody() -> set[int]:
+    """Return the processes of W&B."""
+    return {one.pid for one in psutil.process_iter() if one.name() == "wandb-core" and one.status() != "zombie"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["log", "train"])
+def test_a_server_that_stops_to_answer_does_not_hold_the_command(
+    command: str, made: Folder, silent: dict[str, str], tmp_path: Path
+) -> None:
+    log_it = ["log", str(made), "--to", "wandb"]
+    train_it = ["train", "--local", *(f"--set={one}" for one in RECIPE), "--log=wandb", f"--out={tmp_path}"]
+    before = children_of_nobody()
+    ended = subprocess.run(
+        [sys.executable, "-m", "raytrain", *(log_it if command == "log" else train_it)],
+        env=silent,
+        capture_output=True,  # its end is that of all processes that have these pipes
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    if command == "log":
+        assert ended.returncode == 6
+        assert "did not answer within 30 s" in ended.stderr
+    else:
+        assert ended.returncode == 0
+        assert "wandb has 0 of 1 trials in full" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert children_of_nobody() <= before

@@ -4,14 +4,17 @@ import asyncio
 import json
 import re
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
+from raytrain.cli.runs.view import redirection
 from raytrain.report.html import packed_plotly
 from raytrain.storage.folder import Folder
 from raytrain.view.pages import summary
@@ -272,3 +275,11 @@ def test_the_server_ends_while_a_stream_is_open(make_run: Any) -> None:
         return (await client.get("/secret/events", params={"seen": "old"})).status
 
     assert ask(Runs(folder.parent), use) == 200
+
+
+def test_a_browser_is_given_a_private_page_and_not_the_token(tmp_path: Path) -> None:
+    address = "http://127.0.0.1:8000/secret&token/"
+    page = redirection(address, tmp_path)
+    assert "secret" not in page.as_uri()
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert 'content="0;url=http://127.0.0.1:8000/secret&amp;token/"' in page.read_text()

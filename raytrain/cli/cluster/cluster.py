@@ -14,7 +14,7 @@ from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode
 from raytrain.report.document import document
-from raytrain.report.text import as_text, clock, coloured, in_one_line, quoted, visible
+from raytrain.report.text import as_text, clock, coloured, in_one_line, quoted, terminal_width, visible
 
 if TYPE_CHECKING:
     from raytrain.cluster.jobs import Job
@@ -117,7 +117,7 @@ def jobs(address: Dashboard = None, insecure: Insecure = False, json: Json = Fal
     if json:
         _print_json({"jobs": [job.as_dict() for job in found]})
     elif found:
-        typer.echo(job_table([job.as_dict() for job in found]), nl=False)
+        typer.echo(job_table([job.as_dict() for job in found], width=terminal_width()), nl=False)
     else:
         typer.echo("no job has been submitted to this cluster", err=True)
 
@@ -264,15 +264,16 @@ def _print_json(values: Mapping[str, Any]) -> None:
 HEADINGS = ("job", "status", "exit", "started", "time", "command")
 
 
-def job_table(jobs: Sequence[dict[str, Any]]) -> str:
+def job_table(jobs: Sequence[dict[str, Any]], *, width: int | None = None) -> str:
     """Return a line per job under a header; `started` is the local time.
 
     Args:
         jobs: Attributes of `raytrain.cluster.jobs.Job` by name.
+        width: Width of the terminal in characters; None for a table as wide as it needs.
     """
     rows = [_row(job) for job in jobs]
     columns = {heading: [row[index] for row in rows] for index, heading in enumerate(HEADINGS)}
-    return as_text(columns, left=HEADINGS)
+    return as_text(columns, left=HEADINGS, width=width)
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:

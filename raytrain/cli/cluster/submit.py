@@ -12,7 +12,7 @@ import typer
 from raytrain.cli.experiment.comparison import comparison_of, separation_of
 from raytrain.cli.options import changes_of, experiment_of, search_of
 from raytrain.cluster.submission import Submission
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, did_you_mean
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.typed_path import is_a_file, is_there
 
@@ -44,7 +44,9 @@ def submission_of(
     words = list(command[1:] if command[0] == "raytrain" else command)
     if not words or words[0] not in COMMANDS:
         given = words[0] if words else "nothing"
-        raise ExperimentError(f"{given!r} cannot be submitted; choose one of {', '.join(COMMANDS)}")
+        known = given in getattr(context.find_root().command, "commands", {})  # then it is no slip of the fingers
+        instead = ("" if known else did_you_mean(given, COMMANDS)) or f"choose one of {', '.join(COMMANDS)}"
+        raise ExperimentError(f"{given!r} cannot be submitted; {instead}")
     for word in words:
         refuse_credentials(word)  # the cluster lists its jobs with their commands
     options, given = _parsed(context, words)

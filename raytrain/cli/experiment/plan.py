@@ -33,6 +33,7 @@ from raytrain.cli.options import (
     warn_of_what_is_for_ray,
 )
 from raytrain.report.document import document
+from raytrain.report.text import terminal_width
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -116,7 +117,7 @@ def plan(
     elif json:
         typer.echo(document(made.as_dict(price=price)), nl=False)
     else:
-        typer.echo(plan_text(made, price=price), nl=False)
+        typer.echo(plan_text(made, price=price, width=terminal_width()), nl=False)
 
 
 def _print_trials(planned: "Experiment", *, json: bool) -> None:
@@ -128,7 +129,7 @@ def _print_trials(planned: "Experiment", *, json: bool) -> None:
         return
     from raytrain.cli.experiment.plan_text import trials_text
 
-    typer.echo(trials_text(trials), nl=False)
+    typer.echo(trials_text(trials, width=terminal_width()), nl=False)
     if planned.samples_proposed:
         first = f"these are the first {planned.samples_listed} of {planned.samples} samples"
         typer.echo(f"raytrain: {first}; tpe proposes the others while the run goes on, by what these reach", err=True)

@@ -14,30 +14,36 @@ SWEEPS_FOR_RANGE = 20
 """Number of simulated sweeps from which on a range of nine in ten is stated."""
 
 
-def plan_text(plan: Plan, *, price: float | None = None) -> str:
+def plan_text(plan: Plan, *, price: float | None = None, width: int | None = None) -> str:
     """Return a plan as a table of its trials and a line for everything else.
 
     Args:
         plan: What a run will take.
         price: Dollars per hour of a GPU, or of a core where there is no GPU; None shows no price.
+        width: Width of the terminal in characters; None for a table as wide as it needs.
     """
     lines = [f"{name:<16}{text}" for name, text in _facts(plan, price)]
-    return "\n".join([_table(plan), *lines, ""])
+    return "\n".join([_table(plan, width), *lines, ""])
 
 
-def trials_text(trials: Sequence[Trial]) -> str:
-    """Return a table with a row for each trial and a column for each field in which they differ."""
+def trials_text(trials: Sequence[Trial], *, width: int | None = None) -> str:
+    """Return a table with a row for each trial and a column for each field in which they differ.
+
+    Args:
+        trials: The trials.
+        width: Width of the terminal in characters; None for a table as wide as it needs.
+    """
     recipes = [trial.recipe.model_dump() for trial in trials]
     varied = ["arch", *varied_fields(recipes)]
     columns = {"trial": [trial.id for trial in trials]}
     columns |= {name: [axis_cell(recipe, name) for recipe in recipes] for name in varied}
-    return as_text(columns, left={"trial", "arch", "optimizer", "schedule", "augment", "mix"})
+    return as_text(columns, left={"trial", "arch", "optimizer", "schedule", "augment", "mix"}, width=width)
 
 
-def _table(plan: Plan) -> str:
+def _table(plan: Plan, width: int | None) -> str:
     recipes = [kind.recipe for kind in plan.kinds]
     varied = [name for name in varied_fields(recipes) if name in DECIDE_THE_TIME and name != "arch"]
-    columns = {"architecture": [str(recipe["arch"]) for recipe in recipes]}
+    columns = {"arch": [str(recipe["arch"]) for recipe in recipes]}
     columns |= {name: [cell(recipe[name]) for recipe in recipes] for name in varied}
     columns |= {
         "parameters": [f"{kind.parameters / 1e6:.2f} M" for kind in plan.kinds],
@@ -46,7 +52,7 @@ def _table(plan: Plan) -> str:
         "per epoch": [duration(kind.epoch_s) for kind in plan.kinds],
         "per trial": [duration(kind.trial_s) for kind in plan.kinds],
     }
-    return as_text(columns, left={"architecture", *varied})
+    return as_text(columns, left={"arch", *varied}, width=width)
 
 
 def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from raytrain.cli.completion import run_names
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, in_one_line, quoted, visible
+from raytrain.report.text import as_text, in_one_line, quoted, terminal_width, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,11 +76,11 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     for sentence in tables.summary(audited):
         typer.echo(visible(sentence))
     if audited.rungs:
-        typer.echo(as_text(tables.rung_columns(audited), left=()), nl=False)
+        typer.echo(as_text(tables.rung_columns(audited), left=(), width=terminal_width()), nl=False)
         typer.echo(
             "tau: Kendall's tau between the order at the rung and the final order (1: the same order, 0: no relation)"
         )
-        typer.echo(as_text(tables.stop_columns(audited), left=tables.AUDIT_LEFT), nl=False)
+        typer.echo(as_text(tables.stop_columns(audited), left=tables.AUDIT_LEFT, width=terminal_width()), nl=False)
     digests = {result.trial: result.digest for result in record.results}
     complete = [one for one in record.results if one.phase == "search" and one.status == "finished"]
     seeds = max((len(group) for group in configurations(complete)), default=1)
@@ -139,7 +139,10 @@ def _show_replays(
         were = "1 that was stopped or paused is" if held == 1 else f"{held} that were stopped or paused are"
         typer.echo(f"The {were} not among them, so this says little about the whole search.")
     selection = SELECTIONS[select]
-    typer.echo(as_text(tables.replay_columns(made, labels, select=select), left=tables.AUDIT_LEFT), nl=False)
+    typer.echo(
+        as_text(tables.replay_columns(made, labels, select=select), left=tables.AUDIT_LEFT, width=terminal_width()),
+        nl=False,
+    )
     order = (
         "the best kept trial minus that of the best trial"
         if selection.lower_is_better
@@ -233,13 +236,16 @@ def show(
 ) -> None:
     """Show the accuracies in the logs of a baseline, beside those that its author reports."""
     from raytrain.baselines.baselines import open_baseline
-    from raytrain.report.tables import BASELINE_LEFT, baseline_columns
+    from raytrain.report.tables import BASELINE_LEFT, BASELINE_SPARE, baseline_columns
 
     read = open_baseline(baseline)
     if json:
         typer.echo(document({"baseline": read.name, "curves": [asdict(curve) for curve in read.curves]}), nl=False)
         return
-    typer.echo(as_text(baseline_columns(read), left=BASELINE_LEFT), nl=False)
+    typer.echo(
+        as_text(baseline_columns(read), left=BASELINE_LEFT, width=terminal_width(), dispensable=BASELINE_SPARE),
+        nl=False,
+    )
     typer.echo(
         "best %: the highest test accuracy of all epochs. It is biased upwards, because the test set chose the epoch. "
         "Each curve has one seed, so another seed may change their order.",

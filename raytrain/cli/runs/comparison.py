@@ -11,7 +11,7 @@ from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.options import AllowCode, Format, Fresh, Json, Out, Quiet, TimeLimit, mode_of
 from raytrain.errors import ExitCode, RunFolderError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, in_one_line, visible
+from raytrain.report.text import as_text, in_one_line, terminal_width, visible
 
 if TYPE_CHECKING:
     from raytrain.analysis.record import RunRecord
@@ -47,11 +47,11 @@ def diff(first: RunOrTrial, second: RunOrTrial, out: Out = "runs", json: Json = 
             return
         typer.echo(in_one_line(f"first: {found.first}, second: {found.second}"))
         if found.differences:
-            typer.echo(as_text(difference_columns(found), left=SIDES_LEFT), nl=False)
+            typer.echo(as_text(difference_columns(found), left=SIDES_LEFT, width=terminal_width()), nl=False)
         else:
             typer.echo("The recipes, data, code, versions and machines are the same.")
         if found.accuracies:
-            typer.echo("\n" + as_text(accuracy_columns(found), left=SIDES_LEFT), nl=False)
+            typer.echo("\n" + as_text(accuracy_columns(found), left=SIDES_LEFT, width=terminal_width()), nl=False)
         else:
             typer.echo("No test accuracies can be put beside each other: a side has no finished trial.")
 

@@ -27,10 +27,14 @@ def rm(
         ),
     ],
     out: Out = "runs",
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also delete a run that has no end on record, where nothing can be locked."),
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Delete runs with all that is in their folders, after a question that says how much this frees."""
-    from raytrain.comparison.overview import summarize
+    from raytrain.comparison.overview import refuse_unended, summarize
     from raytrain.runs.folder import open_run
     from raytrain.runs.removal import refuse_removal, remove_run
     from raytrain.runs.writing.lock import run_locked
@@ -42,6 +46,8 @@ def rm(
     with ExitStack() as locks:
         for folder in folders.values():
             locks.enter_context(run_locked(folder))
+            if not force:
+                refuse_unended(folder, advice="add --force")
         for one in summaries:
             trials = "1 trial" if one.trials == 1 else f"{one.trials} trials"
             typer.echo(f"{in_one_line(one.run)}: {trials}, {one.state}, {data_size(one.bytes)}", err=True)
@@ -60,7 +66,11 @@ def prune(
     out: Out = "runs",
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also delete those of unfinished and failed trials, which then begin again."),
+        typer.Option(
+            "--force",
+            help="Also delete those of unfinished and failed trials, which then begin again; and also where nothing "
+            "can be locked and the run has no end on record.",
+        ),
     ] = False,
     yes: Yes = False,
 ) -> None:
@@ -69,7 +79,7 @@ def prune(
     Results, curves and predictions stay, so that all tables and reports stay as they are.
     """
     from raytrain.analysis.record import read_record
-    from raytrain.comparison.overview import summarize
+    from raytrain.comparison.overview import refuse_unended, summarize
     from raytrain.runs.folder import open_run
     from raytrain.runs.removal import refuse_removal, remove_checkpoints, size_of, superfluous_checkpoints
     from raytrain.runs.trial_files import checkpoint_folder
@@ -78,6 +88,8 @@ def prune(
     folder = open_run(run, out=out)
     refuse_removal(folder, out=out)
     with run_locked(folder):
+        if not force:
+            refuse_unended(folder, advice=f"continue it with: raytrain resume {quoted(run)}; or add --force")
         record = read_record(folder)
         chosen = record.chosen_trial
         if chosen is None:

@@ -3,6 +3,9 @@
 # The imports inside functions load aiohttp, SciPy, Plotly and matplotlib: at the top they would make `raytrain --help`
 # slower.
 
+import html
+import os
+import tempfile
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -53,17 +56,33 @@ def view(
         listening = address.split("/")[2].rpartition(":")[2]
         forward = f"ssh -L {listening}:127.0.0.1:{listening} HOST"
         typer.echo(f"Ctrl-C ends the server. From another machine: {forward}, and the same address there.", err=True)
-        if open_ and not webbrowser.open(address):
+        if open_ and not webbrowser.open(redirection(address, Path(private)).as_uri()):
             typer.echo("raytrain: no web browser was found; open the address yourself", err=True)
 
     shown = Runs(out, runs or ())
     try:
-        with Interruption().handled():
+        with Interruption().handled(), tempfile.TemporaryDirectory(prefix="raytrain-view-") as private:
             asyncio.run(serve(shown, port=port, ready=ready))
     except Terminated:
         raise
     except KeyboardInterrupt:
         return  # the usual end
+
+
+def redirection(address: str, folder: Path) -> Path:
+    """Write a page that leads to an address, and that no other user may read; return its path.
+
+    A browser is started with the page's path, because others see the words of a command in the list of processes.
+
+    Args:
+        address: Address with the token.
+        folder: Folder of this user only.
+    """
+    path = folder / "open.html"
+    content = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={html.escape(address)}">'
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(content)
+    return path
 
 
 def plot(

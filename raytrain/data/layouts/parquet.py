@@ -25,7 +25,7 @@ from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labe
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
 from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
-from raytrain.errors import DataError
+from raytrain.errors import DataError, did_you_mean
 
 # Part of the cache key: raise it when the same files shall give other arrays.
 FORMAT = "parquet-4"
@@ -51,6 +51,7 @@ def find_parquet(folder: SourceFolder, configuration: str = "") -> SourceFolder 
         known = configurations(folder)
         if configuration not in known:
             there = f"choose one of {', '.join(known)}" if known else "there is no folder with train*.parquet in it"
+            there = did_you_mean(configuration, known) or there
             raise DataError(f"{folder.address} holds no configuration {configuration!r}; {there}")
         return folder.folder(configuration)
     if _files(folder, "train"):

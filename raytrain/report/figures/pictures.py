@@ -9,11 +9,13 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from raytrain.analysis.record import RunRecord
 from raytrain.baselines.baselines import Baseline
+from raytrain.report.figures.below import add_legend
 from raytrain.report.figures.charts import curves
 from raytrain.report.figures.legend import Entry
 
@@ -48,7 +50,7 @@ def static_curves(record: RunRecord, entries: Sequence[Entry], baseline: Baselin
             draw_curves(axes, record, entries, f"{split}_{kind}", baseline)
             axes.set_title({"val": "validation", "train": "training"}[split] + f" {kind}", color=INK, fontsize=10)
             style(axes, unit, INK)
-        _legend(figure, columns=4, ink=INK)
+        add_legend(figure, least=1, size=8, ink=INK)
         stream = io.StringIO()
         # without a date, so that the same run makes the same page
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
@@ -69,7 +71,7 @@ def _png(record: RunRecord, entries: Sequence[Entry], name: str, baseline: Basel
         title = field.replace("_", " ") + ("" if tracked else " (points) and validation (lines)")
         axes.set_title(f"{record.name}: {title}", parse_math=False)
         style(axes, unit, "black")
-        _legend(figure, columns=3, ink="black")
+        add_legend(figure, least=1, size=8)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
     return stream.getvalue()
@@ -77,7 +79,9 @@ def _png(record: RunRecord, entries: Sequence[Entry], name: str, baseline: Basel
 
 def _figure(width: float, height: float) -> Figure:
     # not pyplot, which would look for a display and keep every figure
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)  # it knows how wide a text is
+    return figure
 
 
 def draw_curves(axes: Axes, record: RunRecord, entries: Sequence[Entry], field: str, baseline: Baseline | None) -> None:
@@ -134,21 +138,6 @@ def style(axes: Axes, unit: str, ink: str) -> None:
     for name, spine in axes.spines.items():
         spine.set_visible(name in {"left", "bottom"})
         spine.set_color(ink)
-
-
-def _legend(figure: Figure, *, columns: int, ink: str) -> None:
-    handles: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if not handles:
-        return
-    shown = figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize=8, frameon=False
-    )
-    for text in shown.get_texts():
-        text.set_parse_math(False)  # a dollar sign in a name is no formula
-        text.set_color(ink)
 
 
 @contextmanager

@@ -1,18 +1,16 @@
 """A figure as a PDF, SVG or PNG file, with a legend that is never cut."""
 
 import io
-import textwrap
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExperimentError
+from raytrain.report.figures.below import add_legend
 from raytrain.report.figures.legend import legend
 from raytrain.report.figures.pictures import quiet
 from raytrain.report.plots import Kind
@@ -21,8 +19,6 @@ from raytrain.report.plots.matrices import confusion_matrix, heat_map, reliabili
 
 WIDTH = 6.75
 """Width of a figure in inches: that of a page of two columns, as conferences have it."""
-ROOM = 0.96
-"""Share of the figure's width that a legend may take: the fonts of a PDF run a little wider than those on a screen."""
 FORMATS: Mapping[str, Mapping[str, Any]] = {
     "pdf": {"metadata": {"CreationDate": None}},  # without a date, the same run makes the same file
     "svg": {"metadata": {"Date": None}},
@@ -90,51 +86,3 @@ def figure_of(record: RunRecord, kind: Kind, *, width: float = WIDTH) -> Figure:
         raise ExperimentError(f"{record.name} has nothing to show as --kind {kind}: {why_not}")
     add_legend(figure)
     return figure
-
-
-def add_legend(figure: Figure) -> Legend | None:
-    """Add a legend below the axes, and make the figure higher by it; without two names, there is none.
-
-    It has as many columns as fit. Names that are too long for one column are broken into lines.
-    """
-    handles: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if len(handles) < 2:
-        return None
-    shown = _fitting(figure, list(handles.values()), list(handles))
-    height = shown.get_window_extent(_renderer(figure)).height / figure.dpi
-    figure.set_figheight(figure.get_figheight() + height)
-    return shown
-
-
-def _fitting(figure: Figure, handles: list[Any], names: list[str]) -> Legend:
-    room = ROOM * figure.bbox.width
-    make = partial(_legend, figure, handles)
-    for columns in (4, 3, 2, 1):
-        shown = make(names, columns=columns)
-        if shown.get_window_extent(_renderer(figure)).width <= room:
-            return shown
-        shown.remove()
-    letters = max(map(len, names))
-    while letters > 1:
-        letters = int(0.95 * letters)
-        shown = make([textwrap.fill(name, max(letters, 1)) for name in names], columns=1)
-        if shown.get_window_extent(_renderer(figure)).width <= room:
-            return shown
-        shown.remove()
-    return make(names, columns=1)  # narrower than a letter: no width of a figure
-
-
-def _legend(figure: Figure, handles: list[Any], names: list[str], *, columns: int) -> Legend:
-    shown = figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
-    for text in shown.get_texts():
-        text.set_parse_math(False)  # a dollar sign in a name is no formula
-    return shown
-
-
-def _renderer(figure: Figure) -> Any:
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg), "figure_of has put it there"
-    return canvas.get_renderer()

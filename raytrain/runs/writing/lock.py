@@ -79,6 +79,12 @@ def run_locked(folder: Folder) -> Generator[None]:
                 parent.rmdir()
 
 
+def can_lock(folder: Folder) -> bool:
+    """Return whether the place of a run folder has locks; call it while `run_locked` holds the folder's, if it has."""
+    path = folder.local_path
+    return path is not None and _lock_file(path).is_file()
+
+
 def is_locked(folder: Folder) -> bool:
     """Return whether a command works on a run folder; False where there are no locks, as in object storage."""
     path = folder.local_path

@@ -38,11 +38,19 @@
     if (due) renew();
   }
 
-  /** Return a selector of the element that has the keyboard's focus, to find it in another version of the page. */
+  /** Return what finds the element with the keyboard's focus in another version of the page: a selector, or "".
+   *
+   * Of elements that no attribute tells apart it is a selector with the place among those that it finds. */
   function place(element) {
     const quoted = (text) => `"${CSS.escape(text)}"`;
     if (element.matches("tr[data-label]")) return `.ranking tr[data-label=${quoted(element.dataset.label)}]`;
     if (element.matches("thead button")) return `.ranking thead th:nth-child(${element.closest("th").cellIndex + 1}) button`;
+    const at = (selector) => [...document.querySelectorAll(selector)].indexOf(element);
+    if (element.matches(".switch button")) {
+      const chart = `#${CSS.escape(element.closest(".chart").id)}`;
+      return { selector: `${chart} .switch button`, at: at(`${chart} .switch button`) };
+    }
+    for (const selector of ["summary", ".more"]) if (element.matches(selector)) return { selector, at: at(selector) };
     if (element.matches("input")) return `input[value=${quoted(element.value)}]`;
     if (element.matches("a[href]")) return `a[href=${quoted(element.getAttribute("href"))}]`;
     return element.matches(".scroll") ? `.scroll[aria-label=${quoted(element.getAttribute("aria-label"))}]` : "";
@@ -56,6 +64,7 @@
     const all = (selector, where = document) => [...where.querySelectorAll(selector)];
     const sideways = all(".scroll").map((box) => box.scrollLeft);
     const unfolded = all("details").map((one) => one.open);
+    const whole = all("table.ranking").map((table) => table.dataset.whole);
     const ticked = new Set(all("input:checked").map((one) => one.value));
     const order = document.querySelector("table.ranking [aria-sort]");
     const held = place(document.activeElement);
@@ -65,13 +74,15 @@
       all(".chart", next).forEach((chart) => { if (charts.has(chart.id)) chart.replaceWith(charts.get(chart.id)); });
       document.querySelector(`body > ${part}`).replaceWith(next);
     }
+    all("table.ranking").forEach((table, place) => { if (whole[place]) table.dataset.whole = whole[place]; });
     document.title = fresh.title;
     document.body.dataset.version = fresh.body.dataset.version;
     if (hasCharts) redraw(fresh, order);
     all(".scroll").forEach((box, place) => { box.scrollLeft = sideways[place] || 0; });
     all("details").forEach((one, place) => { one.open = unfolded[place] || false; });
     all("input").forEach((one) => { one.checked = ticked.has(one.value); });
-    if (held) document.querySelector(held)?.focus({ preventScroll: true });
+    const { selector, at } = held.selector ? held : { selector: held, at: 0 };
+    if (selector) document.querySelectorAll(selector)[at]?.focus({ preventScroll: true });
     scrollTo({ left, top, behavior: "instant" });
   }
 

@@ -1,0 +1,42 @@
+"""Settings of Weights & Biases that lie in the working folder, and may be somebody else's."""
+
+import configparser
+from pathlib import Path
+
+from raytrain.errors import TrackerError, first_line
+from raytrain.storage.bounded import read_bounded
+
+_SERVER = "https://api.wandb.ai"
+_HARMLESS = {"entity", "project"}
+"""Settings that a file in the working folder may have."""
+_MAX_SETTINGS = 100_000
+"""Largest size in bytes of such a file."""
+
+
+def refuse_foreign_settings(folder: Path, *, server: str | None) -> None:
+    """Refuse a file with settings of W&B, in a folder that may be somebody else's, that names more than a project.
+
+    W&B takes any setting from there, such as another server or a proxy, and would send the user's key to it.
+
+    Args:
+        folder: Folder in which W&B keeps its own.
+        server: Server that the user has named, which the file may name, too.
+
+    Raises:
+        TrackerError: There is one.
+    """
+    for file in (folder / "wandb" / "settings", folder / ".wandb" / "settings"):
+        if not file.is_file():
+            continue
+        read = configparser.ConfigParser(interpolation=None)
+        try:
+            read.read_string(read_bounded(file, most=_MAX_SETTINGS).decode())
+        except (OSError, ValueError, configparser.Error) as error:
+            raise TrackerError(f"{file}: cannot be read ({first_line(error)}); delete it") from error
+        for section in read.values():
+            for name, value in section.items():
+                if name not in _HARMLESS and not (name == "base_url" and value in {server, _SERVER}):
+                    raise TrackerError(
+                        f"{file}: sets {name} = {value}, and W&B would obey it, with your key; delete the line, and "
+                        "name a server of your own by --tracking-uri"
+                    )
