@@ -70,7 +70,7 @@ def test_raytrain_data_is_enough_to_plan_and_to_train(
 
 @pytest.mark.slow  # imports Ray
 @pytest.mark.usefixtures("no_home")
-def test_without_a_home_folder_prices_are_the_shipped_ones_and_no_start_time_is_kept(tmp_path: Path) -> None:
+def test_without_a_home_folder_prices_are_the_shipped_ones_and_no_start_time_is_kept() -> None:
     file = read_cluster_file(Path(__file__).parents[2] / "cluster.yaml")
     said = describe(node_prices(file))
     assert "an hour (list prices)" in said
