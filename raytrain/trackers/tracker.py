@@ -1,10 +1,12 @@
 """What every tracker can do, and how long one may take to answer."""
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal, Protocol, TypeVar, get_args
 
+from raytrain import loopback
 from raytrain.background import InThread
 from raytrain.errors import ExperimentError, TrackerError, first_line
 from raytrain.trackers.content import Attachment, TrialContent
@@ -82,6 +84,7 @@ def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
         TrackerError: It does not answer in time, or refuses.
     """
     check_tracker(name)
+    os.environ.update(loopback.without_proxy())
     if name == "mlflow":
         from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, tracking_uri
 

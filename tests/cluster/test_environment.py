@@ -20,6 +20,7 @@ from raytrain.data import data_home
 from raytrain.errors import ClusterError, PreflightError
 from raytrain.ray_backend.session import cluster_address
 from raytrain.storage.folder import Folder
+from raytrain.trackers.tracker import open_tracker
 from raytrain.training.doctor import check_machine
 
 
@@ -148,6 +149,21 @@ def test_a_proxy_is_not_asked_for_this_machine(served: str, monkeypatch: pytest.
     monkeypatch.setenv("no_proxy", "intern.example")
     assert dashboard.find(served, insecure=False) == served
     assert os.environ["no_proxy"] == "intern.example,127.0.0.1,localhost,::1"
+
+
+def test_a_tracker_on_this_machine_is_reached_without_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def opened(*_: object, **__: object) -> None:
+        seen.append(os.environ["no_proxy"])
+
+    monkeypatch.setenv("NO_PROXY", "")  # is put back, as no_proxy is
+    monkeypatch.setenv("no_proxy", "intern.example")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr("raytrain.trackers.tracker.answer_within", opened)
+    monkeypatch.setattr("raytrain.trackers.tracker.check_tracker", lambda _: None)
+    open_tracker("mlflow", uri="http://127.0.0.1:5000", project="made")
+    assert seen == ["intern.example,127.0.0.1,localhost,::1"]
 
 
 @pytest.mark.usefixtures("no_home")
