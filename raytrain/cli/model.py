@@ -13,7 +13,7 @@ from raytrain.cli.data import Columns, FollowLinks, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError, ExperimentError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, quoted, terminal_width, visible
+from raytrain.report.text import as_text, in_one_line, quoted, terminal_width, visible
 
 if TYPE_CHECKING:
     from raytrain.inference.model import Model
@@ -110,10 +110,11 @@ def export(
         written = {"model": str(path), "description": str(description_of(path))}
         typer.echo(document({"trial": result.trial, **written, "epoch": description.epoch, **accuracies}), nl=False)
     else:
-        typer.echo(f"{path}")
+        typer.echo(in_one_line(str(path)))
     known = "" if description.test_accuracy is None else f", {100 * description.test_accuracy:.2f} % on the test set"
     what = "weights" if kind == WEIGHTS else "program with the weights"
-    typer.echo(f"{what} of epoch {description.epoch}{known}; description in {description_of(path)}", err=True)
+    described = in_one_line(str(description_of(path)))
+    typer.echo(f"{what} of epoch {description.epoch}{known}; description in {described}", err=True)
 
 
 def evaluate(
@@ -176,7 +177,7 @@ def evaluate(
     else:
         typer.echo(
             f"test accuracy {per_cent(measured.accuracy)} %, loss {measured.loss:.4f} on {len(images.test):,} images "
-            f"of {name}, in {description.precision}"
+            f"of {in_one_line(name)}, in {in_one_line(description.precision)}"
         )
         typer.echo(metric_sentence(metrics))
         shares = [per_cent(share) if share == share else "–" for share in by_class]

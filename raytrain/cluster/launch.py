@@ -1,5 +1,6 @@
 """`ray up` and `ray down`, with a check of the cluster file and a record of the start time."""
 
+import contextlib
 import copy
 import json
 import logging
@@ -172,18 +173,25 @@ def _ray(*arguments: str, provider: str) -> None:
         raise ClusterError(f"`ray {' '.join(arguments)}` failed with exit code {done.returncode}; see its output")
 
 
-def _state_file() -> Path:
-    return Path(platformdirs.user_state_dir("raytrain")) / "clusters.json"
+def _state_file() -> Path | None:
+    """Return the file with the start times of clusters; None for a user without a home folder."""
+    try:
+        return platformdirs.user_state_path("raytrain").expanduser() / "clusters.json"
+    except RuntimeError:
+        return None
 
 
 def _read_state() -> dict[str, Any]:
     try:
-        return json.loads(_state_file().read_text())
-    except (OSError, ValueError):
+        state = json.loads(path.read_text()) if (path := _state_file()) else {}
+    except (OSError, ValueError, RecursionError):
         return {}
+    return state if isinstance(state, dict) else {}
 
 
 def _write_state(state: dict[str, Any]) -> None:
-    path = _state_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(state))
+    if (path := _state_file()) is None:
+        return
+    with contextlib.suppress(OSError):  # the cluster is there; only how long it was up is lost
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(state))

@@ -31,15 +31,19 @@ class NodePrice:
     dollars: float | None
 
 
-def user_table() -> Path:
-    """Return where a table of the user's own is looked for."""
-    return Path(platformdirs.user_config_dir("raytrain")) / "prices.yaml"
+def user_table() -> Path | None:
+    """Return where a table of the user's own is looked for; None for a user without a home folder."""
+    try:
+        return platformdirs.user_config_path("raytrain").expanduser() / "prices.yaml"
+    except RuntimeError:
+        return None
 
 
 def node_prices(file: ClusterFile) -> list[NodePrice]:
     """Return the node types of a cluster on a cloud, the head first; none for machines of one's own."""
     mine = user_table()
-    table: dict[str, Any] = read_yaml(mine if mine.is_file() else Path(__file__).with_name("prices.yaml")).values
+    chosen = mine if mine and mine.is_file() else Path(__file__).with_name("prices.yaml")
+    table: dict[str, Any] = read_yaml(chosen).values
     listed = table.get(file.provider) or {}
     head = file.values.get("head_node_type")
     rows: list[NodePrice] = []
@@ -75,7 +79,6 @@ def describe(rows: list[NodePrice]) -> str:
         for counts in ([row.least for row in known], [row.most for row in known])
     )
     unknown = "" if len(known) == len(rows) else ", plus nodes without a price"
-    lines.append(
-        f"together ${least:.2f} to ${most:.2f} an hour{unknown} (list prices; to replace them, write {user_table()})"
-    )
+    replaced = f"; to replace them, write {mine}" if (mine := user_table()) else ""
+    lines.append(f"together ${least:.2f} to ${most:.2f} an hour{unknown} (list prices{replaced})")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """A command on its way to a cluster and its run folder on the way back."""
 
+import shlex
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -95,7 +96,7 @@ def follow_home(jobs: Jobs, submission: Submission, job: Job, *, out: str, say: 
     except JobError as error:
         say(str(error))
     except RaytrainError as error:
-        say(f"{error}\nTry again with: raytrain pull {job.id}")
+        say(f"{error}\nTry again with: raytrain pull {shlex.quote(job.id)}")
     else:
         say(f"the run folder was copied to {folder}")
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from raytrain.errors import JobError, RunFolderError
+from raytrain.runs.folder import refuse_links
 from raytrain.storage.folder import Folder, StoredFile
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ END = "-----END RUN FOLDER-----"
 LEFT = "Checkpoints that stay on the cluster, in MiB: "
 MAX_BYTES = 256 * 2**20
 """Size in bytes of a run folder above which its checkpoints stay on the cluster, since the archive is sent as a log."""
+LARGEST = 4 * 2**30
+"""Most bytes that an archive may unpack to, and that a file in shared storage may have."""
 STORED = "The run folder is in shared storage: "
 LINE = 2**16
 """Number of base64 characters per line of the log that carries the archive."""
@@ -91,7 +94,9 @@ def unpack(content: bytes, folder: Path) -> None:
 
     Raises:
         JobError: Another run is there, or the archive is damaged or holds what no run folder has.
+        RunFolderError: A link leads out of the folder.
     """
+    refuse_links(Folder.at(folder))
     try:
         _unpack(content, folder)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, KeyError) as error:
@@ -100,14 +105,22 @@ def unpack(content: bytes, folder: Path) -> None:
 
 def _unpack(content: bytes, folder: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+        size = 0
         for member in archive:
             if not (member.isfile() or member.isdir()) or not _is_inside(member.name):
                 raise JobError(f"the archive of {folder.name} holds {member.name[:80]!r}, which no run folder has")
+            size += member.size  # what the next step of the loop reads
+            if size > LARGEST:
+                raise JobError(
+                    f"the archive of {folder.name} unpacks to more than {LARGEST:,} bytes; nothing was copied"
+                )
         experiment = archive.extractfile("./experiment.yaml")
         there = Folder.at(folder)
         if there.exists("experiment.yaml") and experiment and there.read("experiment.yaml") != experiment.read():
             raise JobError(f"{folder} holds another run; move it away, or choose another --out")
         arriving = folder.with_name(f".{folder.name}.arriving")
+        if arriving.is_symlink():
+            arriving.unlink()
         shutil.rmtree(arriving, ignore_errors=True)
         archive.extractall(arriving, filter="data")
     shutil.copytree(arriving, folder, dirs_exist_ok=True)
@@ -162,13 +175,17 @@ def pull(source: Folder, target: Path) -> Pulled:
     nothing torn; the next one goes on.
 
     Raises:
-        RunFolderError: There is no run folder at `source`, or a file of it would be written elsewhere.
+        RunFolderError: There is no run folder at `source`, a file of it would be written elsewhere or is too large, or
+            a link leads out of `target`.
     """
     if not source.exists("experiment.yaml"):
         raise RunFolderError(f"{source}: is not a run folder; give the URI that ends in the run's name")
     files = [file for file in source.files() if not file.name.startswith(".ray/")]
     if outside := next((file.name for file in files if not _is_inside(file.name)), None):
         raise RunFolderError(f"{source} holds {outside[:80]!r}, which would be written outside of {target}")
+    if large := next((file.name for file in files if file.size > LARGEST), None):
+        raise RunFolderError(f"{source}/{large} is larger than {LARGEST:,} bytes; nothing was copied")
+    refuse_links(Folder.at(target))
     new = [file for file in files if not _is_here(file, target)]
     for file in new:
         _copy(file, source, target)
@@ -187,7 +204,7 @@ def _copy(file: StoredFile, source: Folder, target: Path) -> None:
     path = target / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(source.read(file.name))
+    part.write_bytes(source.read(file.name, most=LARGEST))
     if file.modified:
         os.utime(part, ns=(file.modified, file.modified))
     part.replace(path)

@@ -3,6 +3,7 @@
 The candidates of a session share one budget of false keeps; the levels that they got are in `runs.verdicts`.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -225,7 +226,7 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
         finished = [standing for standing in ranking.standings if standing.status == "finished"]
         if not finished:
             raise ExperimentError(
-                f"no trial of {record.name} has finished; continue it with: raytrain resume {record.name}"
+                f"no trial of {record.name} has finished; continue it with: raytrain resume {shlex.quote(record.name)}"
             )
         if len(finished) > 1:
             raise ExperimentError(
@@ -243,8 +244,8 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
             }.get(other.status, "has not ended")
             todo = {
                 **dict.fromkeys(("stopped", "paused"), "train all seeds to the end, with --no-asha"),
-                "unfinished": f"continue it with: raytrain resume {record.name}",
-                "failed": f"try it again with: raytrain resume {record.name} --failed-only",
+                "unfinished": f"continue it with: raytrain resume {shlex.quote(record.name)}",
+                "failed": f"try it again with: raytrain resume {shlex.quote(record.name)} --failed-only",
             }
             raise ExperimentError(
                 f"seed {other.recipe['seed']} of {record.name} {what} ({other.trial}): a mean without it is biased; "

@@ -204,6 +204,7 @@ def _open(
             inputs=[described_inputs(key, images) for key, images in splits.items()],
             seeds=experiment.seeds or (experiment.recipe.seed,),
             fresh=fresh,
+            required=options.mode != "repair" and journal.state.has_trained(),
             user_code=described(digests_of(experiment)),
             initial_weights=initial_described(initial),
         )

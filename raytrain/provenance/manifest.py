@@ -86,6 +86,7 @@ class Manifest:
         inputs: Sequence["Inputs"],
         seeds: Sequence[int],
         fresh: bool,
+        required: bool = False,
         user_code: Sequence[Mapping[str, object]] = (),
         initial_weights: Sequence[Mapping[str, object]] = (),
     ) -> "Manifest":
@@ -97,11 +98,12 @@ class Manifest:
             inputs: Descriptions of the images.
             seeds: Seeds of the experiment; those that it had before are kept, as is all else.
             fresh: Whether to ignore an earlier manifest in the folder.
+            required: Whether to refuse a folder without one: it alone says which images the trials there have seen.
             user_code: Digest, SHA-256 and files of the user's code.
             initial_weights: File in the run folder and SHA-256 of the weights that trials start from.
 
         Raises:
-            RunFolderError: The run used other images before, or its manifest is damaged.
+            RunFolderError: The run used other images before, or its manifest is damaged or missing.
         """
         content: dict[str, Any] = {
             "data": dict(data),
@@ -113,7 +115,7 @@ class Manifest:
             content["user_code"] = list(user_code)
         if initial_weights:
             content["initial_weights"] = list(initial_weights)
-        if fresh or not folder.exists(NAME):
+        if fresh or not (required or folder.exists(NAME)):
             return cls(folder, content)
         before = read_manifest(folder)
         content["sessions"], known = before["sessions"], before["data"]

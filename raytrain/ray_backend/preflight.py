@@ -89,8 +89,8 @@ def check_nodes(*, gpus: bool = True) -> Iterator[Check]:
     """
 
     def ask(node: Mapping[str, Any]) -> Any:
-        on_gpu = gpus and node["Resources"].get("GPU", 0) >= 1
-        return _on_node(_describe_node, node["NodeID"], num_gpus=1 if on_gpu else 0).remote()
+        tried = int(gpus and node["Resources"].get("GPU", 0) >= 1)
+        return _on_node(_describe_node, node["NodeID"], num_gpus=tried).remote(tried)
 
     for node, answer in _answers(ask, _nodes(), timeout_s=NODE_TIMEOUT_S):
         name = f"node {node['NodeManagerHostname']}"
@@ -218,13 +218,23 @@ def _shared(out: str) -> str:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _describe_node() -> dict[str, Any]:
-    """Return this node's versions and device, and what goes wrong with it."""
-    from raytrain.training.devices import try_device
+def _describe_node(gpus: int) -> dict[str, Any]:
+    """Return this node's versions and device, and what goes wrong with it.
+
+    Args:
+        gpus: Number of GPUs that Ray has given to this task: 0 or 1.
+    """
+    import torch
+
+    from raytrain.training.devices import choose_device, try_device
 
     said: dict[str, Any] = {"versions": versions(), "device": "", "problem": None}
     try:
-        said["device"] = try_device()
+        device = choose_device() if gpus else torch.device("cpu")
+        if gpus and device.type == "cpu":  # a PyTorch for CPUs, or one that the driver is too old for
+            said["problem"] = f"Ray counts it, but PyTorch {torch.__version__} finds no GPU there"
+        else:
+            said["device"] = try_device(device)
     except (OSError, RuntimeError) as error:
         said["problem"] = first_line(error)
     return said

@@ -43,17 +43,20 @@ SETTINGS = {
     "TUNE_WARN_THRESHOLD_S": "10",
     # Ray starts a process per core in advance and then none of them is used: the first trial came 0.7 s later
     "RAY_prestart_worker_first_driver": "0",
+    # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+}
+STARTING = {
     # on a busy machine the processes of a node take longer to start than Ray's own 30 to 100 s
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_agent_register_timeout_ms": "240000",
     "RAY_raylet_start_wait_time_s": "120",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "120",
-    # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
 }
+"""Settings of a Ray that is started here; of a cluster, the first one would be how often a wrong token is sent."""
 ON_ONE_MACHINE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 """Settings of a Ray on this machine alone, which no cloud takes away: a process less beside each worker group."""
+TRACEBACK = "Traceback (most recent call last):"
 MAX_NODES = 1000
 """Number of nodes to count for a node type without a limit."""
 CONNECT_TIMEOUT_S = 5.0
@@ -184,6 +187,7 @@ def _started(meanwhile: Callable[[], object], wake: Callable[[], object]) -> Gen
     with (
         private_ray.private_folder() as folder,
         private_ray.private_settings(),
+        private_ray.environment({name: os.environ.get(name, value) for name, value in STARTING.items()}),
         private_ray.environment({**ON_ONE_MACHINE, **loopback.without_proxy()}),
     ):
         work = InThread(meanwhile)
@@ -218,13 +222,25 @@ def _watched(folder: Path | None, work: InThread[object], wake: Callable[[], obj
 
 @contextmanager
 def _errors_explained(what: str, *, advice: str) -> Generator[None]:
+    from ray.exceptions import AuthenticationError
+
     try:
         yield
     except Exception as error:
+        known = ConnectionError | RuntimeError | ValueError | AuthenticationError
         # a node that does not come up is a bare Exception
-        if not isinstance(error, ConnectionError | RuntimeError | ValueError) and type(error) is not Exception:
+        if not isinstance(error, known) and type(error) is not Exception:
             raise
-        raise ClusterError(f"{what} cannot be used: {first_line(error)}\n{advice}") from error
+        raise ClusterError(f"{what} cannot be used: {_said(error)}\n{advice}") from error
+
+
+def _said(error: Exception) -> str:
+    """Return what an error of Ray's says in one line; where that ends in a traceback, with its last line instead."""
+    first = first_line(error)
+    if not first.endswith(TRACEBACK):
+        return getattr(error, "message", first)  # the text of an AuthenticationError goes on with five hints
+    last = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
+    return first.removesuffix(TRACEBACK) + last
 
 
 def _refuse_closed_port(address: str) -> None:

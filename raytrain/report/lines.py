@@ -8,7 +8,7 @@ from rich.console import Console
 
 from raytrain.background import repeating
 from raytrain.report.table import status
-from raytrain.report.text import per_cent
+from raytrain.report.text import in_one_line, per_cent
 from raytrain.runs.events import Event
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.state import RunState
@@ -91,7 +91,7 @@ def _figures(accuracies: Mapping[str, float | None]) -> str:
 
 def _event_text(event: Event) -> str:
     if event["event"] == "elsewhere":
-        return f"on {', '.join(event['hosts'])}"
+        return f"on {', '.join(map(in_one_line, event['hosts']))}"
     if event["event"] == "resized":
         return f"with {event['workers']} worker{'s' if event['workers'] != 1 else ''}"
     return str(event["event"])

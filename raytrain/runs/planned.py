@@ -50,7 +50,8 @@ def remember(folder: str, trials: Collection[str], time: Range, *, where: str) -
     plans.pop(folder, None)
     plans[folder] = {"trials": sorted(trials), "where": where, "seconds": [time.low, time.median, time.high]}
     kept = dict(list(plans.items())[-KEPT:])
-    path = _file()
+    if (path := _file()) is None:
+        return
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,13 +78,17 @@ def recall(folder: str, trials: Collection[str], *, where: str) -> Range | None:
         return None
 
 
-def _file() -> Path:
-    return platformdirs.user_state_path("raytrain") / "plans.json"
+def _file() -> Path | None:
+    """Return the file with the plans; None for a user without a home folder, as in some containers."""
+    try:
+        return platformdirs.user_state_path("raytrain").expanduser() / "plans.json"
+    except RuntimeError:
+        return None
 
 
 def _read() -> dict[str, Any]:
     try:
-        plans = json.loads(_file().read_text())
-    except (OSError, ValueError):
+        plans = json.loads(path.read_text()) if (path := _file()) else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     return plans if isinstance(plans, dict) else {}

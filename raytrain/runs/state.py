@@ -197,6 +197,10 @@ class RunState:
         """Return the trials that ASHA has stopped and whose end a kill has kept from being written."""
         return [one.trial for one in self.progress.values() if one.status == "stopped" and one.result is None]
 
+    def has_trained(self) -> bool:
+        """Return whether a trial has started in an earlier command, also one that is not listed any more."""
+        return bool(self.unlisted) or any(one.attempts or one.result for one in self.progress.values())
+
     def last_time(self) -> str:
         """Return the time of the last event, as it is on record; "" before the first."""
         return str(self.events[-1].get("time", "")) if self.events else ""

@@ -64,12 +64,12 @@ def read_code(folder: Folder, digests: Iterable[str]) -> dict[str, Files]:
         there = folder / CODE / digest
         try:
             files: Files = {}
-            names: Any = json.loads(there.read(FILES))
+            names: Any = json.loads(there.read(FILES, most=MAX_BYTES))
             if not isinstance(names, list) or not all(map(lies_inside, cast("list[Any]", names))):
                 raise ValueError(f"{FILES} is no list of paths below it")  # noqa: TRY301 (as what is not JSON)
             for name in names:
                 inside, _, last = name.rpartition("/")
-                files[name] = (there / inside if inside else there).read(last).decode()
+                files[name] = (there / inside if inside else there).read(last, most=MAX_BYTES).decode()
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{there} cannot be read ({error}); the code of the run is missing there") from error
         if Source(files).digest != digest:

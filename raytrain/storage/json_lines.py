@@ -66,15 +66,20 @@ def read_lines(
         yield value
 
 
-def read_whole(folder: Folder, name: str) -> bytes:
+def read_whole(folder: Folder, name: str, *, most: int | None = None) -> bytes:
     """Return the content of a file.
 
+    Args:
+        folder: The folder.
+        name: Name of the file.
+        most: Largest size in bytes; None for `MAX_BYTES`.
+
     Raises:
-        RunFolderError: It cannot be read, as where it is a folder, a device, or larger than `MAX_BYTES`.
+        RunFolderError: It cannot be read, as where it is a folder, a device, or larger.
         StorageError: The storage does not answer.
     """
     try:
-        return folder.read(name, most=MAX_BYTES)
+        return folder.read(name, most=MAX_BYTES if most is None else most)
     except StorageError:
         raise
     except OSError as error:

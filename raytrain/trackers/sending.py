@@ -10,6 +10,7 @@ from typing import Any
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import RunFolderError
 from raytrain.report import REPORT
+from raytrain.storage.json_lines import MAX_BYTES
 from raytrain.trackers.content import Attachment, contents_of
 from raytrain.trackers.tracker import Tracker
 
@@ -77,7 +78,7 @@ def attachments_of(record: RunRecord, *, models: bool) -> Iterator[Attachment]:
     for name in (REPORT, README):
         if record.folder.exists(name):
             try:
-                yield Attachment(name, record.folder.read(name))
+                yield Attachment(name, record.folder.read(name, most=MAX_BYTES))
             except OSError as error:
                 raise RunFolderError(f"{record.folder}/{name}: cannot be read: {error}") from error
     if not models or record.chosen_trial is None:

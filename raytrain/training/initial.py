@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_whole
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.source import shown
 
@@ -156,7 +157,7 @@ def stored_content(run: Folder, init: str, arch: str) -> bytes | None:
     there, name = run / INIT, stored_name(init, arch)
     if not there.exists(FILES) or not there.exists(name):
         return None
-    content = there.read(name)
+    content = read_whole(there, name, most=LARGEST)
     if _sha256(content) != _recorded(there).get(name) or not _sha256(content).startswith(digest_of(init) or ""):
         raise RunFolderError(
             f"{there}/{name} has been changed: its SHA-256 is not the recorded one. Remove it, and give the command "
@@ -277,7 +278,7 @@ def _too_large(name: str, size: int) -> str:
 
 def _recorded(there: Folder) -> dict[str, str]:
     try:
-        return dict(json.loads(there.read(FILES)))
+        return dict(json.loads(read_whole(there, FILES)))
     except (ValueError, TypeError) as error:
         raise RunFolderError(f"{there}/{FILES} is damaged: {error}; give the command again with --fresh") from error
 

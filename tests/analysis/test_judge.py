@@ -177,6 +177,13 @@ def test_seeds_that_are_missing_are_refused(write: WriteRun, write_run: WriteRun
         assert what in refused.stderr
 
 
+def test_the_command_that_continues_a_run_can_be_pasted(tmp_path: Path, write: WriteRun) -> None:
+    write("base", BASE, lr=0.1)
+    write("idea", (900, 901, 902), lr=0.2, statuses=["finished", "failed", "finished"])
+    (tmp_path / "idea").rename(tmp_path / "a;touch b")
+    assert "raytrain resume 'a;touch b' --failed-only" in judged("base", "a;touch b").stderr
+
+
 def test_without_predictions_the_accuracies_alone_are_compared(write: WriteRun) -> None:
     write("base", BASE, lr=0.1, predicted=False)
     write("idea", BETTER, lr=0.2, predicted=False)

@@ -13,11 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
-from raytrain.cluster import dashboard
+from raytrain.cluster import dashboard, launch
+from raytrain.cluster.file import read_cluster_file
+from raytrain.cluster.prices import describe, node_prices, user_table
 from raytrain.data import data_home
 from raytrain.errors import ClusterError, PreflightError
 from raytrain.ray_backend.session import cluster_address
 from raytrain.storage.folder import Folder
+from raytrain.trackers.tracker import open_tracker
 from raytrain.training.doctor import check_machine
 
 
@@ -28,7 +31,7 @@ def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(user: int) -> pwd.struct_passwd:
         raise KeyError(f"getpwuid(): uid not found: {user}")
 
-    for name in ("HOME", "RAYTRAIN_DATA", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+    for name in ("HOME", "RAYTRAIN_DATA", *(f"XDG_{kind}_HOME" for kind in ("CACHE", "CONFIG", "DATA", "STATE"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
 
@@ -46,6 +49,35 @@ def test_doctor_finds_that_there_is_no_home_folder(tmp_path: Path) -> None:
     assert "HOME is not set" in checks["data"].found
     checks = {check.name: check for check in check_machine(out=str(tmp_path), dataset="digits")}
     assert (checks["storage"].ok, checks["data"].ok) == (True, False)
+
+
+@pytest.mark.usefixtures("empty_report", "no_home")  # the report first: it imports matplotlib, which asks for a home
+def test_raytrain_data_is_enough_to_plan_and_to_train(
+    tmp_path: Path, tiny_images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYTRAIN_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.yaml"
+    recipe = (
+        f"{{dataset: {tiny_images}, val_size: 8, image_size: 8, arch: resnet9, width: 4, batch_size: 8, epochs: 1}}"
+    )
+    file.write_text(f"recipe: {recipe}\ngrid: {{lr: [0.01]}}\n")
+    for command in ("plan", "compare"):
+        ended = CliRunner().invoke(app, [command, str(file), "--local", "--out", str(tmp_path / "runs")])
+        assert (ended.exit_code, ended.exception) == (0, None), ended.output
+    assert (tmp_path / "runs" / "mine" / "trials.parquet").exists()
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.slow  # imports Ray
+@pytest.mark.usefixtures("no_home")
+def test_without_a_home_folder_prices_are_the_shipped_ones_and_no_start_time_is_kept() -> None:
+    file = read_cluster_file(Path(__file__).parents[2] / "cluster.yaml")
+    said = describe(node_prices(file))
+    assert "an hour (list prices)" in said
+    assert user_table() is None
+    launch._write_state({"ours": 1.0})
+    assert launch._read_state() == {}
 
 
 def test_a_folder_at_home_is_not_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +149,21 @@ def test_a_proxy_is_not_asked_for_this_machine(served: str, monkeypatch: pytest.
     monkeypatch.setenv("no_proxy", "intern.example")
     assert dashboard.find(served, insecure=False) == served
     assert os.environ["no_proxy"] == "intern.example,127.0.0.1,localhost,::1"
+
+
+def test_a_tracker_on_this_machine_is_reached_without_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def opened(*_: object, **__: object) -> None:
+        seen.append(os.environ["no_proxy"])
+
+    monkeypatch.setenv("NO_PROXY", "")  # is put back, as no_proxy is
+    monkeypatch.setenv("no_proxy", "intern.example")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr("raytrain.trackers.tracker.answer_within", opened)
+    monkeypatch.setattr("raytrain.trackers.tracker.check_tracker", lambda _: None)
+    open_tracker("mlflow", uri="http://127.0.0.1:5000", project="made")
+    assert seen == ["intern.example,127.0.0.1,localhost,::1"]
 
 
 @pytest.mark.usefixtures("no_home")

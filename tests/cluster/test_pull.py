@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from raytrain.cluster import transfer
 from raytrain.cluster.transfer import pull
 from raytrain.errors import RunFolderError
 from raytrain.storage.folder import Folder, StoredFile
@@ -57,6 +58,25 @@ def test_a_name_in_storage_that_leaves_the_folder_is_refused(
     with pytest.raises(RunFolderError, match=r"'\.\./stolen', which would be written outside"):
         pull(source, tmp_path / "out" / "lr")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pull_writes_nothing_behind_a_link_that_leads_out(source: Folder, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "trials").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunFolderError, match=r"is a link to .*elsewhere, out of the run folder"):
+        pull(source, tmp_path / "here")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["trials"]
+
+
+def test_a_file_that_is_too_large_is_named_before_anything_is_copied(
+    source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "LARGEST", 8)
+    with pytest.raises(RunFolderError, match=r"experiment\.yaml is larger than 8 bytes; nothing was copied"):
+        pull(source, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
 
 
 def test_what_only_this_side_has_stays(source: Folder, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from raytrain.cluster import transfer
 from raytrain.cluster.transfer import BEGIN, END, pack, received, unpack
-from raytrain.errors import JobError
+from raytrain.errors import JobError, RunFolderError
 
 
 @pytest.fixture
@@ -113,6 +113,36 @@ def test_an_archive_of_a_cluster_holds_files_inside_its_folder_only(name: str, k
     with pytest.raises(JobError, match="which no run folder has"):
         unpack(buffer.getvalue(), tmp_path / "runs" / "lr")
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("link", ["trials", "trials/a/metrics.jsonl"])
+def test_nothing_is_unpacked_through_a_link_that_leads_out(link: str, run: Path, tmp_path: Path) -> None:
+    here, elsewhere = tmp_path / "lr" / link, tmp_path / "elsewhere"
+    here.parent.mkdir(parents=True)
+    here.symlink_to(elsewhere)
+    elsewhere.write_text("mine") if link.endswith("jsonl") else elsewhere.mkdir()
+    before = files(tmp_path)
+    with pytest.raises(RunFolderError, match=r"is a link to .*elsewhere, out of the run folder"):
+        unpack(pack(run)[0], tmp_path / "lr")
+    assert files(tmp_path) == before
+
+
+def test_what_arrives_is_not_put_behind_a_link_that_is_there_already(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".lr.arriving").symlink_to(tmp_path / "elsewhere")
+    unpack(pack(run)[0], tmp_path / "lr")
+    assert files(tmp_path / "elsewhere") == {}
+    assert (tmp_path / "lr/experiment.yaml").exists()
+
+
+def test_an_archive_that_unpacks_to_more_than_it_may_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "zeros").write_bytes(bytes(2**20))
+    monkeypatch.setattr(transfer, "LARGEST", 2**19)
+    with pytest.raises(JobError, match="unpacks to more than 524,288 bytes; nothing was copied"):
+        unpack(pack(run)[0], tmp_path / "lr")
+    assert not (tmp_path / "lr").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"], ids=["empty", "text"])

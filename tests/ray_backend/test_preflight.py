@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from raytrain.errors import ClusterError, PreflightError
-from raytrain.ray_backend import preflight
-from raytrain.ray_backend.placement import Placement
+from raytrain.experiment.sections import Resources
+from raytrain.ray_backend import preflight, session
+from raytrain.ray_backend.placement import Placement, place
 from raytrain.ray_backend.preflight import check_ray, check_storage, judged, versions
 from raytrain.ray_backend.session import ray_session
 from raytrain.storage.folder import Folder
@@ -87,7 +88,34 @@ def test_a_node_on_which_raytrain_cannot_be_imported_is_refused_in_words(monkeyp
     assert refused.value.exit_code == 6
 
 
-def test_a_gpu_that_pytorch_cannot_use_is_refused_and_one_that_is_taken_is_waited_for(
+@pytest.fixture
+def gpu_in_name_only() -> Iterator[str]:
+    """Return the address of a Ray that counts a GPU which PyTorch does not find."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        from ray.cluster_utils import Cluster
+
+        arguments = {"num_cpus": 1, "num_gpus": 1, "include_dashboard": False}
+        there = Cluster(initialize_head=True, head_node_args=arguments)
+        yield there.address
+        there.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="PyTorch finds the GPU of this machine")
+def test_a_gpu_that_ray_counts_and_pytorch_does_not_find_is_refused(gpu_in_name_only: str) -> None:
+    with ray_session(gpu_in_name_only):
+        on_gpu = place(Resources(), nodes=session.nodes(), trials=1)
+        assert on_gpu.gpus
+        with pytest.raises(PreflightError, match=r"the GPU of node .*PyTorch .* finds no GPU there\.\n.*--gpus 0"):
+            preflight.refuse_unfit_nodes(on_gpu, Folder.at("/tmp"), address=None)
+        preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
+    found = {check.name.partition(" of ")[0]: check.ok for check in check_ray(address=gpu_in_name_only, out="/tmp")}
+    assert found["the GPU"] is False
+
+
+def test_a_gpu_that_is_refused_has_exit_code_3_and_one_that_is_taken_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken = Check("the GPU of node a", ok=False, found="no kernel image", advice="Install another.")
@@ -95,8 +123,9 @@ def test_a_gpu_that_pytorch_cannot_use_is_refused_and_one_that_is_taken_is_waite
     monkeypatch.setattr(preflight, "check_nodes", lambda **_: iter([taken]))
     preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
     monkeypatch.setattr(preflight, "check_nodes", lambda **_: iter([taken, broken]))
-    with pytest.raises(PreflightError, match="the GPU of node a: no kernel image"):
+    with pytest.raises(PreflightError, match="the GPU of node a: no kernel image") as refused:
         preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
+    assert refused.value.exit_code == 3
 
 
 # ---------------------------------------------------------------- storage

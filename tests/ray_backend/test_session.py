@@ -84,6 +84,68 @@ def test_a_ray_of_our_own_is_started_whatever_the_environment_names(
     assert addresses == ["local"]
 
 
+def test_only_a_ray_of_our_own_is_waited_for_as_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray sends a wrong token to a cluster as often as that setting has seconds."""
+    import ray
+
+    name, waits = "RAY_gcs_server_port_wait_time_s", dict[str, str | None]()
+
+    def start(address: str, **_: object) -> None:
+        waits[address] = os.environ.get(name)
+        raise ConnectionError("no further")
+
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ray, "init", start)
+    for address in ("auto", None):
+        with pytest.raises(ClusterError, match="no further"), ray_session(address):
+            pass
+    assert waits == {"auto": None, "local": "120"}
+
+
+def test_a_worker_that_holds_the_gil_has_as_long_as_ray_itself_gives_it() -> None:
+    from ray.train.v2._internal import constants
+
+    usual = constants.DEFAULT_WORKER_HEALTH_CHECK_TIMEOUT_S
+    assert float(session.SETTINGS.get(constants.WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, usual)) >= usual >= 600
+
+
+@pytest.mark.slow
+def test_without_a_token_a_cluster_that_wants_one_is_refused_in_words(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # Ray misses the token before it says a word
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-m", "raytrain", "train", "--out", str(tmp_path), "--address", address],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=360,
+            check=False,
+        )
+    assert done.returncode == 6, done.stderr
+    assert "cannot be used: Token authentication is enabled but no authentication token was found\n" in done.stderr
+    assert "\nCheck the address and the token." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_ray_says_in_a_traceback_is_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def start(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "Failed to connect to GCS. Last connection error: Traceback (most recent call last):\n"
+            '  File "node.py", line 999, in _init_gcs_client\nUnauthenticated: InvalidAuthToken\n'
+        )
+
+    monkeypatch.setattr(ray, "init", start)
+    with (
+        pytest.raises(ClusterError, match=r"Last connection error: Unauthenticated: InvalidAuthToken\nCheck the"),
+        ray_session("auto"),
+    ):
+        pass
+
+
 def test_an_error_while_ray_starts_is_raised_and_ray_is_gone() -> None:
     import ray
 

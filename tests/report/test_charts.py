@@ -98,10 +98,10 @@ def test_a_baseline_reaches_as_far_as_the_run(make_run: Any) -> None:
     record = read_record(make_run(track_test=True))
     epochs = tuple(range(1, 21))
     values = tuple(0.5 for _ in epochs)
-    curve = BaselineCurve("old<er>", None, epochs, tuple(map(float, epochs)), values, values, values, values)
+    curve = BaselineCurve("old<er>\u202e", None, epochs, tuple(map(float, epochs)), values, values, values, values)
     drawn = curves(record, legend(record.ranking), "test_accuracy", title="", baseline=Baseline("study", (curve,)))
     assert drawn is not None
-    assert drawn["data"][-1]["name"] == "study: old&lt;er&gt;"
+    assert drawn["data"][-1]["name"] == r"study: old&lt;er&gt;\u202e"
     assert drawn["data"][-1]["x"] == list(range(1, 9))
     assert set(drawn["data"][-1]["y"]) == {50.0}
 

@@ -226,6 +226,15 @@ def test_progress_is_a_line_after_some_seconds_and_within_an_epoch_after_more(
     assert line.endswith("epoch 1/2  train 50.00 %  val 62.50 %")
 
 
+def test_the_name_of_a_host_sets_no_title_of_the_terminal(run: RunJournal):
+    def act(run: RunJournal) -> None:
+        trial = next(iter(run.state.progress))
+        run.note({"event": "elsewhere", "trial": trial, "hosts": ["box\x1b]0;owned\x07"]})
+
+    (line,) = shown(run, act)
+    assert line.endswith(r"on box\x1b]0;owned\x07")
+
+
 def test_rungs_and_interruptions_are_no_lines(run: RunJournal):
     def act(run: RunJournal) -> None:
         run.note({"event": "interrupted", "exit_code": 130})

@@ -347,3 +347,17 @@ def test_without_network_and_cache_one_message_says_what_to_do(
     url = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
     assert (url in str(no.value)) == (recipe is SQUEEZENET)
     assert tuple(capsys.readouterr()) == ("", "")  # no "Downloading: ..." of torch.hub among the results
+
+
+def test_a_copy_that_is_too_large_or_no_file_is_one_message(make_data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = saved(some_weights())
+    started(recipe, make_data())
+    (copy,) = (file for file in Path("run/init").iterdir() if file.name != initial.FILES)
+    with monkeypatch.context() as patch:
+        patch.setattr(initial, "LARGEST", 8)
+        with pytest.raises(RunFolderError, match="larger than 8 bytes"):
+            initial.stored_content(Folder.at("run"), recipe.init, recipe.arch)
+    copy.unlink()
+    copy.mkdir()
+    with pytest.raises(RunFolderError, match="no regular file"):
+        initial.stored_content(Folder.at("run"), recipe.init, recipe.arch)

@@ -250,3 +250,13 @@ def test_a_default_device_that_code_sets_on_import_is_undone_and_said(
     finally:
         torch.set_default_device(None)
     assert re.search(rf"placed.py \(3 lines\) sets PyTorch's default device to {said} when it is imported", caplog.text)
+
+
+@pytest.mark.parametrize("name", ["files.json", "one.py"])
+def test_code_of_a_run_folder_is_read_up_to_a_limit(name: str, tmp_path: Path) -> None:
+    digest = keep(Source({"one.py": "def x(): ...\n"}))
+    write_code(Folder.at(tmp_path), [f"one.py:x@{digest}"])
+    with (tmp_path / "code" / digest / name).open("ab") as file:
+        file.truncate(sources.MAX_BYTES + 1)  # sparse
+    with pytest.raises(RunFolderError, match="larger than 5,000,000 bytes"):
+        read_code(Folder.at(tmp_path), [digest])

@@ -13,6 +13,7 @@ from raytrain.cli.experiment.comparison import comparison_of, separation_of
 from raytrain.cli.options import changes_of, experiment_of, search_of
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.report.text import quoted
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.typed_path import is_a_file, is_there
 
@@ -133,7 +134,7 @@ def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:
         if "://" not in name and is_there(path) and not path.is_absolute() and not sent:
             raise ExperimentError(
                 f"{what.format(name)}, which the cluster cannot see.\n"
-                f"Send it with --send {name}, or give a URI or a path that all nodes share."
+                f"Send it with --send {quoted(name)}, or give a URI or a path that all nodes share."
             )
 
 

@@ -8,7 +8,7 @@ import typer
 
 from raytrain.cluster.template import template_text
 from raytrain.errors import ExperimentError
-from raytrain.report.text import in_one_line
+from raytrain.report.text import in_one_line, quoted
 
 TEMPLATES = {
     "experiment.yaml": "experiment.yaml",
@@ -38,8 +38,8 @@ def new(
         raise ExperimentError(f"{name} is there already; give the name of a new folder") from None
     except OSError as error:
         raise ExperimentError(f"{name}: cannot be made: {error.strerror}; choose another folder") from error
-    typer.echo(f"{name}")
-    typer.echo(f"next: cd {name} && raytrain compare experiment.yaml", err=True)
+    typer.echo(in_one_line(str(name)))
+    typer.echo(f"next: cd {quoted(name)} && raytrain compare experiment.yaml", err=True)
 
 
 def template(

@@ -15,6 +15,7 @@ from raytrain.report.figures.axes import Figure, layout_of, logarithmic, spread_
 from raytrain.report.figures.cost import cost_chart
 from raytrain.report.figures.legend import GREY, Entry
 from raytrain.report.figures.thinning import GREY_POINTS, POINTS, shown, thinned
+from raytrain.report.text import in_one_line
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 BASELINE_COLOURS = (GREY, "#b08d6e")
@@ -127,7 +128,7 @@ def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Fig
         points = _baseline_points(curve, of, most=most)
         if not points:
             continue
-        name = html.escape(f"{baseline.name}: {curve.name}{note}")
+        name = html.escape(in_one_line(f"{baseline.name}: {curve.name}{note}"))
         traces.append(
             {
                 "type": "scatter",

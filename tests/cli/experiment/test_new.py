@@ -32,3 +32,11 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "is there already; give the name of a new folder" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["new", "a;touch b"])
+    assert "next: cd 'a;touch b' && raytrain compare experiment.yaml" in done.stderr

@@ -145,6 +145,18 @@ def test_a_damaged_file_is_named_and_never_a_traceback(
         assert {code for code, _ in said.values()} == {0}, said
 
 
+def test_a_run_that_has_lost_its_manifest_does_not_go_on_with_images_that_nobody_compared(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "manifest.json").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for words in (RESUME, ["compare", "x.yaml", "--local", "--quiet", "--set", "epochs=4"]):
+        result, text = call(words, caplog)
+        assert result.exit_code == 2, text
+        assert "manifest.json: is missing\nRestore it from a copy" in text
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def measured(folder: Path) -> list[dict[str, object]]:
     """Return the table of a run, without times and numbers of starts."""
     rows = parquet.read_table(folder / "trials.parquet").to_pylist()
@@ -159,6 +171,7 @@ def measured(folder: Path) -> list[dict[str, object]]:
     [
         ("manifest.json", "noise"),
         ("manifest.json", "a folder"),
+        ("manifest.json", "missing"),
         ("trials.jsonl", "NaN"),
         ("trials.jsonl", "a line less"),
         ("trials.jsonl", "missing"),
