@@ -24,7 +24,6 @@ from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
 from raytrain.metrics.selection import select_of, selection_of
 from raytrain.runs.results import (
     TrialResult,
-    configuration_of,
     configurations,
     mean_val_quality,
     ranked,
@@ -190,8 +189,8 @@ def _chosen(
         ]
     judged.sort(key=lambda one: (*(-value for value in mean_val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
-    broken = {configuration_of(group[0]) for group in rest if group[0].status != "finished"}
-    complete = [standing for standing in known if configuration_of(standing.results[0]) not in broken]
+    broken = {group[0].configuration for group in rest if group[0].status != "finished"}
+    complete = [standing for standing in known if standing.results[0].configuration not in broken]
     if not complete:
         return next(iter(known), None), []
     return complete[0], known[: known.index(complete[0])]
@@ -209,8 +208,8 @@ def _setting(result: TrialResult) -> str:
 
 def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
     """Return how many configurations are ranked by those of their seeds that were not stopped or paused."""
-    stopped = {configuration_of(group[0]) for group in rest if group[0].status in {"stopped", "paused"}}
-    return sum(configuration_of(group[0]) in stopped for group in finished)
+    stopped = {group[0].configuration for group in rest if group[0].status in {"stopped", "paused"}}
+    return sum(group[0].configuration in stopped for group in finished)
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
