@@ -10,7 +10,7 @@ it varies, its seed, the epoch, the validation accuracy, the seconds of training
 how many there are, on which machine and with which versions. benchmarks/replay.py replays them.
 
 The images are the first 1,500 training images of each class, brought to 16 px; a third of them is the validation split.
-An epoch takes less than 3 s on one core of a CPU with AVX2. 27 epochs have rungs at 1, 3 and 9.
+An epoch took 3.5 s on average, on one of two cores of an AMD EPYC. 27 epochs have rungs at 1, 3 and 9.
 """
 
 import sys

@@ -102,7 +102,11 @@ def main() -> None:
         least = bound(list(STUDENT_HOURS.values()), slots)
         record.add(
             Comparison(
-                f"the student's five trainings on {slots} slots, simulated", "listed order", "h", [ours], [listed]
+                f"the student's five trainings on {slots} slots, longest first, all to the end, simulated",
+                "listed order",
+                "h",
+                [ours],
+                [listed],
             )
         )
         record.target(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -294,3 +294,18 @@ def test_the_targets_of_many_trials_are_those_of_their_number(
     import many_trials
 
     assert many_trials.limits(trials) == seconds
+
+
+def test_another_trial_is_worse_only_where_it_got_fewer_test_images_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import searches
+
+    right = {"best": 60, "worse": 30, "better": 90, "alike": 61}
+    seen = {trial: SimpleNamespace(correct=np.arange(100) < count) for trial, count in right.items()}
+    whole: Any = SimpleNamespace(predictions=seen)
+    assert {trial: searches.comparison_of(whole, "best", trial) for trial in right} == {
+        "best": "the same trial",
+        "worse": "another, worse",
+        "better": "another, better",
+        "alike": "another, not separated",
+    }

@@ -24,7 +24,6 @@ from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
 from raytrain.metrics.selection import select_of, selection_of
 from raytrain.runs.results import (
     TrialResult,
-    configuration_of,
     configurations,
     mean_val_quality,
     ranked,
@@ -190,8 +189,8 @@ def _chosen(
             judged.append((standing, seen))  # trained on the validation images too: what the search saw of it counts
     judged.sort(key=lambda one: (*(-value for value in mean_val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
-    broken = {configuration_of(group[0]) for group in rest if group[0].status != "finished"}
-    complete = [standing for standing in known if configuration_of(standing.results[0]) not in broken]
+    broken = {group[0].configuration for group in rest if group[0].status != "finished"}
+    complete = [standing for standing in known if standing.results[0].configuration not in broken]
     if not complete:
         return next(iter(known), None), []
     return complete[0], known[: known.index(complete[0])]
@@ -209,8 +208,8 @@ def _setting(result: TrialResult) -> str:
 
 def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
     """Return how many configurations are ranked without some of their seeds: stopped, paused, failed or diverged."""
-    lost = {configuration_of(group[0]) for group in rest if group[0].status not in {"finished", "unfinished"}}
-    return sum(configuration_of(group[0]) in lost for group in finished)
+    lost = {group[0].configuration for group in rest if group[0].status not in {"finished", "unfinished"}}
+    return sum(group[0].configuration in lost for group in finished)
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:

@@ -9,7 +9,7 @@ from raytrain.analysis.statistics.significance import Interval
 from raytrain.baselines.baselines import BaselineRow
 from raytrain.metrics.predictions import ClassMetrics
 from raytrain.metrics.selection import SELECTIONS, Select, Selection
-from raytrain.runs.results import Status, TrialResult, configuration_of
+from raytrain.runs.results import Status, TrialResult
 
 DASH = "–"
 METRICS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece")
@@ -117,8 +117,8 @@ class Ranking:
         where every one lost a seed.
         """
         finished = [standing for standing in self.standings if standing.status == "finished"]
-        broken = {configuration_of(one.results[0]) for one in self.standings if one.status != "finished"}
-        complete = (one for one in finished if configuration_of(one.results[0]) not in broken)
+        broken = {one.results[0].configuration for one in self.standings if one.status != "finished"}
+        complete = (one for one in finished if one.results[0].configuration not in broken)
         return next(complete, None) or next(iter(finished), None)
 
     @property

@@ -24,7 +24,7 @@ from raytrain.analysis.statistics.sequential import (
 from raytrain.analysis.statistics.significance import ALPHA, Interval
 from raytrain.comparison.verdicts import Judgement
 from raytrain.errors import ExperimentError
-from raytrain.runs.results import TrialResult, configuration_of
+from raytrain.runs.results import TrialResult
 
 Answer = Literal["keep", "drop", "more seeds"]
 
@@ -234,9 +234,9 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
                 "run of one configuration, or set val_size"
             )
         chosen = finished[0]
-    configuration = configuration_of(chosen.results[0])
+    configuration = chosen.results[0].configuration
     for other in record.results:
-        if other.status != "finished" and configuration_of(other) == configuration:
+        if other.status != "finished" and other.configuration == configuration:
             what = {
                 **dict.fromkeys(("stopped", "paused"), "was stopped early"),
                 "failed": "has failed",

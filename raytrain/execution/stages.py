@@ -17,7 +17,7 @@ from raytrain.experiment.search.grid import draw, fields
 from raytrain.experiment.sections import Confirm
 from raytrain.experiment.trial import Trial
 from raytrain.runs.events import Stage
-from raytrain.runs.results import configuration_of, configurations, mean_val_quality, ranked
+from raytrain.runs.results import configurations, mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.recipe import Recipe
@@ -199,10 +199,10 @@ def _confirm(journal: RunJournal) -> None:
         return
     searched = [one for one in journal.state.results() if one.phase == "search"]  # those that are paused, too
     finished = [one for one in searched if one.status == "finished" and one.val_accuracy is not None]
-    partial = {configuration_of(one) for one in searched if one.status != "finished"}
+    partial = {one.configuration for one in searched if one.status != "finished"}
     groups = sorted(
         configurations(finished),
-        key=lambda group: (configuration_of(group[0]) not in partial, *mean_val_quality(group)),
+        key=lambda group: (group[0].configuration not in partial, *mean_val_quality(group)),
         reverse=True,
     )
     chosen = {

@@ -216,7 +216,7 @@ class Experiment(Section):
         Raises:
             ExperimentError: A combination is invalid, nothing is left, or there are more than `MAX_TRIALS`.
         """
-        distinct: dict[str, Recipe] = {}
+        distinct: dict[tuple[Any, ...], Recipe] = {}
         for recipe in self._recipes():
             distinct.setdefault(recipe.effect, recipe)
         trials = [Trial.of(recipe) for recipe in distinct.values()]

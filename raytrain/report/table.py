@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.wording import explain
 from raytrain.report.column_text import axis_cell, heading_of, name_of, value_text
 from raytrain.report.metric_columns import interval_text, selected_cells
 from raytrain.report.records import baseline_values, trial_name
-from raytrain.report.text import DASH, as_latex, as_markdown, as_text, fitted, per_cent, visible
+from raytrain.report.text import DASH, Lines, as_latex, as_markdown, as_text, fitted, per_cent, visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.user_code.reference import without_digest
 
@@ -93,7 +91,7 @@ def _baseline_cells(row: "BaselineRow") -> dict[str, str]:
     }
 
 
-def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = ()) -> Table:
+def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = ()) -> Lines:
     """Return the ranked table for a terminal of `width` characters; on a narrow one with fewer columns.
 
     Columns are headed by their names. Axes are never left out, nor is a column that was asked for.

@@ -54,7 +54,8 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     # two would lack its result
     events = list(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE))
     results: dict[str, deque[TrialResult]] = defaultdict(deque)
-    for result in read_results(folder):
+    listed = {trial: progress.trial.recipe for trial, progress in state.progress.items()}
+    for result in read_results(folder, listed=listed):
         results[result.trial].append(result)
     lost: dict[str, str] = {}
     for event in events:

@@ -122,7 +122,8 @@ class RunState:
                 self._add(trial, stage="confirm", parameters=result.parameters)
         if progress := self.progress.get(result.trial):
             # a seed that confirmed a choice once may be listed by now
-            progress.end(replace(result, phase="confirm" if progress.stage == "confirm" else "search"))
+            phase = "confirm" if progress.stage == "confirm" else "search"
+            progress.end(result if result.phase == phase else replace(result, phase=phase))
 
     @cached_property
     def _configurations(self) -> frozenset[str]:

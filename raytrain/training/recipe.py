@@ -3,6 +3,7 @@
 import hashlib
 import json
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -220,6 +221,8 @@ class Recipe(BaseModel):
     @field_validator(*CANONICAL, mode="before")
     @classmethod
     def _canonical(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(info.context, Recipe) and value is vars(info.context)[str(info.field_name)]:
+            return value  # of the recipe that `replace` changes: it is canonical
         return CANONICAL[str(info.field_name)](value)
 
     @field_validator("mix")
@@ -239,7 +242,7 @@ class Recipe(BaseModel):
         Raises:
             pydantic.ValidationError: The changed recipe is invalid.
         """
-        return Recipe.model_validate({**self.model_dump(), **changes})
+        return Recipe.model_validate({**vars(self), **changes}, context=self)
 
     def build_network(self, num_classes: int) -> "nn.Module":
         """Return the network, its weights at random from PyTorch's generator of this process."""
@@ -276,26 +279,25 @@ class Recipe(BaseModel):
         return DataKey(**{name: getattr(self, name) for name in DataKey._fields})
 
     @property
-    def effect(self) -> str:
-        """The digest of this recipe without what changes nothing: two recipes with equal effects train the same."""
-        fields = type(self).model_fields
-        plain = self
+    def effect(self) -> tuple[Any, ...]:
+        """The fields, with defaults for those that change nothing: recipes with equal ones train the same."""
+        plain = vars(self)
         # again, because a field may have no effect only where another one is at its default: mix_prob beside mix: none
-        while changed := {
-            name: fields[name].default
-            for name in inert(plain.model_dump())
-            if getattr(plain, name) != fields[name].default
-        }:
-            plain = plain.model_copy(update=changed)
-        return plain.digest
+        while changed := {name: _defaults()[name] for name in inert(plain) if plain[name] != _defaults()[name]}:
+            plain = plain | changed
+        return tuple(plain.values())
 
     @property
     def digest(self) -> str:
         """Eight hex digits of the SHA-256 of the fields: the identity of the trial."""
-        known = type(self).model_fields  # asked once: pydantic looks for it each time
-        new = {name for name in ADDED_LATER if getattr(self, name) == known[name].default}
+        new = {name for name in ADDED_LATER if vars(self)[name] == _defaults()[name]}
         # 5000 and 5000.0 are the same recipe
         values = self.model_dump(mode="json", exclude=new).items()
         whole = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values}
         fields = json.dumps(whole, sort_keys=True)
         return hashlib.sha256(fields.encode()).hexdigest()[:8]
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return {name: field.default for name, field in Recipe.model_fields.items()}

@@ -1,10 +1,12 @@
 """Tests of raytrain.report.text: what cannot be seen is shown, and a command that is printed can be pasted."""
 
+import io
 import shlex
 
 import pytest
+from rich.console import Console
 
-from raytrain.report.text import as_markdown, as_text, coloured, in_one_line, quoted, visible
+from raytrain.report.text import as_markdown, as_text, coloured, fitted, in_one_line, quoted, visible
 
 TITLE = "\x1b]0;owned\x07"
 """A sequence that sets the title of a terminal."""
@@ -38,6 +40,31 @@ def test_a_cell_stays_on_its_line() -> None:
         [r"\x1b]0;owned\x07", "2"],
     ]
     assert as_markdown(columns, left={"name"}).count("\n") == 4
+
+
+def test_columns_are_aligned_by_the_width_that_a_terminal_gives_characters() -> None:
+    columns = {"name": ["日本", "resnet18"], "n": ["1", "12.5"]}
+    expected = ["", " name          n", " ───────────────", " 日本          1", " resnet18   12.5", ""]
+    assert as_text(columns, left={"name"}).splitlines() == expected
+
+
+def test_no_cell_of_a_table_is_cut_however_wide_it_is() -> None:
+    columns = {f"field {place}": ["word" * 25] for place in range(12)}
+    assert as_text(columns, left=columns).split().count("word" * 25) == 12
+
+
+def test_a_heading_is_broken_and_never_cut() -> None:
+    columns = {"val_accuracy %": ["cosine", "step"], "n": ["1", "2"]}
+    screen = io.StringIO()
+    Console(file=screen, width=12).print(fitted(columns, left={"val_accuracy %"}, width=12), crop=False)
+    assert [line.split() for line in screen.getvalue().splitlines() if line.strip()] == [
+        ["val_"],
+        ["accuracy"],
+        ["%", "n"],
+        ["────────────"],
+        ["cosine", "1"],
+        ["step", "2"],
+    ]
 
 
 def test_a_log_keeps_its_colours_and_nothing_else() -> None:

@@ -12,6 +12,7 @@ from raytrain.errors import RunFolderError
 from raytrain.runs.results import TrialResult, ranked, read_results, varied_fields
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
+from raytrain.training.recipe import Recipe
 
 
 def result(trial: str, status: str = "finished", **fields: Any) -> TrialResult:
@@ -115,6 +116,23 @@ def test_a_trial_that_was_run_again_has_a_line_for_each_end_in_order(tmp_path: P
         ("b", "finished", 1),
         ("a", "finished", 2),
     ]
+
+
+def test_a_recipe_that_the_experiment_lists_is_not_checked_again_and_any_other_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    checked: list[str] = []
+    monkeypatch.setattr("raytrain.runs.results.check_recipe", lambda line: checked.append(line["trial"]))
+    listed = {name: Recipe(lr=0.1) for name in ("same", "other")}
+    recipe = Recipe(lr=0.1).model_dump(mode="json")
+    content = lines(
+        trial_line("same", "finished", recipe=recipe),
+        trial_line("other", "finished", recipe={**recipe, "lr": -1}),
+        trial_line("unlisted", "finished", recipe=recipe),
+    )
+    read = read_results(write(tmp_path, content, "trials.jsonl"), listed=listed)
+    assert [one.trial for one in read] == ["same", "other", "unlisted"]
+    assert checked == ["other", "unlisted"]
 
 
 def test_fields_of_another_version_are_refused_by_name(tmp_path: Path):

@@ -17,6 +17,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.optim.optimizers import OPTIMIZERS
 from raytrain.optim.schedules import SCHEDULES
+from raytrain.training.choices import CANONICAL
 from raytrain.training.recipe import ADDED_LATER, Recipe
 
 recipes = st.builds(
@@ -225,3 +226,19 @@ def test_each_field_of_the_data_key_is_the_recipes():
 def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any], problem: str):
     with pytest.raises(ValidationError, match=problem):
         Recipe(**fields)
+
+
+def test_a_change_looks_up_no_component_but_the_one_that_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(arch="resnet18", optimizer="adam")
+    looked_up: list[str] = []
+    for field, canonical in CANONICAL.items():
+
+        def counted(value: Any, *, field: str = field, canonical: Any = canonical) -> Any:
+            looked_up.append(field)
+            return canonical(value)
+
+        monkeypatch.setitem(CANONICAL, field, counted)
+    assert recipe.replace(lr=0.5, augment=[{"crop": {"padding": 2}}]).augment == ("crop(padding=2)",)
+    assert looked_up == ["augment"]
+    with pytest.raises(ValidationError, match="unknown architecture"):
+        recipe.replace(arch="resnet19")
