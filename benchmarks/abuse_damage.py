@@ -116,7 +116,8 @@ def shown(name: str, answer: Answer) -> str:
     """Return what a command printed, without what is no result; of a page, the cells of its tables."""
     if name == "view":
         return "\n".join(re.findall(r"<t[dh]\b.*?</t[dh]>", answer.stdout, re.DOTALL))
-    return (ESTIMATES if name == "plan" else NO_RESULT).sub(" ", answer.stdout)
+    text = (ESTIMATES if name == "plan" else NO_RESULT).sub(" ", answer.stdout)
+    return re.sub(r"[\s─]+", " ", text)  # a column is as wide as what is in it
 
 
 def may_change(name: str, answer: Answer, changed: set[str]) -> bool:
