@@ -111,6 +111,8 @@ def bad_values(app: typer.Typer) -> Iterator[BadValue]:
         position = 0
         for name in inspect.signature(function).parameters:
             option, type_ = _option(name, hints[name]), _plain(hints[name])
+            if type_ is typer.Context:  # typer's own, which nobody can give
+                continue
             refused, values = _values(type_)
             for kind, value in values.items():
                 yield BadValue(command, name, option, position, type_ is bool, kind, value, refused)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from raytrain.analysis.statistics.sequential import floors_of
 
@@ -179,7 +180,8 @@ def test_a_benchmark_of_plans_goes_on_with_the_runs_that_are_left(monkeypatch: p
 @pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
 def test_every_script_says_how_it_is_run(script: str):
     text = (BENCHMARKS / script).read_text()
-    if script not in {"comparison.py", "image_parts.py", "stopping_methods.py"}:  # these are imported
+    imported = {"abuse_damage.py", "abuse_place.py", "comparison.py", "image_parts.py", "stopping_methods.py"}
+    if script not in imported:
         assert f"python benchmarks/{script}" in text.split('"""')[1]
 
 
@@ -225,9 +227,14 @@ def test_abuse_knows_a_right_call_of_every_command_and_a_bad_value_of_every_para
     functions = dict(abuse_inputs.commands(app))
     assert set(functions) == set(abuse.BASES)
     given = {(bad.command, bad.parameter) for bad in abuse_inputs.bad_values(app)}
-    assert given == {
-        (command, name) for command, function in functions.items() for name in signature(function).parameters
+    declared = {
+        (command, name): parameter.annotation
+        for command, function in functions.items()
+        for name, parameter in signature(function).parameters.items()
     }
+    contexts = {one for one, type_ in declared.items() if type_ is typer.Context}
+    assert ("resume",) in {command for command, _ in contexts}
+    assert given == declared.keys() - contexts  # nobody can give a context
     calls = {
         (bad.option, bad.value): abuse.words_of(bad) for bad in abuse_inputs.bad_values(app) if bad.command == ("diff",)
     }

@@ -103,7 +103,8 @@ def _summary(record: RunRecord, size: int, *, locked: bool) -> RunSummary:
         ranking = record.ranking
     chosen = chosen_trial_of(ranking)
     standing = next((one for one in ranking.standings if chosen in one.results), None)
-    manifest = record.manifest if record.folder.exists(MANIFEST) else {}  # it comes with the first trial
+    begun = any(event["event"] == "started" for event in record.events)
+    manifest = record.manifest if begun or record.folder.exists(MANIFEST) else {}  # it comes before the first trial
     sessions = manifest.get("sessions", [])
     return RunSummary(
         run=record.name,

@@ -1,14 +1,20 @@
 """verdicts.jsonl: what `raytrain judge` has said, a line for every judgement, beside the run of the base."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from raytrain.errors import RunFolderError
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line, drop_torn_line, read_lines
 
 FILE = "verdicts.jsonl"
+_ADVICE = "Put a copy of the file there, or move it away to begin a new session"
+Difference = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -28,16 +34,19 @@ class Judgement:
         time: Time of the judgement, in UTC.
     """
 
-    position: int
+    position: Annotated[int, Field(ge=1)]
     base: str
     candidate: str
     level: float
     margin: float
     seeds: Sequence[int]
     trials: Sequence[Sequence[str]]
-    differences: Sequence[float]
+    differences: Sequence[Difference]
     verdict: str
     time: str = ""
+
+
+_CHECKED: TypeAdapter[Judgement] = TypeAdapter(Judgement)
 
 
 def read_judgements(out: Folder) -> list[Judgement]:
@@ -47,11 +56,24 @@ def read_judgements(out: Folder) -> list[Judgement]:
         RunFolderError: The file is damaged, or of another version.
     """
     try:
-        return [Judgement(**line) for line in read_lines(out, FILE)]
+        return [Judgement(**line) for line in read_lines(out, FILE, check=_check, advice=_ADVICE)]
     except TypeError as error:
         raise RunFolderError(
             f"{out}/{FILE} was written by another version of raytrain ({error}); move it away to begin a new session"
         ) from error
+
+
+def _check(line: object) -> None:
+    """Refuse, by a ValueError, what has the fields of a judgement and is none."""
+    assert isinstance(line, dict)
+    Judgement(**line)  # its TypeError says that the fields are of another version
+    try:
+        one = _CHECKED.validate_json(json.dumps(line), strict=True)  # as JSON: a dict is no instance otherwise
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if not len(one.seeds) == len(one.trials) == len(one.differences):
+        raise ValueError("seeds, trials and differences are not equally many")
 
 
 def add_judgement(out: Folder, judgement: Judgement) -> None:

@@ -211,7 +211,7 @@ def _read(entry: Path, *, mapped: bool) -> ImageDataset | None:
             return ImageDataset(train, test, classes, about["fingerprint"], val, origin)
         dataset = image_dataset(train, test, classes=classes, val=val, origin=origin)
         intact = dataset.fingerprint == about["fingerprint"]  # 0.1 s for CIFAR-10
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("%s is damaged and is built again (%s)", entry, error)
         return None
     if not intact:

@@ -1,5 +1,7 @@
 """A trial's weights taken out of its run folder, with what it takes to use them."""
 
+import logging
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,8 @@ from raytrain.training.recipe import Recipe
 from raytrain.training.state import evaluated_weights
 from raytrain.training.trial import normalization_of
 from raytrain.user_code.reference import digests_in
+
+log = logging.getLogger(__name__)
 
 BEST, LAST = "best", "last"
 
@@ -88,6 +92,10 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
     else:
         epoch, weights = saved.epoch, evaluated_weights(saved.state)
     measured = result.status == "finished" and epoch == result.best_epoch
+    wanted = result.best_epoch if which == BEST and saved.best else result.epochs
+    if result.status == "finished" and epoch != wanted:
+        lost = f"the checkpoint of epoch {result.epochs} is lost"
+        log.warning("%s: %s; these are the weights of epoch %d, not of epoch %s", there, lost, epoch, wanted)
     fingerprint = record.manifest.get("data", {}).get(Recipe(**result.recipe).data_key.label)
     described = ModelDescription(
         run=record.name,

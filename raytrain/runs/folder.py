@@ -201,6 +201,26 @@ def list_runs(out: str) -> list[str]:
         raise RunFolderError(f"{folder} cannot be listed ({error}); give the folder that holds the runs") from error
 
 
+def list_remains(out: str) -> list[str]:
+    """Return, for each folder under a folder or URI in which only the experiment.yaml of a run is missing, what is so.
+
+    Raises:
+        RunFolderError: It cannot be listed.
+    """
+    found: list[str] = []
+    runs = {*list_runs(out)}
+    for name in Folder.at(out).names():
+        if name in runs:
+            continue
+        try:
+            refuse_remains(Folder.at(out) / name)
+        except RunFolderError as error:
+            found.append(str(error))
+        except OSError:  # a file
+            continue
+    return found
+
+
 @contextmanager
 def storage_errors_explained(folder: Folder) -> Generator[None]:
     """Raise PreflightError where a run folder cannot be read or written."""

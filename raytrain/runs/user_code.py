@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from raytrain.errors import RunFolderError
+from raytrain.errors import RunFolderError, StorageError
 from raytrain.storage.folder import Folder
 from raytrain.user_code.declared import Declared, declared, remember
 from raytrain.user_code.reference import digests_in, texts_in, without_digest
@@ -58,6 +58,7 @@ def read_code(folder: Folder, digests: Iterable[str]) -> dict[str, Files]:
 
     Raises:
         RunFolderError: It is missing, or has been changed.
+        StorageError: The storage does not answer.
     """
     found: dict[str, Files] = {}
     for digest in digests:
@@ -70,7 +71,9 @@ def read_code(folder: Folder, digests: Iterable[str]) -> dict[str, Files]:
             for name in names:
                 inside, _, last = name.rpartition("/")
                 files[name] = (there / inside if inside else there).read(last, most=MAX_BYTES).decode()
-        except (OSError, ValueError) as error:
+        except StorageError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{there} cannot be read ({error}); the code of the run is missing there") from error
         if Source(files).digest != digest:
             raise RunFolderError(f"{there} has been changed: its content no longer has the digest {digest}")

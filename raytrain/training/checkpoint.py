@@ -156,7 +156,10 @@ def _manifests(folder: Folder) -> dict[int, str]:
 
 
 def _manifest(folder: Folder, name: str) -> dict[str, Any]:
-    manifest = json.loads(folder.read(name))
+    try:
+        manifest = json.loads(folder.read(name))
+    except RecursionError as error:
+        raise ValueError("the manifest is damaged: it is nested too deeply") from error
     digest = manifest.pop("sha256", None) if isinstance(manifest, dict) else None
     if digest != _sha256(json.dumps(manifest).encode()):
         raise ValueError("the manifest is damaged: its SHA-256 is not the one in it")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytrain.errors import ExperimentError, ModelError, RunFolderError
+from raytrain.errors import ExperimentError, ModelError, RunFolderError, StorageError
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_whole
 from raytrain.user_code.calls import name_of
@@ -151,13 +151,18 @@ def stored_content(run: Folder, init: str, arch: str) -> bytes | None:
     """Return the content of weights from a run folder; None where it is not there.
 
     Raises:
-        RunFolderError: It has been changed.
+        RunFolderError: It has been changed, or cannot be read.
         StorageError: The storage does not answer.
     """
     there, name = run / INIT, stored_name(init, arch)
     if not there.exists(FILES) or not there.exists(name):
         return None
-    content = read_whole(there, name, most=LARGEST)
+    try:
+        content = read_whole(there, name, most=LARGEST)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise _unreadable(f"{there}/{name}", error) from error
     if _sha256(content) != _recorded(there).get(name) or not _sha256(content).startswith(digest_of(init) or ""):
         raise RunFolderError(
             f"{there}/{name} has been changed: its SHA-256 is not the recorded one. Remove it, and give the command "
@@ -189,7 +194,7 @@ def keep_source(run: Folder, init: str, arch: str) -> None:
     Pretrained ones too: the library may have others by now.
 
     Raises:
-        RunFolderError: The copy has been changed.
+        RunFolderError: The copy has been changed, or cannot be read.
         StorageError: The storage does not answer.
     """
     if init == NONE or (digest_of(init) or "") in _SOURCES:
@@ -279,8 +284,14 @@ def _too_large(name: str, size: int) -> str:
 def _recorded(there: Folder) -> dict[str, str]:
     try:
         return dict(json.loads(read_whole(there, FILES)))
-    except (ValueError, TypeError) as error:
-        raise RunFolderError(f"{there}/{FILES} is damaged: {error}; give the command again with --fresh") from error
+    except StorageError:
+        raise
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(f"{there}/{FILES}", error) from error
+
+
+def _unreadable(where: str, error: Exception) -> RunFolderError:
+    return RunFolderError(f"{where} cannot be read: {error}. Remove it, and give the command again that began the run")
 
 
 def _sha256(content: bytes) -> str:

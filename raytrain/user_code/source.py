@@ -228,6 +228,8 @@ def _imported(text: str, name: str, path: str) -> Iterator[str]:
         raise ExperimentError(f"{path}:{error.lineno}: is not valid Python: {error.msg}") from None
     except ValueError as error:
         raise ExperimentError(f"{path}: is not Python: {error}") from None
+    except (RecursionError, MemoryError):  # both of Python's parser, which has limits of its own
+        raise ExperimentError(f"{path}: is nested too deeply for Python to read it") from None
     package = list(Path(name).parent.parts)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -144,6 +144,36 @@ def test_the_session_lies_beside_the_base_also_if_the_runs_are_given_by_path(
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["verdicts.jsonl"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"differences": [float("nan")] * len(BASE)},
+        {"differences": ["0.1"] * len(BASE)},
+        {"differences": []},
+        {"seeds": 7},
+        {"trials": ["x"]},
+        {"position": "first"},
+        {"level": None},
+        {"later": 1},
+        [1, 2],
+    ],
+)
+def test_a_damaged_session_is_one_message_and_stays_as_it_is(
+    change: dict[str, Any] | list[int], tmp_path: Path, write: WriteRun
+) -> None:
+    write("base", BASE, lr=0.1)
+    write("changed", SOMEHOW, lr=0.2)
+    assert as_json("base", "changed")["position"] == 1
+    file = tmp_path / "verdicts.jsonl"
+    line = json.loads(file.read_text())
+    file.write_text(json.dumps({**line, **change} if isinstance(change, dict) else change) + "\n")
+    before = file.read_bytes()
+    refused = judged("base", "changed")
+    assert isinstance(refused.exception, SystemExit), refused.exception
+    assert (refused.exit_code, "verdicts.jsonl" in refused.stderr) == (2, True)
+    assert file.read_bytes() == before
+
+
 def test_other_test_sets_are_refused(tmp_path: Path, write: WriteRun, write_run: WriteRun) -> None:
     write("base", BASE, lr=0.1)
     write("elsewhere", BASE, lr=0.1, fingerprint="g")

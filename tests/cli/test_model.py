@@ -316,6 +316,26 @@ def test_damage_is_found(trained: Folder, tmp_path: Path) -> None:
     refused("is missing")
 
 
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_weights_of_an_earlier_epoch_are_said_where_the_last_checkpoint_is_lost(
+    trained: Folder, tmp_path: Path, which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+
+    shutil.copytree(str(trained), tmp_path / "copy")
+    trial = next(iter(accuracies(trained)))
+    export = ["export", f"{tmp_path}/copy/{trial}", "-o", tmp_path / "m.pth", "--force", "--which", which]
+    assert (call(*export).exit_code, caplog.text) == (0, "")
+    known = json.loads((tmp_path / "m.json").read_text())["epoch"]
+    newest = max((tmp_path / "copy" / "trials" / trial / "checkpoint").glob("epoch-*.json"))
+    newest.unlink()
+    assert call(*export).exit_code == 0
+    described = json.loads((tmp_path / "m.json").read_text())
+    assert known == 3 != described["epoch"]
+    assert f"is lost; these are the weights of epoch {described['epoch']}, not of epoch 3" in caplog.text
+    assert described["test_accuracy"] is None
+
+
 def test_a_trial_without_a_checkpoint_says_so(trained: Folder, tmp_path: Path) -> None:
     import shutil
 

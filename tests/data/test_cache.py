@@ -68,7 +68,15 @@ def empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_last_byte, overwrite, empty, Path.unlink])
+def of_another_shape(file: Path) -> None:
+    file.write_bytes(b"[1, 2]")
+
+
+def nested(file: Path) -> None:
+    file.write_bytes(b"[" * 100_000)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_last_byte, overwrite, empty, of_another_shape, nested, Path.unlink])
 @pytest.mark.parametrize("name", ["train_images.npy", "test_labels.npy", "dataset.json"])
 def test_a_damaged_entry_is_built_again_and_repaired(name: str, damage, home: Path):
     build = Builder()

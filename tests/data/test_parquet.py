@@ -87,6 +87,14 @@ def test_classes_without_names_are_numbered(tmp_path: Path):
     assert load(str(tmp_path), image_size=8).classes == ("0", "1")
 
 
+@pytest.mark.parametrize("about", ["{", "7", "[]", '{"info": 7}', "[" * 100_000])
+def test_metadata_that_says_nothing_leaves_classes_without_names(about: str, tmp_path: Path):
+    write_both(tmp_path)
+    table = pq.read_table(tmp_path / "train.parquet").replace_schema_metadata({"huggingface": about})
+    pq.write_table(table, tmp_path / "train.parquet")
+    assert load(str(tmp_path), image_size=8).classes == ("0", "1")
+
+
 def test_other_sizes_are_cropped_to_the_centre_and_resized(tmp_path: Path):
     for seed, part in enumerate(("train", "test")):
         write(tmp_path / f"{part}.parquet", [struct(seed, (12, 20))], [0])

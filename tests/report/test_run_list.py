@@ -70,6 +70,28 @@ def test_one_damaged_run_hides_no_other_and_is_explained(make_run: MakeRun, tmp_
     assert {row["run"]: row["state"] for row in listed(tmp_path)} == {"sound": "finished", "broken": "damaged"}
 
 
+def test_a_manifest_that_is_gone_after_trials_have_started_is_damage(make_run: MakeRun) -> None:
+    folder = make_run("x")
+    assert any(event["event"] == "started" for event in map(json.loads, folder.read("events.jsonl").splitlines()))
+    folder.delete("manifest.json")
+    one = summarize(folder)
+    assert (one.state, "manifest.json: is missing" in str(one.error)) == ("damaged", True)
+    folder.delete("events.jsonl")
+    folder.delete("trials.jsonl")
+    assert summarize(folder).error is None  # it comes with the first trial
+
+
+def test_a_run_whose_experiment_is_gone_is_said(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("whole")
+    make_run("lost").delete("experiment.yaml")
+    (tmp_path / "runs" / "notes").mkdir()
+    (tmp_path / "runs" / "notes.txt").write_text("a file")
+    assert [row["run"] for row in listed(tmp_path)] == ["whole"]
+    said = CliRunner().invoke(app, ["results", "--out", str(tmp_path / "runs")]).stderr
+    assert f"{tmp_path}/runs/lost/experiment.yaml: is missing" in said
+    assert "notes" not in said
+
+
 def test_the_newest_run_stands_first(make_run: MakeRun, tmp_path: Path) -> None:
     for name, started in (("a", "2026-01-02"), ("b", "2026-03-04"), ("c", "2026-02-03")):
         folder = make_run(name)

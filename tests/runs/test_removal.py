@@ -174,6 +174,15 @@ def test_prune_refuses_an_unfinished_run_unless_it_is_forced(write: WriteRun) ->
     assert len(checkpoints(folder)) == 1
 
 
+@pytest.mark.parametrize("manifest", ["{", '{"sessions": 1}'])
+def test_prune_refuses_a_run_that_may_be_unfinished_because_it_is_damaged(write: WriteRun, manifest: str) -> None:
+    folder = write(statuses=("finished", "finished", "unfinished"))
+    (folder / "manifest.json").write_text(manifest)
+    result = call("prune", "x", "--yes")
+    assert (result.exit_code, "manifest.json: is damaged" in result.stderr) == (2, True)
+    assert len(checkpoints(folder)) == 3
+
+
 def test_prune_keeps_what_a_failed_trial_goes_on_from(write: WriteRun) -> None:
     folder = write(statuses=("failed", "finished", "stopped"))
     result = call("prune", "x", "--yes")

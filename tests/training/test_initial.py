@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import logging
+import os
 import shutil
 import urllib.error
 from collections.abc import Callable
@@ -189,6 +190,35 @@ def test_a_trial_without_the_copy_of_its_weights_does_not_start_elsewhere(make_d
             TrialRun(recipe, data=make_data(), device=CPU, checkpoints=Folder.at("new"), run=Folder.at("run"))
         shutil.rmtree("run")
         del run
+
+
+def a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        a_folder,
+        lambda file: file.write_bytes(b"[" * 100_000),
+        lambda file: file.write_bytes(b"7"),
+        lambda file: (file.unlink(), os.mkfifo(file)),
+    ],
+)
+@pytest.mark.parametrize("which", ["the list", "the copy"])
+def test_a_damaged_copy_of_weights_is_one_message(
+    which: str, damage: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = saved(some_weights()), Folder.at("run")
+    write_initial(run, initial_contents([(recipe, CLASSES)], None))
+    file = initial.FILES if which == "the list" else stored_name(recipe.init, recipe.arch)
+    damage(Path("run", "init", file))
+    monkeypatch.setattr(initial, "_SOURCES", {})  # as in a process that was not told of them
+    with pytest.raises(RunFolderError, match=rf"init/{file} (cannot be read|has been changed)"):
+        keep_source(run, recipe.init, recipe.arch)
+    with pytest.raises(RunFolderError, match=rf"init/{file} (cannot be read|has been changed)"):
+        initial_contents([(recipe, CLASSES)], run)
 
 
 def test_other_weights_under_the_same_name_are_another_trial_and_a_moved_file_is_the_same() -> None:

@@ -149,6 +149,8 @@ def test_code_that_this_process_was_not_given_is_not_run() -> None:
         ("def g(): pass\n", r"^bad\.py: has no 'f'; it has g"),
         ("import sys\nsys.exit('no')\n", r"^bad\.py:2: SystemExit: no"),
         ("f = 3\n", r"^bad\.py: f is int; name a class or a function"),
+        ("-" * 100_000 + "1", r"^bad\.py: is nested too deeply"),
+        ("f = a" + ".b" * 50_000, r"^bad\.py: is nested too deeply"),
     ],
 )
 def test_broken_code_is_one_message_with_file_and_line(folder: Path, text: str, problem: str) -> None:
@@ -209,6 +211,20 @@ def test_a_run_folder_that_lists_its_code_elsewhere_is_refused(listed: object, t
     (folder / "files.json").write_text(json.dumps(listed))
     with pytest.raises(RunFolderError, match="is no list of paths below it"):
         read_code(Folder.at(tmp_path), [evil.digest])
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff", None])
+def test_a_list_of_code_that_cannot_be_read_is_one_message(content: bytes | None, tmp_path: Path) -> None:
+    digest = keep(Source({"net.py": "def net(): ...\n"}))
+    write_code(Folder.at(tmp_path), [f"net.py:net@{digest}"])
+    listed = tmp_path / "code" / digest / "files.json"
+    if content is None:
+        listed.unlink()
+        listed.mkdir()
+    else:
+        listed.write_bytes(content)
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        read_code(Folder.at(tmp_path), [digest])
 
 
 def test_code_in_folders_below_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -94,7 +94,10 @@ def prune(
         chosen = record.chosen_trial
         if chosen is None:
             raise RunFolderError(f"no trial of {folder} has finished, so none is chosen; `raytrain rm` deletes the run")
-        if summarize(folder, locked=True).state == "unfinished" and not force:
+        summary = summarize(folder, locked=True)
+        if summary.error and not force:  # whether all trials have ended is then not known
+            raise RunFolderError(summary.error)
+        if summary.state == "unfinished" and not force:
             raise RunFolderError(
                 f"{folder} is unfinished, and its trials go on from their checkpoints. Finish it with: raytrain resume "
                 f"{quoted(run)}; or add --force, and they begin again."

@@ -137,12 +137,14 @@ def _list_runs(
 ) -> None:
     from raytrain.cli.output import tolerant_output, write_runs
     from raytrain.comparison.overview import summarize
-    from raytrain.runs.folder import list_runs
+    from raytrain.runs.folder import list_remains, list_runs
     from raytrain.storage.folder import Folder
 
     if not_for_lists:
         raise ExperimentError(f"{not_for_lists[0]} is about the trials of a run; name one: raytrain results RUN")
     names = list_runs(out)
+    for one in list_remains(out):
+        typer.echo(f"raytrain: {visible(one)}", err=True)
     if not names:
         typer.echo(f"there is no run under {out}; start one with: raytrain compare", err=True)
         if format_ is Format.table:

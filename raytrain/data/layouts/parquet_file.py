@@ -230,7 +230,7 @@ def _class_names(schema: Any, label: str) -> tuple[str, ...]:
     try:
         about: Any = json.loads((schema.metadata or {})[b"huggingface"])
         names: Any = about["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
     return tuple(str(name) for name in names)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -74,6 +75,11 @@ def with_a_folder_in_its_place(path: Path) -> None:
     (path / "inner").mkdir(parents=True)
 
 
+def with_a_pipe_in_its_place(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def with_nan(path: Path) -> None:
     """Put NaN into the first number that has a fraction, or before everything where there is none."""
     if path.suffix not in {".jsonl", ".json", ".yaml"}:
@@ -99,6 +105,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "NaN": with_nan,
     "missing": lambda path: path.unlink(),
     "a folder": with_a_folder_in_its_place,
+    "a pipe": with_a_pipe_in_its_place,
+    "nested": lambda path: path.write_bytes(b"[" * 100_000),
     "a line less": without_the_second_line,
     "a line twice": with_the_first_line_twice,
 }
