@@ -5,10 +5,11 @@ Where there is neither, `lines` says it in plain lines. Both only read the run's
 
 import io
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -20,7 +21,7 @@ from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.report.column_text import cell
 from raytrain.report.lines import lines_shown
 from raytrain.report.table import status
-from raytrain.report.text import clock, data_size, fitting, in_one_line, narrowed, per_cent, wrapped
+from raytrain.report.text import clock, data_size, in_one_line, narrowed, per_cent, wrapped
 from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import ranked, varied_fields
 from raytrain.runs.state import RunState
@@ -190,7 +191,7 @@ def _table(
     alike = ["arch"] if varied and len(set(cells["arch"])) == 1 else []
     spare = ["progress", "trial", "train %", "time", "GPU", "images/s", *alike, "left", "epoch"]
     cells = {name: texts for name, texts in cells.items() if name not in _ONLY_RUNNING or any(texts)}
-    cells = fitting(cells, width=width, dispensable=[name for name in spare if name not in varied])
+    cells = _fitting(cells, width=width, dispensable=[name for name in spare if name not in varied])
     texts = [name for name in cells if name in {"trial", "arch", "status", *varied}]
     widths = narrowed(cells, texts=texts, width=width, gap=2)  # no number is cut
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -207,6 +208,27 @@ def _table(
 
 _ONLY_RUNNING = ("images/s", "GPU", "left")
 """Columns that only running trials fill; they are left out where none does."""
+
+
+def _fitting(
+    columns: dict[str, list[str]], *, width: int, dispensable: Iterable[str], gap: int = 2
+) -> dict[str, list[str]]:
+    """Return the columns without as many of the dispensable ones as it takes to fit.
+
+    A table that wraps its cells cannot be read; one with fewer columns can.
+
+    Args:
+        columns: Cells by heading.
+        width: Width of a line in characters.
+        dispensable: Headings of the columns to leave out, in that order.
+        gap: Number of characters between columns.
+    """
+    kept = dict(columns)
+    for heading in dispensable:
+        if sum(max(map(cell_len, (name, *cells))) + gap for name, cells in kept.items()) <= width:
+            break
+        kept.pop(heading, None)
+    return kept
 
 
 def _images_per_s(progress: TrialProgress, setting: Setting | None) -> float | None:

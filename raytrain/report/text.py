@@ -255,27 +255,6 @@ def as_latex(columns: Columns, *, left: Collection[str]) -> str:
     return "\n".join([start, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end]) + "\n"
 
 
-def fitting(
-    columns: dict[str, list[str]], *, width: int, dispensable: Iterable[str], gap: int = 2
-) -> dict[str, list[str]]:
-    """Return the columns without as many of the dispensable ones as it takes to fit.
-
-    A table that wraps its cells cannot be read; one with fewer columns can.
-
-    Args:
-        columns: Cells by heading.
-        width: Width of a line in characters.
-        dispensable: Headings of the columns to leave out, in that order.
-        gap: Number of characters between columns.
-    """
-    kept = dict(columns)
-    for heading in dispensable:
-        if sum(max(map(cell_len, (name, *cells))) + gap for name, cells in kept.items()) <= width:
-            break
-        kept.pop(heading, None)
-    return kept
-
-
 def per_cent(accuracy: float | None) -> str:
     """Return a fraction as per cent with two decimals; a dash for None."""
     return DASH if accuracy is None else f"{100 * accuracy:.2f}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytrain.errors import ExperimentError, ModelError, RunFolderError, StorageError
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import read_whole
+from raytrain.storage.json_lines import MAX_BYTES
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.source import shown
 
@@ -158,7 +158,7 @@ def stored_content(run: Folder, init: str, arch: str) -> bytes | None:
     if not there.exists(FILES) or not there.exists(name):
         return None
     try:
-        content = read_whole(there, name, most=LARGEST)
+        content = there.read(name, most=LARGEST)
     except StorageError:
         raise
     except OSError as error:
@@ -283,7 +283,7 @@ def _too_large(name: str, size: int) -> str:
 
 def _recorded(there: Folder) -> dict[str, str]:
     try:
-        return dict(json.loads(read_whole(there, FILES)))
+        return dict(json.loads(there.read(FILES, most=MAX_BYTES)))
     except StorageError:
         raise
     except (OSError, ValueError, TypeError, RecursionError) as error:

@@ -22,7 +22,6 @@ from raytrain.user_code.reference import digests_in
 if TYPE_CHECKING:
     from torch import nn
 
-
 ADDED_LATER = frozenset(
     {
         "test_size",
@@ -281,9 +280,9 @@ class Recipe(BaseModel):
     @property
     def effect(self) -> tuple[Any, ...]:
         """The fields, with defaults for those that change nothing: recipes with equal ones train the same."""
-        plain = vars(self)
-        # again, because a field may have no effect only where another one is at its default: mix_prob beside mix: none
-        while changed := {name: _defaults()[name] for name in inert(plain) if plain[name] != _defaults()[name]}:
+        plain, defaults = vars(self), _defaults()
+        # again: a field may have no effect only where another one is at its default, as mix_prob beside mix: none
+        while changed := {name: defaults[name] for name in inert(plain) if plain[name] != defaults[name]}:
             plain = plain | changed
         return tuple(plain.values())
 
@@ -291,11 +290,9 @@ class Recipe(BaseModel):
     def digest(self) -> str:
         """Eight hex digits of the SHA-256 of the fields: the identity of the trial."""
         new = {name for name in ADDED_LATER if vars(self)[name] == _defaults()[name]}
-        # 5000 and 5000.0 are the same recipe
-        values = self.model_dump(mode="json", exclude=new).items()
+        values = self.model_dump(mode="json", exclude=new).items()  # 5000 and 5000.0 are the same recipe
         whole = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values}
-        fields = json.dumps(whole, sort_keys=True)
-        return hashlib.sha256(fields.encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @cache

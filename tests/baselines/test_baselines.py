@@ -163,7 +163,7 @@ def test_an_unknown_baseline_names_the_nearest_or_those_there_are() -> None:
     with pytest.raises(ExperimentError, match="choose one of student"):
         open_baseline("zzz")
     with pytest.raises(ExperimentError, match=r"no file of that name; did you mean 'student'\?\n"):
-        open_baseline("studnet")
+        open_baseline("student1")
     assert isinstance(open_baseline("student"), Baseline)
 
 

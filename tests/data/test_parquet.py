@@ -283,8 +283,8 @@ def test_a_configuration_is_named_behind_the_address(tmp_path: Path, caplog: pyt
     np.testing.assert_array_equal(by_uri.train.images[0], np.asarray(picture(1)))
     with pytest.raises(DataError, match=r"holds no configuration 'small'; choose one of default, large"):
         load(f"{tmp_path}#small", image_size=8)
-    with pytest.raises(DataError, match=r"holds no configuration 'larg'; did you mean 'large'\?$"):
-        load(f"{tmp_path}#larg", image_size=8)
+    with pytest.raises(DataError, match=r"holds no configuration 'large1'; did you mean 'large'\?$"):
+        load(f"{tmp_path}#large1", image_size=8)
     with caplog.at_level("INFO", logger="raytrain.data"):
         load(str(tmp_path), image_size=8)
     assert "of the configurations default, large, default is read" in caplog.text
