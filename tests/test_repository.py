@@ -8,7 +8,8 @@ import shutil
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -78,6 +79,34 @@ def test_every_relative_link_leads_to_a_file(document: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if "://" not in link]
     missing = [link for link in links if not (ROOT / document).parent.joinpath(link).exists()]
     assert missing == []
+
+
+def unused(pictures: Iterable[str], texts: Iterable[str]) -> list[str]:
+    """Return the pictures that no text names, be it whole, with a star or with a part that an f-string fills in."""
+    named = {name for text in texts for name in re.findall(r"[\w*{}-]+\.(?:svg|png)\b", text)}
+    patterns = [re.sub(r"\{\w*\}", "*", name) for name in named]
+    patterns = [one for one in patterns if one.partition(".")[0].strip("*")]  # "*.png" would be any
+    return [one for one in pictures if not any(fnmatchcase(one, pattern) for pattern in patterns)]
+
+
+PICTURES = sorted(path.name for path in (ROOT / "docs" / "pictures").iterdir())
+
+
+def test_every_picture_is_made_by_a_script() -> None:
+    scripts = [path.read_text() for folder in ("docs", "benchmarks") for path in (ROOT / folder).glob("*.py")]
+    assert len(PICTURES) >= 5
+    assert unused(PICTURES, scripts) == []
+
+
+def test_every_picture_is_shown_on_a_page() -> None:
+    shown = [link for document in PRESENT for link in re.findall(r"\]\(([^)#]+)\)", text_of(document))]
+    assert [name for name in PICTURES if not any(link.endswith(f"pictures/{name}") for link in shown)] == []
+
+
+def test_a_picture_that_no_script_makes_would_be_found() -> None:
+    scripts = ['"*.png"', 'f"results-{width}.svg"', "writes mlflow-*.png", '"live.png"']
+    pictures = ["live.png", "mlflow-table.png", "results-80.svg", "results-80.png", "alive.png"]
+    assert unused(pictures, scripts) == ["results-80.png", "alive.png"]
 
 
 def test_every_document_in_docs_is_linked_in_their_list_which_the_readme_links() -> None:

@@ -57,7 +57,8 @@ def _make(
     run.begin({trial.id: 1000 * (1 + place) for place, trial in enumerate(trials)})
     manifest.begin_session()
     for place, trial in enumerate(trials):
-        _train(run, trial.id, place, end=(ends or {}).get(place, "finished"), track_test=track_test)
+        if (end := (ends or {}).get(place, "finished")) != "waiting":
+            _train(run, trial.id, place, end=end, track_test=track_test)
     run.close()
     manifest.end_session()
     return folder

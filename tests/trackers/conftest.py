@@ -80,6 +80,18 @@ def made(open_run_folder: Callable[..., RunJournal]) -> Folder:
     return run.folder
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """Return the folder of a run of two trials on the digits, with checkpoints and a report; not to be changed."""
+    from raytrain.execution.options import RunOptions
+    from raytrain.execution.run import run
+
+    recipe = {"arch": "resnet9", "width": 4, "image_size": 8, "epochs": 1, "batch_size": 64}
+    keys = {"name": "digits", "recipe": {"dataset": "digits", **recipe}, "grid": {"lr": [0.1, 0.2]}}
+    out = tmp_path_factory.mktemp("runs")
+    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True)).folder
+
+
 @pytest.fixture
 def without_its_chosen_trial(made: Folder, open_run_folder: Callable[..., RunJournal]) -> Callable[[], Folder]:
     """Return a function that goes on with the run without the value of the grid that validation chooses."""

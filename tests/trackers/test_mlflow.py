@@ -120,6 +120,31 @@ def test_the_chosen_trial_has_the_report_and_the_table(
     assert not any((place / "report.html").exists() for name, place in places.items() if name != chosen)
 
 
+def test_the_chosen_trial_has_its_final_metrics_the_report_and_a_model_that_predicts(
+    trained: Folder, log: Callable[..., Any], rows: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    from raytrain.inference.model import load_model
+
+    sent = log(trained, models=True)
+    record = read_record(trained)
+    assert record.chosen_trial
+    assert sent.chosen == record.chosen_trial.trial
+    model = f"digits-{record.chosen_trial.digest}"
+    assert sent.files == ("report.html", "README.md", f"{model}.safetensors", f"{model}.safetensors.json")
+    places = {name: Path(uri.removeprefix("file://")) for name, uri, _ in rows("runs.artifact_uri, 1")}
+    place = places.pop(sent.chosen)
+    assert sorted(one.name for one in place.iterdir()) == sorted(sent.files)
+    assert (place / "report.html").read_bytes() == trained.read("report.html")
+    assert not any(other.exists() and list(other.iterdir()) for other in places.values())
+    assert load_model(place / f"{model}.safetensors").description.trial == sent.chosen
+    metrics = {(name, key): value for name, key, value in rows("key, value from metrics")}
+    for result in record.state.results():
+        assert metrics[result.trial, "test_accuracy"] == result.test_accuracy
+        assert metrics[result.trial, "val_loss"] == result.val_loss
+        assert metrics[result.trial, "best_epoch"] == result.best_epoch
+    assert log(trained, models=True).unchanged == 2
+
+
 def test_a_trial_that_went_on_gets_the_further_epochs_in_the_same_run(
     open_run_folder: Callable[..., RunJournal],
     train: Callable[..., None],

@@ -37,8 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "wandb"
 
 
-def log(run: Folder) -> Any:
-    return send(read_record(run), open_tracker("wandb", uri=None, project="made"))
+def log(run: Folder, **options: Any) -> Any:
+    return send(read_record(run), open_tracker("wandb", uri=None, project="made"), **options)
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -77,6 +77,39 @@ def test_a_trial_is_a_run_with_its_recipe_and_its_curves(made: Folder, folder: P
     ]
     assert [row["epoch/val_accuracy"] for row in history] == pytest.approx([0.6, 0.7, 0.8, 0.54, 0.63, 0.72])
     assert [row["_step"] for row in history] == [1, 2, 3, 1, 2, 3]
+
+
+def test_the_chosen_trial_has_its_final_metrics_and_an_artifact_with_report_and_model(
+    trained: Folder, folder: Path
+) -> None:
+    sent = log(trained, models=True)
+    wandb.teardown()
+    record = read_record(trained)
+    assert record.chosen_trial
+    model = f"digits-{record.chosen_trial.digest}"
+    assert sent.files == ("report.html", "README.md", f"{model}.safetensors", f"{model}.safetensors.json")
+    artifacts: dict[str, Any] = {}
+    summaries: dict[str, dict[str, Any]] = {}
+    name = ""
+    for path in sorted(folder.glob("offline-run-*/run-*.wandb")):
+        for one in records(path):
+            kind = one.WhichOneof("record_type")
+            if kind == "run":
+                name = one.run.display_name
+            elif kind == "artifact" or (kind == "request" and one.request.HasField("log_artifact")):
+                artifacts[name] = one.artifact if kind == "artifact" else one.request.log_artifact.artifact
+            for item in one.summary.update if kind == "summary" else ():
+                summaries.setdefault(name, {})[item.key or item.nested_key[0]] = json.loads(item.value_json)
+    assert list(artifacts) == [record.chosen_trial.trial]
+    artifact = artifacts[record.chosen_trial.trial]
+    assert (artifact.type, artifact.name) == ("raytrain", model)
+    kept = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+    assert sorted(kept) == sorted(sent.files)
+    assert kept["report.html"].read_bytes() == trained.read("report.html")
+    for result in record.state.results():
+        said = summaries[result.trial]
+        assert (said["test_accuracy"], said["val_loss"]) == (result.test_accuracy, result.val_loss)
+        assert said["best_epoch"] == result.best_epoch
 
 
 def test_a_run_that_is_sent_twice_is_there_once(made: Folder, folder: Path) -> None:

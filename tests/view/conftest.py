@@ -9,3 +9,4 @@ assert _spec.loader
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 make_run = _module.make_run
+make_run_once = _module.make_run_once
