@@ -118,11 +118,7 @@ def with_number(path: Path, number: str) -> None:
             start = changed.find(quote)
             if start >= 0 and changed == text:
                 end = min(changed.index(mark, start) for mark in ",}\n" if changed.find(mark, start) >= 0)
-                changed = (
-                    changed[: start + len(quote)]
-                    + (".nan" if (path.suffix, number) == (".yaml", "NaN") else number)
-                    + changed[end:]
-                )
+                changed = changed[: start + len(quote)] + number + changed[end:]
     path.write_text(changed if changed != text else number + "\n" + text)
 
 
