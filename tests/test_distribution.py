@@ -17,6 +17,7 @@ import pathspec
 import pytest
 from ruamel.yaml import YAML
 
+from raytrain.cluster.template import TEMPLATES
 from raytrain.experiment.shipped import SHIPPED_FILES
 
 ROOT = Path(__file__).parents[1]
@@ -91,10 +92,23 @@ def test_a_release_names_the_address_and_every_link_of_its_readme_leads_there(tm
         assert inside == target or (ROOT / inside.partition("#")[0]).exists()
 
 
-def test_without_an_address_the_readme_stays_as_it_is(tmp_path: Path) -> None:
-    about = metadata_of(built("wheel", tmp_path, address=""))
+@pytest.fixture(scope="module")
+def plain_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel that was built without an address."""
+    return built("wheel", tmp_path_factory.mktemp("plain"), address="")
+
+
+def test_without_an_address_the_readme_stays_as_it_is(plain_wheel: Path) -> None:
+    about = metadata_of(plain_wheel)
     assert about.get_all("Project-URL") is None
     assert str(about.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
+
+
+def test_the_wheel_has_a_template_for_each_kind_of_cluster_as_it_is_here(plain_wheel: Path) -> None:
+    inside = "raytrain/cluster/templates/"
+    with ZipFile(plain_wheel) as archive:
+        found = {name: archive.read(name) for name in archive.namelist() if name.startswith(inside)}
+    assert found == {f"{inside}{file}": (ROOT / inside / file).read_bytes() for file in TEMPLATES.values()}
 
 
 def test_a_wheel_from_the_sdist_of_a_release_keeps_its_links(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import tenacity
 
 from raytrain.cluster import dashboard
-from raytrain.cluster.package import Package
+from raytrain.cluster.package import FILES, Package
 from raytrain.cluster.transfer import received
 from raytrain.errors import ClusterError, ExitCode, JobError, first_line
 
@@ -32,6 +32,9 @@ NO_AGENT = "No available agent to submit job"
 TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
 REMOTE_RUNS = '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"'
 """Folder of runs on the cluster for a command without --out, as shell text: shared storage, or the head's disk."""
+
+PYTHON = f"mkdir -p {FILES} && cd {FILES} && exec python -P -m"
+"""How a module of the package is run among the files of the user's, which are not on the import path; as shell text."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Jobs:
         if install:
             environment["uv"] = {"packages": list(install)}
         self._start(
-            "exec python -m raytrain " + shlex.join(arguments) + ("" if out else f" --out {REMOTE_RUNS}"),
+            f"{PYTHON} raytrain {shlex.join(arguments)}" + ("" if out else f" --out {REMOTE_RUNS}"),
             environment,
             job=job,
             about={"command": shlex.join(["raytrain", *arguments]), "run": run},
@@ -226,7 +229,7 @@ class Jobs:
             environment = {name: asked[name] for name in ("working_dir", "uv") if name in asked}
         fetching = f"{job}-fetch-{os.urandom(3).hex()}"
         there = f"{REMOTE_RUNS}/{shlex.quote(owner.run or '')}"  # anyone with the token may have written that name
-        self._start(f"exec python -m raytrain.cluster.transfer {there}", environment, job=fetching)
+        self._start(f"{PYTHON} raytrain.cluster.transfer {there}", environment, job=fetching)
         deadline = time.monotonic() + timeout_s
         while not (found := self.get(fetching)).ended:
             if time.monotonic() > deadline:

@@ -20,6 +20,12 @@ MAX_BYTES = 500 * 2**20
 IGNORE_FILES = (".gitignore", ".rayignore")
 LARGEST = 5
 """Number of files that the message about a too large package names."""
+FILES = "files"
+"""Folder of a package in which the command runs, with all files of the user's.
+
+Ray puts a package on the import path of every process of a job. So nothing of the user's lies at its top: a `torch.py`
+or a `sitecustomize.py` that was sent would otherwise run there.
+"""
 
 
 @dataclass
@@ -27,8 +33,9 @@ class Package:
     """A folder in which a command runs on a cluster as it does here.
 
     Attributes:
-        folder: Local folder with the files; its copy is the working directory of the command on the cluster.
-        sizes: Size of each file in bytes, by path relative to `folder`.
+        folder: Local folder with raytrain, and with the files of the user's in the folder `FILES`; its copy is on the
+            import path of the job.
+        sizes: Size of each file in bytes, by the path that the command has it under, or by that of a module.
     """
 
     folder: Path
@@ -37,11 +44,12 @@ class Package:
     def add_raytrain(self) -> None:
         """Add this very version of raytrain, its shipped experiments, and where the code comes from."""
         package = Path(str(files("raytrain")))
-        self._copy(
-            package, "raytrain", only=(".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js", ".md", ".txt", ".sh")
-        )
+        sent = (".py", ".pyi", ".typed", ".yaml", ".html", ".css", ".js", ".md", ".txt", ".sh")
+        for path in _kept(package):
+            if path.suffix in sent:
+                self._put(package / path, f"raytrain/{path.as_posix()}", self.folder)
         for name in SHIPPED_FILES:
-            self._add(shipped_file(name), f"raytrain/_experiments/{name}")
+            self._put(shipped_file(name), f"raytrain/_experiments/{name}", self.folder)
         code = self.folder / "raytrain" / CODE_FILE
         code.write_text(json.dumps(describe_code()))
         self.sizes[f"raytrain/{CODE_FILE}"] = code.stat().st_size
@@ -124,13 +132,15 @@ class Package:
     def __str__(self) -> str:
         return f"{len(self.sizes)} files, {sum(self.sizes.values()) / 2**20:.1f} MiB"
 
-    def _copy(self, source: Path, there: str, *, only: tuple[str, ...] = ()) -> None:
+    def _copy(self, source: Path, there: str) -> None:
         for path in _kept(source):
-            if not only or path.suffix in only:
-                self._add(source / path, f"{there}/{path.as_posix()}")
+            self._add(source / path, f"{there}/{path.as_posix()}")
 
     def _add(self, source: Path, there: str) -> None:
-        target = self.folder / there
+        self._put(source, there, self.folder / FILES)
+
+    def _put(self, source: Path, there: str, top: Path) -> None:
+        target = top / there
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         self.sizes[there] = target.stat().st_size

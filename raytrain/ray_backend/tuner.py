@@ -110,10 +110,23 @@ def run_trials(
             tuner.fit()
         release_all_groups()  # after an error or a signal they go with the job
     finally:
-        with contextlib.suppress(OSError):
-            scratch.retrying(0).remove()  # a run that has given up its storage is not to wait for it again
+        remove_scratch(scratch)
     if recorder.problem:
         raise recorder.problem
+
+
+def remove_scratch(scratch: Folder) -> None:
+    """Remove the folder in which Tune writes, and an empty run folder around it.
+
+    Tune makes its folder anew after the run folder was moved or deleted, and so the run folder, too.
+
+    Args:
+        scratch: Folder of the run in which Tune writes.
+    """
+    with contextlib.suppress(OSError):
+        scratch.retrying(0).remove()  # a run that has given up its storage is not to wait for it again
+        if there := scratch.local_path:
+            there.parent.rmdir()  # an error where anything is in it
 
 
 @contextlib.contextmanager

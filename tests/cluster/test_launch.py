@@ -89,6 +89,17 @@ def test_up_makes_a_token_that_only_its_owner_reads_and_down_says_how_long_it_ra
     assert "it was not started from this machine" in raytrain("cluster", "down", file).stderr
 
 
+@pytest.mark.usefixtures("ran")
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000])
+def test_start_times_that_cannot_be_read_are_none_and_are_written_anew(content: str, tmp_path: Path) -> None:
+    kept = tmp_path / "state" / "raytrain" / "clusters.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(content)
+    assert launch._read_state() == {}
+    launch._write_state({"ours": 1.0})
+    assert launch._read_state() == {"ours": 1.0}
+
+
 def test_a_failure_of_rays_is_one_line_and_no_traceback(ran: list[list[str]], tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text(LOCAL)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import raytrain
-from raytrain.cluster.package import Package, name_there, with_path
+from raytrain.cluster.package import FILES, Package, name_there, with_path
 from raytrain.errors import PreflightError
 
 
@@ -94,7 +94,7 @@ def test_ignore_files_leave_files_out(package: Package, here: Path) -> None:
         write(here / "photos" / name)
     package.add(Path("photos"))
     assert set(package.sizes) == {"photos/.gitignore", "photos/.rayignore", "photos/cat/1.png"}
-    assert (package.folder / "photos" / "cat" / "1.png").read_text() == "x"
+    assert (package.folder / FILES / "photos" / "cat" / "1.png").read_text() == "x"
 
 
 @pytest.mark.usefixtures("here")

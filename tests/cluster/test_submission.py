@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -242,6 +243,30 @@ def test_a_job_that_was_taken_after_all_is_not_submitted_again(monkeypatch: pyte
     assert asked == ["lr-1"]
 
 
+@pytest.mark.slow
+def test_no_file_of_the_users_is_on_the_import_path_of_a_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sitecustomize.py", "json.py", "typer.py"):
+        (here / name).write_text("raise SystemExit('code of the working folder was run')")
+    (here / "raytrain").mkdir()
+    (here / "raytrain" / "__init__.py").write_text("raise SystemExit('code of the working folder was run')")
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    monkeypatch.setattr(Jobs, "all", lambda _: [])
+    asked: list[dict[str, Any]] = []
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:1", SimpleNamespace(submit_job=lambda **all_: asked.append(all_))
+    with read("compare", "quick", send=(".",)).package() as package:
+        jobs.submit(["--version"], package, job="x-1", run="x", out="there", install=())
+        (submitted,) = asked
+        assert "PYTHONPATH" not in submitted["runtime_env"]["env_vars"]
+        # what Ray does with the package on a node
+        environment = {"PYTHONPATH": str(package.folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        there = {"cwd": package.folder, "env": environment, "capture_output": True, "text": True, "check": False}
+        started = subprocess.run(["sh", "-c", submitted["entrypoint"]], **there)
+        worker = subprocess.run(["python", "-c", "import json, raytrain; print(raytrain.__file__)"], **there)
+    assert started.stdout.startswith("raytrain "), started.stderr
+    assert worker.stdout == f"{package.folder}/raytrain/__init__.py\n", worker.stderr
+
+
 @pytest.mark.parametrize("run", ["/tmp/..", "there/.."])
 def test_a_path_without_the_name_of_a_run_cannot_be_pulled(run: str) -> None:
     with pytest.raises(ExperimentError, match="it ends in the run's name"):
@@ -282,7 +307,7 @@ def test_the_name_of_a_run_is_quoted_in_the_shell_of_the_head(tmp_path: Path, mo
     jobs = object.__new__(Jobs)
     jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
     assert jobs.fetch("lr-1") == "s3://bucket/lr"
-    script = started[0].replace("exec python -m raytrain.cluster.transfer", "printf %s")
+    script = started[0].replace("exec python -P -m raytrain.cluster.transfer", "printf %s")
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={"HOME": "/home/me"})
     assert done.stdout == "/home/me/raytrain-runs/x; touch stolen; $(touch stolen) `touch stolen`"
     assert not (tmp_path / "stolen").exists()

@@ -1,8 +1,10 @@
 """Ctrl-C, SIGTERM and SIGKILL, and that nothing of ours lives on."""
 
 import os
+import select
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,9 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
+from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
+
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 GONE_S = 20.0
+PATIENCE_S = 270.0
 Start = Callable[..., Any]  # of a Command, as conftest.py has it
 
 
@@ -71,6 +77,61 @@ def test_sigterm_to_all_processes_leaves_nothing_behind_and_the_same_command_goe
     assert command.continued().exit_code == 4
     assert command.numbers() == undisturbed(lr=(0.05, 0.01, 1e9), code=4)
     assert command.contiguous()
+
+
+def test_sighup_while_trials_run_saves_and_the_same_command_goes_on(
+    start: Start, undisturbed: Callable[..., list[dict[str, object]]]
+) -> None:
+    command = start("--local")
+    command.wait_until(lambda: command.epochs() >= 5)
+    command.process.send_signal(signal.SIGHUP)
+    assert command.end() == 143, command.stderr
+    assert "The same command continues the run" in command.stderr
+    assert "Traceback" not in command.stderr
+    assert (command.folder / "README.md").exists()
+    assert (command.events()[-1]["event"], command.events()[-1]["exit_code"]) == ("interrupted", 143)
+    assert command.epochs() < 120
+    assert command.continued().exit_code == 0
+    assert command.numbers() == undisturbed()
+    assert command.contiguous()
+
+
+ON_A_TERMINAL = """
+import os, sys
+terminal = os.open(sys.argv[1], os.O_RDWR)  # the terminal of this session, which has none yet
+for number in range(3):
+    os.dup2(terminal, number)
+os.execv(sys.executable, [sys.executable, "-m", "raytrain", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize("options", [("--local",), ()], ids=["local", "ray"])
+def test_a_terminal_that_goes_away_ends_the_run_as_a_signal_does(
+    options: tuple[str, ...], write: Callable[..., Path], tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    words = ["tune", "--grid", str(write(epochs=2000)), "--out", str(tmp_path / "out"), *options]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, os.ttyname(theirs), *words], start_new_session=True
+    )
+    folder, shown = tmp_path / "out" / "x", b""
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while sum(path.read_text().count("\n") for path in folder.glob("trials/*/metrics.jsonl")) < 3:
+            assert process.poll() is None, shown.decode(errors="replace")
+            assert time.monotonic() < deadline, shown.decode(errors="replace")
+            while select.select([ours], [], [], 0.05)[0]:
+                shown += os.read(ours, 65_536)
+        processes = psutil.Process(process.pid).children(recursive=True)
+        os.close(theirs)
+        os.close(ours)  # what is written to the terminal is an error from here on
+        assert process.wait(PATIENCE_S) == 143
+    finally:
+        process.kill()
+    assert (folder / "README.md").exists()
+    last = list(read_lines(Folder.at(folder), "events.jsonl"))[-1]
+    assert (last["event"], last["exit_code"]) == ("interrupted", 143)
+    assert gone(processes) == []
 
 
 def test_a_signal_while_ray_starts_is_neither_lost_nor_late_and_leaves_nothing_behind(start: Start) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raytrain.errors import ExitCode, StorageError
-from raytrain.ray_backend.tuner import is_of_storage, storage_errors_explained
+from raytrain.ray_backend.tuner import is_of_storage, remove_scratch, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 
@@ -78,6 +78,19 @@ def test_what_tune_cannot_write_after_the_last_trial_is_a_warning(
     with caplog.at_level(logging.WARNING):
         assert ended_by(GONE, unfinished, scratch) is None
     assert "All trials had ended before" in caplog.text
+
+
+def test_with_the_folder_of_tune_goes_a_run_folder_that_was_made_anew_around_it_and_no_other(tmp_path: Path) -> None:
+    for name in ("gone", "kept"):
+        (tmp_path / name / ".ray" / "tune").mkdir(parents=True)
+        (tmp_path / name / ".ray" / "tune" / "tuner.pkl").touch()
+    (tmp_path / "kept" / "experiment.yaml").touch()
+    for name in ("gone", "kept", "never there"):
+        remove_scratch(Folder.at(str(tmp_path / name)) / ".ray")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "kept",
+        "kept/experiment.yaml",
+    ]
 
 
 def test_an_error_of_something_else_stays_what_it_is(unfinished: RunJournal, scratch: Folder) -> None:

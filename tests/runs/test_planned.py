@@ -49,7 +49,9 @@ def test_only_the_newest_plans_are_kept() -> None:
     assert recall("runs/1", ["a"], where=WHERE) == TIME
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"runs/x": 3}', '{"runs/x": {"trials": ["a"], "seconds": "no"}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", "[" * 100_000, '{"runs/x": 3}', '{"runs/x": {"trials": ["a"], "seconds": "no"}}']
+)
 def test_a_damaged_file_is_no_plan_and_is_written_anew(content: str, state: Path) -> None:
     state.write_text(content)
     assert recall("runs/x", ["a"], where=WHERE) is None

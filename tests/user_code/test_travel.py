@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import raytrain
+from raytrain.cluster.package import FILES
 from raytrain.cluster.submission import Submission
 from raytrain.errors import PreflightError
 from raytrain.execution.options import RunOptions
@@ -29,7 +30,7 @@ def sent(one: Submission) -> dict[str, str]:
     """Return what travels beside raytrain itself: text by path."""
     with one.package() as package:
         mine = [name for name in package.sizes if not name.startswith("raytrain/")]
-        return {name: (package.folder / name).read_text() for name in mine}
+        return {name: (package.folder / FILES / name).read_text() for name in mine}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from raytrain.errors import ExitCode
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.predictions import Predictions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("empty_report")]
 
@@ -32,12 +33,10 @@ READERS = {
 RESUME = ["resume", "x", "--local", "--quiet"]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Path:
-    """A folder with `runs/x`, a small run under ASHA that has ended, and `x.yaml`, its experiment."""
-    recipe = {"dataset": tiny_images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 3}
-    keys = {"name": "x", "recipe": recipe, "grid": {"lr": [0.02, 0.01]}, "asha": {"grace_period": 1}}
-    place = tmp_path_factory.mktemp("finished")
+def ended(place: Path, images: str, **keys: object) -> Path:
+    """Put `runs/x`, a small run of two trials that has ended, and `x.yaml`, its experiment, into a folder."""
+    recipe = {"dataset": images, "image_size": 8, "width": 2, "batch_size": 16, "val_size": 8, "epochs": 3}
+    keys = {"name": "x", "recipe": recipe, "grid": {"lr": [0.02, 0.01]}, **keys}
     (place / "x.yaml").write_text(json.dumps(keys))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("raytrain.report.page.render", lambda *_, **__: "")
@@ -46,14 +45,36 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Path
     return place
 
 
-@pytest.fixture
-def folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the run folder, to be damaged; the working folder is the one that `runs` is in."""
-    shutil.copytree(finished, tmp_path / "copy")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Path:
+    """A folder with a run under ASHA, of whose two trials one has finished."""
+    return ended(tmp_path_factory.mktemp("finished"), tiny_images, asha={"grace_period": 1})
+
+
+@pytest.fixture(scope="module")
+def both_finished(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Path:
+    """A folder with a run whose two trials have finished."""
+    return ended(tmp_path_factory.mktemp("both"), tiny_images)
+
+
+def copied(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(place, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return tmp_path / "copy" / "runs" / "x"
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run folder, to be damaged; the working folder is the one that `runs` is in."""
+    return copied(finished, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def two(both_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run folder with two finished trials, in the same way."""
+    return copied(both_finished, tmp_path, monkeypatch)
 
 
 def lines(path: Path) -> list[bytes]:
@@ -81,19 +102,24 @@ def with_a_pipe_in_its_place(path: Path) -> None:
 
 
 def with_nan(path: Path) -> None:
-    """Put NaN into the first number that has a fraction, or before everything where there is none."""
+    with_number(path, "NaN")
+
+
+def with_number(path: Path, number: str) -> None:
+    """Put a number into the first one that has a fraction, or before everything where there is none."""
     if path.suffix not in {".jsonl", ".json", ".yaml"}:
-        path.write_bytes(b"NaN")
+        path.write_bytes(number.encode())
         return
     text = path.read_text()
+    number = ".nan" if (path.suffix, number) == (".yaml", "NaN") else number
     changed = text
     for name in ("train_accuracy", "accuracy", "val_size", "epochs", "val"):
         for quote in (f'"{name}": ', f"{name}: "):
             start = changed.find(quote)
             if start >= 0 and changed == text:
                 end = min(changed.index(mark, start) for mark in ",}\n" if changed.find(mark, start) >= 0)
-                changed = changed[: start + len(quote)] + (".nan" if path.suffix == ".yaml" else "NaN") + changed[end:]
-    path.write_text(changed if changed != text else "NaN\n" + text)
+                changed = changed[: start + len(quote)] + number + changed[end:]
+    path.write_text(changed if changed != text else number + "\n" + text)
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -210,3 +236,57 @@ def test_repair_makes_a_damaged_run_what_it_was(
             name,
             text,
         )
+
+
+def test_the_predictions_of_another_trial_are_noticed_and_measured_again(
+    two: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = sorted(two.glob("trials/*/predictions.npz"))
+    before = [first.read_bytes(), second.read_bytes()]
+    assert before[0] != before[1]
+    first.write_bytes(before[1])
+    second.write_bytes(before[0])
+    for name in ("report", "audit"):
+        result, text = call(READERS[name], caplog)
+        assert result.exit_code == 0, text
+        for path in (first, second):
+            where = path.relative_to(two.parents[1])
+            assert f"{where}: is damaged: it is not the file that the trial wrote, and is left out" in text
+    seen = [Predictions.from_bytes(content).predicted.tolist() for content in before]
+    assert call([*RESUME, "--repair"], caplog)[0].exit_code == 0
+    assert [Predictions.from_bytes(path.read_bytes()).predicted.tolist() for path in (first, second)] == seen
+    assert "is left out" not in call(READERS["report"], caplog)[1]
+
+
+def accuracies(folder: Path) -> dict[object, tuple[object, object]]:
+    return {row["trial"]: (row["val_accuracy"], row["test_accuracy"]) for row in measured(folder)}
+
+
+def test_the_results_of_a_run_stand_without_the_folders_of_its_trials(
+    two: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, lines = accuracies(two), (two / "trials.jsonl").read_bytes()
+    shutil.rmtree(two / "trials")
+    text = ""
+    for name, words in (READERS | {"resume": RESUME, "resume --repair": [*RESUME, "--repair"]}).items():
+        result, text = call(words, caplog)
+        assert (name, result.exit_code) == (name, 2 if name == "export" else 0), text
+        said = "has no checkpoint that can be read" if name == "export" else "predictions.npz: is missing"
+        assert said in text
+    assert "has no checkpoint of the last epoch, so its predictions cannot be made again" in text
+    assert accuracies(two) == before
+    assert (two / "trials.jsonl").read_bytes() == lines
+
+
+@pytest.mark.parametrize("file", ["trials.jsonl", "metrics.jsonl"])
+def test_an_accuracy_above_one_is_damage(folder: Path, file: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = (finished_trial(folder) if file in OF_A_TRIAL else folder) / file
+    with_number(path, "7.0")
+    where = path.relative_to(folder.parents[1])
+    said = f"{where}:1: is damaged: train_accuracy: Input should be less than or equal to 1, given 7.0"
+    for name in ("audit", "resume"):
+        result, text = call((READERS | {"resume": RESUME})[name], caplog)
+        assert result.exit_code == (0 if file in OF_A_TRIAL else 2), text
+        assert said in text
+    assert call([*RESUME, "--repair"], caplog)[0].exit_code == 0
+    assert "7.0" not in path.read_text()
