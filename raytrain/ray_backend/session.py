@@ -59,6 +59,8 @@ ON_ONE_MACHINE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 TRACEBACK = "Traceback (most recent call last):"
 MAX_NODES = 1000
 """Number of nodes to count for a node type without a limit."""
+MEANWHILE_S = 60.0
+"""Seconds in which what is done while Ray starts, mostly importing PyTorch, has to end where Ray does not start."""
 CONNECT_TIMEOUT_S = 5.0
 """Seconds within which a cluster must accept a connection."""
 
@@ -161,8 +163,7 @@ def _joined(address: str, meanwhile: Callable[[], object], wake: Callable[[], ob
     advice = f"Check the address and the token. {_without(address)}"
     with _errors_explained(f"the Ray cluster at {address}", advice=advice):
         _refuse_closed_port(address)
-        work = InThread(meanwhile)
-        with driver.sigterm_handler_kept():
+        with _beside(meanwhile) as work, driver.sigterm_handler_kept():
             ray.init(
                 address,
                 log_to_driver=False,
@@ -190,9 +191,9 @@ def _started(meanwhile: Callable[[], object], wake: Callable[[], object]) -> Gen
         private_ray.environment({name: os.environ.get(name, value) for name, value in STARTING.items()}),
         private_ray.environment({**ON_ONE_MACHINE, **loopback.without_proxy()}),
     ):
-        work = InThread(meanwhile)
         advice = "Free memory, disk space or processor time, or run with --local."
-        with _errors_explained("Ray on this machine", advice=advice), private_ray.endings_blocked():
+        explained = _errors_explained("Ray on this machine", advice=advice)
+        with explained, _beside(meanwhile) as work, private_ray.endings_blocked():
             end = partial(private_ray.end_processes, folder)
             try:
                 with before_exit(end):  # `ray.init` may swallow a signal, or not come back for long
@@ -202,6 +203,20 @@ def _started(meanwhile: Callable[[], object], wake: Callable[[], object]) -> Gen
                 raise
         with _watched(folder, work, wake) as session:
             yield session
+
+
+@contextmanager
+def _beside(meanwhile: Callable[[], object]) -> Generator[InThread[object]]:
+    """Call a function in another thread beside the block, and wait for its end where the block fails.
+
+    A thread that is within PyTorch when Python ends aborts the process: its exit code would be lost.
+    """
+    work = InThread(meanwhile)
+    try:
+        yield work
+    except Exception:  # a signal ends the process at once, without the end of Python
+        work.has_ended(within_s=MEANWHILE_S)
+        raise
 
 
 @contextmanager

@@ -133,7 +133,8 @@ def test_a_job_is_followed_and_its_run_folder_comes_home(
 
 
 def test_a_job_ends_with_the_exit_code_of_its_command(raytrain: Callable[..., Any], command: list[str]) -> None:
-    done = raytrain("submit", "--json", "--", *command, "--name", "big", "--workers", "16")
+    large = ["--set", "image_size=64"]  # of which one image for each worker is enough
+    done = raytrain("submit", "--json", "--", *command, *large, "--name", "big", "--workers", "16")
     assert done.returncode == 3
     assert "no trial fits" in done.stderr
     assert "left no run folder" in done.stderr
