@@ -87,6 +87,18 @@ def test_a_confusion_matrix_and_a_reliability_diagram_count_the_test_images(make
     assert sum(heights * counts[counts > 0]) == pytest.approx(own.correct.sum())
 
 
+def test_the_effects_of_two_fields_are_the_means_over_the_other_one(make_run: Any) -> None:
+    record = read_record(make_run(grid=GRID))
+    by_rate: dict[float, list[float]] = {}
+    for result in record.results:
+        by_rate.setdefault(result.recipe["lr"], []).append(100 * (result.test_accuracy or 0.0))
+    panels = {axes.get_xlabel(): axes for axes in figure_of(record, Kind.effects).axes}
+    assert set(panels) == {"lr", "schedule"}
+    (points,) = panels["lr"].lines
+    assert list(points.get_ydata()) == pytest.approx([sum(of) / len(of) for _, of in sorted(by_rate.items())])
+    assert [text.get_text() for text in panels["lr"].get_xticklabels()] == ["0.1", "0.2"]
+
+
 def test_what_a_run_has_no_data_for_is_refused_with_the_reason(make_run: Any) -> None:
     record = read_record(make_run())
     for kind, why in ((Kind.test_loss, "track_test: true"), (Kind.heat_map, "two fields vary"), (Kind.seconds, "two")):

@@ -16,5 +16,6 @@ class Kind(StrEnum):
     seconds = "seconds"
     parameters = "parameters"
     heat_map = "heat-map"
+    effects = "effects"
     confusion = "confusion"
     reliability = "reliability"

@@ -15,7 +15,7 @@ from raytrain.report.figures.legend import legend
 from raytrain.report.figures.pictures import quiet
 from raytrain.report.plots import Kind
 from raytrain.report.plots.lines import costs, learning_curves
-from raytrain.report.plots.matrices import confusion_matrix, heat_map, reliability
+from raytrain.report.plots.matrices import confusion_matrix, effects, heat_map, reliability
 
 WIDTH = 6.75
 """Width of a figure in inches: that of a page of two columns, as conferences have it."""
@@ -51,6 +51,7 @@ KINDS: Mapping[Kind, tuple[Draw, str]] = {
     Kind.seconds: (_of_configurations(costs, "seconds"), "it takes two configurations that have finished"),
     Kind.parameters: (_of_configurations(costs, "parameters"), "no two that have finished differ in their parameters"),
     Kind.heat_map: (heat_map, "it takes a search in which two fields vary"),
+    Kind.effects: (effects, "it takes a search in which two fields vary, one of them with few values"),
     Kind.confusion: (confusion_matrix, "the chosen trial has no predictions, or no trial has finished"),
     Kind.reliability: (reliability, "the chosen trial has no predictions, or no trial has finished"),
 }
