@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
 from raytrain.errors import ExperimentError
-from raytrain.report.figures.legend import MOST_COLOURED
+from raytrain.report.figures.legend import MOST_COLOURED, legend
 from raytrain.report.plots import Kind
 from raytrain.report.plots.files import KINDS, figure_of, plot
 
@@ -97,6 +97,20 @@ def test_the_effects_of_two_fields_are_the_means_over_the_other_one(make_run: An
     (points,) = panels["lr"].lines
     assert list(points.get_ydata()) == pytest.approx([sum(of) / len(of) for _, of in sorted(by_rate.items())])
     assert [text.get_text() for text in panels["lr"].get_xticklabels()] == ["0.1", "0.2"]
+
+
+def test_parallel_coordinates_lead_each_configuration_to_its_accuracy(make_run: Any) -> None:
+    record = read_record(make_run(grid=GRID))
+    (axes,) = figure_of(record, Kind.parallel).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["lr", "schedule", "test accuracy %"]
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    best, worst = record.ranking.standings[0], record.ranking.standings[-1]
+    ends = {line.get_label(): line.get_ydata()[-1] for line in lines}
+    assert len(ends) == len(record.ranking.standings) == 4
+    assert (max(ends.values()), min(ends.values())) == (1.0, 0.0)
+    labels = {entry.label: one for entry, one in zip(legend(record.ranking), record.ranking.standings, strict=True)}
+    assert labels[max(ends, key=ends.__getitem__)].test_accuracy == best.test_accuracy
+    assert labels[min(ends, key=ends.__getitem__)].test_accuracy == worst.test_accuracy
 
 
 def test_what_a_run_has_no_data_for_is_refused_with_the_reason(make_run: Any) -> None:

@@ -17,5 +17,6 @@ class Kind(StrEnum):
     parameters = "parameters"
     heat_map = "heat-map"
     effects = "effects"
+    parallel = "parallel"
     confusion = "confusion"
     reliability = "reliability"

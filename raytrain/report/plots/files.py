@@ -15,7 +15,8 @@ from raytrain.report.figures.legend import legend
 from raytrain.report.figures.pictures import quiet
 from raytrain.report.plots import Kind
 from raytrain.report.plots.lines import costs, learning_curves
-from raytrain.report.plots.matrices import confusion_matrix, effects, heat_map, reliability
+from raytrain.report.plots.matrices import confusion_matrix, heat_map, reliability
+from raytrain.report.plots.search import effects, parallel_coordinates
 
 WIDTH = 6.75
 """Width of a figure in inches: that of a page of two columns, as conferences have it."""
@@ -52,6 +53,7 @@ KINDS: Mapping[Kind, tuple[Draw, str]] = {
     Kind.parameters: (_of_configurations(costs, "parameters"), "no two that have finished differ in their parameters"),
     Kind.heat_map: (heat_map, "it takes a search in which two fields vary"),
     Kind.effects: (effects, "it takes a search in which two fields vary, one of them with few values"),
+    Kind.parallel: (parallel_coordinates, "it takes a search in which two fields vary, and two trials that finished"),
     Kind.confusion: (confusion_matrix, "the chosen trial has no predictions, or no trial has finished"),
     Kind.reliability: (reliability, "the chosen trial has no predictions, or no trial has finished"),
 }

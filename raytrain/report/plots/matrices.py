@@ -1,4 +1,4 @@
-"""Figures of the chosen trial's predictions and of a grid: confusion matrix, reliability diagram, heat map, effects."""
+"""Figures of the chosen trial's predictions and of a grid: confusion matrix, reliability diagram, heat map."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,6 @@ from raytrain.report.figures.mistakes import MOST_CLASSES
 from raytrain.report.text import in_one_line, per_cent
 
 COLOUR = "#3b82c4"
-MOST_PANELS = 3
-"""Most panels beside each other."""
 MOST_NAMES = 50
 """Most classes whose names stand at the axes; of more, every image of the matrix is a cell without a name."""
 
@@ -97,42 +95,6 @@ def heat_map(figure: Figure, record: RunRecord) -> bool:
         size = min(7.0, 12 * width / len(found.columns))  # points: five digits are as wide as three letters are high
         _write(axes, texts, np.nan_to_num((values - low) / (high - low or 1.0)), size=size)
     figure.colorbar(shown, ax=axes, label="test accuracy (%)")
-    return True
-
-
-def effects(figure: Figure, record: RunRecord) -> bool:
-    """Draw what each field of the search does to the test accuracy; return whether two vary.
-
-    A panel for each field: the mean over the finished configurations with a value, whatever the other fields are, and
-    its 95 % interval over them (Student's t), where there are two or more that differ.
-    """
-    found = [one for one in grid.effects(record.results) if any(level.accuracy is not None for level in one.levels)]
-    if not found:
-        return False
-    width = figure.get_figwidth()
-    across = min(len(found), MOST_PANELS)
-    down = -(-len(found) // across)
-    figure.set_figheight(0.45 * width * down)
-    panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
-    for axes, effect in zip(panels, found, strict=False):
-        known = [(at, level) for at, level in enumerate(effect.levels) if level.accuracy is not None]
-        axes.plot([at for at, _ in known], [100 * (level.accuracy or 0.0) for _, level in known], "o", color=COLOUR)
-        for at, level in known:
-            if level.interval:
-                axes.vlines(at, 100 * level.interval.low, 100 * level.interval.high, color=COLOUR)
-        names = [in_one_line(level.value) for level in effect.levels]
-        upright = max(map(len, names)) * len(names) > 60 / across
-        axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        axes.set_xlabel(effect.field)
-        axes.grid(visible=True, axis="y", alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        for text in axes.get_xticklabels():
-            text.set_parse_math(False)  # a dollar sign in a name is no formula
-    for axes in panels[len(found) :]:
-        axes.set_visible(False)
-    for axes in panels[::across]:
-        axes.set_ylabel("test accuracy (%)")
     return True
 
 
