@@ -157,12 +157,7 @@ def paired_t(differences: Sequence[float], *, floor: float = 0.0) -> float:
     """
     if len(differences) < 2:
         raise ValueError("a paired test needs at least two seeds")
-    variance = _variance(differences, floor)
-    if not variance:
-        return 1.0
-    return 2 * float(
-        special.stdtr(len(differences) - 1, -abs(fmean(differences)) / math.sqrt(variance / len(differences)))
-    )
+    return _student(fmean(differences), differences, share=1 / len(differences), floor=floor)
 
 
 def one_against_several(value: float, others: Sequence[float], *, floor: float = 0.0) -> float:
@@ -180,11 +175,14 @@ def one_against_several(value: float, others: Sequence[float], *, floor: float =
     """
     if len(others) < 2:
         raise ValueError("the other configuration needs at least two seeds")
-    variance = _variance(others, floor)
-    if not variance:
+    return _student(value - fmean(others), others, share=1 + 1 / len(others), floor=floor)
+
+
+def _student(distance: float, values: Sequence[float], *, share: float, floor: float) -> float:
+    """Return the two-sided p-value of a distance from 0, of which the variance is a share of that of some values."""
+    if not (variance := _variance(values, floor) * share):
         return 1.0
-    distance = abs(value - fmean(others)) / math.sqrt(variance * (1 + 1 / len(others)))
-    return 2 * float(special.stdtr(len(others) - 1, -distance))
+    return 2 * float(special.stdtr(len(values) - 1, -abs(distance) / math.sqrt(variance)))
 
 
 def _variance(values: Sequence[float], floor: float) -> float:
