@@ -1,12 +1,13 @@
 """What `raytrain plan` says a run will take, against what it takes.
 
 python benchmarks/plan.py                          # nine runs of about ten minutes, on the digits
-python benchmarks/plan.py --data data/cifar10      # on real images; the same command goes on with what is left
+python benchmarks/plan.py --data data/cifar10      # on CIFAR-10; the same command goes on with what is left
 
-The machine should do nothing else meanwhile. The plan and the run take turns, each by its command. As many epochs are
-trained as take the minutes that are asked for, by a first plan. The time of a run is that from its first start to its
-last end, as the plan counts it, and not that of starting Ray. Each run that has ended is a line of runs/plan.jsonl, so
-an interrupted benchmark loses one run.
+Of CIFAR-10, the first 300 training and 100 test images of each class are taken, so that ten minutes of two cores are
+several epochs, and ASHA has rungs. The machine should do nothing else meanwhile. The plan and the run take turns, each
+by its command. As many epochs are trained as take the minutes that are asked for, by a first plan. The time of a run is
+that from its first start to its last end, as the plan counts it, and not that of starting Ray. Each run that has ended
+is a line of runs/plan.jsonl, so an interrupted benchmark loses one run.
 """
 
 import datetime
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison import Record, arguments
+from image_parts import first_of_each_class, write_part
 
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -32,6 +34,10 @@ GRID = {
     "recipe": {"dataset": "digits", "width": 8, "batch_size": 64, "epochs": 8, "augment": ["crop"]},
     "grid": {"lr": [0.01, 0.03, 0.1, 0.3], "schedule": ["constant", "cosine", "onecycle"]},
 }
+TRAINING_IMAGES = 300
+"""Training images of each class of CIFAR-10 that are taken."""
+TEST_IMAGES = 100
+"""Test images of each class of CIFAR-10 that are taken."""
 FIRST_EPOCHS = 8
 """Epochs of the first plan, from which the number of epochs follows."""
 NEAR = 1.15
@@ -84,7 +90,7 @@ def measured(words: list[str], *, epochs: int | None, minutes: float) -> dict[st
 
 def main() -> int:
     parser = arguments(__doc__)
-    parser.add_argument("--data", type=Path, help="folder of images or Parquet files; the digits without it")
+    parser.add_argument("--data", type=Path, help="folder of CIFAR-10 as Parquet files; the digits without it")
     parser.add_argument("--minutes", type=float, default=10.0, help="length that a run should have")
     parser.add_argument("--rows", type=Path, default=Path("runs/plan.jsonl"), help="what has been measured so far")
     parser.set_defaults(pairs=3)
@@ -93,12 +99,17 @@ def main() -> int:
     options.rows.parent.mkdir(parents=True, exist_ok=True)
     lines = options.rows.read_text().splitlines() if options.rows.exists() else []
     about: dict[str, Any] = {"data": options.data.name if options.data else "digits", "minutes": options.minutes}
+    data: list[str] = []
+    if options.data:
+        train, test = first_of_each_class(TRAINING_IMAGES), first_of_each_class(TEST_IMAGES)
+        images = write_part(options.data, options.rows.parent / "plan-images", train=train, test=test)
+        about |= {"training images of each class": TRAINING_IMAGES, "test images of each class": TEST_IMAGES}
+        data = ["--set", f"dataset={images.absolute()}"]
     kept: list[dict[str, Any]] = [json.loads(line) for line in lines]
     rows = [row for row in kept if about.items() <= row.items()]
     inside = 0
     for what, words in RUNS.items():
         mine = [row for row in rows if row["run"] == what][: options.pairs]
-        data = ["--set", f"dataset={options.data.absolute()}"] if options.data else []
         while len(mine) < options.pairs:
             epochs = mine[0]["epochs"] if mine else None
             row: dict[str, Any] = {
