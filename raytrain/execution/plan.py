@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from raytrain.execution import stages
 from raytrain.execution.backend import SplitsByKey, Work, open_backend
 from raytrain.execution.forecast.asha_setting import set_asha
-from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
+from raytrain.execution.forecast.sweeps import Layout, at_all_speeds, may_train, simulated
 from raytrain.execution.initial import initial_contents
 from raytrain.execution.inputs import parameters_of, trials_and_splits, under_earlier_name, why_not
 from raytrain.execution.interruption import Interruption
@@ -164,7 +164,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     all_run = simulated(run, pending, unstopped, None, later=later)
     planned = [*pending, *(trial for one in later for trial in one)]
     parameters = parameters_of(planned, splits)
-    seconds = Range.of([one.seconds for one in sweeps])
+    seconds = Range.of(at_all_speeds([one.seconds for one in sweeps]))
     remember(str(folder), [trial.id for trial in pending], seconds, where=backend.description)
     return Plan(
         name=experiment.name,
@@ -183,7 +183,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         stopped=Range.of([len(one.stopped) for one in sweeps]),
         seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in all_run]).median,
-        slot_hours=Range.of([one.busy_s / 3600 for one in sweeps]),
+        slot_hours=Range.of(at_all_speeds([one.busy_s / 3600 for one in sweeps])),
         checkpoint_bytes=checkpoints_bytes((trial.recipe, parameters[trial.id]) for trial in planned),
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
         sweeps=len(sweeps),

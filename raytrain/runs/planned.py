@@ -13,7 +13,7 @@ import platformdirs
 KEPT = 200
 """Largest number of plans that are kept; the oldest go first."""
 COVERAGE = 0.9
-"""Share of the simulated sweeps that lies between the low and the high end of a range."""
+"""Share of the simulated values that lies between the low and the high end of a range."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Range:
     """The range of a simulated quantity.
 
     Attributes:
-        low: Value that 5 % of the simulated sweeps fall below.
-        median: Value that half of the simulated sweeps fall below.
-        high: Value that 5 % of the simulated sweeps exceed.
+        low: Value that 5 % of the simulated values fall below.
+        median: Value that half of the simulated values fall below.
+        high: Value that 5 % of the simulated values exceed.
     """
 
     low: float

@@ -64,7 +64,10 @@ def test_a_grid_takes_its_epochs_and_what_follows_them(tmp_path: Path) -> None:
     assert kind.epoch_s == pytest.approx(EPOCH_S)
     assert kind.trial_s == pytest.approx(4 * EPOCH_S + END_S)
     whole = 3 * (4 * EPOCH_S + END_S)
-    assert plan.seconds.low == plan.seconds.high == plan.seconds_unstopped == pytest.approx(whole)
+    assert plan.seconds.median == plan.seconds_unstopped == pytest.approx(whole)
+    # nothing is left to chance but the speed: within 12 % of the measured one in nine runs of ten
+    assert plan.seconds.low == pytest.approx(whole / 1.12, rel=0.01)
+    assert plan.seconds.high == pytest.approx(whole * 1.12, rel=0.01)
     assert plan.slot_hours.median == pytest.approx(whole / 3600)
     assert plan.as_dict()["cpu_hours"]["median"] == pytest.approx(whole / 3600 * plan.cpus)
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from raytrain.runs.planned import Range
 from raytrain.runs.results import varied_fields
 
 SWEEPS_FOR_RANGE = 20
-"""Number of simulated sweeps from which on a range of nine in ten is stated."""
+"""Number of simulated sweeps from which on a range of nine in ten is stated, where chance decides who is stopped."""
 
 
 def plan_text(plan: Plan, *, price: float | None = None, width: int | None = None) -> str:
@@ -75,7 +75,8 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
         yield "Price", f"${cost.median:,.2f}{_between(cost, '${:,.2f}'.format)} at ${price:g} per {unit} hour"
     yield "Checkpoints", f"{plan.checkpoint_bytes / 2**30:.2f} GiB at most{_free(plan)}"
     how = f"; {plan.sweeps} simulated sweeps" if plan.sweeps > 1 else ""
-    how += ", nine in ten of them within the range" if plan.sweeps >= SWEEPS_FOR_RANGE else ""
+    if plan.sweeps == 1 or plan.sweeps >= SWEEPS_FOR_RANGE:
+        how += "; nine runs in ten should stay within the range"
     yield "Method", f"measured on some batches of each kind of trial ({plan.device}){how}"
 
 

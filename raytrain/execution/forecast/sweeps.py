@@ -1,7 +1,9 @@
 """Simulated sweeps of a run, with what follows its search: stopped trials that run on, the best trained again."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,14 @@ SWEEPS = 200
 MAX_SIMULATED_TRIALS = 40_000
 """Largest number of simulated trials in all sweeps together; with many trials, fewer sweeps are simulated."""
 
+SPEED_SPREAD = 0.07
+"""Standard deviation of the logarithm of a run's speed over the speed that was measured before it.
+
+It is that of a machine with nothing else to do, as benchmarks/plan.py sees it.
+"""
+SPEEDS = 101
+"""Number of speeds at which the time of each sweep is taken; odd, so that the median is the measured one."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -30,6 +40,16 @@ class Layout:
     def sweep(self, trials: Mapping[Trial, int], **judging: Any) -> Sweep:
         """Return a simulated training of trials, each with the number of epochs that it has done."""
         return sweep(trials, self.lengths, slots=self.slots, order=self.order, **judging)
+
+
+def at_all_speeds(times: Sequence[float]) -> list[float]:
+    """Return times as they would be were the run faster or slower than measured, by `SPEED_SPREAD`: `SPEEDS` of each.
+
+    The factors are evenly spaced quantiles of a log-normal distribution whose median is 1.
+    """
+    spread = NormalDist(sigma=SPEED_SPREAD)
+    factors = [math.exp(spread.inv_cdf((number + 0.5) / SPEEDS)) for number in range(SPEEDS)]
+    return [time * factor for time in times for factor in factors]
 
 
 def may_train(run: RunState, pending: Mapping[Trial, int], later_rounds: Sequence[Sequence[Trial]] = ()) -> list[Trial]:
