@@ -43,6 +43,7 @@ SPARED = 0.6
 SMALL = 8
 """Trials of the searches in which `lose_at_most` is tried: a choice needs many searches on record."""
 CONFIDENCES = (0.8, 0.9)
+MARKERS = "osD^vPX*h"
 
 
 def searches(curves: Curves, *, count: int, trials: int, seed: int = 0) -> list[tuple[Curves, list[str]]]:
@@ -93,7 +94,8 @@ def choices(curves: Curves, *, confidence: float, count: int) -> dict[str, float
         mode = ("stop", "promote")[number % 2]
         choice = choose(record, trials=SMALL, lose_at_most=LOST, confidence=confidence, mode=mode)
         if setting := choice.setting:
-            method, done = (stopping if mode == "stop" else promotion)(setting.first, setting.factor), chosen
+            rule = stopping if mode == "stop" else promotion
+            method, done = rule(setting.first, setting.factor, most=setting.rungs), chosen
         else:
             method, done = promotion(math.ceil(longest(curves) / 4), 3), promoted
         done.append(method({name: curves[name] for name in unseen}, unseen, 1))
@@ -144,8 +146,8 @@ def draw_picture(results: Mapping[str, Mapping[str, Mapping[str, float]]], path:
     for number, (method, settings) in enumerate(results.items()):
         points = sorted((100 * one["epochs"], one["mean regret"]) for one in settings.values())
         front = [point for at, point in enumerate(points) if point[1] <= min(y for _, y in points[: at + 1])]
-        (line,) = axes.plot(*zip(*front, strict=True), marker="osD^vPX"[number], markersize=4, label=method)
-        axes.plot(*zip(*points, strict=True), "osD^vPX"[number], markersize=3, alpha=0.25, color=line.get_color())
+        (line,) = axes.plot(*zip(*front, strict=True), marker=MARKERS[number], markersize=4, label=method)
+        axes.plot(*zip(*points, strict=True), MARKERS[number], markersize=3, alpha=0.25, color=line.get_color())
     axes.set(xlabel="epochs spent, % of all", ylabel="mean regret of the winner, points", xlim=(0, 100))
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylim(bottom=0)
@@ -229,7 +231,7 @@ def main() -> int:
         record.details["tables"].append(table_of_choices(tried))
         for confidence, one in tried.items():
             print(f"lose_at_most with confidence {confidence}: {one}", flush=True)
-    ours = [one for method in ("ASHA that stops", "ASHA that promotes") for one in results[method].values()]
+    ours = [one for method, settings in results.items() if method.startswith("ASHA") for one in settings.values()]
     fitting = [one["epochs"] for one in ours if one["missed"] <= OFTEN]
     spent = min(fitting, default=1.0)
     record.target(

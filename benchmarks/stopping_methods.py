@@ -17,6 +17,8 @@ from raytrain.analysis.replay import Curve
 from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
 
 FACTORS = (2, 3, 4)
+ONE_RUNG_FACTORS = (2, 2.5, 3, 3.5, 4)
+"""Reduction factors of ASHA with its first rung alone."""
 Curves = Mapping[str, Curve]
 Method = Callable[[Curves, Sequence[str], int], Search]
 """Function of curves, the order in which they start, and the number of slots."""
@@ -27,15 +29,15 @@ def longest(curves: Curves) -> int:
     return max(len(curve.accuracies) for curve in curves.values())
 
 
-def stopping(first: int, factor: float) -> Method:
+def stopping(first: int, factor: float, *, most: int | None = None) -> Method:
     return lambda curves, order, slots: asha_search(
-        curves, Rungs(first, longest(curves), factor), order=order, slots=slots
+        curves, Rungs(first, longest(curves), factor, most=most), order=order, slots=slots
     )
 
 
-def promotion(first: int, factor: float) -> Method:
+def promotion(first: int, factor: float, *, most: int | None = None) -> Method:
     return lambda curves, order, slots: asha_search(
-        curves, Promotion(first, longest(curves), factor), order=order, slots=slots
+        curves, Promotion(first, longest(curves), factor, most=most), order=order, slots=slots
     )
 
 
@@ -147,9 +149,12 @@ def methods(epochs: int) -> dict[str, dict[str, Method]]:
     """Return every setting of every method, by the names of both."""
     firsts = [first for first in (1, 2, 3, 5, 9, 13, 25, 50) if first <= epochs / 2]
     asha = [(f"r = {first}, η = {factor}", first, factor) for first in firsts for factor in FACTORS]
+    one_rung = [(f"r = {first}, η = {factor:g}", first, factor) for first in firsts for factor in ONE_RUNG_FACTORS]
     return {
         "ASHA that stops": {name: stopping(*setting) for name, *setting in asha},
         "ASHA that promotes": {name: promotion(*setting) for name, *setting in asha},
+        "ASHA that stops, one rung": {name: stopping(*setting, most=1) for name, *setting in one_rung},
+        "ASHA that promotes, one rung": {name: promotion(*setting, most=1) for name, *setting in one_rung},
         "Ray's ASHA": {name: ray_asha(*setting, brackets=1) for name, *setting in asha},
         "Ray's ASHA, 3 brackets": {name: ray_asha(*setting, brackets=3) for name, *setting in asha},
         "Hyperband": {f"η = {factor}": hyperband(factor) for factor in FACTORS},

@@ -19,18 +19,33 @@ what can be promised: 1 / (m + 1) must be at most 1 - confidence, which takes 19
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 
-from raytrain.analysis.arrivals import Search, asha_search
-from raytrain.analysis.replay import Curve, Mode
-from raytrain.experiment.asha import Promotion, Rungs
+from raytrain.analysis.arrivals import asha_search
+from raytrain.analysis.replay import RULES, Curve, Mode
 
-PATH = ((2, 2), (3, 2), (4, 2), (6, 2), (6, 3), (9, 3), (12, 3), (18, 4), (27, 4))
-"""Settings from the most careful to the cheapest: the first rung as a divisor of the epochs, and the reduction factor.
+PATH = (
+    (2, 2, None),
+    (3, 2, 1),
+    (4, 2, 1),
+    (3, 3, 1),
+    (4, 3, 1),
+    (5, 3, 1),
+    (6, 3, 1),
+    (6, 2, None),
+    (6, 3, None),
+    (9, 3, None),
+    (12, 3, None),
+    (18, 4, None),
+    (27, 4, None),
+)
+"""Settings from the most careful to the cheapest: the first rung as a divisor of the epochs, the reduction factor, and
+the number of rungs, None for all.
 
 Each is expected to run fewer epochs than the one before."""
 ORDERS = 10
@@ -46,12 +61,14 @@ class Setting:
     Attributes:
         first: Epoch of the first rung.
         factor: The reduction factor.
+        rungs: Largest number of rungs; None for all below the last epoch.
         lost: Share of the replayed searches in which the best trial was lost by more than is accepted.
         epochs: Share of all epochs that were run.
     """
 
     first: int
     factor: int
+    rungs: int | None
     lost: float
     epochs: float
 
@@ -73,9 +90,9 @@ class Choice:
     needed: int
 
 
-def settings(epochs: int) -> list[tuple[int, int]]:
-    """Return the first rung and the reduction factor of each setting for trials of `epochs` epochs, in order."""
-    found = [(math.ceil(epochs / divisor), factor) for divisor, factor in PATH]
+def settings(epochs: int) -> list[tuple[int, int, int | None]]:
+    """Return the first rung, reduction factor and number of rungs of each setting, in order, for trials so long."""
+    found = [(math.ceil(epochs / divisor), factor, rungs) for divisor, factor, rungs in PATH]
     return list(dict.fromkeys(one for one in found if one[0] < epochs))
 
 
@@ -110,25 +127,19 @@ def choose(
     orders = [[draw.permutation(list(one)).tolist() for _ in range(ORDERS)] for one in sets]
     lost = np.zeros((len(sets), ORDERS), dtype=bool)
     chosen: Setting | None = None
-    for first, factor in settings(len(curves[0].accuracies)):
+    for first, factor, rungs in settings(len(curves[0].accuracies)):
         epochs: list[float] = []
         for row, (one, some) in enumerate(zip(sets, orders, strict=True)):
             for column, order in enumerate(some):
                 # how many run at a time is not known here: all at once and one by one are the ends
-                ends = [_replayed(one, order, slots, mode=mode, first=first, factor=factor) for slots in (1, trials)]
+                rule = RULES[mode](first, len(curves[0].accuracies), factor, most=rungs)
+                ends = [asha_search(one, deepcopy(rule), order=order, slots=slots) for slots in (1, trials)]
                 lost[row, column] |= any(end.regret > lose_at_most + 1e-12 for end in ends)
                 epochs += [end.epochs for end in ends]
         if lost.mean() * len(sets) + 1 > (1 - confidence) * (len(sets) + 1) + 1e-9:
             break
-        chosen = Setting(first, factor, float(lost.mean()), fmean(epochs))
+        chosen = Setting(first, factor, rungs, float(lost.mean()), fmean(epochs))
     return Choice(chosen, len(curves), len(sets), needed)
-
-
-def _replayed(
-    curves: Mapping[str, Curve], order: Sequence[str], slots: int, *, mode: Mode, first: int, factor: int
-) -> Search:
-    rule = Promotion if mode == "promote" else Rungs
-    return asha_search(curves, rule(first, len(curves[order[0]].accuracies), factor), order=order, slots=slots)
 
 
 def brought_to(curve: Curve, epochs: int) -> Curve:

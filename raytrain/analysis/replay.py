@@ -16,6 +16,8 @@ Mode = Literal["stop", "promote"]
 GRACE_PERIODS = (1, 2, 5, 10, 20, 25, 50, 100)
 """Epochs of the first rung to replay, in settings where they are below the number of epochs."""
 REDUCTION_FACTORS = (2, 3, 4)
+RULES: dict[Mode, type[Rungs]] = {"stop": Rungs, "promote": Promotion}
+"""The rule of each mode."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Replay:
         mode: Whether ASHA stops trials or has them pause and promotes the best.
         grace_period: Epoch of the first rung.
         reduction_factor: ASHA's eta.
+        rungs: Largest number of rungs; None for all below the last epoch.
         kept: Trials that would have run to the end, best first.
         stopped: Epoch at which each of the other trials would have been stopped, in that order, or left paused.
         regret: Accuracy reached by the best trial minus that of the best kept one, a fraction; 0 if the best was kept.
@@ -60,6 +63,7 @@ class Replay:
     mode: Mode
     grace_period: int
     reduction_factor: float
+    rungs: int | None
     kept: Sequence[str]
     stopped: Mapping[str, int]
     regret: float
@@ -70,31 +74,40 @@ class Replay:
 def replays(curves: Mapping[str, Curve]) -> list[Replay]:
     """Return what each mode with every setting of `GRACE_PERIODS` and `REDUCTION_FACTORS` would have done.
 
-    There is none for one curve.
+    Where these make several rungs, they are replayed with the first one alone, too. There is none for one curve.
     """
     if len(curves) < 2:
         return []
     longest = max(len(curve.accuracies) for curve in curves.values())
     return [
-        replay(curves, grace_period=grace, reduction_factor=factor, mode=mode)
+        replay(curves, grace_period=grace, reduction_factor=factor, rungs=rungs, mode=mode)
         for mode in MODES
         for grace in GRACE_PERIODS
+        for rungs in (None, 1)
         for factor in REDUCTION_FACTORS
-        if grace < longest
+        if grace < longest and (rungs is None or grace * factor < longest)
     ]
 
 
-def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: float, mode: Mode = "stop") -> Replay:
+def replay(
+    curves: Mapping[str, Curve],
+    *,
+    grace_period: int,
+    reduction_factor: float,
+    rungs: int | None = None,
+    mode: Mode = "stop",
+) -> Replay:
     """Return what ASHA would have done, had all trials started at once.
 
     Args:
         curves: Complete learning curves, by trial.
         grace_period: Epoch of the first rung, at least 1.
         reduction_factor: ASHA's eta, above 1: at each rung about one trial in eta goes on.
+        rungs: Largest number of rungs; None for all below the last epoch.
         mode: Whether ASHA stops trials or has them pause and promotes the best.
     """
-    rule = REPLAYED[mode]
-    stopped = rule(curves, grace_period, max(len(curve.accuracies) for curve in curves.values()), reduction_factor)
+    longest = max(len(curve.accuracies) for curve in curves.values())
+    stopped = REPLAYED[mode](curves, RULES[mode](grace_period, longest, reduction_factor, most=rungs))
     final = {name: curve.reached for name, curve in curves.items()}
     kept = sorted((name for name in curves if name not in stopped), key=lambda name: -final[name])
     epochs, seconds = _totals((curve, len(curve.accuracies)) for curve in curves.values())
@@ -103,6 +116,7 @@ def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: 
         mode,
         grace_period,
         reduction_factor,
+        rungs,
         kept,
         stopped,
         regret=max(final.values()) - final[kept[0]],  # each rule lets one trial of a rung go on at least
@@ -111,9 +125,8 @@ def replay(curves: Mapping[str, Curve], *, grace_period: int, reduction_factor: 
     )
 
 
-def _stopped(curves: Mapping[str, Curve], first: int, epochs: int, factor: float) -> dict[str, int]:
+def _stopped(curves: Mapping[str, Curve], rungs: Rungs) -> dict[str, int]:
     """Return the epoch at which each trial would have been stopped."""
-    rungs = Rungs(first, epochs, factor)
     stopped: dict[str, int] = {}
     for _, epoch, name in sorted(_arrivals(curves)):
         if name in stopped or epoch == len(curves[name].accuracies):
@@ -124,9 +137,9 @@ def _stopped(curves: Mapping[str, Curve], first: int, epochs: int, factor: float
     return stopped
 
 
-def _paused(curves: Mapping[str, Curve], first: int, epochs: int, factor: float) -> dict[str, int]:
+def _paused(curves: Mapping[str, Curve], promotion: Rungs) -> dict[str, int]:
     """Return the epoch at which each trial would have been left paused."""
-    promotion = Promotion(first, epochs, factor)
+    assert isinstance(promotion, Promotion), "the rule of the mode"
     done = dict.fromkeys(curves, 0)
     running: list[tuple[float, int, str]] = []  # when which trial is after which epoch
 
@@ -148,10 +161,7 @@ def _paused(curves: Mapping[str, Curve], first: int, epochs: int, factor: float)
     return {name: done[name] for name in promotion.paused}
 
 
-REPLAYED: dict[Mode, Callable[[Mapping[str, Curve], int, int, float], dict[str, int]]] = {
-    "stop": _stopped,
-    "promote": _paused,
-}
+REPLAYED: dict[Mode, Callable[[Mapping[str, Curve], Rungs], dict[str, int]]] = {"stop": _stopped, "promote": _paused}
 """Functions that return the trials that would not have gone on, each with its last epoch, by mode."""
 MODES = tuple(REPLAYED)
 

@@ -31,11 +31,11 @@ class Decision:
     pause: bool = False
 
 
-def rungs_between(first: int, *, epochs: int, reduction_factor: float) -> list[float]:
-    """Return the epochs at which trials are judged, ascending: first, first * eta, ... below `epochs`."""
+def rungs_between(first: int, *, epochs: int, reduction_factor: float, most: int | None = None) -> list[float]:
+    """Return the epochs at which trials are judged, ascending: first, first * eta, ... below `epochs`, or `most`."""
     rungs: list[float] = []
     rung = float(first)
-    while rung < epochs:
+    while rung < epochs and len(rungs) != most:
         rungs.append(rung)
         rung *= reduction_factor
     return rungs
@@ -65,19 +65,23 @@ class Rungs:
         first: Epoch of the first rung, the paper's r.
         epochs: Epochs of the longest trial, the paper's R.
         reduction_factor: The paper's eta.
+        most: Largest number of rungs; None for all below `epochs`, as in the paper.
         recorded: For each rung, the accuracy of each trial that was judged there.
     """
 
     first: int
     epochs: int
     reduction_factor: float
+    most: int | None = field(default=None, kw_only=True)
     recorded: dict[float, dict[str, float]] = field(default_factory=dict[float, dict[str, float]])
     _sorted: dict[float, tuple[dict[str, float], list[float]]] = field(
         default_factory=dict[float, tuple[dict[str, float], list[float]]], init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        for rung in rungs_between(self.first, epochs=self.epochs, reduction_factor=self.reduction_factor):
+        for rung in rungs_between(
+            self.first, epochs=self.epochs, reduction_factor=self.reduction_factor, most=self.most
+        ):
             self.recorded.setdefault(rung, {})
 
     def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:

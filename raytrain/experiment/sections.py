@@ -31,13 +31,16 @@ class Asha(Section):
     """First rung, the paper's r, before which no trial is stopped: a number of epochs, or below 1 a share of them."""
     reduction_factor: Annotated[int | float, Field(gt=1)] = 3
     """Reduction factor, the paper's eta: at each rung about 1 in eta trials goes on; the next is eta times later."""
+    rungs: Annotated[int, Field(ge=1)] | None = None
+    """Largest number of rungs, from the first on; absent means as many as there are below the last epoch, as in the
+    paper. With one, a trial that goes on from it runs to its end."""
     rescue: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 0
     """Number of stopped or paused trials, the best ones, that run to their end afterwards, to measure what stopping
     missed."""
     lose_at_most: Annotated[int | float, Field(ge=0, le=100)] | None = None
-    """Validation accuracy that the best trial may lose by early stopping, in percentage points: grace_period and
-    reduction_factor are then chosen from learning curves on record. Where these are too few, or no setting is careful
-    enough, the mode is promote with its default setting, and what is lost is not limited."""
+    """Validation accuracy that the best trial may lose by early stopping, in percentage points: grace_period,
+    reduction_factor and rungs are then chosen from learning curves on record. Where these are too few, or no setting is
+    careful enough, the mode is promote with its default setting, and what is lost is not limited."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """The probability that a setting is chosen and more than `lose_at_most` is lost is at most 1 - `confidence`."""
     curves: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
@@ -55,7 +58,8 @@ class Asha(Section):
     @model_validator(mode="after")
     def _chosen_or_given(self) -> Self:
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
-        fixed = ("grace_period", "reduction_factor") if self.lose_at_most is not None else ("confidence", "curves")
+        chosen = ("grace_period", "reduction_factor", "rungs")
+        fixed = chosen if self.lose_at_most is not None else ("confidence", "curves")
         given = [name for name in fixed if getattr(self, name) != defaults[name]]
         if given and self.lose_at_most is not None:
             raise ValueError(f"lose_at_most chooses {given[0]}, and {given[0]} is given too; remove one of them")

@@ -113,6 +113,7 @@ def replay_columns(
         "mode": [one.mode for one, _ in rows],
         "grace period": [str(one.grace_period) for one, _ in rows],
         "reduction factor": [", ".join(factors) for _, factors in rows],
+        "rungs": ["all" if one.rungs is None else str(one.rungs) for one, _ in rows],
         "kept": [_named(one.kept, labels or {}) for one, _ in rows],
         "regret": [_difference(one.regret, select).split()[0] for one, _ in rows],
         "epochs saved": [f"{one.epochs_saved:.0%}" for one, _ in rows],
@@ -121,7 +122,7 @@ def replay_columns(
 
 
 def _did(one: Replay) -> tuple[object, ...]:
-    return one.mode, one.grace_period, one.kept, one.stopped
+    return one.mode, one.grace_period, one.rungs, one.kept, one.stopped
 
 
 def _rescue_outcome(rescued: bool, final: float | None, select: Select) -> str:  # noqa: FBT001

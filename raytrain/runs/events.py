@@ -85,6 +85,8 @@ class AshaChosen(TypedDict):
     mode: Literal["stop", "promote"]
     grace_period: float
     reduction_factor: float
+    rungs: NotRequired[int | None]
+    """Largest number of rungs; absent where there is no limit."""
     epochs: int
     """Epochs of each trial that it was chosen for."""
     curves: int

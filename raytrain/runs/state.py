@@ -242,7 +242,8 @@ class RunState:
         asha, chosen = self.experiment.asha, self.asha_chosen
         if asha is None or chosen is None:
             return asha
-        return asha.model_copy(update={key: chosen[key] for key in ("mode", "grace_period", "reduction_factor")})
+        setting: dict[str, Any] = {key: chosen[key] for key in ("mode", "grace_period", "reduction_factor")}
+        return asha.model_copy(update=setting | {"rungs": chosen.get("rungs")})
 
     def rungs(self) -> Rungs | None:
         """Return ASHA's rungs with the decisions so far, or None where no trial is stopped early."""
@@ -251,7 +252,7 @@ class RunState:
             return None
         epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
         rule = Promotion if asha.mode == "promote" else Rungs
-        rungs = rule(asha.first_rung(epochs), epochs, asha.reduction_factor)
+        rungs = rule(asha.first_rung(epochs), epochs, asha.reduction_factor, most=asha.rungs)
         judged = [event for event in self._judged if event["rung"] in rungs.recorded]
         for event in judged:
             rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]

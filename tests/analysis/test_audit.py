@@ -61,7 +61,15 @@ def test_a_validated_curve_reaches_its_best_epoch_as_the_table_judges_it_and_any
 def test_settings_are_replayed_below_the_last_epoch_and_for_two_curves_or_more() -> None:
     curve = Curve([0.1] * 6, [float(second) for second in range(6)])
     assert replays({"a": curve}) == []
-    assert {one.grace_period for one in replays({"a": curve, "b": curve})} == {1, 2, 5}
+    made = replays({"a": curve, "b": curve})
+    assert {one.grace_period for one in made} == {1, 2, 5}
+    # one rung is another setting only where there would be more of them
+    assert {(one.grace_period, one.reduction_factor) for one in made if one.rungs == 1} == {
+        (1, 2),
+        (1, 3),
+        (1, 4),
+        (2, 2),
+    }
 
 
 def test_the_rank_correlation_is_kendalls() -> None:

@@ -1,6 +1,7 @@
 """Tests of the setting of ASHA that is chosen from learning curves for what one accepts to lose."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from raytrain.analysis import early_stopping
 from raytrain.analysis.arrivals import asha_search
 from raytrain.analysis.early_stopping import brought_to, choose, searches_needed, settings
 from raytrain.analysis.replay import Curve, Mode
-from raytrain.experiment.asha import Rungs
+from raytrain.experiment.asha import Rungs, rungs_between
 
 EPOCHS = 9
 SECONDS = [float(epoch) for epoch in range(1, EPOCHS + 1)]
@@ -36,14 +37,10 @@ def test_one_search_more_than_those_on_record_may_be_the_only_one_that_is_lost(c
 
 
 def test_each_setting_is_cheaper_than_the_one_before():
-    def epochs(first: int, factor: int) -> float:
+    def epochs(first: int, factor: int, rungs: int | None) -> float:
         """Return the epochs of a trial, on average, if 1 in `factor` goes on at each rung."""
-        total, rung, share = float(first), first, 1.0
-        while rung < 27:
-            share /= factor
-            total += share * (min(rung * factor, 27) - rung)
-            rung *= factor
-        return total
+        at = rungs_between(first, epochs=27, reduction_factor=factor, most=rungs)
+        return first + sum((end - rung) / factor**passed for passed, (rung, end) in enumerate(pairwise([*at, 27]), 1))
 
     costs = [epochs(*one) for one in settings(27)]
     assert costs == sorted(costs, reverse=True)
@@ -54,7 +51,7 @@ def test_each_setting_is_cheaper_than_the_one_before():
 def test_where_the_best_is_known_at_once_the_cheapest_setting_is_chosen(mode: Mode):
     choice = choose(parallel(40), trials=8, lose_at_most=0.0, confidence=0.8, mode=mode)
     assert choice.setting
-    assert (choice.setting.first, choice.setting.factor) == settings(EPOCHS)[-1]
+    assert (choice.setting.first, choice.setting.factor, choice.setting.rungs) == settings(EPOCHS)[-1]
     assert choice.setting.lost == 0.0
     assert choice.searches == 5
     assert 0 < choice.setting.epochs < 0.8
@@ -67,7 +64,7 @@ def test_where_the_end_cannot_be_foreseen_no_setting_is_chosen():
 def test_who_accepts_to_lose_everything_gets_the_cheapest_setting():
     choice = choose(late(40), trials=8, lose_at_most=1.0, confidence=0.8)
     assert choice.setting
-    assert (choice.setting.first, choice.setting.factor) == settings(EPOCHS)[-1]
+    assert (choice.setting.first, choice.setting.factor, choice.setting.rungs) == settings(EPOCHS)[-1]
 
 
 def test_too_few_curves_choose_nothing_and_the_choice_says_how_many_searches_are_needed():
@@ -121,9 +118,14 @@ def test_over_many_records_a_setting_is_chosen_and_loses_more_in_no_larger_share
         choice = choose(record, trials=trials, lose_at_most=0.0, confidence=confidence, seed=seed)
         if choice.setting:
             search = {f"{number}": curve for number, curve in enumerate(noisy(draw, trials))}
-            first, factor = choice.setting.first, choice.setting.factor
+            setting = choice.setting
             ends = [
-                asha_search(search, Rungs(first, EPOCHS, factor), order=list(search), slots=slots)
+                asha_search(
+                    search,
+                    Rungs(setting.first, EPOCHS, setting.factor, most=setting.rungs),
+                    order=list(search),
+                    slots=slots,
+                )
                 for slots in (1, trials)
             ]
             chosen += 1

@@ -236,6 +236,7 @@ def test_a_run_of_curves_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     ("section", "said"),
     [
         ("{lose_at_most: 0.2, grace_period: 3}", "lose_at_most chooses grace_period, and grace_period is given too"),
+        ("{lose_at_most: 0.2, rungs: 1}", "lose_at_most chooses rungs, and rungs is given too"),
         ("{confidence: 0.9}", "confidence is given without lose_at_most"),
         ("{lose_at_most: 0.2, confidence: 1}", "confidence"),
         ("{lose_at_most: -1}", "lose_at_most"),

@@ -31,6 +31,18 @@ def test_rungs_are_eta_times_further_apart_each_and_below_the_end(first, epochs,
     assert rungs_between(first, epochs=epochs, reduction_factor=factor) == rungs
 
 
+@pytest.mark.parametrize(("most", "rungs"), [(None, [1, 3, 9]), (1, [1]), (2, [1, 3]), (9, [1, 3, 9])])
+@pytest.mark.parametrize("rule", [Rungs, Promotion])
+def test_rungs_are_counted_from_the_first(rule, most, rungs):
+    assert list(rule(1, 27, 3, most=most).recorded) == rungs
+
+
+def test_a_trial_that_goes_on_from_the_only_rung_runs_to_its_end():
+    rungs = Promotion(2, 18, 3, most=1)
+    assert [rungs.until(epoch=epoch, epochs=18) for epoch in (0, 2)] == [2, 18]
+    assert rungs.judge("a", epoch=6, accuracy=0.0) is None
+
+
 def test_the_first_to_arrive_always_goes_on():
     decision = Rungs(2, 10, 3).judge("a", epoch=2, accuracy=0.0)
     assert decision == Decision(rung=2, accuracy=0.0, cut=None, stop=False)

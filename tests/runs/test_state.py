@@ -267,6 +267,21 @@ def test_a_trial_that_was_withdrawn_and_is_listed_by_now_stays() -> None:
     assert len(state.progress) == 4
 
 
+@pytest.mark.parametrize(("given", "at"), [({}, [1, 3]), ({"rungs": 1}, [1]), ({"rungs": 2}, [1, 3])])
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_run_has_as_many_rungs_as_are_given_or_chosen(given: dict[str, int], at: list[int], chosen: bool) -> None:
+    setting: dict[str, Any] = {"grace_period": 1, "reduction_factor": 3, **given}
+    asha = {"lose_at_most": 0.2} if chosen else setting
+    state = RunState(
+        Experiment.model_validate({"name": "x", "recipe": {"epochs": 9}, "grid": {"lr": [1, 2]}, "asha": asha})
+    )
+    if chosen:  # a run of before there was `rungs` has no such key
+        state.apply({"event": "asha chosen", "mode": "stop", "epochs": 9, "curves": 8, "why": "", **setting})
+    rungs = state.rungs()
+    assert rungs is not None
+    assert list(rungs.recorded) == at
+
+
 PROMOTING = EXPERIMENT.replace(
     grid={"lr": [1, 2, 3]},
     asha={"mode": "promote", "grace_period": 2, "reduction_factor": 3, "rescue": 1},

@@ -83,6 +83,7 @@ def _chosen(asha: Asha, trials: list[Trial], found: _Found) -> AshaChosen:
         "mode": asha.mode if setting else _FALLBACK.mode,
         "grace_period": float(setting.first if setting else _FALLBACK.grace_period),
         "reduction_factor": float(setting.factor if setting else _FALLBACK.reduction_factor),
+        "rungs": setting.rungs if setting else _FALLBACK.rungs,
         "epochs": trials[0].recipe.epochs,
         "curves": choice.curves,
         "why": _sentence(asha, len(trials), found, choice),
@@ -98,9 +99,10 @@ def _sentence(asha: Asha, trials: int, found: _Found, choice: Choice) -> str:
     aim = f"lose_at_most {asha.lose_at_most:g} points with confidence {asha.confidence:g}"
     searches = f"{choice.searches:,} search{'' if choice.searches == 1 else 'es'} of {trials:,} trials"
     if setting := choice.setting:
+        where = f"after epoch {setting.first} alone" if setting.rungs == 1 else f"from epoch {setting.first} on"
         verb = "stops trials" if asha.mode == "stop" else "has trials pause"
         return (
-            f"ASHA {verb} from epoch {setting.first} on with reduction_factor {setting.factor}, chosen for {aim}: in "
+            f"ASHA {verb} {where} with reduction_factor {setting.factor}, chosen for {aim}: in "
             f"{searches} made of {curves}, the best trial lost more in {setting.lost:.1%} of the replays, and "
             f"{1 - setting.epochs:.0%} of the epochs were saved"
         )
