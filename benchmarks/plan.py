@@ -22,6 +22,7 @@ from typing import Any
 from comparison import Record, arguments
 from image_parts import first_of_each_class, write_part
 
+from raytrain.report.text import duration
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
@@ -38,6 +39,7 @@ TRAINING_IMAGES = 300
 """Training images of each class of CIFAR-10 that are taken."""
 TEST_IMAGES = 100
 """Test images of each class of CIFAR-10 that are taken."""
+COLUMNS = ["run", "epochs", "planned", "range of the plan", "taken", "planned over taken"]
 FIRST_EPOCHS = 8
 """Epochs of the first plan, from which the number of epochs follows."""
 NEAR = 1.15
@@ -67,6 +69,20 @@ def took(run: Path) -> float:
             kind = "started" if event["event"] == "started" else "ended"
             times[kind].append(datetime.datetime.fromisoformat(event["time"]).timestamp())
     return max(times["ended"]) - min(times["started"])
+
+
+def cells_of(row: dict[str, Any]) -> list[str]:
+    """Return a row of the table: what was planned, and what it took."""
+    plan, taken = row["planned"], row["taken"]
+    low, median, high = (duration(plan[name]) for name in ("low", "median", "high"))
+    return [
+        row["run"],
+        str(row["epochs"]),
+        median,
+        f"{low} to {high}",
+        duration(taken),
+        f"{plan['median'] / taken:.2f}",
+    ]
 
 
 def measured(words: list[str], *, epochs: int | None, minutes: float) -> dict[str, Any]:
@@ -108,6 +124,7 @@ def main() -> int:
     kept: list[dict[str, Any]] = [json.loads(line) for line in lines]
     rows = [row for row in kept if about.items() <= row.items()]
     inside = 0
+    cells: list[list[str]] = []
     for what, words in RUNS.items():
         mine = [row for row in rows if row["run"] == what][: options.pairs]
         while len(mine) < options.pairs:
@@ -126,6 +143,7 @@ def main() -> int:
                 f"{row['taken']:.1f} s taken",
                 flush=True,
             )
+        cells += [cells_of(row) for row in mine]
         ratios = [row["planned"]["median"] / row["taken"] for row in mine]
         held = sum(row["planned"]["low"] <= row["taken"] <= row["planned"]["high"] for row in mine)
         inside += held
@@ -135,7 +153,7 @@ def main() -> int:
         record.target(about_it, worst, f"{1 / NEAR:.2f} to {NEAR:g}", met=max(worst, 1 / worst) <= NEAR)
     share = inside / (options.pairs * len(RUNS))
     record.target("runs within the range of their plan", share, f"≥ {INSIDE:g}", met=share >= INSIDE)
-    record.details |= about
+    record.details |= {**about, "tables": [{"columns": COLUMNS, "rows": cells}]}
     record.write(options.output)
     return 0
 
