@@ -12,92 +12,26 @@ referee_bank.py does the same with networks that were trained.
 """
 
 import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from comparison import Record, arguments
+from judged_sessions import CANDIDATES, Sessions, fixed_seeds, judged
 from numpy.typing import NDArray
 from scipy import stats
+from seed_noise import BAD_NOISE, Accuracies, Kind, kinds, normal, with_bad_seeds
 
 from raytrain.analysis.separation import decided
 from raytrain.analysis.statistics.sequential import Differences, e_values, online_level
 from raytrain.analysis.statistics.significance import ALPHA
-from raytrain.comparison.judge import decide
 
 SEEDS = 20
-CANDIDATES = 100
 MARGIN = 0.002
 GAIN = 0.005
-BAD = 0.06
-"""How much lower the bad seeds of `bad_seeds` end, a fraction."""
-BAD_NOISE = 0.001
-"""Standard deviation of all other seeds of `bad_seeds`."""
 BAD_SHARES = (0.02, 0.05, 0.1)
-
-Accuracies = NDArray[np.float64]
-Draw = Callable[[tuple[int, ...], float, np.random.Generator], Accuracies]
-"""Draws accuracies of a shape, of a network whose mean accuracy is a gain above that of the base."""
-
-
-def normal(noise: float, images: int | None = None) -> Draw:
-    """Return what draws normal accuracies, on the grid of some images if they are given."""
-
-    def draw(shape: tuple[int, ...], gain: float, generator: np.random.Generator) -> Accuracies:
-        values = 0.95 + gain + generator.normal(0, noise, shape)
-        return np.round(values * images) / images if images else values
-
-    return draw
-
-
-def binomial(images: int, accuracy: float) -> Draw:
-    """Return what draws the number of correct images, each right or wrong by itself."""
-
-    def draw(shape: tuple[int, ...], gain: float, generator: np.random.Generator) -> Accuracies:
-        return generator.binomial(images, accuracy + gain, shape) / images
-
-    return draw
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of seed noise.
-
-    Attributes:
-        name: What the tables call it.
-        draw: What draws accuracies.
-        noise: Standard deviation over seeds, a fraction.
-        images: Number of test images; None for continuous accuracies.
-    """
-
-    name: str
-    draw: Draw
-    noise: float
-    images: int | None = None
-
-    def differences(self, values: Accuracies) -> Differences:
-        """Return differences with the least variance that is known without predictions: that of the rounding."""
-        floor = 1 / (6 * self.images**2) if self.images else 0.0
-        return Differences(values, np.full(values.shape, floor))
-
-
-def kinds() -> list[Kind]:
-    points = (0.001, 0.002, 0.003, 0.005)
-    return [
-        *(Kind(f"normal, {100 * noise:.1f} points", normal(noise), noise) for noise in points),
-        *(Kind(f"360 images, {100 * noise:.1f} points", normal(noise, 360), noise, 360) for noise in points),
-        Kind("binomial, 360 images, 0.9 points", binomial(360, 0.97), np.sqrt(0.97 * 0.03 / 360), 360),
-        Kind("binomial, 10,000 images, 0.2 points", binomial(10_000, 0.95), np.sqrt(0.95 * 0.05 / 10_000), 10_000),
-    ]
-
-
-def first(shown: NDArray[np.bool_]) -> NDArray[np.int_]:
-    """Return after how many seeds something was shown first, along the last axis; one more than all if it was not."""
-    return np.where(shown.any(axis=-1), shown.argmax(axis=-1) + 1, shown.shape[-1] + 1)
 
 
 def fooled_looks(values: Accuracies) -> float:
@@ -108,44 +42,6 @@ def fooled_looks(values: Accuracies) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = total / np.sqrt(count * variance)
     return float((t >= stats.t.isf(ALPHA, count - 1)).any(axis=-1).mean())
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """What came of sessions, each of `CANDIDATES` candidates.
-
-    Attributes:
-        kept: (sessions, candidates) bool, whether each was kept.
-        seeds: (sessions, candidates) int, how many seeds each got.
-    """
-
-    kept: NDArray[np.bool_]
-    seeds: NDArray[np.int_]
-
-
-def judged(differences: Callable[[int], Differences], *, sessions: int, seeds: int, margin: float) -> Sessions:
-    """Return what comes of sessions in which candidates are judged in order, each after each of its seeds.
-
-    Args:
-        differences: Differences of a candidate, by its position from 0, in all sessions: (sessions, seeds).
-        sessions: Number of sessions.
-        seeds: Most seeds of a candidate.
-        margin: Smallest gain that matters, a fraction.
-    """
-    kept, used = np.zeros((sessions, CANDIDATES), bool), np.zeros((sessions, CANDIDATES), int)
-    for candidate in range(CANDIDATES):
-        found = differences(candidate)
-        levels = np.array([online_level(candidate + 1, int(before)) for before in kept.sum(axis=1)])
-        keep = first(e_values(found) >= 1 / levels[:, None])
-        drop = first(e_values(-found, null=-margin) >= 1 / ALPHA)
-        kept[:, candidate] = (keep <= seeds) & (keep <= drop)
-        used[:, candidate] = np.minimum(np.minimum(keep, drop), seeds)
-        session = candidate % sessions  # the decision of the command itself, on one of them
-        one = Differences(found.values[session], found.floors[session])
-        answer = decide(one, margin=margin, level=levels[session])
-        assert (answer.answer == "keep") == kept[session, candidate]
-        assert answer.seeds == used[session, candidate]
-    return Sessions(kept, used)
 
 
 def drawn_sessions(kind: Kind, gains: NDArray[np.float64], draw: np.random.Generator, *, margin: float) -> Sessions:
@@ -170,14 +66,6 @@ def if_better(kind: Kind, sessions: int, draw: np.random.Generator) -> tuple[flo
     return float(one.mean()), float((candidate.min(axis=-1) > base.max(axis=-1)).mean())
 
 
-def fixed_seeds(effect: float, level: float, *, power: float = 0.8) -> int:
-    """Return the seeds of a paired t-test that finds an effect, in standard deviations of a difference."""
-    seeds = 2
-    while stats.nct.sf(stats.t.isf(level, seeds - 1), seeds - 1, effect * np.sqrt(seeds)) < power:
-        seeds += 1
-    return seeds
-
-
 def looks(kind: Kind, draws: int) -> list[str]:
     """Return the row of one candidate, judged after each of 20 seeds at a level of 5 %."""
     draw = np.random.default_rng([1, round(1e5 * kind.noise), kind.images or 0])
@@ -187,16 +75,6 @@ def looks(kind: Kind, draws: int) -> list[str]:
     keep = float((e_values(kind.differences(null)).max(axis=-1) >= 1 / ALPHA).mean())
     drop = float((e_values(kind.differences(-gain), null=-MARGIN).max(axis=-1) >= 1 / ALPHA).mean())
     return [kind.name, f"{100 * keep:.1f}", f"{100 * drop:.1f}", f"{100 * fooled_looks(null):.1f}"]
-
-
-def with_bad_seeds(share: float) -> Draw:
-    """Return what draws normal accuracies of which a share lies 6 points lower, the others so much higher in turn."""
-
-    def draw(shape: tuple[int, ...], gain: float, generator: np.random.Generator) -> Accuracies:
-        bad = generator.random(shape) < share
-        return 0.95 + gain + generator.normal(0, BAD_NOISE, shape) + BAD * (share - bad)
-
-    return draw
 
 
 def bad_seeds(share: float, draws: int) -> list[str]:

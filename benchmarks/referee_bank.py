@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from comparison import Record, arguments
+from judged_sessions import CANDIDATES, Sessions, fixed_seeds, judged
 from numpy.typing import NDArray
-from referee import CANDIDATES, GAIN, MARGIN, SEEDS, Sessions, fixed_seeds, judged
+from referee import GAIN, MARGIN, SEEDS
 from seed_bank import BANK, RECIPES
 
 from raytrain.analysis.statistics.sequential import Differences
