@@ -93,7 +93,8 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
 
 def _against_plan(planned: "Range", *, taken_s: float) -> str:
     between = f" ({duration(planned.low)} to {duration(planned.high)})" if planned.low != planned.high else ""
-    return f"Time        planned {duration(planned.median)}{between}, taken {duration(taken_s)}"
+    said = f"raytrain plan had said about {duration(planned.median)}{between}"
+    return f"What this command trained took {duration(taken_s)}; {said}."
 
 
 def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:

@@ -61,7 +61,7 @@ class RunOutcome:
         interrupted: Exit code for the signal or time limit that ended the run early; None otherwise.
         ray_lost: Whether Ray is gone, so that no further call of Ray may be made.
         seconds: Seconds that the trials took together, from the first start to the last end.
-        planned: The same as `raytrain plan` said it of exactly these trials; None where it was not asked.
+        planned: The same, as `raytrain plan` said it of exactly what was left; None where it was not asked.
     """
 
     record: RunRecord
@@ -168,7 +168,7 @@ def _run(
             write_initial(journal.folder, initial)
             initial.clear()  # gigabytes, perhaps
             manifest.begin_session(journal.folder)
-        planned = recall(str(folder), [trial.id for trial in pending], where=backend.description)
+        planned = recall(str(folder), journal.state.pending_epochs(), where=backend.description)
         journal.state.setting = setting_of(backend, splits, planned)
         started = time.perf_counter()
         with _written_at_the_end(journal, manifest), shown(journal.state):
