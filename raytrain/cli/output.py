@@ -68,17 +68,13 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     results = f"raytrain results {quoted(name)}" + ("" if out == "runs" else f" --out {quoted(out)}")
     left = sum(result.status == "unfinished" for result in outcome.results)
     if outcome.interrupted:
-        why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
-        trials = "1 trial" if left == 1 else f"{left} trials"
-        typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
+        say_interrupted(outcome)
     elif left:  # only the trials that had failed were run
         trials = "1 trial is" if left == 1 else f"{left} trials are"
         typer.echo(f"{trials} unfinished; continue with: raytrain resume {quoted(name)}", err=True)
     elif not outcome.trained:
         typer.echo(f"All {len(outcome.results)} trials have ended already; nothing was trained.", err=True)
-    for result in outcome.results:
-        if result.error:
-            typer.echo(f"{in_one_line(result.trial)}: {visible(result.error)}", err=True)
+    say_errors(outcome)
     for line in footer(outcome.record.ranking):
         typer.echo(visible(line), err=True)
     for sentence in outcome.record.separation.sentences() if outcome.record.separation else ():
@@ -89,6 +85,21 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     typer.echo(
         f"{in_one_line(str(outcome.folder))}{f'/{REPORT}' if whole else ''}  More: {results} --explain", err=True
     )
+
+
+def say_interrupted(outcome: "RunOutcome") -> None:
+    """Say that a signal or the time limit has ended a run, and how to go on."""
+    left = sum(result.status == "unfinished" for result in outcome.results)
+    why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
+    trials = "1 trial" if left == 1 else f"{left} trials"
+    typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
+
+
+def say_errors(outcome: "RunOutcome") -> None:
+    """Say why trials failed or diverged."""
+    for result in outcome.results:
+        if result.error:
+            typer.echo(f"{in_one_line(result.trial)}: {visible(result.error)}", err=True)
 
 
 def _against_plan(planned: "Range", *, taken_s: float) -> str:

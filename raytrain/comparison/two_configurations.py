@@ -46,13 +46,13 @@ def compared(first: Tested, second: Tested) -> Compared:
     The metric is the one that `select` names, as in the ranked table, if it is the same in both recipes and known of
     all seeds. Otherwise accuracy is compared, and the words say why.
     """
-    selects = [select_of(standing.results[0].recipe) for standing, _ in (first, second)]
-    if selects == ["accuracy", "accuracy"]:
+    one, other = select_of(first[0].results[0].recipe), select_of(second[0].results[0].recipe)
+    if one != other:
+        return _by_accuracy(first, second, why=f"select is {one} in the first and {other} in the second")
+    if one == "accuracy":
         return _by_accuracy(first, second)
-    if selects[0] != selects[1]:
-        return _by_accuracy(first, second, why=f"select is {selects[0]} in the first and {selects[1]} in the second")
-    return _by_metric(first, second, selects[0]) or _by_accuracy(
-        first, second, why=f"what {SELECTIONS[selects[0]].words} needs is not on record"
+    return _by_metric(first, second, one) or _by_accuracy(
+        first, second, why=f"what {SELECTIONS[one].words} needs is not on record"
     )
 
 
