@@ -267,9 +267,18 @@ def _bare(trial: str) -> str:
 
 def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:
     """Raise ExperimentError where runs have no data set in common, or one whose images have changed between them."""
-    first, *others = records
+    refuse_other_data({name: record.manifest.get("data", {}) for name, record in records.items()})
+
+
+def refuse_other_data(data: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise ExperimentError where runs have no data set in common, or one whose images have changed between them.
+
+    Args:
+        data: The fingerprints of each run's data by `DataKey.label`, by the name of the run.
+    """
+    first, *others = data
     for other in others:
-        one, two = ({**records[name].manifest.get("data", {})} for name in (first, other))
+        one, two = ({**data[name]} for name in (first, other))
         for label in sorted(one.keys() & two.keys()):
             if one[label] != two[label]:
                 raise ExperimentError(
@@ -278,7 +287,7 @@ def refuse_several_data_sets(records: Mapping[str, RunRecord]) -> None:
                 )
         if not one or not two or {*one.values()} & {*two.values()}:
             continue
-        names = [{label.rpartition(" at ")[0] for label in data} for data in (one, two)]
+        names = [{label.rpartition(" at ")[0] for label in labels} for labels in (one, two)]
         if not names[0] & names[1]:
             raise ExperimentError(
                 f"{first} is on {', '.join(sorted(names[0]))} and {other} on {', '.join(sorted(names[1]))}: accuracies "

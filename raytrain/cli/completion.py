@@ -50,6 +50,11 @@ def experiment_names(incomplete: str) -> Found:
     return [*shipped, *files, *((f"{folder}{slash}{one.name}/", "folder") for one in paths if one.is_dir())]
 
 
+def candidate_names(ctx: typer.Context, incomplete: str) -> Found:
+    """Return the runs under `--out`, and experiments as `experiment_names` does."""
+    return [*run_names(ctx, incomplete), *experiment_names(incomplete)]
+
+
 def assignments(incomplete: str) -> Found:
     """Return what `--set` may be given: the fields of a recipe, and behind FIELD= its choices."""
     from raytrain.experiment.reference import recipe_fields  # pydantic would make `raytrain --help` slower

@@ -25,7 +25,11 @@ EXAMPLES = {
     "rm": ("raytrain rm quick", "raytrain rm quick wide --yes"),
     "prune": ("raytrain prune quick", "raytrain prune quick --yes"),
     "audit": ("raytrain audit quick", "raytrain audit --baseline student"),
-    "judge": ("raytrain judge quick wide", "raytrain judge quick wide --margin 0.5"),
+    "judge": (
+        "raytrain judge quick wide",
+        "raytrain judge quick wide --margin 0.5",
+        "raytrain judge base idea.yaml --max-seeds 10",
+    ),
     "baseline import": ("raytrain baseline import old/tensorboard --name old",),
     "baseline list": ("raytrain baseline list",),
     "baseline show": ("raytrain baseline show student",),

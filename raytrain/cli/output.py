@@ -68,17 +68,13 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     results = f"raytrain results {quoted(name)}" + ("" if out == "runs" else f" --out {quoted(out)}")
     left = sum(result.status == "unfinished" for result in outcome.results)
     if outcome.interrupted:
-        why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
-        trials = "1 trial" if left == 1 else f"{left} trials"
-        typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
+        say_interrupted(outcome)
     elif left:  # only the trials that had failed were run
         trials = "1 trial is" if left == 1 else f"{left} trials are"
         typer.echo(f"{trials} unfinished; continue with: raytrain resume {quoted(name)}", err=True)
     elif not outcome.trained:
         typer.echo(f"All {len(outcome.results)} trials have ended already; nothing was trained.", err=True)
-    for result in outcome.results:
-        if result.error:
-            typer.echo(f"{in_one_line(result.trial)}: {visible(result.error)}", err=True)
+    say_errors(outcome)
     for line in footer(outcome.record.ranking):
         typer.echo(visible(line), err=True)
     for sentence in outcome.record.separation.sentences() if outcome.record.separation else ():
@@ -91,9 +87,25 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     )
 
 
+def say_interrupted(outcome: "RunOutcome") -> None:
+    """Say that a signal or the time limit has ended a run, and how to go on."""
+    left = sum(result.status == "unfinished" for result in outcome.results)
+    why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
+    trials = "1 trial" if left == 1 else f"{left} trials"
+    typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
+
+
+def say_errors(outcome: "RunOutcome") -> None:
+    """Say why trials failed or diverged."""
+    for result in outcome.results:
+        if result.error:
+            typer.echo(f"{in_one_line(result.trial)}: {visible(result.error)}", err=True)
+
+
 def _against_plan(planned: "Range", *, taken_s: float) -> str:
     between = f" ({duration(planned.low)} to {duration(planned.high)})" if planned.low != planned.high else ""
-    return f"Time        planned {duration(planned.median)}{between}, taken {duration(taken_s)}"
+    said = f"raytrain plan had said about {duration(planned.median)}{between}"
+    return f"What this command trained took {duration(taken_s)}; {said}."
 
 
 def print_table(ranking: "Ranking", *, columns: Sequence[str] = ()) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raytrain.analysis.record import RunRecord, refuse_several_data_sets
 from raytrain.analysis.statistics.sample import by_seed, paired_differences
@@ -159,8 +160,10 @@ def judge(base: RunRecord, candidate: RunRecord, *, margin: float, before: Seque
         if names[0] == names[1]:
             raise ExperimentError(f"{base.name} is both BASE and CANDIDATE; give two runs")
     refuse_several_data_sets(dict(zip(names, (base, candidate), strict=True)))
-    theirs, ours = _complete(base), _complete(candidate)
-    _refuse_other_test_images((base, candidate), (theirs, ours), names)
+    theirs, ours = complete_seeds(base), complete_seeds(candidate)
+    sizes = [next(iter(results.values())).recipe.get("test_size") for results in (theirs, ours)]
+    labels = [labels_of(base, theirs), labels_of(candidate, ours)]
+    refuse_other_test_images(names, sizes=(sizes[0], sizes[1]), labels=(labels[0], labels[1]))
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
         raise ExperimentError(
@@ -214,7 +217,7 @@ def _same(
     return None
 
 
-def _complete(record: RunRecord) -> dict[int, TrialResult]:
+def complete_seeds(record: RunRecord) -> dict[int, TrialResult]:
     """Return the finished result of each seed of the configuration that validation chooses.
 
     Raises:
@@ -254,23 +257,35 @@ def _complete(record: RunRecord) -> dict[int, TrialResult]:
     return {result.recipe["seed"]: result for result in chosen.results}
 
 
-def _refuse_other_test_images(
-    records: tuple[RunRecord, RunRecord],
-    chosen: tuple[Mapping[int, TrialResult], Mapping[int, TrialResult]],
+def refuse_other_test_images(
     names: tuple[str, str],
+    *,
+    sizes: tuple[float | None, float | None],
+    labels: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None],
 ) -> None:
-    """Raise ExperimentError where the two were tested on other images."""
+    """Refuse two runs that were tested on other images.
+
+    Args:
+        names: Names of the runs.
+        sizes: The `test_size` of their recipes.
+        labels: Labels of their test images, (N,); None where they are not on record.
+
+    Raises:
+        ExperimentError: They were.
+    """
     advice = "accuracies on different images cannot be compared; train one of them again on the images of the other"
-    sizes = [next(iter(results.values())).recipe.get("test_size") for results in chosen]
     if sizes[0] != sizes[1]:
         raise ExperimentError(f"{names[0]} has test_size {sizes[0]} and {names[1]} has {sizes[1]}: {advice}")
-    seen = [
-        [record.predictions[result.trial].labels for result in results.values() if result.trial in record.predictions]
-        for record, results in zip(records, chosen, strict=True)
-    ]
-    if all(seen) and not np.array_equal(seen[0][0], seen[1][0]):
-        counts = f"{len(seen[0][0])} images and {names[1]} on {len(seen[1][0])}"
+    first, second = labels
+    if first is not None and second is not None and not np.array_equal(first, second):
+        counts = f"{len(first)} images and {names[1]} on {len(second)}"
         raise ExperimentError(f"{names[0]} was tested on {counts}, which are not the same: {advice}")
+
+
+def labels_of(record: RunRecord, results: Mapping[int, TrialResult]) -> NDArray[np.int64] | None:
+    """Return the labels of the test images of a configuration, of the first seed of which they are on record."""
+    seen = (record.predictions.get(result.trial) for result in results.values())
+    return next((one.labels for one in seen if one is not None), None)
 
 
 def _seeds(results: Mapping[int, TrialResult]) -> str:

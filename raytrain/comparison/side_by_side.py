@@ -1,4 +1,4 @@
-"""Two runs, or two trials, side by side: in what they differ, and whether their test accuracies do."""
+"""Two runs, or two trials, side by side: in what they differ, and whether they are equally good on the test images."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,12 @@ from typing import Any
 
 from raytrain.analysis.ranking import Standing
 from raytrain.analysis.record import RunRecord
-from raytrain.analysis.statistics.sample import Sample, by_seed, compare, paired_differences
-from raytrain.analysis.statistics.significance import holm, paired_t
+from raytrain.analysis.statistics.significance import holm
 from raytrain.comparison.circumstances import Difference, circumstances, data_label, differences, settings
+from raytrain.comparison.two_configurations import Compared, accuracies, compared
 from raytrain.errors import ExperimentError
+from raytrain.metrics.predictions import metrics_of
+from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.runs.results import TrialResult
 
 SCHEMA_VERSION = 1
@@ -41,8 +43,11 @@ class AccuracyDifference:
         second: Trials of the second.
         first_accuracy: Mean test accuracy of the first, a fraction in [0, 1].
         second_accuracy: Mean test accuracy of the second.
-        p_value: P-value that the two are equally good, corrected by Holm's method for all rows; None where nothing
-            compares them.
+        metric: The metric that is compared: what `select` names in both, else accuracy.
+        first_value: Mean of that metric over the seeds of the first.
+        second_value: The same of the second.
+        p_value: P-value that the two are equally good by that metric, corrected by Holm's method for all rows; None
+            where nothing compares them.
         test: The test, in words, or why there is none.
     """
 
@@ -50,13 +55,17 @@ class AccuracyDifference:
     second: Sequence[str]
     first_accuracy: float
     second_accuracy: float
+    metric: Select
+    first_value: float
+    second_value: float
     p_value: float | None
     test: str
 
     @property
-    def points(self) -> float:
-        """The second accuracy minus the first, in percentage points."""
-        return 100 * (self.second_accuracy - self.first_accuracy)
+    def difference(self) -> str:
+        """The second value minus the first, as text: in percentage points, or of a loss in nats."""
+        difference = self.second_value - self.first_value
+        return f"{difference:+.4f}" if SELECTIONS[self.metric].in_nats else f"{100 * difference:+.2f}"
 
 
 @dataclass(frozen=True)
@@ -90,20 +99,23 @@ def side_by_side(first: Side, second: Side) -> SideBySide:
     if first.trial or second.trial:
         first, second = _as_trial(first), _as_trial(second)
     here, there = _described(first), _described(second)
-    rows = [(one, other, _test(first, second, one, other)) for one, other in _pairs(first, second)]
-    corrected = iter(holm([p_value for _, _, (p_value, _) in rows if p_value is not None]))
-    accuracies = [
+    rows = [(one, other, _compared(first, second, one, other)) for one, other in _pairs(first, second)]
+    corrected = iter(holm([found.p_value for _, _, found in rows if found.p_value is not None]))
+    beside = [
         AccuracyDifference(
             [result.trial for result in one.results],
             [result.trial for result in other.results],
             one.test_accuracy or 0.0,
             other.test_accuracy or 0.0,
-            None if p_value is None else next(corrected),
-            test,
+            found.metric,
+            found.first,
+            found.second,
+            None if found.p_value is None else next(corrected),
+            found.test,
         )
-        for one, other, (p_value, test) in rows
+        for one, other, found in rows
     ]
-    return SideBySide(str(first), str(second), differences(here, there), accuracies)
+    return SideBySide(str(first), str(second), differences(here, there), beside)
 
 
 def _as_trial(side: Side) -> Side:
@@ -147,33 +159,15 @@ def _shown(side: Side) -> Standing | None:
         return side.record.chosen or side.record.ranking.first_complete
     if side.trial.test_accuracy is None:
         return None
-    return Standing("", [side.trial], side.trial.test_accuracy, side.trial.val_accuracy)
+    seen = side.record.predictions.get(side.trial.trial)
+    metrics = [metrics_of(seen) if seen and len(seen.labels) else None]
+    return Standing("", [side.trial], side.trial.test_accuracy, side.trial.val_accuracy, metrics=metrics)
 
 
-def _test(first: Side, second: Side, one: Standing, other: Standing) -> tuple[float | None, str]:
-    """Return the p-value and the test of two configurations, or None and why there is none."""
+def _compared(first: Side, second: Side, one: Standing, other: Standing) -> Compared:
     if not _same_images(first, second, one, other):
-        return None, "not compared: the data differ"
-    # their fingerprints are equal, however the data set is written
-    samples = [
-        Sample.of(standing.results, side.record.predictions, dataset="the same")
-        for side, standing in ((first, one), (second, other))
-    ]
-    seeds = sorted(len(sample.accuracies) for sample in samples)
-    seen = [by_seed(standing.results, side.record.predictions) for side, standing in ((first, one), (second, other))]
-    if seeds[0] > 1 and seen[0].keys() == seen[1].keys() and len(seen[0]) == seeds[0]:
-        paired = paired_differences(*seen, seeds=sorted(seen[0]))
-        return paired_t(
-            paired.values.tolist(), floor=float(paired.floors[-1])
-        ), f"Student's t over {seeds[0]} paired seeds"
-    if seeds[0] > 1:
-        return compare(*samples), f"Welch's over {len(samples[0].accuracies)} and {len(samples[1].accuracies)} seeds"
-    if seeds[1] > 1:
-        return compare(*samples), f"one seed against {seeds[1]}, by Student's t"
-    correct = [sample.correct for sample in samples]
-    if correct[0] is None or correct[1] is None or correct[0].shape != correct[1].shape:
-        return None, "not compared: predictions are missing"
-    return compare(*samples), f"McNemar's, paired on {correct[0].shape[1]:,} test images"
+        return accuracies(one, other, why_not="not compared: the data differ")
+    return compared((one, first.record.predictions), (other, second.record.predictions))
 
 
 def _same_images(first: Side, second: Side, one: Standing, other: Standing) -> bool:

@@ -141,6 +141,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         if not run.pending() and not stages.advance(journal, why_not=fits):
             return None
         before = epochs_before(folder)
+        on_record = run.pending_epochs()
         pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
         if before is not None and before < experiment.recipe.epochs:
             pending = {
@@ -165,7 +166,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     planned = [*pending, *(trial for one in later for trial in one)]
     parameters = parameters_of(planned, splits)
     seconds = Range.of(at_all_speeds([one.seconds for one in sweeps]))
-    remember(str(folder), [trial.id for trial in pending], seconds, where=backend.description)
+    remember(str(folder), on_record, seconds, where=backend.description)
     return Plan(
         name=experiment.name,
         trials=len(pending),

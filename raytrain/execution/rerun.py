@@ -15,6 +15,7 @@ from raytrain.execution.run import RunOutcome, Shown, run
 from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.repository import commit_of, has_commit
+from raytrain.runs.folder import is_same_folder
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
 from raytrain.training.initial import keep_source
@@ -45,7 +46,7 @@ def rerun(
         RaytrainError: The run cannot start, or not go on.
     """
     folder = Folder.at(options.out) / experiment.name
-    if _is_same(folder, record.folder):
+    if is_same_folder(folder, record.folder):
         raise RunFolderError(f"{folder} is the run itself, which a rerun never changes; choose another --name or --out")
     _refuse_other_images(record, result)
     recipe = Recipe(**result.recipe)
@@ -89,12 +90,6 @@ def other_commits(record: RunRecord) -> list[tuple[str, str]]:
     sessions = record.manifest.get("sessions", ())
     commits = dict.fromkeys(str(commit) for one in sessions if (commit := one.get("code", {}).get("git_commit")))
     return [(commit, installed) for commit in commits if installed and commit != installed and commit not in missing]
-
-
-def _is_same(one: Folder, other: Folder) -> bool:
-    if one.local_path and other.local_path:
-        return one.local_path.resolve() == other.local_path.resolve()
-    return str(one) == str(other)
 
 
 def _refuse_other_images(record: RunRecord, result: TrialResult) -> None:

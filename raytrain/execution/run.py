@@ -25,6 +25,7 @@ from raytrain.execution.inputs import (
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
+from raytrain.execution.stages import Further
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import digests_of
@@ -61,7 +62,7 @@ class RunOutcome:
         interrupted: Exit code for the signal or time limit that ended the run early; None otherwise.
         ray_lost: Whether Ray is gone, so that no further call of Ray may be made.
         seconds: Seconds that the trials took together, from the first start to the last end.
-        planned: The same as `raytrain plan` said it of exactly these trials; None where it was not asked.
+        planned: The same, as `raytrain plan` said it of exactly what was left; None where it was not asked.
     """
 
     record: RunRecord
@@ -93,7 +94,11 @@ class RunOutcome:
 
 
 def run(
-    experiment: Experiment, options: RunOptions | None = None, *, shown: Shown = lambda _: nullcontext()
+    experiment: Experiment,
+    options: RunOptions | None = None,
+    *,
+    shown: Shown = lambda _: nullcontext(),
+    further: Further | None = None,
 ) -> RunOutcome:
     """Run `experiment`, or what is left of it, and write its tables and its report.
 
@@ -101,6 +106,7 @@ def run(
         experiment: Experiment to run.
         options: Options of the run; None for the defaults.
         shown: Function that shows the run while trials run.
+        further: Function that is asked for further seeds, once all trials of the only configuration have ended.
 
     Raises:
         RaytrainError: The run cannot start, or not go on, for one of the reasons in `errors`.
@@ -115,7 +121,7 @@ def run(
             if options.mode != "fresh":
                 experiment, trials, splits = under_earlier_name(experiment, trials, splits, folder)
             shown = tracking.beside(shown) if tracking else shown
-            outcome = _run(experiment, trials, splits, folder, options, interruption, shown)
+            outcome = _run(experiment, trials, splits, folder, options, interruption, shown, further)
             if not outcome.interrupted and (outcome.trained or not outcome.folder.exists(REPORT)):
                 try_to_write_report(outcome.record)
             if tracking:
@@ -131,6 +137,7 @@ def _run(
     options: RunOptions,
     interruption: Interruption,
     shown: Shown,
+    further: Further | None,
 ) -> RunOutcome:
     failed_only = options.mode == "failed_only"
     journal, manifest, initial = _open(experiment, trials, splits, folder, options)
@@ -145,7 +152,8 @@ def _run(
         )
     set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
-    if not journal.state.pending() and not stages.advance(journal, why_not=fits, failed_only=failed_only):
+    advance = partial(stages.advance, journal, why_not=fits, failed_only=failed_only, further=further)
+    if not journal.state.pending() and not advance():
         return _with_nothing_left(journal, manifest, repaired=options.mode == "repair")
     pending = journal.state.pending()
     _say_how_many(journal.state, pending)
@@ -168,21 +176,15 @@ def _run(
             write_initial(journal.folder, initial)
             initial.clear()  # gigabytes, perhaps
             manifest.begin_session(journal.folder)
-        planned = recall(str(folder), [trial.id for trial in pending], where=backend.description)
+        planned = recall(str(folder), journal.state.pending_epochs(), where=backend.description)
         journal.state.setting = setting_of(backend, splits, planned)
         started = time.perf_counter()
         with _written_at_the_end(journal, manifest), shown(journal.state):
-            interrupted = _train(journal, backend, splits, interruption, failed_only=failed_only)
+            interrupted = _train(journal, backend, splits, interruption, advance)
         seconds = time.perf_counter() - started
         record = _end(journal, manifest)
-    return RunOutcome(
-        record,
-        len(pending),
-        interrupted,
-        ray_lost=bool(backend.why_lost()),
-        seconds=seconds,
-        planned=planned if experiment.separate is None else None,  # a plan does not know how many seeds it takes
-    )
+    planned = None if experiment.separate or further else planned  # a plan does not know how many seeds it takes
+    return RunOutcome(record, len(pending), interrupted, bool(backend.why_lost()), seconds, planned)
 
 
 def _open(
@@ -251,15 +253,13 @@ def _written_at_the_end(journal: RunJournal, manifest: Manifest) -> Generator[No
 
 
 def _train(
-    journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption, *, failed_only: bool
+    journal: RunJournal, backend: Backend, splits: SplitsByKey, interruption: Interruption, advance: Callable[[], bool]
 ) -> ExitCode | None:
     """Run stage after stage; return the exit code of what ended it early, a signal or its time limit, or None."""
     try:
         with interruption.limited():
             backend.run_trials(journal, splits)
-            workers = journal.state.experiment.resources.most_workers
-            fits = partial(why_not, splits=splits, workers=workers)
-            while stages.advance(journal, why_not=fits, failed_only=failed_only):
+            while advance():
                 count_parameters(journal, splits)
                 backend.run_trials(journal, splits)
     except Exception:

@@ -5,7 +5,7 @@ All are chosen by the results so far alone, so a run that was interrupted choose
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,21 @@ WhyNot = Callable[[Trial], str]
 """Function that returns why a trial cannot be trained, "" if it can."""
 
 
+Further = Callable[[RunRecord], Sequence[int]]
+"""Function that returns the seeds with which the only configuration of a run is trained next; none for the end."""
+
+
 def _nothing_against(_: Trial) -> str:
     return ""
 
 
-def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against, failed_only: bool = False) -> bool:
+def advance(
+    journal: RunJournal,
+    *,
+    why_not: WhyNot = _nothing_against,
+    failed_only: bool = False,
+    further: Further | None = None,
+) -> bool:
     """Go on to the next stage in which there is something to train; return False when there is none.
 
     The search with tpe comes again for each round, and the last stage, which adds seeds, again and again.
@@ -42,8 +52,11 @@ def advance(journal: RunJournal, *, why_not: WhyNot = _nothing_against, failed_o
         journal: The run.
         why_not: Function that is asked about each trial that tpe proposes; one that cannot be trained is left out.
         failed_only: Whether only trials that failed are to be trained: then no stage chooses others.
+        further: Function that is asked for further seeds in the last stage; None for those that `separate` adds.
     """
     choose = STAGES | {"search": partial(_search, why_not=why_not)}
+    if further:
+        choose["separate"] = partial(_add_seeds, further=further)
     order = list(STAGES)
     state = journal.state
     again = not failed_only and (state.stage == order[-1] or samples_left(state) > 0)
@@ -244,6 +257,16 @@ def _separate(journal: RunJournal) -> None:
     if pending := journal.state.pending():
         still = sum(pair.answer == "open" for pair in known.pairs)
         log.info("%d of %d pairs are not decided: %d trials with another seed", still, len(known.pairs), len(pending))
+
+
+def _add_seeds(journal: RunJournal, *, further: Further) -> None:
+    """Add the next seeds of the only configuration, once one of it has finished."""
+    finished = [one for one in journal.state.results() if one.status == "finished"]
+    seeds = further(RunRecord(journal.folder, journal.state)) if finished else []
+    added = {Trial.of(Recipe(**finished[0].recipe).replace(seed=seed)): finished[0].parameters for seed in seeds}
+    journal.add(added, stage="separate")
+    if pending := journal.state.pending():
+        log.info("no answer yet; trained next: seed %s", ", ".join(str(one.recipe.seed) for one in pending))
 
 
 STAGES: dict[Stage, Callable[[RunJournal], None]] = {

@@ -137,7 +137,7 @@ def _named(trials: Sequence[str], labels: Mapping[str, str]) -> str:
     return ", ".join(labels.get(trial, trial) for trial in trials)
 
 
-SIDES_LEFT = {"part", "what", "first", "second", "test"}
+SIDES_LEFT = {"part", "what", "first", "second", "metric", "test"}
 """Columns of text in the tables of two runs side by side, which are aligned left."""
 
 
@@ -152,17 +152,31 @@ def difference_columns(found: SideBySide) -> dict[str, list[str]]:
 
 
 def accuracy_columns(found: SideBySide) -> dict[str, list[str]]:
-    """Return a row for each pair of test accuracies."""
+    """Return a row for each pair of configurations: the metric that is compared, accuracy unless it is named."""
     rows = found.accuracies
-    return {
-        "first": [_trials(one.first) for one in rows],
-        "second": [_trials(one.second) for one in rows],
-        "first %": [per_cent(one.first_accuracy) for one in rows],
-        "second %": [per_cent(one.second_accuracy) for one in rows],
-        "points": [f"{one.points:+.2f}" for one in rows],
+    names = {"first": [_trials(one.first) for one in rows], "second": [_trials(one.second) for one in rows]}
+    p_and_test = {
         "p": [DASH if one.p_value is None else f"{one.p_value:.3g}" for one in rows],
         "test": [one.test for one in rows],
     }
+    if all(one.metric == "accuracy" for one in rows):
+        values = {
+            "first %": [per_cent(one.first_value) for one in rows],
+            "second %": [per_cent(one.second_value) for one in rows],
+            "points": [one.difference for one in rows],
+        }
+        return names | values | p_and_test
+    selections = [SELECTIONS[one.metric] for one in rows]
+    return (
+        names
+        | {
+            "metric": [selection.heading for selection in selections],
+            "of first": [selection.text(one.first_value) for selection, one in zip(selections, rows, strict=True)],
+            "of second": [selection.text(one.second_value) for selection, one in zip(selections, rows, strict=True)],
+            "difference": [one.difference for one in rows],
+        }
+        | p_and_test
+    )
 
 
 def _trials(trials: Sequence[str]) -> str:

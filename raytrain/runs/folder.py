@@ -152,6 +152,13 @@ def _exists(folder: Folder) -> bool:
         return False  # such as a name that is too long
 
 
+def is_same_folder(one: Folder, other: Folder) -> bool:
+    """Return whether two folders are one, by whichever links they are reached."""
+    if one.local_path and other.local_path:
+        return one.local_path.resolve() == other.local_path.resolve()
+    return str(one) == str(other)
+
+
 def refuse_remains(folder: Folder) -> None:
     """Refuse a folder with what a run has written, where nothing says which experiment it was.
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,18 @@ class Range:
         return cls(float(low), float(median), float(high))
 
 
-def remember(folder: str, trials: Collection[str], time: Range, *, where: str) -> None:
+def remember(folder: str, trials: Mapping[str, int], time: Range, *, where: str) -> None:
     """Keep the planned time of a run in place of an earlier one; where it cannot be written, nothing is kept.
 
     Args:
         folder: Path or URI of the run folder.
-        trials: Ids of the trials that the run has left.
+        trials: Epochs on record of the trials that the run has left, by id.
         time: Time that they will take.
         where: Where they will run and how many at a time, as the backend describes it.
     """
     plans = _read()
     plans.pop(folder, None)
-    plans[folder] = {"trials": sorted(trials), "where": where, "seconds": [time.low, time.median, time.high]}
+    plans[folder] = {"trials": dict(trials), "where": where, "seconds": [time.low, time.median, time.high]}
     kept = dict(list(plans.items())[-KEPT:])
     if (path := _file()) is None:
         return
@@ -61,16 +61,18 @@ def remember(folder: str, trials: Collection[str], time: Range, *, where: str) -
         return  # the plan has been printed; only the comparison at the end of the run is lost
 
 
-def recall(folder: str, trials: Collection[str], *, where: str) -> Range | None:
-    """Return the planned time of a run of exactly these trials on the same resources; None where there is none.
+def recall(folder: str, trials: Mapping[str, int], *, where: str) -> Range | None:
+    """Return the planned time of exactly what a run has left, on the same resources; None where there is none.
+
+    A run that was interrupted within its first trial has the same trials left as before, but fewer epochs of them.
 
     Args:
         folder: Path or URI of the run folder.
-        trials: Ids of the trials that the run has left.
+        trials: Epochs on record of the trials that the run has left, by id.
         where: Where they run and how many at a time, as the backend describes it.
     """
     plan = _read().get(folder)
-    if not isinstance(plan, dict) or (plan.get("trials"), plan.get("where")) != (sorted(trials), where):
+    if not isinstance(plan, dict) or (plan.get("trials"), plan.get("where")) != (dict(trials), where):
         return None
     try:
         return Range(*map(float, plan["seconds"]))

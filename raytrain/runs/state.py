@@ -186,6 +186,10 @@ class RunState:
             return []
         return [progress.trial for progress in left]
 
+    def pending_epochs(self) -> dict[str, int]:
+        """Return the number of epochs on record of each pending trial, by its id."""
+        return {trial.id: self.progress[trial.id].epoch for trial in self.pending()}
+
     def _nobody_goes_on(self) -> bool:
         rungs = self.rungs()
         if not isinstance(rungs, Promotion) or any(

@@ -55,3 +55,54 @@ def test_several_seeds_are_paired_where_both_sides_have_the_same(write_run: Writ
     (row,) = diff("here", "other")["accuracies"]
     assert row["test"] == "Welch's over 4 and 4 seeds"
     assert row["p_value"] > 0.5
+
+
+def f1(right: int) -> float:
+    """Return the macro F1 score of a network that gets so many of 1,000 images of one class right.
+
+    The others are predicted as a second class, whose F1 score is 0.
+    """
+    return right / (1000 + right)
+
+
+def test_the_metric_is_compared_that_both_recipes_select(write_run: WriteRun) -> None:
+    write_run("here", [range(900)], recipe={"lr": 0.1, "select": "macro_f1"})
+    write_run("there", [range(700)], recipe={"lr": 0.2, "select": "macro_f1"})
+    (row,) = diff("here", "there")["accuracies"]
+    assert (row["metric"], row["test"]) == ("macro_f1", "the bootstrap, paired on 1,000 test images")
+    assert (row["first_value"], row["second_value"]) == (pytest.approx(f1(900)), pytest.approx(f1(700)))
+    assert (row["first_accuracy"], row["second_accuracy"]) == (0.9, 0.7)
+    assert row["p_value"] < 1e-20
+    shown = CliRunner().invoke(app, ["diff", "here", "there"]).stdout
+    assert "macro F1 47.37 % 41.18 % -6.19" in " ".join(shown.split())
+    trials = [f"{name}/{row[side][0]}" for name, side in (("here", "first"), ("there", "second"))]
+    assert diff(*trials)["accuracies"] == [row]
+
+
+def test_another_metric_is_paired_by_seed_where_both_sides_have_the_same(write_run: WriteRun) -> None:
+    rights, gains = [700, 800, 900, 750], (10, 12, 11, 9)
+    better = [range(right + gain) for right, gain in zip(rights, gains, strict=True)]
+    seeds = {"here": [0, 1, 2, 3], "there": [3, 1, 2, 0], "other": [0, 1, 2, 4]}
+    write_run("here", [range(right) for right in rights], recipe={"lr": 0.1, "select": "macro_f1"}, seeds=seeds["here"])
+    in_order = [better[seed] for seed in seeds["there"]]
+    write_run("there", in_order, recipe={"lr": 0.2, "select": "macro_f1"}, seeds=seeds["there"])
+    write_run("other", better, recipe={"lr": 0.3, "select": "macro_f1"}, seeds=seeds["other"])
+    (row,) = diff("here", "there")["accuracies"]
+    assert (row["metric"], row["test"]) == ("macro_f1", "Student's t over 4 paired seeds")
+    assert row["p_value"] < 0.05
+    (row,) = diff("here", "other")["accuracies"]
+    assert (row["metric"], row["test"]) == ("macro_f1", "Welch's over 4 and 4 seeds")
+    assert row["p_value"] > 0.5
+
+
+def test_accuracy_is_compared_and_the_reason_said_where_no_metric_is_common(write_run: WriteRun) -> None:
+    write_run("here", [range(900)], recipe={"select": "macro_f1"})
+    write_run("there", [range(700)], recipe={"select": "nll"})
+    write_run("other", [range(750)], recipe={"select": "nll", "lr": 0.2})  # without the loss of each image
+    for sides, why in [
+        (("here", "there"), "select is macro_f1 in the first and nll in the second"),
+        (("there", "other"), "what negative log-likelihood needs is not on record"),
+    ]:
+        (row,) = diff(*sides)["accuracies"]
+        assert row["metric"] == "accuracy"
+        assert row["test"] == f"McNemar's, paired on 1,000 test images; of accuracy, because {why}"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +249,38 @@ def test_the_end_of_a_run_says_what_was_planned_for_its_trials_and_what_they_too
     assert planned("--no-asha", *words).exit_code == 0
     other = CliRunner().invoke(app, ["train", *words, "--set", "seed=1", "--name", "other"])
     assert other.exit_code == 0
-    assert "planned" not in other.stderr
+    assert "had said" not in other.stderr
     same = CliRunner().invoke(app, ["train", *words])
     assert same.exit_code == 0
-    assert re.search(r"^Time +planned [\d.]+ (s|min)[^,]*, taken [\d.]+ s$", same.stderr, flags=re.MULTILINE)
+    said = r"^What this command trained took [\d.]+ s; raytrain plan had said about [\d.]+ (s|min)\.$"
+    assert re.search(said, same.stderr, flags=re.MULTILINE)
+
+
+@pytest.mark.usefixtures("known_speed")
+def test_a_run_that_goes_on_within_a_trial_is_compared_with_a_plan_of_the_rest_alone(tmp_path: Path) -> None:
+    words = ["--set", "dataset=digits", "--set", "image_size=8", "--set", "width=2", "--set", "epochs=3"]
+    words += ["--set", "val_size=97", "--local", "--out", str(tmp_path)]
+
+    def continued(*before: str) -> str:
+        """Plan a run, interrupt it within its only trial, and return what the same command says at its end."""
+        name = ["--name", "-".join(["run", *before])]
+        assert planned("--no-asha", *words, *name).exit_code == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(RunJournal, "reported", interrupted_after(RunJournal.reported))
+            assert CliRunner().invoke(app, ["train", *words, *name]).exit_code == 130
+        for _ in before:
+            assert planned("--no-asha", *words, *name).exit_code == 0
+        ended = CliRunner().invoke(app, ["train", *words, *name])
+        assert ended.exit_code == 0
+        return ended.stderr
+
+    assert "had said" not in continued()
+    assert "had said" in continued("planned-again")
+
+
+def interrupted_after(reported: Callable[..., None]) -> Callable[..., None]:
+    def report_and_interrupt(*arguments: Any) -> None:
+        reported(*arguments)
+        raise KeyboardInterrupt
+
+    return report_and_interrupt

@@ -1,4 +1,4 @@
-"""`raytrain audit`, `judge` and `baseline`: early stopping, candidates against a base, and curves from elsewhere."""
+"""`raytrain audit` and `baseline`: early stopping, and curves from elsewhere."""
 
 # The imports inside functions load SciPy and pyarrow: at the top they would make `raytrain --help` take 3.2 s instead
 # of 0.5 s.
@@ -12,7 +12,7 @@ import typer
 
 from raytrain.cli.completion import run_names
 from raytrain.cli.options import Json, Out
-from raytrain.errors import ExitCode, ExperimentError
+from raytrain.errors import ExperimentError
 from raytrain.report.document import document
 from raytrain.report.text import as_text, in_one_line, quoted, terminal_width, visible
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add `audit`, `judge` and the group `baseline` to the application."""
+    """Add `audit` and the group `baseline` to the application."""
     app.command()(audit)
-    app.command()(judge)
     group = typer.Typer(help="Import and show learning curves of other training runs.", no_args_is_help=True)
     group.command("import")(import_)
     group.command("list")(list_)
@@ -156,51 +155,6 @@ def _show_replays(
             else f"Each of up to {seeds} seeds is replayed as a trial of its own. Other seeds may give another regret."
         )
     )
-
-
-def judge(
-    ctx: typer.Context,
-    base: Annotated[
-        str,
-        typer.Argument(
-            metavar="BASE", autocompletion=run_names, help="Name, folder or URI of the run to compare with."
-        ),
-    ],
-    candidate: Annotated[
-        str,
-        typer.Argument(
-            metavar="CANDIDATE", autocompletion=run_names, help="Name, folder or URI of the candidate's run."
-        ),
-    ],
-    margin: Annotated[
-        float, typer.Option(metavar="POINTS", min=0, max=100, help="Smallest gain in accuracy that matters, in points.")
-    ] = 0.2,
-    out: Out = "runs",
-    json: Json = False,
-) -> None:
-    """Say whether to keep a candidate, to drop it (exit code 9), or to train more seeds of both (exit code 10).
-
-    Ask after every seed if you like. On average, at most 5 % of the kept candidates are no better than their base, if
-    the differences of seeds are about normal: rare seeds that end far lower make it wrong more often.
-    """
-    from raytrain.analysis.record import read_record
-    from raytrain.comparison.judge import judge
-    from raytrain.comparison.verdicts import FILE, add_judgement, read_judgements
-    from raytrain.runs.folder import open_run
-    from raytrain.runs.writing.lock import run_locked
-    from raytrain.storage.folder import Folder
-
-    folders = [open_run(name, out=out) for name in (base, candidate)]
-    records = [read_record(folder) for folder in folders]
-    chosen = ctx.get_parameter_source("out")
-    session = Folder.at(out if chosen and chosen.name == "COMMANDLINE" else folders[0].parent)
-    with run_locked(session / FILE):
-        before = read_judgements(session)
-        verdict = judge(*records, margin=margin / 100, before=before)
-        add_judgement(session, verdict.judgement)
-    typer.echo(document(verdict.as_json()) if json else "\n".join([*verdict.sentences(), ""]), nl=False)
-    codes = {"keep": ExitCode.DONE, "drop": ExitCode.ASSERTION_FAILED, "more seeds": ExitCode.UNDECIDED}
-    raise typer.Exit(codes[verdict.decision.answer])
 
 
 def import_(

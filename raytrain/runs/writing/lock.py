@@ -29,12 +29,16 @@ _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTS
 
 
 @contextmanager
-def run_locked(folder: Folder) -> Generator[None]:
+def run_locked(folder: Folder, *, wait_s: float = 0.0) -> Generator[None]:
     """Hold the lock of a run folder for as long as the context lasts.
 
     It is a lock of the operating system (flock, by the filelock package), so a process that is killed leaves none. The
     lock file lies beside the run folder, because `--fresh` deletes the folder. Object storage has no locks, and some
     network disks have none: there nothing is locked.
+
+    Args:
+        folder: The run folder.
+        wait_s: Seconds to wait for another process that holds it.
 
     Raises:
         RunFolderError: Another process holds it, and the message names its process id and host. Or what lies there is
@@ -46,7 +50,7 @@ def run_locked(folder: Folder) -> Generator[None]:
         yield
         return
     file = _lock_file(path)
-    lock = FileLock(file, timeout=0, fallback_to_soft=False)
+    lock = FileLock(file, timeout=wait_s, fallback_to_soft=False)
     made = [parent for parent in file.parents if not parent.exists()]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

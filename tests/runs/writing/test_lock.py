@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,25 @@ def test_the_second_is_told_who_is_the_first(holder: subprocess.Popen[str], tmp_
         pass
     holder.kill()
     holder.wait()
+
+
+def test_one_that_may_wait_gets_the_lock_once_it_is_free(tmp_path: Path) -> None:
+    folder, got, failed = Folder.at(tmp_path / "x"), threading.Event(), list[BaseException]()
+
+    def wait() -> None:
+        try:
+            with run_locked(folder, wait_s=300):
+                got.set()
+        except BaseException as error:  # noqa: BLE001 (of a thread, in which no test fails)
+            failed.append(error)
+
+    waiting = threading.Thread(target=wait)
+    with run_locked(folder):
+        waiting.start()
+        waiting.join(0.2)
+        assert (waiting.is_alive(), got.is_set()) == (True, False), failed
+    waiting.join()
+    assert got.is_set(), failed
 
 
 def test_a_killed_process_holds_nothing(holder: subprocess.Popen[str], tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""A candidate that is judged after every seed: which seeds of the base it needs next, and each judgement on record."""
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+
+from raytrain.analysis.record import RunRecord, refuse_other_data
+from raytrain.analysis.statistics.sequential import fewest_seeds
+from raytrain.analysis.statistics.significance import ALPHA
+from raytrain.comparison.judge import Verdict, complete_seeds, judge, labels_of, refuse_other_test_images
+from raytrain.comparison.verdicts import FILE, add_judgement, read_judgements
+from raytrain.data.images import ImageDataset
+from raytrain.runs.results import TrialResult
+from raytrain.runs.writing.lock import run_locked
+from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
+
+WAIT_S = 60.0
+"""Seconds to wait for another command that judges in the same session, which takes moments."""
+
+
+class Referee:
+    """Judges a candidate against a base, after each seed that it is trained with.
+
+    The order of the seeds is that of their numbers, whatever they have reached. A judgement may come after each of
+    them, and the number of judgements may depend on all before: the level of a candidate is fixed by its first one, and
+    its evidence is valid whenever one looks.
+
+    Attributes:
+        base: Record of the run to compare with.
+        max_seeds: Largest number of paired seeds with which a candidate is trained.
+        verdict: The verdict on all that the candidate has been trained with; None before the first, and while there is
+            none.
+    """
+
+    def __init__(self, base: RunRecord, session: Folder, *, margin: float, max_seeds: int = 0) -> None:
+        """Take a base, of which nothing is read yet.
+
+        Args:
+            base: Record of the run to compare with.
+            session: Folder with the session's judgements.
+            margin: Smallest gain that matters, a fraction.
+            max_seeds: Largest number of paired seeds with which a candidate is trained.
+        """
+        self.base = base
+        self.verdict: Verdict | None = None
+        self._session = session
+        self._margin = margin
+        self.max_seeds = max_seeds
+
+    def look(self, candidate: RunRecord) -> Verdict:
+        """Judge a candidate as it is now, and keep the judgement in the session.
+
+        Raises:
+            ExperimentError: The two cannot be compared.
+            RunFolderError: The session is damaged.
+        """
+        with run_locked(self._session / FILE, wait_s=WAIT_S):
+            self.verdict = judge(self.base, candidate, margin=self._margin, before=read_judgements(self._session))
+            add_judgement(self._session, self.verdict.judgement)
+        return self.verdict
+
+    def next_seeds(self, candidate: RunRecord) -> list[int]:
+        """Return the seeds that a candidate is to be trained with next; none once there is an answer.
+
+        None either where a seed of it failed or diverged, which no further seed can mend, or where there are no more.
+        """
+        self.verdict = None
+        status = {one.recipe["seed"]: one.status for one in candidate.state.results()}
+        if begun := [seed for seed, one in status.items() if one == "unfinished"]:
+            return begun
+        if any(one != "finished" for one in status.values()):
+            return []
+        if status.keys() & self._seeds.keys() and self.look(candidate).decision.answer != "more seeds":
+            return []
+        return self.missing(status)
+
+    def missing(self, trained: Collection[int]) -> list[int]:
+        """Return the seeds of the base that a candidate needs before there can be an answer, or else the next one.
+
+        Args:
+            trained: Seeds that the candidate has been trained with.
+        """
+        left = sorted(self._seeds.keys() - {*trained})
+        shared = len(self._seeds) - len(left)
+        wanted = max(1, fewest_seeds(ALPHA) - shared)  # e-values of fewer cannot reach 1 / ALPHA
+        return left[: max(0, min(wanted, self.max_seeds - shared))]
+
+    def why_no_more(self, verdict: Verdict) -> str:
+        """Return why a candidate without an answer gets no further seed."""
+        seeds = len(verdict.judgement.seeds)
+        if seeds >= self.max_seeds:
+            return f"--max-seeds {self.max_seeds} is reached; the same command with a larger number goes on."
+        return (
+            f"{self.base.name} has no other seeds. Repeat the command that trained it with more --seeds, then this "
+            "command."
+        )
+
+    def refuse_other_images(self, name: str, recipe: Recipe, images: ImageDataset) -> None:
+        """Refuse a candidate, before it is trained, whose data or test images are not those of the base.
+
+        Args:
+            name: Name of the candidate's run.
+            recipe: A recipe of the candidate.
+            images: Its images.
+
+        Raises:
+            ExperimentError: They are not.
+        """
+        names = (self.base.name, name) if self.base.name != name else (str(self.base.folder), name)
+        data = {names[0]: self.base.manifest.get("data", {}), names[1]: {recipe.data_key.label: images.fingerprint}}
+        refuse_other_data(data)
+        theirs = next(iter(self._seeds.values()))
+        refuse_other_test_images(
+            names,
+            sizes=(theirs.recipe.get("test_size"), recipe.test_size),
+            labels=(labels_of(self.base, self._seeds), images.test.labels),
+        )
+
+    @cached_property
+    def _seeds(self) -> Mapping[int, TrialResult]:
+        return complete_seeds(self.base)
