@@ -59,6 +59,12 @@ def test_a_run_starts_and_a_table_is_ranked_without_the_slow_parts_of_scipy() ->
     assert loaded_by("import raytrain.execution.run, raytrain.analysis.statistics.power", among=slow) == set()
 
 
+def test_folders_are_read_without_what_tries_again() -> None:
+    program = "from raytrain.storage.folder import Folder; assert Folder.at('.').names()"
+    assert loaded_by(program, among=("tenacity", "asyncio", "pyarrow")) == {"pyarrow"}
+    assert loaded_by(f"{program}; Folder.at('.').retrying().names()", among=("tenacity",)) == {"tenacity"}
+
+
 def test_help_leaves_every_package_unloaded_that_takes_long_to_import() -> None:
     slow = ("torch", "ray", "scipy", "pyarrow", "pydantic", "pandas", "matplotlib", "plotly", "jinja2")
     assert loaded_by(HELP, among=slow) == set()

@@ -8,7 +8,7 @@ of the test images only, and the sentences that come along say so.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from statistics import fmean
@@ -17,7 +17,7 @@ from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.standing import DASH, Ranking, Standing
 from raytrain.analysis.statistics.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.statistics.resolution import resolution_of
-from raytrain.analysis.statistics.sample import Sample, compare, count_test_sets
+from raytrain.analysis.statistics.sample import Sample, comparing, count_test_sets
 from raytrain.analysis.statistics.significance import pairwise, rank_intervals
 from raytrain.baselines.baselines import Baseline, BaselineRow
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
@@ -59,7 +59,7 @@ def rank(
     competing = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
     groups = [_by_validation(group, order) for group in configurations(competing)]
     select = select_of(finished[0].recipe) if finished else "accuracy"
-    metrics = {trial: metrics_of(seen) for trial, seen in predictions.items() if len(seen.labels)}
+    metrics = _Measured(predictions)
     groups.sort(key=lambda group: _place(group, metrics, order))
     tested = groups[:MOST_COMPARED]
     competing_ids = {result.trial for result in competing}
@@ -69,9 +69,10 @@ def rank(
     scores = [_scores(group, metrics) for group in rows]
     best = slice(0 if select == "accuracy" else MOST_COMPARED)  # other metrics are drawn anew, which takes long
     others = metric_samples(scores[best], predictions, select, [one.dataset for one in samples[best]])
+    by_images = comparing([] if others else samples[: len(tested)])
     p_values = pairwise(
         len(tested),
-        lambda one, other: others[one].p_value(others[other]) if others else compare(samples[one], samples[other]),
+        lambda one, other: others[one].p_value(others[other]) if others else by_images(one, other),
     )
     ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(rows[len(tested) :])
     standings = [
@@ -90,6 +91,28 @@ def rank(
         uncompared=len(groups) - len(tested),
         test_sets=count_test_sets(one for one in samples if one.accuracies),
     )
+
+
+class _Measured(Mapping[str, ClassMetrics]):
+    """Metrics beside accuracy by trial, each measured when it is first asked for: most tables show none of them."""
+
+    def __init__(self, predictions: Mapping[str, Predictions]) -> None:
+        self._predictions = {trial: seen for trial, seen in predictions.items() if len(seen.labels)}
+        self._known: dict[str, ClassMetrics] = {}
+
+    def __getitem__(self, trial: str) -> ClassMetrics:
+        if trial not in self._known:
+            self._known[trial] = metrics_of(self._predictions[trial])
+        return self._known[trial]
+
+    def __contains__(self, trial: object) -> bool:
+        return trial in self._predictions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._predictions)
+
+    def __len__(self) -> int:
+        return len(self._predictions)
 
 
 def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None) -> Ranking:
@@ -138,7 +161,7 @@ def _standing(
         fmean(val) if val else None,
         interval,
         p_value,
-        [metrics.get(result.trial) for result in group],
+        metrics,
         fmean(scores.values()) if scores else None,
         other.interval() if other else interval if select_of(group[0].recipe) == "accuracy" else None,
     )

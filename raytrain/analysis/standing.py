@@ -1,7 +1,7 @@
 """A ranking as it is shown: configurations in their order, and what can be said of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from raytrain.analysis.statistics.resolution import ImageResolution, SeedResolution
@@ -27,7 +27,7 @@ class Standing:
         val_accuracy: Mean validation accuracy over the seeds, a fraction; None without a validation split.
         interval: 95 % interval of `test_accuracy`.
         p_value: P-value of the test that it equals the leader, corrected for all comparisons; None for the leader.
-        metrics: Further metrics of each of `results` on the test images; None where predictions are missing.
+        metrics: Further metrics on the test images by trial id; those without predictions are missing.
         score: Mean over the seeds of the test metric that ranks; None unless finished.
         score_interval: 95 % interval of `score`.
     """
@@ -38,7 +38,7 @@ class Standing:
     val_accuracy: float | None = None
     interval: Interval | None = None
     p_value: float | None = None
-    metrics: Sequence[ClassMetrics | None] = ()
+    metrics: Mapping[str, ClassMetrics] = field(default_factory=dict[str, ClassMetrics], compare=False, repr=False)
     score: float | None = None
     score_interval: Interval | None = None
 
@@ -51,6 +51,8 @@ class Standing:
         Returns:
             The mean over the seeds of which it is known; None without any.
         """
+        if self.seeds == 1:
+            return None if (value := self.of_seed(0, name)) is None else float(value)
         known = [value for index in range(self.seeds) if (value := self.of_seed(index, name)) is not None]
         return fmean(known) if known else None
 
@@ -60,8 +62,13 @@ class Standing:
             name = "test_loss"
         if name not in METRICS:
             return getattr(self.results[index], name)
-        metrics = self.metrics[index] if self.metrics else None
+        metrics = self.metrics.get(self.results[index].trial)
         return getattr(metrics, name) if metrics else None
+
+    @property
+    def lacks_predictions(self) -> bool:
+        """Whether the predictions of one of its seeds are missing."""
+        return any(result.trial not in self.metrics for result in self.results)
 
     @property
     def may_lead(self) -> bool:

@@ -28,10 +28,11 @@ def tested_images(results: Iterable[TrialResult], data: Mapping[str, Mapping[str
             images = other
         return images
 
-    for result in listed:
-        written = first(DataKey.of_test_images(result.recipe))
+    keys = [DataKey.of_test_images(result.recipe) for result in listed]
+    for result, key in zip(listed, keys, strict=True):
+        written = first(key)
         fingerprint = data.get(result.trial, {}).get(DataKey.of(result.recipe).label)
         if fingerprint is not None:
             known = first(by_fingerprint.setdefault(fingerprint, written))
             same[written] = known
-    return {result.trial: first(DataKey.of_test_images(result.recipe)) for result in listed}
+    return {result.trial: first(key) for result, key in zip(listed, keys, strict=True)}

@@ -179,7 +179,7 @@ def _intervals(standings: Sequence[Standing]) -> Iterator[str]:
     several = any(standing.seeds > 1 for standing in standings)
     if all(standing.seeds > 1 for standing in standings):
         counts = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-        missing = [any(metrics is None for metrics in standing.metrics) for standing in standings]
+        missing = [standing.lacks_predictions for standing in standings]
         over = f"Student's t over {counts} seeds"
         how = (
             f"for other seeds only, because predictions are missing: {over}"
@@ -237,7 +237,7 @@ def _bootstrap(standings: Sequence[Standing], ranking: Ranking) -> Iterator[str]
     drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images{_drawn_anew(ranking.select)})"
     several = any(standing.seeds > 1 for standing in standings)
     over = "Student's t over the seeds, and the variance of the images by " if several else ""
-    missing = any(metrics is None for standing in standings for metrics in standing.metrics)
+    missing = any(standing.lacks_predictions for standing in standings)
     only = " Where predictions are missing, they are for other seeds only." if missing and several else ""
     yield f"Intervals: 95 %, of the {words}: {over}{drawn}.{only}"
     if len(standings) > 1:

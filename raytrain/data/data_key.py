@@ -47,7 +47,7 @@ class DataKey(NamedTuple):
         Args:
             recipe: Fields of a recipe; those that an earlier version did not have may be missing.
         """
-        return tuple(recipe.get(name, cls._field_defaults.get(name)) for name in OF_TEST_IMAGES)
+        return tuple(map(recipe.get, OF_TEST_IMAGES, map(cls._field_defaults.get, OF_TEST_IMAGES)))
 
     @property
     def label(self) -> str:

@@ -1,6 +1,7 @@
 """A trial: one complete recipe to train, under a name that a person can read and that no other recipe has."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
@@ -28,6 +29,7 @@ class Trial:
         return cls("-".join(parts), recipe)
 
 
+@lru_cache(maxsize=1024)
 def short_name(component: str) -> str:
     """Return the name of a component as a folder may be called: `MyNet` of `my_net.py:MyNet@3f2a9c1b7d04(depth=3)`."""
     name = name_of(component)

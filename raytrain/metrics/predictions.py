@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from raytrain.errors import RunFolderError
@@ -30,6 +31,10 @@ MOST_PROBABILITIES = 2_000_000
 
 MAX_UNPACKED = 64 * 2**20
 """Largest size of what a file unpacks to, in bytes; six million images have as much."""
+
+
+_ALWAYS, _LATER = ("labels", "predicted", "probabilities"), ("ranks", "losses", "softmax")
+"""Names of the arrays that every file has, and of those that older versions' files, or large data sets', have not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,19 +102,25 @@ class Predictions:
             RunFolderError: The content is something else, or damaged.
         """
         try:
+            # not np.load, which opens the file once more and takes twice as long: ten thousand trials have as many
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 unpacked = sum(one.file_size for one in archive.infolist())
-            if unpacked > MAX_UNPACKED:
-                raise ValueError(f"it unpacks to {unpacked:,} bytes")  # noqa: TRY301 (damage, as what NumPy raises)
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                read = cls(
-                    arrays["labels"].astype(np.int64),
-                    arrays["predicted"].astype(np.int64),
-                    arrays["probabilities"].astype(np.float32),
-                    arrays["ranks"].astype(np.int64) if "ranks" in arrays else None,
-                    arrays["losses"].astype(np.float32) if "losses" in arrays else None,
-                    arrays["softmax"] if softmax and "softmax" in arrays else None,
-                )
+                if unpacked > MAX_UNPACKED:
+                    raise ValueError(f"it unpacks to {unpacked:,} bytes")  # noqa: TRY301 (damage, as what NumPy raises)
+                names = [*_ALWAYS, *(name for name in _LATER if f"{name}.npy" in archive.namelist())]
+                arrays = {
+                    name: read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+                    for name in names
+                    if softmax or name != "softmax"
+                }
+            read = cls(
+                arrays["labels"].astype(np.int64),
+                arrays["predicted"].astype(np.int64),
+                arrays["probabilities"].astype(np.float32),
+                arrays["ranks"].astype(np.int64) if "ranks" in arrays else None,
+                arrays["losses"].astype(np.float32) if "losses" in arrays else None,
+                arrays.get("softmax"),
+            )
             read.refuse_wrong_shapes()
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds of errors for noise
             raise RunFolderError(f"{FILE} is damaged: {error}") from error

@@ -65,7 +65,7 @@ LIBRARIES: dict[str, Callable[..., nn.Module]] = {"timm": timm, "torchvision": t
 
 def library_model(name: str) -> tuple[str, str] | None:
     """Return the library and the name of the network there, of `timm:resnet18d`; None for another name."""
-    match = _NAME.fullmatch(name)
+    match = _NAME.fullmatch(name) if ":" in name else None
     return (match["library"], match["model"]) if match and match["library"] in LIBRARIES else None
 
 

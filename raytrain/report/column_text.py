@@ -1,6 +1,6 @@
 """The columns of the ranked table as text: their headings and their values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raytrain.analysis.columns import is_recipe_field
@@ -63,9 +63,16 @@ def value_text(name: str, value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def axis_cell(recipe: Mapping[str, Any], name: str) -> str:
-    """Return the cell of a recipe field that varies; a dash where it has no effect, as momentum beside adam."""
-    return DASH if name in inert(recipe) else cell(recipe[name])
+def axis_cells(recipes: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the cells of recipe fields that vary; a dash where one has no effect, as momentum beside adam."""
+    without_effect = [inert(recipe) for recipe in recipes]
+    return {
+        name: [
+            DASH if name in fields else cell(recipe[name])
+            for recipe, fields in zip(recipes, without_effect, strict=True)
+        ]
+        for name in names
+    }
 
 
 def cell(value: object) -> str:

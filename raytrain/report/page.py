@@ -32,7 +32,7 @@ from raytrain.report.figures.pictures import pictures, static_curves
 from raytrain.report.figures.thinning import shown
 from raytrain.report.html import environment, packed_plotly, policy
 from raytrain.report.sections.facts import command, facts, provenance, verdict
-from raytrain.report.sections.rows import first_rows, ranked_rows, spare_columns
+from raytrain.report.sections.rows import PAGE, first_rows, ranked_rows, spare_columns
 from raytrain.runs.folder import refuse_links
 from raytrain.training.recipe import Recipe
 
@@ -105,9 +105,11 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
     errors = [result for result in record.results if result.error]
     templates = environment()
     script, plotly = templates.get_template("page.js").render(), get_plotlyjs()
+    paging = templates.get_template("paging.js").render() if len(first) > PAGE else ""
     own = [served.script] if served else []
     return templates.get_template("page.html").render(
-        policy=policy(script, plotly, *own, served=served is not None),
+        policy=policy(*([paging] if paging else []), script, plotly, *own, served=served is not None),
+        paging=paging,
         script=script,
         served=served,
         record=record,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.wording import explain
-from raytrain.report.column_text import axis_cell, heading_of, name_of, value_text
+from raytrain.report.column_text import axis_cells, heading_of, name_of, value_text
 from raytrain.report.metric_columns import interval_text, selected_cells
 from raytrain.report.records import baseline_values, trial_name
 from raytrain.report.text import DASH, Lines, as_latex, as_markdown, as_text, fitted, per_cent, visible
@@ -51,7 +51,7 @@ def cells_by_heading(ranking: "Ranking", now: Mapping[str, str] | None = None) -
         **({"run": [run_of(result) for result in first]} if several_runs else {}),
         "trial": [trial_name(standing) for standing in standings],
         "architecture": _without_digests([str(result.recipe["arch"]) for result in first]),
-        **{name: _without_digests([axis_cell(result.recipe, name) for result in first]) for name in varied},
+        **{name: _without_digests(cells) for name, cells in axis_cells([one.recipe for one in first], varied).items()},
         **({"seeds": [str(standing.seeds) for standing in standings]} if several_seeds else {}),
         "parameters": [f"{result.parameters / 1e6:.2f} M" if result.parameters else DASH for result in first],
         "epochs": [f"{_epochs(one.results)}/{one.results[0].recipe['epochs']}" for one in standings],

@@ -38,7 +38,7 @@ def visible(text: str) -> str:
     A name in a run folder may be somebody else's. In a terminal, controls can set its title or its clipboard, and hide
     or rewrite lines; marks of direction make a text read as another one. Line breaks and tabs stay.
     """
-    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nothing of `_UNSEEN` is
         return text
     return "".join(_escaped(char) if category(char) in _UNSEEN and char not in _KEPT else char for char in text)
 
@@ -63,6 +63,8 @@ class VisibleFormatter(logging.Formatter):
 
 def in_one_line(text: str) -> str:
     """Return a text as `visible` does, with its line breaks and tabs as escapes too: a cell, or a name."""
+    if text.isprintable():
+        return text
     return visible(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
@@ -105,15 +107,30 @@ def as_lines(columns: Columns, *, left: Collection[str], widths: Mapping[str, in
         left: Headings of the columns of text.
         widths: Widths in characters to which the columns of text are wrapped; None for as wide as they need.
     """
-    shown = {name: [name, *map(in_one_line, cells)] for name, cells in columns.items()}
-    wide = widths or {name: _longest(cells) for name, cells in shown.items()}
+    shown = {name: list(map(in_one_line, cells)) for name, cells in columns.items()}
+    heading = list(columns)
+    wide = widths or {name: _longest([name, *cells]) for name, cells in shown.items()}
     if widths:
+        heading = [wrapped(name, widths[name]) for name in heading]
         shown = {name: [wrapped(cell, widths[name]) for cell in cells] for name, cells in shown.items()}
-    heading, *rows = zip(*shown.values(), strict=True)
     rule = f" {'─' * (sum(wide.values()) + GAP * (len(wide) - 1))}"
-    return Lines(
-        _row(heading, wide, left, bottom=True), [rule, *(line for row in rows for line in _row(row, wide, left))]
-    )
+    return Lines(_row(heading, wide, left, bottom=True), [rule, *_rows(shown, wide, left)])
+
+
+def _rows(columns: Columns, widths: Mapping[str, int], left: Collection[str]) -> list[str]:
+    """Return the lines below the heading, those of a row together."""
+    if any("\n" in text for cells in columns.values() for text in cells):
+        return [line for row in zip(*columns.values(), strict=True) for line in _row(row, widths, left)]
+    padded: list[list[str]] = []
+    for name, cells in columns.items():  # a column at a time, and a text that it repeats once
+        made = {text: _padded(text, widths[name], left=name in left) for text in {*cells}}
+        padded.append([made[text] for text in cells])
+    return [" " + (" " * GAP).join(row) for row in zip(*padded, strict=True)]
+
+
+def _padded(text: str, width: int, *, left: bool) -> str:
+    gap = " " * (width - _cells(text))
+    return text + gap if left else gap + text
 
 
 def _row(cells: Sequence[str], widths: Mapping[str, int], left: Collection[str], *, bottom: bool = False) -> list[str]:
@@ -123,8 +140,7 @@ def _row(cells: Sequence[str], widths: Mapping[str, int], left: Collection[str],
     for lines, (name, width) in zip(split, widths.items(), strict=True):
         empty = [""] * (most - len(lines))
         even = empty + lines if bottom else lines + empty
-        gaps = [" " * (width - cell_len(text)) for text in even]
-        aligned.append([text + gap if name in left else gap + text for text, gap in zip(even, gaps, strict=True)])
+        aligned.append([_padded(text, width, left=name in left) for text in even])
     return [" " + (" " * GAP).join(line) for line in zip(*aligned, strict=True)]
 
 
@@ -211,7 +227,12 @@ def _width(columns: Columns) -> int:
 
 
 def _longest(texts: Iterable[str]) -> int:
-    return max((cell_len(line) for text in texts for line in text.split("\n")), default=0)
+    return max((_cells(line) for text in {*texts} for line in text.split("\n")), default=0)
+
+
+def _cells(line: str) -> int:
+    """Return the width of a line in a terminal."""
+    return len(line) if line.isascii() and line.isprintable() else cell_len(line)
 
 
 def _broken(heading: str) -> str:

@@ -87,13 +87,12 @@ class ManifestContent(TypedDict):
 
 
 _ANY_EVENT: Any = Annotated[Event, Field(discriminator="event")]
-"""One object for all lines: `_adapter` knows it again, and building its schema takes longer than checking a line."""
 
 
 def check_event(line: object) -> None:
     """Refuse, by a ValueError, what is no line of events.jsonl."""
     _check(Dated, line)
-    _check(_ANY_EVENT, line)
+    _refuse(_of_events(), line)
 
 
 def check_epoch(line: object) -> None:
@@ -125,9 +124,18 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+@cache
+def _of_events() -> TypeAdapter[Any]:
+    return TypeAdapter(_ANY_EVENT)  # not by `_adapter`: to hash a union of twenty types takes longer than a check
+
+
 def _check(kind: Any, value: object) -> None:
+    _refuse(_adapter(kind), value)
+
+
+def _refuse(adapter: TypeAdapter[Any], value: object) -> None:
     try:
-        _adapter(kind).validate_python(value, strict=True)
+        adapter.validate_python(value, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         shown = repr(first["input"])

@@ -98,7 +98,7 @@ class TrialProgress:
         return TrialResult(
             trial=self.trial.id,
             status=status,
-            recipe=self.trial.recipe.model_dump(mode="json"),
+            recipe=self.trial.recipe.as_json(),
             parameters=self.parameters,
             epochs=self.epoch,
             seconds=self.seconds,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import compress
 from statistics import fmean
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import Recipe
 
 Phase = Literal["search", "confirm"]
+_SORTED = json.JSONEncoder(sort_keys=True)
+"""`json.dumps` makes one anew for each of ten thousand results."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class TrialResult:
     def configuration(self) -> str:
         """What the trials of one configuration have in common, as text: their run, phase and recipe but its seed."""
         recipe = {name: value for name, value in self.recipe.items() if name != "seed"}
-        return json.dumps([run_of(self), self.phase, recipe], sort_keys=True)
+        return _SORTED.encode([run_of(self), self.phase, recipe])
 
     @property
     def digest(self) -> str:
@@ -153,8 +156,16 @@ def mean_val_quality(results: Sequence[TrialResult]) -> tuple[float, float]:
 
 def varied_fields(recipes: Iterable[dict[str, Any]]) -> list[str]:
     """Return the recipe fields that differ between recipes, in the recipe's order, `arch` left out."""
-    first, *others = [dict(recipe) for recipe in recipes] or [{}]
-    return [name for name in first if name != "arch" and any(other.get(name) != first[name] for other in others)]
+    first, *others = list(recipes) or [{}]
+    alike = [name for name in first if name != "arch"]
+    shared = [first[name] for name in alike]
+    for other in others:
+        values = list(map(other.get, alike))
+        if values == shared:  # one comparison of lists, not one for each of fifty fields
+            continue
+        same = [value == of_first for value, of_first in zip(values, shared, strict=True)]
+        alike, shared = list(compress(alike, same)), list(compress(shared, same))
+    return [name for name in first if name != "arch" and name not in alike]
 
 
 def read_results(folder: Folder, *, listed: Mapping[str, Recipe] = MappingProxyType({})) -> list[TrialResult]:
@@ -180,7 +191,7 @@ def read_results(folder: Folder, *, listed: Mapping[str, Recipe] = MappingProxyT
         # an older version's recipes lack the fields that came later
         recipe = defaults | line["recipe"]
         known = listed.get(line["trial"])
-        if known is None or known.model_dump(mode="json") != recipe:
+        if known is None or known.as_json() != recipe:
             try:
                 check_recipe(line)
             except ValueError as error:

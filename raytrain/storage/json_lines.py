@@ -53,7 +53,6 @@ def read_lines(
     for number, line in numbered:
         if number in copied:
             continue
-        where = f"{folder}/{name}:{number}"
         try:
             value = json.loads(line)
             if not isinstance(value, dict):
@@ -62,7 +61,7 @@ def read_lines(
         except (ValueError, RecursionError) as error:
             if number == len(lines) and _is_torn(line):
                 return
-            raise RunFolderError(f"{where}: is damaged: {error}\n{advice}".rstrip()) from error
+            raise RunFolderError(f"{folder}/{name}:{number}: is damaged: {error}\n{advice}".rstrip()) from error
         yield value
 
 

@@ -4,9 +4,10 @@ import errno
 import logging
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import tenacity
+if TYPE_CHECKING:
+    import tenacity
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,11 @@ def persistently(act: Callable[[], Found], *, retry_s: float, what: str) -> Foun
     Raises:
         OSError: The error of the last try, or at once an error that will not pass.
     """
+    if not retry_s:
+        return act()  # ten thousand trials have as many files, which are read and never tried again
+    import tenacity  # imports asyncio, and Tornado where that is there
 
-    def say(state: tenacity.RetryCallState) -> None:
+    def say(state: "tenacity.RetryCallState") -> None:
         if state.attempt_number == 1 and state.outcome:
             why = (str(state.outcome.exception()).splitlines() or ["no reason given"])[0]
             log.warning("%s does not answer, trying for %.0f s: %s", what, retry_s, why)

@@ -87,9 +87,10 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
     elif recipe["init_strict"]:
         found["zero_init_residual"] = "init gives these weights"
     arch = name_of(recipe["arch"])
-    if library_model(arch):
+    of_library = library_model(arch)
+    if of_library:
         found["width"] = f"arch is {arch}, whose library sets it"
-    if library_model(arch) or arch in WITHOUT_RESIDUAL_BLOCKS:
+    if of_library or arch in WITHOUT_RESIDUAL_BLOCKS:
         found["zero_init_residual"] = f"arch is {arch}, which starts as it is built"
     if recipe["tta"] == "none":
         found["tta_below"] = "tta is none"

@@ -58,6 +58,10 @@ ADDED_LATER = frozenset(
 trials keep their id."""
 
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+"""`json.dumps` makes one anew for each of ten thousand recipes."""
+
+
 class EpochTime(Enum):
     """Whether the time that an epoch takes depends on a recipe field; every field of `Recipe` is annotated with one."""
 
@@ -277,6 +281,10 @@ class Recipe(BaseModel):
         """What the splits depend on: data set, image size, validation and test size, what is read of the files."""
         return DataKey(**{name: getattr(self, name) for name in DataKey._fields})
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON has them, a tuple as a list; `model_dump(mode="json")` takes four times as long."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
     @property
     def effect(self) -> tuple[Any, ...]:
         """The fields, with defaults for those that change nothing: recipes with equal ones train the same."""
@@ -289,10 +297,13 @@ class Recipe(BaseModel):
     @property
     def digest(self) -> str:
         """Eight hex digits of the SHA-256 of the fields: the identity of the trial."""
-        new = {name for name in ADDED_LATER if vars(self)[name] == _defaults()[name]}
-        values = self.model_dump(mode="json", exclude=new).items()  # 5000 and 5000.0 are the same recipe
-        whole = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values}
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:8]
+        defaults = _defaults()
+        kept = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value  # 5000 and 5000.0 are equal
+            for name, value in vars(self).items()
+            if name not in ADDED_LATER or value != defaults[name]
+        }
+        return hashlib.sha256(_SORTED.encode(kept).encode()).hexdigest()[:8]
 
 
 @cache

@@ -12,7 +12,8 @@ from raytrain.analysis.ranking import Ranking, arranged, rank
 from raytrain.analysis.record import chosen_trial_of
 from raytrain.analysis.wording import explain, footer
 from raytrain.errors import ExperimentError
-from raytrain.metrics.predictions import Predictions
+from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
+from raytrain.report.table import plain
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -472,3 +473,26 @@ def test_one_seed_of_some_and_several_of_others_are_told_apart_by_their_own_test
     said = " ".join(explain(rank(results, predictions)))
     assert "Student's t over the seeds" in said
     assert "Where there is one seed, another seed may give another order" in said
+
+
+def test_metrics_beside_accuracy_are_measured_once_and_only_where_they_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[Predictions] = []
+
+    def measuring(seen: Predictions) -> ClassMetrics:
+        measured.append(seen)
+        return metrics_of(seen)
+
+    monkeypatch.setattr("raytrain.analysis.ranking.metrics_of", measuring)
+    predictions = {"a": right_on((0, 1800)), "b": right_on((0, 1500))}
+    ranking = rank([result(name, test_accuracy=one.accuracy) for name, one in predictions.items()], predictions)
+    assert "82.50" in plain(ranking)
+    assert explain(ranking)
+    assert measured == []
+    (first,) = ranking.standings  # two trials of one recipe are seeds of one configuration
+    for _ in range(2):
+        assert first.mean("macro_f1") == pytest.approx(
+            (metrics_of(predictions["a"]).macro_f1 + metrics_of(predictions["b"]).macro_f1) / 2
+        )
+    assert len(measured) == 2

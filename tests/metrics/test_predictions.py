@@ -1,6 +1,7 @@
 """Tests of raytrain.metrics.predictions: kept as they were, and counted as by hand."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -155,3 +156,26 @@ def test_an_ensemble_leaves_out_other_images_and_files_of_an_older_version() -> 
     one = of_softmax([0, 1], [[0.75, 0.25], [0.5625, 0.4375]])
     assert ensemble([one, predictions([0, 1], [0, 1]), of_softmax([1, 1], [[0, 1], [0, 1]])]) is None
     assert ensemble([]) is None
+
+
+def test_a_file_is_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = predictions([0, 1], [1, 1]).to_bytes()
+    opened: list[object] = []
+    unpacking = zipfile.ZipFile
+
+    def unpack(file: io.BytesIO) -> zipfile.ZipFile:
+        opened.append(file)
+        return unpacking(file)
+
+    monkeypatch.setattr("zipfile.ZipFile", unpack)
+    assert Predictions.from_bytes(content).predicted.tolist() == [1, 1]
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("missing", ["labels", "predicted", "probabilities"])
+def test_a_file_without_an_array_is_damaged(missing: str) -> None:
+    arrays = {"labels": np.zeros(2, np.uint8), "predicted": np.zeros(2, np.uint8), "probabilities": np.zeros(2)}
+    stream = io.BytesIO()
+    np.savez(stream, **{name: array for name, array in arrays.items() if name != missing})  # type: ignore[arg-type]
+    with pytest.raises(RunFolderError, match=rf"predictions\.npz is damaged: .*{missing}"):
+        Predictions.from_bytes(stream.getvalue())

@@ -248,3 +248,21 @@ def test_without_scripts_the_table_and_static_curves_stay(open_page: Open) -> No
     assert svg.is_displayed()
     assert svg.size["width"] > 300
     assert not any(chart.is_displayed() for chart in find(browser, ".chart"))
+
+
+@pytest.mark.parametrize(("scripts", "shown"), [(True, 200), (False, 203)])
+def test_a_report_of_more_rows_than_a_page_shows_all_of_them_without_scripts(
+    make_run_once: Any, browser_of: Callable[[bool], Any], scripts: bool, shown: int
+) -> None:
+    folder = make_run_once(
+        "long", grid={"lr": [round(0.001 * step, 3) for step in range(1, 204)]}, recipe={"epochs": 1}
+    )
+    if not folder.exists("report.html"):
+        write_report(read_record(folder))
+    browser = browser_of(scripts)
+    browser.get(f"file://{folder}/report.html")
+    assert sum(row.is_displayed() for row in find(browser, "table.ranking tbody tr")) == shown
+    if scripts:
+        (button,) = find(browser, ".more")
+        button.click()
+        assert sum(row.is_displayed() for row in find(browser, "table.ranking tbody tr")) == 203

@@ -105,6 +105,40 @@ def test_a_page_may_run_its_own_scripts_only_and_load_nothing(make_run: Any) -> 
     assert rules["script-src"].split() == [f"'sha256-{one}'" for one in hashes]
 
 
+def test_a_long_table_hides_its_further_rows_before_it_is_laid_out_and_only_by_a_script_of_its_own(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(grid={"lr": [0.1, 0.2, 0.3]})
+    short, _ = page_of(folder)
+    assert 'add("paging")' not in short
+    monkeypatch.setattr("raytrain.report.page.PAGE", 2)
+    text, page = page_of(folder)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 2
+    assert text.index('add("paging")') < text.index("<table")
+    assert "hidden" not in text[text.index("<table") : text.index("</table>")], "without scripts, all rows are shown"
+    assert page.tags.count("tr") >= 4
+    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in (*scripts, get_plotlyjs())]
+    policy = re.search(r"script-src ([^;]+);", text)
+    assert policy
+    assert policy[1].split() == [f"'sha256-{one}'" for one in hashes]
+
+
+def test_the_pages_style_hides_the_rows_that_its_script_hides() -> None:
+    css, script = (
+        (Path(rows.__file__).parents[1] / "templates" / name).read_text() for name in ("page.css", "page.js")
+    )
+    assert f"tr:nth-child(n + {rows.PAGE + 1}) {{ display: none; }}" in css
+    assert f"const PAGE = {rows.PAGE};" in script
+
+
+def test_there_is_no_white_space_between_cells_and_between_the_parts_of_a_drawing(make_run: Any) -> None:
+    text, _ = page_of(make_run(grid={"lr": [0.1, 0.2]}))
+    for first, last in (("<tbody>", "</tbody>"), ('<div class="static">', "</div>")):
+        part = text[text.index(first) : text.index(last)]
+        assert re.search(r"</(td|path|g)>\s+<(td|path|g)", part) is None
+
+
 def test_what_cannot_be_seen_is_shown_in_a_page(make_run: Any) -> None:
     hidden = "cats\u202egnp.\x1b]0;owned\x07"
     text, page = page_of(make_run(grid={"dataset": ["digits", hidden]}))

@@ -6,7 +6,7 @@ import shlex
 import pytest
 from rich.console import Console
 
-from raytrain.report.text import as_markdown, as_text, coloured, fitted, in_one_line, quoted, visible
+from raytrain.report.text import as_lines, as_markdown, as_text, coloured, fitted, in_one_line, quoted, visible
 
 TITLE = "\x1b]0;owned\x07"
 """A sequence that sets the title of a terminal."""
@@ -74,3 +74,10 @@ def test_a_log_keeps_its_colours_and_nothing_else() -> None:
 @pytest.mark.parametrize("word", ["a;touch b", "a b", "$(touch b)", "it's", "plain"])
 def test_a_word_of_a_printed_command_is_one_word(word: str) -> None:
     assert shlex.split(f"raytrain results {quoted(word)}") == ["raytrain", "results", word]
+
+
+def test_rows_of_several_lines_stand_beside_rows_of_one() -> None:
+    columns = {"name": ["short", "two words"], "n": ["1", "2"]}
+    lines = as_lines(columns, left={"name"}, widths={"name": 5, "n": 3})
+    assert lines.heading == [" name      n"]
+    assert lines.rows == [" ───────────", " short     1", " two       2", " words      "]

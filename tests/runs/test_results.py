@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raytrain.errors import RunFolderError
 from raytrain.runs.results import TrialResult, ranked, read_results, varied_fields
@@ -63,6 +65,16 @@ def test_fields_that_differ_are_named_in_the_recipes_order_without_arch():
     assert varied_fields(recipes) == ["seed", "mix"]
     assert varied_fields([]) == []
     assert varied_fields(recipes[:1]) == []
+
+
+@given(st.lists(st.fixed_dictionaries({name: st.sampled_from([0, 0.5, "x", ["crop"], None]) for name in "cab"})))
+def test_fields_that_differ_are_those_in_which_any_other_recipe_is_not_the_first(recipes: list[dict[str, Any]]):
+    expected = [name for name in "cab" if any(one[name] != recipes[0][name] for one in recipes)] if recipes else []
+    assert varied_fields(recipes) == [name for name in (recipes[0] if recipes else ()) if name in expected]
+
+
+def test_a_field_that_an_older_recipe_lacks_differs():
+    assert varied_fields([{"lr": 1, "mix": "x"}, {"lr": 1}, {"lr": 2, "mix": "x"}]) == ["lr", "mix"]
 
 
 def test_a_flat_row_has_the_planned_epochs_beside_the_done_ones():

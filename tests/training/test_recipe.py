@@ -77,6 +77,17 @@ def test_a_list_and_a_tuple_of_augmentations_are_the_same_trial():
     assert Recipe(augment=["crop", "flip"]).digest != Recipe(augment=["flip", "crop"]).digest
 
 
+@given(recipes)
+def test_the_fields_as_json_are_those_of_pydantic(recipe: Recipe):
+    assert recipe.as_json() == recipe.model_dump(mode="json")
+
+
+@given(recipes)
+def test_the_digest_is_of_the_fields_in_the_order_of_the_alphabet(recipe: Recipe):
+    same = {name for name in ADDED_LATER if getattr(recipe, name) == Recipe.model_fields[name].default}
+    assert recipe.digest == digest_by_hand(recipe, without=same)
+
+
 def digest_by_hand(recipe: Recipe, *, without: Iterable[str]) -> str:
     fields = {key: value for key, value in recipe.model_dump(mode="json").items() if key not in without}
     fields = {key: int(v) if isinstance(v, float) and v == int(v) else v for key, v in fields.items()}

@@ -1,7 +1,7 @@
 """The test accuracies of one configuration, whether two configurations differ, and by how much, seed by seed."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -14,6 +14,7 @@ from raytrain.analysis.statistics.significance import (
     Interval,
     image_variance,
     mcnemar,
+    mcnemar_of_all,
     mean_interval,
     one_against_several,
     variance_floor,
@@ -102,6 +103,19 @@ def compare(one: Sample, other: Sample) -> float:
     if one.correct is None or other.correct is None or one.correct.shape != other.correct.shape:
         return 1.0  # other test sets, or none on record: nothing pairs them, so nothing tells them apart
     return mcnemar(one.correct[0], other.correct[0])
+
+
+def comparing(samples: Sequence[Sample]) -> Callable[[int, int], float]:
+    """Return what compares two of some finished configurations, by their places, as `compare` does.
+
+    Where each has one seed and all have the same test images, the pairs are counted together: 200 have 19,900.
+    """
+    seen = [sample.correct[0] for sample in samples if sample.correct is not None and len(sample.accuracies) == 1]
+    alike = len(seen) == len(samples) and all(sample.on_the_same_images(samples[0]) for sample in samples)
+    if not seen or not alike or len({one.shape for one in seen}) > 1:
+        return lambda one, other: compare(samples[one], samples[other])
+    table: list[list[float]] = mcnemar_of_all(np.stack(seen)).tolist()
+    return lambda one, other: table[one][other]
 
 
 def count_test_sets(samples: Iterable[Sample]) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from raytrain.execution.plan import Plan
 from raytrain.experiment.duration.order import DECIDE_THE_TIME
 from raytrain.experiment.trial import Trial
-from raytrain.report.column_text import axis_cell, cell
+from raytrain.report.column_text import axis_cells, cell
 from raytrain.report.text import as_text, duration
 from raytrain.runs.planned import Range
 from raytrain.runs.results import varied_fields
@@ -36,7 +36,7 @@ def trials_text(trials: Sequence[Trial], *, width: int | None = None) -> str:
     recipes = [trial.recipe.model_dump() for trial in trials]
     varied = ["arch", *varied_fields(recipes)]
     columns = {"trial": [trial.id for trial in trials]}
-    columns |= {name: [axis_cell(recipe, name) for recipe in recipes] for name in varied}
+    columns |= axis_cells(recipes, varied)
     return as_text(columns, left={"trial", "arch", "optimizer", "schedule", "augment", "mix"}, width=width)
 
 

@@ -7,6 +7,8 @@ from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.report import table
 from raytrain.report.figures.legend import Entry
 
+PAGE = 200
+"""Rows that a page with scripts shows at first, as `PAGE` in page.js."""
 ROWS = 1000
 """Most rows of the ranked table that the page shows: a row takes 0.7 kB, and a browser a millisecond."""
 

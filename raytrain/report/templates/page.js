@@ -8,7 +8,8 @@ const drawn = new Map(); // the element of a plot -> its figure
 /** Unpack and run Plotly, which the page carries compressed. */
 async function loadPlotly() {
   const packed = atob(document.getElementById("plotly").textContent);
-  const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+  const bytes = new Uint8Array(packed.length);
+  for (let at = 0; at < packed.length; at++) bytes[at] = packed.charCodeAt(at);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = document.createElement("script");
   script.textContent = await new Response(stream).text();
@@ -198,6 +199,7 @@ function makeSortable(table) {
 }
 
 document.querySelectorAll("table.ranking").forEach(makeSortable);
+root.classList.remove("paging"); // what it hid has the attribute by now
 
 const near = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) showOnce(entry.target);

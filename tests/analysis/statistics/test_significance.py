@@ -23,6 +23,7 @@ from raytrain.analysis.statistics.significance import (
     holm,
     image_variance,
     mcnemar,
+    mcnemar_of_all,
     mean_interval,
     one_against_several,
     pairwise,
@@ -289,3 +290,15 @@ def test_a_resolvable_gap_is_one_that_can_exist() -> None:
     assert gap is not None
     assert 0.036 <= gap <= 0.059
     assert resolvable_gap_of_images(0.1, 5) is None
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+def test_all_pairs_counted_together_have_the_p_values_of_each_pair_to_the_last_digit(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytrain.analysis.statistics.significance.AT_ONCE", at_once)
+    draw = np.random.default_rng(0)
+    correct = draw.random((12, 61)) < draw.uniform(0.2, 0.95, (12, 1))
+    correct[3], correct[4], correct[5] = correct[2], True, False
+    expected = [[mcnemar(one, other) for other in correct] for one in correct]
+    assert mcnemar_of_all(correct).tolist() == expected

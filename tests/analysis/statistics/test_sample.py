@@ -1,0 +1,46 @@
+"""Tests of raytrain.analysis.statistics.sample: pairs that are counted together differ as each pair alone does."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from raytrain.analysis.statistics import sample
+from raytrain.analysis.statistics.sample import Sample, compare, comparing
+
+
+def network(accuracy: float, *, images: int = 50, seeds: int = 1, labels: bytes = b"digits") -> Sample:
+    draw = np.random.default_rng(int(1000 * accuracy))
+    correct = draw.random((seeds, images)) < accuracy
+    return Sample(correct.mean(axis=1).tolist(), correct, "digits", labels)
+
+
+ALIKE = [network(accuracy) for accuracy in (0.9, 0.85, 0.4, 0.1)]
+UNLIKE = {
+    "other images": network(0.6, labels=b"photos"),
+    "another number of images": network(0.6, images=40),
+    "several seeds": network(0.6, seeds=3),
+    "no predictions": Sample([0.6], None, "digits"),
+}
+
+
+def test_of_no_configuration_there_is_no_pair() -> None:
+    assert callable(comparing([]))
+
+
+def test_configurations_of_one_seed_are_counted_together_and_differ_as_each_pair_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = [compare(*pair) for pair in itertools.combinations(ALIKE, 2)]
+    monkeypatch.setattr(sample, "mcnemar", None)
+    p_value = comparing(ALIKE)
+    assert [p_value(*pair) for pair in itertools.combinations(range(4), 2)] == expected
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_beside_one_that_is_not_like_the_others_each_pair_has_its_own_test(what: str, place: int) -> None:
+    samples = [*ALIKE[:place], UNLIKE[what], *ALIKE[place:]]
+    p_value = comparing(samples)
+    for one, other in itertools.combinations(range(5), 2):
+        assert p_value(one, other) == compare(samples[one], samples[other])
