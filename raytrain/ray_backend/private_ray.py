@@ -76,7 +76,7 @@ def start(folder: Path) -> None:
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with driver.sigterm_handler_kept(), driver.node_awaited(START_TIMEOUT_S), driver.fewer_processes():
+            with driver.sigterm_handler_kept(), driver.node_awaited(START_TIMEOUT_S):
                 ray.init(
                     "local",  # whatever RAY_ADDRESS says
                     job_config=driver.job_without_working_folder(),

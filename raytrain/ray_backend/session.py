@@ -51,6 +51,7 @@ STARTING = {
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_agent_register_timeout_ms": "240000",
     "RAY_raylet_start_wait_time_s": "120",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "120",
 }
 """Settings of a Ray that is started here; of a cluster, the first one would be how often a wrong token is sent."""
 ON_ONE_MACHINE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}

@@ -295,7 +295,6 @@ def test_the_ray_of_this_process_is_shut_down_without_giving_its_processes_time(
     from ray._private import worker
 
     node = worker._global_node
-    assert set(node.all_processes) - {"reaper"} == {"gcs_server", "raylet"}
     options: list[dict[str, Any]] = []
     kill = node.kill_all_processes
 
@@ -360,23 +359,6 @@ def test_a_node_that_comes_up_late_is_waited_for_and_a_dead_raylet_is_not(monkey
         ask()
     assert len(asked) == 1
     assert services.get_node is late
-
-
-def test_no_process_is_started_that_trials_do_without() -> None:
-    from ray._private.node import Node
-
-    source = inspect.getsource(Node.start_head_processes) + inspect.getsource(Node.start_ray_processes)
-    assert {"self.start_api_server(", "self.start_monitor()", "self.start_log_monitor()"} <= set(
-        re.findall(r"self\.start_\w+\(\)?", source)
-    )
-    before = (Node.start_api_server, Node.start_log_monitor, Node.start_monitor)
-    node: Any = Node.__new__(Node)  # without what each of them would read
-    with driver.fewer_processes():
-        node.start_api_server(include_dashboard=False, raise_on_failure=False)
-        node.start_log_monitor()
-        node.start_monitor()
-    assert node.webui_url == ""
-    assert (Node.start_api_server, Node.start_log_monitor, Node.start_monitor) == before
 
 
 def test_ray_does_not_start_its_workers_by_uv_run(monkeypatch: pytest.MonkeyPatch) -> None:

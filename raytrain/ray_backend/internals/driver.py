@@ -73,31 +73,6 @@ def node_awaited(timeout_s: float) -> Generator[None]:
         services.get_node = original
 
 
-@contextmanager
-def fewer_processes() -> Generator[None]:
-    """Have `ray.init` start no dashboard, no log monitor and no autoscaler, for as long as the context lasts.
-
-    Each of them is a Python process that imports Ray, and `ray.init` waits for the first, which without a dashboard has
-    nothing but usage statistics to send, and they are off. Nobody is shown the logs, and no node is added here. `ray
-    start` has options against the other two, `ray.init` has none (`Node.start_api_server`, `Node.start_log_monitor`,
-    `Node.start_monitor`, Ray 2.57 to 2.60; no upstream issue is known).
-    """
-    from ray._private.node import Node
-
-    def none(node: Any, **_: object) -> None:
-        node._webui_url = ""  # what it is without a dashboard
-
-    started: Any = Node
-    originals = {name: getattr(started, name) for name in ("start_api_server", "start_log_monitor", "start_monitor")}
-    for name in originals:
-        setattr(started, name, none)
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(started, name, original)
-
-
 def _raylet_lives() -> bool:
     """Return whether a raylet that this process has started is there."""
     for child in psutil.Process().children():
