@@ -52,21 +52,6 @@ def test_this_machine_is_the_cluster() -> None:
     assert sum(node["CPU"] for node in nodes()) == usable_cores()
 
 
-def test_trials_give_bit_for_bit_the_numbers_of_a_run_without_ray(
-    open_run: Callable[..., RunJournal], splits: SplitsByKey, tmp_path: Path
-) -> None:
-    values = {"recipe": {"epochs": 3, "augment": ["crop", "flip", "jitter"]}, "grid": {"lr": [0.05, 0.01]}}
-    through_ray = open_run(**values)
-    tuner.run_trials(through_ray, splits, placement=ONE_WORKER)
-    (tmp_path / "tiny").rename(tmp_path / "through-ray")
-    here = open_run(**values)
-    LocalBackend().run_trials(here, splits)
-    assert [numbers(result) for result in through_ray.state.results()] == [
-        numbers(result) for result in here.state.results()
-    ]
-    assert {result.status for result in here.state.results()} == {"finished"}
-
-
 @pytest.mark.timeout(900)
 def test_a_worker_group_of_one_gives_bit_for_bit_the_numbers_of_a_run_without_ray(
     open_run: Callable[..., RunJournal], splits: SplitsByKey, tmp_path: Path
@@ -99,10 +84,12 @@ def mapped(splits: SplitsByKey, tmp_path: Path) -> SplitsByKey:
     }
 
 
-def test_seeds_that_separate_are_added_as_without_ray_and_images_in_files_change_nothing(
+def test_trials_and_seeds_that_separate_give_bit_for_bit_the_numbers_of_a_run_without_ray(
     open_run: Callable[..., RunJournal], splits: SplitsByKey, mapped: SplitsByKey, tmp_path: Path
 ) -> None:
-    values = {"grid": {"lr": [0.05, 1e-9]}, "separate": {"points": 0.1, "max_seeds": 2}}
+    """Through Ray the images come from files; that changes nothing either."""
+    recipe = {"epochs": 3, "augment": ["crop", "flip", "jitter"]}
+    values = {"recipe": recipe, "grid": {"lr": [0.05, 1e-9]}, "separate": {"points": 0.1, "max_seeds": 2}}
 
     def added(run: Callable[[RunJournal], None]) -> list[dict[str, object]]:
         journal = open_run(**values)
@@ -114,7 +101,7 @@ def test_seeds_that_separate_are_added_as_without_ray_and_images_in_files_change
     through_ray = added(lambda journal: tuner.run_trials(journal, mapped, placement=ONE_WORKER))
     (tmp_path / "tiny").rename(tmp_path / "through-ray")
     assert through_ray == added(lambda journal: LocalBackend().run_trials(journal, splits))
-    assert len(through_ray) == 4
+    assert [result["status"] for result in through_ray] == ["finished"] * 4
 
 
 def test_two_workers_of_a_trial_read_the_same_files_and_the_users_code(
@@ -148,32 +135,30 @@ def test_an_error_in_code_of_the_users_names_file_and_line_where_several_workers
     assert "raise TooDark('here')" in trial_folder(run.folder, result.trial).read("error.txt").decode()
 
 
-def test_one_bad_trial_is_a_row_and_the_others_finish(open_run: Callable[..., RunJournal], splits: SplitsByKey) -> None:
-    run = open_run(grid={"lr": [1e9, 0.05]}, include=[{"lr": 0.03, "dataset": "cifar10"}])
-    (good,) = splits.values()
-    labels_of_no_class = LabelledImages(good.train.images, good.train.labels + len(good.classes))
-    broken = {**splits, DataKey("cifar10", 16, 0.1): dataclasses.replace(good, train=labels_of_no_class)}
-    tuner.run_trials(run, broken, placement=ONE_WORKER)
-    results = by_lr(run)
-    assert results[1e9].status == "diverged"
-    assert results[1e9].error == "the training loss was not finite in epoch 1"
-    assert results[0.05].status == "finished"
-    assert results[0.03].status == "failed"
-    assert "Traceback" in trial_folder(run.folder, results[0.03].trial).read("error.txt").decode()
-    assert results[0.03].error
-    assert "Traceback" not in results[0.03].error
-
-
-def test_the_next_trial_is_the_one_that_is_expected_to_take_longest(
+def test_the_longest_trial_is_the_next_and_a_bad_one_is_a_row_beside_the_others(
     open_run: Callable[..., RunJournal], splits: SplitsByKey
 ) -> None:
     # twenty epochs of the smallest network are more than two of any other
-    run = open_run(grid={"arch": ["resnet18", "resnet50", "resnet34"]}, include=[{"epochs": 20}])
-    tuner.run_trials(run, splits, placement=Placement(workers=1, cpus=1, gpus=0.0, concurrent=1))
+    bad = [{"lr": 1e9}, {"lr": 0.03, "dataset": "cifar10"}]
+    run = open_run(
+        recipe={"lr": 0.05}, grid={"arch": ["resnet18", "resnet50", "resnet34"]}, include=[{"epochs": 20}, *bad]
+    )
+    (good,) = splits.values()
+    labels_of_no_class = LabelledImages(good.train.images, good.train.labels + len(good.classes))
+    broken = {**splits, DataKey("cifar10", 16, 0.1): dataclasses.replace(good, train=labels_of_no_class)}
+    tuner.run_trials(run, broken, placement=Placement(workers=1, cpus=1, gpus=0.0, concurrent=1))
     started = [event["trial"] for event in run.state.events if event["event"] == "started"]
     recipes = [run.state.progress[trial].trial.recipe for trial in started]
     assert (recipes[0].arch, recipes[0].epochs) == ("resnet18", 20)
-    assert [recipe.arch for recipe in recipes[1:]] == ["resnet50", "resnet34", "resnet18"]
+    assert [recipe.arch for recipe in recipes[1:]] == ["resnet50", "resnet34", *["resnet18"] * 3]
+    results = run.state.results()
+    diverged, failed = (next(one for one in results if one.recipe["lr"] == lr) for lr in (1e9, 0.03))
+    assert (diverged.status, diverged.error) == ("diverged", "the training loss was not finite in epoch 1")
+    assert failed.status == "failed"
+    assert "Traceback" in trial_folder(run.folder, failed.trial).read("error.txt").decode()
+    assert failed.error
+    assert "Traceback" not in failed.error
+    assert {one.status for one in results if one.recipe["lr"] == 0.05} == {"finished"}
 
 
 def test_asha_stops_what_does_not_learn_and_its_process_takes_the_next_trial(
