@@ -26,8 +26,8 @@ def keys(tiny_images: str) -> dict[str, Any]:
     return {"name": "x", "recipe": recipe | {"precision": "fp32"}}
 
 
-def run_here(out: Path, keys: dict[str, Any], *, local: bool = True, **shown: Any) -> RunOutcome:
-    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=local), **shown)
+def run_here(out: Path, keys: dict[str, Any], **shown: Any) -> RunOutcome:
+    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True), **shown)
 
 
 # ---------------------------------------------------------------- one command at a time
@@ -107,24 +107,18 @@ def away_after_two_epochs(remove: Callable[[], object]) -> Any:
     return shown
 
 
-@pytest.mark.parametrize(
-    ("how", "local"),
-    [
-        ("deleted", True),
-        ("moved", True),
-        pytest.param("moved", False, marks=[pytest.mark.ray, pytest.mark.slow], id="moved-ray"),
-    ],
-)
+@pytest.mark.parametrize("how", ["deleted", "moved"])
 def test_a_run_folder_that_goes_away_stops_the_run_and_is_not_made_anew(
-    tmp_path: Path, keys: dict[str, Any], how: str, local: bool
+    tmp_path: Path, keys: dict[str, Any], how: str
 ) -> None:
+    """On Ray: tests/ray_backend/test_own_ray.py."""
     folder, elsewhere = tmp_path / "x", tmp_path / "elsewhere"
 
     def remove() -> None:
         shutil.rmtree(folder) if how == "deleted" else folder.rename(elsewhere)
 
     with pytest.raises(StorageError, match=r"x was moved or deleted while it was written to") as refused:
-        run_here(tmp_path, keys, local=local, shown=away_after_two_epochs(remove))
+        run_here(tmp_path, keys, shown=away_after_two_epochs(remove))
     assert refused.value.exit_code == 3
     assert not folder.exists()
     if how == "moved":

@@ -1,6 +1,7 @@
 """Tiny runs that go through Ray."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from raytrain.data import LabelledImages, Splits
 from raytrain.data.data_key import DataKey
 from raytrain.experiment.experiment import Experiment
+from raytrain.ray_backend import session
+from raytrain.ray_backend.session import Session
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 
@@ -43,3 +46,22 @@ def open_run(tmp_path: Path) -> Callable[..., RunJournal]:
         return run
 
     return open_
+
+
+@pytest.fixture(scope="module")
+def own_ray() -> Iterator[Session]:
+    """A Ray on this machine for the tests of a module, which code under test is given when it starts one.
+
+    Each start takes ten seconds of processor time; test_session.py looks at starts and ends.
+    """
+
+    @contextmanager
+    def running(
+        _address: None, *, meanwhile: Callable[[], object] = lambda: None, **_wake: object
+    ) -> Generator[Session]:
+        meanwhile()
+        yield own
+
+    with session.ray_session(None) as own, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "ray_session", running)
+        yield own

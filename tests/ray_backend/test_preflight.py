@@ -30,16 +30,6 @@ def test_a_node_is_judged_by_its_versions_and_its_device() -> None:
     assert (broken.ok, broken.found) == (False, "no kernel image")
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_ray_on_this_machine_is_checked_by_asking_it(tmp_path: object) -> None:
-    checks = list(check_ray(address=None, out=str(tmp_path)))
-    assert [check.ok for check in checks] == [True] * 4
-    assert checks[1].found.startswith("1 at a time")
-    assert checks[2].found.endswith("the same versions as here")
-    assert "for images in memory" in checks[3].found
-
-
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_failed_check() -> None:
     (check,) = check_ray(address="127.0.0.1:1", out="runs")
