@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +66,25 @@ def own_ray() -> Iterator[Session]:
     with session.ray_session(None) as own, pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "ray_session", running)
         yield own
+
+
+@pytest.fixture(scope="module")
+def start_cluster() -> Iterator[Callable[..., Any]]:
+    """Return a function that starts a cluster of a head, as somebody else would, and without a token.
+
+    Two processes of the head that no test needs are left out: each takes seconds of processor time.
+    """
+    started: list[Any] = []
+
+    def start(**head: object) -> Any:
+        from ray.cluster_utils import Cluster
+
+        spared = {"include_dashboard": False, "no_monitor": True, "include_log_monitor": False}
+        started.append(Cluster(initialize_head=True, head_node_args={**spared, **head}))
+        return started[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        yield start
+        for cluster in started:
+            cluster.shutdown()

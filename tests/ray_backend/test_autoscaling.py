@@ -1,7 +1,7 @@
 """What the autoscaler decides for cluster.yaml when trials of ours wait: its own decision, taken without a cloud."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,8 @@ def test_it_starts_nothing_for_what_no_node_of_the_file_can_give(template: Autos
 
 
 @pytest.fixture
-def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    yield cluster
-    cluster.shutdown()
+def head(start_cluster: Callable[..., Cluster]) -> Cluster:
+    return start_cluster(num_cpus=0)
 
 
 def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_when_they_come(

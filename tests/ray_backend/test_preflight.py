@@ -1,8 +1,7 @@
 """Tests of raytrain.ray_backend.preflight: what is said of Ray, its nodes, and the storage that they must share."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,31 +39,6 @@ def test_a_cluster_that_is_not_there_is_one_failed_check() -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def two_nodes() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        from ray.cluster_utils import Cluster
-
-        there = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        there.add_node(num_cpus=1)
-        yield there.address
-        there.shutdown()
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_other_versions_on_a_node_are_refused_with_both(two_nodes: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def by_another(name: str, said: dict[str, Any], *, here: dict[str, str]) -> Check:
-        return judged(name, said, here={**here, "torch": "1.0"})
-
-    monkeypatch.setattr(preflight, "judged", by_another)
-    with ray_session(two_nodes):
-        with pytest.raises(ClusterError, match=r"torch .* there and 1\.0 here") as refused:
-            preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
-        assert refused.value.exit_code == 6
-
-
 def test_a_node_on_which_raytrain_cannot_be_imported_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.exceptions import RayTaskError
 
@@ -78,30 +52,21 @@ def test_a_node_on_which_raytrain_cannot_be_imported_is_refused_in_words(monkeyp
     assert refused.value.exit_code == 6
 
 
-@pytest.fixture
-def gpu_in_name_only() -> Iterator[str]:
-    """Return the address of a Ray that counts a GPU which PyTorch does not find."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        from ray.cluster_utils import Cluster
-
-        arguments = {"num_cpus": 1, "num_gpus": 1, "include_dashboard": False}
-        there = Cluster(initialize_head=True, head_node_args=arguments)
-        yield there.address
-        there.shutdown()
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="PyTorch finds the GPU of this machine")
-def test_a_gpu_that_ray_counts_and_pytorch_does_not_find_is_refused(gpu_in_name_only: str) -> None:
-    with ray_session(gpu_in_name_only):
+def test_a_gpu_that_ray_counts_and_pytorch_does_not_find_is_refused(
+    start_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(start_cluster(num_cpus=1, num_gpus=1).address)
+    with ray_session(address) as here:
         on_gpu = place(Resources(), nodes=session.nodes(), trials=1)
         assert on_gpu.gpus
         with pytest.raises(PreflightError, match=r"the GPU of node .*PyTorch .* finds no GPU there\.\n.*--gpus 0"):
             preflight.refuse_unfit_nodes(on_gpu, Folder.at("/tmp"), address=None)
         preflight.refuse_unfit_nodes(ONE_CPU, Folder.at("/tmp"), address=None)
-    found = {check.name.partition(" of ")[0]: check.ok for check in check_ray(address=gpu_in_name_only, out="/tmp")}
+        monkeypatch.setattr(session, "ray_session", lambda _: nullcontext(here))
+        found = {check.name.partition(" of ")[0]: check.ok for check in check_ray(address=address, out="/tmp")}
     assert found["the GPU"] is False
 
 
@@ -119,39 +84,6 @@ def test_a_gpu_that_is_refused_has_exit_code_3_and_one_that_is_taken_is_waited_f
 
 
 # ---------------------------------------------------------------- storage
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_folder_that_all_nodes_share_is_taken_and_left_as_it_was(two_nodes: str, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "file").write_text("x")
-    with ray_session(two_nodes):
-        check_storage(Folder.at(tmp_path / "new"), more_nodes=False)
-        check_storage(Folder.at(kept), more_nodes=False)
-    assert not (tmp_path / "new").exists()
-    assert [path.name for path in kept.iterdir()] == ["file"]
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_run_whose_folder_a_node_does_not_see_is_refused(two_nodes: str, tmp_path: Path, tiny_images: Path) -> None:
-    # each process sees its own working directory there, as each host sees its own disk
-    command = [sys.executable, "-m", "raytrain", "train", "--out", "/proc/self/cwd/runs", "--address", two_nodes]
-    fields = [f"dataset={tiny_images}", "image_size=8", "width=2", "batch_size=16", "val_size=8", "epochs=1"]
-    done = subprocess.run(
-        [*command, *(word for field in fields for word in ("--set", field))],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=360,
-        check=False,
-    )
-    assert done.returncode == 3, done.stderr
-    assert "it does not see files that are written here" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "runs" / "train").exists()
 
 
 @pytest.mark.ray

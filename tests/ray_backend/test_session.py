@@ -21,38 +21,8 @@ import pytest
 from raytrain.errors import ClusterError
 from raytrain.ray_backend import private_ray, session
 from raytrain.ray_backend.session import nodes, ray_session, refuse_unsupported_ray
-from raytrain.runs.results import read_results
-from raytrain.storage.folder import Folder
 
 pytestmark = pytest.mark.ray
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A cluster of a head without CPUs and two nodes of one each, as somebody else would have started it."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    from ray.cluster_utils import Cluster
-
-    there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
-        there.add_node(num_cpus=1)
-    yield there.address
-    there.shutdown()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(450)
-def test_a_run_uses_the_cluster_at_an_address(cluster: str, tmp_path: Path, tiny_images: Path) -> None:
-    experiment = tmp_path / "grid.yaml"
-    experiment.write_text(
-        f"recipe: {{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 2, batch_size: 8, val_size: 0.2}}\n"
-        "grid: {lr: [0.05, 0.01]}\n"
-    )
-    command = [sys.executable, "-m", "raytrain", "tune", "--grid", str(experiment), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--address", cluster], capture_output=True, text=True, timeout=360, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "2 at a time, each on 1 CPU" in done.stderr
-    assert {result.status for result in read_results(Folder.at(tmp_path / "out" / "grid"))} == {"finished"}
 
 
 @pytest.mark.parametrize("address", [None, "", "local", " Local "])

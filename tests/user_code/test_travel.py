@@ -35,15 +35,16 @@ def sent(one: Submission) -> dict[str, str]:
 
 @pytest.fixture
 def node_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a cluster whose trials run on a node that was started in another folder."""
+    """The address of a cluster of one node, which was started in another folder."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     from ray.cluster_utils import Cluster  # noqa: TID251 (a node of its own)
 
-    there = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        # without two processes that no test needs: each takes seconds of processor time
+        spared = {"include_dashboard": False, "no_monitor": True, "include_log_monitor": False}
+        there = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **spared})
     try:
-        with monkeypatch.context() as patch:
-            patch.chdir(tmp_path_factory.mktemp("elsewhere"))
-            there.add_node(num_cpus=1)
         yield str(there.address)
     finally:
         there.shutdown()
