@@ -116,15 +116,25 @@ def test_what_ray_says_in_a_traceback_is_its_last_line(monkeypatch: pytest.Monke
         pass
 
 
-def test_an_error_while_ray_starts_is_raised_and_ray_is_gone() -> None:
+def test_an_error_while_ray_starts_is_raised_when_ray_is_up_which_is_then_shut_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import ray
+
+    happened: list[object] = []
 
     def fail() -> None:
         raise RuntimeError("no model of that kind")
 
+    monkeypatch.setattr(ray, "init", lambda *_, _temp_dir, **__: happened.append(Path(_temp_dir).parent))
+    monkeypatch.setattr(session.driver, "shut_down_at_once", lambda: happened.append("shut down"))
+    monkeypatch.setattr(private_ray, "end_processes", lambda folder: happened.append(("ended", folder)))
     with pytest.raises(RuntimeError, match="no model of that kind"), ray_session(None, meanwhile=fail):
-        pass
-    assert not ray.is_initialized()
+        happened.append("used")
+    folder = happened[0]
+    assert happened == [folder, "shut down", ("ended", folder)]
+    assert isinstance(folder, Path)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
@@ -156,6 +166,7 @@ class Seen:
     answers_without_token: dict[int, tuple[int, str] | None]
     nodes: list[dict[str, float]]
     nodes_with_autoscaler: list[dict[str, float]]
+    is_up_after: bool
 
 
 def ray_settings() -> dict[str, str]:
@@ -204,6 +215,8 @@ def add_autoscaler() -> None:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """One Ray of our own, looked at from all sides: each start takes ten seconds."""
+    import ray
+
     long = tmp_path_factory.mktemp("a-temporary-folder-with-a-path-too-long-for-a-socket")
     meanwhile: list[threading.Thread] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -226,8 +239,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
                 answers_without_token={port: jobs_at(port, None) for _, _, port in sockets},
                 nodes=up,
                 nodes_with_autoscaler=nodes(),
+                is_up_after=True,
             )
-        what.settings_after = ray_settings()
+        what.settings_after, what.is_up_after = ray_settings(), ray.is_initialized()
     return what
 
 
@@ -244,6 +258,7 @@ def test_a_ray_of_our_own_asks_for_a_token_and_leaves_nothing(seen: Seen) -> Non
     assert seen.settings["RAY_AUTH_MODE"] == "token"
     assert len(seen.settings["RAY_AUTH_TOKEN"]) == 64
     assert not seen.private.exists()
+    assert not seen.is_up_after
     assert seen.settings_before["RAY_AUTH_TOKEN"] == "that of another cluster"
     assert {name: seen.settings_after.get(name) for name in seen.settings_before} == seen.settings_before
 
