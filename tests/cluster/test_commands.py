@@ -29,17 +29,17 @@ STARTED: list[subprocess.Popen[str]] = []
 def experiment(tmp_path_factory: pytest.TempPathFactory, tiny_images: Path) -> Path:
     path = tmp_path_factory.mktemp("experiment") / "grid.yaml"
     path.write_text(
-        f"recipe: {{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 60, batch_size: 8, val_size: 0.2}}\n"
+        f"recipe: {{dataset: {tiny_images}, image_size: 8, width: 2, epochs: 30, batch_size: 8, val_size: 0.2}}\n"
         f"grid: {{lr: {RATES}}}\n"
         "resources: {cpus_per_worker: 1}\n"
     )
     return path
 
 
-@pytest.fixture(scope="module")
-def undisturbed(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+@pytest.fixture
+def undisturbed(experiment: Path, tmp_path: Path) -> list[dict[str, object]]:
     """What the experiment comes to without Ray and without a kill."""
-    out = tmp_path_factory.mktemp("undisturbed")
+    out = tmp_path / "undisturbed"
     run(read_experiment(experiment), RunOptions(out=str(out), local=True))
     return outcomes(out)
 
@@ -81,6 +81,7 @@ def outcomes(out: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("empty_report")
 def test_a_run_that_was_killed_goes_on_to_the_numbers_of_an_undisturbed_one(
     experiment: Path, undisturbed: list[dict[str, object]], tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_run_that_was_killed_goes_on_to_the_numbers_of_an_undisturbed_one(
     wait_for_epochs(tmp_path / "out", 5)
     first.kill()
     first.communicate(timeout=180)
+    assert "finished" not in {result["status"] for result in outcomes(tmp_path / "out")}
     # one diverged, the others finish: exit code 4
     again = start(experiment, tmp_path / "out", "--json")
     printed, said = again.communicate(timeout=360)
