@@ -26,7 +26,7 @@ from raytrain.runs.trial_files import read_predictions
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_report")]
 
 SIZE = 8  # as the digits are, and a sixteenth of the work of 32
 RECIPE: dict[str, Any] = {"image_size": SIZE, "width": 4, "epochs": 3, "batch_size": 64, "schedule": "constant"}
@@ -37,7 +37,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A run of two trials on the digits, in this process."""
     keys = {"name": "digits", "recipe": RECIPE, "grid": {"ema_decay": [0, 0.9]}}
     out = tmp_path_factory.mktemp("runs")
-    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True)).folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raytrain.report.page.write_report", lambda *_, **__: None)
+        return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True)).folder
 
 
 def call(*arguments: object) -> Result:
