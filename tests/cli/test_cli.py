@@ -286,6 +286,7 @@ def test_train_takes_seeds(started: list[Any]):
     assert [trial.recipe.seed for trial in experiment.trials()] == [3, 4]
 
 
+@pytest.mark.usefixtures("empty_report")
 def test_a_search_that_is_given_more_samples_trains_only_the_new_ones(tiny_images: str):
     recipe = ["image_size=8", "width=2", "epochs=1", "batch_size=16", "val_size=8", f"dataset={tiny_images}"]
     words = ["tune", "--local", "--grid", "lr=log:1e-3:1", *(word for one in recipe for word in ("--set", one))]
