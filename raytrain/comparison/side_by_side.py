@@ -160,7 +160,7 @@ def _shown(side: Side) -> Standing | None:
     if side.trial.test_accuracy is None:
         return None
     seen = side.record.predictions.get(side.trial.trial)
-    metrics = [metrics_of(seen) if seen and len(seen.labels) else None]
+    metrics = {side.trial.trial: metrics_of(seen)} if seen and len(seen.labels) else {}
     return Standing("", [side.trial], side.trial.test_accuracy, side.trial.val_accuracy, metrics=metrics)
 
 

@@ -1,6 +1,6 @@
 """The columns of the ranked table as text: their headings and their values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytrain.analysis.columns import is_recipe_field
@@ -63,9 +63,10 @@ def value_text(name: str, value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def axis_cells(recipes: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[str]]:
+def axis_cells(recipes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[str]]:
     """Return the cells of recipe fields that vary; a dash where one has no effect, as momentum beside adam."""
-    without_effect = [inert(recipe) for recipe in recipes]
+    # recipes of an older version lack fields, and are not asked where nothing varies
+    without_effect = [inert(recipe) for recipe in recipes] if names else []
     return {
         name: [
             DASH if name in fields else cell(recipe[name])

@@ -205,7 +205,7 @@ def test_what_is_trained_again_on_all_images_has_no_validation(tmp_path: Path) -
     epoch_s = 1437 // 64 * STEP_S
     again_s = 4 * (4 * epoch_s + (1437 + 360) * EVALUATED_S)
     assert plan.seconds_unstopped - alone.seconds_unstopped == pytest.approx(again_s)
-    assert plan.seconds.high <= plan.seconds_unstopped + 1e-6
+    assert plan.seconds.median <= plan.seconds_unstopped + 1e-6
 
 
 def test_the_command_says_it_in_words_and_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_the_end_of_a_run_says_what_was_planned_for_its_trials_and_what_they_too
     assert "had said" not in other.stderr
     same = CliRunner().invoke(app, ["train", *words])
     assert same.exit_code == 0
-    said = r"^What this command trained took [\d.]+ s; raytrain plan had said about [\d.]+ (s|min)\.$"
+    said = r"^What this command trained took [\d.]+ s; raytrain plan had said about [\d.]+ s \([\d.]+ s to [\d.]+ s\)\.$"
     assert re.search(said, same.stderr, flags=re.MULTILINE)
 
 
