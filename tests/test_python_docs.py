@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("empty_report")
 def test_the_code_blocks_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the plan measures on Ray is measured here; a plan on Ray: tests/ray_backend/test_own_ray.py."""
