@@ -252,7 +252,9 @@ def test_the_end_of_a_run_says_what_was_planned_for_its_trials_and_what_they_too
     assert "had said" not in other.stderr
     same = CliRunner().invoke(app, ["train", *words])
     assert same.exit_code == 0
-    said = r"^What this command trained took [\d.]+ s; raytrain plan had said about [\d.]+ s \([\d.]+ s to [\d.]+ s\)\.$"
+    said = (
+        r"^What this command trained took [\d.]+ s; raytrain plan had said about [\d.]+ s \([\d.]+ s to [\d.]+ s\)\.$"
+    )
     assert re.search(said, same.stderr, flags=re.MULTILINE)
 
 

@@ -36,11 +36,13 @@ def command(tiny_images: str, two_nodes: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("empty_report")
-def test_a_run_uses_the_cluster_at_an_address(command: list[str], tmp_path: Path) -> None:
+def test_a_run_uses_the_cluster_at_an_address(
+    command: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     words = ["tune", "--grid", "lr=0.05,0.01", "--name", "grid", "--out", str(tmp_path), *command]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "2 at a time, each on 1 CPU" in done.stderr
+    assert "2 at a time, each on 1 CPU" in caplog.messages
     assert {result.status for result in read_results(Folder.at(tmp_path / "grid"))} == {"finished"}
 
 
