@@ -205,7 +205,9 @@ def test_what_is_trained_again_on_all_images_has_no_validation(tmp_path: Path) -
     epoch_s = 1437 // 64 * STEP_S
     again_s = 4 * (4 * epoch_s + (1437 + 360) * EVALUATED_S)
     assert plan.seconds_unstopped - alone.seconds_unstopped == pytest.approx(again_s)
+    # early stopping saves something or nothing, and the speed is within 12 % of the measured one in nine runs of ten
     assert plan.seconds.median <= plan.seconds_unstopped + 1e-6
+    assert plan.seconds.high <= 1.13 * plan.seconds_unstopped
 
 
 def test_the_command_says_it_in_words_and_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
