@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.analysis.record import RunRecord, refuse_several_data_sets
+from raytrain.analysis.contest import refuse_several_data_sets
+from raytrain.analysis.record import RunRecord
 from raytrain.analysis.statistics.sample import by_seed, paired_differences
 from raytrain.analysis.statistics.sequential import (
     MOST_AHEAD,

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping
 from functools import cached_property
 
-from raytrain.analysis.record import RunRecord, refuse_other_data
+from raytrain.analysis.contest import refuse_other_data
+from raytrain.analysis.record import RunRecord
 from raytrain.analysis.statistics.sequential import fewest_seeds
 from raytrain.analysis.statistics.significance import ALPHA
 from raytrain.comparison.judge import Verdict, complete_seeds, judge, labels_of, refuse_other_test_images

@@ -12,7 +12,8 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from raytrain import __version__
-from raytrain.analysis.record import RunRecord, rank_runs, read_record
+from raytrain.analysis.contest import rank_runs
+from raytrain.analysis.record import RunRecord, read_record
 from raytrain.analysis.wording import explain
 from raytrain.comparison.side_by_side import Side, side_by_side
 from raytrain.errors import RaytrainError

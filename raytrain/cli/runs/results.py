@@ -92,8 +92,8 @@ def results(
         return
     from raytrain.analysis.assertion import broken
     from raytrain.analysis.assertion import where as rows_where
+    from raytrain.analysis.contest import rankings_by_data
     from raytrain.analysis.ranking import arranged, beside
-    from raytrain.analysis.record import rankings_by_data
     from raytrain.baselines.baselines import open_baseline
     from raytrain.cli.output import print_explanation, print_footers, tolerant_output, write_tables
     from raytrain.runs.folder import open_run
