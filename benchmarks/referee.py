@@ -7,8 +7,8 @@ Everything is simulated: accuracies of a base and of candidates whose seeds diff
 given. On the grid they are rounded to shares of 360 images; "binomial" draws the number of correct images. A session
 has 100 candidates against one base: its seeds are the same for all candidates, as they are in practice. Candidates
 come one after the other, get a seed at a time, and are judged after each, until the answer is keep or drop or they have
-20 seeds. The evidence, the levels and the decision are those of `analysis.statistics` and `comparison.judge`.
-referee_bank.py does the same with networks that were trained.
+20 seeds, or twice as many as a fixed design gives to each. The evidence, the levels and the decision are those of
+`analysis.statistics` and `comparison.judge`. referee_bank.py does the same with networks that were trained.
 """
 
 import sys
@@ -32,6 +32,11 @@ SEEDS = 20
 MARGIN = 0.002
 GAIN = 0.005
 BAD_SHARES = (0.02, 0.05, 0.1)
+MIXED = [
+    *((noise, margin, SEEDS) for noise in (0.1, 0.2, 0.3) for margin in (MARGIN, GAIN)),
+    *((noise, GAIN, 0) for noise in (0.1, 0.2, 0.3, 0.5)),
+]
+"""Noise in points, margin, and most seeds, with 0 for twice those of the fixed design."""
 
 
 def fooled_looks(values: Accuracies) -> float:
@@ -44,19 +49,21 @@ def fooled_looks(values: Accuracies) -> float:
     return float((t >= stats.t.isf(ALPHA, count - 1)).any(axis=-1).mean())
 
 
-def drawn_sessions(kind: Kind, gains: NDArray[np.float64], draw: np.random.Generator, *, margin: float) -> Sessions:
+def drawn_sessions(
+    kind: Kind, gains: NDArray[np.float64], draw: np.random.Generator, *, margin: float, seeds: int = SEEDS
+) -> Sessions:
     """Return the sessions in which candidates of these true gains, (sessions, candidates), were judged in order."""
     sessions = len(gains)
-    base = kind.draw((sessions, SEEDS), 0.0, draw)
+    base = kind.draw((sessions, seeds), 0.0, draw)
 
     def differences(candidate: int) -> Differences:
-        values = np.empty((sessions, SEEDS))
+        values = np.empty((sessions, seeds))
         for gain in np.unique(gains[:, candidate]):
             these = gains[:, candidate] == gain
-            values[these] = kind.draw((int(these.sum()), SEEDS), float(gain), draw)
+            values[these] = kind.draw((int(these.sum()), seeds), float(gain), draw)
         return kind.differences(values - base)
 
-    return judged(differences, sessions=sessions, seeds=SEEDS, margin=margin)
+    return judged(differences, sessions=sessions, seeds=seeds, margin=margin)
 
 
 def if_better(kind: Kind, sessions: int, draw: np.random.Generator) -> tuple[float, float]:
@@ -97,18 +104,20 @@ def null_sessions(kind: Kind, draws: int) -> list[str]:
     return [kind.name, f"{100 * wrong:.1f}", kept, f"{CANDIDATES * one:.0f}", f"{CANDIDATES * two:.0f}"]
 
 
-def mixed_sessions(kind: Kind, draws: int, margin: float) -> list[str]:
+def mixed_sessions(kind: Kind, draws: int, margin: float, most: int) -> list[str]:
     """Return the row of sessions in which one candidate in ten is better by `GAIN`.
 
-    The fixed design gives every candidate as many seeds as find that gain with 80 % at a level of 5 % / 100.
+    The fixed design gives every candidate as many seeds as find that gain with 80 % at a level of 5 % / 100. A
+    candidate gets `most` seeds at most; 0 stands for twice as many as the fixed design gives.
     """
-    draw = np.random.default_rng([3, round(1e5 * kind.noise), round(1e4 * margin)])
+    draw = np.random.default_rng([3, round(1e5 * kind.noise), round(1e4 * margin), most])
     fixed = fixed_seeds(GAIN / kind.noise / np.sqrt(2), ALPHA / CANDIDATES)
+    most = most or 2 * fixed
     better = draw.random((draws, CANDIDATES)) < 0.1
-    sessions = drawn_sessions(kind, np.where(better, GAIN, 0.0), draw, margin=margin)
+    sessions = drawn_sessions(kind, np.where(better, GAIN, 0.0), draw, margin=margin, seeds=most)
     false = ((sessions.kept & ~better).sum(axis=1) / np.maximum(sessions.kept.sum(axis=1), 1)).mean()
     power, seeds = float(sessions.kept[better].mean()), float(sessions.seeds.mean())
-    cells = [f"{100 * margin:.1f}", f"{100 * power:.0f}", f"{100 * false:.2f}", f"{seeds:.1f}", f"{fixed}"]
+    cells = [f"{100 * margin:.1f}", f"{most}", f"{100 * power:.0f}", f"{100 * false:.2f}", f"{seeds:.1f}", f"{fixed}"]
     return [kind.name, *cells, f"{seeds / fixed:.2f}"]
 
 
@@ -154,6 +163,7 @@ COLUMNS = {
     "mixed_sessions": (
         "100 candidates, one in ten better by 0.5 points: seed noise",
         "margin, points",
+        "most seeds",
         "gains found, %",
         "false among the kept, %",
         "seeds per candidate",
@@ -182,7 +192,7 @@ def work() -> list[tuple[str, str, tuple[float, ...]]]:
         *(("looks", name, ()) for name in names),
         *(("bad_seeds", "", (share,)) for share in BAD_SHARES),
         *(("null_sessions", name, ()) for name in fewer),
-        *(("mixed_sessions", f"normal, {noise} points", (m,)) for noise in (0.1, 0.2, 0.3) for m in (MARGIN, GAIN)),
+        *(("mixed_sessions", f"normal, {noise} points", tuple(further)) for noise, *further in MIXED),
         *(("separations", f"normal, {noise} points", (step,)) for noise in (0.1, 0.3) for step in (0.0, 0.003)),
         *(("separations", "360 images, 0.3 points", (step,)) for step in (0.0, 0.003)),
     ]
@@ -231,7 +241,8 @@ def main() -> None:
         share, what = float(row[1]) / 100, f"{row[0]} % of the seeds end 6 points lower: kept although equal"
         record.target(what, share, "≤ 0.05", met=share <= ALPHA)
     for row in rows["mixed_sessions"]:
-        what, power, cost = f"{row[0]}, margin {row[1]}", float(row[2]) / 100, float(row[-1])
+        what = f"{row[0]}, margin {row[1]}, at most {row[2]} seeds"
+        power, cost = float(row[3]) / 100, float(row[-1])
         record.target(f"{what}: gains of 0.5 points found", power, "≥ 0.8", met=power >= 0.8)
         record.target(f"{what}: trainings over those of a fixed design", cost, "≤ 0.6", met=cost <= 0.6)
     record.details["rows not drawn"] = [[table, name, *further] for table, name, further in todo[len(printed) :]]

@@ -158,22 +158,23 @@ def null_row(bank: Bank, recipe: str, sessions: int) -> list[str]:
     return [recipe, *(cell for pair in zip(wrong, kept, strict=True) for cell in pair)]
 
 
-def gain_row(bank: Bank, gain: float | str, *, margin: float, seeds: int | None, sessions: int) -> list[str]:
+def gain_row(bank: Bank, gain: float | str, *, margin: float | None, seeds: int | None, sessions: int) -> list[str]:
     """Return the row of sessions in which one candidate in ten has a gain over the base.
 
     Args:
         bank: Networks.
         gain: What is added to the accuracy, a fraction, or the recipe that is better.
-        margin: Smallest gain that matters, a fraction.
-        seeds: Most seeds of a candidate; None for as many as the fixed design has.
+        margin: Smallest gain that matters, a fraction; None for the gain itself.
+        seeds: Most seeds of a candidate; None for twice as many as the fixed design has.
         sessions: Number of sessions.
     """
     deviation = np.hypot(bank.deviation("base"), bank.deviation(gain if isinstance(gain, str) else "base"))
     true = bank.gain(gain) if isinstance(gain, str) else gain
+    margin = true if margin is None else margin
     fixed = fixed_seeds(true / deviation, ALPHA / CANDIDATES)
     draw = np.random.default_rng([2, round(1e5 * true), round(1e4 * margin), seeds or 0])
     better = draw.random((sessions, CANDIDATES)) < 0.1
-    most = seeds or fixed
+    most = seeds or 2 * fixed
     found = sessions_of(bank, base="base", better=better, gain=gain, draw=draw, seeds=most, margin=margin)
     false = ((found.kept & ~better).sum(axis=1) / np.maximum(found.kept.sum(axis=1), 1)).mean()
     power, used = float(found.kept[better].mean()), float(found.seeds.mean())
@@ -234,11 +235,11 @@ def main() -> int:
 
     for recipe in RECIPES:
         add("null", null_row(bank, recipe, options.sessions))
-    # as many seeds as the fixed design has are many, and their pairs many more: fewer sessions
+    # twice as many seeds as the fixed design has are many, and their pairs many more: fewer sessions
     some = max(1, options.sessions // 20)
     for gain in (GAIN, "wider") if bank.gain("wider") > 0 else (GAIN,):
-        for seeds, sessions in ((SEEDS, options.sessions), (None, some)):
-            add("gain", gain_row(bank, gain, margin=GAIN, seeds=seeds, sessions=sessions))
+        for margin, seeds, sessions in ((GAIN, SEEDS, options.sessions), (None, None, some)):
+            add("gain", gain_row(bank, gain, margin=margin, seeds=seeds, sessions=sessions))
     wrong = max(float(row[1]) for row in rows["null"]) / 100
     record.target("null sessions with a false keep, the most of all recipes", wrong, "≤ 0.05", met=wrong <= ALPHA)
     for row in rows["gain"]:
