@@ -95,7 +95,7 @@ def _together(records: Mapping[str, RunRecord]) -> tuple[list[TrialResult], dict
     results: list[TrialResult] = []
     data: dict[str, Mapping[str, Any]] = {}
     for name, record in records.items():
-        own = [replace(result, trial=f"{name}/{result.trial}") for result in record.state.results()]
+        own = [replace(result, trial=f"{name}/{result.trial}") for result in record.listed]
         results += own
         data |= {result.trial: record.manifest.get("data", {}) for result in own}
     return results, data

@@ -66,9 +66,14 @@ class RunRecord:
         return chosen_trial_of(self.ranking)
 
     @cached_property
+    def listed(self) -> list[TrialResult]:
+        """The same results in the order in which the experiment lists the trials."""
+        return self.state.results()
+
+    @cached_property
     def ranking(self) -> Ranking:
         """The configurations, best first, and how sure that order is."""
-        ranking = rank(self.state.results(), self.predictions)
+        ranking = rank(self.listed, self.predictions)
         return replace(ranking, notes=[*ranking.notes, *self.separation.sentences()]) if self.separation else ranking
 
     @cached_property
@@ -78,12 +83,12 @@ class RunRecord:
         if experiment.separate is None:
             return None
         seeds = taken_up(self.state)
-        return separation(self.state.results(), self.predictions, separate=experiment.separate, seeds=seeds)
+        return separation(self.listed, self.predictions, separate=experiment.separate, seeds=seeds)
 
     @property
     def best_by_validation(self) -> list[TrialResult]:
         """The finished trials that are best on validation, at most `TOGETHER` of them, best first."""
-        judged = [one for one in self.state.results() if one.status == "finished" and one.val_accuracy is not None]
+        judged = [one for one in self.listed if one.status == "finished" and one.val_accuracy is not None]
         return ranked(judged)[:TOGETHER]
 
     @cached_property
@@ -92,7 +97,7 @@ class RunRecord:
 
         The probabilities of all classes, which take most of the memory, are there for the best by validation only.
         """
-        finished = [result for result in self.state.results() if result.status == "finished"]
+        finished = [result for result in self.listed if result.status == "finished"]
         digests = self.state.digests()
         together = {one.trial for one in self.best_by_validation}
         with warned_together():

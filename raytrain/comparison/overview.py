@@ -97,7 +97,7 @@ def refuse_unended(folder: Folder, *, advice: str) -> None:
 
 
 def _summary(record: RunRecord, size: int, *, locked: bool) -> RunSummary:
-    results = record.state.results()
+    results = record.listed
     ranking = rank(results, {})  # validation chooses: the predictions of every trial need not be read for it
     if ranking.chosen is None:
         ranking = record.ranking
@@ -121,7 +121,7 @@ def _summary(record: RunRecord, size: int, *, locked: bool) -> RunSummary:
 
 
 def _condition(record: RunRecord, last_session: Mapping[str, Any] | None, *, locked: bool) -> RunCondition:
-    statuses = [one.status for one in record.state.results()]
+    statuses = [one.status for one in record.listed]
     killed = last_session is not None and "ended" not in last_session  # perhaps between two stages
     if not locked and is_locked(record.folder):
         return "running"

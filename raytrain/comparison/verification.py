@@ -135,7 +135,7 @@ def verify(record: RunRecord, result: TrialResult, again: RunRecord) -> Verifica
     )
     p_value, test = None, ""
     if not equal and not exact and same_images:
-        group = next(one for one in configurations(record.state.results()) if result in one)
+        group = next(one for one in configurations(record.listed) if result in one)
         sample = Sample.of(group, record.predictions)
         if len(sample.accuracies) > 1:
             p_value = one_against_several(repeated.test_accuracy, sample.accuracies, floor=sample.floor)

@@ -80,7 +80,7 @@ class RunOutcome:
     @property
     def results(self) -> list[TrialResult]:
         """A result for every trial, as the experiment lists them; those that did not end are unfinished."""
-        return self.record.state.results()
+        return self.record.listed
 
     @property
     def exit_code(self) -> ExitCode:

@@ -126,7 +126,7 @@ def allow_network(record: RunRecord, result: TrialResult, *, allowed: bool) -> N
 
 
 def _named(record: RunRecord, trial: str) -> TrialResult:
-    results = [result for result in record.state.results() if result.status != "unfinished" or result.epochs]
+    results = [result for result in record.listed if result.status != "unfinished" or result.epochs]
     found = [one for one in results if one.trial == trial] or [
         one for one in results if one.trial.startswith(trial) or one.digest.startswith(trial)
     ]

@@ -85,7 +85,7 @@ def summary(name: str, folder: Folder) -> Summary:
         if _begins(record):
             return Summary(name, state=BEGINS)
         progress = record.state.progress.values()
-        ended = [one for one in record.state.results() if one.status != "unfinished"]
+        ended = [one for one in record.listed if one.status != "unfinished"]
         sessions = record.manifest.get("sessions") or [{}]
         label, accuracy = _chosen(record)
         return Summary(
@@ -112,7 +112,7 @@ def _chosen(record: RunRecord) -> tuple[str, str]:
 
 def _state(record: RunRecord, *, closed: bool) -> str:
     """Return what has become of a run. One that was killed looks like one that trains, but for the time."""
-    statuses = Counter(one.status for one in record.state.results())
+    statuses = Counter(one.status for one in record.listed)
     left = statuses.pop("unfinished", 0)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     if not left and (closed or not statuses["paused"]):  # while the command runs, a paused trial may go on

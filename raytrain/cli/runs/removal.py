@@ -102,7 +102,7 @@ def prune(
                 f"{folder} is unfinished, and its trials go on from their checkpoints. Finish it with: raytrain resume "
                 f"{quoted(run)}; or add --force, and they begin again."
             )
-        failed = [one.trial for one in record.state.results() if one.status == "failed" and not force]
+        failed = [one.trial for one in record.listed if one.status == "failed" and not force]
         trials = superfluous_checkpoints(folder, keep=[chosen.trial, *failed])
         if not trials:
             typer.echo("There are no checkpoints to delete.", err=True)
