@@ -1,7 +1,8 @@
 """Tests of `raytrain judge BASE EXPERIMENT`: the seeds that are trained, when it ends, and what is refused before."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,21 +151,65 @@ def test_a_run_that_is_there_goes_on(keys: Keys, base: Callable[..., None]) -> N
     assert len(trained("idea")) == len(seeds)
 
 
-def test_an_interrupted_candidate_goes_on_with_the_same_command(
+Interrupted = Callable[[int], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def interrupted_at_seed(monkeypatch: pytest.MonkeyPatch) -> Interrupted:
+    """Return a context in which a run is interrupted right after the start of the trial of some seed."""
+    started = RunJournal.started
+
+    @contextmanager
+    def interrupted(seed: int) -> Generator[None]:
+        def interrupting(journal: RunJournal, trial_id: str, **where: Any) -> None:
+            started(journal, trial_id, **where)
+            if journal.state.progress[trial_id].trial.recipe.seed == seed:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RunJournal, "started", interrupting)
+            yield
+
+    return interrupted
+
+
+@pytest.mark.parametrize("command", [["resume", "cut"], ["train", "cut.yaml"]])
+def test_a_seed_that_judge_has_begun_is_trained_to_its_end_by_other_commands(
+    keys: Keys, base: Callable[..., None], interrupted_at_seed: Interrupted, command: list[str]
+) -> None:
+    base(gain=0.003)
+    with interrupted_at_seed(3):
+        assert judged(write(keys, "cut", recipe={"lr": 0.2})).exit_code == 130
+    assert trained("cut") == [0, 1, 2]
+    assert CliRunner().invoke(app, [*command, "--local", "--quiet"]).exit_code == 0
+    assert trained("cut") == [0, 1, 2, 3]
+
+
+def test_a_seed_that_judge_has_only_chosen_is_not_trained_by_other_commands(
     keys: Keys, base: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base(gain=0.003)
+    add = RunJournal.add
+
+    def interrupting(journal: RunJournal, trials: Any, **stage: Any) -> None:
+        add(journal, trials, **stage)
+        if trials:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "add", interrupting)
+        assert judged(write(keys, "cut", recipe={"lr": 0.2})).exit_code == 130
+    assert CliRunner().invoke(app, ["resume", "cut", "--local", "--quiet"]).exit_code == 0
+    assert trained("cut") == [0, 1, 2]
+
+
+def test_an_interrupted_candidate_goes_on_with_the_same_command(
+    keys: Keys, base: Callable[..., None], interrupted_at_seed: Interrupted
 ) -> None:
     base(gain=0.003)
     whole = judged(write(keys, "whole", recipe={"lr": 0.2}), "--json")
     file = write(keys, "cut", recipe={"lr": 0.2})
-    started = RunJournal.started
-
-    def interrupting(journal: RunJournal, trial_id: str, **where: Any) -> None:
-        started(journal, trial_id, **where)
-        if journal.state.progress[trial_id].trial.recipe.seed == 3:  # the first that is added
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunJournal, "started", interrupting)
+    with interrupted_at_seed(3):  # the first that is added
         answer = judged(file, "--json")
     assert (answer.exit_code, answer.stdout) == (130, "")
     assert "The same command continues" in answer.stderr
