@@ -16,6 +16,11 @@ from raytrain.report.document import document
 from raytrain.report.text import as_text, in_one_line, quoted, terminal_width, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from raytrain.inference.model import Model
 
 ModelFile = Annotated[
@@ -208,24 +213,33 @@ def predict(
     if csv and json:
         raise ExperimentError("--csv and --json were given; give one of them")
     from raytrain.inference.image_paths import image_paths
-    from raytrain.inference.model import probabilities, read_image
+    from raytrain.inference.model import probabilities_in_blocks, read_image
     from raytrain.report.records import as_csv
     from raytrain.user_code.isolation import isolated
 
     opened = _open(model, allow_code=allow_code)
     classes, size, background = opened.description.classes, opened.image_size, opened.background
-    read: dict[Path, Any] = {}
+    read: list[Path] = []
     found = image_paths(images, follow_links=follow_links)
     failures: dict[Path, str] = {}
-    for path in found.files:
-        try:
-            read[path] = read_image(path, image_size=size, background=background)
-        except DataError as error:  # the other images are named all the same
-            failures[path] = str(error)
+
+    def readable() -> "Iterator[NDArray[np.uint8]]":
+        for path in found.files:
+            try:
+                image = read_image(path, image_size=size, background=background)
+            except DataError as error:  # the other images are named all the same
+                failures[path] = str(error)
+                continue
+            read.append(path)
+            yield image
+
+    best: list[list[tuple[str, float]]] = []
     with isolated():
-        shares = probabilities(opened, np.stack(list(read.values()))) if read else np.empty((0, len(classes)))
-    order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-    best = [[(classes[label], float(row[label])) for label in few] for row, few in zip(shares, order, strict=True)]
+        for shares in probabilities_in_blocks(opened, readable()):
+            order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+            best += [
+                [(classes[label], float(row[label])) for label in few] for row, few in zip(shares, order, strict=True)
+            ]
     asked = [*found.files, *found.refused]
     named = {path: list[tuple[str, float]]() for path in asked} | dict(zip(read, best, strict=True))
     errors = failures | found.refused

@@ -10,6 +10,9 @@ from raytrain.analysis.statistics.significance import ALPHA
 from raytrain.comparison.judge import Verdict, complete_seeds, judge, labels_of, refuse_other_test_images
 from raytrain.comparison.verdicts import FILE, add_judgement, read_judgements
 from raytrain.data.images import ImageDataset
+from raytrain.errors import ExperimentError
+from raytrain.experiment.trial import Trial
+from raytrain.runs.folder import EXPERIMENT, read_state
 from raytrain.runs.results import TrialResult
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
@@ -55,7 +58,7 @@ class Referee:
             ExperimentError: The two cannot be compared.
             RunFolderError: The session is damaged.
         """
-        with run_locked(self._session / FILE, wait_s=WAIT_S):
+        with run_locked(self._session / FILE, wait_s=WAIT_S, advice="Wait for it, or give another --out."):
             self.verdict = judge(self.base, candidate, margin=self._margin, before=read_judgements(self._session))
             add_judgement(self._session, self.verdict.judgement)
         return self.verdict
@@ -86,15 +89,46 @@ class Referee:
         wanted = max(1, fewest_seeds(ALPHA) - shared)  # e-values of fewer cannot reach 1 / ALPHA
         return left[: max(0, min(wanted, self.max_seeds - shared))]
 
+    def first_seeds(self, run: Folder) -> list[int]:
+        """Return the seeds with which a candidate begins: those of its run, if there is one, or the first of the base.
+
+        Those of its run are the seeds that it lists, and those of the base that it has begun and does not list any
+        more, as after another command: without them it would be another candidate.
+
+        Args:
+            run: The candidate's run folder, which need not exist.
+
+        Raises:
+            ExperimentError: The run cannot go on as that of a candidate, and the message says why.
+            RunFolderError: The run is damaged.
+        """
+        if not run.exists(EXPERIMENT):
+            return self.missing(())
+        state = read_state(run)
+        instead = f"judge the run itself, {run}, instead of its experiment; or give the experiment another `name`"
+        if state.experiment.asha:
+            raise ExperimentError(f"{run} was trained with early stopping (asha), which judge leaves out; {instead}")
+        if any(one.stage == "confirm" and (one.attempts or one.result) for one in state.progress.values()):
+            raise ExperimentError(
+                f"{run} has seeds of `confirm`, which alone are compared with the base: no further seed would count; "
+                f"{instead}"
+            )
+        listed = state.experiment.seeds or (state.experiment.recipe.seed,)
+        others = sorted(self._seeds.keys() - {*listed}) if state.unlisted else []
+        recipes = [one.trial.recipe for one in state.progress.values()][:1]  # of the only configuration
+        begun = [
+            seed for recipe in recipes for seed in others if Trial.of(recipe.replace(seed=seed)).id in state.unlisted
+        ]
+        return [*listed, *begun]
+
     def why_no_more(self, verdict: Verdict) -> str:
         """Return why a candidate without an answer gets no further seed."""
         seeds = len(verdict.judgement.seeds)
         if seeds >= self.max_seeds:
             return f"--max-seeds {self.max_seeds} is reached; the same command with a larger number goes on."
-        return (
-            f"{self.base.name} has no other seeds. Repeat the command that trained it with more --seeds, then this "
-            "command."
-        )
+        confirmed = next(iter(self._seeds.values())).phase == "confirm"
+        more = "`confirm.seeds` in its experiment" if confirmed else "--seeds"
+        return f"{self.base.name} has no other seeds. Train it with more {more}, then repeat this command."
 
     def refuse_other_images(self, name: str, recipe: Recipe, images: ImageDataset) -> None:
         """Refuse a candidate, before it is trained, whose data or test images are not those of the base.

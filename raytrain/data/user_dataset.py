@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
 from raytrain.data.layouts.background import WHITE
+from raytrain.data.layouts.blocks import in_blocks
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import decode_all, resized
 from raytrain.data.layouts.labels import gap_warning, refuse_ids
@@ -33,8 +34,6 @@ from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import kept
 
 PARTS = ("train", "val", "test")
-FILES = 1024
-"""Number of encoded files that are in memory at a time."""
 
 
 def load_user_dataset(text: str, reference: Reference, *, image_size: int, background: str = WHITE) -> ImageDataset:
@@ -178,23 +177,27 @@ def _read(
     """
     images = CollectedImages(len(paths), image_size=image_size, part=part, place=None)
     kept = np.zeros(len(paths), dtype=np.bool_)
-    for start in range(0, len(paths), FILES):
-        names: list[str] = []
-        encoded: list[bytes] = []
-        rows: list[int] = []
-        block = paths[start : start + FILES]
-        for row, path in enumerate(block, start):
-            try:
-                encoded.append(read_bounded(Path(path), most=MAX_FILE))
-            except OSError as error:
-                origin.unreadable.append((shown(str(path)), f"cannot be read ({error.strerror or error})"))
-                continue
-            names.append(shown(str(path)))
-            rows.append(row)
-        decoded, readable = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
-        images.add(decoded, of=len(block))
+    start = 0
+    for block in in_blocks(_content(path, origin) for path in paths):
+        of = len(block)
+        rows = [row for row, content in enumerate(block, start) if content is not None]
+        names = [shown(str(paths[row])) for row in rows]
+        there = [content for content in block if content is not None]
+        decoded, readable = decode_all(there, image_size=image_size, name=names.__getitem__, origin=origin)
+        del block, there  # before the next block is read
+        images.add(decoded, of=of)
         kept[np.array(rows, dtype=np.int64)[readable]] = True
+        start += of
     origin.names[part] = [shown(str(path)) for path, read in zip(paths, kept, strict=True) if read]
     if lost := sorted({classes[label] for label in set(labels.tolist()) - set(labels[kept].tolist())}):
         origin.refuse_unreadable(why=f"without them {part} holds no image of the class {', '.join(lost)}; replace them")
     return LabelledImages(images.images(), labels[kept])
+
+
+def _content(path: str | Path, origin: Origin) -> bytes | None:
+    """Return the content of a file; None where it cannot be read, which `origin` gets."""
+    try:
+        return read_bounded(Path(path), most=MAX_FILE)
+    except OSError as error:
+        origin.unreadable.append((shown(str(path)), f"cannot be read ({error.strerror or error})"))
+        return None

@@ -40,7 +40,7 @@ from raytrain.runs.state import RunState
 from raytrain.runs.user_code import described
 from raytrain.runs.writing.disk_space import refuse_full_disk
 from raytrain.runs.writing.journal import RunJournal
-from raytrain.runs.writing.lock import run_locked
+from raytrain.runs.writing.lock import OR_ANOTHER_NAME, run_locked
 from raytrain.runs.writing.mistake_sheet import NamedImages
 from raytrain.storage.folder import Folder
 from raytrain.trackers.live import LiveLog
@@ -117,7 +117,7 @@ def run(
     tracking = LiveLog(options.log, folder) if options.log else None
     with interruption.handled():
         trials, splits = trials_and_splits(experiment)
-        with run_locked(folder):
+        with run_locked(folder, advice=OR_ANOTHER_NAME):
             if options.mode != "fresh":
                 experiment, trials, splits = under_earlier_name(experiment, trials, splits, folder)
             shown = tracking.beside(shown) if tracking else shown

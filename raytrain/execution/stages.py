@@ -242,11 +242,16 @@ def confirming(recipe: Recipe, confirm: Confirm) -> list[Trial]:
 
 
 def _separate(journal: RunJournal) -> None:
-    """Add the next seed of each configuration that is in a pair which is not decided, as `separate` says."""
+    """Add the next seed of each configuration that is in a pair which is not decided, as `separate` says.
+
+    Without `separate`, seeds are kept that another command has begun.
+    """
     record = RunRecord(journal.folder, journal.state)
     known = record.separation
     if known is None:
-        journal.add({}, stage="separate")
+        # seeds that `judge` has begun, or an earlier `separate`, are trained to their end
+        begun = [one for one in journal.state.progress.values() if one.stage == "separate" and one.attempts]
+        journal.add({one.trial: one.parameters for one in begun}, stage="separate")
         return
     added = {
         Trial.of(Recipe(**one.recipe).replace(seed=seed)): next(iter(one.finished.values())).parameters

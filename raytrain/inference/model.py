@@ -1,7 +1,8 @@
 """A model from a file at work: measured on a data set, and asked what images show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ class Model:
                     "give (N, H, W, 3) of type uint8"
                 )
             # PyTorch takes no array that runs backwards, such as bgr[..., ::-1]
-            pixels = resized(np.ascontiguousarray(images), image_size=self.image_size)
+            pixels = iter(resized(np.ascontiguousarray(images), image_size=self.image_size))
         else:
             paths = [images] if isinstance(images, str | Path) else images
             found = image_paths([Path(path) for path in paths], follow_links=follow_links)
@@ -103,9 +104,8 @@ class Model:
                 raise DataError("\n".join(found.refusals))
             files = tuple(found.files)
             size, background = self.image_size, self.background
-            read = [read_image(path, image_size=size, background=background) for path in files]
-            pixels = np.stack(read) if read else np.empty((0, self.image_size, self.image_size, 3), dtype=np.uint8)
-        shares = probabilities(self, pixels)
+            pixels = (read_image(path, image_size=size, background=background) for path in files)
+        shares = np.concatenate([np.empty((0, len(self.classes))), *probabilities_in_blocks(self, pixels)])
         return Prediction([self.classes[label] for label in shares.argmax(axis=1)], shares, files)
 
 
@@ -196,6 +196,18 @@ def evaluate_on(model: Model, dataset: ImageDataset, *, name: str) -> tuple[Eval
     empty = on_device(none, model.device)
     data = TrainingData(empty, empty, test, description.mean, description.std, len(description.classes))
     return predict(model.network, test, data=data, precision=description.precision)
+
+
+def probabilities_in_blocks(model: Model, images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float64]]:
+    """Yield how probable each class is for each of some images, for `BATCH` of them at a time.
+
+    Args:
+        model: The network.
+        images: Images of `probabilities`, one by one, which are asked for as they are needed.
+    """
+    left = iter(images)
+    while block := list(islice(left, BATCH)):
+        yield probabilities(model, np.stack(block))
 
 
 @torch.inference_mode()

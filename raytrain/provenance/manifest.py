@@ -123,7 +123,8 @@ class Manifest:
             if known.get(name, fingerprint) != fingerprint:
                 raise RunFolderError(
                     f"{folder} was run on other images: {name} has changed ({known[name]} before, {fingerprint} now).\n"
-                    "Choose another --name, restore the images, or start again with --fresh."
+                    "Restore the images, give this run another name (--name, or `name` in its file), or delete the old "
+                    "one (--fresh, or `raytrain rm`)."
                 )
         # what the experiment does not name any more was trained on all the same, and may be named again
         content["data"] = {**known, **content["data"]}

@@ -168,7 +168,8 @@ def refuse_remains(folder: Folder) -> None:
     if remains := sorted(WRITTEN & {*folder.names()}):
         raise RunFolderError(
             f"{folder}/{EXPERIMENT}: is missing, which says what was run; {', '.join(remains)} are there.\n"
-            f"Put a copy of the experiment file there, with `name: {folder.name}` in it; or choose another --name."
+            f"Put a copy of the experiment file there, with `name: {folder.name}` in it; or give this "
+            "run another name (--name, or `name` in its file)."
         )
 
 

@@ -269,7 +269,7 @@ class Folder:
             if self._required and not self._required.exists():
                 raise StorageError(
                     f"{self._required.parent} was moved or deleted while it was written to: {self._required.name} is "
-                    "gone.\nMove it back, and the same command goes on; or start again with another --name."
+                    "gone.\nMove it back, and the same command goes on; or start again under another name."
                 )
             write()
 

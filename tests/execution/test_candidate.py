@@ -1,7 +1,8 @@
 """Tests of `raytrain judge BASE EXPERIMENT`: the seeds that are trained, when it ends, and what is refused before."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.cli.runs.judge import _experiment
+from raytrain.comparison import referee
 from raytrain.execution import local
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
@@ -19,6 +21,8 @@ from raytrain.experiment.reading import read_experiment, stored_text
 from raytrain.experiment.shipped import shipped_experiment
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.writing.journal import RunJournal
+from raytrain.runs.writing.lock import run_locked
+from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 NOISE = (0.0, 0.004, -0.003, 0.002, -0.002, 0.003, 0.001, -0.004)
@@ -150,21 +154,65 @@ def test_a_run_that_is_there_goes_on(keys: Keys, base: Callable[..., None]) -> N
     assert len(trained("idea")) == len(seeds)
 
 
-def test_an_interrupted_candidate_goes_on_with_the_same_command(
+Interrupted = Callable[[int], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def interrupted_at_seed(monkeypatch: pytest.MonkeyPatch) -> Interrupted:
+    """Return a context in which a run is interrupted right after the start of the trial of some seed."""
+    started = RunJournal.started
+
+    @contextmanager
+    def interrupted(seed: int) -> Generator[None]:
+        def interrupting(journal: RunJournal, trial_id: str, **where: Any) -> None:
+            started(journal, trial_id, **where)
+            if journal.state.progress[trial_id].trial.recipe.seed == seed:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RunJournal, "started", interrupting)
+            yield
+
+    return interrupted
+
+
+@pytest.mark.parametrize("command", [["resume", "cut"], ["train", "cut.yaml"]])
+def test_a_seed_that_judge_has_begun_is_trained_to_its_end_by_other_commands(
+    keys: Keys, base: Callable[..., None], interrupted_at_seed: Interrupted, command: list[str]
+) -> None:
+    base(gain=0.003)
+    with interrupted_at_seed(3):
+        assert judged(write(keys, "cut", recipe={"lr": 0.2})).exit_code == 130
+    assert trained("cut") == [0, 1, 2]
+    assert CliRunner().invoke(app, [*command, "--local", "--quiet"]).exit_code == 0
+    assert trained("cut") == [0, 1, 2, 3]
+
+
+def test_a_seed_that_judge_has_only_chosen_is_not_trained_by_other_commands(
     keys: Keys, base: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base(gain=0.003)
+    add = RunJournal.add
+
+    def interrupting(journal: RunJournal, trials: Any, **stage: Any) -> None:
+        add(journal, trials, **stage)
+        if trials:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "add", interrupting)
+        assert judged(write(keys, "cut", recipe={"lr": 0.2})).exit_code == 130
+    assert CliRunner().invoke(app, ["resume", "cut", "--local", "--quiet"]).exit_code == 0
+    assert trained("cut") == [0, 1, 2]
+
+
+def test_an_interrupted_candidate_goes_on_with_the_same_command(
+    keys: Keys, base: Callable[..., None], interrupted_at_seed: Interrupted
 ) -> None:
     base(gain=0.003)
     whole = judged(write(keys, "whole", recipe={"lr": 0.2}), "--json")
     file = write(keys, "cut", recipe={"lr": 0.2})
-    started = RunJournal.started
-
-    def interrupting(journal: RunJournal, trial_id: str, **where: Any) -> None:
-        started(journal, trial_id, **where)
-        if journal.state.progress[trial_id].trial.recipe.seed == 3:  # the first that is added
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunJournal, "started", interrupting)
+    with interrupted_at_seed(3):  # the first that is added
         answer = judged(file, "--json")
     assert (answer.exit_code, answer.stdout) == (130, "")
     assert "The same command continues" in answer.stderr
@@ -172,6 +220,54 @@ def test_an_interrupted_candidate_goes_on_with_the_same_command(
     assert again.exit_code == whole.exit_code
     assert verdict_of(again)["differences"] == verdict_of(whole)["differences"]
     assert trained("cut") == trained("whole")
+
+
+def test_training_the_file_between_two_judgements_leaves_the_candidate_the_same(
+    keys: Keys, base: Callable[..., None]
+) -> None:
+    base(gain=0.0005)
+    file = write(keys, "idea", recipe={"lr": 0.2})
+    assert judged(file, "--margin", "0", "--max-seeds", "4").exit_code == 10
+    assert CliRunner().invoke(app, ["train", file, "--local", "--quiet"]).exit_code == 0  # it lists seed 0 alone
+    later = judged(file, "--margin", "0", "--max-seeds", "6", "--json")
+    assert (later.exit_code, trained("idea")) == (10, [0, 1, 2, 3, 4, 5])
+    assert verdict_of(later)["seeds"] == [0, 1, 2, 3, 4, 5]
+    assert {one["position"] for one in looks()} == {1}
+
+
+def test_a_base_whose_choice_was_confirmed_needs_more_seeds_of_confirm(
+    keys: Keys, train_as_said: Callable[..., None]
+) -> None:
+    train_as_said(lambda recipe, _: 0.8 + OWN[recipe.seed])
+    confirmed = {"name": "base", "recipe": {**keys, "lr": 0.1}, "confirm": {"top": 1, "seeds": [1, 2]}}
+    assert run(Experiment.model_validate(confirmed), RunOptions(out="runs", local=True)).exit_code == 0
+    answer = CliRunner().invoke(app, ["judge", "base", write(keys, "idea", recipe={"lr": 0.2}), "--local"])
+    assert (answer.exit_code, trained("idea")) == (10, [1, 2])
+    assert "Train it with more `confirm.seeds`" in " ".join(answer.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"confirm": {"top": 1, "seeds": [4, 5]}}, "idea has seeds of `confirm`"),
+        ({"asha": {"grace_period": 1}, "recipe": {"epochs": 2}}, "idea was trained with early stopping"),
+    ],
+)
+def test_a_run_whose_further_seeds_could_not_count_is_refused_before_any_is_trained(
+    keys: Keys, base: Callable[..., None], section: dict[str, Any], message: str
+) -> None:
+    base()
+    recipe = {"lr": 0.2, **section.get("recipe", {})}
+    file = write(keys, "idea", **{**section, "recipe": recipe})
+    assert CliRunner().invoke(app, ["compare", file, "--local", "--quiet"]).exit_code == 0
+    before = trained("idea")
+    answer = judged(file)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    said = " ".join(answer.stderr.split())
+    assert message in said
+    assert "judge the run itself" in said
+    assert "or give the experiment another `name`" in said
+    assert trained("idea") == before
 
 
 def test_a_seed_that_diverges_ends_it_with_an_error(keys: Keys, base: Callable[..., None]) -> None:
@@ -205,6 +301,24 @@ def test_what_cannot_be_judged_is_refused_before_it_is_trained(
     assert (answer.exit_code, answer.stdout) == (2, ""), answer.exception
     assert message in " ".join(answer.stderr.split())
     assert not Path("runs/idea").exists()
+
+
+def test_a_changed_candidate_and_a_session_in_use_are_told_what_judge_can_do(
+    keys: Keys, base: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base()
+    file = write(keys, "idea", recipe={"lr": 0.2})
+    monkeypatch.setattr(referee, "WAIT_S", 0.0)
+    with run_locked(Folder.at("runs/verdicts.jsonl")):
+        busy = judged(file)
+    assert (busy.exit_code, "Wait for it, or give another --out." in busy.stderr) == (2, True)
+    with run_locked(Folder.at("runs/idea")):
+        assert "or give this run another name (--name, or `name` in its file)" in judged(file).stderr
+    changed = judged(write(keys, "idea", recipe={"lr": 0.3}))
+    said = " ".join(changed.stderr.split())
+    assert changed.exit_code == 2
+    assert "Give this one another name (--name, or `name` in its file)" in said
+    assert "(--fresh, or `raytrain rm`)" in said
 
 
 def test_a_file_that_is_not_there_and_options_that_a_run_cannot_have_are_refused(base: Callable[..., None]) -> None:

@@ -1,12 +1,18 @@
 """Tests of a model as Python has it: arrays of any memory layout, and files of networks with tied weights."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from typer.testing import CliRunner
 
+from raytrain.cli.app import app
+from raytrain.inference import model as inference
 from raytrain.inference.model import Model
 from raytrain.inference.model_file import ModelDescription, read_model, write_model
 from raytrain.training.recipe import Recipe
@@ -36,6 +42,50 @@ def test_an_array_that_runs_backwards_is_predicted_as_its_copy(size: int) -> Non
     bgr = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
     backwards = bgr[:, ::-1, :, ::-1]
     assert np.array_equal(model.predict(backwards).probabilities, model.predict(backwards.copy()).probabilities)
+
+
+@pytest.mark.parametrize("way", ["Python", "command"])
+def test_images_are_predicted_as_they_are_read_and_never_all_in_memory(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 3)).eval()
+    model = Model(network, DESCRIPTION, torch.device("cpu"))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
+    for row, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{row}.png")
+    (tmp_path / "0-bad.png").write_bytes(b"no image")
+    expected = model.predict(pixels).probabilities
+    events: list[str] = []
+    read_image, probabilities = inference.read_image, inference.probabilities
+
+    def reading(path: Path, **options: Any) -> Any:
+        image = read_image(path, **options)
+        events.append("read")
+        return image
+
+    def predicting(model: Model, images: Any) -> Any:
+        events.append(f"predict {len(images)}")
+        return probabilities(model, images)
+
+    monkeypatch.setattr(inference, "BATCH", 2)
+    monkeypatch.setattr(inference, "read_image", reading)
+    monkeypatch.setattr(inference, "probabilities", predicting)
+    if way == "Python":
+        (tmp_path / "0-bad.png").unlink()
+        found = model.predict(tmp_path).probabilities
+    else:
+        monkeypatch.setattr(inference, "load_model", lambda *_, **__: model)
+        ended = CliRunner().invoke(app, ["predict", "m.pth", str(tmp_path), "--json"])
+        assert ended.exit_code == 2  # one cannot be read
+        named = [{one["class"]: one["probability"] for one in row["classes"]} for row in images_of(ended.stdout)]
+        assert [len(one) for one in named] == [0, 3, 3, 3, 3, 3]
+        found = np.array([[one[label] for label in "abc"] for one in named[1:]])
+    assert events == ["read", "read", "predict 2"] * 2 + ["read", "predict 1"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def images_of(document: str) -> list[dict[str, Any]]:
+    return json.loads(document)["images"]
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

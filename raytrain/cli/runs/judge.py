@@ -176,8 +176,7 @@ def _train(
     """Train a candidate with the seeds of the base, until there is an answer or no further seed."""
     from raytrain.cli.experiment.run import with_progress
     from raytrain.execution.run import run
-    from raytrain.experiment.reading import read_run
-    from raytrain.runs.folder import EXPERIMENT, is_same_folder
+    from raytrain.runs.folder import is_same_folder
     from raytrain.storage.folder import Folder
 
     folder = Folder.at(options.out) / experiment.name
@@ -185,11 +184,7 @@ def _train(
         raise ExperimentError(
             f"the experiment would be trained into {folder}, which is BASE; give it another `name` in its file"
         )
-    if folder.exists(EXPERIMENT):  # it goes on as it is
-        before = read_run(folder)
-        experiment = experiment.replace(seeds=before.seeds or (before.recipe.seed,))
-    else:
-        experiment = experiment.replace(seeds=tuple(referee.missing(())))
+    experiment = experiment.replace(seeds=tuple(referee.first_seeds(folder)))
 
     def run_it(shown: "Shown") -> "RunOutcome":
         warn_of_what_is_for_ray(ctx)

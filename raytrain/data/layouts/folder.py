@@ -1,7 +1,6 @@
 """Images as files in one folder per class: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
 
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -13,10 +12,11 @@ from raytrain.data.cache import cached_or_mapped
 from raytrain.data.images import ImageDataset, LabelledImages, image_dataset
 from raytrain.data.inspection.overlap import compare_parts
 from raytrain.data.layouts.background import WHITE, key_suffix
+from raytrain.data.layouts.blocks import in_blocks, read_ahead
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.image_tree import ImageTree, followed_links, is_image
-from raytrain.data.layouts.source_folder import READERS, SourceFolder, hash_files, shown
+from raytrain.data.layouts.source_folder import SourceFolder, hash_files, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
@@ -28,8 +28,6 @@ WHOLE = "."
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of the validation images."""
 LINKS_OUT = "that are links out of the folder"
-FILES = 1024
-"""Number of encoded files that are in memory at a time."""
 Links = Literal["refuse", "leave out", "follow"]
 """What becomes of links that lead out of the folder: leaving them out is for a look at what else is there."""
 
@@ -212,13 +210,14 @@ def _read(
     labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in files_of.values()])
     images = CollectedImages(len(files), image_size=image_size, part=part, place=place)
     readable: list[NDArray[np.bool_]] = []
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(files), FILES):
-            names = [shown(name) for name in files[start : start + FILES]]
-            encoded = list(pool.map(folder.read, files[start : start + FILES]))
-            decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
-            images.add(decoded, of=len(names))
-            readable.append(read)
+    start = 0
+    for encoded in in_blocks(read_ahead(folder.read, files)):
+        names = [shown(name) for name in files[start : start + len(encoded)]]
+        decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
+        del encoded  # before the next block is read
+        images.add(decoded, of=len(names))
+        readable.append(read)
+        start += len(names)
     kept = np.concatenate(readable)
     origin.names[part] = [shown(name) for name, read in zip(files, kept, strict=True) if read]
     lost = [name for name, label in zip(files_of, positions, strict=True) if not kept[labels == label].any()]

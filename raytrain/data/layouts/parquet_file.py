@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raytrain.data.layouts import blocks
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.columns import Columns
 from raytrain.data.layouts.decode import LFS_POINTER, decode_all
@@ -26,8 +27,6 @@ IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 UNLABELLED = -1
 """Label of the images in a test part that is not labelled."""
-ROWS = 1024
-"""Number of rows that are decoded at a time."""
 
 
 def count_rows(folder: SourceFolder, file: str) -> int:
@@ -94,7 +93,7 @@ def read_part(
         with _opened(folder, file) as parquet:
             image, label = _found_columns(parquet.schema_arrow, where, columns)
             names = _same_names(names, _class_names(parquet.schema_arrow, label), where)
-            for row, batch in _batches(parquet, (image, label)):
+            for row, batch in _batches(parquet, (image, label), rows=_rows_of_a_block(parquet, image)):
                 numbers = _labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part))
                 encoded = _encoded(batch.column(image))
                 decoded, readable = decode_all(encoded, image_size=image_size, name=_row_name(file, row), origin=origin)
@@ -186,9 +185,22 @@ def _encoded_type(column: Any) -> Any:
     return column.field(index).type if index >= 0 else column
 
 
-def _batches(parquet: Any, columns: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+def _rows_of_a_block(parquet: Any, image: str) -> int:
+    """Return how many rows are decoded at a time: as many as `blocks` says, by the mean size in each row group."""
+    rows = blocks.FILES
+    metadata = parquet.metadata
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns = map(group.column, range(group.num_columns))
+        size = sum(
+            one.total_uncompressed_size for one in columns if f"{one.path_in_schema}.".startswith(f"{image}.")
+        )  # of a struct, each field is a column
+        rows = min(rows, blocks.BYTES * group.num_rows // max(size, 1)) if group.num_rows else rows
+    return max(rows, 1)
+
+
+def _batches(parquet: Any, columns: tuple[str, ...], *, rows: int = blocks.FILES) -> Iterator[tuple[int, Any]]:
     row = 0
-    for batch in parquet.iter_batches(batch_size=ROWS, columns=list(columns)):
+    for batch in parquet.iter_batches(batch_size=rows, columns=list(columns)):
         if batch.num_rows:
             yield row, batch
         row += batch.num_rows

@@ -28,8 +28,12 @@ _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTS
 """Errors of a network disk that has no locks, such as NFS without its lock daemon."""
 
 
+OR_ANOTHER_NAME = "Wait for it, stop it, or give this run another name (--name, or `name` in its file)."
+"""What to do about a folder in use, for commands that train into it."""
+
+
 @contextmanager
-def run_locked(folder: Folder, *, wait_s: float = 0.0) -> Generator[None]:
+def run_locked(folder: Folder, *, wait_s: float = 0.0, advice: str = "Wait for it, or stop it.") -> Generator[None]:
     """Hold the lock of a run folder for as long as the context lasts.
 
     It is a lock of the operating system (flock, by the filelock package), so a process that is killed leaves none. The
@@ -39,6 +43,7 @@ def run_locked(folder: Folder, *, wait_s: float = 0.0) -> Generator[None]:
     Args:
         folder: The run folder.
         wait_s: Seconds to wait for another process that holds it.
+        advice: What to do where another process holds it, for the message.
 
     Raises:
         RunFolderError: Another process holds it, and the message names its process id and host. Or what lies there is
@@ -60,9 +65,7 @@ def run_locked(folder: Folder, *, wait_s: float = 0.0) -> Generator[None]:
         lock.release()
         raise
     except Timeout:
-        raise RunFolderError(
-            f"{folder} is in use by {_holder(file)}.\nWait for it, stop it, or choose another --name."
-        ) from None
+        raise RunFolderError(f"{folder} is in use by {_holder(file)}.\n{advice}") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _no_lock(file) from None  # a link
@@ -133,7 +136,7 @@ def _sign(file: Path) -> None:
 
 
 def _no_lock(file: Path) -> RunFolderError:
-    return RunFolderError(f"{file} is no lock file; move it away, or choose another --name or --out")
+    return RunFolderError(f"{file} is no lock file; move it away, or choose another name or --out")
 
 
 def _holder(file: Path) -> str:

@@ -41,7 +41,8 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
         raise RunFolderError(
             f"{folder} holds another experiment ({shown}).\n"
             f"{changed + chr(10) if changed else ''}"
-            "Choose another --name, undo the change, or start again with --fresh, which deletes that run.\n"
+            "Give this one another name (--name, or `name` in its file), undo the change, or delete that run "
+            "(--fresh, or `raytrain rm`).\n"
             "A run can grow: under the same name, add values to the grid, samples, seeds or epochs."
             f"{_KEEP if (before['samples'] or now['samples']) and varied else ''}"
         )
