@@ -1,5 +1,6 @@
 """What every test gets: its own folders, one torch thread, more time with Ray, a GPU or a skip."""
 
+import logging
 import os
 import shutil
 import signal
@@ -74,6 +75,15 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def usual_log_level() -> Iterator[None]:
+    """Undo what a command set: after one with --quiet, a later test of the log would find no line in it."""
+    log = logging.getLogger("raytrain")
+    before = log.level
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture
