@@ -274,4 +274,5 @@ def training_data(recipe: Recipe, *, device: str = "cpu") -> "TrainingData":
 
     splits = split(recipe.data_key.load(), recipe.val_size)
     mean, std = recipe.normalization(splits.mean, splits.std)
-    return TrainingData.on(torch.device(device), replace(splits, mean=mean, std=std))
+    data = TrainingData.on(torch.device(device), replace(splits, mean=mean, std=std))
+    return replace(data, channels_last=recipe.channels_last)

@@ -32,6 +32,10 @@ BRIGHTEST = 10.0
 LARGEST = 100_000_000
 """Most parameters of a network whose logits are computed, 400 MB; of a larger one only their shape is looked at."""
 
+NO_VIEW = "view size is not compatible"
+"""What PyTorch says where `view` is asked for what the memory order does not allow."""
+WITHOUT_VIEW = "images lie in channels_last memory: use reshape or flatten, or set channels_last: false"
+
 
 def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
     """Call each piece of the user's code that recipes name, each once for the shapes that it will meet.
@@ -57,7 +61,7 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
         ]
         for components, text, call in calls:
             mixed = (recipe.mix != "none", recipe.mix_alpha)  # a loss then meets mixed targets
-            sizes = (classes, recipe.width, recipe.image_size)
+            sizes = (classes, recipe.width, recipe.image_size, recipe.channels_last)
             key = (components.what, text, *sizes, recipe.label_smoothing, mixed, recipe.sync_batchnorm)
             if key in done:
                 continue
@@ -80,7 +84,7 @@ def _called(what: str, text: str, call: Callable[[], str | None]) -> None:
             problem = call()
     except (Exception, SystemExit) as error:
         reason = explained(error, source, otherwise=where)
-        raise ExperimentError(f"{what} {reference.attribute}: {reason}") from error
+        raise ExperimentError(f"{what} {reference.attribute}: {_with_notes(reason, error)}") from error
     if changed and not problem:
         problem = f"sets {changed[0]}; leave it out: other trials would change with it"
     if problem:
@@ -94,9 +98,13 @@ def _built(text: str, call: Callable[[], str | None]) -> None:
         raise
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), "")
-        raise ExperimentError(f"architecture {text}: {type(error).__name__}: {reason}") from error
+        raise ExperimentError(f"architecture {text}: {type(error).__name__}: {_with_notes(reason, error)}") from error
     if problem:
         raise ExperimentError(f"architecture {text} {problem}")
+
+
+def _with_notes(reason: str, error: BaseException) -> str:
+    return "; ".join([reason.rstrip("."), *notes]) if (notes := getattr(error, "__notes__", [])) else reason
 
 
 def _network(recipe: Recipe, classes: int) -> str | None:
@@ -106,12 +114,19 @@ def _network(recipe: Recipe, classes: int) -> str | None:
 
     size = recipe.image_size
     shape = (IMAGES, 3, size, size)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
 
     def tried() -> tuple[Any, Any]:
         network: Any = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=size)
         if not isinstance(network, torch.nn.Module):
             return network, None
-        return network, network(torch.randn(shape))
+        placed: Any = network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+        try:
+            return network, placed(torch.randn(shape).to(memory_format=layout))
+        except RuntimeError as error:
+            if recipe.channels_last and NO_VIEW in str(error):
+                error.add_note(WITHOUT_VIEW)
+            raise
 
     def tried_on_the_processor() -> tuple[Any, Any]:
         with torch.random.fork_rng(devices=[]):

@@ -74,6 +74,11 @@ class Model:
         """Colour behind the transparent pixels of an image, as the recipe has it."""
         return Recipe(**self.description.recipe).background
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether the network takes its images in NHWC memory order."""
+        return Recipe(**self.description.recipe).channels_last
+
     def predict(
         self, images: str | Path | Sequence[str | Path] | NDArray[np.uint8], *, follow_links: bool = False
     ) -> Prediction:
@@ -194,7 +199,8 @@ def evaluate_on(model: Model, dataset: ImageDataset, *, name: str) -> tuple[Eval
     size = dataset.test.images.shape[1]
     none = LabelledImages(np.empty((0, size, size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
     empty = on_device(none, model.device)
-    data = TrainingData(empty, empty, test, description.mean, description.std, len(description.classes))
+    mean, std, classes = description.mean, description.std, len(description.classes)
+    data = TrainingData(empty, empty, test, mean, std, classes, channels_last=model.channels_last)
     return predict(model.network, test, data=data, precision=description.precision)
 
 
@@ -222,12 +228,13 @@ def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64
         (N, classes) float64; each row adds up to 1.
     """
     description = model.description
-    precision = description.precision
+    precision, channels_last = description.precision, model.channels_last
     unknown = np.zeros(len(images), dtype=np.int64)
     parts: list[NDArray[np.float64]] = []
     for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=BATCH):
+        inputs = normalize(batch, mean=description.mean, std=description.std)
         with autocast(model.device, precision):
-            logits = model.network(normalize(batch, mean=description.mean, std=description.std))
+            logits = model.network(inputs if channels_last else inputs.contiguous())
         parts.append(logits.cpu().double().softmax(dim=1).numpy())
     return np.concatenate(parts) if parts else np.empty((0, len(description.classes)))
 

@@ -39,6 +39,7 @@ class TrainingData:
         mean: Mean of each channel of the training images, or what the recipe has instead, on the scale [0, 1].
         std: Standard deviation of each channel, in the same way.
         num_classes: Number of classes; labels run from 0 to `num_classes` - 1.
+        channels_last: Whether the model takes its images in NHWC memory order, as the recipe has it.
         evaluated: Count of the batches of these splits that have been evaluated.
     """
 
@@ -48,12 +49,21 @@ class TrainingData:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     num_classes: int
+    channels_last: bool = True
     evaluated: EvaluatedCount = field(default_factory=EvaluatedCount, compare=False)
 
     @property
     def device(self) -> torch.device:
         """The device that batches are on."""
         return self.train.device
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return uint8 images, (N, 3, H, W), as the model takes them: normalised, float32, in its memory order."""
+        return self.laid_out(normalize(images, mean=self.mean, std=self.std))
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        """Return images, (N, 3, H, W), in the memory order of the model; as they are where that is NHWC."""
+        return images if self.channels_last else images.contiguous()
 
     @classmethod
     def on(cls, device: torch.device, splits: Splits) -> "TrainingData":
@@ -129,15 +139,15 @@ def evaluate_views(
     was_training = model.training
     model.eval()
     for batch, labels in _batches(images, data=data, batch_size=batch_size):
-        inputs = normalize(batch, mean=data.mean, std=data.std)
+        inputs = data.normalized(batch)
         with autocast(batch.device, precision):
             logits: Tensor = model(inputs).float()
             # in the type of the sums, as in the file of predictions; what rounds to 1 is below 1 all the same
             unsure = (logits.to(sums.dtype).softmax(dim=1).amax(dim=1) < below) | (below == 1)
             if unsure.all():
-                logits = _mean_logits(model, logits, VIEWS[tta](inputs))
+                logits = _mean_logits(model, logits, VIEWS[tta](inputs), data)
             elif unsure.any():
-                logits[unsure] = _mean_logits(model, logits[unsure], VIEWS[tta](inputs[unsure]))
+                logits[unsure] = _mean_logits(model, logits[unsure], VIEWS[tta](inputs[unsure]), data)
         sums += _loss_and_correct(logits, labels)
         several += unsure.sum()
         seen += len(labels)
@@ -147,10 +157,11 @@ def evaluate_views(
     return reduce_sums(sums, seen), int(several)
 
 
-def _mean_logits(model: nn.Module, plain: Tensor, views: list[tuple[float, Tensor]]) -> Tensor:
+def _mean_logits(model: nn.Module, plain: Tensor, views: list[tuple[float, Tensor]], data: TrainingData) -> Tensor:
     """Return the weighted mean of the logits of several views, of which the first are known, (N, classes) float32."""
     (share, _), *others = views
-    return torch.stack([share * plain, *(share * model(view).float() for share, view in others)]).sum(dim=0)
+    seen = [weight * model(data.laid_out(view)).float() for weight, view in others]
+    return torch.stack([share * plain, *seen]).sum(dim=0)
 
 
 def _mirror(inputs: Tensor) -> list[tuple[float, Tensor]]:
@@ -229,7 +240,7 @@ def _outputs(
     model.eval()
     for batch, labels in _batches(images, data=data, batch_size=batch_size):
         with autocast(batch.device, precision):
-            logits = model(normalize(batch, mean=data.mean, std=data.std))
+            logits = model(data.normalized(batch))
         yield logits, labels
     model.train(was_training)
 

@@ -96,7 +96,7 @@ class TrialRun:
             assert run, "a trial with init belongs to a run"
             weights = stored_weights(run, recipe.init, recipe.arch)
         mean, std = normalization_of(recipe, saved, mean=data.mean, std=data.std)
-        data = dataclasses.replace(data, mean=mean, std=std)
+        data = dataclasses.replace(data, mean=mean, std=std, channels_last=recipe.channels_last)
         self.recipe = recipe
         begun = recipe.replace(precision=_begun_in(recipe, saved, device))
         self.state = TrainState.create(begun, num_classes=data.num_classes, device=device, data=data, weights=weights)

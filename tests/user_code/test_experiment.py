@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -123,7 +124,7 @@ from torch import nn
 
 
 def other_classes(num_classes):
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes + 1))
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, num_classes + 1))
 
 
 def grey(num_classes):
@@ -251,6 +252,25 @@ class Doubled(nn.BatchNorm2d):
 
 def doubled(num_classes):
     return nn.Sequential(Doubled(3), nn.Flatten(), nn.Linear(768, num_classes))
+
+
+class Viewed(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 2, 1)
+        self.head = nn.Linear(512, num_classes)
+
+    def forward(self, images):
+        return self.head(self.layer(images).view(len(images), -1))
+
+
+class ViewedAtOnce(Viewed):
+    def forward(self, images):
+        return self.head(images.view(len(images), -1)[:, :512])
+
+
+def lazy(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
 """
 
 
@@ -272,6 +292,11 @@ def doubled(num_classes):
         ({"arch": "Early"}, r"^architecture Early: bad\.py:85: AttributeError: cannot assign module before"),
         ({"arch": "Unfinished"}, r"^architecture Unfinished: bad\.py:89: NotImplementedError: .*\"forward\" function"),
         ({"arch": "leaving"}, r"^architecture leaving: bad\.py:95: SystemExit: 3"),
+        (
+            {"arch": "Viewed"},
+            r"^architecture Viewed: bad\.py:\d+: RuntimeError: view .*channels_last memory: use",
+        ),
+        ({"arch": "lazy"}, r"^architecture lazy: .*uninitialized parameter"),
         ({"arch": "doubled", "sync_batchnorm": True}, r"^bad\.py:\d+: architecture doubled has the layer 0, a Doubled"),
         ({"augment": "halved"}, r"^bad\.py:22: augmentation halved returns \(1, 3, 16, 16\)"),
         ({"augment": "nothing"}, r"^bad\.py:26: augmentation nothing returns nothing"),
@@ -300,6 +325,23 @@ def test_what_does_not_fit_is_one_message_with_file_and_line(
         named["augment"] = [named["augment"]]
     with pytest.raises(ExperimentError, match=problem):
         rehearse([(Recipe(**named, width=4, image_size=16), 3)])
+
+
+@pytest.mark.parametrize("arch", ["Viewed", "ViewedAtOnce"])
+def test_a_network_that_views_its_images_as_rows_fits_where_they_are_not_channels_last(folder: Path, arch: str) -> None:
+    (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
+    rehearse([(Recipe(arch=raytrain.code(f"bad.py:{arch}"), image_size=16, channels_last=False), 3)])
+
+
+@pytest.mark.usefixtures("empty_report")
+def test_such_a_network_is_trained_measured_in_several_views_and_applied(folder: Path) -> None:
+    (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
+    path = written(folder, f"{SMALL}, arch: bad.py:ViewedAtOnce, channels_last: false, tta: shifts")
+    outcome = run(read_experiment(path), RunOptions("runs", local=True))
+    assert [one.status for one in outcome.results] == ["finished"]
+    assert command("export", "mine", "-o", "mine.pth")[0] == 0
+    assert command("evaluate", "mine.pth")[0] == 0
+    assert load_model("mine.pth").predict(numpy.zeros((2, 16, 16, 3), dtype=numpy.uint8)).probabilities.shape == (2, 2)
 
 
 def test_of_a_very_large_network_the_shape_alone_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

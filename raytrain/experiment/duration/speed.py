@@ -109,7 +109,8 @@ def measure_speed(
     recipe = recipe.replace(**plain, batch_size=share, accumulate=min(recipe.accumulate, share), epochs=2)
 
     def data(images: int) -> TrainingData:
-        return TrainingData.on(device, replace(some, train=_repeated(some.train, images)))
+        some_more = replace(some, train=_repeated(some.train, images))
+        return replace(TrainingData.on(device, some_more), channels_last=recipe.channels_last)
 
     state = TrainState.create(recipe, num_classes=len(some.classes), device=device, data=data(share))
 
