@@ -1,5 +1,7 @@
 """Code that is not raytrain's, called once before anything starts, on images of noise: what does not fit is said."""
 
+import io
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -211,6 +213,18 @@ def _optimizer(recipe: Recipe) -> str | None:
         return f"returns {_kind(returned)}; it must return a torch.optim.Optimizer"
     layer(torch.zeros(1, 2)).sum().backward()
     returned.step()
+    state, stream = returned.state_dict(), io.BytesIO()
+    try:
+        torch.save(state, stream)
+        stream.seek(0)
+        loaded = torch.load(stream, weights_only=True)  # as a checkpoint is read
+    except Exception as error:  # noqa: BLE001 (whatever a state may hold)
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
+        return (
+            f"keeps {held[1] if held else 'something'} in its state_dict(), which no checkpoint can hold; it must keep "
+            "tensors, numbers, text, and lists and dicts of these: float(...) makes a number of NumPy's one"
+        )
+    returned.load_state_dict(loaded)
     return None
 
 
@@ -232,9 +246,9 @@ def _loss(recipe: Recipe, classes: int) -> str | None:
     given = {"num_classes": classes, "label_smoothing": recipe.label_smoothing}
     for wanted in (targets, soft) if recipe.mix != "none" else (targets,):
         returned = LOSS_CHOICES.call(recipe.loss, logits, wanted, **given)
-        if not isinstance(returned, torch.Tensor) or returned.numel() != 1 or returned.grad_fn is None:
+        if not isinstance(returned, torch.Tensor) or returned.ndim or returned.grad_fn is None:
             kind = tuple(returned.shape) if isinstance(returned, torch.Tensor) else _kind(returned)
-            return f"returns {kind}; it must return one number with a gradient, the mean over the images"
+            return f"returns {kind}; it must return a scalar with a gradient, the mean over the images"
     if recipe.label_smoothing and "label_smoothing" not in accepted(LOSS_CHOICES.function(recipe.loss).func):
         return f"does not take label_smoothing, which is {recipe.label_smoothing:g}; set it to 0, or add the parameter"
     return None

@@ -271,6 +271,22 @@ class ViewedAtOnce(Viewed):
 
 def lazy(num_classes):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+
+
+def remembering(groups, *, lr):
+    import numpy
+
+    for group in groups:
+        group["first_lr"] = numpy.float64(lr)
+    return torch.optim.SGD(groups, lr=lr)
+
+
+def watching(groups, *, lr):
+    return torch.optim.SGD([{**group, "on_end": lambda: None} for group in groups], lr=lr)
+
+
+def row(logits, targets):
+    return nn.functional.cross_entropy(logits, targets).reshape(1)
 """
 
 
@@ -301,7 +317,8 @@ def lazy(num_classes):
         ({"augment": "halved"}, r"^bad\.py:22: augmentation halved returns \(1, 3, 16, 16\)"),
         ({"augment": "nothing"}, r"^bad\.py:26: augmentation nothing returns nothing"),
         ({"augment": "failing"}, r"^augmentation failing: bad\.py:31: ValueError: no such colour"),
-        ({"loss": "per_image"}, r"^bad\.py:34: loss per_image returns \(2,\); it must return one number"),
+        ({"loss": "per_image"}, r"^bad\.py:34: loss per_image returns \(2,\); it must return a scalar"),
+        ({"loss": "row"}, r"^bad\.py:\d+: loss row returns \(1,\); it must return a scalar"),
         ({"mix": "unmixed"}, r"^bad\.py:38: mix unmixed returns .*and \(2,\)"),
         ({"schedule": "negative"}, r"^bad\.py:42: schedule negative returns -1\.0 at progress 0\.0"),
         ({"schedule": "late"}, r"^bad\.py:\d+: schedule late returns -0\.1 at progress 0\.85"),
@@ -311,6 +328,8 @@ def lazy(num_classes):
         ({"mix": "outside"}, r"^bad\.py:\d+: mix outside returns a Tensor and a ndarray; it must return two tensors"),
         ({"loss": "double"}, r"^bad\.py:\d+: loss double sets PyTorch's default dtype to torch\.float64; leave it out"),
         ({"optimizer": "learning"}, r"^bad\.py:46: optimizer learning returns a float"),
+        ({"optimizer": "remembering"}, r"^bad\.py:\d+: optimizer remembering keeps numpy[\w.]+ in its state_dict"),
+        ({"optimizer": "watching"}, r"^bad\.py:\d+: optimizer watching keeps something in its state_dict"),
         ({"loss": "plain", "label_smoothing": 0.1}, r"^bad\.py:50: loss plain does not take label_smoothing"),
     ],
 )
