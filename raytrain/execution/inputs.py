@@ -13,7 +13,7 @@ from raytrain.execution.backend import SplitsByKey
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
-from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.rehearsal.rehearsal import rehearse
 from raytrain.experiment.search import tpe
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.class_metrics import TOP

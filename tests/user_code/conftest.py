@@ -36,8 +36,9 @@ from torch.nn import functional as F
 
 
 def noise(images, *, strength: float = 8.0, generator):
-    drawn = torch.randn(images.shape, generator=generator, device=images.device) * strength
-    return (images.float() + drawn).clamp(0, 255).to(torch.uint8)
+    full = 1.0 if images.is_floating_point() else 255.0
+    drawn = torch.randn(images.shape, generator=generator, device=images.device)
+    return (images + strength / 255 * full * drawn).clamp(0, full).to(images.dtype)
 
 
 def steps(progress, *, drop: float = 0.1):

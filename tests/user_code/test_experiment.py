@@ -15,7 +15,7 @@ from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
 from raytrain.experiment.reading import read_experiment
-from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.rehearsal.rehearsal import rehearse
 from raytrain.experiment.search.assignments import parse_overrides
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import digests_of
@@ -23,6 +23,7 @@ from raytrain.inference.model import load_model
 from raytrain.runs.folder import read_state
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.choices import AUGMENTATIONS
 from raytrain.training.recipe import Recipe
 from raytrain.user_code import declared
 from raytrain.user_code import source as sources
@@ -285,6 +286,27 @@ def watching(groups, *, lr):
     return torch.optim.SGD([{**group, "on_end": lambda: None} for group in groups], lr=lr)
 
 
+def shaded(images):
+    return (images.float() + 8).clamp(0, 255).to(torch.uint8)
+
+
+def widened(images):
+    return images.repeat(1, 1, 1, 2)
+
+
+def bytes_alone(images):
+    return images.bitwise_not()
+
+
+class Fitted(nn.Module):
+    def __init__(self, num_classes, image_size):
+        super().__init__()
+        self.layer = nn.Linear(3 * image_size**2, num_classes)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))
+
+
 def row(logits, targets):
     return nn.functional.cross_entropy(logits, targets).reshape(1)
 """
@@ -363,10 +385,67 @@ def test_such_a_network_is_trained_measured_in_several_views_and_applied(folder:
     assert load_model("mine.pth").predict(numpy.zeros((2, 16, 16, 3), dtype=numpy.uint8)).probabilities.shape == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"resolution": {0: 12, 0.5: 16}}, r"bad\.py:\d+: .*; the images have 12 x 12 pixels .*, as resolution makes"),
+        ({"augment": [{"random_resized_crop": {"size": 12}}]}, r"the images have 12 x 12 pixels .*, as augment makes"),
+        ({"augment": ["widened"]}, r"the images have 16 x 32 pixels in training, as augment makes"),
+        ({"augment": ["widened"], "resolution": {0: 16}}, None),  # it has the last word
+        ({"resolution": {0: 16, 0.9: 12}}, None),  # of two epochs none begins there
+    ],
+)
+def test_a_network_is_called_with_images_of_each_size_that_it_will_meet(
+    folder: Path, fields: dict[str, Any], problem: str | None
+) -> None:
+    (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
+    augment = [raytrain.code(f"bad.py:{one}") if one == "widened" else one for one in fields.get("augment", [])]
+    recipe = Recipe(**{**fields, "augment": augment}, arch=raytrain.code("bad.py:Fitted"), image_size=16, epochs=2)
+    if problem is None:
+        rehearse([(recipe, 3)])
+        return
+    with pytest.raises(ExperimentError, match=problem):
+        rehearse([(recipe, 3)])
+
+
+def test_an_augmentation_is_called_on_what_the_one_before_it_returns(folder: Path) -> None:
+    (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
+    alone = raytrain.code("bad.py:bytes_alone")
+    rehearse([(Recipe(augment=(alone, "jitter"), image_size=16), 3)])
+    with pytest.raises(ExperimentError, match=r"augmentation bytes_alone: bad\.py:\d+: \w+Error: .*bitwise_not"):
+        rehearse([(Recipe(augment=("jitter", alone), image_size=16), 3)])
+
+
+def test_bytes_for_floats_are_warned_of_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
+    shaded = raytrain.code("bad.py:shaded")
+    rehearse([(Recipe(augment=(shaded, "jitter"), image_size=16), 3)])
+    assert not caplog.messages
+    for size in (16, 12):
+        rehearse([(Recipe(augment=("jitter", shaded), image_size=size), 3)])
+    (warning,) = caplog.messages
+    assert "augmentation bad.py:shaded is given floats in [0, 1]" in warning
+    assert "returns uint8" in warning
+
+
+@pytest.mark.usefixtures("folder")
+def test_noise_as_the_documentation_has_it_leaves_the_images_as_bright_behind_jitter() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text()
+    Path("parts.py").write_text(text.partition("# my_parts.py\n")[2].partition("```")[0])
+    noise = AUGMENTATIONS.function(raytrain.code("parts.py:noise"))
+    pixels = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for images, full in ((pixels, 255), (pixels / 255, 1)):
+        noisy = noise(images, generator=torch.Generator().manual_seed(1))
+        assert noisy.dtype == images.dtype
+        changes = (noisy.float() - images.float()) / full
+        assert abs(changes.mean()) < 0.01
+        assert 4 / 255 < changes.std() < 12 / 255
+
+
 def test_of_a_very_large_network_the_shape_alone_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "bad.py").write_text(f"{BROKEN}# {folder}\n")
     recipe = Recipe(arch=raytrain.code("bad.py:Infinite"), image_size=16)
-    monkeypatch.setattr("raytrain.experiment.rehearsal.LARGEST", 12)  # a layer of 3 x 3 numbers, and 3
+    monkeypatch.setattr("raytrain.experiment.rehearsal.network.LARGEST", 12)  # a layer of 3 x 3 numbers, and 3
     with pytest.raises(ExperimentError, match="not finite"):
         rehearse([(recipe, 3)])
     rehearse([(recipe, 4)])

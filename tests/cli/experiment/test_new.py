@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.experiment.reading import read_experiment
-from raytrain.experiment.rehearsal import rehearse
+from raytrain.experiment.rehearsal.rehearsal import rehearse
 
 
 def test_the_folder_to_start_from_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
