@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TextIO
 
 from raytrain.errors import ModelError
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """Environment variable with which `torch.load` runs no code from a file, whoever calls it."""
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+"""Networks of torchvision whose weights can be loaded with their auxiliary heads only, with which they return several
+tensors; and they rescale the images themselves, but only where they are built with their weights."""
+
+
+_OF_NETWORK = (OSError, HTTPException)
+"""What a download fails with."""
 
 
 def pretrained_weights(name: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
@@ -26,7 +34,8 @@ def pretrained_weights(name: str, arguments: dict[str, Any]) -> dict[str, Tensor
         arguments: Arguments that the recipe gives it.
 
     Raises:
-        ModelError: The library has none, or they are neither in its cache nor can be loaded.
+        ModelError: The library has none, or none that a network without auxiliary heads can start from, or they are
+            neither in its cache nor can be loaded.
     """
     found = library_model(name)
     assert found, "a recipe checks that the network is a library's"
@@ -38,15 +47,21 @@ def pretrained_weights(name: str, arguments: dict[str, Any]) -> dict[str, Tensor
         raise
     except Exception as error:  # whatever a loader and a network between here and its host may fail with
         reason = next(iter(str(error).strip().splitlines()), "")
+        without = f"Without network, {_PLACES[library](model)}; or give" if isinstance(error, _OF_NETWORK) else "Give"
         raise ModelError(
             f"init: the pretrained weights of {name} cannot be loaded ({type(error).__name__}: {reason}).\n"
-            f"Without network, {_PLACES[library](model)}; or give a file: init: model.safetensors."
+            f"{without} a file: init: model.safetensors."
         ) from error
 
 
 def _torchvision(model: str, arguments: dict[str, Any]) -> nn.Module:
     from torchvision import models
 
+    if model in WITH_AUXILIARY_HEADS:
+        raise ModelError(
+            f"init: pretrained is not for torchvision:{model}, whose weights belong to a network with auxiliary heads; "
+            "choose another network, such as timm:inception_v3"
+        )
     weights = next(iter(models.get_model_weights(model)), None) and models.get_model_weights(model).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
     if weights is None:
         raise ModelError(f"init: torchvision has no pretrained weights of {model}; give a file")

@@ -19,6 +19,7 @@ from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.initial import initial_contents
 from raytrain.experiment.reading import read_experiment
 from raytrain.experiment.search.assignments import parse_axes
+from raytrain.models.pretrained import pretrained_weights
 from raytrain.models.weights import as_safetensors, read_weights
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint, initial, trial
@@ -377,6 +378,21 @@ def test_without_network_and_cache_one_message_says_what_to_do(
     url = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
     assert (url in str(no.value)) == (recipe is SQUEEZENET)
     assert tuple(capsys.readouterr()) == ("", "")  # no "Downloading: ..." of torch.hub among the results
+
+
+@pytest.mark.usefixtures("offline")
+def test_what_is_not_the_networks_fault_is_answered_without_advice_about_it() -> None:
+    with pytest.raises(ModelError, match=r"cannot be loaded \(TypeError: .*'depth'") as no:
+        pretrained_weights("torchvision:squeezenet1_1", {"depth": 3})
+    assert "network," not in str(no.value)
+    assert "Give a file: init: model.safetensors" in str(no.value)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_with_auxiliary_heads_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ModelError, match=f"pretrained is not for torchvision:{name}, .*such as timm:inception_v3$"):
+        pretrained_weights(f"torchvision:{name}", {"aux_logits": False})
 
 
 def test_a_copy_that_is_too_large_or_no_file_is_one_message(make_data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
