@@ -1,6 +1,8 @@
 """Images come out as a person sees them."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -99,3 +101,27 @@ def test_a_very_large_photo_is_read_without_a_warning_and_a_bomb_is_refused(monk
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
     with pytest.raises(DataError, match=r"exceeds limit of 60 pixels, could be decompression bomb"):
         decode(encoded(photo()), image_size=8)
+
+
+def png_of_16_bits(colour: int, *values: int) -> bytes:
+    """Return a PNG file of one pixel, written out: Pillow writes none of 16 bits in colour."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, colour, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + struct.pack(f">{len(values)}H", *values))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "image", [png_of_16_bits(2, 0x1200, 0x3400, 0x5600), b"P6 1 1 65535\n\x12\x00\x34\x00\x56\x00"], ids=["PNG", "PPM"]
+)
+def test_colours_of_16_bits_are_brought_to_8(image: bytes):
+    assert decode(image, image_size=1).tolist() == [[[0x12, 0x34, 0x56]]]
+
+
+@pytest.mark.parametrize("image", [png_of_16_bits(0, 0x1234), b"P5 1 1 65535\n\x12\x34"], ids=["PNG", "PGM"])
+def test_grey_of_16_bits_is_refused(image: bytes):
+    with pytest.raises(DataError, match="only images of 8 bits per channel are read: convert it"):
+        decode(image, image_size=1)

@@ -40,7 +40,7 @@ def decode(encoded: bytes, *, image_size: int, background: str = WHITE) -> NDArr
     frame counts.
 
     Args:
-        encoded: A file in one of `FORMATS`, 8 bits per channel.
+        encoded: A file in one of `FORMATS`. Pillow brings colours of 16 bits per channel to 8.
         image_size: Height and width of the result, in pixels.
         background: Colour behind transparent pixels, as `canonical_background` returns it.
 
@@ -48,7 +48,8 @@ def decode(encoded: bytes, *, image_size: int, background: str = WHITE) -> NDArr
         (image_size, image_size, 3) uint8.
 
     Raises:
-        DataError: The bytes are not a readable image, or have more than 8 bits per channel.
+        DataError: The bytes are not a readable image, or Pillow has its pixels as integers or floats of more than 8
+            bits, as those of a grey image of 16 bits.
     """
     try:
         with _large_images():
