@@ -27,6 +27,8 @@ IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 UNLABELLED = -1
 """Label of the images in a test part that is not labelled."""
+BUFFER = 8 * 2**20
+"""Bytes of a column that are read at a time. With `pre_buffer`, pyarrow would keep all that it has read of the file."""
 
 
 def count_rows(folder: SourceFolder, file: str) -> int:
@@ -46,7 +48,7 @@ def _opened(folder: SourceFolder, file: str) -> Generator[Any]:
     where = folder.locate(file)
     try:
         with folder.open(file) as source:
-            yield arrow_parquet.ParquetFile(source)
+            yield arrow_parquet.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
     except (OSError, arrow.ArrowException) as error:
         if folder.beginning(file, len(LFS_POINTER)) == LFS_POINTER:
             raise DataError(f"{where} is a Git LFS pointer, not the file; fetch it with: git lfs pull") from error
