@@ -21,12 +21,13 @@ from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import Predictions
 from raytrain.storage.bounded import read_bounded
 from raytrain.training.devices import autocast, choose_device
-from raytrain.training.evaluation import TrainingData, predict
+from raytrain.training.evaluation import TrainingData, images_at_once, predict
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.reference import digests_in
 from raytrain.user_code.source import Source, keep_all, kept
 
 BATCH = 256
+"""Most images that are predicted at a time."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64
     precision = description.precision
     unknown = np.zeros(len(images), dtype=np.int64)
     parts: list[NDArray[np.float64]] = []
-    for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=BATCH):
+    at_once = min(BATCH, images_at_once(images.shape[1]))
+    for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=at_once):
         with autocast(model.device, precision):
             logits = model.network(normalize(batch, mean=description.mean, std=description.std))
         parts.append(logits.cpu().double().softmax(dim=1).numpy())

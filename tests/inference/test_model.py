@@ -1,5 +1,6 @@
 """Tests of a model as Python has it: arrays of any memory layout, and files of networks with tied weights."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,20 @@ def test_an_array_that_runs_backwards_is_predicted_as_its_copy(size: int) -> Non
     bgr = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
     backwards = bgr[:, ::-1, :, ::-1]
     assert np.array_equal(model.predict(backwards).probabilities, model.predict(backwards.copy()).probabilities)
+
+
+@pytest.mark.parametrize(("size", "most"), [(SIZE, 256), (128, 62)])
+def test_fewer_large_images_are_predicted_at_a_time_than_small_ones(size: int, most: int) -> None:
+    seen: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(len(images))
+            return images.mean((2, 3))
+
+    described = dataclasses.replace(DESCRIPTION, recipe=Recipe(image_size=size).model_dump())
+    Model(Counting(), described, torch.device("cpu")).predict(np.zeros((most + 1, size, size, 3), dtype=np.uint8))
+    assert seen == [most, 1]
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
