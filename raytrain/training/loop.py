@@ -217,7 +217,8 @@ def _share(state: TrainState) -> None:
     """
     if not dist.is_initialized():
         return
-    averaged = state.ema.buffers() if state.ema else ()
+    # not state.ema.buffers(), whose count of updates is on the CPU, where NCCL sends nothing; it is equal on all ranks
+    averaged = state.ema.module.buffers() if state.ema else ()
     slow = state.lookahead.slow if state.lookahead else ()
     for tensor in (*state.model.buffers(), *averaged, *slow):
         dist.broadcast(tensor, src=0)

@@ -779,3 +779,18 @@ def test_augmentations_are_applied_in_the_order_given(make_data, monkeypatch):
     data = make_data(train=16)
     next(train(recipe_of(augment=["flip", "crop"]), new_state(recipe_of(), data), data))
     assert order == ["flip", "crop"]
+
+
+def test_ranks_send_each_other_only_what_is_on_the_device_of_the_model(monkeypatch):
+    """NCCL, between GPUs, sends no tensor of the CPU."""
+    sent = []
+    monkeypatch.setattr(loop_module.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(loop_module.dist, "broadcast", lambda tensor, **_: sent.append(tensor))
+    with torch.device("meta"):
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    state = TrainState(model, optimizer, ema_decay=0.5, precision="fp32", lookahead=constant(model))
+    loop_module._share(state)
+    assert {tensor.device.type for tensor in sent} == {"meta"}
+    statistics = [*model.buffers(), *state.ema.module.buffers()]
+    assert {id(tensor) for tensor in statistics} < {id(tensor) for tensor in sent}
