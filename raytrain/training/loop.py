@@ -106,6 +106,7 @@ def _train_epoch(
             warmup_steps=round(recipe.warmup_epochs * steps),
             schedule=schedule,
         )
+        factor = float(factor)  # a schedule of the user's may return a float of NumPy, which no checkpoint would load
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.lr * group.get("lr_factor", 1.0) * factor
         state.optimizer.zero_grad(set_to_none=True)

@@ -133,6 +133,16 @@ def test_three_epochs_saved_loaded_and_two_more_equal_five_bit_for_bit(changes, 
     assert [metrics.epoch for metrics in history] == [1, 2, 3, 4, 5]
 
 
+def test_a_schedule_that_returns_floats_of_numpy_leaves_a_checkpoint_that_can_be_loaded(
+    make_data, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(SCHEDULES, "numpy", lambda progress: 0.5 * (1 + np.cos(np.pi * progress)))
+    data = make_data()
+    straight, expected, resumed, history = straight_and_resumed(recipe_of(schedule="numpy"), data, Folder.at(tmp_path))
+    assert differing(straight.state_dict(), resumed.state_dict()) == []
+    assert history == expected
+
+
 class Dropping(torch.nn.Dropout):
     """Dropout that keeps the masks it has drawn in training."""
 
