@@ -196,7 +196,9 @@ def evaluate_on(model: Model, dataset: ImageDataset, *, name: str) -> tuple[Eval
     none = LabelledImages(np.empty((0, size, size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
     empty = on_device(none, model.device)
     data = TrainingData(empty, empty, test, description.mean, description.std, len(description.classes))
-    return predict(model.network, test, data=data, precision=description.precision)
+    recipe = Recipe(**description.recipe)
+    at_once = images_at_once(size, trained=-(-recipe.batch_size // recipe.accumulate))  # as its trial did
+    return predict(model.network, test, data=data, precision=description.precision, batch_size=at_once)
 
 
 @torch.inference_mode()

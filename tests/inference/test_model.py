@@ -2,13 +2,15 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from raytrain.inference.model import Model
+from raytrain.data import ImageDataset, LabelledImages
+from raytrain.inference.model import Model, evaluate_on
 from raytrain.inference.model_file import ModelDescription, read_model, write_model
 from raytrain.training.recipe import Recipe
 
@@ -39,18 +41,37 @@ def test_an_array_that_runs_backwards_is_predicted_as_its_copy(size: int) -> Non
     assert np.array_equal(model.predict(backwards).probabilities, model.predict(backwards.copy()).probabilities)
 
 
+class Counting(nn.Module):
+    """A network that remembers how many images it was given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        return images.mean((2, 3))
+
+
+def described(**changes: Any) -> ModelDescription:
+    return dataclasses.replace(DESCRIPTION, recipe=Recipe(**changes).model_dump())
+
+
 @pytest.mark.parametrize(("size", "most"), [(SIZE, 256), (128, 62)])
 def test_fewer_large_images_are_predicted_at_a_time_than_small_ones(size: int, most: int) -> None:
-    seen: list[int] = []
+    network = Counting()
+    images = np.zeros((most + 1, size, size, 3), dtype=np.uint8)
+    Model(network, described(image_size=size), torch.device("cpu")).predict(images)
+    assert network.seen == [most, 1]
 
-    class Counting(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            seen.append(len(images))
-            return images.mean((2, 3))
 
-    described = dataclasses.replace(DESCRIPTION, recipe=Recipe(image_size=size).model_dump())
-    Model(Counting(), described, torch.device("cpu")).predict(np.zeros((most + 1, size, size, 3), dtype=np.uint8))
-    assert seen == [most, 1]
+@pytest.mark.parametrize(("accumulate", "seen"), [(1, [70, 10]), (2, [62, 18])])
+def test_as_many_images_are_evaluated_at_a_time_as_in_the_trial(accumulate: int, seen: list[int]) -> None:
+    network, size = Counting(), 128
+    model = Model(network, described(image_size=size, batch_size=70, accumulate=accumulate), torch.device("cpu"))
+    images = LabelledImages(np.zeros((80, size, size, 3), dtype=np.uint8), np.zeros(80, dtype=np.int64))
+    evaluate_on(model, ImageDataset(images, images, DESCRIPTION.classes, "synthetic"), name="zeros")
+    assert network.seen == seen
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
