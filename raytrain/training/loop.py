@@ -77,8 +77,8 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
             if not math.isfinite(loss):
                 raise DivergenceError(epoch, of=what)
         state.epoch = epoch
-        first = state.optimizer.param_groups[0]
-        lr: float = first["lr"] / first.get("lr_factor", 1.0)
+        rates = [(group["lr"], group.get("lr_factor", 1.0)) for group in state.optimizer.param_groups]
+        lr = next((rate / own for rate, own in rates if own), 0.0)  # 0 is of a group that the user does not train
         seconds = time.perf_counter() - started
         yield EpochMetrics(epoch, running.loss, running.accuracy, val, test, lr, seconds)
 

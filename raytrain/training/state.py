@@ -116,6 +116,7 @@ class TrainState:
         optimizer = OPTIMIZER_CHOICES.call(
             recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
+        _keep_own_rates(optimizer, lr=recipe.lr)
         precision = choose_precision(recipe.precision, device)
         lookahead = LOOKAHEAD_CHOICES.call(recipe.lookahead, model)
         state = cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision, lookahead=lookahead)
@@ -164,6 +165,17 @@ def evaluated_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
         return saved["model"]
     averaged: dict[str, Tensor] = saved["ema"]  # of an AveragedModel, which counts its updates beside its module
     return {name.removeprefix("module."): one for name, one in averaged.items() if name.startswith("module.")}
+
+
+def _keep_own_rates(optimizer: torch.optim.Optimizer, *, lr: float) -> None:
+    """Note the learning rate that each group has been given as a multiple of `lr`, for the schedule to start from.
+
+    Groups of `parameter_groups` say it already, unless an optimizer of the user's has changed theirs or made its own.
+    """
+    for group in optimizer.param_groups:
+        own = group.get("lr")
+        if own is not None and float(own) != lr * group.get("lr_factor", 1.0):
+            group["lr_factor"] = float(own) / lr
 
 
 def _first_images(data: TrainingData) -> Tensor:

@@ -17,7 +17,7 @@ from raytrain.errors import DivergenceError
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.resnet import BasicBlock, ResNet
 from raytrain.optim.lookahead import Lookahead, constant
-from raytrain.optim.optimizers import OPTIMIZERS
+from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
@@ -484,6 +484,38 @@ def test_groups_learn_at_their_own_rates_and_decay_apart_from_them(make_data):
     assert [id(parameter) for parameter in head["params"]] == [id(state.model.head.weight)]
     next(train(recipe, state, make_data()))
     assert [group["lr"] / weights["lr"] for group in (weights, biases, head)] == pytest.approx([1, 4, 0.5])
+
+
+def groups_of_its_own(parameters, rates):
+    every = [one for group in parameters for one in group["params"]]
+    kinds = [one for one in every if one.ndim > 1], [one for one in every if one.ndim <= 1]
+    return [{"params": kind, "lr": rate} for kind, rate in zip(kinds, rates, strict=True)]
+
+
+def given_groups_at_other_rates(parameters, rates):
+    return [{**group, "lr": rate} for group, rate in zip(parameters, rates, strict=True)]
+
+
+@pytest.mark.parametrize("groups", [groups_of_its_own, given_groups_at_other_rates])
+@pytest.mark.parametrize("rates", [(0.02, 3e-4), (0.0, 3e-4), (torch.tensor(0.02), torch.tensor(3e-4))], ids=str)
+def test_groups_learn_at_the_rates_that_an_optimizer_gives_them(groups, rates, make_data, monkeypatch):
+    def hybrid(parameters, *, lr, momentum, nesterov):
+        return torch.optim.SGD(groups(parameters, rates), lr=lr, momentum=momentum, nesterov=nesterov)
+
+    monkeypatch.setitem(OPTIMIZERS, "hybrid", OptimizerEntry(hybrid, moments=1))
+    data = make_data()
+    recipe = recipe_of(epochs=2, optimizer="hybrid", momentum=0.0, weight_decay=0.0, schedule="linear", lr=0.5)
+    plain = recipe.replace(optimizer="sgd")
+    state, by_hand = new_state(recipe, data), new_state(plain, data)
+    by_hand.optimizer.param_groups[0].update(lr_factor=float(rates[0]) / 0.5)
+    by_hand.optimizer.param_groups[1].update(lr_factor=float(rates[1]) / 0.5)
+    start = copy.deepcopy(state.model.state_dict())
+    (*_, metrics), _ = list(train(recipe, state, data)), list(train(plain, by_hand, data))
+    assert metrics.lr == pytest.approx(0.5 / 6)  # the last of six steps
+    for name, tensor in state.model.state_dict().items():
+        torch.testing.assert_close(tensor, by_hand.model.state_dict()[name])
+    moved = {name for name, one in state.model.named_parameters() if not torch.equal(one, start[name])}
+    assert moved == {name for name, one in state.model.named_parameters() if one.ndim == 1 or float(rates[0])}
 
 
 @pytest.mark.parametrize(("epoch", "size"), [(0, 12), (1, 12), (2, 16), (4, 16)])
