@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raytrain.data.batches import normalize
 from raytrain.models import architectures
-from raytrain.models.head import backbone_and_head, set_batchnorm_momentum
+from raytrain.models.head import backbone_and_head, head_of, set_batchnorm_momentum
 from raytrain.models.layers import layers_of
 from raytrain.models.sync_batchnorm import synchronised
 from raytrain.models.weights import initialise
@@ -99,7 +99,9 @@ class TrainState:
         if weights is not None:
             name = f"init: {recipe.init}"
             initialise(model, weights, classes=num_classes, strict=recipe.init_strict, name=name)
-        backbone, head = backbone_and_head(model, num_classes) if recipe.head_apart else ([], [])
+        hidden_alone = OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart
+        apart = recipe.head_apart or (hidden_alone and head_of(model, num_classes))
+        backbone, head = backbone_and_head(model, num_classes) if apart else ([], [])
         groups = parameter_groups(
             model,
             lr=recipe.lr,
@@ -107,7 +109,7 @@ class TrainState:
             decoupled=recipe.decoupled_weight_decay,
             bias_lr_factor=recipe.bias_lr_factor,
             head_lr_factor=recipe.head_lr_factor,
-            head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
+            head_apart=hidden_alone,
             backbone_lr_factor=recipe.backbone_lr_factor,
             head=head,
             layer_decay=recipe.layer_decay,
