@@ -1,6 +1,7 @@
 """A trial's weights taken out of its run folder, with what it takes to use them."""
 
 import logging
+import pickle
 
 import torch
 from torch import Tensor
@@ -74,14 +75,22 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         which: `BEST` for the weights whose accuracies the table shows, or `LAST` for those after the last epoch.
 
     Raises:
-        RunFolderError: There is no checkpoint that can be read, or the user's code is missing or changed.
+        RunFolderError: There is no checkpoint that can be read, or PyTorch does not load what is in it, or the user's
+            code is missing or changed.
         ModelError: The checkpoint is of an older version, and the library does not say what its weights were trained
             with.
     """
     inputs = inputs_of(record.manifest, result.recipe)
     device = torch.device("cpu")
     there = checkpoint_folder(record.folder, result.trial)
-    saved = checkpoint.load(there, device=device)
+    try:
+        saved = checkpoint.load(there, device=device, state_needed=which != BEST)
+    except pickle.UnpicklingError as error:
+        raise RunFolderError(
+            f"{there}: the weights of the last epoch cannot be read: the training state with them holds something else "
+            "than tensors and plain values. The weights of the best epoch by validation have a file of their own: "
+            "--which best"
+        ) from error
     if saved is None:
         raise RunFolderError(
             f"{there} has no checkpoint that can be read: it was removed, or the trial ended before its first"

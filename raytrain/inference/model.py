@@ -22,12 +22,13 @@ from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import Predictions
 from raytrain.storage.bounded import read_bounded
 from raytrain.training.devices import autocast, choose_device
-from raytrain.training.evaluation import TrainingData, predict
+from raytrain.training.evaluation import TrainingData, images_at_once, predict
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.reference import digests_in
 from raytrain.user_code.source import Source, keep_all, kept
 
 BATCH = 256
+"""Most images that are predicted at a time."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,9 @@ def evaluate_on(model: Model, dataset: ImageDataset, *, name: str) -> tuple[Eval
     empty = on_device(none, model.device)
     mean, std, classes = description.mean, description.std, len(description.classes)
     data = TrainingData(empty, empty, test, mean, std, classes, channels_last=model.channels_last)
-    return predict(model.network, test, data=data, precision=description.precision)
+    recipe = Recipe(**description.recipe)
+    at_once = images_at_once(size, trained=-(-recipe.batch_size // recipe.accumulate))  # as its trial did
+    return predict(model.network, test, data=data, precision=description.precision, batch_size=at_once)
 
 
 def probabilities_in_blocks(model: Model, images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float64]]:
@@ -231,7 +234,8 @@ def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64
     precision, channels_last = description.precision, model.channels_last
     unknown = np.zeros(len(images), dtype=np.int64)
     parts: list[NDArray[np.float64]] = []
-    for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=BATCH):
+    at_once = min(BATCH, images_at_once(images.shape[1]))
+    for batch, _ in evaluation_batches(on_device(LabelledImages(images, unknown), model.device), batch_size=at_once):
         inputs = normalize(batch, mean=description.mean, std=description.std)
         with autocast(model.device, precision):
             logits = model.network(inputs if channels_last else inputs.contiguous())

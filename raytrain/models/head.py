@@ -41,8 +41,8 @@ def backbone_and_head(model: nn.Module, classes: int) -> tuple[list[nn.Parameter
     head = set(head_of(model, classes))
     if not head:
         raise ValueError(
-            f"freeze_epochs, backbone_lr_factor and layer_decay need a head: a linear layer or a convolution with "
-            f"{classes} outputs, one for each class; the network has none"
+            "freeze_epochs, head_lr_factor, backbone_lr_factor and layer_decay need a head: a linear layer or a "
+            f"convolution with {classes} outputs, one for each class; the network has none"
         )
     trainable = [(name in head, one) for name, one in model.named_parameters() if one.requires_grad]
     return [one for in_head, one in trainable if not in_head], [one for in_head, one in trainable if in_head]

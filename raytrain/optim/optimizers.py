@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from annotated_types import Ge, Le, Lt
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
     from torch.optim.optimizer import ParamsT
 
@@ -44,10 +44,9 @@ def parameter_groups(
             learning rate, which the optimizer multiplies with again.
         bias_lr_factor: Factor of the learning rate of biases and BatchNorm's weights.
         head_lr_factor: Factor of the learning rate of the head's weights.
-        head_apart: Whether the head, the weights of the last linear layer, is a group even where it learns as the other
-            weights do.
+        head_apart: Whether the weights of the head are a group even where they learn as the other weights do.
         backbone_lr_factor: Factor of the learning rate of all parameters that are not in `head`, beside the others.
-        head: Parameters that `backbone_lr_factor` and `layer_decay` are not for.
+        head: Parameters of the head. Where none are given, the weights of the last linear layer are apart.
         layer_decay: Factor of the learning rate from each layer to the one before it, beside the others. As Bao et al.
             2021, arXiv:2106.08254, and Clark et al. 2020, arXiv:2003.10555, have it: the head counts as the last layer.
         layers: Parameters of the backbone by layer, from the first to the last; needed with `layer_decay`.
@@ -57,7 +56,6 @@ def parameter_groups(
         it is apart; with `backbone_lr_factor`, the biases of the head too. With `layer_decay`, the weights and the
         biases of each layer, from the head to the first.
     """
-    from torch import nn
 
     def group(those: list[nn.Parameter], factor: float, decay: float) -> dict[str, Any]:
         decay = decay / (lr * factor) if decoupled else decay
@@ -73,10 +71,9 @@ def parameter_groups(
         return [one for one in groups if one["params"]]
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    apart = linear[-1:] if head_apart or head_lr_factor != 1.0 else []
     whole_head = {id(one) for one in head} if backbone_lr_factor != 1.0 else set[int]()
-    head_weights = {id(layer.weight) for layer in apart} | {id(one) for one in head if id(one) in whole_head}
+    apart = head_apart or head_lr_factor != 1.0 or backbone_lr_factor != 1.0
+    head_weights = {id(one) for one in head or _last_linear(model)} if apart else set[int]()
 
     weights = [one for one in parameters if one.ndim > 1]
     biases = [one for one in parameters if one.ndim <= 1]
@@ -90,6 +87,12 @@ def parameter_groups(
     if whole_head:
         groups.append(group([one for one in biases if id(one) in whole_head], bias_lr_factor, 0.0))
     return groups
+
+
+def _last_linear(model: nn.Module) -> list[Tensor]:
+    from torch import nn
+
+    return [module.weight for module in model.modules() if isinstance(module, nn.Linear)][-1:]
 
 
 def sgd(parameters: ParamsT, *, lr: float, momentum: float, nesterov: bool) -> Optimizer:

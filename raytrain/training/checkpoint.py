@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import logging
+import pickle
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -68,11 +69,18 @@ def save(folder: Folder, saved: Checkpoint) -> None:
     _prune(folder, newest=saved.epoch)
 
 
-def load(folder: Folder, *, device: torch.device) -> Checkpoint | None:
+def load(folder: Folder, *, device: torch.device, state_needed: bool = True) -> Checkpoint | None:
     """Return the newest checkpoint in `folder` whose files are whole, or None when there is none.
+
+    Args:
+        folder: The trial's own.
+        device: The device that tensors are loaded to.
+        state_needed: Whether the training state must be loaded; otherwise it is empty where PyTorch refuses to load it
+            and there are weights of a best epoch.
 
     Raises:
         StorageError: The storage does not answer; whether there is a checkpoint is then not known.
+        pickle.UnpicklingError: The training state holds something else than tensors and plain values.
     """
     for name in _manifests(folder).values():
         try:
@@ -83,10 +91,14 @@ def load(folder: Folder, *, device: torch.device) -> Checkpoint | None:
         except (OSError, ValueError) as error:
             log.warning("%s/%s cannot be used, going back to the one before: %s", folder, name, error)
             continue
-        loaded = {
-            kind: torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-            for kind, content in contents.items()
-        }
+        loaded: dict[str, dict[str, Any]] = {}
+        for kind, content in contents.items():
+            try:
+                loaded[kind] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            except pickle.UnpicklingError:
+                if kind != "state" or state_needed or "best" not in contents:
+                    raise
+                loaded[kind] = {}
         return Checkpoint(manifest["epoch"], loaded["state"], loaded.get("best"), manifest["history"])
     return None
 

@@ -16,6 +16,12 @@ from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import MOST_PROBABILITIES, Predictions, metrics_of
 from raytrain.training.devices import autocast
 
+MOST_AT_ONCE = 1000
+"""Largest number of images that are evaluated at a time."""
+PIXELS_AT_ONCE = MOST_AT_ONCE * 32**2
+"""Pixels that are evaluated at a time. A layer of 64 channels takes 0.26 GB for them; for 1,000 images of 224 pixels it
+would take 13 GB."""
+
 
 class EvaluatedCount:
     """A count of evaluated batches, which another thread may read to see that an evaluation goes on.
@@ -72,6 +78,19 @@ class TrainingData:
         return cls(train, val, test, splits.mean, splits.std, len(splits.classes))
 
 
+def images_at_once(image_size: int, *, trained: int = 1) -> int:
+    """Return how many images are evaluated at a time, so that memory suffices wherever it suffices for training.
+
+    1,000 of up to 32 pixels, and of larger ones as many as have no more pixels; but never fewer than a training step
+    takes at once, which needs more memory for each.
+
+    Args:
+        image_size: Height and width of the images, in pixels.
+        trained: Images that a training step takes at once on a device.
+    """
+    return min(MOST_AT_ONCE, max(PIXELS_AT_ONCE // image_size**2, trained, 1))
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -79,7 +98,7 @@ def evaluate(
     *,
     data: TrainingData,
     precision: str,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     detailed: bool = False,
 ) -> Evaluation:
     """Return the mean loss and accuracy of `model` on `images`, without augmentation.
@@ -91,7 +110,7 @@ def evaluate(
         images: One of the splits of `data`.
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.
-        batch_size: Images at a time.
+        batch_size: Images at a time; None for as many as `images_at_once` says.
         detailed: Whether to measure the metrics beside loss and accuracy too.
     """
     if detailed:
@@ -114,7 +133,7 @@ def evaluate_views(
     precision: str,
     tta: str,
     below: float = 1.0,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
 ) -> tuple[Evaluation, int]:
     """Return what `evaluate` does, of the mean logits of several views of an image: test-time augmentation.
 
@@ -128,7 +147,7 @@ def evaluate_views(
         tta: A key of `VIEWS`.
         below: Probability of the predicted class below which an image has several views; others keep the prediction of
             the plain image. 1 for all images.
-        batch_size: Images at a time.
+        batch_size: Images at a time; None for as many as `images_at_once` says.
 
     Returns:
         The evaluation, and the number of images that had several views, over all ranks.
@@ -190,7 +209,7 @@ VIEW_COUNT = {"none": 0, "mirror": 2, "shifts": 6}
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int = 1000
+    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int | None = None
 ) -> tuple[Evaluation, Predictions]:
     """Return what `evaluate` does, and what the network says about each image.
 
@@ -201,7 +220,7 @@ def predict(
         images: One of the splits of `data`.
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.
-        batch_size: Images at a time.
+        batch_size: Images at a time; None for as many as `images_at_once` says.
     """
     kept = len(images) * data.num_classes <= MOST_PROBABILITIES
     sums = torch.zeros(2, dtype=exact_dtype(images.device), device=images.device)
@@ -233,7 +252,7 @@ def predict(
 
 
 def _outputs(
-    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int
+    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (B, classes) logits and (B,) labels for this rank's share of the images, with the model in eval mode."""
     was_training = model.training
@@ -245,9 +264,10 @@ def _outputs(
     model.train(was_training)
 
 
-def _batches(images: DeviceImages, *, data: TrainingData, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(images: DeviceImages, *, data: TrainingData, batch_size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield this rank's share of the images and their labels in batches, and count those that have been evaluated."""
     rank, world_size = rank_and_world_size()
+    batch_size = batch_size or images_at_once(images.images.shape[1])
     for batch in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
         yield batch
         data.evaluated.batches += 1

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from raytrain.data.augmentation.resolution import resized, resolution_of
 from raytrain.data.balance import balanced_order
-from raytrain.data.batches import normalize, permutation, seeded, training_batches
+from raytrain.data.batches import images_per_step, normalize, permutation, seeded, training_batches
 from raytrain.training.choices import AUGMENTATIONS, MIX_CHOICES
-from raytrain.training.evaluation import TrainingData, rank_and_world_size
+from raytrain.training.evaluation import TrainingData, images_at_once, rank_and_world_size
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.component import accepted
 
@@ -53,3 +53,15 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
             yield mix(inputs, labels, **mixing)
         else:
             yield inputs, labels
+
+
+def evaluated_at_once(recipe: Recipe, data: TrainingData) -> int:
+    """Return how many images a rank evaluates at a time, which depends on how many it trains at once.
+
+    Args:
+        recipe: The recipe, whose `batch_size` and `accumulate` say how many it trains at once.
+        data: The data, whose training images may be fewer.
+    """
+    world_size = rank_and_world_size()[1]
+    together = images_per_step(len(data.train), batch_size=recipe.batch_size, world_size=world_size)
+    return images_at_once(recipe.image_size, trained=-(-together // (world_size * recipe.accumulate)))

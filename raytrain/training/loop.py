@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,7 +33,7 @@ from raytrain.optim.schedules import learning_rate_factor
 from raytrain.training.choices import LOSS_CHOICES, SCHEDULE_CHOICES
 from raytrain.training.devices import autocast, seeded_draws
 from raytrain.training.evaluation import TrainingData, evaluate, rank_and_world_size, reduce_sums
-from raytrain.training.inputs import training_inputs
+from raytrain.training.inputs import evaluated_at_once, training_inputs
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import TrainState
 
@@ -53,6 +54,7 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
     """
     model = None
     detailed = SELECTIONS[recipe.select].detailed
+    at_once = evaluated_at_once(recipe, data)
     weights = None
     if recipe.class_weights == "balanced":
         weights = balanced_weights(data.train.labels, classes=data.num_classes).to(data.device)
@@ -69,14 +71,14 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
         rank = rank_and_world_size()[0]
         with seeded_draws(recipe.seed, state.epoch, rank, 3, device=state.device):
             running = _train_epoch(recipe, state, model, data, weights)
-        val = _evaluate_split(state, data, data.val, detailed=detailed) if len(data.val) else None
-        test = _evaluate_split(state, data, data.test) if recipe.track_test else None
+        val = _evaluate_split(state, data, data.val, at_once=at_once, detailed=detailed) if len(data.val) else None
+        test = _evaluate_split(state, data, data.test, at_once=at_once) if recipe.track_test else None
         for what, loss in (("training", running.loss), ("validation", val.loss if val else 0.0)):
             if not math.isfinite(loss):
                 raise DivergenceError(epoch, of=what)
         state.epoch = epoch
-        first = state.optimizer.param_groups[0]
-        lr: float = first["lr"] / first.get("lr_factor", 1.0)
+        rates = [(group["lr"], group.get("lr_factor", 1.0)) for group in state.optimizer.param_groups]
+        lr = next((rate / own for rate, own in rates if own), 0.0)  # 0 is of a group that the user does not train
         seconds = time.perf_counter() - started
         yield EpochMetrics(epoch, running.loss, running.accuracy, val, test, lr, seconds)
 
@@ -104,6 +106,7 @@ def _train_epoch(
             warmup_steps=round(recipe.warmup_epochs * steps),
             schedule=schedule,
         )
+        factor = float(factor)  # a schedule of the user's may return a float of NumPy, which no checkpoint would load
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.lr * group.get("lr_factor", 1.0) * factor
         state.optimizer.zero_grad(set_to_none=True)
@@ -215,16 +218,18 @@ def _share(state: TrainState) -> None:
     """
     if not dist.is_initialized():
         return
-    averaged = state.ema.buffers() if state.ema else ()
+    # not state.ema.buffers(), whose count of updates is on the CPU, where NCCL sends nothing; it is equal on all ranks
+    averaged = state.ema.module.buffers() if state.ema else ()
     slow = state.lookahead.slow if state.lookahead else ()
     for tensor in (*state.model.buffers(), *averaged, *slow):
         dist.broadcast(tensor, src=0)
 
 
 def _evaluate_split(
-    state: TrainState, data: TrainingData, images: DeviceImages, *, detailed: bool = False
+    state: TrainState, data: TrainingData, images: DeviceImages, *, at_once: int, detailed: bool = False
 ) -> Evaluation:
-    return evaluate(state.evaluated_model, images, data=data, precision=state.precision, detailed=detailed)
+    how: dict[str, Any] = {"data": data, "precision": state.precision, "batch_size": at_once}
+    return evaluate(state.evaluated_model, images, detailed=detailed, **how)
 
 
 def _forward_model(recipe: Recipe, state: TrainState) -> nn.Module:

@@ -153,7 +153,7 @@ class Recipe(BaseModel):
     bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
     """Learning rate of biases and BatchNorm's weights, as a multiple of `lr`."""
     head_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
-    """Learning rate of the weights of the last linear layer, as a multiple of `lr`."""
+    """Learning rate of the weights of the head, as a multiple of `lr`; `backbone_lr_factor` says what the head is."""
     backbone_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
     """Learning rate of all parameters but those of the head, as a multiple of what they have otherwise. The head is the
     last layer with an output for each class."""
@@ -267,8 +267,8 @@ class Recipe(BaseModel):
 
     @property
     def head_apart(self) -> bool:
-        """Whether the head is trained otherwise than the backbone."""
-        return self.freeze_epochs > 0 or self.backbone_lr_factor != 1 or self.layer_decay != 1
+        """Whether the recipe says that the head is trained otherwise than the backbone."""
+        return self.freeze_epochs > 0 or {self.head_lr_factor, self.backbone_lr_factor, self.layer_decay} != {1}
 
     @property
     def user_code(self) -> list[str]:

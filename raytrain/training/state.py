@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raytrain.data.batches import normalize
 from raytrain.models import architectures
-from raytrain.models.head import backbone_and_head, set_batchnorm_momentum
+from raytrain.models.head import backbone_and_head, head_of, set_batchnorm_momentum
 from raytrain.models.layers import layers_of
 from raytrain.models.sync_batchnorm import synchronised
 from raytrain.models.weights import initialise
@@ -99,7 +99,9 @@ class TrainState:
         if weights is not None:
             name = f"init: {recipe.init}"
             initialise(model, weights, classes=num_classes, strict=recipe.init_strict, name=name)
-        backbone, head = backbone_and_head(model, num_classes) if recipe.head_apart else ([], [])
+        hidden_alone = OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart
+        apart = recipe.head_apart or (hidden_alone and head_of(model, num_classes))
+        backbone, head = backbone_and_head(model, num_classes) if apart else ([], [])
         groups = parameter_groups(
             model,
             lr=recipe.lr,
@@ -107,7 +109,7 @@ class TrainState:
             decoupled=recipe.decoupled_weight_decay,
             bias_lr_factor=recipe.bias_lr_factor,
             head_lr_factor=recipe.head_lr_factor,
-            head_apart=OPTIMIZER_CHOICES.entry(recipe.optimizer).head_apart,
+            head_apart=hidden_alone,
             backbone_lr_factor=recipe.backbone_lr_factor,
             head=head,
             layer_decay=recipe.layer_decay,
@@ -116,6 +118,7 @@ class TrainState:
         optimizer = OPTIMIZER_CHOICES.call(
             recipe.optimizer, groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov
         )
+        _keep_own_rates(optimizer, lr=recipe.lr)
         precision = choose_precision(recipe.precision, device)
         lookahead = LOOKAHEAD_CHOICES.call(recipe.lookahead, model)
         state = cls(model, optimizer, ema_decay=recipe.ema_decay, precision=precision, lookahead=lookahead)
@@ -164,6 +167,17 @@ def evaluated_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
         return saved["model"]
     averaged: dict[str, Tensor] = saved["ema"]  # of an AveragedModel, which counts its updates beside its module
     return {name.removeprefix("module."): one for name, one in averaged.items() if name.startswith("module.")}
+
+
+def _keep_own_rates(optimizer: torch.optim.Optimizer, *, lr: float) -> None:
+    """Note the learning rate that each group has been given as a multiple of `lr`, for the schedule to start from.
+
+    Groups of `parameter_groups` say it already, unless an optimizer of the user's has changed theirs or made its own.
+    """
+    for group in optimizer.param_groups:
+        own = group.get("lr")
+        if own is not None and float(own) != lr * group.get("lr_factor", 1.0):
+            group["lr_factor"] = float(own) / lr
 
 
 def _first_images(data: TrainingData) -> Tensor:

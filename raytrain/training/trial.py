@@ -26,6 +26,7 @@ from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.devices import choose_precision, device_name
 from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views, predict, rank_and_world_size
 from raytrain.training.initial import NONE, stored_weights
+from raytrain.training.inputs import evaluated_at_once
 from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import TrainState
@@ -199,7 +200,8 @@ class TrialRun:
             model.load_state_dict(self._best.weights)
         data = self._data
 
-        how: Any = {"data": data, "precision": self.state.precision}
+        at_once = evaluated_at_once(self.recipe, data)
+        how: Any = {"data": data, "precision": self.state.precision, "batch_size": at_once}
         train = evaluate(model, data.train, **how) if self.recipe.final_train_accuracy else None
         test, predictions = predict(model, data.test, **how)
         views = self._evaluate_views(model, how) if self.recipe.tta != "none" else None

@@ -24,6 +24,7 @@ from raytrain.models import architectures
 from raytrain.runs.results import read_results
 from raytrain.runs.trial_files import read_predictions
 from raytrain.storage.folder import Folder
+from raytrain.training import checkpoint
 from raytrain.training.recipe import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("empty_report")]
@@ -336,6 +337,29 @@ def test_weights_of_an_earlier_epoch_are_said_where_the_last_checkpoint_is_lost(
     assert known == 3 != described["epoch"]
     assert f"is lost; these are the weights of epoch {described['epoch']}, not of epoch 3" in caplog.text
     assert described["test_accuracy"] is None
+
+
+def test_the_best_weights_are_exported_where_the_training_state_cannot_be_loaded(
+    trained: Folder, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(str(trained), tmp_path / "copy")
+    trial = next(iter(accuracies(trained)))
+    export = ["export", f"{tmp_path}/copy/{trial}", "-o", tmp_path / "m.pth", "--force", "--which"]
+    assert call(*export, "best").exit_code == 0
+    expected, described = torch.load(tmp_path / "m.pth", weights_only=True), (tmp_path / "m.json").read_text()
+    there = Folder.at(tmp_path / "copy" / "trials" / trial / "checkpoint")
+    saved = checkpoint.load(there, device=torch.device("cpu"))
+    assert saved
+    saved.state["optimizer"]["param_groups"][0]["lr"] = np.float64(0.1)
+    checkpoint.save(there, saved)
+    assert call(*export, "best").exit_code == 0
+    again = torch.load(tmp_path / "m.pth", weights_only=True)
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
+    assert (tmp_path / "m.json").read_text() == described
+    ended = call(*export, "last")
+    assert (ended.exit_code, "weights of the last epoch cannot be read" in " ".join(ended.stderr.split())) == (2, True)
 
 
 def test_a_trial_without_a_checkpoint_says_so(trained: Folder, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tests of a model as Python has it: arrays of any memory layout, and files of networks with tied weights."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.data import ImageDataset, LabelledImages
 from raytrain.inference import model as inference
-from raytrain.inference.model import Model
+from raytrain.inference.model import Model, evaluate_on
 from raytrain.inference.model_file import ModelDescription, read_model, write_model
 from raytrain.training.recipe import Recipe
 
@@ -86,6 +88,39 @@ def test_images_are_predicted_as_they_are_read_and_never_all_in_memory(
 
 def images_of(document: str) -> list[dict[str, Any]]:
     return json.loads(document)["images"]
+
+
+class Counting(nn.Module):
+    """A network that remembers how many images it was given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        return images.mean((2, 3))
+
+
+def described(**changes: Any) -> ModelDescription:
+    return dataclasses.replace(DESCRIPTION, recipe=Recipe(**changes).model_dump())
+
+
+@pytest.mark.parametrize(("size", "most"), [(SIZE, 256), (128, 62)])
+def test_fewer_large_images_are_predicted_at_a_time_than_small_ones(size: int, most: int) -> None:
+    network = Counting()
+    images = np.zeros((most + 1, size, size, 3), dtype=np.uint8)
+    Model(network, described(image_size=size), torch.device("cpu")).predict(images)
+    assert network.seen == [most, 1]
+
+
+@pytest.mark.parametrize(("accumulate", "seen"), [(1, [70, 10]), (2, [62, 18])])
+def test_as_many_images_are_evaluated_at_a_time_as_in_the_trial(accumulate: int, seen: list[int]) -> None:
+    network, size = Counting(), 128
+    model = Model(network, described(image_size=size, batch_size=70, accumulate=accumulate), torch.device("cpu"))
+    images = LabelledImages(np.zeros((80, size, size, 3), dtype=np.uint8), np.zeros(80, dtype=np.int64))
+    evaluate_on(model, ImageDataset(images, images, DESCRIPTION.classes, "synthetic"), name="zeros")
+    assert network.seen == seen
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

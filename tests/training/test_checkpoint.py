@@ -2,7 +2,9 @@
 
 import json
 import logging
+import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -223,3 +225,19 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     checkpoint.save(Folder.at(tmp_path), Checkpoint(1, {"model": Malicious()}, None, []))
     with pytest.raises(Exception, match=r"weights_only|Unsupported"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("best", [1, None])
+def test_the_best_weights_are_loaded_without_a_state_that_pytorch_refuses(tmp_path, best):
+    saved = checkpoint_of(1, best=best)
+    saved.state["optimizer"]["lr"] = np.float64(0.1)
+    checkpoint.save(Folder.at(tmp_path), saved)
+    with pytest.raises(pickle.UnpicklingError):
+        load(tmp_path)
+    if best is None:
+        with pytest.raises(pickle.UnpicklingError):
+            checkpoint.load(Folder.at(tmp_path), device=CPU, state_needed=False)
+        return
+    found = checkpoint.load(Folder.at(tmp_path), device=CPU, state_needed=False)
+    assert (found.epoch, found.state, found.history) == (1, {}, saved.history)
+    assert torch.equal(found.best["weights"]["weight"], saved.best["weights"]["weight"])

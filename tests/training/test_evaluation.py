@@ -19,6 +19,7 @@ from raytrain.training.evaluation import (
     TrainingData,
     evaluate,
     evaluate_views,
+    images_at_once,
     predict,
     rank_and_world_size,
     reduce_sums,
@@ -60,6 +61,22 @@ def test_evaluation_equals_a_loop_over_single_images_in_any_batch_size(model, da
     found = evaluate(model.train(), data.val, data=data, precision="fp32", batch_size=batch_size)
     assert found.accuracy == expected.accuracy
     assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "trained", "expected"),
+    [
+        (8, 16, 1000),
+        (32, 64, 1000),
+        (32, 4096, 1000),
+        (64, 64, 250),
+        (224, 16, 20),
+        (224, 128, 128),  # a training step takes as many, and needs more memory for each
+        (2048, 1, 1),
+    ],
+)
+def test_as_many_images_are_evaluated_at_a_time_as_have_the_pixels_of_1000_small_ones(image_size, trained, expected):
+    assert images_at_once(image_size, trained=trained) == expected
 
 
 @given(batch_size=st.integers(1, 30))

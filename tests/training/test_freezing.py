@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import raytrain
 from raytrain.errors import ExperimentError
 from raytrain.execution.initial import initial_contents
+from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.head import backbone_and_head, head_of
 from raytrain.models.layers import layers_of
 from raytrain.storage.folder import Folder
@@ -221,6 +222,34 @@ def test_the_head_is_the_layer_with_an_output_for_each_class(arch: str, head: se
     assert len(backbone) + len(own) == sum(one.requires_grad for one in network.parameters())
 
 
+@pytest.mark.parametrize("change", [{"head_lr_factor": 10.0}, {"optimizer": "muon"}], ids=["factor", "muon"])
+@pytest.mark.parametrize(
+    ("arch", "weight"), [("torchvision:squeezenet1_1", "classifier.1.weight"), ("resnet9", "head.weight")]
+)
+def test_the_weights_of_the_head_are_a_group_of_their_own(arch: str, weight: str, change: dict[str, Any]) -> None:
+    state = TrainState.create(RECIPE.replace(arch=arch, image_size=32, **change), num_classes=10, device=CPU)
+    names = {id(one): name for name, one in state.model.named_parameters()}
+    *_, head = state.optimizer.param_groups
+    assert [names[id(one)] for one in head["params"]] == [weight]
+    assert head["lr"] == pytest.approx(RECIPE.lr * change.get("head_lr_factor", 1.0))
+    assert not head.get("hidden")  # Muon makes the steps of hidden layers orthogonal
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_head_of_a_network_of_raytrain_is_its_last_linear_layer(arch: str) -> None:
+    network = Recipe(arch=arch, width=4, image_size=32).build_network(10)
+    *_, (name, _) = [(name, one) for name, one in network.named_modules() if isinstance(one, nn.Linear)]
+    assert {one.rpartition(".")[0] for one in head_of(network, 10)} == {name}
+
+
+def test_muon_takes_the_last_linear_layer_of_a_network_without_a_head_for_it(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(HEADLESS)
+    arch = raytrain.code("net.py:Net", folder=tmp_path)
+    state = TrainState.create(RECIPE.replace(arch=arch, optimizer="muon"), num_classes=4, device=CPU)
+    *_, last = state.optimizer.param_groups
+    assert [one.shape for one in last["params"]] == [(8, 3)]
+
+
 def test_a_head_that_stands_first_in_the_file_is_found_too() -> None:
     network = nn.ModuleDict({"out": nn.Linear(8, 10), "body": nn.Linear(27, 8)})
     assert head_of(network, 10) == ["out.weight", "out.bias"]
@@ -241,8 +270,8 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize(
     "change",
-    [{"freeze_epochs": 1}, {"backbone_lr_factor": 0.1}, {"layer_decay": 0.5}],
-    ids=["freeze", "factor", "decay"],
+    [{"freeze_epochs": 1}, {"head_lr_factor": 3.0}, {"backbone_lr_factor": 0.1}, {"layer_decay": 0.5}],
+    ids=["freeze", "head", "factor", "decay"],
 )
 def test_a_network_without_a_head_is_refused_before_anything_starts(change: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(HEADLESS)

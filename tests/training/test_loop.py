@@ -17,7 +17,7 @@ from raytrain.errors import DivergenceError
 from raytrain.models.architectures import ARCHITECTURES
 from raytrain.models.resnet import BasicBlock, ResNet
 from raytrain.optim.lookahead import Lookahead, constant
-from raytrain.optim.optimizers import OPTIMIZERS
+from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
@@ -131,6 +131,16 @@ def test_three_epochs_saved_loaded_and_two_more_equal_five_bit_for_bit(changes, 
     assert differing(straight.state_dict(), resumed.state_dict()) == []
     assert history == expected
     assert [metrics.epoch for metrics in history] == [1, 2, 3, 4, 5]
+
+
+def test_a_schedule_that_returns_floats_of_numpy_leaves_a_checkpoint_that_can_be_loaded(
+    make_data, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(SCHEDULES, "numpy", lambda progress: 0.5 * (1 + np.cos(np.pi * progress)))
+    data = make_data()
+    straight, expected, resumed, history = straight_and_resumed(recipe_of(schedule="numpy"), data, Folder.at(tmp_path))
+    assert differing(straight.state_dict(), resumed.state_dict()) == []
+    assert history == expected
 
 
 class Dropping(torch.nn.Dropout):
@@ -476,6 +486,38 @@ def test_groups_learn_at_their_own_rates_and_decay_apart_from_them(make_data):
     assert [group["lr"] / weights["lr"] for group in (weights, biases, head)] == pytest.approx([1, 4, 0.5])
 
 
+def groups_of_its_own(parameters, rates):
+    every = [one for group in parameters for one in group["params"]]
+    kinds = [one for one in every if one.ndim > 1], [one for one in every if one.ndim <= 1]
+    return [{"params": kind, "lr": rate} for kind, rate in zip(kinds, rates, strict=True)]
+
+
+def given_groups_at_other_rates(parameters, rates):
+    return [{**group, "lr": rate} for group, rate in zip(parameters, rates, strict=True)]
+
+
+@pytest.mark.parametrize("groups", [groups_of_its_own, given_groups_at_other_rates])
+@pytest.mark.parametrize("rates", [(0.02, 3e-4), (0.0, 3e-4), (torch.tensor(0.02), torch.tensor(3e-4))], ids=str)
+def test_groups_learn_at_the_rates_that_an_optimizer_gives_them(groups, rates, make_data, monkeypatch):
+    def hybrid(parameters, *, lr, momentum, nesterov):
+        return torch.optim.SGD(groups(parameters, rates), lr=lr, momentum=momentum, nesterov=nesterov)
+
+    monkeypatch.setitem(OPTIMIZERS, "hybrid", OptimizerEntry(hybrid, moments=1))
+    data = make_data()
+    recipe = recipe_of(epochs=2, optimizer="hybrid", momentum=0.0, weight_decay=0.0, schedule="linear", lr=0.5)
+    plain = recipe.replace(optimizer="sgd")
+    state, by_hand = new_state(recipe, data), new_state(plain, data)
+    by_hand.optimizer.param_groups[0].update(lr_factor=float(rates[0]) / 0.5)
+    by_hand.optimizer.param_groups[1].update(lr_factor=float(rates[1]) / 0.5)
+    start = copy.deepcopy(state.model.state_dict())
+    (*_, metrics), _ = list(train(recipe, state, data)), list(train(plain, by_hand, data))
+    assert metrics.lr == pytest.approx(0.5 / 6)  # the last of six steps
+    for name, tensor in state.model.state_dict().items():
+        torch.testing.assert_close(tensor, by_hand.model.state_dict()[name])
+    moved = {name for name, one in state.model.named_parameters() if not torch.equal(one, start[name])}
+    assert moved == {name for name, one in state.model.named_parameters() if one.ndim == 1 or float(rates[0])}
+
+
 @pytest.mark.parametrize(("epoch", "size"), [(0, 12), (1, 12), (2, 16), (4, 16)])
 def test_an_epoch_has_images_of_its_size(epoch, size, make_data):
     recipe = recipe_of(resolution={0: 12, 0.4: 16}, epochs=5)
@@ -779,3 +821,18 @@ def test_augmentations_are_applied_in_the_order_given(make_data, monkeypatch):
     data = make_data(train=16)
     next(train(recipe_of(augment=["flip", "crop"]), new_state(recipe_of(), data), data))
     assert order == ["flip", "crop"]
+
+
+def test_ranks_send_each_other_only_what_is_on_the_device_of_the_model(monkeypatch):
+    """NCCL, between GPUs, sends no tensor of the CPU."""
+    sent = []
+    monkeypatch.setattr(loop_module.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(loop_module.dist, "broadcast", lambda tensor, **_: sent.append(tensor))
+    with torch.device("meta"):
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    state = TrainState(model, optimizer, ema_decay=0.5, precision="fp32", lookahead=constant(model))
+    loop_module._share(state)
+    assert {tensor.device.type for tensor in sent} == {"meta"}
+    statistics = [*model.buffers(), *state.ema.module.buffers()]
+    assert {id(tensor) for tensor in statistics} < {id(tensor) for tensor in sent}

@@ -13,7 +13,7 @@ import torch
 from raytrain.errors import DivergenceError
 from raytrain.metrics.predictions import Predictions
 from raytrain.storage.folder import Folder
-from raytrain.training import checkpoint, loop, state, trial
+from raytrain.training import checkpoint, evaluation, loop, state, trial
 from raytrain.training.evaluation import Evaluation, evaluate, predict
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import Report, TrialRun
@@ -288,3 +288,17 @@ def test_an_exception_comes_through_and_the_thread_ends(data, tmp_path):
     with pytest.raises(RuntimeError, match="of the caller"), run.watched(lambda _: None, every=0.001):
         raise RuntimeError("of the caller")
     assert not watchers()
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate", "most"), [(8, 1, 15), (40, 1, 40), (40, 2, 20)])
+def test_no_evaluation_of_a_trial_takes_more_images_at_a_time_than_memory_has_room_for(
+    make_data, tmp_path, monkeypatch, batch_size, accumulate, most
+):
+    monkeypatch.setattr(evaluation, "PIXELS_AT_ONCE", 15 * 8**2)
+    recipe = RECIPE.replace(batch_size=batch_size, accumulate=accumulate, epochs=1, tta="mirror", track_test=True)
+    run = trial_run(make_data(train=40, val=44, test=48), tmp_path, recipe)
+    seen = []
+    run.state.model.register_forward_pre_hook(lambda model, inputs: seen.append((model.training, len(inputs[0]))))
+    list(run.reports())
+    assert max(count for training, count in seen if training) == batch_size // accumulate
+    assert max(count for training, count in seen if not training) == most

@@ -13,7 +13,8 @@ from raytrain.data.augmentation.resolution import mean_area
 from raytrain.data.batches import steps_per_epoch
 from raytrain.errors import PreflightError
 from raytrain.training.devices import device_name, prepare
-from raytrain.training.evaluation import VIEW_COUNT, TrainingData, evaluate
+from raytrain.training.evaluation import MOST_AT_ONCE, VIEW_COUNT, TrainingData, evaluate
+from raytrain.training.inputs import evaluated_at_once
 from raytrain.training.loop import train
 from raytrain.training.outcome import described
 from raytrain.training.recipe import Recipe
@@ -25,8 +26,8 @@ MOST_STEPS = 50
 """Largest number of steps that are measured."""
 MOST_BYTES = 2**28
 """Largest size of the images that the measured steps take, in bytes."""
-SAMPLE = 1000
-"""Number of images that the measurement is given, which is also how many a training run evaluates at a time."""
+SAMPLE = MOST_AT_ONCE
+"""Number of images that the measurement is given: no evaluation takes more at a time."""
 
 
 @dataclass(frozen=True)
@@ -122,21 +123,23 @@ def measure_speed(
         state.epoch = 0
         step_s = next(train(recipe, state, data(steps * share))).seconds / steps
 
+    at_once = evaluated_at_once(recipe, data(share))  # as a training run does
+
     def evaluated_s(images: int) -> float:
-        return _evaluated_s(state.evaluated_model, data(images), precision=state.precision)
+        return _evaluated_s(state.evaluated_model, data(images), precision=state.precision, batch_size=at_once)
 
     each_s = evaluated_s(share)
-    if each_s * SAMPLE < BUDGET_S:
-        each_s = evaluated_s(SAMPLE)
+    if share < at_once and each_s * at_once < BUDGET_S:
+        each_s = evaluated_s(at_once)
     return Speed(step_s, each_s / workers, steps, device_name(device))
 
 
-def _evaluated_s(model: nn.Module, data: TrainingData, *, precision: str) -> float:
+def _evaluated_s(model: nn.Module, data: TrainingData, *, precision: str, batch_size: int) -> float:
     """Return the seconds per training image of the second evaluation."""
     seconds = 0.0
     for _ in range(2):
         started = time.perf_counter()
-        evaluate(model, data.train, data=data, precision=precision, batch_size=SAMPLE)
+        evaluate(model, data.train, data=data, precision=precision, batch_size=batch_size)
         seconds = time.perf_counter() - started
     return seconds / len(data.train)
 
