@@ -101,6 +101,12 @@ def test_the_page_of_fields_is_what_the_command_prints():
     assert (ROOT / "docs" / "fields.md").read_text().partition("\n\n|")[2] == printed.removeprefix("|")
 
 
+def test_the_page_of_fields_shows_a_dash_for_an_empty_default():
+    rows = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|", (ROOT / "docs" / "fields.md").read_text(), re.MULTILINE))
+    empty = [one.name for one in recipe_fields() if one.default == ""]
+    assert {name: rows[name] for name in empty} == {"columns": "–", "resolution": "–"}
+
+
 def test_the_command_lists_fields_explains_one_and_names_the_nearest():
     listed = CliRunner().invoke(app, ["fields"]).stdout
     assert all(re.search(rf"^{name} ", listed, re.MULTILINE) for name in Recipe.model_fields)
