@@ -130,8 +130,9 @@ class Recipe(BaseModel):
     loss: Annotated[str, EpochTime.DEPENDS] = "cross_entropy"
     """Loss that training minimises, or code of your own. What is measured is cross-entropy in any case."""
     class_weights: Annotated[Literal["none", "balanced"], EpochTime.SAME] = "none"
-    """Weight of each class in the training loss: balanced for n / (k n_c), where n_c of n images are of the class, and
-    k classes have images. The mean is PyTorch's: over the weights of the images, in mixed batches over their number."""
+    """Weight of each class in the training loss. With `balanced`, a class has the weight n / (k n_c): n images, n_c of
+    them in the class, k classes with images. As in PyTorch, the loss is divided by the sum of the image weights, in
+    mixed batches by the number of images."""
     sampler: Annotated[Literal["shuffle", "balanced"], EpochTime.SAME] = "shuffle"
     """Order of the training images in an epoch: shuffle for each once; balanced for as many draws with replacement, in
     which all classes are equally probable."""
@@ -139,8 +140,8 @@ class Recipe(BaseModel):
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
     init: Annotated[str, Field(min_length=1), EpochTime.SAME] = "none"
     """Weights that the network starts from: a .pth or .safetensors file, RUN/TRIAL for the weights of a trial,
-    pretrained for those of the library that the network is from, or none. The last layer keeps its own where the number
-    of classes is another."""
+    pretrained for those of the library that the network is from, or none. The last layer stays randomly initialised if
+    the number of classes differs."""
     init_strict: Annotated[bool, EpochTime.SAME] = True
     """Whether weights of `init` that do not fit are refused; otherwise they are left out, which the log says."""
     normalize: Annotated[Literal["data", "weights", "imagenet"], EpochTime.SAME] = "data"
@@ -158,8 +159,8 @@ class Recipe(BaseModel):
     """Learning rate of all parameters but those of the head, as a multiple of what they have otherwise. The head is the
     last layer with an output for each class."""
     layer_decay: Annotated[float, Field(gt=0, le=1), EpochTime.SAME] = 1.0
-    """Factor of the learning rate from each layer to the one before it, beside the other factors: `lr` for the head,
-    `layer_decay` times that for the last layer of the backbone, its square for the layer before (Bao et al. 2021,
+    """Each layer's learning rate is this times that of the layer after it, on top of the other factors: `lr` for the
+    head, `layer_decay` times that for the last layer of the backbone, its square for the layer before (Bao et al. 2021,
     arXiv:2106.08254)."""
     freeze_epochs: Annotated[int, Field(ge=0), EpochTime.DEPENDS] = 0
     """Number of epochs at the start in which the head alone is trained; every BatchNorm then normalises by its running
@@ -171,9 +172,9 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0), EpochTime.SAME] = 5e-4
     """Weight decay of convolutions and linear layers; biases and BatchNorm do not decay."""
     decoupled_weight_decay: Annotated[bool, EpochTime.SAME] = False
-    """Whether `weight_decay` does not depend on `lr`, only on the schedule: at its peak a weight loses that share per
-    step. With SGD, the momentum repeats the loss: 10 times in all with 0.9. With adam it has no such meaning, and is
-    refused."""
+    """Whether `weight_decay` does not depend on `lr`, only on the schedule: at the schedule's peak, each step shrinks a
+    weight by that fraction. With SGD, momentum carries the decay on, ten times as much in total at 0.9. Refused with
+    adam."""
     grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Largest norm of the gradient of all parameters together; a longer one is scaled down to it. 0 for no limit."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
@@ -196,8 +197,8 @@ class Recipe(BaseModel):
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
     lookahead: Annotated[str, EpochTime.SAME] = "none"
-    """Slow weights that follow the trained ones every few steps and that these go on from (Lookahead), with arguments
-    where it takes some; at the end the network takes them over."""
+    """Slow weights that move towards the trained ones every few steps, and from which training goes on (Lookahead),
+    with arguments where it takes some; at the end they become the network's."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
     """Arithmetic of the forward and backward pass; auto takes bf16 where the device computes in it."""
     channels_last: Annotated[bool, EpochTime.DEPENDS] = True

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -11,7 +11,9 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reference import experiment_schema, recipe_fields
+from raytrain.experiment.sections import Section
 from raytrain.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,34 @@ def test_the_kind_says_the_limits_and_the_choices_name_arguments():
 def test_the_page_of_fields_is_what_the_command_prints():
     printed = CliRunner().invoke(app, ["fields", "--markdown"]).stdout
     assert (ROOT / "docs" / "fields.md").read_text().partition("\n\n|")[2] == printed.removeprefix("|")
+
+
+def keys_of(section: type[Section], prefix: str = "") -> dict[str, str]:
+    """Return the default of every key of an experiment file but those of the recipe, as the documents write it."""
+    found: dict[str, str] = {}
+    for name, field in section.model_fields.items():
+        inner = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
+        if below := next((one for one in inner if issubclass(one, Section)), None):
+            found |= keys_of(below, f"{name}.")
+        elif field.annotation is not Recipe:
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            empty = field.is_required() or field.default_factory or default in (None, [], {})
+            found[prefix + name] = "–" if empty else f"`{default}`"
+    return found
+
+
+def test_the_page_on_experiments_lists_every_other_key_with_its_default():
+    page = (ROOT / "docs" / "experiments.md").read_text()
+    table = page.partition("### The other keys of the file\n")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"^\| `(.+?)` \| .+? \| (.+?) \|", table, re.MULTILINE))
+    assert "asha.grace_period" in listed
+    assert listed == keys_of(Experiment)
+
+
+def test_the_page_of_fields_shows_a_dash_for_an_empty_default():
+    rows = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|", (ROOT / "docs" / "fields.md").read_text(), re.MULTILINE))
+    empty = [one.name for one in recipe_fields() if one.default == ""]
+    assert {name: rows[name] for name in empty} == {"columns": "–", "resolution": "–"}
 
 
 def test_the_command_lists_fields_explains_one_and_names_the_nearest():

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from raytrain.analysis.columns import column_names
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.analysis.wording import explain, footer
 from raytrain.errors import ExperimentError
+from raytrain.metrics.epoch import DETAILS, EpochMetrics, Evaluation
 from raytrain.metrics.predictions import Predictions
 from raytrain.report import column_text, metric_columns, records, table
 from raytrain.report.document import document
@@ -372,3 +375,22 @@ def test_metrics_beside_accuracy_are_columns_of_every_file_and_of_the_table_wher
     named = table.markdown(made, columns=["balanced_accuracy", "macro_f1", "nll", "ece", "top5_accuracy"])
     assert named.splitlines()[0] == "| balanced accuracy % | macro F1 % | NLL | ECE % | top-5 accuracy % |"
     assert named.splitlines()[2:] == ["| 50.00 | 44.44 | 0.7000 | 5.00 | – |", "| – | – | – | – | – |"]
+
+
+def documented(file: str) -> list[str]:
+    """Return the names of the columns of a file that docs/results.md lists."""
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    table_of = page.partition(f"| column of `{file}` |")[2].partition("\n\n")[0]
+    return [name for row in table_of.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def test_the_page_on_results_lists_the_columns_of_the_table_of_trials():
+    row = records.flat_rows(RANKING)[0]
+    of_recipe = {"epochs_planned", *Recipe.model_fields} - {"epochs"}
+    assert sorted(documented("trials.parquet")) == sorted(row.keys() - of_recipe)
+
+
+def test_the_page_on_results_lists_the_columns_of_the_table_of_epochs():
+    measured = Evaluation(1.0, 0.5, *([0.5] * len(DETAILS)))
+    row = EpochMetrics(1, 1.0, 0.5, val=measured, test=None, lr=0.1, seconds=1.0).row()
+    assert sorted(documented("metrics.parquet")) == sorted(["trial", *row])

@@ -113,7 +113,7 @@ def _markdown(found: "list[FieldReference]") -> str:
     columns = {
         "field": [f"`{one.name}`" for one in found],
         "type": [one.kind for one in found],
-        "default": [f"`{_default(one)}`" for one in found],
+        "default": [f"`{_default(one)}`" if one.default != "" else "–" for one in found],
         "meaning": [one.meaning for one in found],
         "choices": [", ".join(f"`{choice}`" for choice in one.choices) for one in found],
     }
