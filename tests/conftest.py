@@ -78,12 +78,9 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def usual_log_level() -> Iterator[None]:
-    """Undo what a command set: after one with --quiet, a later test of the log would find no line in it."""
-    log = logging.getLogger("raytrain")
-    before = log.level
-    yield
-    log.setLevel(before)
+def usual_log_level() -> None:
+    """Undo what a command of an earlier test or fixture set: after one with --quiet, a test would find no log."""
+    logging.getLogger("raytrain").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -318,7 +318,7 @@ def test_asha_stops_a_trial_that_is_behind(tmp_path: Path, keys: dict[str, Any])
 )
 def test_the_exit_code_follows_from_how_trials_ended(statuses: list[Any], interrupted: int | None, code: int):
     results = [TrialResult("a", status, {}, 1, 1) for status in statuses]
-    record = SimpleNamespace(state=SimpleNamespace(results=lambda: results))
+    record = SimpleNamespace(listed=results)
     assert RunOutcome(record, 1, interrupted).exit_code == code  # pyright: ignore[reportArgumentType]
 
 
