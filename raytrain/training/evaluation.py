@@ -1,7 +1,7 @@
 """Loss, accuracy and predictions of a model on a split, and the splits as they lie on a device."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raytrain.data import Splits
+from raytrain.data.augmentation.views import VIEWS
 from raytrain.data.batches import DeviceImages, evaluation_batches, exact_dtype, normalize, on_device
 from raytrain.metrics.class_metrics import label_ranks
 from raytrain.metrics.epoch import Evaluation
@@ -181,30 +182,6 @@ def _mean_logits(model: nn.Module, plain: Tensor, views: list[tuple[float, Tenso
     (share, _), *others = views
     seen = [weight * model(data.laid_out(view)).float() for weight, view in others]
     return torch.stack([share * plain, *seen]).sum(dim=0)
-
-
-def _mirror(inputs: Tensor) -> list[tuple[float, Tensor]]:
-    """Return an image and its mirror image, with their weights."""
-    return [(1 / 2, inputs), (1 / 2, inputs.flip(3))]
-
-
-def _shifts(inputs: Tensor) -> list[tuple[float, Tensor]]:
-    """Return an image and two copies that are shifted by a pixel up and left, and down and right, each and mirrored.
-
-    What a shift uncovers is the mirrored border. The image itself has half of the weight.
-    """
-    height, width = inputs.shape[2:]
-    padded = F.pad(inputs, (1, 1, 1, 1), mode="reflect")
-    corners = (padded[:, :, :height, :width], padded[:, :, 2:, 2:])
-    views = [(1 / 4, view) for view in (inputs, inputs.flip(3))]
-    return views + [(1 / 8, view) for corner in corners for view in (corner, corner.flip(3))]
-
-
-VIEWS: dict[str, Callable[[Tensor], list[tuple[float, Tensor]]]] = {"mirror": _mirror, "shifts": _shifts}
-"""Views of an image that test-time augmentation averages over, with their weights, which add up to 1. The first is the
-image itself."""
-VIEW_COUNT = {"none": 0, "mirror": 2, "shifts": 6}
-"""Number of views that each value of the recipe's `tta` takes beside the plain image."""
 
 
 @torch.inference_mode()

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from raytrain.data.augmentation.views import VIEW_COUNT, VIEWS
 from raytrain.data.batches import normalize
 from raytrain.models.architectures import resnet18
 from raytrain.training.evaluation import (
-    VIEW_COUNT,
-    VIEWS,
     Evaluation,
     TrainingData,
     evaluate,

@@ -10,10 +10,11 @@ from torch import nn
 
 from raytrain.data import LabelledImages, Splits
 from raytrain.data.augmentation.resolution import mean_area
+from raytrain.data.augmentation.views import VIEW_COUNT
 from raytrain.data.batches import steps_per_epoch
 from raytrain.errors import PreflightError
 from raytrain.training.devices import device_name, prepare
-from raytrain.training.evaluation import MOST_AT_ONCE, VIEW_COUNT, TrainingData, evaluate
+from raytrain.training.evaluation import MOST_AT_ONCE, TrainingData, evaluate
 from raytrain.training.inputs import evaluated_at_once
 from raytrain.training.loop import train
 from raytrain.training.outcome import described
