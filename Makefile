@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 # PyTorch comes by pip, which knows the wheels on a machine's disk; all else by uv, which takes seconds for it
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
-FAST := not ray and not slow and not gpu and not cluster and not long
-# Three parts of the tests. The first computes: as many processes as cores ("auto" would leave out hyperthreads), each a
+FAST := not ray and not slow and not gpu and not cluster and not heavy and not long
+# Four parts of the tests. The first computes: as many processes as cores ("auto" would leave out hyperthreads), each a
 # row of neighbours that share what they train. The second starts Ray and commands, two at a time: Ray gives itself 30 s
 # to start, and with three at a time on two cores it did not always come up. Files in the order of their names: those with
-# the most tests first, as xdist would have it, leaves the longest to the end. The third is what takes long: runs that are
-# hurt from outside, several hosts, AWS by moto.
-COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not long and not faults"
-WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu) and not long and not faults"
+# the most tests first, as xdist would have it, leaves the longest to the end. The third takes most of a minute each: jobs,
+# a notebook on Ray, servers that do not answer. The fourth is what takes long: runs that are hurt from outside, several
+# hosts, AWS by moto.
+COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not heavy and not long and not faults"
+WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu) and not heavy and not long and not faults"
+HEAVY := -n 2 --dist loadfile --no-loadscope-reorder -m "heavy and not long and not faults"
 LONG := -n 2 --dist loadfile --no-loadscope-reorder
 # `make test COVERAGE=yes` measures it, and has a floor: the first part then takes half as long again; CI leaves it out
 COVERAGE ?=
@@ -31,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LINES := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-long test-lowest test-newest test-bound test-ray test-cluster test-faults test-crashes host-tools browser-tools docs bench mutants wheel lock clean
+.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-heavy test-long test-lowest test-newest test-bound test-ray test-cluster test-faults test-crashes host-tools browser-tools docs bench mutants wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,12 +66,13 @@ lint: $(STAMP) ## the static checks alone
 check: $(STAMP) ## everything fast: the static checks and the tests that need no Ray
 	@$(MAKE) --no-print-directory -j 2 $(LINES) lint test-fast
 
-test: $(STAMP) ## the static checks and all tests but the long ones; `make test COVERAGE=yes` has a floor for coverage, too
+test: $(STAMP) ## the static checks and all tests but the heavy and the long ones; `make test COVERAGE=yes` adds the heavy ones and a floor
 	@rm -f .coverage .coverage-*
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-computing
 	@$(MAKE) --no-print-directory test-waiting
-	$(if $(COVERAGE),$(BIN)/coverage combine --quiet .coverage-computing .coverage-waiting)
+	$(if $(COVERAGE),@$(MAKE) --no-print-directory test-heavy)
+	$(if $(COVERAGE),$(BIN)/coverage combine --quiet .coverage-computing .coverage-waiting .coverage-heavy)
 	$(if $(COVERAGE),$(BIN)/coverage report)
 
 test-fast: $(STAMP)
@@ -81,6 +84,9 @@ test-computing: $(STAMP)
 # not measured in the commands that it starts, which are killed, and whose Ray would be measured too
 test-waiting: $(STAMP)
 	COVERAGE_PATCH=_exit COVERAGE_FILE=.coverage-waiting $(BIN)/pytest -q $(WAITING) $(MEASURED)
+
+test-heavy: $(STAMP) ## tests of most of a minute each, which `make test` leaves to CI: jobs, a notebook on Ray, silent servers
+	COVERAGE_PATCH=_exit COVERAGE_FILE=.coverage-heavy $(BIN)/pytest -q $(HEAVY) $(MEASURED)
 
 test-long: $(STAMP) ## what takes long: runs that are killed, starved and cut off, three hosts over ssh, AWS by moto (as root)
 	$(BIN)/pytest -q $(LONG) -m "long or faults"

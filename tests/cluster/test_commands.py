@@ -80,6 +80,7 @@ def outcomes(out: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in vars(result).items() if k not in {"seconds", "attempts"}} for result in results]
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("empty_report")
 def test_a_run_that_was_killed_goes_on_to_the_numbers_of_an_undisturbed_one(

@@ -21,7 +21,7 @@ from PIL import Image
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.heavy]
 
 TOKEN = "0123456789abcdef" * 4
 

@@ -149,7 +149,7 @@ def notebook(*cells: str, folder: Path) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("local", [True, pytest.param(False, marks=pytest.mark.ray)])
+@pytest.mark.parametrize("local", [True, pytest.param(False, marks=[pytest.mark.ray, pytest.mark.heavy])])
 def test_in_a_notebook_the_progress_is_drawn_and_nothing_floods_it(tmp_path: Path, *, local: bool) -> None:
     rates = [0.1, 0.01] if local else [0.1]  # a process that imports PyTorch for each
     first, second = notebook(

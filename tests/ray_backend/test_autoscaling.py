@@ -79,6 +79,7 @@ def head(start_cluster: Callable[..., Cluster]) -> Cluster:
     return start_cluster(num_cpus=0)
 
 
+@pytest.mark.heavy
 def test_a_sweep_on_a_head_without_cpus_asks_for_its_nodes_at_once_and_goes_on_when_they_come(
     template: AutoscalingConfig,
     head: Cluster,

@@ -14,7 +14,12 @@ from raytrain.storage.folder import Folder
 
 UV = Path(sys.executable).parent / "uv"
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.skipif(not UV.exists(), reason="uv is not installed")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.heavy,
+    pytest.mark.skipif(not UV.exists(), reason="uv is not installed"),
+]
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_a_run_that_was_killed_goes_on_from_what_is_in_the_bucket(
 
 
 @pytest.mark.ray
+@pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_workers_write_to_the_bucket_and_a_laptop_pulls_it(
     bucket: str, command: Callable[..., list[str]], tmp_path: Path

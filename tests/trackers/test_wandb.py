@@ -218,7 +218,7 @@ def children_of_nobody() -> set[int]:
     return {one.pid for one in psutil.process_iter() if one.name() == "wandb-core" and one.status() != "zombie"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["log", "train"])
 def test_a_server_that_stops_to_answer_does_not_hold_the_command(
     command: str, made: Folder, silent: dict[str, str], tmp_path: Path
