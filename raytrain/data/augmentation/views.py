@@ -27,4 +27,4 @@ VIEWS: dict[str, Callable[[Tensor], list[tuple[float, Tensor]]]] = {"mirror": _m
 """Views of an image that test-time augmentation averages over, with their weights, which add up to 1. The first is the
 image itself."""
 VIEW_COUNT = {"none": 0, "mirror": 2, "shifts": 6}
-"""Number of views that each value of the recipe's `tta` takes beside the plain image."""
+"""Number of views of each value of the recipe's `tta`, of which the first is the image itself."""
