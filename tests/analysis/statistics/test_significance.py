@@ -227,6 +227,20 @@ def test_intervals_hold_the_accuracy_of_other_seeds_on_other_images(seeds: int, 
     assert 0.93 <= held / cases <= 0.99
 
 
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.885), (3, 0.93), (5, 0.945), (10, 0.95)])
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 1.0, 2.7, 10.0, 100.0])
+def test_few_seeds_that_agree_by_chance_do_not_count_as_sure(seeds: int, least: float, ratio: float) -> None:
+    """The variance over seeds is `ratio` times that over images; what it is measured to be follows chi-squared."""
+    held = 0.0
+    measured = stats.chi2.ppf((np.arange(500) + 0.5) / 500, seeds - 1) / (seeds - 1)
+    pattern = np.linspace(-1, 1, seeds) / np.std(np.linspace(-1, 1, seeds), ddof=1)
+    for variance in ratio * measured:
+        values = (pattern * math.sqrt(variance * seeds)).tolist()
+        half = mean_interval(values, images=1.0).high
+        held += 2 * stats.norm.cdf(half / math.sqrt(ratio + 1)) - 1
+    assert least <= held / len(measured) <= 0.97
+
+
 def test_the_variance_floor_is_that_of_independent_images() -> None:
     draw = np.random.default_rng(0)
     chance = np.where(np.arange(400) < 100, 0.5, 1.0)
