@@ -1,5 +1,6 @@
 """Everything that changes while a recipe trains: the weights, the optimizer, and how far it has come."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ from raytrain.training.recipe import Recipe
 
 INITIAL_IMAGES = 5000
 """Most training images that an architecture's initial weights are computed from."""
+INITIAL_PIXELS = INITIAL_IMAGES * 32 * 32
+"""Most pixels of these images together, of which each takes 12 bytes; of large ones there are fewer."""
 
 
 class TrainState:
@@ -181,13 +184,14 @@ def _keep_own_rates(optimizer: torch.optim.Optimizer, *, lr: float) -> None:
 
 
 def _first_images(data: TrainingData) -> Tensor:
-    """Return some training images, normalised, (N, 3, H, W) float32 on the device.
+    """Return some training images, normalised, (N, 3, H, W) float32 on the device: at most 60 MB of them, or one.
 
     The first ones; but where a class is missing among them, because the images are in the order of their classes, the
     same number at equal distances.
     """
     count = len(data.train)
-    rows = torch.arange(min(count, INITIAL_IMAGES))
+    pixels = math.prod(data.train.images.shape[1:3])
+    rows = torch.arange(min(count, INITIAL_IMAGES, max(1, INITIAL_PIXELS // pixels)))
     labels = data.train.labels.cpu()
     if len(labels[rows].unique()) < len(labels.unique()):
         rows = torch.linspace(0, count - 1, len(rows), dtype=torch.float64).round().long()

@@ -554,6 +554,14 @@ def test_images_in_the_order_of_their_classes_are_taken_at_equal_distances(make_
         assert torch.equal(found, pixels)
 
 
+def test_of_large_images_fewer_are_taken_and_at_least_one(make_data, monkeypatch):
+    data = make_data()
+    size = data.train.images.shape[1]
+    for most, expected in [(10 * size**2 + 1, 10), (size**2 - 1, 1)]:
+        monkeypatch.setattr(state_module, "INITIAL_PIXELS", most)
+        assert state_module._first_images(data).shape == (expected, 3, size, size)
+
+
 def test_the_weights_that_are_evaluated_are_those_of_the_average_where_there_is_one(make_data):
     data = make_data()
     for decay in (0.0, 0.5):
