@@ -6,7 +6,7 @@ from typing import Any
 
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.analysis.record import RunRecord, read_record
-from raytrain.analysis.tested_images import tested_images
+from raytrain.analysis.tested_images import TestImages, tested_images
 from raytrain.data.data_key import DataKey
 from raytrain.errors import ExperimentError
 from raytrain.metrics.selection import select_of
@@ -56,8 +56,7 @@ def rankings_by_data(folders: Mapping[str, Folder]) -> dict[str, Ranking]:
 
 def _test_sets(records: Mapping[str, RunRecord]) -> list[set[str]]:
     """Return the trials of some runs, by run and id, in sets of those that were tested on the same images."""
-    results, data = _together(records)
-    images = tested_images(results, data)
+    images = _images(records)
     labels = {
         f"{name}/{trial}": seen.labels.tobytes()
         for name, record in records.items()
@@ -70,6 +69,17 @@ def _test_sets(records: Mapping[str, RunRecord]) -> list[set[str]]:
     for trial, written in images.items():
         sets.setdefault((written, labels.get(trial, first.get(written))), set()).add(trial)
     return list(sets.values()) or [set()]
+
+
+def _images(records: Mapping[str, RunRecord]) -> dict[str, TestImages]:
+    """Return what decides on the test images of each trial of some runs, by run and id."""
+    recipes: dict[str, Mapping[str, Any]] = {}
+    data: dict[str, Mapping[str, Any]] = {}
+    for name, record in records.items():
+        own = {f"{name}/{result.trial}": result.recipe for result in record.listed}
+        recipes |= own
+        data |= dict.fromkeys(own, record.manifest.get("data", {}))
+    return tested_images(recipes, data)
 
 
 def _on_the_same_data(group: Mapping[str, RunRecord], name: str, record: RunRecord) -> bool:
@@ -112,9 +122,9 @@ def _ranked_together(
         prefixed: Whether the ids of trials begin with the names of the runs.
     """
     _refuse_several_metrics(records)
-    results, data = _together(records)
+    results, _ = _together(records)
     results = [one for one in results if only is None or one.trial in only]
-    images = tested_images(results, data)
+    images = _images(records)
     predictions = {
         f"{name}/{trial}": seen for name, record in records.items() for trial, seen in record.predictions.items()
     }

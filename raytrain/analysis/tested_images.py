@@ -1,25 +1,25 @@
 """Which trials were tested on the same images: by what is written in their recipes, and by the content of the data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from raytrain.data.data_key import DataKey
-from raytrain.runs.results import TrialResult
 
 TestImages = tuple[object, ...]
 """What decides which test images there are: equal for trials that were tested on the same."""
 
 
-def tested_images(results: Iterable[TrialResult], data: Mapping[str, Mapping[str, Any]]) -> dict[str, TestImages]:
+def tested_images(
+    recipes: Mapping[str, Mapping[str, Any]], data: Mapping[str, Mapping[str, Any]]
+) -> dict[str, TestImages]:
     """Return what decides on the test images of each trial, by its id.
 
     A data set may be written in several ways: "photos" and "/home/me/photos" are one if their fingerprints are equal.
 
     Args:
-        results: Results of the trials.
+        recipes: Fields of the recipe of each trial, by its id.
         data: What the manifest of each trial's run says of its data: the fingerprint by `DataKey.label`.
     """
-    listed = list(results)
     same: dict[TestImages, TestImages] = {}
     by_fingerprint: dict[str, TestImages] = {}
 
@@ -28,11 +28,15 @@ def tested_images(results: Iterable[TrialResult], data: Mapping[str, Mapping[str
             images = other
         return images
 
-    keys = [DataKey.of_test_images(result.recipe) for result in listed]
-    for result, key in zip(listed, keys, strict=True):
-        written = first(key)
-        fingerprint = data.get(result.trial, {}).get(DataKey.of(result.recipe).label)
+    keys = {trial: DataKey.of_test_images(recipe) for trial, recipe in recipes.items()}
+    labels: dict[DataKey, str] = {}
+    for trial, recipe in recipes.items():
+        written = first(keys[trial])
+        key = DataKey.of(recipe)
+        if key not in labels:  # thousands of trials have one
+            labels[key] = key.label
+        fingerprint = data.get(trial, {}).get(labels[key])
         if fingerprint is not None:
             known = first(by_fingerprint.setdefault(fingerprint, written))
             same[written] = known
-    return {result.trial: first(key) for result, key in zip(listed, keys, strict=True)}
+    return {trial: first(key) for trial, key in keys.items()}

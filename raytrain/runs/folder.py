@@ -4,6 +4,7 @@ Lines and results that are damaged are an error.
 """
 
 import contextlib
+import gc
 import os
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Mapping
@@ -47,6 +48,23 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     Raises:
         RunFolderError: A file is damaged, or of another version.
     """
+    with _without_collection():
+        return _read_state(folder, state)
+
+
+@contextmanager
+def _without_collection() -> Generator[None]:
+    """Have Python look for no cycles of garbage: what is read stays, and to look through it takes time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _read_state(folder: Folder, state: RunState | None) -> RunState:
     if state is None:
         remember_parameters(folder)
         state = RunState(read_run(folder))

@@ -284,7 +284,7 @@ class Recipe(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON has them, a tuple as a list; `model_dump(mode="json")` takes four times as long."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {**vars(self), **{name: list(getattr(self, name)) for name in _tuples()}}
 
     @property
     def effect(self) -> tuple[Any, ...]:
@@ -305,6 +305,11 @@ class Recipe(BaseModel):
             if name not in ADDED_LATER or value != defaults[name]
         }
         return hashlib.sha256(_SORTED.encode(kept).encode()).hexdigest()[:8]
+
+
+@cache
+def _tuples() -> tuple[str, ...]:
+    return tuple(name for name, default in _defaults().items() if isinstance(default, tuple))
 
 
 @cache
