@@ -103,12 +103,14 @@ def benchmarks(names: list[str]) -> str:
         there = [name for name in names if name not in missing]
         return (f"{benchmarks(there)}\n" if there else "") + f"There is no record yet of {' and '.join(missing)}.\n"
     records: list[dict[str, Any]] = []
+    compared = False
     lines = ["| what | ours | compared with | times as fast | target |", "| :-- | --: | :-- | --: | :-- |"]
     for text in names:
         name, _, index = text.rstrip("]").partition("[")
         record = json.loads((RECORDS / f"bench-{name}.json").read_text())
         records.append(record)
         rows, targets = ([record["rows"][int(index)]], []) if index else (record["rows"], record["targets"])
+        compared |= bool(rows)
         for row in rows:
             low, high = f"{min(row['ratios']):.2f}", f"{max(row['ratios']):.2f}"
             pairs = len(row["ratios"])
@@ -120,10 +122,11 @@ def benchmarks(names: list[str]) -> str:
         lines += [f"| {target['what']} | {target['measured']:.3g} | | | {_target(target)} |" for target in targets]
     dates = ", ".join(sorted({record["date"] for record in records}))
     places = "; ".join(sorted({where(record) for record in records}))
+    advice = ": compare the ratios, which were measured in turns, not the times" if compared else ""
     return (
         "\n".join(lines)
         + "\n\nThe numbers are medians. The brackets hold the lowest and the highest ratio, and the number of pairs. "
-        f"Measured {dates} on {places}. Other programs used the machine too.\n"
+        f"Measured {dates} on {places}. The cores were shared with other programs{advice}.\n"
     )
 
 

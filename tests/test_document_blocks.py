@@ -82,6 +82,8 @@ def smaller(arguments: list[str]) -> list[str]:
 def call(line: str) -> Result:
     _, *arguments = shlex.split(line, comments=True)
     trains = arguments[0] in TRAINS and "--local" not in arguments
+    if arguments[0] == "judge" and "idea.yaml" in arguments and "--local" not in arguments:
+        arguments = [*arguments, "--local"]
     return CliRunner().invoke(app, smaller(arguments) if trains else arguments, input="y\n")
 
 
@@ -89,7 +91,7 @@ QUICK = "raytrain compare quick --seeds 0,1"
 WIDE = f"{QUICK} --name wide --set lr=0.03"
 TAKEN_FOR_GRANTED = {
     "docs/results.md": [QUICK, WIDE, "raytrain tune --grid lr=0.1,0.03 --grid schedule=cosine,constant --name lr"],
-    "docs/commands.md": [QUICK, WIDE],
+    "docs/commands.md": [QUICK, "raytrain compare base.yaml --local"],
     "docs/search.md": [],
     "docs/metrics.md": [QUICK, "raytrain export quick -o model.pth"],
     "docs/for-programs.md": [],
@@ -113,6 +115,9 @@ def place(tiny_images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def take_for_granted(document: str) -> None:
     """Make what the commands of a document take for granted: runs, and an older tool's event files."""
+    for code in (code for name in (document, "docs/for-programs.md") for code in blocks(name, "yaml")):
+        if name := re.match(r"# (\S+\.yaml)\n", code):
+            Path(name[1]).write_text(code)
     for line in TAKEN_FOR_GRANTED[document]:
         result = call(line)
         assert result.exit_code == 0, f"{line}\n{result.output}"
@@ -120,9 +125,6 @@ def take_for_granted(document: str) -> None:
         shutil.copytree(next((run / "trials").iterdir()) / "tb", "old/tensorboard/one")
     if Path("runs").exists():
         shutil.copytree("runs", "granted")
-    for code in blocks(document, "yaml"):
-        if name := re.match(r"# (\S+\.yaml)\n", code):
-            Path(name[1]).write_text(code)
 
 
 def bring_back() -> None:

@@ -75,7 +75,11 @@ Samples = Annotated[
 ]
 SamplerName = Annotated[
     Literal["grid", "random", "sobol", "tpe"] | None,
-    typer.Option("--sampler", show_default="random", help="How --samples draws them: tpe learns; grid takes them all."),
+    typer.Option(
+        "--sampler",
+        show_default="random",
+        help="How to draw samples: random, sobol, or tpe, which learns from results; grid runs every combination.",
+    ),
 ]
 RoundSize = Annotated[
     int | None,

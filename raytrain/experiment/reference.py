@@ -28,14 +28,17 @@ COMPONENTS: Mapping[str, Components] = {
     "loss": LOSS_CHOICES,
 }
 """Functions that a recipe field names, by field."""
+_TEXT_OR_MAPPING = ("columns", "dataset", "mix", "resolution")
+"""Fields beside `COMPONENTS` for which a file may give a mapping: of columns or sizes, or to arguments of the user's
+own code."""
 _KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "array": "list"}
 _LIMITS = {
-    "minimum": "≥ {:g}",
-    "ge": "≥ {:g}",
-    "exclusiveMinimum": "> {:g}",
-    "gt": "> {:g}",
-    "maximum": "≤ {:g}",
-    "exclusiveMaximum": "< {:g}",
+    "minimum": "≥ {}",
+    "ge": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "gt": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
 }
 """Words for what a schema says of a number, by keyword; pydantic writes `ge` and `gt` for a choice of types."""
 
@@ -67,7 +70,7 @@ def recipe_fields() -> list[FieldReference]:
     return [
         FieldReference(
             name,
-            _kind(schema[name]),
+            _kind(name, schema[name]),
             list(field.default) if isinstance(field.default, tuple) else field.default,
             _choices(name, schema[name]),
             " ".join((field.description or "").split()),
@@ -77,13 +80,19 @@ def recipe_fields() -> list[FieldReference]:
     ]
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
+def _kind(name: str, schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "choice"
     types = [schema["type"]] if "type" in schema else [one["type"] for one in schema["anyOf"]]
     words = _KINDS["number" if "number" in types else types[0]]
-    limits = [text.format(schema[keyword]) for keyword, text in _LIMITS.items() if keyword in schema]
+    if words == "text" and name in {*COMPONENTS, *_TEXT_OR_MAPPING}:
+        words = "text or mapping"
+    limits = [text.format(_number(schema[keyword])) for keyword, text in _LIMITS.items() if keyword in schema]
     return " ".join([words, ", ".join(limits)]).strip()
+
+
+def _number(limit: float) -> str:
+    return "2³²" if limit == 2**32 else f"{limit:,.0f}" if limit == int(limit) else f"{limit:g}"
 
 
 def _choices(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
@@ -106,10 +115,9 @@ def experiment_schema() -> dict[str, Any]:
         fields[name] |= {"items": one} if name == "augment" else one
         if name != "augment":
             del fields[name]["type"]
-    for name in ("mix", "dataset"):  # code of the user's own may have arguments
+    for name in _TEXT_OR_MAPPING:
         fields[name] |= {"type": ["string", "object"]}
     fields["mix"] |= _component(["none", *MIXES])
-    fields["resolution"] |= {"type": ["string", "object"]}
     values = {name: {"$ref": f"#/$defs/Recipe/properties/{name}"} for name in fields}
     below = {"anyOf": [{"$ref": "#/$defs/Grid"}, {"type": "null"}]}
     axes = {

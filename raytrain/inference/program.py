@@ -84,8 +84,8 @@ def program_of(model: Model, *, kind: str) -> tuple[bytes, dict[str, Any]]:
     build, load = _KINDS[kind]
     if kind == "onnx" and (missing := [one for one in ONNX_PACKAGES if importlib.util.find_spec(one) is None]):
         raise ExperimentError(
-            f"--format onnx needs {' and '.join(missing)}, not installed here; install the extra: "
-            "pip install 'raytrain[onnx]'"
+            f"--format onnx needs {' and '.join(missing)}, not installed here; install the extra, "
+            "in the checkout of raytrain: pip install '.[onnx]'"
         )
     network = _Named(model.network.to(memory_format=torch.contiguous_format)).eval()  # pyright: ignore[reportCallIssue]
     values = {**description_values(model.description), "program": _usage(model, kind)}

@@ -71,7 +71,7 @@ def library_model(name: str) -> tuple[str, str] | None:
 
 def not_installed(name: str) -> str:
     """Return the message that a name of timm needs timm."""
-    return f"{name} needs timm, which is not installed; install it with: pip install 'raytrain[timm]'"
+    return f"{name} needs timm, which is not installed; in the checkout of raytrain: pip install '.[timm]'"
 
 
 def _unknown(library: str, model: str, known: Sequence[str]) -> str:

@@ -129,7 +129,7 @@ def check_tracker(name: str) -> None:
         raise ExperimentError(f"{name!r} is not a tracker that raytrain knows; {instead}")
     if find_spec(name) is None:
         raise ExperimentError(
-            f"the package of {name} is not installed; install it with: pip install 'raytrain[{name}]'"
+            f"the package of {name} is not installed; in the checkout of raytrain: pip install '.[{name}]'"
         )
 
 

@@ -90,7 +90,7 @@ class Recipe(BaseModel):
     what their function says."""
     dataset: Annotated[str, Field(min_length=1), EpochTime.DEPENDS] = "digits"
     """Data set, by name, or the path or URI of an image folder or of Parquet files, or code of your own that returns
-    images and labels. Behind a `#` stands the name of one of several configurations."""
+    images and labels. `#NAME` after it chooses a configuration."""
     image_size: Annotated[int, Field(ge=8, le=1024), EpochTime.DEPENDS] = 32
     """Height and width in pixels that every image is brought to."""
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
@@ -117,7 +117,7 @@ class Recipe(BaseModel):
     mix: Annotated[str, EpochTime.DEPENDS] = "none"
     """Mixing of pairs of images, or code of your own, or none."""
     mix_alpha: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
-    """Alpha of the Beta(alpha, alpha) distribution that the shares of the two images are drawn from."""
+    """Alpha of the Beta(alpha, alpha) from which the mixing share is drawn."""
     mix_prob: Annotated[Fraction, EpochTime.SAME] = 1.0
     """Probability that a batch is mixed."""
     mix_off_epochs: Annotated[int, Field(ge=0), EpochTime.SAME] = 0
@@ -143,7 +143,7 @@ class Recipe(BaseModel):
     pretrained for those of the library that the network is from, or none. The last layer stays randomly initialised if
     the number of classes differs."""
     init_strict: Annotated[bool, EpochTime.SAME] = True
-    """Whether weights of `init` that do not fit are refused; otherwise they are left out, which the log says."""
+    """Whether `init` weights that do not fit are refused. If false, they are skipped and logged."""
     normalize: Annotated[Literal["data", "weights", "imagenet"], EpochTime.SAME] = "data"
     """Mean and standard deviation of each channel that images are normalised by: those of the training images, those
     that the library's pretrained weights of the network were trained with, or those of ImageNet."""
@@ -159,9 +159,8 @@ class Recipe(BaseModel):
     """Learning rate of all parameters but those of the head, as a multiple of what they have otherwise. The head is the
     last layer with an output for each class."""
     layer_decay: Annotated[float, Field(gt=0, le=1), EpochTime.SAME] = 1.0
-    """Each layer's learning rate is this times that of the layer after it, on top of the other factors: `lr` for the
-    head, `layer_decay` times that for the last layer of the backbone, its square for the layer before (Bao et al. 2021,
-    arXiv:2106.08254)."""
+    """Factor between the learning rates of neighbouring layers: `lr` for the head, `layer_decay` x `lr` for the last
+    backbone layer, its square x `lr` for the one before (Bao et al. 2021, arXiv:2106.08254), times other factors."""
     freeze_epochs: Annotated[int, Field(ge=0), EpochTime.DEPENDS] = 0
     """Number of epochs at the start in which the head alone is trained; every BatchNorm then normalises by its running
     statistics, and keeps them."""
@@ -200,7 +199,8 @@ class Recipe(BaseModel):
     """Slow weights that move towards the trained ones every few steps, and from which training goes on (Lookahead),
     with arguments where it takes some; at the end they become the network's."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
-    """Arithmetic of the forward and backward pass; auto takes bf16 where the device computes in it."""
+    """Arithmetic of the forward and backward pass. `auto`: on a GPU of NVIDIA bf16, or fp16 where it has no bf16; on a
+    CPU with AVX512-BF16 bf16; otherwise fp32. fp16 has not been tried on a GPU yet."""
     channels_last: Annotated[bool, EpochTime.DEPENDS] = True
     """Whether activations are kept in NHWC memory order."""
     compile: Annotated[bool, EpochTime.DEPENDS] = False
@@ -210,8 +210,8 @@ class Recipe(BaseModel):
     track_test: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether the test set is evaluated after every epoch; the results are shown and select nothing."""
     tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.DEPENDS] = "none"
-    """Test-time augmentation of a second reading of the test set at the end: the mean logits of an image and its mirror
-    image, or of these and two copies shifted by a pixel. Its accuracy stands beside the plain one and ranks nothing."""
+    """Test-time augmentation by a second reading of the test set; its column ranks nothing. `mirror`: mean logits of an
+    image and its mirror image. `shifts`: of these (1/4 each) and two one-pixel diagonal shifts, also mirrored (1/8)."""
     tta_below: Annotated[Fraction, EpochTime.DEPENDS] = 1.0
     """Probability of the predicted class below which `tta` takes several views of an image; the others keep the
     prediction of the plain image. 1 for several views of all images."""

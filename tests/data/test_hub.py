@@ -150,7 +150,7 @@ def test_a_name_that_the_hub_does_not_know_is_refused():
 
 def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(DataError, match=r"pip install 'raytrain\[hf\]'"):
+    with pytest.raises(DataError, match=r"pip install '\.\[hf\]'"):
         load("hf:someone/birds@v1", image_size=8)
 
 

@@ -124,7 +124,7 @@ def test_what_was_proposed_is_read_and_shown_where_optuna_is_not_installed_and_a
     tune = ["tune", "--local", "--out", str(tmp_path), "--grid", "lr=log:1e-3:1", "--samples", "12", "--sampler", "tpe"]
     answer = CliRunner().invoke(app, tune)
     assert answer.exit_code == 2
-    assert "install it with: pip install 'raytrain[optuna]'" in answer.stderr
+    assert "in the checkout of raytrain: pip install '.[optuna]'" in answer.stderr
     assert not (tmp_path / "tune").exists()
 
 

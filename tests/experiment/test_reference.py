@@ -91,6 +91,10 @@ def test_the_kind_says_the_limits_and_the_choices_name_arguments():
     assert found["batch_size"].kind == "whole number ≥ 1"
     assert found["label_smoothing"].kind == "number ≥ 0, < 1"
     assert found["val_size"].kind == "number ≥ 0"
+    assert found["epochs"].kind == "whole number ≥ 1, ≤ 1,000,000"
+    assert found["seed"].kind == "whole number ≥ 0, < 2³²"
+    assert found["arch"].kind == found["columns"].kind == "text or mapping"
+    assert found["background"].kind == "text"
     assert "triangle(start, peak, end)" in found["schedule"].choices
     assert found["mix"].choices == ("none", "cutmix", "mixup", "cutmix_or_mixup")
     assert found["precision"].choices == ("auto", "fp32", "bf16", "fp16")
@@ -135,7 +139,7 @@ def test_the_command_lists_fields_explains_one_and_names_the_nearest():
     listed = CliRunner().invoke(app, ["fields"]).stdout
     assert all(re.search(rf"^{name} ", listed, re.MULTILINE) for name in Recipe.model_fields)
     one = CliRunner().invoke(app, ["fields", "mix"]).stdout
-    assert one.startswith("mix: text, none by default\n")
+    assert one.startswith("mix: text or mapping, none by default\n")
     assert "  cutmix_or_mixup\n" in one
     (field,) = json.loads(CliRunner().invoke(app, ["fields", "lr", "--json"]).stdout)["fields"]
     assert (field["name"], field["default"], field["kind"]) == ("lr", 0.1, "number > 0")

@@ -61,7 +61,7 @@ def test_a_recipe_names_no_file_for_timm_to_read() -> None:
 def test_timm_is_asked_for_its_network_only_when_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     recipe = Recipe(arch="timm:resnet18d")
-    with pytest.raises(ExperimentError, match=r"not installed; install it with: pip install 'raytrain\[timm\]'"):
+    with pytest.raises(ExperimentError, match=r"not installed; in the checkout of raytrain: pip install '\.\[timm\]'"):
         rehearse([(recipe, 3)])
 
 
@@ -118,5 +118,5 @@ def test_a_family_is_printed_in_lines_or_as_a_document() -> None:
 
 def test_without_timm_its_family_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ExperimentError, match=r"timm: needs timm.*pip install 'raytrain\[timm\]'"):
+    with pytest.raises(ExperimentError, match=r"timm: needs timm.*pip install '\.\[timm\]'"):
         family("timm:resnet")

@@ -149,7 +149,7 @@ def test_a_tracker_that_is_not_installed_is_refused_with_the_command_that_instal
     monkeypatch: pytest.MonkeyPatch, open_run_folder: Callable[..., RunJournal]
 ) -> None:
     monkeypatch.setattr("raytrain.trackers.tracker.find_spec", lambda _: None)
-    with pytest.raises(ExperimentError, match=r"wandb is not installed; .* pip install 'raytrain\[wandb\]'"):
+    with pytest.raises(ExperimentError, match=r"wandb is not installed; .* pip install '\.\[wandb\]'"):
         LiveLog("wandb", open_run_folder().folder)
 
 

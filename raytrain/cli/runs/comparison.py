@@ -35,7 +35,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def diff(first: RunOrTrial, second: RunOrTrial, out: Out = "runs", json: Json = False) -> None:
-    """Show in what two runs or trials differ: recipes, data, code, versions, machine, and test accuracies."""
+    """Show how two runs or trials differ: recipes, data, code, versions, machine, and test accuracies."""
     from raytrain.cli.output import tolerant_output
     from raytrain.comparison.side_by_side import side_by_side
     from raytrain.report.tables import SIDES_LEFT, accuracy_columns, difference_columns

@@ -74,8 +74,8 @@ def judge(
 ) -> None:
     """Say whether to keep a candidate, to drop it (exit code 9), or to train more seeds of both (exit code 10).
 
-    Ask after every seed if you like. On average, at most 5 % of the kept candidates are no better than their base, if
-    the differences of seeds are about normal: rare seeds that end far lower make it wrong more often.
+    You may ask after every seed. On average at most 5 % of kept candidates are no better than their base, if
+    differences between seeds are roughly normal; seeds that rarely end far lower raise this share.
 
     A candidate that is an experiment is trained first, on the seeds of BASE, one after the other until there is an
     answer. The same command continues it.

@@ -33,7 +33,7 @@ def rm(
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Delete runs with all that is in their folders, after a question that says how much this frees."""
+    """Delete runs with all that is in their folders. Asks first, and says how much space this frees."""
     from raytrain.comparison.overview import refuse_unended, summarize
     from raytrain.runs.folder import open_run
     from raytrain.runs.removal import refuse_removal, remove_run
@@ -74,9 +74,10 @@ def prune(
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Delete the checkpoints of all trials but the chosen one, after a question that says how much this frees.
+    """Delete the checkpoints of all trials but the chosen one.
 
-    Results, curves and predictions stay, so that all tables and reports stay as they are.
+    Asks first, and says how much space this frees. Results, curves and predictions stay, so that all tables and reports
+    stay as they are.
     """
     from raytrain.analysis.record import read_record
     from raytrain.comparison.overview import refuse_unended, summarize

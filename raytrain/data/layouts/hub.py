@@ -84,8 +84,8 @@ def _fetch(address: str, configuration: str, place: Path) -> None:
         import huggingface_hub
     except ImportError as error:
         raise DataError(
-            f"{address} needs huggingface_hub, which is not installed; install it with: pip install 'raytrain[hf]', or "
-            "give the folder of a download"
+            f"{address} needs huggingface_hub, which is not installed; in the checkout of raytrain: "
+            "pip install '.[hf]'; or give the folder of a download"
         ) from error
     hub: Any = huggingface_hub
     within = f"{configuration}/" if configuration else ""

@@ -135,7 +135,7 @@ def _optuna() -> Any:
         import optuna
     except ImportError as error:
         raise ExperimentError(
-            "sampler: tpe needs Optuna, which is not installed; install it with: pip install 'raytrain[optuna]'"
+            "sampler: tpe needs Optuna, which is not installed; in the checkout of raytrain: pip install '.[optuna]'"
         ) from error
     return optuna
 
