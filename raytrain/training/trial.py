@@ -20,6 +20,7 @@ from raytrain.data.batches import steps_per_epoch
 from raytrain.metrics.epoch import DETAILS, EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.models.normalization import Channels
+from raytrain.models.weights import load_weights
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
@@ -197,7 +198,7 @@ class TrialRun:
         model, epoch = self.state.evaluated_model, self.state.epoch
         if self._best and self._best.epoch != epoch:
             model, epoch = copy.deepcopy(model), self._best.epoch
-            model.load_state_dict(self._best.weights)
+            load_weights(model, self._best.weights)
         data = self._data
 
         at_once = evaluated_at_once(self.recipe, data)

@@ -92,6 +92,14 @@ def test_safetensors_and_a_moving_average_of_the_trial_start_there_too(make_data
     assert same(given, started(recipe, make_data()).state.evaluated_model.state_dict()) == set(given)
 
 
+def test_a_network_that_asks_for_the_versions_of_its_modules_starts_there_too(
+    make_data: Any, monkeypatch: pytest.MonkeyPatch, versioned: Any
+) -> None:
+    monkeypatch.setattr(Recipe, "build_network", lambda _, classes: versioned(classes))
+    given = some_weights()
+    assert same(given, started(saved(given), make_data()).state.model.state_dict()) == set(given)
+
+
 def test_a_head_for_other_classes_keeps_its_own_weights_which_the_log_says(
     make_data: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
