@@ -101,7 +101,14 @@ class TrialRun:
         data = dataclasses.replace(data, mean=mean, std=std, channels_last=recipe.channels_last)
         self.recipe = recipe
         begun = recipe.replace(precision=_begun_in(recipe, saved, device))
-        self.state = TrainState.create(begun, num_classes=data.num_classes, device=device, data=data, weights=weights)
+        self.state = TrainState.create(
+            begun,
+            num_classes=data.num_classes,
+            device=device,
+            data=data,
+            weights=weights,
+            restored=saved is not None,
+        )
         self._data = data
         self._checkpoints = checkpoints
         self._best: _Best | None = None
