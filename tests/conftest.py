@@ -184,6 +184,32 @@ def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(root)
 
 
+@pytest.fixture(scope="session")
+def versioned() -> Any:
+    """Return a network, made for a number of classes, that refuses weights without the versions of their modules."""
+    from torch import nn
+
+    class Versioned(nn.Module):
+        _version = 2
+
+        def __init__(self, num_classes: int) -> None:
+            super().__init__()
+            self.body = nn.Conv2d(3, 4, 3)
+            self.head = nn.Linear(4, num_classes)
+
+        def forward(self, images: Any) -> Any:
+            return self.head(self.body(images).mean((2, 3)))
+
+        def _load_from_state_dict(
+            self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *rest: Any
+        ) -> None:
+            if local_metadata.get("version") != 2:  # as torchvision's MNASNet
+                raise ValueError("version should be set")
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+    return Versioned
+
+
 def _leaves(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     for word, command in group.commands.items():
         full = f"{name} {word}".strip()

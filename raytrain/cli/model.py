@@ -136,10 +136,11 @@ def evaluate(
     """Measure a model on the test images of its data set, or of another data set with the same classes."""
     from raytrain.cli.output import log_to_stderr
     from raytrain.cli.progress import reading_shown
-    from raytrain.data import DATASETS, advised_where_gone
+    from raytrain.data import DATASETS, PixelsError, advised_where_gone
     from raytrain.data.data_key import DataKey
     from raytrain.data.layouts.background import WHITE
     from raytrain.experiment.user_code import read_user_code
+    from raytrain.inference.measured_images import are_of_the_run, refuse_trained_on, remark_on
     from raytrain.inference.model import evaluate_on
     from raytrain.metrics.predictions import class_accuracies, metrics_of
     from raytrain.report.metric_columns import METRIC_HEADINGS, metric_sentence
@@ -168,13 +169,20 @@ def evaluate(
     where = " ".join(["--dataset PATH", *options])
     advice = "" if given else f"If the data set of the model lies elsewhere now, say where: {where}"
     with reading_shown(), advised_where_gone(name, advice):
-        images = key.load()
+        try:
+            images = key.load()
+        except PixelsError:  # only what a function returns says whether it gives pixels or files
+            if name == recipe.dataset:
+                raise
+            images = key._replace(background=WHITE).load()
+    refuse_trained_on(description, images, name=name)
     with isolated():
         measured, predictions = evaluate_on(opened, images, name=name)
     by_class = class_accuracies(predictions, classes=len(description.classes)).tolist()
     metrics = {**vars(metrics_of(predictions)), "nll": measured.loss}
     if json:
-        values: dict[str, Any] = {"dataset": name, "images": len(images.test), "precision": description.precision}
+        values: dict[str, Any] = {"dataset": name, "images": len(images.test)}
+        values |= {"same_images": are_of_the_run(description, images), "precision": description.precision}
         values |= {"test_loss": measured.loss, "test_accuracy": measured.accuracy}
         values |= {name: metrics[name] for name in METRIC_HEADINGS}
         known = {label: share for label, share in zip(description.classes, by_class, strict=True) if share == share}
@@ -190,8 +198,10 @@ def evaluate(
             as_text({"class": description.classes, "recall %": shares}, left={"class"}, width=terminal_width()),
             nl=False,
         )
+    if remark := remark_on(description, images, name=name):
+        typer.echo(f"raytrain: {visible(remark)}", err=True)
     before = description.test_accuracy
-    if before is not None and images.fingerprint == description.fingerprint and before != measured.accuracy:
+    if before is not None and are_of_the_run(description, images) and before != measured.accuracy:
         typer.echo(
             f"raytrain: the run measured {per_cent(before)} %; another device or number of threads rounds differently",
             err=True,

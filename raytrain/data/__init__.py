@@ -6,13 +6,14 @@
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset, LabelledImages, Splits
 from raytrain.data.named import DATASETS
-from raytrain.data.sources import advised_where_gone, is_here, load, read, refuse, refuse_missing
+from raytrain.data.sources import PixelsError, advised_where_gone, is_here, load, read, refuse, refuse_missing
 from raytrain.data.split import split
 
 __all__ = [
     "DATASETS",
     "ImageDataset",
     "LabelledImages",
+    "PixelsError",
     "Splits",
     "advised_where_gone",
     "data_home",

@@ -44,6 +44,8 @@ class ImageDataset:
         fingerprint: The first 16 hex digits of the SHA-256 of the decoded content.
         val: The validation images of a source that has a part for them; None where they are split off.
         origin: What reading its files met; empty where there are none.
+        test_set_aside: Whether the test images were set aside from the others, because the source has no test part:
+            then they are other ones as soon as an image is added or removed.
     """
 
     train: LabelledImages
@@ -52,6 +54,7 @@ class ImageDataset:
     fingerprint: str
     val: LabelledImages | None = None
     origin: Origin = field(default_factory=Origin)
+    test_set_aside: bool = False
 
     @property
     def parts(self) -> dict[str, LabelledImages]:

@@ -23,6 +23,10 @@ from raytrain.user_code.source import kept
 log = logging.getLogger(__name__)
 
 
+class PixelsError(DataError):
+    """A background was given for a data set that gives pixels, of which none is transparent."""
+
+
 def is_here(dataset: str) -> bool:
     """Return whether a data set can be loaded without a network, as far as that can be told without reading it."""
     if dataset in CIFAR_FOLDERS:
@@ -154,7 +158,7 @@ def _read(
         raise DataError(f"columns: {columns} is for Parquet files, and {dataset} has none; leave it out")
     if background != WHITE and not found.origin.names:
         name = f"{reference.place}:{reference.attribute}" if (reference := reference_of(name_of(dataset))) else dataset
-        raise DataError(f"background: {background} is for image files, and {name} gives pixels; leave it out")
+        raise PixelsError(f"background: {background} is for image files, and {name} gives pixels; leave it out")
     return found
 
 

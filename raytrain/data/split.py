@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,8 @@ def with_test(dataset: ImageDataset, test_size: float) -> ImageDataset:
         parts = {"train": [names[row] for row in train_rows], "test": [names[row] for row in test_rows]}
         dataset.origin.names.update(parts)
     dataset.origin.remarks.append(f"there is no test part, so {count:,} images are set aside for the test")
-    return image_dataset(train, test, classes=dataset.classes, val=dataset.val, origin=dataset.origin)
+    found = image_dataset(train, test, classes=dataset.classes, val=dataset.val, origin=dataset.origin)
+    return replace(found, test_set_aside=True)
 
 
 def refuse_no_classes(dataset: ImageDataset, *, name: str) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from raytrain.errors import ExperimentError
 from raytrain.models.normalization import normalization_of_weights
 from raytrain.storage.folder import Folder
-from raytrain.training.initial import INIT, NONE, read_source, stored_content, stored_name
+from raytrain.training.initial import INIT, NONE, PRETRAINED, read_source, source_of, stored_content, stored_name
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import without_digest
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,26 @@ def initial_described(contents: Mapping[str, bytes]) -> list[dict[str, object]]:
     return [
         {"file": f"{INIT}/{name}", "sha256": hashlib.sha256(content).hexdigest()} for name, content in contents.items()
     ]
+
+
+def initial_weights(recipe: Recipe) -> "dict[str, Tensor] | None":
+    """Return the weights that a recipe's `init` names, for `TrainState.create`; None where it names none.
+
+    Args:
+        recipe: Recipe whose `init` is "none", "pretrained", or what `raytrain.weights` returned in this process.
+
+    Raises:
+        ExperimentError: This process has not been told where the weights are.
+        ModelError: They cannot be read, or pretrained ones cannot be loaded.
+    """
+    from raytrain.models.weights import read_weights
+
+    init = recipe.init
+    if init == NONE:
+        return None
+    if init != PRETRAINED and source_of(init) is None:
+        raise ExperimentError(f"init: {init}: it is not known where these weights are; name them by raytrain.weights")
+    return read_weights(read_source(init, recipe.arch), name=f"init: {init}")
 
 
 def _built(recipe: Recipe, classes: int) -> "nn.Module":

@@ -2,6 +2,8 @@
 
 import logging
 import pickle
+from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +124,11 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         versions={"raytrain": __version__, "torch": torch.__version__},
         code=read_code(record.folder, Recipe(**result.recipe).user_code),
     )
-    return described, {name: tensor.contiguous() for name, tensor in weights.items()}
+    state_dict: Any = OrderedDict((name, tensor.contiguous()) for name, tensor in weights.items())
+    # the versions of the network's modules, without which some, as torchvision's MNASNet, load no weights; the best
+    # weights are kept without them
+    state_dict._metadata = getattr(saved.state.get("model"), "_metadata", None)
+    return described, state_dict
 
 
 def allow_network(record: RunRecord, result: TrialResult, *, allowed: bool) -> None:

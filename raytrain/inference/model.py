@@ -20,6 +20,7 @@ from raytrain.inference.image_paths import image_paths
 from raytrain.inference.model_file import ModelDescription, read_model
 from raytrain.metrics.epoch import Evaluation
 from raytrain.metrics.predictions import Predictions
+from raytrain.models.weights import load_weights
 from raytrain.storage.bounded import read_bounded
 from raytrain.training.devices import autocast, choose_device
 from raytrain.training.evaluation import TrainingData, images_at_once, predict
@@ -157,7 +158,7 @@ def build(
     try:
         recipe = Recipe(**description.recipe)
         network = recipe.build_network(len(description.classes))
-        network.load_state_dict(weights)
+        load_weights(network, weights)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"the weights do not match their description: {first_line(error)}") from error
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format

@@ -248,7 +248,7 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
 
 def _pickled(weights: Mapping[str, Tensor]) -> bytes:
     stream = io.BytesIO()
-    torch.save(dict(weights), stream)
+    torch.save(weights, stream)
     return stream.getvalue()
 
 

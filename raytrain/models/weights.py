@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,25 @@ def as_safetensors(weights: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: tensor.contiguous().clone() for name, tensor in weights.items()})
 
 
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """Give a network weights of its own kind, in place, as `load_state_dict` does.
+
+    A state dict says the version of each module beside the weights, and some modules refuse one without, such as
+    torchvision's MNASNet. A plain dict and a .safetensors file have lost the versions: the network's own are taken.
+
+    Args:
+        model: The network.
+        weights: Weights by name.
+        strict: Whether the names must be those of the network.
+
+    Raises:
+        RuntimeError: They do not fit.
+    """
+    versioned: Any = OrderedDict(weights)
+    versioned._metadata = getattr(model.state_dict(), "_metadata", None)
+    model.load_state_dict(versioned, strict=strict)
+
+
 def initialise(model: nn.Module, weights: Mapping[str, Tensor], *, classes: int, strict: bool, name: str) -> list[str]:
     """Give a network weights from elsewhere, in place; return the names of those of its own that it keeps.
 
@@ -102,7 +122,7 @@ def initialise(model: nn.Module, weights: Mapping[str, Tensor], *, classes: int,
         )
     if not any(one in fitting for one, _ in model.named_parameters()):
         raise ModelError(f"{name}: no weight in it fits the network: {'; '.join(problems) or 'only the head would'}")
-    model.load_state_dict(fitting, strict=False)
+    load_weights(model, fitting, strict=False)
     return [*kept, *extra]
 
 

@@ -19,6 +19,7 @@ from raytrain.optim.optimizers import parameter_groups
 from raytrain.training.choices import LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES
 from raytrain.training.devices import choose_precision
 from raytrain.training.evaluation import TrainingData, rank_and_world_size
+from raytrain.training.initial import NONE
 from raytrain.training.recipe import Recipe
 
 INITIAL_IMAGES = 5000
@@ -65,6 +66,7 @@ class TrainState:
         device: torch.device,
         data: TrainingData | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        restored: bool = False,
     ) -> "TrainState":
         """Return the state before the first epoch.
 
@@ -76,13 +78,18 @@ class TrainState:
             num_classes: Number of classes.
             device: The device to train on.
             data: The data; needed by architectures that are `DataInitialised` only.
-            weights: Weights that the recipe's `init` names; None where it names none, or where the state of a
-                checkpoint is loaded afterwards.
+            weights: Weights that the recipe's `init` names, from `raytrain.initial_weights`; None where it names none.
+            restored: Whether the state of a checkpoint is loaded afterwards, so that `weights` are not needed.
 
         Raises:
-            ValueError: The architecture needs `data`, and there is none.
+            ValueError: The architecture needs `data`, or the recipe's `init` names weights, and there are none.
             ModelError: The weights do not fit, or a BatchNorm cannot be synchronised.
         """
+        if recipe.init != NONE and weights is None and not restored:
+            raise ValueError(
+                f"the recipe starts from init: {recipe.init}, and no weights are given; "
+                "give weights=raytrain.initial_weights(recipe)"
+            )
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would also seed every accelerator, and fork_rng does not restore those
             torch.default_generator.manual_seed(recipe.seed)

@@ -20,6 +20,7 @@ from raytrain.data.batches import steps_per_epoch
 from raytrain.metrics.epoch import DETAILS, EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.models.normalization import Channels
+from raytrain.models.weights import load_weights
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
@@ -100,7 +101,14 @@ class TrialRun:
         data = dataclasses.replace(data, mean=mean, std=std, channels_last=recipe.channels_last)
         self.recipe = recipe
         begun = recipe.replace(precision=_begun_in(recipe, saved, device))
-        self.state = TrainState.create(begun, num_classes=data.num_classes, device=device, data=data, weights=weights)
+        self.state = TrainState.create(
+            begun,
+            num_classes=data.num_classes,
+            device=device,
+            data=data,
+            weights=weights,
+            restored=saved is not None,
+        )
         self._data = data
         self._checkpoints = checkpoints
         self._best: _Best | None = None
@@ -197,7 +205,7 @@ class TrialRun:
         model, epoch = self.state.evaluated_model, self.state.epoch
         if self._best and self._best.epoch != epoch:
             model, epoch = copy.deepcopy(model), self._best.epoch
-            model.load_state_dict(self._best.weights)
+            load_weights(model, self._best.weights)
         data = self._data
 
         at_once = evaluated_at_once(self.recipe, data)

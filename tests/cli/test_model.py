@@ -193,7 +193,9 @@ def test_both_kinds_of_file_hold_the_same_plain_weights_and_lie_beside_each_othe
     assert pickled.keys() == safe.keys()
     assert all(torch.equal(pickled[name], safe[name]) for name in safe)
     # plain PyTorch, and nothing of raytrain but the network, can use it
-    architectures.ARCHITECTURES["resnet18"](10, width=4).load_state_dict(pickled)
+    network = architectures.ARCHITECTURES["resnet18"](10, width=4)
+    network.load_state_dict(pickled)
+    assert pickled._metadata == network.state_dict()._metadata  # the versions that some networks ask for
 
 
 def test_a_run_alone_means_the_trial_that_validation_chooses(trained: Folder, tmp_path: Path) -> None:

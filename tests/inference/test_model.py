@@ -90,6 +90,17 @@ def images_of(document: str) -> list[dict[str, Any]]:
     return json.loads(document)["images"]
 
 
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_network_that_asks_for_the_versions_of_its_modules_takes_the_weights_of_a_file(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versioned: Any
+) -> None:
+    monkeypatch.setattr(Recipe, "build_network", lambda _, classes: versioned(classes))
+    weights = dict(versioned(3).state_dict())
+    write_model(tmp_path / f"m.{suffix}", DESCRIPTION, weights, force=False)
+    network = inference.load_model(tmp_path / f"m.{suffix}").network
+    assert all(torch.equal(tensor.cpu(), weights[name]) for name, tensor in network.state_dict().items())
+
+
 class Counting(nn.Module):
     """A network that remembers how many images it was given at a time."""
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import raytrain
 from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.initial import initial_contents
 from raytrain.experiment.reading import read_experiment
@@ -26,6 +27,7 @@ from raytrain.training import checkpoint, initial, trial
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.initial import keep_source, stored_name, weights, write_initial
 from raytrain.training.recipe import Recipe
+from raytrain.training.state import TrainState
 from raytrain.training.trial import TrialRun
 
 CPU = torch.device("cpu")
@@ -90,6 +92,33 @@ def test_safetensors_and_a_moving_average_of_the_trial_start_there_too(make_data
     save_file(given, "model.safetensors")
     recipe = PLAIN.replace(init=weights("model.safetensors"), ema_decay=0.9)
     assert same(given, started(recipe, make_data()).state.evaluated_model.state_dict()) == set(given)
+
+
+def test_a_network_that_asks_for_the_versions_of_its_modules_starts_there_too(
+    make_data: Any, monkeypatch: pytest.MonkeyPatch, versioned: Any
+) -> None:
+    monkeypatch.setattr(Recipe, "build_network", lambda _, classes: versioned(classes))
+    given = some_weights()
+    assert same(given, started(saved(given), make_data()).state.model.state_dict()) == set(given)
+
+
+def test_the_loop_starts_from_the_weights_that_init_names_or_not_at_all(make_data: Any) -> None:
+    given, data = some_weights(), make_data()
+    recipe = saved(given)
+    with pytest.raises(ValueError, match=r"starts from init: model.pth@.*raytrain.initial_weights"):
+        TrainState.create(recipe, num_classes=CLASSES, device=CPU, data=data)
+    state = TrainState.create(
+        recipe, num_classes=CLASSES, device=CPU, data=data, weights=raytrain.initial_weights(recipe)
+    )
+    assert same(given, state.model.state_dict()) == set(given)
+    assert raytrain.initial_weights(PLAIN) is None
+
+
+def test_weights_that_this_process_has_not_read_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = saved(some_weights())
+    monkeypatch.setattr(initial, "_SOURCES", {})
+    with pytest.raises(ExperimentError, match=r"name them by raytrain\.weights"):
+        raytrain.initial_weights(recipe)
 
 
 def test_a_head_for_other_classes_keeps_its_own_weights_which_the_log_says(

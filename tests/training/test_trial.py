@@ -181,6 +181,20 @@ def test_the_final_metrics_are_of_the_weights_of_the_best_epoch(data, tmp_path, 
             assert getattr(final, name) != evaluate(models[4], split, data=data, precision="fp32")
 
 
+@pytest.mark.usefixtures("always_saved")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_network_that_asks_for_the_versions_of_its_modules_is_measured_with_its_best_weights(
+    data, tmp_path, monkeypatch, versioned, killed
+):
+    monkeypatch.setattr(Recipe, "build_network", lambda _, classes: versioned(classes))
+    validation, best = BESTS["the highest accuracy"]
+    script_validation(monkeypatch, validation)
+    if killed:
+        list(itertools.islice(trial_run(data, tmp_path).reports(), 3))
+    *_, report = trial_run(data, tmp_path).reports()
+    assert report.final.epoch == best != 4
+
+
 def test_measuring_the_best_leaves_the_last_weights_in_the_state(data, tmp_path, monkeypatch):
     script_validation(monkeypatch, BESTS["the highest accuracy"][0])
     run = trial_run(data, tmp_path)
