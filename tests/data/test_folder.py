@@ -255,6 +255,31 @@ def test_a_test_set_that_is_the_training_set_is_refused(root: Path):
         load(str(root), image_size=8)
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("train", "the 3 validation images are the training images; .* leave the validation images out"),
+        ("test", "the 2 test images are the validation images; .* leave the validation images out"),
+    ],
+)
+def test_a_validation_set_that_is_another_part_is_refused(part: str, said: str, root: Path):
+    shutil.copytree(root / part, root / "val")
+    for _ in ("decoded", "from the cache"):
+        with pytest.raises(DataError, match=said):
+            load(str(root), image_size=8)
+
+
+def test_validation_images_of_another_part_are_counted(root: Path, caplog: pytest.LogCaptureFixture):
+    save(root / "val" / "cat" / "own.png", 9)
+    for part in ("train", "test"):
+        shutil.copy(root / part / "dog" / "a.png", root / "val" / "cat" / f"{part}.png")
+    for _ in ("decoded", "from the cache"):
+        caplog.clear()
+        load(str(root), image_size=8)
+        assert "1 validation image is a training image too" in caplog.text
+        assert "1 test image is a validation image too" in caplog.text
+
+
 def test_one_picture_for_each_class_is_warned_of_and_not_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     for part in ("train", "test"):
         for seed, name in enumerate(("cat", "dog")):

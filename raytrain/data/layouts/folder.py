@@ -21,7 +21,7 @@ from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
 # Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "folder-3"
+FORMAT = "folder-4"
 
 WHOLE = "."
 """Path of a part that is the folder itself."""
