@@ -1,7 +1,9 @@
+import errno
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -246,6 +248,52 @@ def test_a_folder_with_images_in_one_folder_only_is_no_data_set(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no data set"):
         load(str(tmp_path), image_size=8)
+
+
+@pytest.fixture(params=["too large", "not allowed"])
+def not_opened(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have train/dog/b.png be an image that may not be opened; return why."""
+    if request.param == "too large":
+        monkeypatch.setattr("raytrain.data.layouts.source_folder.MAX_FILE", 1000)
+        (root / "train" / "dog" / "b.png").write_bytes(b"x" * 1001)
+        return "larger than 1,000 bytes"
+    opened = Path.open
+
+    def refusing(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "b.png":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    return "Permission denied"
+
+
+def test_an_image_that_may_not_be_opened_is_named_and_left_out_with_skip_bad(root: Path, not_opened: str):
+    (root / "test" / "dog" / "z.png").write_bytes(b"no image")
+    for _ in ("decoded", "from the cache"):
+        with pytest.raises(DataError, match=r"^2 images cannot be read:\n") as refused:
+            load(str(root), image_size=8)
+        assert f"train/dog/b.png cannot be read ({not_opened})" in str(refused.value)
+        assert "test/dog/z.png cannot be decoded" in str(refused.value)
+        dataset = load(str(root), image_size=8, skip_bad=True)
+        assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([0, 1], [0, 1])
+        assert dataset.origin.names["train"] == ["train/cat/a.png", "train/dog/a.png"]
+        np.testing.assert_array_equal(dataset.train.images[1], np.asarray(picture(0)))
+
+
+def test_a_class_of_which_no_image_may_be_opened_is_refused(root: Path, not_opened: str):
+    (root / "train" / "dog" / "a.png").unlink()
+    with pytest.raises(DataError, match="train/ holds no image of the class dog") as refused:
+        load(str(root), image_size=8, skip_bad=True)
+    assert not_opened in str(refused.value)
+
+
+def test_an_image_is_read_once_it_may_be_opened(root: Path):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("raytrain.data.layouts.source_folder.MAX_FILE", 10)
+        with pytest.raises(DataError, match="larger than 10 bytes"):
+            load(str(root), image_size=8)
+    assert len(load(str(root), image_size=8).train) == 3
 
 
 def test_a_test_set_that_is_the_training_set_is_refused(root: Path):
