@@ -139,6 +139,11 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
     """
     if reference.is_file:
         path = (folder / reference.place).resolve()
+        if "." in path.stem:
+            better = f"{path.stem.replace('.', '_').strip('_')}.py"
+            raise ExperimentError(
+                f"{shown(path)} cannot be imported, since its name has a dot before .py; rename it, such as {better}"
+            )
         source = _closure([path.name], path.parent, only=None)
         return Reference(path.name, reference.attribute, keep(source))
     top = reference.place.partition(".")[0]
@@ -202,7 +207,7 @@ def _closure(entries: list[str], root: Path, *, only: str | None) -> Source:
 
 def _text(path: Path) -> str:
     try:
-        return read_bounded(path, most=MAX_BYTES).decode()
+        return read_bounded(path, most=MAX_BYTES).decode("utf-8-sig")  # Python, too, takes no notice of a BOM
     except FileNotFoundError:
         raise ExperimentError(f"{shown(path)}: no such file; check the path before the colon") from None
     except (OSError, UnicodeDecodeError) as error:

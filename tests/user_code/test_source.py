@@ -101,6 +101,13 @@ def test_an_import_inside_a_function_finds_the_file_beside_when_it_is_called(fol
     assert function().__name__ == "block"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_code(folder: Path) -> None:
+    (folder / "marked.py").write_bytes(b"\xef\xbb\xbfdef make(num_classes):\n    return num_classes\n")
+    (folder / "plain.py").write_text("import marked\n\nmake = marked.make\n")
+    assert imported(reference("marked.py:make", folder))(3) == 3
+    assert imported(reference("plain.py:make", folder))(4) == 4
+
+
 def test_packages_and_relative_imports_work(folder: Path) -> None:
     (folder / "nets" / "parts").mkdir(parents=True)
     (folder / "nets" / "__init__.py").write_text("DEPTH = 3\n")
@@ -171,6 +178,19 @@ def test_broken_code_is_one_message_with_file_and_line(folder: Path, text: str, 
 def test_code_that_is_not_there_says_so(folder: Path, name: str, problem: str) -> None:
     with pytest.raises(ExperimentError, match=problem):
         reference(name, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "better"), [("resnet.v2.py", "resnet_v2.py"), ("my.net.old.py", "my_net_old.py"), (".net.py", "net.py")]
+)
+def test_a_file_whose_name_cannot_be_imported_is_refused_with_a_better_name(
+    folder: Path, name: str, better: str
+) -> None:
+    (folder / name).write_text("class Net: ...\n")
+    with pytest.raises(
+        ExperimentError, match=rf"^{re.escape(name)} cannot be imported.*; rename it, such as {better}$"
+    ):
+        reference(f"{name}:Net", folder)
 
 
 def test_a_source_of_too_many_files_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
