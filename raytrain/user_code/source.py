@@ -9,7 +9,8 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 from raytrain.errors import ExperimentError, ModelError
@@ -149,7 +150,7 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
     top = reference.place.partition(".")[0]
     beside = [] if installed else [str(folder.resolve()), str(Path.cwd())]
     searched = [*beside, *sys.path]
-    spec = PathFinder.find_spec(top, searched)
+    spec = PathFinder.find_spec(top, searched) or _linked(top)
     if spec is None or top in NOT_BESIDE or not (spec.origin or spec.submodule_search_locations):
         raise ExperimentError(
             f"there is no module {top!r} beside the experiment file, in the working folder or installed; "
@@ -165,6 +166,16 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
         )
     source = _closure(files, root, only=None if str(root) in beside else top)
     return Reference(reference.place, reference.attribute, keep(source))
+
+
+def _linked(top: str) -> ModuleSpec | None:
+    """Return where a package is that `pip install -e` has installed by a finder of its own, not by a path."""
+    if top in NOT_BESIDE or top == "__main__":  # the latter's file is that of the command
+        return None
+    try:
+        return find_spec(top)  # of a name without a dot, this runs no code of the package
+    except ValueError:  # a module that was made in this process, from no file
+        return None
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:

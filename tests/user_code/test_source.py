@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,29 @@ def test_an_installed_package_takes_only_its_own_modules_along(folder: Path) -> 
     source = kept(found.digest)
     assert source
     assert list(source.files) == ["typing_extensions.py"]
+
+
+def test_a_package_that_is_installed_as_a_link_is_found_by_its_finder_and_not_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = folder / "elsewhere" / "flat_nets"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('was run')\n")
+    (package / "small.py").write_text("import my_net\n\ndef make(): return 5\n")
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+            return spec_from_file_location(name, package / "__init__.py") if name == "flat_nets" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    source = kept(reference("flat_nets.small:make", folder).digest)
+    assert source
+    assert sorted(source.files) == ["flat_nets/__init__.py", "flat_nets/small.py"]
+    assert "flat_nets" not in sys.modules
+    for absent in ("no_such_nets", "__main__"):
+        with pytest.raises(ExperimentError, match=f"there is no module '{absent}'"):
+            reference(f"{absent}:make", folder)
 
 
 def test_code_that_arrives_as_text_is_imported_without_a_file() -> None:
