@@ -42,9 +42,10 @@ def refuse_missing(dataset: str) -> None:
     """Raise DataError where a folder or URI holds no data set, as `load` does; no image is read.
 
     Args:
-        dataset: A data set as `load` takes it; one of DATASETS, or a function of the user's, is not looked for.
+        dataset: A data set as `load` takes it; one of DATASETS or of the hub, or a function of the user's, is not
+            looked for.
     """
-    if dataset in DATASETS or reference_of(name_of(dataset)):
+    if dataset in DATASETS or is_on_hub(dataset) or reference_of(name_of(dataset)):
         return
     address, configuration = parted(dataset)
     folder = open_folder(address)

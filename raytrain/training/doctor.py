@@ -16,6 +16,7 @@ from raytrain.machine import memory_limit
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder
 from raytrain.training.devices import local_device, try_device
+from raytrain.user_code.reference import without_digest
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def check_machine(*, out: str, dataset: str) -> Iterator[Check]:
 
     Args:
         out: Folder or URI that holds the runs.
-        dataset: Name, path or URI of a data set, as in a recipe.
+        dataset: Name, path or URI of a data set, as a recipe keeps it.
     """
     yield _versions()
     yield checked(
@@ -109,7 +110,7 @@ def _data(dataset: str) -> Check:
     except RaytrainError as error:
         return Check("data", ok=False, found=str(error))
     if is_here(dataset) or "://" in dataset:
-        return Check("data", ok=True, found=f"{dataset} needs no download")
+        return Check("data", ok=True, found=f"{without_digest(dataset)} needs no download")
     advice = f"With a network: raytrain data fetch {dataset}. Without: copy {data_home()} from where it was fetched."
     return Check("data", ok=False, found=f"{dataset} is not in {data_home()}", advice=advice)
 

@@ -9,7 +9,8 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 from raytrain.errors import ExperimentError, ModelError
@@ -139,12 +140,17 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
     """
     if reference.is_file:
         path = (folder / reference.place).resolve()
+        if "." in path.stem:
+            better = f"{path.stem.replace('.', '_').strip('_')}.py"
+            raise ExperimentError(
+                f"{shown(path)} cannot be imported, since its name has a dot before .py; rename it, such as {better}"
+            )
         source = _closure([path.name], path.parent, only=None)
         return Reference(path.name, reference.attribute, keep(source))
     top = reference.place.partition(".")[0]
     beside = [] if installed else [str(folder.resolve()), str(Path.cwd())]
     searched = [*beside, *sys.path]
-    spec = PathFinder.find_spec(top, searched)
+    spec = PathFinder.find_spec(top, searched) or _linked(top)
     if spec is None or top in NOT_BESIDE or not (spec.origin or spec.submodule_search_locations):
         raise ExperimentError(
             f"there is no module {top!r} beside the experiment file, in the working folder or installed; "
@@ -160,6 +166,16 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
         )
     source = _closure(files, root, only=None if str(root) in beside else top)
     return Reference(reference.place, reference.attribute, keep(source))
+
+
+def _linked(top: str) -> ModuleSpec | None:
+    """Return where a package is that `pip install -e` has installed by a finder of its own, not by a path."""
+    if top in NOT_BESIDE or top == "__main__":  # the latter's file is that of the command
+        return None
+    try:
+        return find_spec(top)  # of a name without a dot, this runs no code of the package
+    except ValueError:  # a module that was made in this process, from no file
+        return None
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -202,7 +218,7 @@ def _closure(entries: list[str], root: Path, *, only: str | None) -> Source:
 
 def _text(path: Path) -> str:
     try:
-        return read_bounded(path, most=MAX_BYTES).decode()
+        return read_bounded(path, most=MAX_BYTES).decode("utf-8-sig")  # Python, too, takes no notice of a BOM
     except FileNotFoundError:
         raise ExperimentError(f"{shown(path)}: no such file; check the path before the colon") from None
     except (OSError, UnicodeDecodeError) as error:

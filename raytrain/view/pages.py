@@ -147,6 +147,16 @@ def list_page(folders: Mapping[str, Folder], *, version: str, known: dict[str, t
     return Page(_shown("runs.html", title="Runs", root="", version=version, rows=rows))
 
 
+def unlisted_page(reason: str, *, root: str) -> Page:
+    """Return why the runs cannot be listed now. Any version is newer than that of this page.
+
+    Args:
+        reason: Why they cannot.
+        root: Address of the list of runs, relative to the page.
+    """
+    return _problem("Runs", reason, root=root, version="")
+
+
 def report_page(folder: Folder, *, version: str) -> Page:
     """Return the report of a run, or why it cannot be shown now."""
     try:

@@ -8,10 +8,11 @@ such a site lets lead here (DNS rebinding) is answered either.
 import asyncio
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from aiohttp import web
 
 from raytrain.errors import PreflightError, RaytrainError
 from raytrain.storage.folder import Folder
-from raytrain.view.pages import Page, Summary, comparison_page, list_page, report_page
+from raytrain.view.pages import Page, Summary, comparison_page, list_page, report_page, unlisted_page
 from raytrain.view.watch import Runs, changes, version_of
 
 HOST = "127.0.0.1"
@@ -102,11 +103,16 @@ class _Site:
             await response.write(line.encode())
 
     async def _view(self, request: web.Request) -> _View:
-        """Return what a request asks for, or raise HTTPNotFound."""
+        """Return what a request asks for, or raise HTTPNotFound; while runs cannot be listed, why that is so."""
         names = [request.match_info["run"]] if "run" in request.match_info else request.query.getall("run", [])
         if request.path.split("/")[2] not in {"run", "compare"}:
             return _View((), self._runs.folders, self._list)
-        folders = await self._in_thread(self._runs.folders)
+        root = "../../" if "run" in request.match_info else "../"
+        try:
+            folders = await self._in_thread(self._runs.folders)
+        except (RaytrainError, OSError) as error:
+            reason = str(error)
+            return _View(("unlisted", *names), lambda: self._there(names), lambda _: unlisted_page(reason, root=root))
         if missing := [name for name in names if name not in folders]:
             raise web.HTTPNotFound(text=f"There is no run {missing[0]!r} here.")
         shown = {name: folders[name] for name in names}
@@ -117,7 +123,14 @@ class _Site:
         return _View(("compare", *names), lambda: shown, lambda version: comparison_page(shown, version=version))
 
     def _list(self, version: str) -> Page:
-        return list_page(self._runs.folders(), version=version, known=self._summaries)
+        try:
+            folders = self._runs.folders()
+        except (RaytrainError, OSError) as error:
+            return unlisted_page(str(error), root="")
+        return list_page(folders, version=version, known=self._summaries)
+
+    def _there(self, names: Sequence[str]) -> Mapping[str, Folder]:
+        return {name: folder for name, folder in self._runs.folders().items() if name in names}
 
     async def _page(self, view: _View) -> Page:
         return await self._in_thread(lambda: self._made(view))
@@ -130,7 +143,8 @@ class _Site:
             version = ""
         before = self._pages.pop(view.key, None)
         page = before[1] if before and version and before[0] == version else view.make(version)
-        self._pages[view.key] = version, page
+        if page.status == HTTPStatus.OK:  # what could not be read a moment ago is tried again
+            self._pages[view.key] = version, page
         while len(self._pages) > KEPT:
             del self._pages[next(iter(self._pages))]
         return page

@@ -1,7 +1,9 @@
+import errno
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,11 +250,82 @@ def test_a_folder_with_images_in_one_folder_only_is_no_data_set(tmp_path: Path):
         load(str(tmp_path), image_size=8)
 
 
+@pytest.fixture(params=["too large", "not allowed"])
+def not_opened(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have train/dog/b.png be an image that may not be opened; return why."""
+    if request.param == "too large":
+        monkeypatch.setattr("raytrain.data.layouts.source_folder.MAX_FILE", 1000)
+        (root / "train" / "dog" / "b.png").write_bytes(b"x" * 1001)
+        return "larger than 1,000 bytes"
+    opened = Path.open
+
+    def refusing(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "b.png":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    return "Permission denied"
+
+
+def test_an_image_that_may_not_be_opened_is_named_and_left_out_with_skip_bad(root: Path, not_opened: str):
+    (root / "test" / "dog" / "z.png").write_bytes(b"no image")
+    for _ in ("decoded", "from the cache"):
+        with pytest.raises(DataError, match=r"^2 images cannot be read:\n") as refused:
+            load(str(root), image_size=8)
+        assert f"train/dog/b.png cannot be read ({not_opened})" in str(refused.value)
+        assert "test/dog/z.png cannot be decoded" in str(refused.value)
+        dataset = load(str(root), image_size=8, skip_bad=True)
+        assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([0, 1], [0, 1])
+        assert dataset.origin.names["train"] == ["train/cat/a.png", "train/dog/a.png"]
+        np.testing.assert_array_equal(dataset.train.images[1], np.asarray(picture(0)))
+
+
+def test_a_class_of_which_no_image_may_be_opened_is_refused(root: Path, not_opened: str):
+    (root / "train" / "dog" / "a.png").unlink()
+    with pytest.raises(DataError, match="train/ holds no image of the class dog") as refused:
+        load(str(root), image_size=8, skip_bad=True)
+    assert not_opened in str(refused.value)
+
+
+def test_an_image_is_read_once_it_may_be_opened(root: Path):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("raytrain.data.layouts.source_folder.MAX_FILE", 10)
+        with pytest.raises(DataError, match="larger than 10 bytes"):
+            load(str(root), image_size=8)
+    assert len(load(str(root), image_size=8).train) == 3
+
+
 def test_a_test_set_that_is_the_training_set_is_refused(root: Path):
     shutil.rmtree(root / "test")
     shutil.copytree(root / "train", root / "test")
     with pytest.raises(DataError, match="the 3 test images are the training images"):
         load(str(root), image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("train", "the 3 validation images are the training images; .* leave the validation images out"),
+        ("test", "the 2 test images are the validation images; .* leave the validation images out"),
+    ],
+)
+def test_a_validation_set_that_is_another_part_is_refused(part: str, said: str, root: Path):
+    shutil.copytree(root / part, root / "val")
+    for _ in ("decoded", "from the cache"):
+        with pytest.raises(DataError, match=said):
+            load(str(root), image_size=8)
+
+
+def test_validation_images_of_another_part_are_counted(root: Path, caplog: pytest.LogCaptureFixture):
+    save(root / "val" / "cat" / "own.png", 9)
+    for part in ("train", "test"):
+        shutil.copy(root / part / "dog" / "a.png", root / "val" / "cat" / f"{part}.png")
+    for _ in ("decoded", "from the cache"):
+        caplog.clear()
+        load(str(root), image_size=8)
+        assert "1 validation image is a training image too" in caplog.text
+        assert "1 test image is a validation image too" in caplog.text
 
 
 def test_one_picture_for_each_class_is_warned_of_and_not_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -111,9 +111,9 @@ def test_what_links_lead_to_is_not_opened(link: Linking, root: Path, elsewhere: 
     for way in ("digest", "read"):
         real = getattr(SourceFolder, way)
 
-        def record(folder: SourceFolder, name: str, real: Callable[[SourceFolder, str], object] = real) -> object:
+        def record(folder: SourceFolder, name: str, real: Callable[..., object] = real, **options: object) -> object:
             opened.append(os.path.realpath(f"{folder.path}/{name}"))
-            return real(folder, name)
+            return real(folder, name, **options)
 
         monkeypatch.setattr(SourceFolder, way, record)
     for attempt in (load, read):

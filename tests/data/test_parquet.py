@@ -206,7 +206,7 @@ def test_a_named_column_that_is_not_there_is_answered_with_those_there_are(tmp_p
 
 def test_skip_bad_leaves_out_the_label_with_the_image(tmp_path: Path):
     bad = [{"bytes": b"no image", "path": None}, {"bytes": None, "path": "a.png"}]
-    write(tmp_path / "train.parquet", [struct(0), *bad, struct(1)], [0, 1, 1, 2])
+    write(tmp_path / "train.parquet", [struct(0), *bad, struct(1)], [0, 2, 2, 2])
     write(tmp_path / "test.parquet", [struct(2)], [0])
     with pytest.raises(DataError, match=r"^2 images cannot be read:\n .*train\.parquet: the image in row 1 \(counted"):
         load(str(tmp_path), image_size=8)
@@ -214,6 +214,26 @@ def test_skip_bad_leaves_out_the_label_with_the_image(tmp_path: Path):
     assert (dataset.train.labels.tolist(), dataset.classes) == ([0, 1], ("0", "2"))
     assert dataset.origin.names["train"] == ["train.parquet row 0", "train.parquet row 3"]
     np.testing.assert_array_equal(dataset.train.images[1], np.asarray(picture(1)))
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("labels", "names", "said"),
+    [([0, 1, 1], None, "1"), (["cat", "dog", "dog"], None, "dog"), ([0, 1, 1], ["cat", "dog"], "dog")],
+)
+def test_a_class_of_which_no_image_can_be_read_is_refused_even_with_skip_bad(
+    part: str, labels: Any, names: list[str] | None, said: str, tmp_path: Path
+):
+    for seed, other in enumerate(("train", "val", "test")):
+        images = [struct(seed * 3 + number) for number in range(3)]
+        bad = [images[0], b"no image", b"no image"]
+        files = [image["bytes"] if isinstance(image, dict) else image for image in (bad if other == part else images)]
+        write(tmp_path / f"{other}.parquet", files, labels, names=names)
+    words = {"train": "training", "val": "validation", "test": "test"}[part]
+    with pytest.raises(
+        DataError, match=rf"2 images cannot be read:(?s:.*)there is no {words} image of the class {said}; replace"
+    ):
+        load(str(tmp_path), image_size=8, skip_bad=True)
 
 
 def test_a_part_of_which_no_image_can_be_read_is_refused_even_with_skip_bad(tmp_path: Path):

@@ -94,6 +94,10 @@ def test_each_label_is_a_class_and_a_number_that_is_no_label_is_none(
             PIXELS.format("[0, 1] * 4") + "    return {'train': (images, labels), 'test': (images, ['a', 'b'] * 4)}\n",
             "words as labels in one part and integers in another",
         ),
+        (
+            PIXELS.format("[0, 1] * 4") + "    return {'train': (images, labels), 'val': (images, labels)}\n",
+            "mine.py:load: the 8 validation images are the training images",
+        ),
         (HEAD + "return numpy.zeros((0, 4, 4), 'uint8'), numpy.zeros(0, 'int64')\n", "nothing to train on"),
     ],
 )

@@ -38,6 +38,29 @@ def test_what_is_missing_is_said_with_what_to_do(tmp_path: Path, monkeypatch: py
     assert "raytrain data fetch cifar10" in ended.stdout
 
 
+def test_a_data_set_of_the_hub_is_one_to_fetch_until_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYTRAIN_DATA", str(tmp_path))
+    arguments = ("--local", "--out", str(tmp_path / "runs"), "--dataset", "hf:someone/birds")
+    ended = doctor(*arguments)
+    assert ended.exit_code == 3
+    assert "With a network: raytrain data fetch hf:someone/birds." in ended.stdout
+    monkeypatch.setattr("raytrain.data.sources.is_fetched", lambda *_: True)
+    ended = doctor(*arguments)
+    assert ended.exit_code == 0, ended.output
+    assert "✓ data: hf:someone/birds needs no download" in ended.stdout
+
+
+def test_a_data_set_of_own_code_needs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_parts.py").write_text("def few(*, image_size, count: int = 4):\n    raise NotImplementedError\n")
+    ended = doctor("--local", "--out", "runs", "--dataset", "my_parts.py:few(count=8)")
+    assert ended.exit_code == 0, ended.output
+    assert "✓ data: my_parts.py:few(count=8) needs no download" in ended.stdout
+    assert "no such file" in doctor("--local", "--out", "runs", "--dataset", "absent.py:few").output
+
+
 def test_json_has_every_check(tmp_path: Path) -> None:
     checks = json.loads(doctor("--local", "--out", str(tmp_path), "--json").stdout)["checks"]
     assert {tuple(check) for check in checks} == {("name", "ok", "found", "advice")}

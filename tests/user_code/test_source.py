@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,13 @@ def test_an_import_inside_a_function_finds_the_file_beside_when_it_is_called(fol
     assert function().__name__ == "block"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_code(folder: Path) -> None:
+    (folder / "marked.py").write_bytes(b"\xef\xbb\xbfdef make(num_classes):\n    return num_classes\n")
+    (folder / "plain.py").write_text("import marked\n\nmake = marked.make\n")
+    assert imported(reference("marked.py:make", folder))(3) == 3
+    assert imported(reference("plain.py:make", folder))(4) == 4
+
+
 def test_packages_and_relative_imports_work(folder: Path) -> None:
     (folder / "nets" / "parts").mkdir(parents=True)
     (folder / "nets" / "__init__.py").write_text("DEPTH = 3\n")
@@ -121,6 +130,29 @@ def test_an_installed_package_takes_only_its_own_modules_along(folder: Path) -> 
     source = kept(found.digest)
     assert source
     assert list(source.files) == ["typing_extensions.py"]
+
+
+def test_a_package_that_is_installed_as_a_link_is_found_by_its_finder_and_not_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = folder / "elsewhere" / "flat_nets"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('was run')\n")
+    (package / "small.py").write_text("import my_net\n\ndef make(): return 5\n")
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+            return spec_from_file_location(name, package / "__init__.py") if name == "flat_nets" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    source = kept(reference("flat_nets.small:make", folder).digest)
+    assert source
+    assert sorted(source.files) == ["flat_nets/__init__.py", "flat_nets/small.py"]
+    assert "flat_nets" not in sys.modules
+    for absent in ("no_such_nets", "__main__"):
+        with pytest.raises(ExperimentError, match=f"there is no module '{absent}'"):
+            reference(f"{absent}:make", folder)
 
 
 def test_code_that_arrives_as_text_is_imported_without_a_file() -> None:
@@ -171,6 +203,19 @@ def test_broken_code_is_one_message_with_file_and_line(folder: Path, text: str, 
 def test_code_that_is_not_there_says_so(folder: Path, name: str, problem: str) -> None:
     with pytest.raises(ExperimentError, match=problem):
         reference(name, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "better"), [("resnet.v2.py", "resnet_v2.py"), ("my.net.old.py", "my_net_old.py"), (".net.py", "net.py")]
+)
+def test_a_file_whose_name_cannot_be_imported_is_refused_with_a_better_name(
+    folder: Path, name: str, better: str
+) -> None:
+    (folder / name).write_text("class Net: ...\n")
+    with pytest.raises(
+        ExperimentError, match=rf"^{re.escape(name)} cannot be imported.*; rename it, such as {better}$"
+    ):
+        reference(f"{name}:Net", folder)
 
 
 def test_a_source_of_too_many_files_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from raytrain.cli.runs.view import redirection
+from raytrain.errors import RunFolderError
 from raytrain.report.html import packed_plotly
 from raytrain.storage.folder import Folder
+from raytrain.view import watch
 from raytrain.view.pages import summary
 from raytrain.view.server import application
 from raytrain.view.watch import Runs
@@ -266,6 +268,52 @@ def test_an_open_page_hears_of_a_change_and_gets_the_new_one(make_run: Any) -> N
     assert told[1] == b"event: change\n"
     assert "1 finished" in content
     assert told[2].decode().split()[1] in content, "the page is of the version that was announced"
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """What decides whether the folder of the runs can be listed."""
+    can, list_runs = {"be listed": True}, watch.list_runs
+
+    def listed(out: str) -> list[str]:
+        if can["be listed"]:
+            return list_runs(out)
+        raise RunFolderError(f"{out} cannot be listed (it does not answer)")
+
+    monkeypatch.setattr(watch, "list_runs", listed)
+    return can
+
+
+@pytest.mark.parametrize("path", ["", "run/a/", "compare/?run=a&run=b"])
+def test_a_page_says_so_while_runs_cannot_be_listed_and_comes_back(
+    make_run: Any, listing: dict[str, bool], path: str
+) -> None:
+    shown = Runs(make_run("a").parent)
+    make_run("b")
+
+    async def use(client: Client) -> list[tuple[int, str]]:
+        answers: list[tuple[int, str]] = []
+        for listing["be listed"] in (False, True):
+            answer = await client.get(f"/secret/{path}")
+            answers.append((answer.status, await answer.text()))
+        return answers
+
+    (status, page), (later, _) = ask(shown, use)
+    assert (status, later) == (503, 200)
+    assert "cannot be listed (it does not answer)" in page
+    assert "EventSource" in page, "it is shown once they can be"
+
+
+@pytest.mark.parametrize("path", ["events", "run/made/events"])
+def test_a_stream_goes_on_while_runs_cannot_be_listed(runs: Runs, listing: dict[str, bool], path: str) -> None:
+    listing["be listed"] = False
+
+    async def use(client: Client) -> tuple[int, bytes]:
+        async with client.get(f"/secret/{path}") as stream:
+            listing["be listed"] = True
+            return stream.status, [await stream.content.readline() for _ in range(2)][1]
+
+    assert ask(runs, use) == (200, b"event: change\n")
 
 
 def test_the_server_ends_while_a_stream_is_open(make_run: Any) -> None:

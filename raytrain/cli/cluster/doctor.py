@@ -3,6 +3,7 @@
 # The imports inside `doctor` load PyTorch and Ray: at the top they would make `raytrain --help` take seconds more.
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,8 +26,10 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check what trials need (versions, device, storage, disk, data, Ray), and say how to fix each problem."""
+    from raytrain.experiment.user_code import read_user_code
     from raytrain.training.doctor import Check, check_machine
 
+    dataset = read_user_code("dataset", dataset, folder=Path(), where="--dataset")
     checks: list[Check] = []
 
     def show(check: Check) -> None:

@@ -9,29 +9,39 @@ from raytrain.data.mapped import chunks
 
 NAMED = 10
 """Most classes that a warning names."""
+_SET_ASIDE = "or leave the validation images out: then some training images are set aside for validation"
+ADVICE = {
+    ("test", "train"): "give images to test on that no network has seen",
+    ("val", "train"): f"give images to validate on that no network has trained on, {_SET_ASIDE}",
+    ("test", "val"): f"give images to test on that no network was chosen by, {_SET_ASIDE}",
+}
+"""What to do where the images of a part are those of another one."""
 
 
 def compare_parts(dataset: ImageDataset) -> ImageDataset:
-    """Return `dataset`; note in its origin which test images are training images, and classes with one image only.
+    """Return `dataset`; note in its origin which images two parts share, and classes with one image only.
 
-    Training is to be refused where the test images are the training images. Icons may be one picture for each class:
-    then there is no other test set.
+    Training is to be refused where the images of two parts are the same. Icons may be one picture for each class: then
+    there are no others.
 
     Args:
         dataset: What was decoded.
     """
     hashes = contents(dataset.train)
-    train, test = set(hashes), set(contents(dataset.test))
+    of = {
+        "train": set(hashes),
+        **{part: set(contents(dataset.parts[part])) for part in dataset.parts if part != "train"},
+    }
     same = same_classes(dataset.train, hashes)
-    shared = len(test & train)
-    if shared and test == train and len(same) < len(np.unique(dataset.train.labels)):
-        dataset.origin.refusal = (
-            f"the {len(dataset.test):,} test images are the training images; give images to test on that no network "
-            "has seen"
-        )
-    elif shared:
-        dataset.origin.warnings.append(in_both(shared, "test", "train"))
-    repeats = len(hashes) - len(train)
+    icons = len(same) == len(np.unique(dataset.train.labels))
+    for (part, other), advice in ADVICE.items():
+        shared = len(of.get(part, set()) & of.get(other, set()))
+        if shared and of[part] == of[other] and not icons:
+            found = f"the {len(dataset.parts[part]):,} {part_words(part)} images are the {part_words(other)} images"
+            dataset.origin.refusal = dataset.origin.refusal or f"{found}; {advice}"
+        elif shared:
+            dataset.origin.warnings.append(in_both(shared, part, other))
+    repeats = len(hashes) - len(of["train"])
     if repeats and not dataset.test:
         what = "1 image repeats" if repeats == 1 else f"{repeats:,} images repeat"
         dataset.origin.warnings.append(f"{what} another one, and may be in training and test alike")

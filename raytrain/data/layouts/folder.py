@@ -16,12 +16,12 @@ from raytrain.data.layouts.blocks import in_blocks, read_ahead
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.image_tree import ImageTree, followed_links, is_image
-from raytrain.data.layouts.source_folder import SourceFolder, hash_files, shown
+from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
 # Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "folder-3"
+FORMAT = "folder-4"
 
 WHOLE = "."
 """Path of a part that is the folder itself."""
@@ -78,7 +78,16 @@ def load_folder(
     def build(place: Path | None) -> ImageDataset:
         origin = Origin(labels="folders", address=folder.address, background=background)
         images = {
-            part: _read(folder, files, parts["train"], part=part, image_size=image_size, origin=origin, place=place)
+            part: _read(
+                folder,
+                files,
+                parts["train"],
+                part=part,
+                image_size=image_size,
+                faults=faults,
+                origin=origin,
+                place=place,
+            )
             for part, files in parts.items()
         }
         train = images["train"]
@@ -88,7 +97,9 @@ def load_folder(
         return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
 
     listed = [name for part in parts.values() for names in part.values() for name in names]
-    key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{hash_files(folder, listed)[:32]}{key_suffix(background)}"
+    faults: dict[str, str] = {}  # part of the key: once such a file can be read, the images are decoded again
+    source = combined(hash_each(folder, listed, faults=faults))
+    key = f"{FORMAT}-{image_size}-{'-'.join(parts)}-{source[:32]}{key_suffix(background)}"
     dataset = cached_or_mapped(key, build, size=len(listed) * image_size**2 * 3)
     dataset.origin.address = folder.address
     dataset.origin.left_out = tree.left_out  # not in the cache, which knows images only
@@ -195,12 +206,13 @@ def _read(
     *,
     part: str,
     image_size: int,
+    faults: Mapping[str, str],
     origin: Origin,
     place: Path | None,
 ) -> LabelledImages:
     """Return the images of a part that can be read; labels are the positions of its classes among `classes`.
 
-    They are in a file in the folder `place`, if one is given.
+    They are in a file in the folder `place`, if one is given. Files in `faults` are not tried: they have no content.
 
     Raises:
         DataError: Of a class, none can be read.
@@ -208,17 +220,20 @@ def _read(
     files = [name for names in files_of.values() for name in names]
     positions = [list(classes).index(name) for name in files_of]
     labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in files_of.values()])
-    images = CollectedImages(len(files), image_size=image_size, part=part, place=place)
-    readable: list[NDArray[np.bool_]] = []
+    origin.unreadable += [(shown(name), faults[name]) for name in files if name in faults]
+    kept = np.array([name not in faults for name in files], dtype=np.bool_)
+    there = [name for name in files if name not in faults]
+    images = CollectedImages(len(there), image_size=image_size, part=part, place=place)
+    readable: list[NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
     start = 0
-    for encoded in in_blocks(read_ahead(folder.read, files)):
-        names = [shown(name) for name in files[start : start + len(encoded)]]
+    for encoded in in_blocks(read_ahead(folder.read, there)):
+        names = [shown(name) for name in there[start : start + len(encoded)]]
         decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
         del encoded  # before the next block is read
         images.add(decoded, of=len(names))
         readable.append(read)
         start += len(names)
-    kept = np.concatenate(readable)
+    kept[kept] = np.concatenate(readable)
     origin.names[part] = [shown(name) for name, read in zip(files, kept, strict=True) if read]
     lost = [name for name, label in zip(files_of, positions, strict=True) if not kept[labels == label].any()]
     if lost:

@@ -28,7 +28,7 @@ from raytrain.data.origin import Origin
 from raytrain.errors import DataError, did_you_mean
 
 # Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "parquet-4"
+FORMAT = "parquet-5"
 
 PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
 """What the name of a part's files, or of its folder, begins with; no letter follows it."""

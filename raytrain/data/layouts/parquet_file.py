@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raytrain.data.images import part_words
 from raytrain.data.layouts import blocks
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.columns import Columns
@@ -84,11 +85,13 @@ def read_part(
         (N, image_size, image_size, 3) uint8; (N,) int64 or text; the names, empty where nothing names the classes.
 
     Raises:
-        DataError: A file, a column, a label or an image is not usable; the message says where.
+        DataError: A file, a column, a label or an image is not usable, or of a class no image can be read; the message
+            says where.
     """
     rows = sum(count_rows(folder, file) for file in files)
     images = CollectedImages(rows, image_size=image_size, part=part, place=place)
     labels: list[NDArray[Any]] = []
+    readable: list[NDArray[np.bool_]] = []
     kept = origin.names.setdefault(part, [])
     for file in files:
         where = folder.locate(file)
@@ -98,17 +101,27 @@ def read_part(
             for row, batch in _batches(parquet, (image, label), rows=_rows_of_a_block(parquet, image)):
                 numbers = _labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part))
                 encoded = _encoded(batch.column(image))
-                decoded, readable = decode_all(encoded, image_size=image_size, name=_row_name(file, row), origin=origin)
+                decoded, read = decode_all(encoded, image_size=image_size, name=_row_name(file, row), origin=origin)
                 images.add(decoded, of=len(encoded))
-                labels.append(numbers[readable])
-                kept += [f"{file} row {row + index}" for index in np.flatnonzero(readable)]
+                labels.append(numbers)
+                readable.append(read)
+                kept += [f"{file} row {row + index}" for index in np.flatnonzero(read)]
     if labels and not kept:
         origin.refuse_unreadable(why="no image is left: replace them")
     if not labels:
         raise DataError(f"{', '.join(map(folder.locate, files))}: no rows; add images")
     if len({one.dtype.kind for one in labels}) > 1:
         raise DataError(f"{', '.join(map(folder.locate, files))}: some labels are integers and some words; store one")
-    return images.images(), np.concatenate(labels), names
+    before = np.concatenate(labels)
+    after = before[np.concatenate(readable)]
+    if lost := [_class_name(value, names) for value in np.setdiff1d(before, after).tolist() if value != UNLABELLED]:
+        why = f"without them there is no {part_words(part)} image of the class {', '.join(lost)}; replace them"
+        origin.refuse_unreadable(why=why)
+    return images.images(), after, names
+
+
+def _class_name(value: int | str, names: tuple[str, ...]) -> str:
+    return names[value] if isinstance(value, int) and value < len(names) else str(value)
 
 
 def read_labels(folder: SourceFolder, files: list[str], *, columns: Columns) -> tuple[NDArray[Any], bool]:

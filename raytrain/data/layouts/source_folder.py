@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from raytrain.data.progress import Progress
 from raytrain.errors import DataError
-from raytrain.storage.bounded import read_bounded
+from raytrain.storage.bounded import read_bounded, too_large
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.typed_path import expanded
 
@@ -145,19 +145,23 @@ class SourceFolder:
         except OSError as error:
             raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str, *, most: int | None = None) -> str:
         """Return the SHA-256 of the content of a file, 64 hex digits, of which a block at a time is in memory.
 
+        Args:
+            name: Name of the file.
+            most: Largest size in bytes of a file on a local disk; None for any.
+
         Raises:
-            DataError: It cannot be read.
+            DataError: Its name is not UTF-8.
+            OSError: It cannot be read, or is larger.
         """
         content = hashlib.sha256()
-        try:
-            with Path(self.path, name).open("rb") if self._local else self.open(name) as file:
-                while block := file.read(BLOCK):
-                    content.update(block)
-        except OSError as error:
-            raise DataError(f"{self.locate(name)} cannot be read ({error}); check that it is there") from error
+        with Path(self.path, name).open("rb") if self._local else self.open(name) as file:
+            if most is not None and self._local and os.fstat(file.fileno()).st_size > most:
+                raise too_large(name, most=most)
+            while block := file.read(BLOCK):
+                content.update(block)
         return content.hexdigest()
 
     @cached_property
@@ -234,32 +238,35 @@ def _refuse_silent(address: str) -> None:
         ) from error
 
 
-def hash_each(folder: SourceFolder, names: Iterable[str]) -> dict[str, str]:
+def hash_each(folder: SourceFolder, names: Iterable[str], *, faults: dict[str, str] | None = None) -> dict[str, str]:
     """Return the SHA-256 of the content of each file, 64 hex digits, by its name and in the given order.
 
     Args:
         folder: The folder that holds the files.
         names: Paths of the files relative to `folder`, with slashes.
+        faults: Gets by name why an image file cannot be read, which then stands in the place of its hash; None raises.
 
     Raises:
-        DataError: A file cannot be read.
+        DataError: A file cannot be read, and there is no `faults`.
     """
     listed = list(names)
     progress = Progress("files are read for their hash", len(listed))
+
+    def digest(name: str) -> str:
+        try:
+            return folder.digest(name, most=None if faults is None else MAX_FILE)
+        except OSError as error:
+            if faults is None:
+                raise DataError(f"{folder.locate(name)} cannot be read ({error}); check that it is there") from error
+            faults[name] = f"cannot be read ({error.strerror or error})"
+            return faults[name]
+
     with ThreadPoolExecutor(READERS) as pool:
         hashes: dict[str, str] = {}
-        for name, one in zip(listed, pool.map(folder.digest, listed), strict=True):
+        for name, one in zip(listed, pool.map(digest, listed), strict=True):
             hashes[name] = one
             progress.add(1)
     return hashes
-
-
-def hash_files(folder: SourceFolder, names: Iterable[str]) -> str:
-    """Return the SHA-256 of the names and contents of files, 64 hex digits, the same wherever the folder is.
-
-    Arguments and errors are those of `hash_each`.
-    """
-    return combined(hash_each(folder, names))
 
 
 def combined(hashes: Mapping[str, str]) -> str:
