@@ -5,12 +5,15 @@ images that every trial gets wrong, tests between pairs of trials, and the accur
 """
 
 import io
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from numpy.lib.format import read_array
+from numpy.lib.format import read_array, read_array_header_1_0, read_magic
 from numpy.typing import NDArray
 
 from raytrain.errors import RunFolderError
@@ -109,7 +112,7 @@ class Predictions:
                     raise ValueError(f"it unpacks to {unpacked:,} bytes")  # noqa: TRY301 (damage, as what NumPy raises)
                 names = [*_ALWAYS, *(name for name in _LATER if f"{name}.npy" in archive.namelist())]
                 arrays = {
-                    name: read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+                    name: _array(archive.read(f"{name}.npy"))
                     for name in names
                     if softmax or name != "softmax"
                 }
@@ -136,6 +139,24 @@ class Predictions:
         in_range = (self.labels >= 0) & (self.predicted >= 0) & (self.probabilities >= 0) & (self.probabilities <= 1)
         if not in_range.all():
             raise ValueError("a class is negative, or a probability is not in [0, 1]")
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """Return the array of an npy file; its header, which takes longer to read than the numbers, is known mostly."""
+    stream = io.BytesIO(content)
+    if read_magic(stream) != (1, 0):
+        return read_array(io.BytesIO(content), allow_pickle=False)
+    start = stream.tell() + 2 + int.from_bytes(stream.read(2), "little")
+    shape, by_columns, dtype = _header(content[stream.tell() - 2 : start])
+    if dtype.hasobject or by_columns:
+        return read_array(io.BytesIO(content), allow_pickle=False)
+    return np.frombuffer(content, dtype, count=math.prod(shape), offset=start).reshape(shape)
+
+
+@lru_cache(maxsize=64)
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of the array that a header of version 1.0 describes."""
+    return read_array_header_1_0(io.BytesIO(content))
 
 
 @dataclass(frozen=True)

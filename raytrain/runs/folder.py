@@ -4,7 +4,6 @@ Lines and results that are damaged are an error.
 """
 
 import contextlib
-import gc
 import os
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Mapping
@@ -21,6 +20,7 @@ from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import checkpoint_folder, read_epochs, run_of
 from raytrain.runs.user_code import remember_parameters
+from raytrain.storage.collection import without_collection
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 
@@ -48,20 +48,8 @@ def read_state(folder: Folder, state: RunState | None = None) -> RunState:
     Raises:
         RunFolderError: A file is damaged, or of another version.
     """
-    with _without_collection():
+    with without_collection():
         return _read_state(folder, state)
-
-
-@contextmanager
-def _without_collection() -> Generator[None]:
-    """Have Python look for no cycles of garbage: what is read stays, and to look through it takes time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _read_state(folder: Folder, state: RunState | None) -> RunState:

@@ -1,7 +1,6 @@
 """The results of trials: what is known of each, and in which order they stand."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import compress
@@ -20,8 +19,6 @@ from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import Recipe
 
 Phase = Literal["search", "confirm"]
-_SORTED = json.JSONEncoder(sort_keys=True)
-"""`json.dumps` makes one anew for each of ten thousand results."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +85,11 @@ class TrialResult:
         return selection.quality(getattr(self, selection.val_field)), -loss
 
     @cached_property
-    def configuration(self) -> str:
-        """What the trials of one configuration have in common, as text: their run, phase and recipe but its seed."""
-        recipe = {name: value for name, value in self.recipe.items() if name != "seed"}
-        return _SORTED.encode([run_of(self), self.phase, recipe])
+    def configuration(self) -> Hashable:
+        """What the trials of one configuration have in common, to be compared: run, phase and recipe but its seed."""
+        recipe = self.recipe | {"seed": None}
+        values = [tuple(value) if isinstance(value, list) else value for value in recipe.values()]
+        return run_of(self), self.phase, frozenset(zip(recipe, values, strict=True))
 
     @property
     def digest(self) -> str:
@@ -142,7 +140,7 @@ def run_of(result: TrialResult) -> str:
 
 def configurations(results: Iterable[TrialResult]) -> list[list[TrialResult]]:
     """Return the results in groups of one configuration and one status, in order."""
-    groups: dict[tuple[str, str], list[TrialResult]] = {}
+    groups: dict[tuple[Hashable, str], list[TrialResult]] = {}
     for result in results:
         groups.setdefault((result.configuration, result.status), []).append(result)
     return list(groups.values())

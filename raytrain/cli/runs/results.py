@@ -15,6 +15,7 @@ from raytrain.cli.options import Format, Json, Out, Run
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT
 from raytrain.report.text import in_one_line, quoted, visible
+from raytrain.storage.collection import without_collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ def add_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@without_collection()
 def results(
     runs: Annotated[
         list[str] | None,
