@@ -78,7 +78,8 @@ def _images(records: Mapping[str, RunRecord]) -> dict[str, TestImages]:
     for name, record in records.items():
         own = {f"{name}/{result.trial}": result.recipe for result in record.listed}
         recipes |= own
-        data |= dict.fromkeys(own, record.manifest.get("data", {}))
+        written: Mapping[str, Any] = record.manifest.get("data", {})
+        data |= dict.fromkeys(own, written)
     return tested_images(recipes, data)
 
 

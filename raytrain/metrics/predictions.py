@@ -111,11 +111,7 @@ class Predictions:
                 if unpacked > MAX_UNPACKED:
                     raise ValueError(f"it unpacks to {unpacked:,} bytes")  # noqa: TRY301 (damage, as what NumPy raises)
                 names = [*_ALWAYS, *(name for name in _LATER if f"{name}.npy" in archive.namelist())]
-                arrays = {
-                    name: _array(archive.read(f"{name}.npy"))
-                    for name in names
-                    if softmax or name != "softmax"
-                }
+                arrays = {name: _array(archive.read(f"{name}.npy")) for name in names if softmax or name != "softmax"}
             read = cls(
                 arrays["labels"].astype(np.int64),
                 arrays["predicted"].astype(np.int64),
