@@ -168,14 +168,15 @@ def _standing(
 
 
 def _scores(group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics]) -> dict[str, float]:
-    """Return the test metric that ranks, by trial, of those for which it is known."""
+    """Return the test metric that ranks, by trial; of none where a seed lacks it."""
     scores: dict[str, float] = {}
     for result in group:
         select = select_of(result.recipe)
         of_trial = {"accuracy": result.test_accuracy, "nll": result.test_loss}
         value = of_trial[select] if select in of_trial else getattr(metrics.get(result.trial), select, None)
-        if value is not None:
-            scores[result.trial] = value
+        if value is None:
+            return {}
+        scores[result.trial] = value
     return scores
 
 

@@ -28,7 +28,7 @@ class Standing:
         interval: 95 % interval of `test_accuracy`.
         p_value: P-value of the test that it equals the leader, corrected for all comparisons; None for the leader.
         metrics: Further metrics on the test images by trial id; those without predictions are missing.
-        score: Mean over the seeds of the test metric that ranks; None unless finished.
+        score: Mean over the seeds of the test metric that ranks; None unless finished, or where a seed lacks it.
         score_interval: 95 % interval of `score`.
     """
 
@@ -49,12 +49,14 @@ class Standing:
             name: A field of `TrialResult` or one of `METRICS`.
 
         Returns:
-            The mean over the seeds of which it is known; None without any.
+            The mean over the seeds of which it is known; None without any. One of `METRICS` has no mean where a seed
+            lacks it: its predictions are missing.
         """
         if self.seeds == 1:
             return None if (value := self.of_seed(0, name)) is None else float(value)
         known = [value for index in range(self.seeds) if (value := self.of_seed(index, name)) is not None]
-        return fmean(known) if known else None
+        partial = name in METRICS and len(known) < self.seeds
+        return fmean(known) if known and not partial else None
 
     def of_seed(self, index: int, name: str) -> float | None:
         """Return a number, as `mean` does, of one of the seeds."""
@@ -144,5 +146,25 @@ class Ranking:
         """Return the test metric of a configuration that ranks, as text, with its name unless it is accuracy."""
         if self.select == "accuracy":
             return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
-        value = DASH if standing.score is None else self.selection.text(standing.score)
-        return f"a {self.selection.words} of {value}"
+    @property
+    def unknown_text(self) -> str:
+        """A sentence on the finished configurations of which the metric that ranks is not known; "" for none."""
+        unknown = sum(one.score is None and one.test_accuracy is not None for one in self.standings)
+        if self.select == "accuracy" or not unknown:
+            return ""
+        rows = "1 row" if unknown == 1 else f"{unknown} rows"
+        return (
+            f"The {self.selection.words} of {rows} is not known, because predictions are missing: no test compares "
+            "such a row, and it stands below the others."
+        )
+
+    def reached_text(self, standing: Standing) -> str:
+        """Return `score_text` of a configuration, and what it is the mean of, where it is one."""
+        known = standing.seeds > 1 and (standing.score is not None or self.select == "accuracy")
+        mean = f", the mean of {standing.seeds} seeds" if known else ""
+        return f"{self.score_text(standing)} on the test set{mean}"
+
+        words = self.selection.words
+        return (
+            f"an unknown {words}" if standing.score is None else f"a {words} of {self.selection.text(standing.score)}"
+        )

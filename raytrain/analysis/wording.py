@@ -21,9 +21,7 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         return ["No trial has finished."]
     lines: list[str] = []
     if chosen := ranking.chosen:
-        mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
-        name = chosen.results[0].digest
-        lines.append(f"Validation chooses {name}: {ranking.score_text(chosen)} on the test set{mean}.")
+        lines.append(f"Validation chooses {chosen.results[0].digest}: {ranking.reached_text(chosen)}.")
     if rearranged:
         count = len(ranking.standings)
         among = f"all {count} rows" if count > 1 else "the only row"
@@ -94,9 +92,10 @@ def _lead(ranking: Ranking) -> str:
     ranked = _ranked(_finished(ranking))
     some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
     sets = f" The rows have {ranking.test_sets} sets of test images, which no test compares."
-    return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "")
+    return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "") + unknown
 
 
+    unknown = f" {sentence}" if (sentence := ranking.unknown_text) else ""
 def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     candidates = sum(standing.may_lead for standing in ranked)
     if len(ranked) < 2:
@@ -237,7 +236,7 @@ def _bootstrap(standings: Sequence[Standing], ranking: Ranking) -> Iterator[str]
     drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images{_drawn_anew(ranking.select)})"
     several = any(standing.seeds > 1 for standing in standings)
     over = "Student's t over the seeds, and the variance of the images by " if several else ""
-    missing = any(standing.lacks_predictions for standing in standings)
+    missing = any(standing.lacks_predictions and standing.score is not None for standing in standings)
     only = " Where predictions are missing, they are for other seeds only." if missing and several else ""
     yield f"Intervals: 95 %, of the {words}: {over}{drawn}.{only}"
     if len(standings) > 1:
@@ -267,11 +266,9 @@ def _choice(ranking: Ranking) -> Iterator[str]:
                 "finished."
             )
         return
-    accuracy = ranking.score_text(chosen)
-    mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
     first = chosen.results[0]
     yield (
-        f"Validation chooses {first.trial}: {accuracy} on the test set{mean}. The test set plays no part in the choice."
+        f"Validation chooses {first.trial}: {ranking.reached_text(chosen)}. The test set plays no part in the choice."
     )
     if ranking.incomplete:
         names = ", ".join(standing.results[0].trial for standing in ranking.incomplete)
