@@ -102,6 +102,7 @@ class Ranking:
         beside: Rows of a baseline, shown below without a rank.
         notes: Further sentences about the rows.
         select: Metric that ranks and chooses.
+        warnings: Sentences about what must not be compared, which also stand below a table that is not explained.
         uncompared: Number of finished configurations without a rank, because only the best are compared.
         test_sets: Number of different sets of test images; rows of different ones are not compared.
     """
@@ -116,6 +117,7 @@ class Ranking:
     notes: Sequence[str] = ()
     select: Select = "accuracy"
     uncompared: int = 0
+    warnings: Sequence[str] = ()
     test_sets: int = 1
 
     @property

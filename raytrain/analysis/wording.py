@@ -18,7 +18,7 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         rearranged: Whether the table has them in another order, or some of them only.
     """
     if not (finished := _finished(ranking)):
-        return ["No trial has finished."]
+        return ["No trial has finished.", *ranking.warnings]
     lines: list[str] = []
     if chosen := ranking.chosen:
         lines.append(f"Validation chooses {chosen.results[0].digest}: {ranking.reached_text(chosen)}.")
@@ -29,10 +29,11 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
             among = f"the {len(_ranked(finished))} best rows"
         return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
     if len(finished) < 2:
-        return lines
+        return [*lines, *ranking.warnings]
     ranked = _ranked(finished)
     later = any(DASH not in standing.rank for standing in ranked) and ranked[0].rank != "1"
-    return [*lines, _lead(ranking) + (" Other seeds may give other ranks." if later and _single(ranked) else "")]
+    other_seeds = " Other seeds may give other ranks." if later and _single(ranked) else ""
+    return [*lines, _lead(ranking) + other_seeds, *ranking.warnings]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -45,7 +46,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     yield from _accuracies(ranking)
     if not finished:
         yield "No trial has finished."
-        yield from ranking.notes
+        yield from (*ranking.notes, *ranking.warnings)
         return
     if ranking.searched:
         yield (
@@ -76,7 +77,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
             f"In {ranking.survivors} ranked {which}, some seeds were stopped early, failed or diverged. The mean over "
             "the others is biased upwards; --no-asha trains to the end what was stopped."
         )
-    yield from ranking.notes
+    yield from (*ranking.notes, *ranking.warnings)
     yield from _choice(ranking)
 
 
