@@ -80,12 +80,15 @@ def rank(
         _standing(group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=other)
         for index, (rank, group, sample, other) in enumerate(zip_longest(ranks, rows, samples, others))
     ]
+    again = {_setting(group[0]) for group in groups if group[0].phase == "confirm"}
+    searched = {_setting(group[0]) for group in rest if group[0].phase == "search" and run_of(group[0]) in confirmed}
     chosen, incomplete = _chosen(standings[: len(groups)], rest, order)
     return Ranking(
         standings,
         chosen=chosen,
         incomplete=incomplete,
-        searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
+        confirmed=bool(confirmed),
+        searched=len(searched - again),
         survivors=_survivors(groups, rest),
         resolution=None if others else resolution_of(samples[: len(tested)]),
         select=select,

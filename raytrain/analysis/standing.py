@@ -96,13 +96,14 @@ class Ranking:
         standings: Finished configurations by the metric that ranks, then stopped ones, then the rest.
         chosen: Configuration that validation chooses; None if nothing finished or there is no validation split.
         incomplete: Configurations with better validation, not chosen because one of their seeds did not finish.
-        searched: Number of configurations without a rank from a search whose best were trained again.
+        confirmed: Whether the best of a search were trained again, and stand above it.
+        searched: Number of configurations of such a search that were not trained again, and have no rank.
         survivors: Number of ranked configurations that have other seeds which were stopped early, failed or diverged.
         resolution: Difference that the seeds, or with one seed the test images, can show; None if unknown.
         beside: Rows of a baseline, shown below without a rank.
         notes: Further sentences about the rows.
-        select: Metric that ranks and chooses.
         warnings: Sentences about what must not be compared, which also stand below a table that is not explained.
+        select: Metric that ranks and chooses.
         uncompared: Number of finished configurations without a rank, because only the best are compared.
         test_sets: Number of different sets of test images; rows of different ones are not compared.
     """
@@ -110,14 +111,15 @@ class Ranking:
     standings: list[Standing]
     chosen: Standing | None = None
     incomplete: Sequence[Standing] = ()
+    confirmed: bool = False
     searched: int = 0
     survivors: int = 0
     resolution: SeedResolution | ImageResolution | None = None
     beside: Sequence[BaselineRow] = ()
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     select: Select = "accuracy"
     uncompared: int = 0
-    warnings: Sequence[str] = ()
     test_sets: int = 1
 
     @property
@@ -144,10 +146,6 @@ class Ranking:
         """The metric that ranks and chooses."""
         return SELECTIONS[self.select]
 
-    def score_text(self, standing: Standing) -> str:
-        """Return the test metric of a configuration that ranks, as text, with its name unless it is accuracy."""
-        if self.select == "accuracy":
-            return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
     @property
     def unknown_text(self) -> str:
         """A sentence on the finished configurations of which the metric that ranks is not known; "" for none."""
@@ -166,6 +164,10 @@ class Ranking:
         mean = f", the mean of {standing.seeds} seeds" if known else ""
         return f"{self.score_text(standing)} on the test set{mean}"
 
+    def score_text(self, standing: Standing) -> str:
+        """Return the test metric of a configuration that ranks, as text, with its name unless it is accuracy."""
+        if self.select == "accuracy":
+            return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
         words = self.selection.words
         return (
             f"an unknown {words}" if standing.score is None else f"a {words} of {self.selection.text(standing.score)}"

@@ -23,11 +23,13 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
     if chosen := ranking.chosen:
         lines.append(f"Validation chooses {chosen.results[0].digest}: {ranking.reached_text(chosen)}.")
     if rearranged:
-        count = len(ranking.standings)
+        count = len(_ranked(finished))
         among = f"all {count} rows" if count > 1 else "the only row"
         if ranking.uncompared:
-            among = f"the {len(_ranked(finished))} best rows"
-        return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
+            among = f"the {count} best rows"
+        elif count < len(ranking.standings):
+            among += " that have a rank" if count > 1 else " that has a rank"
+        return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}.", *ranking.warnings]
     if len(finished) < 2:
         return [*lines, *ranking.warnings]
     ranked = _ranked(finished)
@@ -48,10 +50,11 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         yield "No trial has finished."
         yield from (*ranking.notes, *ranking.warnings)
         return
-    if ranking.searched:
+    if ranking.confirmed:
+        more = f" The search has {ranking.searched} more." if ranking.searched else ""
         yield (
-            "Only the configurations that were trained again with fresh seeds have a rank. The search has "
-            f"{ranking.searched} more; the accuracies of its best are biased upwards, because the search chose them."
+            f"Only the configurations that were trained again with fresh seeds have a rank.{more} The accuracies of "
+            "the best rows of the search are biased upwards, because the search chose them."
         )
     yield from _views(finished)
     if ranking.select == "accuracy":
@@ -92,11 +95,11 @@ def _lead(ranking: Ranking) -> str:
     """Return who may be first, and which rows that is said of, if not of all."""
     ranked = _ranked(_finished(ranking))
     some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
+    unknown = f" {sentence}" if (sentence := ranking.unknown_text) else ""
     sets = f" The rows have {ranking.test_sets} sets of test images, which no test compares."
     return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "") + unknown
 
 
-    unknown = f" {sentence}" if (sentence := ranking.unknown_text) else ""
 def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     candidates = sum(standing.may_lead for standing in ranked)
     if len(ranked) < 2:
@@ -268,6 +271,13 @@ def _choice(ranking: Ranking) -> Iterator[str]:
             )
         return
     first = chosen.results[0]
+    sizes = {one.results[0].recipe["val_size"] for one in _finished(ranking) if one.val_accuracy is not None}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{size:g}" for size in sorted(sizes))
+        yield (
+            f"The rows differ in val_size ({listed}), so their validation accuracies may be of different images: the "
+            "choice between them is less sure."
+        )
     yield (
         f"Validation chooses {first.trial}: {ranking.reached_text(chosen)}. The test set plays no part in the choice."
     )
