@@ -96,7 +96,8 @@ def broken(claim: str, ranking: Ranking) -> str | None:
     chosen = ranking.chosen or ranking.first_complete or next(iter(ranking.standings), None)
     value = counts[name] if name in counts else _value(ranking, chosen, condition) if chosen else None
     if value is None:
-        return f"{claim}: no trial has a {name}"
+        why = f"the chosen row ({chosen.results[0].trial}) has no {name}" if chosen else "there is no trial"
+        return f"{claim}: {why}"
     shown = f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
     return None if condition.holds(value) else f"{claim}: {name} is {shown}"
 

@@ -8,7 +8,7 @@ of the test images only, and the sentences that come along say so.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import zip_longest
 from statistics import fmean
@@ -20,6 +20,7 @@ from raytrain.analysis.statistics.resolution import resolution_of
 from raytrain.analysis.statistics.sample import Sample, comparing, count_test_sets
 from raytrain.analysis.statistics.significance import pairwise, rank_intervals
 from raytrain.baselines.baselines import Baseline, BaselineRow
+from raytrain.data import DATASETS
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
 from raytrain.metrics.selection import select_of, selection_of
 from raytrain.runs.results import (
@@ -79,12 +80,15 @@ def rank(
         _standing(group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=other)
         for index, (rank, group, sample, other) in enumerate(zip_longest(ranks, rows, samples, others))
     ]
+    again = {_setting(group[0]) for group in groups if group[0].phase == "confirm"}
+    searched = {_setting(group[0]) for group in rest if group[0].phase == "search" and run_of(group[0]) in confirmed}
     chosen, incomplete = _chosen(standings[: len(groups)], rest, order)
     return Ranking(
         standings,
         chosen=chosen,
         incomplete=incomplete,
-        searched=sum(run_of(group[0]) in confirmed and group[0].phase == "search" for group in rest),
+        confirmed=bool(confirmed),
+        searched=len(searched - again),
         survivors=_survivors(groups, rest),
         resolution=None if others else resolution_of(samples[: len(tested)]),
         select=select,
@@ -168,14 +172,15 @@ def _standing(
 
 
 def _scores(group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics]) -> dict[str, float]:
-    """Return the test metric that ranks, by trial, of those for which it is known."""
+    """Return the test metric that ranks, by trial; of none where a seed lacks it."""
     scores: dict[str, float] = {}
     for result in group:
         select = select_of(result.recipe)
         of_trial = {"accuracy": result.test_accuracy, "nll": result.test_loss}
         value = of_trial[select] if select in of_trial else getattr(metrics.get(result.trial), select, None)
-        if value is not None:
-            scores[result.trial] = value
+        if value is None:
+            return {}
+        scores[result.trial] = value
     return scores
 
 
@@ -251,16 +256,20 @@ def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
         at = max(found[0] for found in (tested, trained) if found)
         name, train, test = f"{baseline.name}/{curve.name}", trained and trained[1], tested and tested[1]
         rows.append(BaselineRow(name, curve.arch, at, curve.epochs[-1], train, test))
-    others = {str(result.recipe["dataset"]) for result in results} - {baseline.dataset}
-    elsewhere = (
-        f" They are on {baseline.dataset}, the run is on {', '.join(sorted(others))}: accuracies on different images "
-        "cannot be compared."
-        if baseline.dataset and others
-        else ""
-    )
     note = (
         f"The rows of {baseline.name} show the test and training accuracies in its logs, at epoch {epoch} or, in a "
         "shorter log, the last. They have no rank, because they come from another protocol and from one seed each."
-        f"{elsewhere}"
     )
-    return replace(ranking, beside=rows, notes=[*ranking.notes, note])
+    warnings = list(_on_other_images(baseline, {str(result.recipe["dataset"]) for result in results}))
+    return replace(ranking, beside=rows, notes=[*ranking.notes, note], warnings=[*ranking.warnings, *warnings])
+
+
+def _on_other_images(baseline: Baseline, datasets: Set[str]) -> Iterator[str]:
+    """Yield which data sets have other images than a baseline, and which may have: a path does not say."""
+    if baseline.dataset is None:
+        return
+    others, here = datasets - {baseline.dataset}, f"{baseline.name} is on {baseline.dataset}, the run is on"
+    if named := ", ".join(sorted(others & DATASETS.keys())):
+        yield f"{here} {named}: accuracies on different images cannot be compared."
+    if elsewhere := ", ".join(sorted(others - DATASETS.keys())):
+        yield f"{here} {elsewhere}, which may be other images: accuracies on different images cannot be compared."

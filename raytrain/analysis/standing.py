@@ -28,7 +28,7 @@ class Standing:
         interval: 95 % interval of `test_accuracy`.
         p_value: P-value of the test that it equals the leader, corrected for all comparisons; None for the leader.
         metrics: Further metrics on the test images by trial id; those without predictions are missing.
-        score: Mean over the seeds of the test metric that ranks; None unless finished.
+        score: Mean over the seeds of the test metric that ranks; None unless finished, or where a seed lacks it.
         score_interval: 95 % interval of `score`.
     """
 
@@ -49,12 +49,14 @@ class Standing:
             name: A field of `TrialResult` or one of `METRICS`.
 
         Returns:
-            The mean over the seeds of which it is known; None without any.
+            The mean over the seeds of which it is known; None without any. One of `METRICS` has no mean where a seed
+            lacks it: its predictions are missing.
         """
         if self.seeds == 1:
             return None if (value := self.of_seed(0, name)) is None else float(value)
         known = [value for index in range(self.seeds) if (value := self.of_seed(index, name)) is not None]
-        return fmean(known) if known else None
+        partial = name in METRICS and len(known) < self.seeds
+        return fmean(known) if known and not partial else None
 
     def of_seed(self, index: int, name: str) -> float | None:
         """Return a number, as `mean` does, of one of the seeds."""
@@ -94,11 +96,13 @@ class Ranking:
         standings: Finished configurations by the metric that ranks, then stopped ones, then the rest.
         chosen: Configuration that validation chooses; None if nothing finished or there is no validation split.
         incomplete: Configurations with better validation, not chosen because one of their seeds did not finish.
-        searched: Number of configurations without a rank from a search whose best were trained again.
+        confirmed: Whether the best of a search were trained again, and stand above it.
+        searched: Number of configurations of such a search that were not trained again, and have no rank.
         survivors: Number of ranked configurations that have other seeds which were stopped early, failed or diverged.
         resolution: Difference that the seeds, or with one seed the test images, can show; None if unknown.
         beside: Rows of a baseline, shown below without a rank.
         notes: Further sentences about the rows.
+        warnings: Sentences about what must not be compared, which also stand below a table that is not explained.
         select: Metric that ranks and chooses.
         uncompared: Number of finished configurations without a rank, because only the best are compared.
         test_sets: Number of different sets of test images; rows of different ones are not compared.
@@ -107,11 +111,13 @@ class Ranking:
     standings: list[Standing]
     chosen: Standing | None = None
     incomplete: Sequence[Standing] = ()
+    confirmed: bool = False
     searched: int = 0
     survivors: int = 0
     resolution: SeedResolution | ImageResolution | None = None
     beside: Sequence[BaselineRow] = ()
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     select: Select = "accuracy"
     uncompared: int = 0
     test_sets: int = 1
@@ -140,9 +146,29 @@ class Ranking:
         """The metric that ranks and chooses."""
         return SELECTIONS[self.select]
 
+    @property
+    def unknown_text(self) -> str:
+        """A sentence on the finished configurations of which the metric that ranks is not known; "" for none."""
+        unknown = sum(one.score is None and one.test_accuracy is not None for one in self.standings)
+        if self.select == "accuracy" or not unknown:
+            return ""
+        rows = "1 row" if unknown == 1 else f"{unknown} rows"
+        return (
+            f"The {self.selection.words} of {rows} is not known, because predictions are missing: no test compares "
+            "such a row, and it stands below the others."
+        )
+
+    def reached_text(self, standing: Standing) -> str:
+        """Return `score_text` of a configuration, and what it is the mean of, where it is one."""
+        known = standing.seeds > 1 and (standing.score is not None or self.select == "accuracy")
+        mean = f", the mean of {standing.seeds} seeds" if known else ""
+        return f"{self.score_text(standing)} on the test set{mean}"
+
     def score_text(self, standing: Standing) -> str:
         """Return the test metric of a configuration that ranks, as text, with its name unless it is accuracy."""
         if self.select == "accuracy":
             return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
-        value = DASH if standing.score is None else self.selection.text(standing.score)
-        return f"a {self.selection.words} of {value}"
+        words = self.selection.words
+        return (
+            f"an unknown {words}" if standing.score is None else f"a {words} of {self.selection.text(standing.score)}"
+        )

@@ -18,23 +18,24 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         rearranged: Whether the table has them in another order, or some of them only.
     """
     if not (finished := _finished(ranking)):
-        return ["No trial has finished."]
+        return ["No trial has finished.", *ranking.warnings]
     lines: list[str] = []
     if chosen := ranking.chosen:
-        mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
-        name = chosen.results[0].digest
-        lines.append(f"Validation chooses {name}: {ranking.score_text(chosen)} on the test set{mean}.")
+        lines.append(f"Validation chooses {chosen.results[0].digest}: {ranking.reached_text(chosen)}.")
     if rearranged:
-        count = len(ranking.standings)
+        count = len(_ranked(finished))
         among = f"all {count} rows" if count > 1 else "the only row"
         if ranking.uncompared:
-            among = f"the {len(_ranked(finished))} best rows"
-        return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}."]
+            among = f"the {count} best rows"
+        elif count < len(ranking.standings):
+            among += " that have a rank" if count > 1 else " that has a rank"
+        return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}.", *ranking.warnings]
     if len(finished) < 2:
-        return lines
+        return [*lines, *ranking.warnings]
     ranked = _ranked(finished)
     later = any(DASH not in standing.rank for standing in ranked) and ranked[0].rank != "1"
-    return [*lines, _lead(ranking) + (" Other seeds may give other ranks." if later and _single(ranked) else "")]
+    other_seeds = " Other seeds may give other ranks." if later and _single(ranked) else ""
+    return [*lines, _lead(ranking) + other_seeds, *ranking.warnings]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -47,12 +48,13 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     yield from _accuracies(ranking)
     if not finished:
         yield "No trial has finished."
-        yield from ranking.notes
+        yield from (*ranking.notes, *ranking.warnings)
         return
-    if ranking.searched:
+    if ranking.confirmed:
+        more = f" The search has {ranking.searched} more." if ranking.searched else ""
         yield (
-            "Only the configurations that were trained again with fresh seeds have a rank. The search has "
-            f"{ranking.searched} more; the accuracies of its best are biased upwards, because the search chose them."
+            f"Only the configurations that were trained again with fresh seeds have a rank.{more} The accuracies of "
+            "the best rows of the search are biased upwards, because the search chose them."
         )
     yield from _views(finished)
     if ranking.select == "accuracy":
@@ -78,7 +80,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
             f"In {ranking.survivors} ranked {which}, some seeds were stopped early, failed or diverged. The mean over "
             "the others is biased upwards; --no-asha trains to the end what was stopped."
         )
-    yield from ranking.notes
+    yield from (*ranking.notes, *ranking.warnings)
     yield from _choice(ranking)
 
 
@@ -93,8 +95,9 @@ def _lead(ranking: Ranking) -> str:
     """Return who may be first, and which rows that is said of, if not of all."""
     ranked = _ranked(_finished(ranking))
     some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
+    unknown = f" {sentence}" if (sentence := ranking.unknown_text) else ""
     sets = f" The rows have {ranking.test_sets} sets of test images, which no test compares."
-    return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "")
+    return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "") + unknown
 
 
 def _leader(ranked: Sequence[Standing], *, others: str) -> str:
@@ -237,7 +240,7 @@ def _bootstrap(standings: Sequence[Standing], ranking: Ranking) -> Iterator[str]
     drawn = f"the bootstrap ({DRAWINGS:,} drawings of the test images{_drawn_anew(ranking.select)})"
     several = any(standing.seeds > 1 for standing in standings)
     over = "Student's t over the seeds, and the variance of the images by " if several else ""
-    missing = any(standing.lacks_predictions for standing in standings)
+    missing = any(standing.lacks_predictions and standing.score is not None for standing in standings)
     only = " Where predictions are missing, they are for other seeds only." if missing and several else ""
     yield f"Intervals: 95 %, of the {words}: {over}{drawn}.{only}"
     if len(standings) > 1:
@@ -267,11 +270,16 @@ def _choice(ranking: Ranking) -> Iterator[str]:
                 "finished."
             )
         return
-    accuracy = ranking.score_text(chosen)
-    mean = f", the mean of {chosen.seeds} seeds" if chosen.seeds > 1 else ""
     first = chosen.results[0]
+    sizes = {one.results[0].recipe["val_size"] for one in _finished(ranking) if one.val_accuracy is not None}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{size:g}" for size in sorted(sizes))
+        yield (
+            f"The rows differ in val_size ({listed}), so their validation accuracies may be of different images: the "
+            "choice between them is less sure."
+        )
     yield (
-        f"Validation chooses {first.trial}: {accuracy} on the test set{mean}. The test set plays no part in the choice."
+        f"Validation chooses {first.trial}: {ranking.reached_text(chosen)}. The test set plays no part in the choice."
     )
     if ranking.incomplete:
         names = ", ".join(standing.results[0].trial for standing in ranking.incomplete)

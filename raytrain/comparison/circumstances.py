@@ -131,11 +131,24 @@ def _packages(codes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _computed(record: RunRecord, trial: str) -> dict[str, str]:
-    """Return on what a trial was trained: device, precision, threads and workers."""
-    ended = [one for one in record.events if one["event"] == "finished" and one.get("trial") == trial]
-    last = ended[-1] if ended else {}
-    workers = record.state.experiment.resources.workers
+    """Return on what a trial was trained: device, precision, threads and workers.
+
+    A trial that was continued may have had other threads and workers before. Runs of earlier versions say neither at a
+    start: of them the last end counts, and the workers of the experiment.
+    """
+    own = [one for one in record.events if one.get("trial") == trial]
+    ended = [one for one in own if one["event"] == "finished"]
+    started = [one for one in own if one["event"] == "started"]
+    told = any("workers" in one for one in [*started, *ended])
+    workers = [one for one in own if one["event"] == "resized"] + ended[-1:]
     return {
-        **{name: str(last.get(name, UNKNOWN)) for name in ("device", "precision", "threads")},
-        "workers": _text(workers),
+        **{name: _of_all(ended[-1:], name) for name in ("device", "precision")},
+        "threads": _of_all([*(started if told else ()), *ended[-1:]], "threads"),
+        "workers": _of_all([*started, *workers], "workers")
+        if told
+        else _text(record.state.experiment.resources.workers),
     }
+
+
+def _of_all(events: Sequence[Mapping[str, Any]], name: str) -> str:
+    return _all([str(one[name]) if name in one else None for one in events])

@@ -85,7 +85,9 @@ def _accuracy_test(first: Tested, second: Tested) -> tuple[float | None, str]:
 def _by_metric(first: Tested, second: Tested, select: Select) -> Compared | None:
     """Return what a metric other than accuracy shows; None where it cannot be measured of a seed."""
     one, other = _sample(*first, select), _sample(*second, select)
-    if one is None or other is None or one.replicates is None or other.replicates is None or one.data != other.data:
+    if one is None or other is None or one.replicates is None or other.replicates is None:
+        return None
+    if not one.on_the_same_images(other):
         return None
     counts = len(one.values), len(other.values)
     seeds = [sorted(result.recipe["seed"] for result in standing.results) for standing, _ in (first, second)]

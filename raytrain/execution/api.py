@@ -107,7 +107,8 @@ class Run:
     def chosen(self) -> ChosenTrial | None:
         """The trial that validation chooses, or None while none has finished.
 
-        Without a validation split it is the first seed of the first row, whose accuracy is then too high.
+        Without a validation split it is the first seed of the first row of which all seeds have finished; the accuracy
+        of that row is then too high.
         """
         result = self._record.chosen_trial
         if result is None:

@@ -106,7 +106,8 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
     on_cpu = journal.state.experiment.resources.gpus_per_worker == 0
     device = torch.device("cpu") if on_cpu else local_device()
     prepare(device)
-    journal.started(trial.id, where=f"{platform.node()} {device}")
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    journal.started(trial.id, where=f"{platform.node()} {device}", threads=threads, workers=1)
     progress = journal.state.progress[trial.id]
 
     def show(within_epoch: float) -> None:

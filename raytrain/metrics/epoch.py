@@ -104,6 +104,7 @@ class FinalMetrics:
         predictions: Content of predictions.npz: the class that the network gives each test image, with its probability.
         test_tta: Evaluation on the test set with the recipe's test-time augmentation, or None without one.
         threads: Number of CPU threads of each process that trained; None on a GPU.
+        workers: Number of processes that trained; None where it is not known.
     """
 
     epoch: int
@@ -115,6 +116,7 @@ class FinalMetrics:
     predictions: bytes = b""
     test_tta: Evaluation | None = None
     threads: int | None = None
+    workers: int | None = None
 
     def measured(self) -> dict[str, Any]:
         """Return what a trial's result holds of it: the epoch and the numbers, without those that were not measured."""

@@ -61,7 +61,14 @@ class Recorder(tune.Callback):
     """
 
     def __init__(
-        self, journal: RunJournal, scheduler: AshaScheduler | None, costs: Costs, watchdog: Watchdog, *, workers: int
+        self,
+        journal: RunJournal,
+        scheduler: AshaScheduler | None,
+        costs: Costs,
+        watchdog: Watchdog,
+        *,
+        workers: int,
+        threads: int | None = None,
     ) -> None:
         self.problem: StorageError | None = None
         self.stop = Stop()
@@ -70,6 +77,7 @@ class Recorder(tune.Callback):
         self._costs = costs
         self._watchdog = watchdog
         self._requested_workers = workers
+        self._threads = threads
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
         self._ended: list[TuneTrial] = []  # the first and the last
@@ -78,7 +86,7 @@ class Recorder(tune.Callback):
         """Record that a trial starts, for the first time or again."""
         self._hosts[id_of(trial)] = [platform.node()]
         self._workers[id_of(trial)] = self._requested_workers
-        self._try(lambda: self._journal.started(id_of(trial)))
+        self._try(lambda: self._journal.started(id_of(trial), threads=self._threads, workers=self._requested_workers))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any

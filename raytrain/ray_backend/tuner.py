@@ -70,7 +70,8 @@ def run_trials(
     pending = state.pending()
     costs = run_costs(state, splits)
     watchdog = Watchdog(timeout_s=trial_timeout_s)
-    recorder = Recorder(journal, scheduler, costs, watchdog, workers=placement.workers)
+    threads = None if placement.gpus else placement.cpus
+    recorder = Recorder(journal, scheduler, costs, watchdog, workers=placement.workers, threads=threads)
     search = _Search(journal, rungs, partial(_job, journal, rungs, scratch=str(scratch)))
     search.queue = _queue(state, pending, costs, rungs, slots=placement.concurrent, running=search.running)
     trainable = tune.with_parameters(

@@ -100,16 +100,21 @@ def baseline_values(row: "BaselineRow") -> dict[str, Any]:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows, such as `flat_rows` gives, as CSV.
+    """Return rows, such as `flat_rows` gives, as CSV; what a row does not have is empty.
 
     A spreadsheet takes a text that begins with =, +, - or @ for a formula and runs it. Such a text has an apostrophe
     before it, as OWASP advises; numbers stay as they are.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(out, fieldnames=_names(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
+
+
+def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the columns of rows: those of data sets with another `select` have more."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _no_formula(value: object) -> object:
@@ -129,7 +134,7 @@ def _is_number(text: str) -> bool:
 
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     """Return rows as the content of a Parquet file; what a row does not have is null."""
-    names = dict.fromkeys(name for row in rows for name in row)  # pyarrow would take those of the first row alone
+    names = _names(rows)  # pyarrow would take those of the first row alone
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.Table.from_pylist([dict.fromkeys(names) | row for row in rows]), sink)
     return sink.getvalue().to_pybytes()

@@ -61,6 +61,10 @@ class Started(TypedDict):
     """Number of epochs on record before the start."""
     where: str
     """Host and device of the trial; "" if not known yet."""
+    threads: NotRequired[int]
+    """Number of CPU threads of each process; absent on a GPU."""
+    workers: NotRequired[int]
+    """Number of processes; of an elastic trial the largest number."""
 
 
 class Judged(TypedDict):
@@ -122,6 +126,7 @@ class Ended(TypedDict):
     predictions: NotRequired[str]
     """SHA-256 of the content of predictions.npz, in hexadecimal."""
     threads: NotRequired[int]
+    workers: NotRequired[int]
 
 
 class Moved(TypedDict):

@@ -216,7 +216,9 @@ class TrialRun:
         val = self._best.val if self._best else None  # these weights' own
         name = device_name(self.state.device)
         threads = torch.get_num_threads() if self.state.device.type == "cpu" else None
-        return FinalMetrics(epoch, train, val, test, self.state.precision, name, predictions.to_bytes(), views, threads)
+        workers = rank_and_world_size()[1]
+        content, precision = predictions.to_bytes(), self.state.precision
+        return FinalMetrics(epoch, train, val, test, precision, name, content, views, threads, workers)
 
     def _evaluate_views(self, model: nn.Module, how: dict[str, Any]) -> Evaluation:
         below, test = self.recipe.tta_below, self._data.test

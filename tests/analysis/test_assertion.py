@@ -33,8 +33,8 @@ def test_a_claim_holds_of_the_mean_of_the_first_configuration_or_of_counts(claim
 def test_a_claim_that_does_not_hold_is_answered_with_the_value() -> None:
     assert broken("test_accuracy >= 0.9", RANKING) == "test_accuracy >= 0.9: test_accuracy is 0.85"
     assert broken("failed == 0", RANKING) == "failed == 0: failed is 1"
-    assert broken("val_accuracy > 0", RANKING) == "val_accuracy > 0: no trial has a val_accuracy"
-    assert broken("test_accuracy > 0", Ranking([])) == "test_accuracy > 0: no trial has a test_accuracy"
+    assert broken("val_accuracy > 0", RANKING) == "val_accuracy > 0: the chosen row (a) has no val_accuracy"
+    assert broken("test_accuracy > 0", Ranking([])) == "test_accuracy > 0: there is no trial"
 
 
 def test_a_claim_may_name_a_metric_beside_accuracy() -> None:
@@ -43,7 +43,7 @@ def test_a_claim_may_name_a_metric_beside_accuracy() -> None:
     assert broken("balanced_accuracy == 0.5", ranking) is None
     assert broken("ece < 0.001", ranking) is None
     assert broken("nll < 0.5", ranking) == "nll < 0.5: nll is 0.6"
-    assert broken("top5_accuracy > 0", ranking) == "top5_accuracy > 0: no trial has a top5_accuracy"
+    assert broken("top5_accuracy > 0", ranking) == "top5_accuracy > 0: the chosen row (a) has no top5_accuracy"
 
 
 def test_a_claim_may_name_a_field_of_the_recipe_or_a_word() -> None:

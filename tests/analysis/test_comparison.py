@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from raytrain.analysis.ranking import beside, rank
-from raytrain.analysis.wording import explain
+from raytrain.analysis.wording import explain, footer
 from raytrain.baselines.baselines import Baseline, BaselineCurve
 from raytrain.report.records import flat_rows
 from raytrain.report.table import headings, markdown, rows
@@ -46,9 +48,9 @@ def test_curves_of_another_data_set_are_named_as_such() -> None:
     def said(dataset: str | None) -> str:
         return " ".join(explain(beside(rank([ran("a", 3)], {}), replace(STUDY, dataset=dataset))))
 
-    assert "They are on cifar100, the run is on digits" in said("cifar100")
-    assert "They are on" not in said("digits")
-    assert "They are on" not in said(None)
+    assert "study is on cifar100, the run is on digits: accuracies on different images cannot" in said("cifar100")
+    assert "the run is on" not in said("digits")
+    assert "the run is on" not in said(None)
 
 
 def test_files_have_the_rows_too_with_every_column() -> None:
@@ -63,3 +65,14 @@ def test_files_have_the_rows_too_with_every_column() -> None:
 def test_a_run_without_a_finished_trial_is_compared_where_it_is() -> None:
     assert [row.epoch for row in beside(rank([ran("a", 2, "stopped")], {}), STUDY).beside] == [2, 1]
     assert beside(rank([], {}), STUDY).beside == []
+
+
+@pytest.mark.parametrize("dataset", ["data/cifar10", "hf:uoft-cs/cifar10"])
+def test_a_path_or_a_uri_is_not_said_to_have_other_images_but_that_it_may(dataset: str) -> None:
+    one = ran("a", 3)
+    ranking = rank([replace(one, recipe={**one.recipe, "dataset": dataset})], {})
+    said = footer(beside(ranking, replace(STUDY, dataset="cifar10")))[-1]
+    assert said == (
+        f"study is on cifar10, the run is on {dataset}, which may be other images: accuracies on different images "
+        "cannot be compared."
+    )

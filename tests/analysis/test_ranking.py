@@ -369,7 +369,34 @@ def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
     results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
     ranking = rank(results, {})
     assert ranks(ranking) == [("1", "x/a1"), ("2", "y/b"), ("–", "x/a")]
-    assert any("The search has 1 more" in sentence for sentence in explain(ranking))
+    assert any("Only the configurations that were trained again" in sentence for sentence in explain(ranking))
+    assert not any("The search has" in sentence for sentence in explain(ranking))
+
+
+def test_of_a_search_the_configurations_are_counted_that_were_not_trained_again() -> None:
+    searched = [result(f"s{at}", lr=at, test_accuracy=0.5 + at / 100) for at in range(1, 6)]
+    lost = [result("s1-1", lr=1, seed=1, status="failed")]
+    again = [
+        result(f"a{at}-{seed}", lr=at, seed=seed, phase="confirm", test_accuracy=0.5)
+        for at in (4, 5)
+        for seed in (1, 2)
+    ]
+    assert "The search has 3 more." in " ".join(explain(rank([*searched, *lost, *again], {})))
+
+
+def test_rows_without_a_rank_are_not_among_those_that_ranks_are_of() -> None:
+    ranking = rank([*seeds("a", 0.1, 0.9, 0.8), *seeds("b", 0.2, 0.5, 0.6), result("c", status="failed", lr=0.3)], {})
+    assert (
+        footer(ranking, rearranged=True)[-1] == "Ranks are those among all 2 rows that have a rank, by test accuracy."
+    )
+
+
+def test_a_choice_between_rows_of_other_validation_images_is_said_to_be_less_sure() -> None:
+    small, large = result("a", test_accuracy=0.8), result("b", test_accuracy=0.8)
+    other = replace(large, recipe={**large.recipe, "val_size": 0.2})
+    said = "The rows differ in val_size (0.1, 0.2), so their validation accuracies may be of different images"
+    assert said in " ".join(explain(rank([small, other], {})))
+    assert "differ in val_size" not in " ".join(explain(rank([small, result("b", lr=0.2, test_accuracy=0.8)], {})))
 
 
 def test_several_data_sets_are_named_as_what_does_not_compare() -> None:

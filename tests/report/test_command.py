@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from raytrain.baselines.baselines import COLUMNS
 from raytrain.cli.app import app
+from raytrain.cli.runs.analysis import _show_replays
 from raytrain.storage.json_lines import as_line
 
 pytestmark = pytest.mark.slow
@@ -77,3 +79,47 @@ def test_a_run_that_is_not_there_and_a_damaged_one_are_one_message_each(make_run
     damaged = report(str(folder))
     assert damaged.exit_code == 2
     assert "manifest.json: is damaged" in damaged.stderr
+
+
+def test_below_a_table_with_a_baseline_of_other_images_that_is_said(make_run: Any) -> None:
+    folder = make_run()
+    ended = CliRunner().invoke(app, ["results", str(folder), "--baseline", "student"])
+    said = "student is on cifar10, the run is on digits: accuracies on different images cannot be compared."
+    assert (ended.exit_code, ended.stderr.count(said)) == (0, 1)
+    explained = CliRunner().invoke(app, ["results", str(folder), "--baseline", "student", "--explain"])
+    assert explained.stderr.count(said) == 1
+    assert said not in CliRunner().invoke(app, ["results", str(folder)]).stderr
+
+
+@pytest.mark.parametrize(
+    ("complete", "ended", "why"),
+    [
+        (0, 1, "Fewer than two trials ran to the end, so no other setting can be replayed.\n"),
+        (
+            0,
+            2,
+            "Fewer than two trials have on record, for every epoch, what ASHA goes by (val_size: 0 has none), so",
+        ),
+        (2, 2, "The trials have one epoch and no rung before its end, so"),
+    ],
+)
+def test_where_nothing_can_be_replayed_the_audit_says_why(
+    complete: int, ended: int, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _show_replays([], complete=complete, labels={}, ended=ended)
+    assert capsys.readouterr().out.startswith(why)
+
+
+def test_a_baseline_that_was_not_tested_after_every_epoch_is_not_replayed_as_if_it_were(tmp_path: Path) -> None:
+    def log(**tested: range) -> str:
+        path = tmp_path / "logs.csv"
+        rows = [f"{name},{at},{at},,,,0.{at:03}" for name, epochs in tested.items() for at in epochs]
+        path.write_text("\n".join([",".join(COLUMNS), *rows, ""]))
+        return str(path)
+
+    every, tenth = range(1, 31), range(10, 301, 10)
+    ended = CliRunner().invoke(app, ["audit", "--baseline", log(a=every, b=every, c=tenth, d=range(1, 5))])
+    said = "2 curves of 30 epochs (left out: d, of another length; c, without the test accuracy of some epochs). ASHA"
+    assert ended.stdout.startswith(said)
+    none = CliRunner().invoke(app, ["audit", "--baseline", log(a=tenth, b=tenth)])
+    assert (none.exit_code, "has the test accuracy of every epoch" in none.stderr) == (2, True)

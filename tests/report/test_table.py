@@ -253,6 +253,11 @@ def test_parquet_holds_the_rows_and_their_types():
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [r.flat() for r in RESULTS]
 
 
+def test_csv_has_the_columns_of_all_rows_and_leaves_empty_what_a_row_does_not_have():
+    text = records.as_csv([{"trial": "a"}, {"trial": "b", "macro_f1_low": 0.5}])
+    assert text == "trial,macro_f1_low\na,\nb,0.5\n"
+
+
 def test_parquet_has_the_columns_of_all_rows_whichever_comes_first():
     content = records.as_parquet([{"epoch": 1}, {"epoch": 2, "val_macro_f1": 0.5}])
     rows = parquet.read_table(io.BytesIO(content)).to_pylist()

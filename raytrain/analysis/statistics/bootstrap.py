@@ -166,12 +166,19 @@ class MetricSample:
         replicates: The metric of each seed on each drawing, (seeds, drawings); None where it cannot be measured.
         data: What decides on the test images: samples with other data are not compared.
         most: Largest value of the metric.
+        labels: Labels of the test images; None where predictions are missing.
     """
 
     values: Sequence[float]
     replicates: NDArray[np.float64] | None
     data: object
     most: float = 1.0
+    labels: bytes | None = None
+
+    def on_the_same_images(self, other: "MetricSample") -> bool:
+        """Return whether both were measured on the same images, as far as that is known."""
+        apart = self.labels is not None and other.labels is not None and self.labels != other.labels
+        return self.data == other.data and not apart
 
     @cached_property
     def floor(self) -> float:
@@ -206,7 +213,7 @@ class MetricSample:
 
     def p_value(self, other: "MetricSample") -> float:
         """Return the p-value that two configurations are equal: over seeds where one has several, else over images."""
-        if self.data != other.data or not self.values or not other.values:
+        if not self.on_the_same_images(other) or not self.values or not other.values:
             return 1.0
         fewer, more = sorted((self, other), key=lambda sample: len(sample.values))
         if len(fewer.values) > 1:
@@ -229,7 +236,7 @@ def metric_samples(
     """Return the samples of configurations.
 
     Args:
-        values: The metric by trial, of each configuration's seeds.
+        values: The metric by trial, of each configuration's seeds; of none where one lacks it.
         predictions: Test predictions by trial; some may be missing.
         select: Metric, other than accuracy.
         data: What decides on the test images of each configuration.
@@ -239,6 +246,6 @@ def metric_samples(
     for trials, key in zip(values, data, strict=True):
         seen = [predictions[trial] for trial in trials if trial in predictions]
         drawn = replicates(seen, select) if seen and len(seen) == len(trials) else None
-        labels = seen[0].labels.tobytes() if drawn is not None else None
-        samples.append(MetricSample(list(trials.values()), drawn, (key, labels), most))
+        labels = seen[0].labels.tobytes() if seen else None
+        samples.append(MetricSample(list(trials.values()), drawn, key, most, labels))
     return samples

@@ -85,7 +85,13 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     seeds = max((len(group) for group in configurations(complete)), default=1)
     held = sum(one.final is None for one in audited.stops)
     _show_replays(
-        audited.replays, complete=audited.complete, labels=digests, select=audited.select, seeds=seeds, held=held
+        audited.replays,
+        complete=audited.complete,
+        labels=digests,
+        ended=len(complete),
+        select=audited.select,
+        seeds=seeds,
+        held=held,
     )
 
 
@@ -97,25 +103,35 @@ def _audit_baseline(name: str, *, json: bool) -> None:
     tested = {curve.name: curve for curve in open_baseline(name).curves if curve.tested}
     if not tested:
         raise ExperimentError(f"no curve of {name} has a test accuracy, which a replay needs; choose another")
+    whole = {
+        name: one for name, one in tested.items() if [at for at, _ in one.tested] == [*range(1, len(one.tested) + 1)]
+    }
+    if not whole:
+        raise ExperimentError(
+            f"no curve of {name} has the test accuracy of every epoch, which a replay needs; choose another"
+        )
     # an experiment's trials have equal epochs: the commonest number of epochs is the experiment
-    common = Counter(len(curve.tested) for curve in tested.values()).most_common(1)[0][0]
+    common = Counter(len(curve.tested) for curve in whole.values()).most_common(1)[0][0]
     seconds = {one.name: dict(zip(one.epochs, one.seconds, strict=True)) for one in tested.values()}
     curves = {
         name: Curve([accuracy for _, accuracy in one.tested], [seconds[name][epoch] for epoch, _ in one.tested])
-        for name, one in tested.items()
+        for name, one in whole.items()
         if len(one.tested) == common
     }
     made = replays(curves)
     if json:
         typer.echo(document({"replays": [asdict(one) for one in made]}), nl=False)
         return
-    left = [name for name in tested if name not in curves]
+    shorter = ", ".join(one for one in whole if one not in curves)
+    gaps = ", ".join(one for one in tested if one not in whole)
+    left = [f"{shorter}, of another length"] if shorter else []
+    left += [f"{gaps}, without the test accuracy of some epochs"] if gaps else []
     typer.echo(
         f"{len(curves)} curves of {common} epochs"
-        + (f" (without {', '.join(left)}, which have another length)" if left else "")
+        + (f" (left out: {'; '.join(left)})" if left else "")
         + ". ASHA judges them by test accuracy, because the logs have no validation split."
     )
-    _show_replays(made, complete=len(curves), labels={})
+    _show_replays(made, complete=len(curves), labels={}, ended=len(curves))
 
 
 def _show_replays(
@@ -123,6 +139,7 @@ def _show_replays(
     *,
     complete: int,
     labels: "Mapping[str, str]",
+    ended: int,
     select: "Select" = "accuracy",
     seeds: int = 1,
     held: int = 0,
@@ -131,7 +148,14 @@ def _show_replays(
     from raytrain.report import tables
 
     if not made:
-        typer.echo("Fewer than two trials ran to the end, so no other setting can be replayed.")
+        why = (
+            "Fewer than two trials ran to the end"
+            if ended < 2
+            else "Fewer than two trials have on record, for every epoch, what ASHA goes by (val_size: 0 has none)"
+            if complete < 2
+            else "The trials have one epoch and no rung before its end"
+        )
+        typer.echo(f"{why}, so no other setting can be replayed.")
         return
     typer.echo(f"Other settings, replayed on the {complete} trials that ran to the end, as if all had started at once:")
     if held:

@@ -124,10 +124,11 @@ def results(
         for heading, ranking in rankings.items():
             if heading:
                 typer.echo(visible(heading), err=True)
-            whole = replace(ranking, notes=shown[heading].notes)
+            whole = replace(ranking, notes=shown[heading].notes, warnings=shown[heading].warnings)
             print_explanation(whole, folders[runs[0]] if len(runs) == 1 else None, results=again)
     elif format_ is Format.table and output is None:
-        print_footers(rankings, rearranged=bool(sort or where), results=again)
+        warned = {heading: replace(ranking, warnings=shown[heading].warnings) for heading, ranking in rankings.items()}
+        print_footers(warned, rearranged=bool(sort or where), results=again)
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {visible(failure)}", err=True)
     if failures:

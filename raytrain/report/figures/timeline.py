@@ -13,7 +13,7 @@ ENDS = {"finished", "stopped", "paused", "diverged", "failed", "running"}
 MOST_NAMED = 1000
 """Most bars with a name on them; of more, none would be wide enough, and a browser would measure each."""
 IDLE_S = 30.0
-"""Seconds of idle time above which it is cut out, because the run was interrupted and resumed later."""
+"""Seconds of idle time above which it is cut out: a command ended, and another continued the run later."""
 
 
 @dataclass(frozen=True)

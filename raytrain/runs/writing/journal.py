@@ -183,8 +183,17 @@ class RunJournal:
         """Return the checkpoint folder of a trial: the only place that workers write to."""
         return checkpoint_folder(self.folder, trial_id)
 
-    def started(self, trial_id: str, *, where: str = "") -> None:
-        """Record that a trial was started, or started again."""
+    def started(
+        self, trial_id: str, *, where: str = "", threads: int | None = None, workers: int | None = None
+    ) -> None:
+        """Record that a trial was started, or started again.
+
+        Args:
+            trial_id: The trial.
+            where: Its host and device; "" if not known yet.
+            threads: Number of CPU threads of each of its processes; None on a GPU.
+            workers: Number of its processes; None if not known yet.
+        """
         progress = self.state.progress[trial_id]
         epoch = progress.epoch
         if progress.stage == "rescue" and not self.state.is_rescued(trial_id):
@@ -194,7 +203,9 @@ class RunJournal:
         if progress.epoch and not progress.latest.get("epoch"):  # known from its result alone
             progress.replace_epochs(read_epochs(self.folder, trial_id))
         attempt = progress.attempts + (not self.state.is_promoted(trial_id))
-        self.note({"event": "started", "trial": trial_id, "attempt": attempt, "after_epoch": epoch, "where": where})
+        known = {name: number for name, number in (("threads", threads), ("workers", workers)) if number}
+        line = {"event": "started", "trial": trial_id, "attempt": attempt, "after_epoch": epoch, "where": where}
+        self.note({**line, **known})  # pyright: ignore[reportArgumentType] (a Started)
 
     def reported(self, trial_id: str, report: Report) -> None:
         """Record an epoch, and the trial's end if it was the last."""
@@ -251,6 +262,7 @@ class RunJournal:
                 self._scalars.add_picture(trial_id, MISTAKES, sheet, epoch=final.epoch, folder=tb, first_epoch=first)
         ran_on: dict[str, str | int] = {"device": final.device, "precision": final.precision}
         ran_on |= {"threads": final.threads} if final.threads else {}
+        ran_on |= {"workers": final.workers} if final.workers else {}
         if final.predictions:
             ran_on["predictions"] = hashlib.sha256(final.predictions).hexdigest()
         self._end(trial_id, "finished", ran_on=ran_on, **final.measured())

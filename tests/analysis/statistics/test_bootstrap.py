@@ -1,5 +1,6 @@
 """Tests of raytrain.analysis.statistics.bootstrap: against slow loops, closed forms and the statistics of accuracy."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
+from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import rank
 from raytrain.analysis.statistics.bootstrap import BY_CLASS, MetricSample, drawn_counts, replicates
 from raytrain.analysis.statistics.significance import variance_floor
@@ -327,3 +329,51 @@ def test_seeds_of_a_configuration_are_averaged_and_tested_as_those_of_accuracy_a
     assert first.score == pytest.approx(np.mean(scores))
     assert [standing.rank for standing in ranking.standings] == ["1", "2"]
     assert "Student's t over the seeds" in " ".join(explain(ranking))
+
+
+def seeds_of(name: str, lr: float, select: str, *seen: Predictions) -> tuple[list[TrialResult], dict[str, Predictions]]:
+    found = {f"{name}{seed}": one for seed, one in enumerate(seen)}
+    results = [
+        result(trial, select, lr=lr, seed=seed, test_accuracy=one.accuracy, test_loss=1 + lr + seed / 1000)
+        for seed, (trial, one) in enumerate(found.items())
+    ]
+    return results, found
+
+
+def test_where_the_predictions_of_one_seed_are_missing_the_other_seeds_do_not_speak_for_the_configuration() -> None:
+    uneven, seen = seeds_of("a", 0.1, "macro_f1", *(network(at, accuracy=0.95 - 0.2 * (at == 2)) for at in range(3)))
+    even, others = seeds_of("b", 0.2, "macro_f1", *(network(at, accuracy=0.9) for at in range(3, 6)))
+    whole = rank([*uneven, *even], seen | others)
+    del seen["a2"]
+    lost = rank([*uneven, *even], seen | others)
+    first, last = lost.standings
+    assert first.results[0].trial == "b0" == whole.standings[0].results[0].trial
+    assert (first.rank, last.rank) == ("1–2", "1–2")
+    assert (last.score, last.score_interval, last.p_value, last.mean("macro_f1")) == (None, None, 1.0, None)
+    assert footer(lost)[-1] == (
+        "2 rows may be the best: no test separates one of them from a better one. The macro F1 score of 1 row is not "
+        "known, because predictions are missing: no test compares such a row, and it stands below the others."
+    )
+    assert "for other seeds only" not in " ".join(explain(lost))
+    assert "is not known" not in " ".join([*footer(whole), *explain(whole)])
+
+
+def test_a_chosen_configuration_whose_metric_is_not_known_is_not_said_to_have_a_mean() -> None:
+    results, seen = seeds_of("a", 0.1, "macro_f1", network(0), network(1))
+    results = [replace(one, val_accuracy=0.9, val_macro_f1=0.9) for one in results]
+    del seen["a1"]
+    ranking = rank(results, seen)
+    assert footer(ranking) == ["Validation chooses a0: an unknown macro F1 score on the test set."]
+    assert broken("macro_f1 >= 0.1", ranking) is not None
+
+
+def test_a_loss_is_compared_where_the_predictions_of_a_seed_are_missing_because_the_results_have_it() -> None:
+    low, seen = seeds_of("a", 0.1, "nll", *(network(at) for at in range(3)))
+    high, others = seeds_of("b", 1.0, "nll", *(network(at) for at in range(3)))
+    for lost in ((), ("b1",), tuple(others)):
+        kept = {name: one for name, one in (seen | others).items() if name not in lost}
+        assert [one.rank for one in rank([*low, *high], kept).standings] == ["1", "2"]
+        assert [one.score for one in rank([*low, *high], kept).standings] == [
+            pytest.approx(1.101),
+            pytest.approx(2.001),
+        ]

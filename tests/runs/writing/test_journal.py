@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs import removal
+from raytrain.runs.checks import check_event
 from raytrain.runs.results import read_results
 from raytrain.runs.trial_files import trial_folder
 from raytrain.runs.writing.journal import RunJournal
@@ -94,6 +95,19 @@ def test_a_trial_from_start_to_end_leaves_its_lines(open_folder: Any):
     assert (result.train_accuracy, result.val_accuracy, result.test_accuracy) == (0.9, 0.8, 0.7)
     assert (result.seconds, result.attempts) == (6.0, 1)
     assert [trial.id for trial in run.state.pending()] == [second]
+
+
+def test_threads_and_workers_are_on_record_at_each_start_and_at_the_end(open_folder: Any):
+    run = open_folder()
+    trial, other = run.state.progress
+    run.started(trial, threads=2, workers=1)
+    run.started(other)
+    run.reported(trial, Report(metrics(1), replace(final(1), threads=2, workers=1)))
+    first, second, end = lines(run, "events.jsonl")[1:]
+    assert [(one["threads"], one["workers"]) for one in (first, end)] == [(2, 1), (2, 1)]
+    assert not second.keys() & {"threads", "workers"}
+    for line in (first, second, end):
+        check_event(line)
 
 
 def test_results_name_every_trial_in_any_state(open_folder: Any):
