@@ -10,9 +10,15 @@ from typing import Literal
 
 from raytrain.errors import PreflightError
 from raytrain.experiment.sections import Resources
+from raytrain.ray_backend.internals.autoscaler import DECLARED, EXAMPLE
 
 COORDINATOR_CPUS = 0.01
 """CPUs of the process that coordinates the workers of a trial; Ray refuses a trial that requests none."""
+UNKNOWN_NODES = (
+    "If an autoscaler adds nodes, run the command on the head (`raytrain submit` does), or declare them: "
+    f"{DECLARED}='{EXAMPLE}'."
+)
+"""Advice where no node has a CPU: nothing is known of those that are to come."""
 MARKER_AMOUNT = 0.001
 """Amount that a worker requests of a marker resource, such as accelerator_type:L4; Ray gives each node 1 of it."""
 
@@ -114,6 +120,7 @@ def place(
             f"no trial fits: one needs {need}; there are {cpus_total:g} CPUs and {gpus_total:g} GPUs on "
             f"{len(there)} node{'s' if len(there) != 1 else ''}{having}.\n"
             "Try fewer --workers, smaller `resources:` in the experiment, or a larger cluster."
+            + ("" if cpus_total else f" {UNKNOWN_NODES}")
         )
     if resources.max_concurrent != "auto":
         concurrent = min(concurrent, resources.max_concurrent)
