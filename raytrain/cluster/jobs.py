@@ -32,7 +32,6 @@ NO_AGENT = "No available agent to submit job"
 TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
 REMOTE_RUNS = '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"'
 """Folder of runs on the cluster for a command without --out, as shell text: shared storage, or the head's disk."""
-
 PYTHON = f"mkdir -p {FILES} && cd {FILES} && exec python -P -m"
 """How a module of the package is run among the files of the user's, which are not on the import path; as shell text."""
 
@@ -133,7 +132,7 @@ class Jobs:
             f"{PYTHON} raytrain {shlex.join(arguments)}" + ("" if out else f" --out {REMOTE_RUNS}"),
             environment,
             job=job,
-            about={"command": shlex.join(["raytrain", *arguments]), "run": run},
+            about={"command": shlex.join(["raytrain", *arguments]), "run": run, **({"out": out} if out else {})},
         )
 
     def get(self, job: str) -> Job:
@@ -223,12 +222,13 @@ class Jobs:
             JobError: It wrote none.
             ClusterError: The archive did not arrive whole.
         """
-        owner = self.get(job)
+        self.get(job)
         with self._explained():
-            asked = self._client.get_job_info(job).runtime_env or {}  # the same code, and what it installed
-            environment = {name: asked[name] for name in ("working_dir", "uv") if name in asked}
+            details = self._client.get_job_info(job)
+        asked, about = details.runtime_env or {}, details.metadata or {}  # anyone with the token may have written these
+        environment = {name: asked[name] for name in ("working_dir", "uv") if name in asked}  # the same code
         fetching = f"{job}-fetch-{os.urandom(3).hex()}"
-        there = f"{REMOTE_RUNS}/{shlex.quote(owner.run or '')}"  # anyone with the token may have written that name
+        there = f"{shlex.quote(about['out']) if 'out' in about else REMOTE_RUNS}/{shlex.quote(about.get('run', ''))}"
         self._start(f"{PYTHON} raytrain.cluster.transfer {there}", environment, job=fetching)
         deadline = time.monotonic() + timeout_s
         while not (found := self.get(fetching)).ended:

@@ -9,6 +9,9 @@ import platformdirs
 from raytrain.cluster.file import ClusterFile
 from raytrain.experiment.yaml_source import read_yaml
 
+RAYS_LIMIT = 2
+"""The `max_workers` of a cluster whose file has none."""
+
 
 @dataclass(frozen=True)
 class NodePrice:
@@ -46,6 +49,7 @@ def node_prices(file: ClusterFile) -> list[NodePrice]:
     table: dict[str, Any] = read_yaml(chosen).values
     listed = table.get(file.provider) or {}
     head = file.values.get("head_node_type")
+    limit = worker_limit(file)
     rows: list[NodePrice] = []
     for name, node in file.node_types().items():
         config = node.get("node_config") or {}
@@ -53,16 +57,33 @@ def node_prices(file: ClusterFile) -> list[NodePrice]:
         spot = "spot" in str(config).lower() or "preemptible: true" in str(config).lower()
         price = listed.get(instance)
         dollars = None if price is None else float(price) * (float(table.get("spot", 1)) if spot else 1)
-        least = 1 if name == head else int(node.get("min_workers") or 0)
-        most = (
-            1 if name == head else min(int(node.get("max_workers", 0) or 0), int(file.values.get("max_workers") or 0))
-        )
-        rows.append(NodePrice(name, instance, spot, least, most, dollars))
+        given = node.get("max_workers")
+        # Ray's defaults; of the head's type there may be workers too
+        most = (0 if name == head else limit) if given is None else min(int(given), limit)
+        least = min(int(node.get("min_workers") or 0), most)
+        itself = int(name == head)
+        rows.append(NodePrice(name, instance, spot, itself + least, itself + most, dollars))
     return sorted(rows, key=lambda row: row.name != head)
 
 
-def describe(rows: list[NodePrice]) -> str:
-    """Return a line per kind of node, and what an hour costs at least and at most."""
+def worker_limit(file: ClusterFile) -> int:
+    """Return the largest number of nodes that may run beside the head, of all types together."""
+    given = file.values.get("max_workers")
+    return RAYS_LIMIT if given is None else int(given)
+
+
+def price_list(file: ClusterFile) -> str:
+    """Return what an hour of a cluster costs, as `describe` has it."""
+    return describe(node_prices(file), workers=worker_limit(file))
+
+
+def describe(rows: list[NodePrice], *, workers: int) -> str:
+    """Return a line per kind of node, and what an hour costs at least and at most.
+
+    Args:
+        rows: Kinds of nodes, the head first.
+        workers: Largest number of nodes that may run beside the head, of all kinds together.
+    """
     if not rows:
         return ""
     lines = [
@@ -74,10 +95,11 @@ def describe(rows: list[NodePrice]) -> str:
         for row in rows
     ]
     known = [row for row in rows if row.dollars is not None]
-    least, most = (
-        sum(count * (row.dollars or 0) for row, count in zip(known, counts, strict=True))
-        for counts in ([row.least for row in known], [row.most for row in known])
-    )
+    least = sum(row.least * (row.dollars or 0) for row in known)
+    # at most, the dearest nodes come
+    more = sorted(((row.dollars or 0) for row in known for _ in range(row.most - row.least)), reverse=True)
+    always = sum(row.least for row in rows) - 1
+    most = least + sum(more[: max(0, workers - always)])
     unknown = "" if len(known) == len(rows) else ", plus nodes without a price"
     replaced = f"; to replace them, write {mine}" if (mine := user_table()) else ""
     lines.append(f"together ${least:.2f} to ${most:.2f} an hour{unknown} (list prices{replaced})")

@@ -5,20 +5,26 @@
 
 import base64
 import binascii
+import contextlib
 import gzip
 import io
+import json
 import logging
 import os
 import re
 import shutil
+import stat
 import sys
 import tarfile
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from raytrain.errors import JobError, RunFolderError
-from raytrain.runs.folder import refuse_links
+from raytrain.provenance.manifest import NAME as MANIFEST
+from raytrain.runs.folder import EXPERIMENT, WRITTEN, refuse_links
+from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder, StoredFile
 
 log = logging.getLogger(__name__)
@@ -40,25 +46,40 @@ def pack(folder: Path) -> tuple[bytes, int]:
 
     They are left out where the folder has more than `MAX_BYTES`.
     """
-    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = sum(size for _, size in _entries(folder))
     left = 0
-
-    def chosen(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        nonlocal left
-        parts = Path(member.name).parts
-        if ".ray" in parts:
-            return None
-        if "checkpoint" not in parts or total <= MAX_BYTES:
-            return member
-        if member.isdir():
-            return member  # its files are asked about one by one
-        left += member.size
-        return None
-
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        archive.add(folder, arcname=".", filter=chosen)
+        for name, size in _entries(folder):
+            if "checkpoint" in name.parts and total > MAX_BYTES:
+                left += size
+            else:
+                with contextlib.suppress(FileNotFoundError):  # as a checkpoint, while the run goes on
+                    _add(archive, folder, name)
     return buffer.getvalue(), left
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the name and size of every file and link in a run folder but Ray's own; what vanishes meanwhile is left."""
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != ".ray"]
+        links = [name for name in folders if Path(at, name).is_symlink()]
+        for name in [*names, *links]:
+            path = Path(at, name)
+            with contextlib.suppress(FileNotFoundError):
+                yield path.relative_to(folder), path.lstat().st_size
+
+
+def _add(archive: tarfile.TarFile, folder: Path, name: Path) -> None:
+    path = folder / name
+    if not stat.S_ISREG(path.lstat().st_mode):
+        archive.add(path, f"./{name.as_posix()}", recursive=False)  # who unpacks it refuses it
+        return
+    with path.open("rb") as file:  # its size and content at the same time: a run may write it or replace it
+        content = file.read()
+        member = archive.gettarinfo(arcname=f"./{name.as_posix()}", fileobj=file)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def received(text: str, *, job: str) -> bytes | str | None:
@@ -93,12 +114,15 @@ def unpack(content: bytes, folder: Path) -> None:
     """Write an archive of `pack` to `folder`, over what an earlier state of the same run left there.
 
     Raises:
-        JobError: Another run is there, or the archive is damaged or holds what no run folder has.
-        RunFolderError: A link leads out of the folder.
+        JobError: Another run is there, or one that was continued there; or the archive is damaged or holds what no run
+            folder has.
+        RunFolderError: A link leads out of the folder, or another command works on it.
+        PreflightError: The folder cannot be written.
     """
     refuse_links(Folder.at(folder))
     try:
-        _unpack(content, folder)
+        with run_locked(Folder.at(folder)):
+            _unpack(content, folder)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, KeyError) as error:
         raise JobError(f"the archive of {folder.name} cannot be unpacked ({error}); nothing was copied") from error
 
@@ -114,10 +138,9 @@ def _unpack(content: bytes, folder: Path) -> None:
                 raise JobError(
                     f"the archive of {folder.name} unpacks to more than {LARGEST:,} bytes; nothing was copied"
                 )
-        experiment = archive.extractfile("./experiment.yaml")
-        there = Folder.at(folder)
-        if there.exists("experiment.yaml") and experiment and there.read("experiment.yaml") != experiment.read():
-            raise JobError(f"{folder} holds another run; move it away, or choose another --out")
+        arrived = {name: _content(archive, name) for name in (EXPERIMENT, MANIFEST)}
+        if problem := _in_the_way(arrived.get, Folder.at(folder)):
+            raise JobError(problem)
         arriving = folder.with_name(f".{folder.name}.arriving")
         if arriving.is_symlink():
             arriving.unlink()
@@ -125,6 +148,51 @@ def _unpack(content: bytes, folder: Path) -> None:
         archive.extractall(arriving, filter="data")
     shutil.copytree(arriving, folder, dirs_exist_ok=True)
     shutil.rmtree(arriving)
+
+
+def _content(archive: tarfile.TarFile, name: str) -> bytes | None:
+    try:
+        file = archive.extractfile(f"./{name}")
+    except KeyError:
+        return None
+    return file.read() if file else None
+
+
+def _in_the_way(arriving: Callable[[str], bytes | None], target: Folder) -> str | None:
+    """Return why a run must not be written over what `target` holds; None where that is an earlier state of it.
+
+    Args:
+        arriving: Function that returns the content of a file of the run that arrives, or None.
+        target: Folder that it is to be written to.
+    """
+
+    def here(name: str) -> bytes | None:
+        try:
+            return target.read(name)
+        except FileNotFoundError:
+            return None
+
+    if not any(target.exists(name) for name in (EXPERIMENT, *WRITTEN)):
+        return None
+    advice = "nothing was copied. Move it away, or choose another --out"
+    old, new = _sessions(here(MANIFEST)), _sessions(arriving(MANIFEST))
+    same = old[:1] == new[:1] if old else here(EXPERIMENT) == arriving(EXPERIMENT)
+    if not same:
+        return f"{target} holds another run; {advice}"
+    if old != new[: len(old)]:
+        return f"{target} holds this run, and it was continued there; {advice}"
+    return None
+
+
+def _sessions(manifest: bytes | None) -> list[str]:
+    """Return when the commands that worked on a run began, by its manifest; none for a manifest that is damaged.
+
+    The first one tells a run from others of its name. `experiment.yaml` does not: a run may grow by seeds and trials.
+    """
+    try:
+        return [str(session["started"]) for session in json.loads(manifest or b"{}")["sessions"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
 
 
 def _is_inside(name: str) -> bool:
@@ -175,8 +243,10 @@ def pull(source: Folder, target: Path) -> Pulled:
     nothing torn; the next one goes on.
 
     Raises:
-        RunFolderError: There is no run folder at `source`, a file of it would be written elsewhere or is too large, or
-            a link leads out of `target`.
+        RunFolderError: There is no run folder at `source`, a file of it would be written elsewhere or is too large, a
+            link leads out of `target`, `target` holds another run or one that was continued there, or another command
+            works on it.
+        PreflightError: `target` cannot be written.
     """
     if not source.exists("experiment.yaml"):
         raise RunFolderError(f"{source}: is not a run folder; give the URI that ends in the run's name")
@@ -186,10 +256,17 @@ def pull(source: Folder, target: Path) -> Pulled:
     if large := next((file.name for file in files if file.size > LARGEST), None):
         raise RunFolderError(f"{source}/{large} is larger than {LARGEST:,} bytes; nothing was copied")
     refuse_links(Folder.at(target))
-    new = [file for file in files if not _is_here(file, target)]
-    for file in new:
-        _copy(file, source, target)
-    return Pulled(len(new), sum(file.size for file in new), len(files) - len(new))
+
+    def there(name: str) -> bytes | None:
+        return source.read(name, most=LARGEST) if source.exists(name) else None
+
+    with run_locked(Folder.at(target)):
+        if problem := _in_the_way(there, Folder.at(target)):
+            raise RunFolderError(problem)
+        new = [file for file in files if not _is_here(file, target)]
+        # the manifest first: it tells which run this is, where the copy is interrupted
+        copied = [file for file in sorted(new, key=lambda one: one.name != MANIFEST) if _copy(file, source, target)]
+    return Pulled(len(copied), sum(file.size for file in copied), len(files) - len(new))
 
 
 def _is_here(file: StoredFile, target: Path) -> bool:
@@ -200,11 +277,17 @@ def _is_here(file: StoredFile, target: Path) -> bool:
     return here.st_size == file.size and here.st_mtime_ns >= file.modified
 
 
-def _copy(file: StoredFile, source: Folder, target: Path) -> None:
+def _copy(file: StoredFile, source: Folder, target: Path) -> bool:
+    """Copy a file; return whether it was still there, for a run that goes on removes checkpoints."""
+    try:
+        content = source.read(file.name, most=LARGEST)
+    except FileNotFoundError:
+        return False
     path = target / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(source.read(file.name, most=LARGEST))
+    part.write_bytes(content)
     if file.modified:
         os.utime(part, ns=(file.modified, file.modified))
     part.replace(path)
+    return True

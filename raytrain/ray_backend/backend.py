@@ -129,7 +129,7 @@ def ray_backend(
         log.warning("%s=%s is left out without --local: Ray gives each trial its device", DEVICE, named)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
     with session.ray_session(address, meanwhile=prepare, wake=wake) as connection:
-        placement = place(resources, nodes=session.nodes(), trials=trials, left=left)
+        placement = place(resources, nodes=session.nodes(autoscaled=address is not None), trials=trials, left=left)
         log.info("%s", placement)
         if address or placement.gpus:
             from raytrain.ray_backend.preflight import refuse_unfit_nodes

@@ -10,9 +10,17 @@ from typing import Literal
 
 from raytrain.errors import PreflightError
 from raytrain.experiment.sections import Resources
+from raytrain.ray_backend.internals.autoscaler import DECLARED, EXAMPLE
 
-COORDINATOR_CPUS = 0.01
+COORDINATOR_CPUS = 0.001
 """CPUs of the process that coordinates the workers of a trial; Ray refuses a trial that requests none."""
+LEFT_FREE = (0.1, 0.9)
+"""Least and most CPUs of a worker that are left to coordinators, of other commands too, wherever Ray puts them."""
+UNKNOWN_NODES = (
+    "If an autoscaler adds nodes, run the command on the head (`raytrain submit` does), or declare them: "
+    f"{DECLARED}='{EXAMPLE}'."
+)
+"""Advice where no node has a CPU: nothing is known of those that are to come."""
 MARKER_AMOUNT = 0.001
 """Amount that a worker requests of a marker resource, such as accelerator_type:L4; Ray gives each node 1 of it."""
 
@@ -52,6 +60,12 @@ class Placement:
     def likely_workers(self) -> int:
         """Processes that a trial will have on the nodes as they are."""
         return self.workers if self.room is None else min(self.workers, self.room)
+
+    @property
+    def cpus_in_group(self) -> float:
+        """CPUs that Ray is asked for a worker in a group: all coordinators of the run fit beside it on one node."""
+        least, most = LEFT_FREE
+        return round(self.cpus - min(max(least, self.concurrent * COORDINATOR_CPUS), most), 4)
 
     def per_worker(self, *, cpus: float | None = None) -> dict[str, float]:
         """Return what Ray is asked for a worker, with other CPUs than its own if given."""
@@ -114,6 +128,7 @@ def place(
             f"no trial fits: one needs {need}; there are {cpus_total:g} CPUs and {gpus_total:g} GPUs on "
             f"{len(there)} node{'s' if len(there) != 1 else ''}{having}.\n"
             "Try fewer --workers, smaller `resources:` in the experiment, or a larger cluster."
+            + ("" if cpus_total else f" {UNKNOWN_NODES}")
         )
     if resources.max_concurrent != "auto":
         concurrent = min(concurrent, resources.max_concurrent)

@@ -48,7 +48,7 @@ def check_ray(*, address: str | None, out: str) -> Iterator[Check]:
     where = f"Ray at {address}" if address else "Ray on this machine"
     try:
         with session.ray_session(address) as connection:
-            nodes = session.nodes()
+            nodes = session.nodes(autoscaled=address is not None)
             yield Check(where, ok=True, found=f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}")
             yield checked("a trial", lambda: str(placement.place(Resources(), nodes=nodes, trials=1)))
             yield from check_nodes()

@@ -18,7 +18,7 @@ from raytrain import loopback
 from raytrain.background import InThread, before_exit
 from raytrain.errors import ClusterError, first_line
 from raytrain.ray_backend import private_ray
-from raytrain.ray_backend.internals import driver, head
+from raytrain.ray_backend.internals import autoscaler, driver, head
 
 if TYPE_CHECKING:
     from raytrain.ray_backend.health import Health
@@ -269,15 +269,21 @@ def _refuse_closed_port(address: str) -> None:
         raise ConnectionError(f"nothing answers at this address ({error})") from error
 
 
-def nodes() -> list[dict[str, float]]:
+def nodes(*, autoscaled: bool = True) -> list[dict[str, float]]:
     """Return the resources of each node that is up, or that the cluster's autoscaler may add.
 
     An autoscaling cluster may well be a head without CPUs: its workers come when trials wait for them.
+
+    Args:
+        autoscaled: Whether the cluster may have an autoscaler; a Ray that was started here has none.
+
+    Raises:
+        PreflightError: RAYTRAIN_NODES cannot be read.
     """
     import ray
 
     up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    addable = head.addable_nodes(most=MAX_NODES)
+    addable = autoscaler.addable_nodes(most=MAX_NODES) if autoscaled else []
     # the workers that are up are among those that it may have
     return [node for node in up if head.HEAD_NODE in node] + addable if addable else up
 
@@ -287,4 +293,4 @@ def may_grow() -> bool:
     import ray
 
     workers = sum(head.HEAD_NODE not in node["Resources"] for node in ray.nodes() if node["Alive"])
-    return len(head.addable_nodes(most=MAX_NODES)) > workers
+    return len(autoscaler.addable_nodes(most=MAX_NODES)) > workers

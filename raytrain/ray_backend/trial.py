@@ -6,6 +6,7 @@ stop. A GPU, or several workers: a nested TorchTrainer, whose workers train with
 `resources.trainer` chooses otherwise.
 """
 
+import os
 import platform
 import uuid
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import DivergenceError, StorageError
 from raytrain.ray_backend.internals import sweeps
-from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
+from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at
 from raytrain.runs.trial_files import run_of
@@ -43,6 +44,10 @@ PREEMPTIONS = 20
 limit."""
 CONTROLLER_RETRIES = 5
 """Number of times that Train may fail to start the workers; Train's default has no limit."""
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+START_TIMEOUT_S = 3600.0
+"""Seconds that the workers of a trial wait for room, which other trials or commands may hold, before it counts as a
+failure to start them; Train's default is 60 s."""
 RESIZE_INTERVAL_S = 10.0
 """Seconds between two checks of an elastic trial whether more workers fit the cluster."""
 SplitsRefs = dict[DataKey, Any]
@@ -133,6 +138,8 @@ def _fit_here(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
 
 
 def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None:
+    if placement.fewest is None:  # an elastic trial is to look again soon how many workers there is room for
+        os.environ.setdefault(START_TIMEOUT, str(START_TIMEOUT_S))
     trainer = TorchTrainer(
         _loop_of_a_rank,
         train_loop_config={"job": vars(job), "splits": splits, "placement": vars(placement)},
@@ -140,7 +147,7 @@ def _fit_nested(job: TrialJob, splits: SplitsRefs, placement: Placement) -> None
             num_workers=placement.workers if placement.fewest is None else (placement.fewest, placement.workers),
             elastic_resize_monitor_interval_s=RESIZE_INTERVAL_S,
             use_gpu=placement.gpus > 0,
-            resources_per_worker=placement.per_worker(cpus=placement.cpus - COORDINATOR_CPUS),
+            resources_per_worker=placement.per_worker(cpus=placement.cpus_in_group),
         ),
         # NCCL takes whole GPUs only
         torch_config=TorchConfig(backend="nccl" if placement.gpus >= 1 else "gloo"),

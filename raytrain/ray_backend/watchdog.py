@@ -8,11 +8,12 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import NodeDiedError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytrain.ray_backend.internals import head
@@ -47,7 +48,8 @@ class Watchdog:
 
         Args:
             timeout_s: Seconds for which a trial may show no progress.
-            kill: Function that kills a process, by the node's id and the process id; None for `os.kill` on that node.
+            kill: Function that kills a process, by the node's id and the process id, and raises ProcessLookupError for
+                one that is gone; None for `os.kill` on that node.
             clock: Function that returns a time in seconds.
         """
         self._timeout_s = timeout_s
@@ -66,11 +68,19 @@ class Watchdog:
                 progress.within_epoch = reported["within_epoch"]
                 progress.gpu_bytes = reported.get("gpu_bytes", 0)
                 if self.stands_still(trial_id, (progress.epoch, progress.attempts, reported)):
-                    log.warning("%s has made no progress for %.0f s: killing its process", trial_id, self._timeout_s)
-                    journal.note({"event": "hung", "trial": trial_id, "seconds": self._timeout_s})
-                    self._hung.add(trial_id)
-                    self.forget(trial_id)
-                    self._kill(reported["node"], reported["pid"])
+                    self._end(trial_id, reported, journal)
+
+    def _end(self, trial_id: str, reported: Mapping[str, Any], journal: RunJournal) -> None:
+        """Kill the process that has reported; one that is gone has workers that wait for room, and no others hang."""
+        self._hung.add(trial_id)  # its death may be noticed at once
+        self.forget(trial_id)
+        try:
+            self._kill(reported["node"], reported["pid"])
+        except (ProcessLookupError, NodeDiedError, TaskUnschedulableError):
+            self._hung.discard(trial_id)
+            return
+        log.warning("%s has made no progress for %.0f s: its process was killed", trial_id, self._timeout_s)
+        journal.note({"event": "hung", "trial": trial_id, "seconds": self._timeout_s})
 
     def stands_still(self, trial_id: str, progress: Any) -> bool:
         """Return whether the progress of a trial has been the same for longer than it may."""

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from raytrain.cli.app import app
 from raytrain.cluster import dashboard, launch
 from raytrain.cluster.file import read_cluster_file
-from raytrain.cluster.prices import describe, node_prices, user_table
+from raytrain.cluster.prices import price_list, user_table
 from raytrain.data import data_home
 from raytrain.errors import ClusterError, PreflightError
 from raytrain.ray_backend.session import cluster_address
@@ -73,7 +73,7 @@ def test_raytrain_data_is_enough_to_plan_and_to_train(
 @pytest.mark.usefixtures("no_home")
 def test_without_a_home_folder_prices_are_the_shipped_ones_and_no_start_time_is_kept() -> None:
     file = read_cluster_file(Path(__file__).parents[2] / "cluster.yaml")
-    said = describe(node_prices(file))
+    said = price_list(file)
     assert "an hour (list prices)" in said
     assert user_table() is None
     launch._write_state({"ours": 1.0})

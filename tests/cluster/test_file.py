@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from raytrain.cluster.file import findings, read_cluster_file
-from raytrain.cluster.prices import describe, node_prices
+from raytrain.cluster.prices import describe, node_prices, price_list
 from raytrain.errors import ExperimentError
 
 ROOT = Path(__file__).parents[2]
@@ -168,11 +168,56 @@ def test_an_hour_costs_the_head_at_least_and_every_worker_at_most(
     head, worker = prices(tmp_path, table, monkeypatch)
     assert (head.instance, head.spot, head.least, head.most, head.dollars) == ("m6i.xlarge", False, 1, 1, 0.25)
     assert (worker.instance, worker.spot, worker.least, worker.most, worker.dollars) == ("g6.xlarge", True, 0, 4, 0.5)
-    assert "together $0.25 to $2.25 an hour" in describe([head, worker])
+    assert "together $0.25 to $2.25 an hour" in describe([head, worker], workers=4)
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit", "expected"),
+    [
+        ("{}", 3, "0 to 3 x g6.xlarge"),  # no limit of its own
+        ("{max_workers: 5}", 3, "0 to 3 x g6.xlarge"),
+        ("{max_workers: 2}", 3, "0 to 2 x g6.xlarge"),
+        ("{max_workers: 0}", 3, "0 x g6.xlarge"),
+        ("{}", None, "0 to 2 x g6.xlarge"),  # as Ray fills it in
+    ],
+)
+def test_a_type_without_a_limit_has_that_of_the_cluster(
+    limits: str, limit: int | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = prices_of_two_types(tmp_path, monkeypatch, limits=limits, limit=limit)
+    assert expected in said
+
+
+def test_at_most_the_dearest_nodes_come_and_no_more_than_the_cluster_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = prices_of_two_types(tmp_path, monkeypatch, limits="{}", limit=3)
+    assert "cpu: 1 to 3 x m6i.xlarge" in said
+    assert "together $0.50 to $2.50 an hour" in said  # the head and the CPU node; two GPU nodes more
+
+
+def prices_of_two_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, limits: str, limit: int | None) -> str:
+    """Return what is said of a head, of CPU nodes of which one always runs, and of GPU nodes."""
+    monkeypatch.setattr("raytrain.cluster.prices.user_table", lambda: tmp_path / "prices.yaml")
+    (tmp_path / "prices.yaml").write_text("aws: {m6i.xlarge: 0.25, g6.xlarge: 1.0}\n")
+    values = YAML(typ="safe").load(limits)
+    file: Any = {
+        "provider": {"type": "aws"},
+        "head_node_type": "head",
+        "available_node_types": {
+            "head": {"node_config": {"InstanceType": "m6i.xlarge"}},
+            "cpu": {"min_workers": 1, "node_config": {"InstanceType": "m6i.xlarge"}},
+            "gpu": {**values, "node_config": {"InstanceType": "g6.xlarge"}},
+        },
+        **({} if limit is None else {"max_workers": limit}),
+    }
+    path = tmp_path / "cluster.yaml"
+    YAML().dump(file, path)
+    return price_list(read_cluster_file(path))
 
 
 def test_a_machine_that_the_table_does_not_know_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = describe(prices(tmp_path, "aws: {m6i.xlarge: 0.25}\n", monkeypatch))
+    text = describe(prices(tmp_path, "aws: {m6i.xlarge: 0.25}\n", monkeypatch), workers=4)
     assert "0 to 4 x g6.xlarge spot, price unknown" in text
     assert "together $0.25 to $0.25 an hour, plus nodes without a price" in text
 

@@ -1,7 +1,9 @@
 """Tests of raytrain.cluster.transfer: what is new comes, what is here stays."""
 
 import datetime
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
@@ -9,6 +11,7 @@ from pyarrow import fs
 from raytrain.cluster import transfer
 from raytrain.cluster.transfer import pull
 from raytrain.errors import RunFolderError
+from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder, StoredFile
 
 
@@ -44,11 +47,101 @@ def test_a_second_pull_brings_only_what_has_changed(source: Folder, tmp_path: Pa
 
 def test_a_file_of_the_same_size_that_was_written_later_is_brought(tmp_path: Path) -> None:
     source = Folder.at(tmp_path / "there")
-    source.write("experiment.yaml", b"a")
+    source.write("experiment.yaml", b"name: lr\n")
+    source.write("events.jsonl", b"a")
     pull(source, tmp_path / "here")
-    source.write("experiment.yaml", b"b")
+    source.write("events.jsonl", b"b")
     assert pull(source, tmp_path / "here").files == 1
-    assert (tmp_path / "here/experiment.yaml").read_bytes() == b"b"
+    assert (tmp_path / "here/events.jsonl").read_bytes() == b"b"
+
+
+def manifest(*starts: str) -> bytes:
+    return json.dumps({"data": {}, "sessions": [{"started": start} for start in starts]}).encode()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_has_grown_is_brought(source: Folder, tmp_path: Path) -> None:
+    source.write("manifest.json", manifest("2026-01-01"))
+    pull(source, tmp_path / "here")
+    source.write("experiment.yaml", b"name: lr\nseeds: [0, 1]\n")
+    source.write("manifest.json", manifest("2026-01-01", "2026-01-02"))
+    assert pull(source, tmp_path / "here").files == 2
+    assert (tmp_path / "here/experiment.yaml").read_bytes() == b"name: lr\nseeds: [0, 1]\n"
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "message"),
+    [
+        (manifest("2026-01-01"), manifest("2026-01-02"), "holds another run"),  # of the same experiment
+        (manifest("2026-01-01"), None, "holds another run"),
+        (manifest("2026-01-01", "2026-01-03"), manifest("2026-01-01", "2026-01-02"), "it was continued there"),
+        (manifest("2026-01-01", "2026-01-03"), manifest("2026-01-01"), "it was continued there"),
+    ],
+)
+def test_another_run_or_one_that_was_continued_here_is_not_written_over(
+    here: bytes, there: bytes | None, message: str, source: Folder, tmp_path: Path
+) -> None:
+    local = Folder.at(tmp_path / "out" / "lr")
+    for name, content in {"experiment.yaml": b"name: lr\n", "manifest.json": here, "trials.jsonl": b"mine\n"}.items():
+        local.write(name, content)
+    source.write("trials.jsonl", b"theirs\n")
+    if there:
+        source.write("manifest.json", there)
+    before = contents(tmp_path / "out")
+    with pytest.raises(RunFolderError, match=rf"{message}; nothing was copied\. Move it away") as refused:
+        pull(source, tmp_path / "out" / "lr")
+    assert refused.value.exit_code == 2
+    assert contents(tmp_path / "out") == before
+
+
+def test_results_without_a_manifest_stay_unless_the_experiment_is_the_same(source: Folder, tmp_path: Path) -> None:
+    local = Folder.at(tmp_path / "here")
+    local.write("trials.jsonl", b"mine\n")
+    with pytest.raises(RunFolderError, match="holds another run"):
+        pull(source, tmp_path / "here")
+    local.write("experiment.yaml", b"name: lr\n")
+    source.write("manifest.json", manifest("2026-01-01"))
+    assert pull(source, tmp_path / "here").files == 2
+
+
+def test_an_interrupted_copy_says_which_run_it_is(
+    source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.write("manifest.json", manifest("2026-01-01"))
+    copy = transfer._copy
+
+    def one_file(file: StoredFile, *places: Any) -> bool:
+        if (tmp_path / "here").exists():
+            raise KeyboardInterrupt
+        return copy(file, *places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "_copy", one_file)
+        with pytest.raises(KeyboardInterrupt):
+            pull(source, tmp_path / "here")
+    assert set(contents(tmp_path / "here")) == {"manifest.json"}
+    assert pull(source, tmp_path / "here").files == 2
+
+
+def test_a_folder_in_use_is_left_alone(source: Folder, tmp_path: Path) -> None:
+    pull(source, tmp_path / "here")
+    (source / "trials" / "a").write("metrics.jsonl", b"1\n2\n")
+    with run_locked(Folder.at(tmp_path / "here")), pytest.raises(RunFolderError, match="is in use by"):
+        pull(source, tmp_path / "here")
+    assert (tmp_path / "here/trials/a/metrics.jsonl").read_bytes() == b"1\n"
+
+
+def test_a_file_that_vanishes_while_the_run_goes_on_is_left_out(
+    source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [*source.files(), StoredFile("trials/a/checkpoint/1.pt", 3, 0)]
+    monkeypatch.setattr(Folder, "files", lambda _: listed)
+    pulled = pull(source, tmp_path / "here")
+    assert (pulled.files, pulled.size) == (2, 11)
+    assert not (tmp_path / "here/trials/a/checkpoint").exists()
 
 
 def test_a_name_in_storage_that_leaves_the_folder_is_refused(

@@ -243,6 +243,42 @@ def test_a_job_that_was_taken_after_all_is_not_submitted_again(monkeypatch: pyte
     assert asked == ["lr-1"]
 
 
+@pytest.mark.parametrize(
+    ("out", "place"),
+    [
+        (None, '"${RAYTRAIN_OUT:-$HOME/raytrain-runs}"/lr'),
+        ("/nfs/runs of all", "'/nfs/runs of all'/lr"),
+        ("s3://b/r;reboot", "'s3://b/r;reboot'/lr"),
+    ],
+)
+def test_a_run_folder_is_fetched_from_where_its_command_wrote_it(out: str | None, place: str) -> None:
+    started: list[dict[str, Any]] = []
+
+    class Client:
+        def list_jobs(self) -> list[SimpleNamespace]:
+            return [self.get_job_info(one["submission_id"]) for one in started]
+
+        def submit_job(self, **all_: Any) -> None:
+            started.append(all_)
+
+        def get_job_info(self, job: str) -> SimpleNamespace:
+            (one,) = [one for one in started if one["submission_id"] == job]
+            ended = {"start_time": 1000, "end_time": 2000, "message": "", "driver_exit_code": 0}
+            status = SimpleNamespace(value="SUCCEEDED")
+            return SimpleNamespace(status=status, **ended, **one)
+
+        def get_job_logs(self, _job: str) -> str:
+            return f"{STORED}s3://b/r/lr\n"
+
+        def delete_job(self, _job: str) -> None: ...
+
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
+    jobs.submit(["train"], Package(Path("somewhere"), {}), job="lr-1", run="lr", out=out, install=())
+    assert jobs.fetch("lr-1") == "s3://b/r/lr"
+    assert started[-1]["entrypoint"].endswith(f" raytrain.cluster.transfer {place}")
+
+
 @pytest.mark.slow
 def test_no_file_of_the_users_is_on_the_import_path_of_a_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("sitecustomize.py", "json.py", "typer.py"):
@@ -277,9 +313,10 @@ def test_the_name_of_a_run_is_quoted_in_the_shell_of_the_head(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     started: list[str] = []
 
+    about = {"run": "x; touch stolen; $(touch stolen) `touch stolen`"}
+
     class Client:
         def list_jobs(self) -> list[SimpleNamespace]:
-            about = {"run": "x; touch stolen; $(touch stolen) `touch stolen`"}
             done = SimpleNamespace(value="SUCCEEDED")
             details = {
                 "status": done,
@@ -299,7 +336,7 @@ def test_the_name_of_a_run_is_quoted_in_the_shell_of_the_head(tmp_path: Path, mo
             return f"{STORED}s3://bucket/lr\n"
 
         def get_job_info(self, _job: str) -> SimpleNamespace:
-            return SimpleNamespace(runtime_env={})
+            return SimpleNamespace(runtime_env={}, metadata=about)
 
         def delete_job(self, _job: str) -> None: ...
 

@@ -192,6 +192,19 @@ def test_the_rayjob_has_what_kuberay_requires(job: dict[str, Any]) -> None:
         assert {"groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"} <= set(group)
 
 
+def test_the_rayjob_declares_the_nodes_of_its_worker_groups(job: dict[str, Any]) -> None:
+    cluster = job["spec"]["rayClusterSpec"]
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    (declared,) = [each["value"] for each in head["env"] if each["name"] == "RAYTRAIN_NODES"]
+    groups = {}
+    for group in cluster["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        limits = container["resources"]["limits"]
+        resources = {"CPU": int(limits["cpu"]), "GPU": int(limits["nvidia.com/gpu"])}
+        groups[group["groupName"]] = {"resources": resources, "max_workers": group["maxReplicas"]}
+    assert YAML(typ="safe").load(declared) == groups
+
+
 def test_the_rayjob_is_closed_to_others_tried_again_and_leaves_no_cluster(job: dict[str, Any]) -> None:
     spec = job["spec"]
     assert (spec["backoffLimit"], spec["shutdownAfterJobFinishes"]) == (2, True)

@@ -2,10 +2,14 @@
 
 import base64
 import io
+import json
+import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +94,83 @@ def test_another_run_is_not_written_over(run: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="holds another run"):
         unpack(pack(run)[0], tmp_path / "lr")
     assert set(files(tmp_path / "lr")) == {"experiment.yaml"}
+
+
+def manifest(*starts: str) -> str:
+    return json.dumps({"data": {}, "sessions": [{"started": start} for start in starts]})
+
+
+def test_a_run_that_has_grown_goes_over_its_earlier_state(run: Path, tmp_path: Path) -> None:
+    (run / "manifest.json").write_text(manifest("2026-01-01"))
+    unpack(pack(run)[0], tmp_path / "lr")
+    (run / "experiment.yaml").write_text("name: lr\nseeds: [0, 1]\n")
+    (run / "manifest.json").write_text(manifest("2026-01-01", "2026-01-02"))
+    unpack(pack(run)[0], tmp_path / "lr")
+    assert (tmp_path / "lr/experiment.yaml").read_text() == "name: lr\nseeds: [0, 1]\n"
+
+
+@pytest.mark.parametrize(
+    ("here", "message"),
+    [(("2025-12-31",), "holds another run"), (("2026-01-01", "2026-01-02"), "it was continued there")],
+)
+def test_another_run_of_the_same_experiment_is_not_written_over(
+    here: tuple[str, ...], message: str, run: Path, tmp_path: Path
+) -> None:
+    (run / "manifest.json").write_text(manifest("2026-01-01"))
+    (tmp_path / "lr").mkdir()
+    (tmp_path / "lr/experiment.yaml").write_bytes((run / "experiment.yaml").read_bytes())
+    (tmp_path / "lr/manifest.json").write_text(manifest(*here))
+    before = files(tmp_path / "lr")
+    with pytest.raises(JobError, match=rf"{message}; nothing was copied"):
+        unpack(pack(run)[0], tmp_path / "lr")
+    assert files(tmp_path / "lr") == before
+
+
+class Listing(Iterator[os.DirEntry[str]]):
+    """What `os.scandir` returns, once the folder is read."""
+
+    def __init__(self, entries: list[os.DirEntry[str]]) -> None:
+        self._entries = iter(entries)
+
+    def __next__(self) -> os.DirEntry[str]:
+        return next(self._entries)
+
+    def __enter__(self) -> "Listing":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_file_that_is_removed_after_its_folder_was_listed_is_left_out(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the checkpoints of a run that goes on."""
+    goes = run / "trials/a/checkpoint/1.pt"
+    scandir, listdir = os.scandir, os.listdir
+
+    def scanned(path: Any = ".") -> Listing:
+        with scandir(path) as found:
+            entries = list(found)
+        if Path(path) == goes.parent:
+            goes.unlink(missing_ok=True)
+        return Listing(entries)
+
+    def listed(path: Any = ".") -> list[str]:
+        names = listdir(path)
+        if Path(path) == goes.parent:
+            goes.unlink(missing_ok=True)
+        return names
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scanned)
+        patch.setattr(os, "listdir", listed)
+        content, left = pack(run)
+    assert not goes.exists()
+    unpack(content, tmp_path / "lr")
+    assert set(files(tmp_path / "lr")) == {"experiment.yaml", "trials/a/metrics.jsonl"}
+    assert left == 0
 
 
 @pytest.mark.parametrize(

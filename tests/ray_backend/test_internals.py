@@ -15,7 +15,7 @@ import pytest
 
 import raytrain
 from raytrain.ray_backend import session
-from raytrain.ray_backend.internals import driver, head, sweeps
+from raytrain.ray_backend.internals import autoscaler, driver, head, sweeps
 
 PRIVATE = re.compile(r"ray\._private|(?<!RAY)_raylet|ray\.experimental\.internal_kv|\._internal")
 PACKAGE = Path(raytrain.__file__).parent
@@ -39,7 +39,7 @@ def canaries() -> str:
 def test_each_function_has_its_canary() -> None:
     ours = {
         f"{module.__name__.rpartition('.')[2]}.{name}"
-        for module in (driver, head, sweeps)
+        for module in (autoscaler, driver, head, sweeps)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and function.__module__ == module.__name__
     }
@@ -159,12 +159,13 @@ def test_a_placement_group_is_listed_until_it_is_removed_and_that_of_a_dead_acto
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
-def test_nodes_that_an_autoscaler_may_add_are_those_of_its_configuration() -> None:
+def test_nodes_that_an_autoscaler_may_add_are_those_that_it_reports() -> None:
+    """Written by hand: in open-source Ray nothing reports them (`report_cluster_config` is called nowhere)."""
     from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE
     from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
     from ray.experimental.internal_kv import _internal_kv_put
 
-    assert head.addable_nodes(most=5) == []
+    assert autoscaler.addable_nodes(most=5) == []
     bounded = NodeGroupConfig(name="gpu", resources={"CPU": 4, "GPU": 1}, max_count=2)
     unbounded = NodeGroupConfig(name="cpu", resources={"CPU": 8}, max_count=-1)
     _internal_kv_put(
@@ -172,7 +173,24 @@ def test_nodes_that_an_autoscaler_may_add_are_those_of_its_configuration() -> No
         ClusterConfig(node_group_configs=[bounded, unbounded]).SerializeToString(),
         namespace=GCS_AUTOSCALER_STATE_NAMESPACE,
     )
-    assert head.addable_nodes(most=3) == [{"CPU": 4, "GPU": 1}] * 2 + [{"CPU": 8}] * 3
+    assert autoscaler.addable_nodes(most=3) == [{"CPU": 4, "GPU": 1}] * 2 + [{"CPU": 8}] * 3
+
+
+def test_no_module_of_ray_reports_the_configuration_of_an_autoscaler() -> None:
+    """Where one does, in a later version, `autoscaler.addable_nodes` needs the file of `ray up` no longer."""
+    from ray import autoscaler as of_ray
+
+    sources = [path.read_text() for path in Path(of_ray.__file__).parent.rglob("*.py")]
+    assert len(sources) > 50
+    assert not any("report_cluster_config" in text for text in sources)
+
+
+def test_ray_up_writes_its_file_where_it_is_read() -> None:
+    from ray.autoscaler._private import commands
+
+    source = inspect.getsource(commands)
+    assert f'"{autoscaler.BOOTSTRAP}": remote_config_file.name' in source
+    assert "remote_config_file.write(json.dumps(remote_config))" in source
 
 
 @pytest.mark.ray

@@ -95,10 +95,20 @@ def test_all_concurrent_trials_fit_the_cluster_together(
         return
     assert 1 <= placement.concurrent <= trials
     # a trial of several workers also has a coordinator, which the workers leave room for
-    coordinator = COORDINATOR_CPUS if workers > 1 else 0.0
-    needed = placement.concurrent * (workers * (placement.cpus - coordinator) + coordinator)
+    needed = placement.concurrent * (workers * placement.cpus_in_group + COORDINATOR_CPUS)
     assert needed <= sum(cores)
     assert placement.concurrent * workers * placement.gpus <= sum(gpus[: len(cores)])
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 100, 800])
+@pytest.mark.parametrize("cores", [1, 4, 8])
+def test_all_coordinators_fit_beside_the_worker_of_any_node(nodes: int, cores: int) -> None:
+    placement = place(Resources(), nodes=[{"CPU": float(cores), "GPU": 1.0}] * nodes, trials=1000)
+    assert placement.concurrent == nodes
+    free = cores - placement.cpus_in_group + 1e-9
+    assert free >= max(nodes, 50) * COORDINATOR_CPUS, "other commands have coordinators, too"
+    assert placement.cpus_in_group > 0
+    assert placement.cpus_in_group * 10_000 == pytest.approx(round(placement.cpus_in_group * 10_000)), "Ray's precision"
 
 
 def test_an_elastic_trial_runs_on_what_there_is() -> None:

@@ -1,9 +1,13 @@
 """Tests of raytrain.ray_backend.trial: the loop of a trial is launched by Ray Train, and by nothing else."""
 
+import os
 from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+
+from raytrain.ray_backend.placement import Placement
 
 pytestmark = pytest.mark.ray  # imports it
 
@@ -141,6 +145,35 @@ def test_ray_train_has_a_limit_for_every_kind_of_failure() -> None:
     assert limits.max_failures == trial.WORKER_RETRIES
     assert limits.controller_failure_limit == trial.CONTROLLER_RETRIES
     assert getattr(limits, "max_preemption_failures", trial.PREEMPTIONS) == trial.PREEMPTIONS  # not in Ray 2.57
+
+
+@pytest.mark.parametrize(("fewest", "waits"), [(None, 3600.0), (1, None)])
+def test_workers_wait_for_room_for_an_hour_and_elastic_ones_look_again_sooner(
+    fewest: int | None, waits: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raytrain.ray_backend import trial
+
+    given: list[Any] = []
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(trial, "TorchTrainer", lambda _loop, **options: given.append(options) or Mock())
+    monkeypatch.setattr(trial, "TuneReportCallback", Mock)
+    monkeypatch.setattr(trial.ray.train, "RunConfig", Mock)
+    monkeypatch.setattr(trial.sweeps, "without_helpers", lambda trainer: trainer)
+    job = trial.TrialJob("t", {}, "/tmp", 0, 1, "/tmp")
+    trial._fit_nested(job, {}, Placement(workers=2, cpus=4, gpus=1.0, concurrent=2, fewest=fewest))
+    said = os.environ.get("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S")
+    assert (None if said is None else float(said)) == waits
+    (options,) = given
+    assert options["scaling_config"].resources_per_worker == {"CPU": 3.9, "GPU": 1.0}
+
+
+def test_ray_train_reads_how_long_workers_wait_in_the_process_of_the_trial() -> None:
+    from ray.train.v2._internal import constants
+
+    from raytrain.ray_backend import trial
+
+    assert trial.START_TIMEOUT == constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR
+    assert trial.START_TIMEOUT in constants.ENV_VARS_TO_PROPAGATE
 
 
 @pytest.mark.parametrize(

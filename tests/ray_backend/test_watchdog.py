@@ -47,6 +47,28 @@ def test_a_trial_is_ended_when_not_even_a_step_was_done_for_too_long(
     assert said[stuck] is None  # its next process has another id
 
 
+def test_workers_that_wait_for_room_after_a_death_do_not_hang(
+    open_run: Callable[..., RunJournal], said: dict[str, Any]
+) -> None:
+    run = open_run(grid={"lr": [0.05]})
+    (trial,) = run.state.progress
+    now = 0.0
+    asked: list[int] = []
+
+    def gone(_node: str, pid: int) -> None:
+        asked.append(pid)
+        raise ProcessLookupError
+
+    dog = Watchdog(timeout_s=60, kill=gone, clock=lambda: now)
+    run.started(trial)
+    said[trial] = {"within_epoch": 0.5, "pid": 11, "node": "n"}
+    for now in range(0, 300, 10):  # noqa: B007
+        dog.look(run)
+    assert asked == [11], "its process id may soon be another's"
+    assert dog.why(trial) is None
+    assert [event for event in run.state.events if event["event"] == "hung"] == []
+
+
 def test_an_evaluation_that_goes_on_is_progress(open_run: Callable[..., RunJournal], said: dict[str, Any]) -> None:
     run = open_run(grid={"lr": [0.05]})
     (trial,) = run.state.progress

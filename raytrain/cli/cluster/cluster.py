@@ -184,11 +184,11 @@ def check(file: ClusterPath) -> None:
     """Check a cluster file by the rules of raytrain and of Ray; it needs no network."""
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
-    from raytrain.cluster.prices import describe, node_prices
+    from raytrain.cluster.prices import price_list
 
     cluster = read_cluster_file(file)
     launch.check(cluster)
-    typer.echo(f"{file}: no problems found\n{describe(node_prices(cluster))}".rstrip())
+    typer.echo(f"{file}: no problems found\n{price_list(cluster)}".rstrip())
 
 
 def up(
@@ -197,11 +197,11 @@ def up(
     """Check a cluster file, show the price per hour, and run `ray up`."""
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
-    from raytrain.cluster.prices import describe, node_prices
+    from raytrain.cluster.prices import price_list
 
     cluster = read_cluster_file(file)
     launch.check(cluster)
-    if prices := describe(node_prices(cluster)):
+    if prices := price_list(cluster):
         typer.echo(prices, err=True)
     if not yes and not typer.confirm("Start the cluster?", err=True):
         raise typer.Exit
@@ -217,13 +217,13 @@ def down(file: ClusterPath) -> None:
     """Run `ray down`, and show how long the cluster ran."""
     from raytrain.cluster import launch
     from raytrain.cluster.file import read_cluster_file
-    from raytrain.cluster.prices import describe, node_prices
+    from raytrain.cluster.prices import price_list
 
     cluster = read_cluster_file(file)
     seconds = launch.down(cluster, file)
     ran = f"it ran for {clock(seconds)}" if seconds is not None else "it was not started from this machine"
     typer.echo(f"raytrain: the cluster is down; {ran}", err=True)
-    if prices := describe(node_prices(cluster)):
+    if prices := price_list(cluster):
         typer.echo(prices, err=True)
 
 

@@ -1,4 +1,4 @@
-"""What the head of a cluster knows: values that we store there, placement groups, nodes."""
+"""What the head of a cluster knows: values that we store there, and placement groups."""
 
 import json
 from collections.abc import Iterator
@@ -83,22 +83,3 @@ def remove_group(group: str) -> None:
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
     remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
-
-
-def addable_nodes(*, most: int) -> list[dict[str, float]]:
-    """Return the resources of each node that the cluster's autoscaler may have, or [] where there is no autoscaler.
-
-    The public API tells of nodes that are up only, and an autoscaling cluster may start as a head without CPUs.
-    `GlobalState.get_cluster_config`, Ray 2.57 to 2.60; no upstream issue is known.
-
-    Args:
-        most: Number of nodes to count for a node type without a limit.
-    """
-    from ray._private.state import state
-
-    config: Any = state.get_cluster_config()  # None where there is no autoscaler
-    return [
-        dict(group.resources)
-        for group in (config.node_group_configs if config else ())
-        for _ in range(most if group.max_count < 0 else min(group.max_count, most))
-    ]
