@@ -64,6 +64,7 @@ class RunState:
         self._rescued: set[str] = set()
         self._promoted: set[str] = set()
         self._stopped: dict[str, TrialResult] = {}
+        self._withdrawn: dict[str, TrialResult] = {}
         self._only_trials: frozenset[str] | None = None
         self._given_up: set[str] = set()
 
@@ -86,11 +87,17 @@ class RunState:
             trial = Trial(event["trial"], Recipe.model_validate(event["recipe"]))
             if _configuration(trial.recipe) in self._configurations:
                 self._add(trial, stage=event["stage"], parameters=event["parameters"])
+                if ended := self._withdrawn.pop(trial.id, None):
+                    self.end(ended)
             return
         if event["event"] == "withdrawn":
             gone = self.progress.get(event["trial"])
             if gone and gone.stage != "search":  # else the experiment lists it by now
                 self.progress = {trial_id: one for trial_id, one in self.progress.items() if one is not gone}
+                if gone.result:
+                    self.unlisted.add(event["trial"])
+                if gone.result and gone.status in FINAL:
+                    self._withdrawn[event["trial"]] = gone.result
             return
         if event["event"] == "rung":
             self._judged.append(event)

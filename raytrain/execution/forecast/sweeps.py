@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raytrain.execution.stages import confirming
+from raytrain.execution.stages.confirm import confirming
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Order
 from raytrain.experiment.duration.simulation import Lengths, Sweep, best, sweep
