@@ -12,6 +12,8 @@ from raytrain.execution.options import RunOptions
 from raytrain.execution.plan import make_plan
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import Report
+from raytrain.runs.trial_files import METRICS, trial_folder
 from raytrain.runs.writing.journal import RunJournal
 
 CONFIRM = {"top": 2, "seeds": [7, 8]}
@@ -142,3 +144,21 @@ def test_a_failed_trial_that_is_still_wanted_is_tried_again(tmp_path: Path, keys
     after = run_here(tmp_path, keys)
     assert after.trained == 1
     assert {status for _, _, status in fresh(after)} == {"finished"}
+
+
+def test_a_trial_that_is_withdrawn_and_added_again_has_each_epoch_once(tmp_path: Path, keys: dict[str, Any]) -> None:
+    keys["recipe"]["epochs"] = 2
+    real = RunJournal.reported
+
+    def reported(journal: RunJournal, trial_id: str, report: Report) -> None:
+        real(journal, trial_id, report)
+        if journal.state.progress[trial_id].stage == "confirm":
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunJournal, "reported", reported)
+        folder = run_here(tmp_path, keys).folder
+    run_here(tmp_path, {**keys, "confirm": None})
+    run_here(tmp_path, {**keys, "grid": {"lr": [0.1, 0.2, 0.05]}})
+    (again,) = [one for one in read_record(folder).listed if (one.recipe["lr"], one.recipe["seed"]) == (0.2, 7)]
+    assert len(trial_folder(folder, again.trial).read(METRICS).splitlines()) == again.epochs == 2

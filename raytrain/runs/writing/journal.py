@@ -178,6 +178,9 @@ class RunJournal:
                 self.note(
                     {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": parameters}
                 )
+                added = self.state.progress.get(trial.id)
+                if self._open and added and added.result is None:  # it may have been withdrawn with epochs on record
+                    keep_sound(self.folder, trial.id, epochs=added.epoch)
 
     def withdraw(self, trials: Iterable[TrialProgress]) -> None:
         """Have trials leave the run that were added to it; their folders stay.
