@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from raytrain.execution import stages
 from raytrain.execution.backend import SplitsByKey, Work, open_backend
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.forecast.sweeps import Layout, at_all_speeds, may_train, simulated
 from raytrain.execution.initial import initial_contents
 from raytrain.execution.inputs import parameters_of, trials_and_splits, under_earlier_name, why_not
 from raytrain.execution.interruption import Interruption
+from raytrain.execution.stages import stages
 from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment

@@ -10,7 +10,6 @@ from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExitCode, RayLostError, StorageError
-from raytrain.execution import stages
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend, setting_of
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.initial import initial_contents, initial_described
@@ -25,7 +24,8 @@ from raytrain.execution.inputs import (
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
 from raytrain.execution.options import RunOptions
 from raytrain.execution.repair import repair
-from raytrain.execution.stages import Further
+from raytrain.execution.stages import stages
+from raytrain.execution.stages.stages import Further
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import digests_of

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search import grid, tpe
-from raytrain.experiment.search.combination import combined, combined_unless_excluded
+from raytrain.experiment.search.combination import combined, combined_unless_excluded, plain
 from raytrain.experiment.search.exclusion import canonical_options, matches, refuse_unknown_arguments
 from raytrain.experiment.search.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
@@ -209,9 +209,10 @@ class Experiment(Section):
         return [Trial.of(recipe.replace(seed=seed)) for seed in self.seeds or (self.recipe.seed,)]
 
     def trials(self) -> list[Trial]:
-        """Return the trials in listed order; of combinations that train the same, the first.
+        """Return the trials in listed order; combinations that train the same are one.
 
-        Of a search with tpe they are the first round.
+        In its recipe, fields without effect have the values of `recipe`, so that it stays the same trial when the grid
+        gets further values of them. Of a search with tpe they are the first round.
 
         Raises:
             ExperimentError: A combination is invalid, nothing is left, or there are more than `MAX_TRIALS`.
@@ -219,11 +220,25 @@ class Experiment(Section):
         distinct: dict[tuple[Any, ...], Recipe] = {}
         for recipe in self._recipes():
             distinct.setdefault(recipe.effect, recipe)
-        trials = [Trial.of(recipe) for recipe in distinct.values()]
+        trials = [Trial.of(plain(recipe, like=self.recipe)) for recipe in distinct.values()]
         refuse_what_cannot_run(
             trials, asha=self.asha, separate=self.separate, workers=self.resources.most_workers, sampler=self.sampler
         )
         return trials
+
+    def alternatives(self) -> dict[str, list[Trial]]:
+        """Return the combinations that train the same as a trial, by its id, where there are any.
+
+        Earlier versions took the first one that was listed for the trial.
+        """
+        listed: dict[tuple[Any, ...], list[Recipe]] = {}
+        for recipe in self._recipes():
+            listed.setdefault(recipe.effect, []).append(recipe)
+        return {
+            Trial.of(chosen).id: [Trial.of(one) for one in same]
+            for same in listed.values()
+            if any(one != (chosen := plain(same[0], like=self.recipe)) for one in same)
+        }
 
     def repeated(self) -> str:
         """Return a sentence about the combinations that train the same as another, "" where there are none."""

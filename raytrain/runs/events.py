@@ -44,7 +44,7 @@ class Proposed(TypedDict):
 
 
 class Withdrawn(TypedDict):
-    """A trial that was added is not wanted any more, and has not ended."""
+    """A trial that was added is not wanted any more. If it has ended and is added again, its result stands again."""
 
     event: Literal["withdrawn"]
     trial: str

@@ -59,6 +59,7 @@ def _read_state(folder: Folder, state: RunState | None) -> RunState:
     # before trials.jsonl, in which a result is written before the event of its end: else a trial that ends between the
     # two would lack its result
     events = list(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE))
+    state.keep_ids({event["trial"] for event in events if event["event"] == "started"})
     results: dict[str, deque[TrialResult]] = defaultdict(deque)
     listed = {trial: progress.trial.recipe for trial, progress in state.progress.items()}
     for result in read_results(folder, listed=listed):

@@ -1,6 +1,6 @@
 """The state of a run: a fold of its events, without any input or output."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -64,8 +64,26 @@ class RunState:
         self._rescued: set[str] = set()
         self._promoted: set[str] = set()
         self._stopped: dict[str, TrialResult] = {}
+        self._withdrawn: dict[str, TrialResult] = {}
         self._only_trials: frozenset[str] | None = None
         self._given_up: set[str] = set()
+
+    def keep_ids(self, started: Set[str]) -> None:
+        """Have a trial be the combination that was started, where that is another one that trains the same.
+
+        Args:
+            started: Ids of the trials that were started.
+        """
+        if self.progress.keys() >= started:
+            return
+        others = self.experiment.alternatives()
+        kept = {
+            trial_id: next((one for one in others.get(trial_id, ()) if one.id in started), progress.trial)
+            if trial_id not in started
+            else progress.trial
+            for trial_id, progress in self.progress.items()
+        }
+        self.progress = {trial.id: TrialProgress(trial) for trial in kept.values()}
 
     def apply(self, event: Event) -> None:
         """Let an event have its effect. Events of trials that the experiment does not list any more have none."""
@@ -86,11 +104,17 @@ class RunState:
             trial = Trial(event["trial"], Recipe.model_validate(event["recipe"]))
             if _configuration(trial.recipe) in self._configurations:
                 self._add(trial, stage=event["stage"], parameters=event["parameters"])
+                if ended := self._withdrawn.pop(trial.id, None):
+                    self.end(ended)
             return
         if event["event"] == "withdrawn":
             gone = self.progress.get(event["trial"])
             if gone and gone.stage != "search":  # else the experiment lists it by now
                 self.progress = {trial_id: one for trial_id, one in self.progress.items() if one is not gone}
+                if gone.result:
+                    self.unlisted.add(event["trial"])
+                if gone.result and gone.status in FINAL:
+                    self._withdrawn[event["trial"]] = gone.result
             return
         if event["event"] == "rung":
             self._judged.append(event)

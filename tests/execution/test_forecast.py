@@ -6,6 +6,7 @@ import pytest
 
 from raytrain.execution.forecast.left import Forecast
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.trial import Trial
 from raytrain.runs.planned import Range
 from raytrain.runs.progress import Setting
 from raytrain.runs.state import RunState
@@ -60,6 +61,42 @@ def test_trials_that_are_confirmed_later_count() -> None:
     alone, confirmed = left(begun(2, 1.5)), left(begun(2, 1.5, confirm=confirm))
     assert alone == pytest.approx(0.5 * EPOCH_S)
     assert confirmed == pytest.approx((0.5 + 2 * 2) * EPOCH_S)
+
+
+def confirmed(state: RunState, number: int, *, epochs: int) -> None:
+    """Have the configuration of a trial be trained with seed 7, for so many epochs."""
+    recipe = list(state.progress.values())[number].trial.recipe.replace(seed=7)
+    trial, fields = Trial.of(recipe), recipe.model_dump(mode="json")
+    state.apply({"event": "added", "trial": trial.id, "stage": "confirm", "recipe": fields, "parameters": 1})
+    for epoch in range(1, epochs + 1):
+        state.progress[trial.id].add_epoch({"epoch": epoch, "seconds": EPOCH_S, "val_accuracy": None})
+    if epochs == recipe.epochs:
+        state.end(state.progress[trial.id].result_so_far("finished"))
+
+
+@pytest.mark.parametrize(("epochs", "others"), [(0, 4), (1, 3), (2, 2)])
+def test_of_what_confirms_only_the_epochs_that_are_left_count(epochs: int, others: int) -> None:
+    state = begun(2, 1.5, confirm={"top": 2, "seeds": [7]})
+    confirmed(state, 0, epochs=epochs)
+    assert left(state) == pytest.approx((0.5 + others) * EPOCH_S)
+
+
+def test_of_finished_trials_the_best_one_is_expected_to_be_confirmed() -> None:
+    state = begun(2, 2, 2, confirm={"top": 1, "seeds": [7]})
+    for accuracy, progress in zip((0.5, 0.9, 0.7), list(state.progress.values()), strict=True):
+        progress.end(progress.result_so_far("finished", val_accuracy=accuracy, val_loss=1.0))
+    confirmed(state, 1, epochs=2)
+    assert left(state) == 0.0
+
+
+@pytest.mark.parametrize(("begun_epochs", "rescue", "epochs"), [(2, 1, 2), (1, 1, 3), (1, 2, 4)])
+def test_of_what_is_rescued_only_the_epochs_that_are_left_count(begun_epochs: int, rescue: int, epochs: int) -> None:
+    state = begun(2, begun_epochs, 1, 0, asha={"grace_period": 1, "rescue": rescue})
+    _, rescued, stopped, _ = state.progress.values()
+    rescued.stage, stopped.status = "rescue", "stopped"
+    if begun_epochs == 1:
+        rescued.status = "waiting"
+    assert left(state) == pytest.approx(epochs * EPOCH_S)
 
 
 def test_before_the_first_epoch_the_plan_says_how_long_and_the_clock_runs() -> None:

@@ -8,11 +8,12 @@ import pytest
 from raytrain.analysis import separation
 from raytrain.analysis.record import read_record
 from raytrain.errors import ExperimentError
-from raytrain.execution import local, stages
+from raytrain.execution import local
 from raytrain.execution import run as run_module
 from raytrain.execution.backend import Work
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
+from raytrain.execution.stages import stages
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Resources
 from raytrain.ray_backend.placement import place

@@ -15,8 +15,8 @@ import raytrain
 from raytrain.data import LabelledImages, Splits
 from raytrain.data.data_key import DataKey
 from raytrain.data.mapped import MappedImages
-from raytrain.execution import stages
 from raytrain.execution.local import LocalBackend
+from raytrain.execution.stages import stages
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.session import ray_session

@@ -8,7 +8,7 @@ from statistics import median
 
 from raytrain.data.augmentation.resolution import mean_area
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
-from raytrain.execution.stages import stand_ins
+from raytrain.execution.stages.stages import stand_ins
 from raytrain.experiment.duration.order import Costs, Kind, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths
 from raytrain.experiment.trial import Trial

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Any
 
 import numpy as np
 
-from raytrain.execution.stages import confirming
+from raytrain.execution.stages.confirm import confirming
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Order
 from raytrain.experiment.duration.simulation import Lengths, Sweep, best, sweep
 from raytrain.experiment.trial import Trial
-from raytrain.runs.state import RunState
+from raytrain.runs.state import FINAL, RunState
+from raytrain.training.recipe import Recipe
 
 SWEEPS = 200
 """Largest number of simulated sweeps, when chance decides which trials are stopped or chosen."""
@@ -58,7 +59,7 @@ def may_train(run: RunState, pending: Mapping[Trial, int], later_rounds: Sequenc
     searched = [progress.trial for progress in run.progress.values() if progress.stage != "confirm"]
     following = [trial for trials in later_rounds for trial in trials]
     searched += following
-    later = [*pending, *following]
+    later = [*pending, *following, *_rescued(run)]
     if asha and asha.rescue and run.stage == "search":
         later += searched
     if confirm and run.stage != "confirm":
@@ -90,6 +91,9 @@ def simulated(
     draw = np.random.default_rng(0)
     everything = [progress.trial for progress in run.progress.values()]
     everything += [trial for one in later for trial in one]
+    ended = [one.result for one in run.progress.values() if one.result and one.stage != "confirm"]
+    ended = sorted((one for one in ended if one.status == "finished"), key=lambda one: one.val_quality)
+    finished = [run.progress[one.trial].trial for one in ended]  # how they compare is no matter of chance any more
     return [
         _all_stages(
             run,
@@ -97,7 +101,7 @@ def simulated(
             layout,
             rungs,
             later,
-            dict(zip(everything, draw.random(len(everything)).tolist(), strict=True)),
+            _in_order(dict(zip(everything, draw.random(len(everything)).tolist(), strict=True)), finished),
         )
         for _ in range(draws)
     ]
@@ -126,12 +130,30 @@ def _all_stages(
     finished = [trial for trial, progress in before.items() if progress.status == "finished"]
     if asha and run.stage == "search":
         stopped |= total.stopped
-        rescued = best(list(stopped), quality, count=asha.rescue)
-        _add(total, layout.sweep({trial: stopped[trial] for trial in rescued}))
+        left = asha.rescue - sum(progress.stage == "rescue" for progress in before.values())
+        rescued = best(list(stopped), quality, count=max(left, 0))
+        _add(total, layout.sweep(_rescued(run) | {trial: stopped[trial] for trial in rescued}))
     if confirm and run.stage != "confirm":
-        chosen = best(_one_seed_each([*finished, *total.finished]), quality, count=confirm.top)
-        _add(total, layout.sweep({again: 0 for trial in chosen for again in confirming(trial.recipe, confirm)}))
+        chosen = _best_configurations([*finished, *total.finished], quality, count=confirm.top)
+        again = (one for trial in chosen for one in confirming(trial.recipe, confirm))
+        _add(total, layout.sweep({one: epoch for one in again if (epoch := _epochs_done(run, one)) is not None}))
     return total
+
+
+def _rescued(run: RunState) -> dict[Trial, int]:
+    """Return the trials whose rescue an earlier command has begun and not ended, each with its last epoch."""
+    if run.stage != "search":
+        return {}
+    rescued = (one for one in run.progress.values() if one.stage == "rescue" and one.status not in FINAL)
+    return {one.trial: one.epoch for one in rescued}
+
+
+def _epochs_done(run: RunState, trial: Trial) -> int | None:
+    """Return how many epochs of a trial are on record; None if it has ended, and is not trained again."""
+    known = run.progress.get(trial.id)
+    if known is None:
+        return 0
+    return None if known.status in FINAL else known.epoch
 
 
 def _add(total: Sweep, stage: Sweep) -> None:
@@ -140,5 +162,15 @@ def _add(total: Sweep, stage: Sweep) -> None:
     total.finished += stage.finished
 
 
-def _one_seed_each(trials: Sequence[Trial]) -> list[Trial]:
-    return list({trial.recipe.replace(seed=0): trial for trial in trials}.values())
+def _best_configurations(trials: Sequence[Trial], quality: Mapping[Trial, float], *, count: int) -> list[Trial]:
+    """Return a trial of each of the configurations whose mean quality over the seeds is highest."""
+    groups: dict[Recipe, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.recipe.replace(seed=0), []).append(trial)
+    ordered = sorted(groups.values(), key=lambda group: fmean(quality[one] for one in group), reverse=True)
+    return [group[0] for group in ordered[:count]]
+
+
+def _in_order(quality: Mapping[Trial, float], finished: Sequence[Trial]) -> dict[Trial, float]:
+    """Return qualities of which those of the finished trials, the worst first, are exchanged so that they rise."""
+    return {**quality, **dict(zip(finished, sorted(quality[trial] for trial in finished), strict=True))}

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search.arguments import with_arguments
 from raytrain.experiment.search.exclusion import matches, values_match
+from raytrain.training.field_rules import inert
 from raytrain.training.recipe import Recipe
 
 
@@ -60,3 +61,23 @@ def combined_unless_excluded(
             return None
         raise
     return None if any(matches(made, entry) for entry in exclude) else made
+
+
+def plain(recipe: Recipe, *, like: Recipe) -> Recipe:
+    """Return a recipe that trains the same, in which fields without effect have the values that another one has.
+
+    Args:
+        recipe: The recipe.
+        like: Recipe whose values are taken; where they would be no valid recipe, or train otherwise, none are.
+    """
+    fields, values = vars(recipe), vars(like)
+    # again: a field may have no effect only where another one has the new value, as mix_prob beside mix: none
+    while changed := {name: values[name] for name in inert(fields) if fields[name] != values[name]}:
+        fields = fields | changed
+    if fields == vars(recipe):
+        return recipe
+    try:
+        made = recipe.replace(**fields)
+    except ValidationError:
+        return recipe
+    return made if made.effect == recipe.effect else recipe

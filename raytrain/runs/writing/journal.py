@@ -6,7 +6,7 @@ nothing that was reported. What the lines amount to is in `state`, which other t
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Judged, Stage, Status
 from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
+from raytrain.runs.progress import TrialProgress
 from raytrain.runs.removal import empty_run
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
@@ -169,15 +170,26 @@ class RunJournal:
             stage: Stage in which the trials are run.
         """
         wanted = {trial.id for trial in trials}
-        for trial_id, progress in self.state.progress.items():
-            if progress.stage == stage and trial_id not in wanted and progress.result is None:
-                self.note({"event": "withdrawn", "trial": trial_id})
+        begun = [one for one in self.state.progress.values() if one.stage == stage and one.result is None]
+        self.withdraw(one for one in begun if one.trial.id not in wanted)
         for trial, parameters in trials.items():
             if trial.id not in self.state.progress:
                 recipe = trial.recipe.model_dump(mode="json")
                 self.note(
                     {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": parameters}
                 )
+                added = self.state.progress.get(trial.id)
+                if self._open and added and added.result is None:  # it may have been withdrawn with epochs on record
+                    keep_sound(self.folder, trial.id, epochs=added.epoch)
+
+    def withdraw(self, trials: Iterable[TrialProgress]) -> None:
+        """Have trials leave the run that were added to it; their folders stay.
+
+        Args:
+            trials: Where each of them is.
+        """
+        for one in trials:
+            self.note({"event": "withdrawn", "trial": one.trial.id})
 
     def checkpoints(self, trial_id: str) -> Folder:
         """Return the checkpoint folder of a trial: the only place that workers write to."""

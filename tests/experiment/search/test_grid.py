@@ -168,6 +168,19 @@ def test_combinations_that_train_the_same_are_one_trial_and_that_is_said():
     assert experiment(grid={"lr": [0.1, 0.2]}).repeated() == ""
 
 
+@pytest.mark.parametrize("values", [[0.8, 0.9], [0.8], [0.7, 0.95]])
+def test_a_trial_stays_the_same_when_a_field_without_effect_on_it_gets_values(values: list[float]):
+    (_, before) = experiment(grid={"optimizer": ["sgd", "adam"]}).trials()
+    after = experiment(grid={"optimizer": ["sgd", "adam"], "momentum": values}).trials()
+    assert [one for one in after if one.recipe.optimizer == "adam"] == [before]
+
+
+def test_a_value_without_effect_that_would_be_refused_is_not_taken():
+    recipe = {"mix": "cutmix", "batch_size": 2}
+    (trial,) = experiment(recipe=recipe, include=[{"mix": "none", "mix_prob": 0, "batch_size": 1}]).trials()
+    assert trial.recipe.mix == "none"
+
+
 def test_a_repeated_combination_is_counted_once_for_all_seeds():
     x = experiment(grid={"optimizer": ["adam"], "momentum": [0.8, 0.9]}, seeds=[0, 1, 2])
     assert len(x.trials()) == 3

@@ -18,6 +18,7 @@ from tensorboardX.proto.event_pb2 import Event
 from raytrain.errors import DivergenceError, RunFolderError
 from raytrain.experiment.asha import Decision
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.runs import removal
 from raytrain.runs.checks import check_event
@@ -311,6 +312,20 @@ def test_a_grid_grows_and_what_it_has_lost_stays_in_the_folder_and_out_of_the_st
     assert len(read_results(run.folder)) == 2
     with pytest.raises(RunFolderError, match=r"grid\.lr: \{'uniform': .*before, \[0.5\] now"):
         open_folder(grid={"lr": [0.5]})
+
+
+def test_a_trial_that_began_as_another_combination_that_trains_the_same_stays_what_it_is(tmp_path: Path):
+    keys = {"name": "x", "grid": {"optimizer": ["sgd", "adam"], "momentum": [0.8, 0.85]}}
+    experiment = Experiment.model_validate(keys)
+    adam = Trial.of(experiment.recipe.replace(optimizer="adam", momentum=0.8))  # as an earlier version took the first
+    assert adam not in experiment.trials()
+    first = RunJournal.open(Folder.at(tmp_path / "x"), experiment, [adam])
+    first.begin({adam.id: 7})
+    first.started(adam.id)
+    first.close()
+    again = RunJournal.open(Folder.at(tmp_path / "x"), experiment, experiment.trials())
+    assert [one.trial for one in again.state.progress.values() if one.trial.recipe.optimizer == "adam"] == [adam]
+    assert not again.state.unlisted
 
 
 def test_another_range_draws_other_samples_and_include_keeps_those_of_before(open_folder: Any):

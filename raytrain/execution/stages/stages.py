@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any
 
 from raytrain.analysis.record import RunRecord
-from raytrain.errors import ExperimentError
+from raytrain.execution.stages.confirm import confirm, withdraw_unconfirmed
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import tpe
 from raytrain.experiment.search.grid import draw, fields
-from raytrain.experiment.sections import Confirm
 from raytrain.experiment.trial import Trial
 from raytrain.runs.events import Stage
-from raytrain.runs.results import configurations, mean_val_quality, ranked
+from raytrain.runs.results import mean_val_quality, ranked
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.recipe import Recipe
@@ -66,6 +65,8 @@ def advance(
         state.stage = stage
         if not failed_only:
             choose[stage](journal)
+        elif stage == "confirm":
+            withdraw_unconfirmed(journal)
         if state.pending():
             return True
     return False
@@ -204,43 +205,6 @@ def _rescue(journal: RunJournal) -> None:
         log.info("%d stopped or paused trials run to their end, to measure what that cost", len(state.pending()))
 
 
-def _confirm(journal: RunJournal) -> None:
-    """Add the best configurations of the search with fresh seeds, as `confirm` says."""
-    confirm = journal.state.experiment.confirm
-    if confirm is None:
-        journal.add({}, stage="confirm")
-        return
-    searched = [one for one in journal.state.results() if one.phase == "search"]  # those that are paused, too
-    finished = [one for one in searched if one.status == "finished" and one.val_accuracy is not None]
-    partial = {one.configuration for one in searched if one.status != "finished"}
-    groups = sorted(
-        configurations(finished),
-        key=lambda group: (group[0].configuration not in partial, *mean_val_quality(group)),
-        reverse=True,
-    )
-    chosen = {
-        trial: group[0].parameters
-        for group in groups[: confirm.top]
-        for trial in confirming(Recipe(**group[0].recipe), confirm)
-    }
-    for trial in chosen:
-        known = journal.state.progress.get(trial.id)
-        if known and known.stage != "confirm":
-            raise ExperimentError(
-                f"confirm.seeds has {trial.recipe.seed}, which this run has trained already; "
-                "give seeds that chose nothing"
-            )
-    journal.add(chosen, stage="confirm")
-    if journal.state.pending():
-        log.info("the best %d configurations are trained again with fresh seeds", len(groups[: confirm.top]))
-
-
-def confirming(recipe: Recipe, confirm: Confirm) -> list[Trial]:
-    """Return the trials that train a recipe of the search again."""
-    changes = {"val_size": 0} if confirm.train_on == "all" else {}
-    return [Trial.of(recipe.replace(seed=seed, **changes)) for seed in confirm.seeds]
-
-
 def _separate(journal: RunJournal) -> None:
     """Add the next seed of each configuration that is in a pair which is not decided, as `separate` says.
 
@@ -277,7 +241,7 @@ def _add_seeds(journal: RunJournal, *, further: Further) -> None:
 STAGES: dict[Stage, Callable[[RunJournal], None]] = {
     "search": partial(_search, why_not=_nothing_against),
     "rescue": _rescue,
-    "confirm": _confirm,
+    "confirm": confirm,
     "separate": _separate,
 }
 """Stages in order, each with the function that chooses its trials."""
