@@ -234,11 +234,12 @@ class Experiment(Section):
         listed: dict[tuple[Any, ...], list[Recipe]] = {}
         for recipe in self._recipes():
             listed.setdefault(recipe.effect, []).append(recipe)
-        return {
-            Trial.of(chosen).id: [Trial.of(one) for one in same]
-            for same in listed.values()
-            if any(one != (chosen := plain(same[0], like=self.recipe)) for one in same)
-        }
+        found: dict[str, list[Trial]] = {}
+        for same in listed.values():
+            chosen = plain(same[0], like=self.recipe)
+            if any(one != chosen for one in same):
+                found[Trial.of(chosen).id] = [Trial.of(one) for one in same]
+        return found
 
     def repeated(self) -> str:
         """Return a sentence about the combinations that train the same as another, "" where there are none."""

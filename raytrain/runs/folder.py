@@ -6,7 +6,7 @@ Lines and results that are damaged are an error.
 import contextlib
 import os
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from raytrain.experiment.reading import read_run
 from raytrain.runs.checks import ADVICE, check_event, damaged
 from raytrain.runs.damage import Damage, warn, warned_together
 from raytrain.runs.events import STATUSES
+from raytrain.runs.progress import TrialProgress
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import checkpoint_folder, read_epochs, run_of
@@ -59,7 +60,8 @@ def _read_state(folder: Folder, state: RunState | None) -> RunState:
     # before trials.jsonl, in which a result is written before the event of its end: else a trial that ends between the
     # two would lack its result
     events = list(read_lines(folder, "events.jsonl", check=check_event, advice=ADVICE))
-    state.keep_ids({event["trial"] for event in events if event["event"] == "started"})
+    added = {event["trial"] for event in events if event["event"] == "added"}
+    _keep_ids(state, {event["trial"] for event in events if event["event"] == "started"} - added)
     results: dict[str, deque[TrialResult]] = defaultdict(deque)
     listed = {trial: progress.trial.recipe for trial, progress in state.progress.items()}
     for result in read_results(folder, listed=listed):
@@ -96,6 +98,25 @@ def _read_state(folder: Folder, state: RunState | None) -> RunState:
                 progress.replace_epochs(read_epochs(folder, trial))
     state.suspend()
     return state
+
+
+def _keep_ids(state: RunState, started: Set[str]) -> None:
+    """Have a trial be the combination that was started, where that is another one that trains the same.
+
+    Args:
+        state: State without events.
+        started: Ids of the trials that were started, and that the experiment listed then.
+    """
+    if state.progress.keys() >= started:
+        return
+    others = state.experiment.alternatives()
+    kept = {
+        trial_id: next((one for one in others.get(trial_id, ()) if one.id in started), progress.trial)
+        if trial_id not in started
+        else progress.trial
+        for trial_id, progress in state.progress.items()
+    }
+    state.progress = {trial.id: TrialProgress(trial) for trial in kept.values()}
 
 
 def _without_events(folder: Folder, result: TrialResult) -> Damage:

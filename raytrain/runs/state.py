@@ -1,6 +1,6 @@
 """The state of a run: a fold of its events, without any input or output."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -67,23 +67,6 @@ class RunState:
         self._withdrawn: dict[str, TrialResult] = {}
         self._only_trials: frozenset[str] | None = None
         self._given_up: set[str] = set()
-
-    def keep_ids(self, started: Set[str]) -> None:
-        """Have a trial be the combination that was started, where that is another one that trains the same.
-
-        Args:
-            started: Ids of the trials that were started.
-        """
-        if self.progress.keys() >= started:
-            return
-        others = self.experiment.alternatives()
-        kept = {
-            trial_id: next((one for one in others.get(trial_id, ()) if one.id in started), progress.trial)
-            if trial_id not in started
-            else progress.trial
-            for trial_id, progress in self.progress.items()
-        }
-        self.progress = {trial.id: TrialProgress(trial) for trial in kept.values()}
 
     def apply(self, event: Event) -> None:
         """Let an event have its effect. Events of trials that the experiment does not list any more have none."""
