@@ -125,9 +125,8 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         code=read_code(record.folder, Recipe(**result.recipe).user_code),
     )
     state_dict: Any = OrderedDict((name, tensor.contiguous()) for name, tensor in weights.items())
-    # the versions of the network's modules, without which some, as torchvision's MNASNet, load no weights; the best
-    # weights are kept without them
-    state_dict._metadata = getattr(saved.state.get("model"), "_metadata", None)
+    # the versions of the network's modules, without which some, as torchvision's MNASNet, load no weights
+    state_dict._metadata = getattr(weights, "_metadata", None) or getattr(saved.state.get("model"), "_metadata", None)
     return described, state_dict
 
 

@@ -184,7 +184,9 @@ class TrialRun:
             return
         if self._best is None or self._quality(metrics.val) > self._quality(self._best.val):
             # a copy: the model goes on training in the same memory
-            weights = {name: tensor.clone() for name, tensor in self.state.evaluated_model.state_dict().items()}
+            weights = self.state.evaluated_model.state_dict()  # with the versions of its modules, which stay
+            for name, tensor in weights.items():
+                weights[name] = tensor.clone()
             val = metrics.val
             self._best = _Best(metrics.epoch, val.accuracy, val.loss, weights, **val.details(prefix=""))
 
