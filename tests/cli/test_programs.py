@@ -186,7 +186,7 @@ def test_a_program_that_gives_other_logits_is_not_kept(
 
 def test_the_packages_of_onnx_are_named_where_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
-    with pytest.raises(ExperimentError, match=r"needs onnxscript, not installed here.*'raytrain\[onnx\]'"):
+    with pytest.raises(ExperimentError, match=r"needs onnxscript, not installed here.*'\.\[onnx\]'"):
         program_of(model_of(Small()), kind="onnx")
 
 
