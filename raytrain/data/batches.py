@@ -203,7 +203,7 @@ def evaluation_batches(
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     """Return `tensor` on `device`: itself if it is there, else a copy of what is on the host.
 
-    To a GPU of NVIDIA it is sent through pinned memory, without waiting for it.
+    To an NVIDIA GPU it is sent through pinned memory, without waiting for it.
     """
     # not by the devices themselves: a tensor says cuda:0 where the device may be just cuda
     if device.type == "cpu" or tensor.device.type != "cpu":

@@ -30,7 +30,7 @@ class LocalBackend:
     Attributes:
         slots: Number of trials at a time, 1.
         cpus: Number of CPU cores of this machine.
-        gpus: 1 where trials may train on a GPU of NVIDIA, else 0.
+        gpus: 1 where trials may train on an NVIDIA GPU, else 0.
         ordered_by_time: False: trials start in the listed order.
         description: Placement of the trials, in words.
     """

@@ -39,7 +39,7 @@ def local_device() -> torch.device:
                 return torch.device("mps")
             raise PreflightError(f"{DEVICE}=mps: PyTorch finds no GPU of Apple here; unset it, or set cpu")
         case other:
-            raise PreflightError(f"{DEVICE}={other}: set cpu or mps, or unset it to use a GPU of NVIDIA")
+            raise PreflightError(f"{DEVICE}={other}: set cpu or mps, or unset it to use an NVIDIA GPU")
 
 
 def prepare(device: torch.device, *, threads: int | None = None) -> None:

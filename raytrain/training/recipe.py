@@ -199,8 +199,8 @@ class Recipe(BaseModel):
     """Slow weights that move towards the trained ones every few steps, and from which training goes on (Lookahead),
     with arguments where it takes some; at the end they become the network's."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
-    """Arithmetic of the forward and backward pass. `auto`: on a GPU of NVIDIA bf16, or fp16 where it has no bf16; on a
-    CPU with AVX512-BF16 bf16; otherwise fp32. fp16 has not been tried on a GPU yet."""
+    """Arithmetic of the forward and backward pass. `auto` takes bf16 on an NVIDIA GPU, or fp16 where it has no bf16;
+    bf16 on a CPU with AVX512-BF16; fp32 otherwise. fp16 has not been tried on a GPU yet."""
     channels_last: Annotated[bool, EpochTime.DEPENDS] = True
     """Whether activations are kept in NHWC memory order."""
     compile: Annotated[bool, EpochTime.DEPENDS] = False
