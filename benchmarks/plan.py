@@ -22,7 +22,7 @@ from typing import Any
 from comparison import Record, arguments
 from image_parts import first_of_each_class, write_part
 
-from raytrain.report.text import duration
+from raytrain.report.text.quantities import duration
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 

@@ -21,7 +21,7 @@ from raytrain.cli.runs import analysis, comparison, judge, log, removal, results
 from raytrain.errors import PreflightError, RayLostError, RaytrainError, did_you_mean
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
-from raytrain.report.text import VisibleFormatter, visible
+from raytrain.report.text.visible import VisibleFormatter, visible
 
 _COMPLETE = "_RAYTRAIN_COMPLETE"
 """Environment variable by which a shell asks for completions."""

@@ -8,7 +8,7 @@ import typer
 from raytrain.cli.options import Json
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report.document import document
-from raytrain.report.text import in_one_line
+from raytrain.report.text.visible import in_one_line
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -13,7 +13,8 @@ from raytrain.cli.data import Columns, FollowLinks, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
 from raytrain.errors import DataError, ExperimentError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, in_one_line, quoted, terminal_width, visible
+from raytrain.report.text.columns import as_text, terminal_width
+from raytrain.report.text.visible import in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +145,7 @@ def evaluate(
     from raytrain.inference.model import evaluate_on
     from raytrain.metrics.predictions import class_accuracies, metrics_of
     from raytrain.report.metric_columns import METRIC_HEADINGS, metric_sentence
-    from raytrain.report.text import per_cent
+    from raytrain.report.text.quantities import per_cent
     from raytrain.training.recipe import Recipe
     from raytrain.user_code.isolation import isolated
 

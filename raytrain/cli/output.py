@@ -18,17 +18,9 @@ from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT, records, table
 from raytrain.report.document import document
-from raytrain.report.text import (
-    VisibleFormatter,
-    as_latex,
-    as_markdown,
-    as_text,
-    duration,
-    fitted,
-    in_one_line,
-    quoted,
-    visible,
-)
+from raytrain.report.text.columns import as_latex, as_markdown, as_text, fitted
+from raytrain.report.text.quantities import duration
+from raytrain.report.text.visible import VisibleFormatter, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -126,6 +127,12 @@ class FinalMetrics:
         test = {"test_loss": self.test.loss, "test_accuracy": self.test.accuracy}
         views = {"test_tta_accuracy": self.test_tta.accuracy} if self.test_tta else {}
         return {"best_epoch": self.epoch, **train, **test, **val, **views}
+
+    def ran_on(self) -> dict[str, str | int]:
+        """Return what the event of the end holds of it: where and how it was measured, and the predictions' SHA-256."""
+        known = {name: number for name, number in (("threads", self.threads), ("workers", self.workers)) if number}
+        predictions = {"predictions": hashlib.sha256(self.predictions).hexdigest()} if self.predictions else {}
+        return {"device": self.device, "precision": self.precision, **known, **predictions}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 from raytrain.analysis.columns import is_recipe_field
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.report.metric_columns import METRIC_HEADINGS, selected_names
-from raytrain.report.text import DASH, per_cent
+from raytrain.report.text.quantities import DASH, per_cent
 from raytrain.training.field_rules import inert
 
 HEADINGS = {

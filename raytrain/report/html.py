@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from raytrain.report.text import duration, per_cent, quoted, visible
+from raytrain.report.text.quantities import duration, per_cent
+from raytrain.report.text.visible import quoted, visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from raytrain.data.images import part_words
 from raytrain.data.inspection.inspection import Alike, Inspection
-from raytrain.report.text import in_one_line
+from raytrain.report.text.visible import in_one_line
 
 CLASSES = 30
 """Most classes that have a row each."""

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from raytrain.background import repeating
 from raytrain.report.table import status
-from raytrain.report.text import in_one_line, per_cent
+from raytrain.report.text.quantities import per_cent
+from raytrain.report.text.visible import in_one_line
 from raytrain.runs.events import Event
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.state import RunState

@@ -21,7 +21,9 @@ from raytrain.experiment.duration.order import Kind, kind_of
 from raytrain.report.column_text import cell
 from raytrain.report.lines import lines_shown
 from raytrain.report.table import status
-from raytrain.report.text import clock, data_size, in_one_line, narrowed, per_cent, wrapped
+from raytrain.report.text.columns import narrowed, wrapped
+from raytrain.report.text.quantities import clock, data_size, per_cent
+from raytrain.report.text.visible import in_one_line
 from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import ranked, varied_fields
 from raytrain.runs.state import RunState

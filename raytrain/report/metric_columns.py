@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from raytrain.metrics.selection import SELECTIONS, Select
-from raytrain.report.text import DASH, per_cent
+from raytrain.report.text.quantities import DASH, per_cent
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for

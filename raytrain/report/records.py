@@ -9,7 +9,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from raytrain.report.metric_columns import METRIC_HEADINGS, selected_bounds
-from raytrain.report.text import DASH, visible
+from raytrain.report.text.quantities import DASH
+from raytrain.report.text.visible import visible
 from raytrain.runs.results import run_of, varied_fields
 
 if TYPE_CHECKING:

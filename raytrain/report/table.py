@@ -8,7 +8,9 @@ from raytrain.analysis.wording import explain
 from raytrain.report.column_text import axis_cells, heading_of, name_of, value_text
 from raytrain.report.metric_columns import interval_text, selected_cells
 from raytrain.report.records import baseline_values, trial_name
-from raytrain.report.text import DASH, Lines, as_latex, as_markdown, as_text, fitted, per_cent, visible
+from raytrain.report.text.columns import Lines, as_latex, as_markdown, as_text, fitted
+from raytrain.report.text.quantities import DASH, per_cent
+from raytrain.report.text.visible import visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.user_code.reference import without_digest
 

@@ -9,7 +9,7 @@ from raytrain.comparison.overview import RunSummary
 from raytrain.comparison.side_by_side import SideBySide
 from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.report.metric_columns import metric_text
-from raytrain.report.text import DASH, data_size, per_cent
+from raytrain.report.text.quantities import DASH, data_size, per_cent
 
 AUDIT_LEFT = {"trial", "mode", "kept", "rescued"}
 """Columns of text in the tables of an audit, which are aligned left."""

@@ -22,44 +22,14 @@ from raytrain.user_code.reference import digests_in
 if TYPE_CHECKING:
     from torch import nn
 
-ADDED_LATER = frozenset(
-    {
-        "test_size",
-        "columns",
-        "skip_bad",
-        "follow_links",
-        "background",
-        "resolution",
-        "bias_lr_factor",
-        "head_lr_factor",
-        "decoupled_weight_decay",
-        "grad_clip",
-        "accumulate",
-        "tta",
-        "final_train_accuracy",
-        "loss",
-        "select",
-        "class_weights",
-        "sampler",
-        "init",
-        "init_strict",
-        "freeze_epochs",
-        "backbone_lr_factor",
-        "normalize",
-        "layer_decay",
-        "sync_batchnorm",
-        "mix_smoothing",
-        "bn_momentum",
-        "lookahead",
-        "tta_below",
-    }
-)
-"""Fields that recipes have not always had. With its default value, one is left out of the digest, so that earlier
-trials keep their id."""
-
-
 _SORTED = json.JSONEncoder(sort_keys=True)
 """`json.dumps` makes one anew for each of ten thousand recipes."""
+
+
+class Digest(Enum):
+    """Which values of a recipe field are part of the digest, where not all are."""
+
+    CHANGED = "all but the default: recipes have not always had the field, and earlier trials keep their id"
 
 
 class EpochTime(Enum):
@@ -96,19 +66,19 @@ class Recipe(BaseModel):
     val_size: Annotated[int | float, Field(ge=0), EpochTime.DEPENDS] = 0.1
     """Training images held out for validation: a count, or below 1 a share of them; 0 for none. A data set with a
     validation part of its own keeps that, unless this is 0: then it is trained on."""
-    test_size: Annotated[int | float, Field(gt=0), EpochTime.DEPENDS] = TEST_SIZE
+    test_size: Annotated[int | float, Field(gt=0), EpochTime.DEPENDS, Digest.CHANGED] = TEST_SIZE
     """Images held out for the test where the data set has no test part: a count, or below 1 a share of them."""
-    columns: Annotated[str, EpochTime.DEPENDS] = ""
+    columns: Annotated[str, EpochTime.DEPENDS, Digest.CHANGED] = ""
     """Names of the columns of Parquet files where they are not the usual ones: `{image: photo, label: species}`."""
-    skip_bad: Annotated[bool, EpochTime.DEPENDS] = False
+    skip_bad: Annotated[bool, EpochTime.DEPENDS, Digest.CHANGED] = False
     """Whether images that cannot be read are left out, and counted; otherwise they are named and nothing is trained."""
-    follow_links: Annotated[bool, EpochTime.SAME] = False
+    follow_links: Annotated[bool, EpochTime.SAME, Digest.CHANGED] = False
     """Whether links are followed that lead out of the folder of the data set; otherwise they are named and nothing is
     trained, because they may lead to any file of the machine. Links within the folder are followed in any case."""
-    background: Annotated[str, EpochTime.SAME] = "white"
+    background: Annotated[str, EpochTime.SAME, Digest.CHANGED] = "white"
     """Colour behind the transparent pixels of image files: white, black, or red, green and blue as `'#rrggbb'`, in
     quotes because YAML reads a bare `#` as a comment."""
-    resolution: Annotated[str, EpochTime.DEPENDS] = ""
+    resolution: Annotated[str, EpochTime.DEPENDS, Digest.CHANGED] = ""
     """Image size in the course of training, as a mapping from a share of the epochs to pixels: `{0: 24, 0.4: 32}`
     trains at 24 pixels, and at 32 from the first epoch on that begins after 40 % of the epochs. What is evaluated has
     `image_size`. Empty for `image_size` throughout."""
@@ -125,43 +95,43 @@ class Recipe(BaseModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.0
     """Share of each target that is spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567), in batches
     that are not mixed: mixed targets are soft already, unless `mix_smoothing`."""
-    mix_smoothing: Annotated[bool, EpochTime.SAME] = False
+    mix_smoothing: Annotated[bool, EpochTime.SAME, Digest.CHANGED] = False
     """Whether `label_smoothing` is for mixed batches too, as timm and torchvision have it."""
-    loss: Annotated[str, EpochTime.DEPENDS] = "cross_entropy"
+    loss: Annotated[str, EpochTime.DEPENDS, Digest.CHANGED] = "cross_entropy"
     """Loss that training minimises, or code of your own. What is measured is cross-entropy in any case."""
-    class_weights: Annotated[Literal["none", "balanced"], EpochTime.SAME] = "none"
+    class_weights: Annotated[Literal["none", "balanced"], EpochTime.SAME, Digest.CHANGED] = "none"
     """Weight of each class in the training loss. With `balanced`, a class has the weight n / (k n_c): n images, n_c of
     them in the class, k classes with images. As in PyTorch, the loss is divided by the sum of the image weights, in
     mixed batches by the number of images."""
-    sampler: Annotated[Literal["shuffle", "balanced"], EpochTime.SAME] = "shuffle"
+    sampler: Annotated[Literal["shuffle", "balanced"], EpochTime.SAME, Digest.CHANGED] = "shuffle"
     """Order of the training images in an epoch: shuffle for each once; balanced for as many draws with replacement, in
     which all classes are equally probable."""
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
-    init: Annotated[str, Field(min_length=1), EpochTime.SAME] = "none"
+    init: Annotated[str, Field(min_length=1), EpochTime.SAME, Digest.CHANGED] = "none"
     """Weights that the network starts from: a .pth or .safetensors file, RUN/TRIAL for the weights of a trial,
     pretrained for those of the library that the network is from, or none. The last layer stays randomly initialised if
     the number of classes differs."""
-    init_strict: Annotated[bool, EpochTime.SAME] = True
+    init_strict: Annotated[bool, EpochTime.SAME, Digest.CHANGED] = True
     """Whether `init` weights that do not fit are refused. If false, they are skipped and logged."""
-    normalize: Annotated[Literal["data", "weights", "imagenet"], EpochTime.SAME] = "data"
+    normalize: Annotated[Literal["data", "weights", "imagenet"], EpochTime.SAME, Digest.CHANGED] = "data"
     """Mean and standard deviation of each channel that images are normalised by: those of the training images, those
     that the library's pretrained weights of the network were trained with, or those of ImageNet."""
     optimizer: Annotated[str, EpochTime.DEPENDS] = "sgd"
     """Optimizer, or code of your own, with arguments where it takes some."""
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
-    bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
+    bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
     """Learning rate of biases and BatchNorm's weights, as a multiple of `lr`."""
-    head_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
+    head_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
     """Learning rate of the weights of the head, as a multiple of `lr`; `backbone_lr_factor` says what the head is."""
-    backbone_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME] = 1.0
+    backbone_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
     """Learning rate of all parameters but those of the head, as a multiple of what they have otherwise. The head is the
     last layer with an output for each class."""
-    layer_decay: Annotated[float, Field(gt=0, le=1), EpochTime.SAME] = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1), EpochTime.SAME, Digest.CHANGED] = 1.0
     """Factor between the learning rates of neighbouring layers: `lr` for the head, `layer_decay` x `lr` for the last
     backbone layer, its square x `lr` for the one before (Bao et al. 2021, arXiv:2106.08254), times other factors."""
-    freeze_epochs: Annotated[int, Field(ge=0), EpochTime.DEPENDS] = 0
+    freeze_epochs: Annotated[int, Field(ge=0), EpochTime.DEPENDS, Digest.CHANGED] = 0
     """Number of epochs at the start in which the head alone is trained; every BatchNorm then normalises by its running
     statistics, and keeps them."""
     momentum: Annotated[float, Field(ge=0, lt=1), EpochTime.SAME] = 0.9
@@ -170,11 +140,11 @@ class Recipe(BaseModel):
     """Whether the momentum of SGD and Muon is Nesterov's."""
     weight_decay: Annotated[float, Field(ge=0), EpochTime.SAME] = 5e-4
     """Weight decay of convolutions and linear layers; biases and BatchNorm do not decay."""
-    decoupled_weight_decay: Annotated[bool, EpochTime.SAME] = False
+    decoupled_weight_decay: Annotated[bool, EpochTime.SAME, Digest.CHANGED] = False
     """Whether `weight_decay` does not depend on `lr`, only on the schedule: at the schedule's peak, each step shrinks a
     weight by that fraction. With SGD, momentum carries the decay on, ten times as much in total at 0.9. Refused with
     adam."""
-    grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
+    grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME, Digest.CHANGED] = 0.0
     """Largest norm of the gradient of all parameters together; a longer one is scaled down to it. 0 for no limit."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
     """Learning rate in the course of training, or code of your own, with arguments where it takes some."""
@@ -184,18 +154,18 @@ class Recipe(BaseModel):
     """Number of passes over the training split."""
     batch_size: Annotated[int, Field(ge=1), EpochTime.DEPENDS] = 128
     """Images per optimizer step, over all workers together."""
-    accumulate: Annotated[int, Field(ge=1, le=1024), EpochTime.DEPENDS] = 1
+    accumulate: Annotated[int, Field(ge=1, le=1024), EpochTime.DEPENDS, Digest.CHANGED] = 1
     """Number of parts of a batch whose gradients are added up, one after the other, to take less memory. BatchNorm
     normalises by the part."""
-    sync_batchnorm: Annotated[bool, EpochTime.DEPENDS] = False
+    sync_batchnorm: Annotated[bool, EpochTime.DEPENDS, Digest.CHANGED] = False
     """Whether BatchNorm normalises by the whole batch where several workers share it, at the price of a message between
     them in each layer; otherwise by the worker's own share. It needs GPUs, and changes nothing with one worker."""
-    bn_momentum: Annotated[float, Field(ge=0, le=1), EpochTime.SAME] = 0.0
+    bn_momentum: Annotated[float, Field(ge=0, le=1), EpochTime.SAME, Digest.CHANGED] = 0.0
     """Weight of the newest batch in the running statistics of each BatchNorm, as PyTorch's `momentum`; 0 for what the
     network has: 0.1 in the ResNets, 0.4 in airbench. A short training needs more, or the statistics lag behind."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
-    lookahead: Annotated[str, EpochTime.SAME] = "none"
+    lookahead: Annotated[str, EpochTime.SAME, Digest.CHANGED] = "none"
     """Slow weights that move towards the trained ones every few steps, and from which training goes on (Lookahead),
     with arguments where it takes some; at the end they become the network's."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
@@ -209,15 +179,15 @@ class Recipe(BaseModel):
     """Seed of initialisation, shuffling, augmentation and mixing; the train/val split does not depend on it."""
     track_test: Annotated[bool, EpochTime.DEPENDS] = False
     """Whether the test set is evaluated after every epoch; the results are shown and select nothing."""
-    tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.DEPENDS] = "none"
+    tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.DEPENDS, Digest.CHANGED] = "none"
     """Test-time augmentation by a second reading of the test set; its column ranks nothing. `mirror`: mean logits of an
     image and its mirror image. `shifts`: of these (1/4 each) and two one-pixel diagonal shifts, also mirrored (1/8)."""
-    tta_below: Annotated[Fraction, EpochTime.DEPENDS] = 1.0
+    tta_below: Annotated[Fraction, EpochTime.DEPENDS, Digest.CHANGED] = 1.0
     """Probability of the predicted class below which `tta` takes several views of an image; the others keep the
     prediction of the plain image. 1 for several views of all images."""
-    final_train_accuracy: Annotated[bool, EpochTime.DEPENDS] = True
+    final_train_accuracy: Annotated[bool, EpochTime.DEPENDS, Digest.CHANGED] = True
     """Whether the training images are evaluated at the end, without augmentation."""
-    select: Annotated[Select, EpochTime.SAME] = "accuracy"
+    select: Annotated[Select, EpochTime.SAME, Digest.CHANGED] = "accuracy"
     """Metric that decides: on the validation split the best epoch, early stopping and the choice, on the test images
     the order of the rows. All trials of an experiment have the same."""
 
@@ -298,11 +268,11 @@ class Recipe(BaseModel):
     @property
     def digest(self) -> str:
         """Eight hex digits of the SHA-256 of the fields: the identity of the trial."""
-        defaults = _defaults()
+        defaults, later = _defaults(), added_later()
         kept = {
             name: int(value) if isinstance(value, float) and value.is_integer() else value  # 5000 and 5000.0 are equal
             for name, value in vars(self).items()
-            if name not in ADDED_LATER or value != defaults[name]
+            if name not in later or value != defaults[name]
         }
         return hashlib.sha256(_SORTED.encode(kept).encode()).hexdigest()[:8]
 
@@ -315,3 +285,9 @@ def _tuples() -> tuple[str, ...]:
 @cache
 def _defaults() -> dict[str, Any]:
     return {name: field.default for name, field in Recipe.model_fields.items()}
+
+
+@cache
+def added_later() -> frozenset[str]:
+    """Return the names of the fields that recipes have not always had."""
+    return frozenset(name for name, field in Recipe.model_fields.items() if Digest.CHANGED in field.metadata)

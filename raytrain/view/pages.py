@@ -26,7 +26,7 @@ from raytrain.report.page import Served, render
 from raytrain.report.sections.facts import day
 from raytrain.report.sections.rows import spare_columns
 from raytrain.report.tables import SIDES_LEFT, accuracy_columns, difference_columns
-from raytrain.report.text import DASH, per_cent
+from raytrain.report.text.quantities import DASH, per_cent
 from raytrain.runs.folder import EXPERIMENT
 from raytrain.storage.folder import Folder
 from raytrain.view.watch import last_written, version_of

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
-from raytrain.report.text import VisibleFormatter
+from raytrain.report.text.visible import VisibleFormatter
 
 TITLE = "\x1b]0;owned\x07"
 """What sets the title of a terminal."""

@@ -20,7 +20,7 @@ from raytrain.report.figures.legend import Entry
 from raytrain.report.page import render, write_report
 from raytrain.report.sections import rows
 from raytrain.report.sections.facts import verdict
-from raytrain.report.text import duration
+from raytrain.report.text.quantities import duration
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from raytrain.cli.app import app
 from raytrain.comparison.overview import RunSummary, summarize
 from raytrain.report.tables import RUNS_LEFT, RUNS_SPARE, run_columns
-from raytrain.report.text import fitted
+from raytrain.report.text.columns import fitted
 from raytrain.runs.results import read_results
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder

@@ -20,7 +20,7 @@ from raytrain.metrics.epoch import DETAILS, EpochMetrics, Evaluation
 from raytrain.metrics.predictions import Predictions
 from raytrain.report import column_text, metric_columns, records, table
 from raytrain.report.document import document
-from raytrain.report.text import wrapped
+from raytrain.report.text.columns import wrapped
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 

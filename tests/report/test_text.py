@@ -1,4 +1,4 @@
-"""Tests of raytrain.report.text: what cannot be seen is shown, and a command that is printed can be pasted."""
+"""Tests of raytrain.report.text.visible: what cannot be seen is shown, and a command that is printed can be pasted."""
 
 import io
 import shlex
@@ -6,7 +6,8 @@ import shlex
 import pytest
 from rich.console import Console
 
-from raytrain.report.text import as_lines, as_markdown, as_text, coloured, fitted, in_one_line, quoted, visible
+from raytrain.report.text.columns import as_lines, as_markdown, as_text, fitted
+from raytrain.report.text.visible import coloured, in_one_line, quoted, visible
 
 TITLE = "\x1b]0;owned\x07"
 """A sequence that sets the title of a terminal."""

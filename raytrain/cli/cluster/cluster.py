@@ -14,7 +14,9 @@ from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode
 from raytrain.report.document import document
-from raytrain.report.text import as_text, clock, coloured, in_one_line, quoted, terminal_width, visible
+from raytrain.report.text.columns import as_text, terminal_width
+from raytrain.report.text.quantities import clock
+from raytrain.report.text.visible import coloured, in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from raytrain.cluster.jobs import Job

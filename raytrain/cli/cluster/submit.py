@@ -13,7 +13,7 @@ from raytrain.cli.experiment.comparison import comparison_of, separation_of
 from raytrain.cli.options import changes_of, experiment_of, search_of
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError, did_you_mean
-from raytrain.report.text import quoted
+from raytrain.report.text.visible import quoted
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.typed_path import is_a_file, is_there
 

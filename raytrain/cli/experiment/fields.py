@@ -108,7 +108,7 @@ def _print_family(field: str | None, like: str, *, markdown: bool, json: bool) -
 
 def _markdown(found: "list[FieldReference]") -> str:
     """Return the fields as a Markdown table."""
-    from raytrain.report.text import as_markdown
+    from raytrain.report.text.columns import as_markdown
 
     columns = {
         "field": [f"`{one.name}`" for one in found],

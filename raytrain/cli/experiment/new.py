@@ -8,7 +8,7 @@ import typer
 
 from raytrain.cluster.template import template_text
 from raytrain.errors import ExperimentError
-from raytrain.report.text import in_one_line, quoted
+from raytrain.report.text.visible import in_one_line, quoted
 
 TEMPLATES = {
     "experiment.yaml": "experiment.yaml",

@@ -33,7 +33,7 @@ from raytrain.cli.options import (
     warn_of_what_is_for_ray,
 )
 from raytrain.report.document import document
-from raytrain.report.text import terminal_width
+from raytrain.report.text.columns import terminal_width
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment

@@ -6,7 +6,8 @@ from raytrain.execution.plan import Plan
 from raytrain.experiment.duration.order import DECIDE_THE_TIME
 from raytrain.experiment.trial import Trial
 from raytrain.report.column_text import axis_cells, cell
-from raytrain.report.text import as_text, duration
+from raytrain.report.text.columns import as_text
+from raytrain.report.text.quantities import duration
 from raytrain.runs.planned import Range
 from raytrain.runs.results import varied_fields
 

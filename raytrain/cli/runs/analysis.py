@@ -14,7 +14,8 @@ from raytrain.cli.completion import run_names
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExperimentError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, in_one_line, quoted, terminal_width, visible
+from raytrain.report.text.columns import as_text, terminal_width
+from raytrain.report.text.visible import in_one_line, quoted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,8 @@ from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.options import AllowCode, Format, Fresh, Json, Out, Quiet, TimeLimit, mode_of
 from raytrain.errors import ExitCode, RunFolderError
 from raytrain.report.document import document
-from raytrain.report.text import as_text, in_one_line, terminal_width, visible
+from raytrain.report.text.columns import as_text, terminal_width
+from raytrain.report.text.visible import in_one_line, visible
 
 if TYPE_CHECKING:
     from raytrain.analysis.record import RunRecord

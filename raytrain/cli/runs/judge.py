@@ -23,7 +23,7 @@ from raytrain.cli.options import (
 from raytrain.errors import ExitCode, ExperimentError, RunFolderError
 from raytrain.experiment.shipped import SHIPPED
 from raytrain.report.document import document
-from raytrain.report.text import in_one_line, visible
+from raytrain.report.text.visible import in_one_line, visible
 from raytrain.storage.typed_path import is_a_folder
 
 if TYPE_CHECKING:

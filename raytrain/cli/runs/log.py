@@ -7,7 +7,7 @@ import typer
 
 from raytrain.cli.options import Json, Out, Run
 from raytrain.report.document import document
-from raytrain.report.text import in_one_line, visible
+from raytrain.report.text.visible import in_one_line, visible
 
 
 class To(StrEnum):

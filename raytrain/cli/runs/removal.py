@@ -8,7 +8,8 @@ import typer
 from raytrain.cli.completion import run_names
 from raytrain.cli.options import Out, Run
 from raytrain.errors import ExperimentError, RunFolderError
-from raytrain.report.text import data_size, in_one_line, quoted
+from raytrain.report.text.quantities import data_size
+from raytrain.report.text.visible import in_one_line, quoted
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 

@@ -14,7 +14,7 @@ from raytrain.cli.completion import run_names
 from raytrain.cli.options import Format, Json, Out, Run
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT
-from raytrain.report.text import in_one_line, quoted, visible
+from raytrain.report.text.visible import in_one_line, quoted, visible
 from raytrain.storage.collection import without_collection
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from raytrain.cli.completion import run_names
 from raytrain.cli.options import Out, Run
 from raytrain.errors import ExperimentError
 from raytrain.report.plots import Kind
-from raytrain.report.text import in_one_line
+from raytrain.report.text.visible import in_one_line
 
 
 def add_commands(app: typer.Typer) -> None:

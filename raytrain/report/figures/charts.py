@@ -15,7 +15,7 @@ from raytrain.report.figures.axes import Figure, layout_of, logarithmic, spread_
 from raytrain.report.figures.cost import cost_chart
 from raytrain.report.figures.legend import GREY, Entry
 from raytrain.report.figures.thinning import GREY_POINTS, POINTS, shown, thinned
-from raytrain.report.text import in_one_line
+from raytrain.report.text.visible import in_one_line
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
 BASELINE_COLOURS = (GREY, "#b08d6e")

@@ -7,7 +7,7 @@ from typing import Any
 
 from raytrain.analysis.ranking import Ranking, Standing
 from raytrain.report.column_text import cell
-from raytrain.report.text import in_one_line
+from raytrain.report.text.visible import in_one_line
 from raytrain.runs.results import varied_fields
 
 COLOURS = ("#3b82c4", "#e07b39", "#2f9e6e", "#c9518f", "#8a6fd1", "#b8922b", "#37a3b5", "#d15050")

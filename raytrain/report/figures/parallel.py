@@ -12,7 +12,7 @@ from raytrain.analysis.standing import Standing
 from raytrain.report.column_text import cell
 from raytrain.report.figures.heat_map import axes_of
 from raytrain.report.figures.legend import Entry
-from raytrain.report.text import per_cent
+from raytrain.report.text.quantities import per_cent
 from raytrain.training.field_rules import inert
 
 MOST_LINES = 300

@@ -13,7 +13,8 @@ from raytrain.metrics.predictions import Predictions, confusion, metrics_of
 from raytrain.provenance.manifest import inputs_of
 from raytrain.report.figures import heat_map as grid
 from raytrain.report.figures.mistakes import MOST_CLASSES
-from raytrain.report.text import in_one_line, per_cent
+from raytrain.report.text.quantities import per_cent
+from raytrain.report.text.visible import in_one_line
 
 COLOUR = "#3b82c4"
 MOST_NAMES = 50

@@ -10,7 +10,7 @@ from raytrain.report.figures.legend import legend
 from raytrain.report.figures.parallel import parallel
 from raytrain.report.figures.pictures import LINES
 from raytrain.report.plots.matrices import COLOUR
-from raytrain.report.text import in_one_line
+from raytrain.report.text.visible import in_one_line
 
 MOST_PANELS = 3
 """Most panels beside each other."""

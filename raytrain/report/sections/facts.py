@@ -9,7 +9,7 @@ from raytrain.analysis.ranking import Ranking
 from raytrain.analysis.record import RunRecord
 from raytrain.report.figures import timeline
 from raytrain.report.figures.legend import Entry
-from raytrain.report.text import duration
+from raytrain.report.text.quantities import duration
 
 
 def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:

@@ -4,7 +4,6 @@ A line is appended for everything that happens and tables are derived from the l
 nothing that was reported. What the lines amount to is in `state`, which other threads may read.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -224,7 +223,7 @@ class RunJournal:
         progress = self.state.progress[trial_id]
         row = report.metrics.row()
         if row["epoch"] > progress.epoch or self._differs(trial_id, row):
-            folder = self._trial_folder(trial_id)
+            folder = trial_folder(self.folder, trial_id)
             folder.append(METRICS, as_line(row))
             progress.add_epoch(row)
             self._scalars.add(trial_id, row, folder=folder / "tb", first_epoch=row["epoch"])
@@ -244,16 +243,15 @@ class RunJournal:
         }
         if decision.pause:
             event["pause"] = True
-        self.note(event)
-        if decision.pause:
             self._scalars.close(trial_id)
+        self.note(event)
         if decision.stop:
             self._end(trial_id, "stopped")
 
     def ended(self, trial_id: str, outcome: Outcome) -> None:
         """Record that a trial diverged or failed for good."""
         if outcome["details"]:
-            self._trial_folder(trial_id).write("error.txt", outcome["details"].encode())
+            trial_folder(self.folder, trial_id).write("error.txt", outcome["details"].encode())
         self._end(trial_id, outcome["status"], error=outcome["error"])
 
     def close(self) -> None:
@@ -261,7 +259,7 @@ class RunJournal:
         self._scalars.close_all()
 
     def _finished(self, trial_id: str, final: FinalMetrics, *, test_tracked: bool) -> None:
-        folder = self._trial_folder(trial_id)
+        folder = trial_folder(self.folder, trial_id)
         test = {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
         first = self.state.progress[trial_id].epoch + 1
         if not test_tracked:
@@ -272,12 +270,7 @@ class RunJournal:
             if (sheet := sheet_of(final.predictions, tests)) is not None:
                 tb = folder / "tb"
                 self._scalars.add_picture(trial_id, MISTAKES, sheet, epoch=final.epoch, folder=tb, first_epoch=first)
-        ran_on: dict[str, str | int] = {"device": final.device, "precision": final.precision}
-        ran_on |= {"threads": final.threads} if final.threads else {}
-        ran_on |= {"workers": final.workers} if final.workers else {}
-        if final.predictions:
-            ran_on["predictions"] = hashlib.sha256(final.predictions).hexdigest()
-        self._end(trial_id, "finished", ran_on=ran_on, **final.measured())
+        self._end(trial_id, "finished", ran_on=final.ran_on(), **final.measured())
 
     def _end(
         self, trial_id: str, status: Status, *, ran_on: Mapping[str, str | int] | None = None, **measured: object
@@ -289,7 +282,7 @@ class RunJournal:
         line: dict[str, object] = {"event": status, "trial": trial_id, "epoch": progress.epoch, **(ran_on or {})}
         self.note(line)  # pyright: ignore[reportArgumentType] (an Ended)
         if progress.epoch:
-            self._scalars.end(result, self.state.progress, folder=self._trial_folder(trial_id) / "tb")
+            self._scalars.end(result, self.state.progress, folder=trial_folder(self.folder, trial_id) / "tb")
 
     def _differs(self, trial_id: str, row: dict[str, object]) -> bool:
         """Return False if `row` is on record; else forget its epoch and later ones."""
@@ -299,9 +292,6 @@ class RunJournal:
         self.state.progress[trial_id].replace_epochs(rows)
         self._scalars.close(trial_id)
         return True
-
-    def _trial_folder(self, trial_id: str) -> Folder:
-        return trial_folder(self.folder, trial_id)
 
     def _open_logs(self) -> None:
         if self._open:

@@ -1,26 +1,17 @@
-"""Columns and times as text: for a terminal, plain, in Markdown and in LaTeX."""
+"""Columns as text: for a terminal, plain, in Markdown and in LaTeX."""
 
-import logging
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from unicodedata import category
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
+from raytrain.report.text.visible import in_one_line
+
 GAP = 3
 """Number of characters between two columns of a table."""
-
-_KEPT = "\n\t\u200c\u200d"  # the last two join letters and emoji
-_COLOURS = re.compile(r"(\x1b\[[\d;]*m|[\r\b])")
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode's categories of characters that show nothing: controls, formats, halves of pairs, separators."""
-
-DASH = "–"
-"""What stands for a value that is not known."""
 
 _LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
@@ -30,47 +21,6 @@ _LATEX = str.maketrans(
 
 Columns = Mapping[str, Sequence[str]]
 """Cells of a table by heading; all columns have the same number of cells."""
-
-
-def visible(text: str) -> str:
-    r"""Return a text in which characters that show nothing stand as escapes, such as \x1b and \u202e.
-
-    A name in a run folder may be somebody else's. In a terminal, controls can set its title or its clipboard, and hide
-    or rewrite lines; marks of direction make a text read as another one. Line breaks and tabs stay.
-    """
-    if text.replace("\n", "").replace("\t", "").isprintable():  # nothing of `_UNSEEN` is
-        return text
-    return "".join(_escaped(char) if category(char) in _UNSEEN and char not in _KEPT else char for char in text)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode()
-
-
-def coloured(text: str) -> str:
-    r"""Return a text as `visible` does, but with its colours, and with \r and \b, which a log may draw with."""
-    parts = _COLOURS.split(text)  # every second one is a match
-    return "".join(part if index % 2 else visible(part) for index, part in enumerate(parts))
-
-
-class VisibleFormatter(logging.Formatter):
-    """Formats a line of a log as `visible` does: it may cite a name of somebody else's."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
-        return visible(super().format(record))
-
-
-def in_one_line(text: str) -> str:
-    """Return a text as `visible` does, with its line breaks and tabs as escapes too: a cell, or a name."""
-    if text.isprintable():
-        return text
-    return visible(text).replace("\n", r"\n").replace("\t", r"\t")
-
-
-def quoted(word: object) -> str:
-    """Return a word of a command as it can be pasted into a shell."""
-    return shlex.quote(in_one_line(str(word)))
 
 
 def terminal_width() -> int | None:
@@ -274,38 +224,3 @@ def as_latex(columns: Columns, *, left: Collection[str]) -> str:
     lines = [" & ".join(in_one_line(text).translate(_LATEX) for text in line) + r" \\" for line in (heading, *rows)]
     start, end = rf"\begin{{tabular}}{{{places}}}", r"\end{tabular}"
     return "\n".join([start, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end]) + "\n"
-
-
-def per_cent(accuracy: float | None) -> str:
-    """Return a fraction as per cent with two decimals; a dash for None."""
-    return DASH if accuracy is None else f"{100 * accuracy:.2f}"
-
-
-def data_size(count: int) -> str:
-    """Return a number of bytes in the largest decimal unit that fits, such as "3.4 MB"."""
-    if count < 1000:
-        return f"{count} B"
-    size, units = count / 1000, iter(("kB", "MB", "GB", "TB"))
-    unit = next(units)
-    while size >= 999.5 and unit != "TB":
-        size, unit = size / 1000, next(units)
-    return f"{size:.1f} {unit}" if size < 99.95 else f"{size:.0f} {unit}"
-
-
-def clock(seconds: float) -> str:
-    """Return hours, minutes and seconds, such as 1:02:05."""
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as its two largest units, such as "3 min 5 s"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, rest_hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {rest_hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

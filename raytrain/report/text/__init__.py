@@ -1,0 +1,1 @@
+"""Text for a terminal and for documents: tables in columns, numbers with units, what cannot be seen."""
