@@ -266,7 +266,7 @@ class Experiment(Section):
                 "remove values or axes"
             )
         combinations = self.combinations()
-        refuse_unknown_arguments(self.exclude, combinations, self.recipe)
+        refuse_unknown_arguments(self.exclude, self.grid, self.recipe)
         made = (combined_unless_excluded(self.recipe, values, exclude=self.exclude) for values in combinations)
         recipes = [recipe for recipe in made if recipe]
         # With no grid the product is the recipe itself: `include` alone then means the listed trials alone.

@@ -13,7 +13,8 @@ from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.search.assigned import with_argument_set
 from raytrain.experiment.search.assignments import unknown
 from raytrain.experiment.search.combination import CombinationError
-from raytrain.experiment.search.grid import checked_axis, with_values
+from raytrain.experiment.search.grid import checked_axis
+from raytrain.experiment.search.written_grid import with_values, without_dependent
 from raytrain.experiment.trial_checks import refuse_several_test_sets
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml
@@ -99,6 +100,10 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     merged = dict(values)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        if (
+            both and key == "grid"
+        ):  # an axis of the command line takes the place of those of its name, wherever they are
+            merged[key] = without_dependent(merged[key], value)
         merged[key] = {**merged[key], **value} if both else value
     return merged
 

@@ -69,7 +69,9 @@ class Asha(Section):
 
     def first_rung(self, epochs: int) -> int:
         """Return the epoch of the first rung for trials of `epochs` epochs."""
-        return math.ceil(self.grace_period * epochs) if self.grace_period < 1 else int(self.grace_period)
+        if self.grace_period >= 1:
+            return int(self.grace_period)
+        return math.ceil(round(self.grace_period * epochs, 9))  # 0.07 * 100 is a little above 7
 
 
 def _range(value: object) -> object:

@@ -261,10 +261,13 @@ class RunState:
         asha = self.asha
         if asha is None or self.stage != "search":
             return None
-        epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
+        lengths = {progress.trial.recipe.epochs for progress in self.progress.values()}
+        epochs, comparable = max(lengths), {None, *lengths}
         rule = Promotion if asha.mode == "promote" else Rungs
         rungs = rule(asha.first_rung(epochs), epochs, asha.reduction_factor, most=asha.rungs)
-        judged = [event for event in self._judged if event["rung"] in rungs.recorded]
+        # a removed trial counts, but not one of another number of epochs, whose course was another one
+        kept = (one for one in self._judged if one["trial"] in self.progress or one.get("epochs") in comparable)
+        judged = [event for event in kept if event["rung"] in rungs.recorded]
         for event in judged:
             rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]
         if isinstance(rungs, Promotion):

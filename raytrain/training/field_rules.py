@@ -69,6 +69,20 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
         yield f"mix: {recipe.mix} needs a batch_size of 2 or more, given {recipe.batch_size}"
 
 
+def is_same_course(recipe: "Recipe") -> bool:
+    """Return whether the first epochs of a recipe are the same however many it has in all.
+
+    A learning rate that falls towards the end, mixing that ends some epochs before it, and slow weights that are
+    taken over there, depend on where the end is.
+    """
+    return (
+        recipe.schedule == "constant"
+        and recipe.lookahead == "none"
+        and not recipe.resolution
+        and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
+    )
+
+
 def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields of a recipe that change nothing beside its others, each with the reason: "mix is none".
 

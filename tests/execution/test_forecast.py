@@ -99,6 +99,13 @@ def test_of_what_is_rescued_only_the_epochs_that_are_left_count(begun_epochs: in
     assert left(state) == pytest.approx(epochs * EPOCH_S)
 
 
+def test_a_paused_trial_that_goes_on_to_its_end_is_not_rescued_as_well() -> None:
+    state = begun(2, 1, 2, asha={"mode": "promote", "grace_period": 1, "reduction_factor": 2, "rescue": 1})
+    _, paused, _ = state.progress.values()
+    paused.status = "paused"
+    assert left(state) == pytest.approx(EPOCH_S)
+
+
 def test_before_the_first_epoch_the_plan_says_how_long_and_the_clock_runs() -> None:
     now = 100.0
     assert Forecast(begun(0, 0), clock=lambda: now).seconds_left() is None

@@ -272,7 +272,8 @@ def test_replace_validates_again():
 
 
 @pytest.mark.parametrize(
-    ("grace_period", "epochs", "first"), [(0.25, 200, 50), (0.25, 10, 3), (0.25, 1, 1), (1, 200, 1), (30, 200, 30)]
+    ("grace_period", "epochs", "first"),
+    [(0.25, 200, 50), (0.25, 10, 3), (0.25, 1, 1), (1, 200, 1), (30, 200, 30), (0.07, 100, 7), (0.55, 100, 55)],
 )
 def test_the_first_rung_is_in_epochs_or_a_share_of_them_rounded_up(grace_period: float, epochs: int, first: int):
     assert Asha(grace_period=grace_period).first_rung(epochs) == first

@@ -233,6 +233,16 @@ def test_changes_replace_top_level_keys_and_merge_resources(file: Path):
     assert (experiment.resources.workers, experiment.resources.cpus_per_worker) == (4, 3)
 
 
+def test_an_axis_of_an_option_takes_the_place_of_dependent_ones_of_its_name(file: Path):
+    text = "name: a\ngrid: {optimizer: {sgd: {momentum: [0.8, 0.9], nesterov: [true]}, adam: {}}, lr: [0.1]}"
+    experiment = read(file, text, grid={"momentum": [0.5, 0.6]})
+    assert experiment.grid == {
+        "optimizer": {"sgd": {"nesterov": (True,)}, "adam": {}},
+        "lr": (0.1,),
+        "momentum": (0.5, 0.6),
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

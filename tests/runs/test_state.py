@@ -102,6 +102,7 @@ def fold() -> RunState:
 
     def rung(trial: Trial, accuracy: float, cut: float | None, *, stop: bool) -> None:
         judged: dict[str, Any] = {"epoch": 1, "rung": 1.0, "accuracy": accuracy, "cut": cut, "stop": stop}
+        judged["epochs"] = 3
         state.apply({"event": "rung", "trial": trial.id, **judged})  # type: ignore[arg-type]
 
     def end(result: TrialResult, **ran_on: str) -> None:

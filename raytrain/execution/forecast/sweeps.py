@@ -129,7 +129,8 @@ def _all_stages(
     stopped = {trial: progress.epoch for trial, progress in before.items() if progress.status in {"stopped", "paused"}}
     finished = [trial for trial, progress in before.items() if progress.status == "finished"]
     if asha and run.stage == "search":
-        stopped |= total.stopped
+        ended = {*total.finished}  # one that is paused now may go on to its end
+        stopped = {trial: epoch for trial, epoch in (stopped | total.stopped).items() if trial not in ended}
         left = asha.rescue - sum(progress.stage == "rescue" for progress in before.values())
         rescued = best(list(stopped), quality, count=max(left, 0))
         _add(total, layout.sweep(_rescued(run) | {trial: stopped[trial] for trial in rescued}))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raytrain.experiment.search.arguments import with_argument
-from raytrain.experiment.search.grid import names
+from raytrain.experiment.search.written_grid import names
 from raytrain.training.recipe import Recipe
 
 

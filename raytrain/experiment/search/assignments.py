@@ -1,6 +1,5 @@
 """Recipe fields and axes as they are typed: `--set lr=0.1`, `--grid lr=0.1,0.01`, `--grid lr=log:1e-4:1`."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,21 @@ def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
         if kind in _RANGES_IN_SHORT and ends:
             axes[field] = {_RANGES_IN_SHORT[kind]: [parse_value(end, name=f"--grid {text}") for end in ends]}
         else:
-            values = re.split(r",(?![^(\[{]*[)\]}])", said)  # a comma within brackets separates arguments
-            listed = [_value_of(field, value, name=f"--grid {text}") for value in values]
+            listed = [_value_of(field, value, name=f"--grid {text}") for value in _split(said)]
             axes[field] = read_user_code(field, listed, folder=Path(), where=f"--grid {text}")
     return axes
+
+
+def _split(text: str) -> list[str]:
+    """Return the parts of a text between commas; one within brackets separates arguments."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
 
 
 _RANGES_IN_SHORT = {"log": "loguniform", "loguniform": "loguniform", "uniform": "uniform", "int": "int"}

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from raytrain.errors import ExperimentError, did_you_mean
 from raytrain.experiment.search.arguments import COMPONENTS, is_argument
+from raytrain.experiment.search.grid import Grid, values_of
 from raytrain.training.choices import canonical
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of, parsed, value_text
@@ -96,23 +97,22 @@ def _equals_any(value: object, wanted: object) -> bool:
     return value == wanted
 
 
-def refuse_unknown_arguments(
-    entries: Iterable[Mapping[str, Any]], combinations: Iterable[Mapping[str, Any]], recipe: Recipe
-) -> None:
+def refuse_unknown_arguments(entries: Iterable[Mapping[str, Any]], grid: Grid, recipe: Recipe) -> None:
     """Refuse arguments in entries of `exclude` that no component of the grid takes: they would exclude nothing.
 
     Args:
         entries: The entries.
-        combinations: Values of each combination of the grid, by axis.
-        recipe: Recipe that the combinations change.
+        grid: Axes of the experiment.
+        recipe: Recipe that the combinations of the grid change.
 
     Raises:
         ExperimentError: There is such an argument.
     """
-    combinations = list(combinations)
     for axis in dict.fromkeys(axis for entry in entries for axis in entry if is_argument(axis)):
         field = axis.partition(".")[0]
-        named = {name_of(str(canonical(field, one.get(field, getattr(recipe, field))))) for one in combinations}
+        # of the axis, not of what is drawn: few samples need not have all of them
+        components = [*values_of(grid, field), *([] if field in grid else [getattr(recipe, field)])]
+        named = {name_of(str(canonical(field, one))) for one in components}
         taken = [COMPONENTS[field].defaults(name) for name in named]
         known = {f"{field}.{one}" for arguments in taken if arguments is not None for one in arguments}
         if None not in taken and axis not in known:

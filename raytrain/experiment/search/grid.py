@@ -133,6 +133,17 @@ def fields(grid: Grid) -> frozenset[str]:
     return frozenset(grid).union(*below)
 
 
+def order(grid: Mapping[str, Any]) -> list[str]:
+    """Return the axes, and the values that have axes of their own, as they come: what a drawn point is read by."""
+    found: list[str] = []
+    for field, axis in grid.items():
+        found.append(field)
+        if isinstance(axis, dict) and not is_range(axis):
+            for value, below in axis.items():
+                found += [str(value), *order(below)]
+    return found
+
+
 def ranges(grid: Grid) -> list[str]:
     """Return the names of the fields that are drawn from ranges."""
     return [field for field in sorted(fields(grid)) if any(is_range(axis) for axis in _axes_of(grid, field))]
@@ -231,45 +242,3 @@ _UNIT_POINTS: dict[str, Callable[[int, int], Any]] = {
     "sobol": _sobol_points,
     "tpe": _sobol_points,
 }
-
-
-def names(grid: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of the axes of a grid as a file says it, dependent ones too."""
-    below = [
-        names(axes)
-        for axis in grid.values()
-        if _has_axes_below(axis)
-        for axes in axis.values()
-        if isinstance(axes, Mapping)
-    ]
-    return frozenset(grid).union(*below)
-
-
-def _has_axes_below(axis: object) -> bool:
-    return isinstance(axis, Mapping) and not (set(axis) <= {*RANGES, "choice"})
-
-
-def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a grid as a file says it, with the axes of some fields replaced by a single value, dependent ones too.
-
-    Args:
-        grid: Axes as the file says them; what is no axis is left for `checked_axis` to refuse.
-        values: Value of each field.
-    """
-    fixed: dict[str, Any] = {}
-    for field, axis in grid.items():
-        conditional = _has_axes_below(axis)
-        if (
-            conditional and isinstance(values.get(field), str) and values[field] in axis
-        ):  # the axes below that value stay
-            fixed[field] = {values[field]: with_values(axis[values[field]] or {}, values)}
-        elif field in values:
-            fixed[field] = [values[field]]
-        elif conditional:
-            fixed[field] = {
-                value: with_values(below, values) if isinstance(below, Mapping) else below
-                for value, below in axis.items()
-            }
-        else:
-            fixed[field] = axis
-    return fixed

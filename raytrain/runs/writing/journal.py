@@ -19,7 +19,7 @@ from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import texts_of_code
 from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
-from raytrain.runs.events import Event, Judged, Stage, Status
+from raytrain.runs.events import Event, Stage, Status, rung_event
 from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.removal import empty_run
@@ -232,19 +232,9 @@ class RunJournal:
 
     def judged(self, trial_id: str, *, epoch: int, decision: Decision) -> None:
         """Record a decision of ASHA, and the trial's end if it is stopped."""
-        event: Judged = {
-            "event": "rung",
-            "trial": trial_id,
-            "epoch": epoch,
-            "rung": decision.rung,
-            "accuracy": decision.accuracy,
-            "cut": decision.cut,
-            "stop": decision.stop,
-        }
         if decision.pause:
-            event["pause"] = True
             self._scalars.close(trial_id)
-        self.note(event)
+        self.note(rung_event(self.state.progress[trial_id].trial, epoch=epoch, decision=decision))
         if decision.stop:
             self._end(trial_id, "stopped")
 

@@ -7,11 +7,11 @@ from typing import Any
 from raytrain.errors import RunFolderError
 from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.reading import read_run
-from raytrain.experiment.search.grid import fields
+from raytrain.experiment.search.grid import fields, order
 from raytrain.experiment.trial import Trial
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
-from raytrain.training.recipe import Recipe
+from raytrain.training.field_rules import is_same_course
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,9 @@ def _what_counts(experiment: dict[str, Any], now: dict[str, Any]) -> dict[str, A
 
 def _what_varies(experiment: dict[str, Any]) -> dict[str, Any]:
     """Return what says which trials there are, beside the recipe that they start from."""
-    return {key: value for key, value in experiment.items() if key in _SPACE} | {"seeds": _seeds(experiment)}
+    varies = {key: value for key, value in experiment.items() if key in _SPACE} | {"seeds": _seeds(experiment)}
+    # a drawn point gives each axis its share by its place: in another order, other combinations are drawn
+    return varies | ({"order of the axes": order(experiment["grid"])} if experiment["samples"] else {})
 
 
 def _common(before: dict[str, Any], experiment: Experiment) -> bool:
@@ -128,20 +130,6 @@ def _differences(before: object, now: object, path: str = "") -> list[str]:
             for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if before == now else [f"{path}: {before} before, {now} now"]
-
-
-def is_same_course(recipe: Recipe) -> bool:
-    """Return whether the first epochs of a recipe are the same however many it has in all.
-
-    A learning rate that falls towards the end, mixing that ends some epochs before it, and slow weights that are
-    taken over there, depend on where the end is.
-    """
-    return (
-        recipe.schedule == "constant"
-        and recipe.lookahead == "none"
-        and not recipe.resolution
-        and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
-    )
 
 
 def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> list[Trial]:

@@ -1,6 +1,7 @@
 """Arguments of a component as axes of a grid: `arch.depth: [2, 3]`."""
 
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -50,6 +51,29 @@ def test_an_argument_is_an_axis_on_the_command_line() -> None:
         "arch.depth": [2, 3],
         "schedule.peak": {"uniform": [0.1, 0.4]},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("augment=[crop(padding=2),cutout(size=4)],[flip]", [["crop(padding=2)", "cutout(size=4)"], ["flip"]]),
+        ("augment=[{crop: {padding: 2}}, {cutout: 12}],[flip]", [[{"crop": {"padding": 2}}, {"cutout": 12}], ["flip"]]),
+        (
+            "arch=airbench(depth=3, multiples=[1,3,3]),resnet9",
+            ["airbench(depth=3, multiples=[1,3,3])", "resnet9"],
+        ),
+        ("schedule={triangle: {peak: 0.2, end: 0.1}},cosine", [{"triangle": {"peak": 0.2, "end": 0.1}}, "cosine"]),
+    ],
+)
+def test_a_comma_within_brackets_does_not_part_the_values_of_an_axis(text: str, values: list[Any]) -> None:
+    assert parse_axes([text]) == {text.partition("=")[0]: values}
+
+
+def test_an_argument_may_be_excluded_of_a_component_that_no_sample_has(tmp_path: Path) -> None:
+    archs = "{airbench: {arch.depth: [2, 3]}, resnet9: {}, resnet18: {}, resnet34: {}, resnet50: {}}"
+    for samples in range(1, 7):
+        trials = read(tmp_path, f"grid: {{arch: {archs}}}\nsamples: {samples}\nexclude: [{{arch.depth: 3}}]")
+        assert all("depth=3" not in one.recipe.arch for one in trials)
 
 
 def test_entries_that_are_excluded_name_arguments_and_their_defaults(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from scipy import stats
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import grid as grids
 from raytrain.experiment.search.grid import checked_axis
+from raytrain.experiment.search.written_grid import with_values
 from raytrain.experiment.yaml_source import dump_yaml, parse_value
 
 CONDITIONAL = {"sgd": {"momentum": [0.8, 0.9], "nesterov": [False, True]}, "adam": {}, "muon": {"momentum": [0.6]}}
@@ -151,11 +152,11 @@ def test_an_experiment_with_every_kind_of_axis_is_written_and_read_as_itself():
 
 def test_a_set_field_is_fixed_in_dependent_axes_too():
     said = {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}}, "lr": {"uniform": [0, 1]}}
-    assert grids.with_values(said, {"momentum": 0.5}) == {
+    assert with_values(said, {"momentum": 0.5}) == {
         "optimizer": {"sgd": {"momentum": [0.5]}},
         "lr": {"uniform": [0, 1]},
     }
-    assert grids.with_values(said, {"lr": 0.5})["lr"] == [0.5]
+    assert with_values(said, {"lr": 0.5})["lr"] == [0.5]
 
 
 def test_combinations_that_train_the_same_are_one_trial_and_that_is_said():
@@ -189,5 +190,5 @@ def test_a_repeated_combination_is_counted_once_for_all_seeds():
 
 def test_a_set_value_of_a_conditional_axis_keeps_the_axes_below_it():
     said = {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}}
-    assert grids.with_values(said, {"optimizer": "sgd"}) == {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}}}
-    assert grids.with_values(said, {"optimizer": "muon"}) == {"optimizer": ["muon"]}
+    assert with_values(said, {"optimizer": "sgd"}) == {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}}}
+    assert with_values(said, {"optimizer": "muon"}) == {"optimizer": ["muon"]}

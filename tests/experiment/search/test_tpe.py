@@ -106,6 +106,10 @@ def test_what_is_not_acceptable_is_replaced_until_there_is_nothing_else() -> Non
         ({"grid": {"image_size": {"int": [8, 32]}}}, "image_size say is read before it"),
         ({"grid": {"epochs": {"int": [4, 32]}}, "asha": {}}, "asha takes its rungs from the longest trial"),
         ({"recipe": {"val_size": 0}}, "tpe learns from validation accuracy"),
+        (
+            {"grid": {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}, "momentum": [0.5, 0.6]}},
+            "tpe takes an axis once, and momentum is one both of its own and below",
+        ),
     ],
 )
 def test_what_tpe_cannot_search_is_refused(keys: dict[str, Any], said: str) -> None:

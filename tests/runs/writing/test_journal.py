@@ -251,6 +251,24 @@ def test_rungs_remember_earlier_decisions(open_folder: Any):
     assert rungs.judge(second, epoch=1, accuracy=0.5).stop
 
 
+@pytest.mark.parametrize(("schedule", "compared"), [("cosine", False), ("constant", True)])
+def test_trials_of_more_epochs_are_compared_with_shorter_ones_only_where_the_course_is_the_same(
+    open_folder: Any, schedule: str, *, compared: bool
+):
+    """At the epoch of the rung, the learning rate of the shorter trials was nearly 0."""
+    asha = {"grace_period": 3, "reduction_factor": 3}
+    run = open_folder(asha=asha, recipe={"epochs": 12, "schedule": schedule})
+    short = [*run.state.progress]
+    for trial in short:
+        run.started(trial)
+        run.judged(trial, epoch=9, decision=Decision(9.0, 0.9, None, stop=False))
+    longer = open_folder(asha=asha, recipe={"epochs": 24, "schedule": schedule}).state
+    assert not {*short} & {*longer.progress}
+    assert longer.rungs().recorded == {3.0: {}, 9.0: dict.fromkeys(short, 0.9) if compared else {}}
+    again = open_folder(asha=asha, recipe={"epochs": 24, "schedule": schedule}, grid={"lr": [0.2, 0.3]}).state
+    assert again.rungs().recorded == longer.rungs().recorded
+
+
 def test_without_asha_there_are_no_rungs(open_folder: Any):
     assert open_folder().state.rungs() is None
 
@@ -337,6 +355,24 @@ def test_another_range_draws_other_samples_and_include_keeps_those_of_before(ope
         open_folder(**wider)
     kept = open_folder(**wider, include=[{"lr": lr} for lr in earlier])
     assert {*earlier} < {one.recipe.lr for one in kept.state.pending()}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"lr": {"uniform": [0.1, 1]}, "momentum": [0.5, 0.9]}, {"momentum": [0.5, 0.9], "lr": {"uniform": [0.1, 1]}}),
+        (
+            {"optimizer": {"sgd": {"momentum": {"uniform": [0.1, 0.9]}}, "adam": {"lr": {"uniform": [0.1, 1]}}}},
+            {"optimizer": {"adam": {"lr": {"uniform": [0.1, 1]}}, "sgd": {"momentum": {"uniform": [0.1, 0.9]}}}},
+        ),
+    ],
+)
+def test_axes_in_another_order_draw_other_samples_and_are_refused(
+    open_folder: Any, before: dict[str, Any], now: dict[str, Any]
+):
+    open_folder(grid=before, samples=6, seeds=[0])
+    with pytest.raises(RunFolderError, match=r"holds another experiment \(order of the axes: "):
+        open_folder(grid=now, samples=6, seeds=[0])
 
 
 def test_a_stop_that_a_kill_kept_from_being_written_is_written_when_the_folder_is_opened_again(open_folder: Any):

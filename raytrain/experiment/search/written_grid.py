@@ -1,0 +1,63 @@
+"""A grid as a file or a command line says it, before its axes are checked."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from raytrain.experiment.search.grid import RANGES
+
+
+def names(grid: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the axes of a grid as a file says it, dependent ones too."""
+    below = [
+        names(axes)
+        for axis in grid.values()
+        if _has_axes_below(axis)
+        for axes in axis.values()
+        if isinstance(axes, Mapping)
+    ]
+    return frozenset(grid).union(*below)
+
+
+def _has_axes_below(axis: object) -> bool:
+    return isinstance(axis, Mapping) and not (set(axis) <= {*RANGES, "choice"})
+
+
+def without_dependent(grid: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return a grid as a file says it, without the axes of some fields where they depend on another one."""
+    return {
+        field: {
+            value: without_dependent({name: one for name, one in below.items() if name not in names}, names)
+            if isinstance(below, Mapping)
+            else below
+            for value, below in axis.items()
+        }
+        if _has_axes_below(axis)
+        else axis
+        for field, axis in grid.items()
+    }
+
+
+def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a grid as a file says it, with the axes of some fields replaced by a single value, dependent ones too.
+
+    Args:
+        grid: Axes as the file says them; what is no axis is left for `checked_axis` to refuse.
+        values: Value of each field.
+    """
+    fixed: dict[str, Any] = {}
+    for field, axis in grid.items():
+        conditional = _has_axes_below(axis)
+        if (
+            conditional and isinstance(values.get(field), str) and values[field] in axis
+        ):  # the axes below that value stay
+            fixed[field] = {values[field]: with_values(axis[values[field]] or {}, values)}
+        elif field in values:
+            fixed[field] = [values[field]]
+        elif conditional:
+            fixed[field] = {
+                value: with_values(below, values) if isinstance(below, Mapping) else below
+                for value, below in axis.items()
+            }
+        else:
+            fixed[field] = axis
+    return fixed
