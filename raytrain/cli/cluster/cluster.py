@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, Out
 from raytrain.errors import ExitCode
@@ -205,8 +206,10 @@ def up(
     launch.check(cluster)
     if prices := price_list(cluster):
         typer.echo(prices, err=True)
-    if not yes and not typer.confirm("Start the cluster?", err=True):
-        raise typer.Exit
+    unanswered = "the cluster was not started, because nobody answered; --yes starts it without asking"
+    if not confirmed("Start the cluster?", yes=yes, unanswered=unanswered):
+        typer.echo("Nothing was started.", err=True)
+        return
     launch.up(cluster, file)
     typer.echo(
         f"raytrain: the cluster is up. Open a tunnel with: ray dashboard {quoted(file)}; stop the cluster with: "

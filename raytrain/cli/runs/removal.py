@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from raytrain.cli.completion import run_names
+from raytrain.cli.confirmation import confirmed
 from raytrain.cli.options import Out, Run
-from raytrain.errors import ExperimentError, RunFolderError
+from raytrain.errors import RunFolderError
 from raytrain.report.text.quantities import data_size
 from raytrain.report.text.visible import in_one_line, quoted
 
@@ -121,11 +122,8 @@ def prune(
 
 
 def _confirmed(question: str, *, yes: bool) -> bool:
-    try:
-        confirmed = yes or typer.confirm(question, err=True)
-    except typer.Abort:  # no answer, as in a script
-        typer.echo("", err=True)
-        raise ExperimentError("nothing was deleted, because nobody answered; --yes deletes without asking") from None
-    if not confirmed:
+    unanswered = "nothing was deleted, because nobody answered; --yes deletes without asking"
+    answer = confirmed(question, yes=yes, unanswered=unanswered)
+    if not answer:
         typer.echo("Nothing was deleted.", err=True)
-    return confirmed
+    return answer
