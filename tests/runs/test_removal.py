@@ -74,7 +74,7 @@ def test_rm_says_what_it_frees_asks_and_deletes(write: WriteRun, out: Path) -> N
     assert sorted(path.name for path in out.iterdir()) == ["x", "y", "z"]
     assert call("rm", "x", "y", answer="y\n").exit_code == 0
     assert [path.name for path in out.iterdir()] == ["z"]
-    assert call("rm", "z", "z", "--yes").exit_code == 0
+    assert call("rm", "z", "runs/../runs/z", "--yes").exit_code == 0
     assert list(out.iterdir()) == []
 
 

@@ -37,16 +37,16 @@ def rm(
 ) -> None:
     """Delete runs with all that is in their folders. Asks first, and says how much space this frees."""
     from raytrain.comparison.overview import refuse_unended, summarize
-    from raytrain.runs.folder import open_run
+    from raytrain.runs.folder import open_runs
     from raytrain.runs.removal import refuse_removal, remove_run
     from raytrain.runs.writing.lock import run_locked
 
-    folders = {str(folder): folder for folder in (open_run(name, out=out) for name in runs)}
-    for folder in folders.values():
+    folders = open_runs(runs, out=out).values()
+    for folder in folders:
         refuse_removal(folder, out=out)
-    summaries = [summarize(folder) for folder in folders.values()]
+    summaries = [summarize(folder) for folder in folders]
     with ExitStack() as locks:
-        for folder in folders.values():
+        for folder in folders:
             locks.enter_context(run_locked(folder))
             if not force:
                 refuse_unended(folder, advice="add --force")
@@ -57,7 +57,7 @@ def rm(
         size = data_size(sum(one.bytes for one in summaries))
         if not _confirmed(f"Delete {what}, and free {size}?", yes=yes):
             return
-        for folder in folders.values():
+        for folder in folders:
             remove_run(folder)
             typer.echo(f"deleted {in_one_line(str(folder))}")
     typer.echo(f"{size} are free again", err=True)

@@ -98,9 +98,9 @@ def results(
     from raytrain.analysis.ranking import arranged, beside
     from raytrain.baselines.baselines import open_baseline
     from raytrain.cli.output import print_explanation, print_footers, tolerant_output, write_tables
-    from raytrain.runs.folder import open_run
+    from raytrain.runs.folder import open_runs
 
-    folders = {name: open_run(name, out=out) for name in runs}
+    folders = open_runs(runs, out=out)
     rankings = rankings_by_data(folders)
     failures = [
         f"{heading}: {failure}" if heading else failure
@@ -119,13 +119,13 @@ def results(
     for heading, (_, left_out) in chosen.items():
         if left_out:
             typer.echo(visible(f"{heading}: {left_out}" if heading else left_out), err=True)
-    again = f"raytrain results {' '.join(map(quoted, [*runs, *([] if out == 'runs' else ['--out', out])]))}"
+    again = f"raytrain results {' '.join(map(quoted, [*folders, *([] if out == 'runs' else ['--out', out])]))}"
     if explain:
         for heading, ranking in rankings.items():
             if heading:
                 typer.echo(visible(heading), err=True)
             whole = replace(ranking, notes=shown[heading].notes, warnings=shown[heading].warnings)
-            print_explanation(whole, folders[runs[0]] if len(runs) == 1 else None, results=again)
+            print_explanation(whole, next(iter(folders.values())) if len(folders) == 1 else None, results=again)
     elif format_ is Format.table and output is None:
         warned = {heading: replace(ranking, warnings=shown[heading].warnings) for heading, ranking in rankings.items()}
         print_footers(warned, rearranged=bool(sort or where), results=again)
