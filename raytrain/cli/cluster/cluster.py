@@ -12,8 +12,8 @@ import typer
 
 from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
-from raytrain.cli.options import Json, Out
-from raytrain.errors import ExitCode
+from raytrain.cli.options import Json, Out, is_given
+from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
 from raytrain.report.text.quantities import clock
@@ -88,7 +88,15 @@ def submit(
     from raytrain.cluster.jobs import Jobs
     from raytrain.cluster.submission import follow_home
 
+    given = is_given(context, "out")
+    if given and not wait:
+        raise ExperimentError(
+            "--detach and --out were given, and --out says where --wait copies the run folder to; give one of them. "
+            "`raytrain pull JOB --out DIR` copies it later"
+        )
     submission = submission_of(context, command, name=name, send=send or [], install=install)
+    if given and submission.out:
+        _say("--out before the command: without effect, because the command has an --out of its own")
     cluster = Jobs(address, insecure=insecure)
     with submission.package() as package:
         typer.echo(f"raytrain: sending {package} to {cluster.address}", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raytrain.cli.completion import run_names
-from raytrain.cli.options import Format, Json, Out, Run
+from raytrain.cli.options import Format, Json, Out, Run, is_given
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT
 from raytrain.report.text.visible import in_one_line, quoted, visible
@@ -29,6 +29,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @without_collection()
 def results(
+    ctx: typer.Context,
     runs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -86,6 +87,8 @@ def results(
 
     Several runs on the same images are ranked together; each data set has a table of its own.
     """
+    if json and format_ is not Format.json and is_given(ctx, "format_"):
+        raise ExperimentError(f"--format {format_} and --json were given; give one of them")
     format_ = Format.json if json else format_
     if not runs:
         given = {"--assert": assert_, "--baseline": baseline, "--explain": explain}
