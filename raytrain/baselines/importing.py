@@ -1,5 +1,7 @@
 """Baselines made of TensorBoard logs: event files are TFRecords of `Event` messages (TensorFlow, record_writer.cc)."""
 
+import contextlib
+import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -10,10 +12,19 @@ from google.protobuf.message import DecodeError
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
 
-from raytrain.baselines.baselines import MEASURES, NAME, STUDENT, Baseline, as_csv, baselines_home, curve_of
+from raytrain.baselines.baselines import (
+    MEASURES,
+    NAME,
+    STUDENT,
+    Baseline,
+    as_csv,
+    baselines_home,
+    curve_of,
+)
 from raytrain.errors import DataError, ExperimentError
 from raytrain.runs.writing.tensorboard import TAGS
 from raytrain.storage.bounded import read_bounded
+from raytrain.storage.typed_path import is_a_file
 
 
 def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
@@ -28,7 +39,7 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
         force: Whether to replace an existing baseline of that name.
 
     Raises:
-        ExperimentError: The name is invalid, or there is such a baseline.
+        ExperimentError: The name is invalid, there is such a baseline, or the folder of baselines cannot be written.
         DataError: There are no event files, none has such a tag, or one is damaged.
     """
     if not NAME.fullmatch(name) or name == STUDENT:
@@ -37,7 +48,7 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
             f"{STUDENT!r}, which is built in"
         )
     target = baselines_home() / f"{name}.csv"
-    if target.exists() and not force:
+    if is_a_file(target) and not force:
         raise ExperimentError(
             f"there is already a baseline {name!r}; choose another --name, or replace it with --force"
         )
@@ -52,9 +63,24 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
     if not curves:
         wanted = [tag for tag, field in TAGS.items() if field in MEASURES]
         raise DataError(f"{folder}: no event file has one of the tags {', '.join(wanted)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(as_csv(curves), encoding="utf-8")
+    _write(target, as_csv(curves))
     return Baseline(name, tuple(curves))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file as a whole: what it held before stays if that fails."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise ExperimentError(
+            f"{path.parent}: cannot be written: {error.strerror}; make room there, or name another folder for data "
+            "with RAYTRAIN_DATA"
+        ) from error
 
 
 def _logged(paths: Iterable[Path]) -> dict[int, dict[str, float | None]]:

@@ -248,12 +248,17 @@ def changes_of(
     return changes
 
 
+def is_given(ctx: typer.Context, parameter: str) -> bool:
+    """Return whether a parameter of a command, by its name in Python, stands on the command line."""
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def warn_of_what_is_for_ray(ctx: typer.Context) -> None:
     """Warn of options on the command line that have no effect with `--local`."""
     if not ctx.params.get("local"):
         return
-    sources = {name: ctx.get_parameter_source(name) for name in FOR_RAY if name in ctx.params}
-    given = [name.replace("_", "-") for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    given = [name.replace("_", "-") for name in FOR_RAY if name in ctx.params and is_given(ctx, name)]
     if given:
         log.warning("--%s: without effect, because --local trains without Ray", ", --".join(given))
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import typer
 from rich.console import Console
@@ -210,7 +210,10 @@ def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | Non
         _write(records.as_csv(rows).encode(), output, _counted(runs))
     else:
         _refuse_binary(output)
-        _write(records.as_parquet(rows), output, _counted(runs))
+        from raytrain.comparison.overview import RunSummary  # its module takes long to load, and few need it here
+
+        types = records.column_types(get_type_hints(RunSummary))
+        _write(records.as_parquet(rows, types=types), output, _counted(runs))
 
 
 def _counted(runs: "Sequence[RunSummary]") -> str:
@@ -263,7 +266,7 @@ def _rows(ranking: "Ranking", columns: Sequence[str]) -> list[dict[str, Any]]:
 
 def _of_rows(rows: Sequence[dict[str, Any]], format_: Format) -> bytes:
     if format_ is Format.parquet:
-        return records.as_parquet(rows)
+        return records.as_parquet(rows, types=records.trial_types())
     return (records.as_csv(rows) if format_ is Format.csv else document({"trials": rows})).encode()
 
 

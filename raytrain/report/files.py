@@ -14,9 +14,10 @@ log = logging.getLogger(__name__)
 def write_tables(record: RunRecord) -> RunRecord:
     """Write the tables of a run into its folder, and return its record."""
     folder, ranking = record.folder, record.ranking
-    folder.write("trials.parquet", records.as_parquet(records.flat_rows(ranking)))
+    folder.write("trials.parquet", records.as_parquet(records.flat_rows(ranking), types=records.trial_types()))
     epochs = [{"trial": trial, **row} for trial, rows in record.epochs.items() for row in rows]
-    folder.write("metrics.parquet", records.as_parquet(epochs))
+    metrics = records.as_parquet(epochs, types=records.DETAILED_METRICS, columns=records.METRICS)
+    folder.write("metrics.parquet", metrics)
     text = table.readme(record.name, ranking, command=shlex.join(command_line()))
     folder.write("README.md", text.encode())
     return record

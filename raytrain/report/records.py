@@ -2,16 +2,20 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from raytrain.metrics.epoch import DETAILS
+from raytrain.metrics.selection import SELECTIONS
 from raytrain.report.metric_columns import METRIC_HEADINGS, selected_bounds
 from raytrain.report.text.quantities import DASH
 from raytrain.report.text.visible import visible
-from raytrain.runs.results import run_of, varied_fields
+from raytrain.runs.results import TrialResult, run_of, varied_fields
+from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
@@ -133,9 +137,61 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Return rows as the content of a Parquet file; what a row does not have is null."""
-    names = _names(rows)  # pyarrow would take those of the first row alone
+def as_parquet(
+    rows: Sequence[dict[str, Any]], *, types: Mapping[str, pa.DataType], columns: Iterable[str] = ()
+) -> bytes:
+    """Return rows as the content of a Parquet file; what a row does not have is null.
+
+    Args:
+        rows: Values by column.
+        types: Types of the columns, so that they do not depend on the values, which may all be null or whole numbers:
+            readers of several files take the types of one. A column of another name has the type of its values.
+        columns: Columns that the file has even if no row does.
+    """
+    names = dict.fromkeys([*columns, *_names(rows)])
     sink = pa.BufferOutputStream()
-    parquet.write_table(pa.Table.from_pylist([dict.fromkeys(names) | row for row in rows]), sink)
+    parquet.write_table(
+        pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names}), sink
+    )
     return sink.getvalue().to_pybytes()
+
+
+def column_types(hints: Mapping[str, Any]) -> dict[str, pa.DataType]:
+    """Return the type that a column of each annotation has: a number, true or false, or text for all else."""
+    return {name: _column_type(hint) for name, hint in hints.items()}
+
+
+def _column_type(hint: Any) -> pa.DataType:
+    alternatives = {hint, *get_args(hint)}  # such as int, float and None
+    for kind, type_ in ((float, pa.float64()), (int, pa.int64()), (bool, pa.bool_())):
+        if kind in alternatives:
+            return type_
+    return pa.string()  # texts, names of a list joined by "+"
+
+
+_NUMBER = pa.float64()
+METRICS = {
+    "trial": pa.string(),
+    "epoch": pa.int64(),
+    **{f"{split}_{kind}": _NUMBER for split in ("train", "val", "test") for kind in ("loss", "accuracy")},
+    "lr": _NUMBER,
+    "seconds": _NUMBER,
+}
+"""Types of the columns that metrics.parquet always has."""
+DETAILED_METRICS = METRICS | {f"val_{name}": _NUMBER for name in DETAILS}
+"""Types of all columns that metrics.parquet may have."""
+
+
+@cache
+def trial_types() -> dict[str, pa.DataType]:
+    """Return the types of the columns that `flat_rows` may give, and of `data`, which tells the data sets apart."""
+    shares = ["mean_test_accuracy", "test_accuracy_low", "test_accuracy_high", "p_value", *METRIC_HEADINGS]
+    shares += [f"{select}_{end}" for select in SELECTIONS for end in ("low", "high")]
+    return {
+        **column_types(get_type_hints(TrialResult)),
+        **column_types({name: field.annotation for name, field in Recipe.model_fields.items()}),
+        **dict.fromkeys(("data", "run", "rank"), pa.string()),
+        **dict.fromkeys(("seeds", "epochs_planned"), pa.int64()),
+        **dict.fromkeys(shares, _NUMBER),
+        "chosen": pa.bool_(),
+    }

@@ -4,6 +4,7 @@ Lines and results that are damaged are an error.
 """
 
 import contextlib
+import logging
 import os
 from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Mapping, Set
@@ -24,6 +25,8 @@ from raytrain.runs.user_code import remember_parameters
 from raytrain.storage.collection import without_collection
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
+
+log = logging.getLogger(__name__)
 
 EXPERIMENT = "experiment.yaml"
 """Name of the file that makes a folder a run folder."""
@@ -169,6 +172,27 @@ def open_run(run: str, *, out: str) -> Folder:
     listed = f"choose one of {', '.join(known)}" if known else "there are no runs yet"
     hint = did_you_mean(run, known) or listed
     raise RunFolderError(f"there is no run {run!r} under {out}, and no run folder at that path; {hint}")
+
+
+def open_runs(runs: Iterable[str], *, out: str) -> dict[str, Folder]:
+    """Return run folders by what they were called; one that is named twice is there once, with a warning.
+
+    Args:
+        runs: Names, folders or URIs of runs.
+        out: Folder or URI of runs.
+
+    Raises:
+        RunFolderError: One is not there.
+    """
+    found: dict[str, Folder] = {}
+    for run in dict.fromkeys(runs):
+        folder = open_run(run, out=out)
+        before = next((name for name, other in found.items() if is_same_folder(folder, other)), None)
+        if before is None:
+            found[run] = folder
+        else:
+            log.warning("%s is left out: it is the run %s, which is named already", run, before)
+    return found
 
 
 def _exists(folder: Folder) -> bool:

@@ -1,11 +1,13 @@
 """Tests of analysis.baselines: the student's logs against their published table, and logs that are imported."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from tensorboardX import SummaryWriter
 
-from raytrain.baselines.baselines import Baseline, as_csv, list_baselines, open_baseline, read_curves
+from raytrain.baselines.baselines import Baseline, as_csv, baselines_home, list_baselines, open_baseline, read_curves
 from raytrain.baselines.importing import import_events
 from raytrain.errors import DataError, ExperimentError
 from raytrain.runs.writing.tensorboard import Scalars
@@ -170,3 +172,26 @@ def test_an_unknown_baseline_names_the_nearest_or_those_there_are() -> None:
 def test_a_name_that_is_too_long_for_a_file_is_an_unknown_baseline():
     with pytest.raises(ExperimentError, match="and no file of that name"):
         open_baseline("x" * 300)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log(tmp_path / "logs", (1, 0.1, 0.2))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAYTRAIN_DATA", str(tmp_path / "file"))
+    with pytest.raises(ExperimentError, match=f"{tmp_path}/file/baselines: cannot be written: Not a directory"):
+        import_events(tmp_path / "logs", "mine")
+
+
+def test_a_disk_that_fills_up_leaves_the_old_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log(tmp_path, (1, 0.1, 0.2))
+    before = import_events(tmp_path, "kept")
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ExperimentError, match="cannot be written: No space left on device"):
+        import_events(tmp_path, "kept", force=True)
+    assert open_baseline("kept") == before
+    assert not list(baselines_home().glob("*.part"))

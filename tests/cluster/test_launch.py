@@ -89,6 +89,13 @@ def test_up_makes_a_token_that_only_its_owner_reads_and_down_says_how_long_it_ra
     assert "it was not started from this machine" in raytrain("cluster", "down", file).stderr
 
 
+def test_where_nobody_answers_nothing_is_started(ran: list[list[str]], file: Path) -> None:
+    done = raytrain("cluster", "up", file)
+    assert done.exit_code == 2
+    assert "the cluster was not started, because nobody answered; --yes starts it without asking" in done.stderr
+    assert ran == []
+
+
 @pytest.mark.usefixtures("ran")
 @pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000])
 def test_start_times_that_cannot_be_read_are_none_and_are_written_anew(content: str, tmp_path: Path) -> None:

@@ -123,3 +123,17 @@ def test_a_baseline_that_was_not_tested_after_every_epoch_is_not_replayed_as_if_
     assert ended.stdout.startswith(said)
     none = CliRunner().invoke(app, ["audit", "--baseline", log(a=tenth, b=tenth)])
     assert (none.exit_code, "has the test accuracy of every epoch" in none.stderr) == (2, True)
+
+
+def test_a_run_that_is_named_twice_counts_once(make_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(str(make_run("quick", grid={"lr": [0.1, 0.2]})))
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    words = ["results", "quick", "--out", str(folder.parent), "--json"]
+    once = CliRunner().invoke(app, words)
+    for again in (str(folder), f"{folder.parent}/../{folder.parent.name}/quick", str(link), "quick"):
+        caplog.clear()
+        twice = CliRunner().invoke(app, [*words, again, "--assert", "finished >= 3"])
+        assert (twice.exit_code, twice.stdout) == (9, once.stdout)
+        said = [f"{again} is left out: it is the run quick, which is named already"]
+        assert caplog.messages == (said if again != "quick" else [])

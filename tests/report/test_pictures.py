@@ -15,6 +15,8 @@ from raytrain.analysis.record import RunRecord, read_record
 from raytrain.experiment.experiment import Experiment
 from raytrain.report.figures.legend import legend
 from raytrain.report.figures.pictures import PICTURES, pictures, static_curves
+from raytrain.report.plots import Kind
+from raytrain.report.plots.files import plot
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
 
@@ -78,3 +80,18 @@ def test_the_legends_of_sixteen_long_names_lie_within_the_pictures(
         assert len(shown.get_texts()) >= 16
         assert whole.x0 <= there.x0 < there.x1 <= whole.x1
         assert whole.y0 <= there.y0 < there.y1 <= whole.y1
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legends(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    record = read_record(make_run(grid={"dataset": ["_birds", "_cats", "dogs"]}, recipe={"epochs": 2}))
+    pictures(record, legend(record.ranking))
+    for kind in (Kind.val_accuracy, Kind.seconds, Kind.parallel):
+        plot(record, kind)
+    assert len(figures) == len(PICTURES) + 3
+    for figure in figures:
+        (shown,) = figure.legends
+        assert {"_birds", "_cats", "dogs"} <= {text.get_text() for text in shown.get_texts()}

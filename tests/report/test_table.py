@@ -249,7 +249,7 @@ def test_numbers_and_plain_texts_stay_as_they_are_in_csv(value: object):
 
 
 def test_parquet_holds_the_rows_and_their_types():
-    content = records.as_parquet([r.flat() for r in RESULTS])
+    content = records.as_parquet([r.flat() for r in RESULTS], types=records.trial_types())
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [r.flat() for r in RESULTS]
 
 
@@ -259,13 +259,13 @@ def test_csv_has_the_columns_of_all_rows_and_leaves_empty_what_a_row_does_not_ha
 
 
 def test_parquet_has_the_columns_of_all_rows_whichever_comes_first():
-    content = records.as_parquet([{"epoch": 1}, {"epoch": 2, "val_macro_f1": 0.5}])
+    content = records.as_parquet([{"epoch": 1}, {"epoch": 2, "val_macro_f1": 0.5}], types={})
     rows = parquet.read_table(io.BytesIO(content)).to_pylist()
     assert rows == [{"epoch": 1, "val_macro_f1": None}, {"epoch": 2, "val_macro_f1": 0.5}]
 
 
 def test_parquet_takes_counts_and_shares_in_one_column():
-    content = records.as_parquet([{"val_size": 5000}, {"val_size": 0.1}, {"val_size": None}])
+    content = records.as_parquet([{"val_size": 5000}, {"val_size": 0.1}, {"val_size": None}], types={})
     assert parquet.read_table(io.BytesIO(content)).to_pylist() == [
         {"val_size": 5000},
         {"val_size": 0.1},
@@ -275,7 +275,7 @@ def test_parquet_takes_counts_and_shares_in_one_column():
 
 def test_no_results_give_empty_tables():
     assert records.as_csv([]).strip() == ""
-    assert parquet.read_table(io.BytesIO(records.as_parquet([]))).num_rows == 0
+    assert parquet.read_table(io.BytesIO(records.as_parquet([], types={}))).num_rows == 0
     assert table.markdown(ranking()).startswith("| rank |")
     assert "rank" in table.plain(ranking())
 

@@ -1,7 +1,9 @@
 """Tests of `raytrain rm` and `prune`: what they delete, what that frees, and what they refuse."""
 
 import errno
+import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
+from raytrain.execution.signals import Terminated
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.results import TrialResult
@@ -71,7 +74,7 @@ def test_rm_says_what_it_frees_asks_and_deletes(write: WriteRun, out: Path) -> N
     assert sorted(path.name for path in out.iterdir()) == ["x", "y", "z"]
     assert call("rm", "x", "y", answer="y\n").exit_code == 0
     assert [path.name for path in out.iterdir()] == ["z"]
-    assert call("rm", "z", "z", "--yes").exit_code == 0
+    assert call("rm", "z", "runs/../runs/z", "--yes").exit_code == 0
     assert list(out.iterdir()) == []
 
 
@@ -81,6 +84,29 @@ def test_where_nobody_answers_nothing_is_deleted(write: WriteRun) -> None:
         result = call(*words)
         assert result.exit_code == 2
         assert "nobody answered; --yes deletes without asking" in result.stderr
+    assert len(checkpoints(folder)) == 3
+
+
+@pytest.mark.parametrize(("interrupt", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+@pytest.mark.parametrize("command", ["rm", "prune"])
+def test_a_signal_at_the_question_ends_the_command_as_one(
+    write: WriteRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    interrupt: type[KeyboardInterrupt],
+    code: int,
+) -> None:
+    class Signal(io.StringIO):
+        def readline(self, *_: object) -> str:
+            raise interrupt
+
+    folder = write()
+    monkeypatch.setattr(sys, "stdin", Signal())
+    with pytest.raises(SystemExit) as ended:
+        app([command, "x"])
+    assert ended.value.code == code
+    assert capsys.readouterr().err.endswith("\nraytrain: interrupted\n")
     assert len(checkpoints(folder)) == 3
 
 

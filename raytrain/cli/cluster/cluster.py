@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
-from raytrain.cli.options import Json, Out
-from raytrain.errors import ExitCode
+from raytrain.cli.options import Json, Out, is_given
+from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
 from raytrain.report.text.quantities import clock
@@ -87,7 +88,15 @@ def submit(
     from raytrain.cluster.jobs import Jobs
     from raytrain.cluster.submission import follow_home
 
+    given = is_given(context, "out")
+    if given and not wait:
+        raise ExperimentError(
+            "--detach and --out were given, and --out says where --wait copies the run folder to; give one of them. "
+            "`raytrain pull JOB --out DIR` copies it later"
+        )
     submission = submission_of(context, command, name=name, send=send or [], install=install)
+    if given and submission.out:
+        _say("--out before the command: without effect, because the command has an --out of its own")
     cluster = Jobs(address, insecure=insecure)
     with submission.package() as package:
         typer.echo(f"raytrain: sending {package} to {cluster.address}", err=True)
@@ -205,8 +214,10 @@ def up(
     launch.check(cluster)
     if prices := price_list(cluster):
         typer.echo(prices, err=True)
-    if not yes and not typer.confirm("Start the cluster?", err=True):
-        raise typer.Exit
+    unanswered = "the cluster was not started, because nobody answered; --yes starts it without asking"
+    if not confirmed("Start the cluster?", yes=yes, unanswered=unanswered):
+        typer.echo("Nothing was started.", err=True)
+        return
     launch.up(cluster, file)
     typer.echo(
         f"raytrain: the cluster is up. Open a tunnel with: ray dashboard {quoted(file)}; stop the cluster with: "

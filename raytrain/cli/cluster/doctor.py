@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raytrain.cli.options import Address, Json, Out
+from raytrain.cli.options import Address, Json, Out, warn_of_what_is_for_ray
 from raytrain.errors import PreflightError
 from raytrain.report.document import document
 
@@ -19,6 +19,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def doctor(
+    ctx: typer.Context,
     out: Out = "runs",
     dataset: Annotated[str, typer.Option(help="Name, folder or URI of a data set to read.")] = "digits",
     address: Address = None,
@@ -26,9 +27,12 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check what trials need (versions, device, storage, disk, data, Ray), and say how to fix each problem."""
+    from raytrain.cli.output import log_to_stderr
     from raytrain.experiment.user_code import read_user_code
     from raytrain.training.doctor import Check, check_machine
 
+    log_to_stderr()
+    warn_of_what_is_for_ray(ctx)
     dataset = read_user_code("dataset", dataset, folder=Path(), where="--dataset")
     checks: list[Check] = []
 

@@ -45,6 +45,8 @@ def fields(
     """List the fields of a recipe, or explain one: its meaning, default and choices."""
     from raytrain.experiment.reference import recipe_fields
 
+    if markdown and json:
+        raise ExperimentError("--markdown and --json were given; give one of them")
     known = {one.name: one for one in recipe_fields()}
     if field is not None and field not in known:
         hint = did_you_mean(field, known) or "`raytrain fields` lists them"

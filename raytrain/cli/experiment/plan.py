@@ -32,6 +32,7 @@ from raytrain.cli.options import (
     file_and_axes,
     warn_of_what_is_for_ray,
 )
+from raytrain.errors import ExperimentError
 from raytrain.report.document import document
 from raytrain.report.text.columns import terminal_width
 
@@ -85,6 +86,8 @@ def plan(
     from raytrain.cli.output import log_to_stderr
 
     log_to_stderr()
+    if list_ and price is not None:
+        raise ExperimentError("--list and --price were given; give one of them")
     warn_of_what_is_for_ray(ctx)
     file, axes = file_and_axes(experiment, grid)
     changes = changes_of(

@@ -18,6 +18,7 @@ from raytrain.cli.options import (
     TimeLimit,
     changes_of,
     experiment_of,
+    is_given,
     warn_of_what_is_for_ray,
 )
 from raytrain.errors import ExitCode, ExperimentError, RunFolderError
@@ -88,8 +89,7 @@ def judge(
     from raytrain.storage.folder import Folder
 
     folder = open_run(base, out=out)
-    chosen = ctx.get_parameter_source("out")
-    session = Folder.at(out if chosen and chosen.name == "COMMANDLINE" else folder.parent)
+    session = Folder.at(out if is_given(ctx, "out") else folder.parent)
     experiment = _experiment(candidate, out)
     if experiment is None:
         _refuse_options_of_training(ctx, candidate)
@@ -161,8 +161,7 @@ def _digests_of_run(name: str, out: str) -> set[str]:
 
 
 def _refuse_options_of_training(ctx: typer.Context, candidate: str) -> None:
-    sources = {name: ctx.get_parameter_source(name) for name in OF_TRAINING}
-    given = [name.replace("_", "-") for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    given = [name.replace("_", "-") for name in OF_TRAINING if is_given(ctx, name)]
     if given:
         raise ExperimentError(
             f"--{given[0]} says how an experiment is trained, and {candidate} is a run; leave it out, or give the "

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from raytrain.cli.completion import run_names
+from raytrain.cli.confirmation import confirmed
 from raytrain.cli.options import Out, Run
-from raytrain.errors import ExperimentError, RunFolderError
+from raytrain.errors import RunFolderError
 from raytrain.report.text.quantities import data_size
 from raytrain.report.text.visible import in_one_line, quoted
 
@@ -36,16 +37,16 @@ def rm(
 ) -> None:
     """Delete runs with all that is in their folders. Asks first, and says how much space this frees."""
     from raytrain.comparison.overview import refuse_unended, summarize
-    from raytrain.runs.folder import open_run
+    from raytrain.runs.folder import open_runs
     from raytrain.runs.removal import refuse_removal, remove_run
     from raytrain.runs.writing.lock import run_locked
 
-    folders = {str(folder): folder for folder in (open_run(name, out=out) for name in runs)}
-    for folder in folders.values():
+    folders = open_runs(runs, out=out).values()
+    for folder in folders:
         refuse_removal(folder, out=out)
-    summaries = [summarize(folder) for folder in folders.values()]
+    summaries = [summarize(folder) for folder in folders]
     with ExitStack() as locks:
-        for folder in folders.values():
+        for folder in folders:
             locks.enter_context(run_locked(folder))
             if not force:
                 refuse_unended(folder, advice="add --force")
@@ -56,7 +57,7 @@ def rm(
         size = data_size(sum(one.bytes for one in summaries))
         if not _confirmed(f"Delete {what}, and free {size}?", yes=yes):
             return
-        for folder in folders.values():
+        for folder in folders:
             remove_run(folder)
             typer.echo(f"deleted {in_one_line(str(folder))}")
     typer.echo(f"{size} are free again", err=True)
@@ -121,11 +122,8 @@ def prune(
 
 
 def _confirmed(question: str, *, yes: bool) -> bool:
-    try:
-        confirmed = yes or typer.confirm(question, err=True)
-    except typer.Abort:  # no answer, as in a script
-        typer.echo("", err=True)
-        raise ExperimentError("nothing was deleted, because nobody answered; --yes deletes without asking") from None
-    if not confirmed:
+    unanswered = "nothing was deleted, because nobody answered; --yes deletes without asking"
+    answer = confirmed(question, yes=yes, unanswered=unanswered)
+    if not answer:
         typer.echo("Nothing was deleted.", err=True)
-    return confirmed
+    return answer

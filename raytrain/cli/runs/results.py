@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raytrain.cli.completion import run_names
-from raytrain.cli.options import Format, Json, Out, Run
+from raytrain.cli.options import Format, Json, Out, Run, is_given
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT
 from raytrain.report.text.visible import in_one_line, quoted, visible
@@ -29,6 +29,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @without_collection()
 def results(
+    ctx: typer.Context,
     runs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -86,6 +87,8 @@ def results(
 
     Several runs on the same images are ranked together; each data set has a table of its own.
     """
+    if json and format_ is not Format.json and is_given(ctx, "format_"):
+        raise ExperimentError(f"--format {format_} and --json were given; give one of them")
     format_ = Format.json if json else format_
     if not runs:
         given = {"--assert": assert_, "--baseline": baseline, "--explain": explain}
@@ -98,9 +101,9 @@ def results(
     from raytrain.analysis.ranking import arranged, beside
     from raytrain.baselines.baselines import open_baseline
     from raytrain.cli.output import print_explanation, print_footers, tolerant_output, write_tables
-    from raytrain.runs.folder import open_run
+    from raytrain.runs.folder import open_runs
 
-    folders = {name: open_run(name, out=out) for name in runs}
+    folders = open_runs(runs, out=out)
     rankings = rankings_by_data(folders)
     failures = [
         f"{heading}: {failure}" if heading else failure
@@ -119,13 +122,13 @@ def results(
     for heading, (_, left_out) in chosen.items():
         if left_out:
             typer.echo(visible(f"{heading}: {left_out}" if heading else left_out), err=True)
-    again = f"raytrain results {' '.join(map(quoted, [*runs, *([] if out == 'runs' else ['--out', out])]))}"
+    again = f"raytrain results {' '.join(map(quoted, [*folders, *([] if out == 'runs' else ['--out', out])]))}"
     if explain:
         for heading, ranking in rankings.items():
             if heading:
                 typer.echo(visible(heading), err=True)
             whole = replace(ranking, notes=shown[heading].notes, warnings=shown[heading].warnings)
-            print_explanation(whole, folders[runs[0]] if len(runs) == 1 else None, results=again)
+            print_explanation(whole, next(iter(folders.values())) if len(folders) == 1 else None, results=again)
     elif format_ is Format.table and output is None:
         warned = {heading: replace(ranking, warnings=shown[heading].warnings) for heading, ranking in rankings.items()}
         print_footers(warned, rearranged=bool(sort or where), results=again)

@@ -13,6 +13,14 @@ ROOM = 0.96
 """Share of the figure's width that a legend may take: the fonts of a PDF run a little wider than those on a screen."""
 
 
+_NAMED = "name: "
+
+
+def labelled(name: str) -> str:
+    """Return the label of an artist that `add_legend` calls so: matplotlib leaves out labels that begin with "_"."""
+    return f"{_NAMED}{name}"
+
+
 def add_legend(figure: Figure, *, least: int = 2, size: float | None = None, ink: str = "black") -> Legend | None:
     """Add a legend below the axes, and make the figure higher by it.
 
@@ -27,7 +35,7 @@ def add_legend(figure: Figure, *, least: int = 2, size: float | None = None, ink
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+            handles.setdefault(label.removeprefix(_NAMED), handle)
     if len(handles) < least:
         return None
     make = partial(_legend, figure, list(handles.values()), size=size, ink=ink)
@@ -57,8 +65,10 @@ def _fitting(make: Callable[..., Legend], names: list[str], figure: Figure) -> L
 def _legend(
     figure: Figure, handles: list[Any], names: list[str], *, columns: int, size: float | None, ink: str
 ) -> Legend:
-    shown = figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
-    for text in shown.get_texts():
+    labels = [labelled(name) for name in names]  # some versions leave out "_" here, too
+    shown = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
+    for text, name in zip(shown.get_texts(), names, strict=True):
+        text.set_text(name)
         text.set_parse_math(False)  # a dollar sign in a name is no formula
         text.set_color(ink)
     return shown

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from raytrain.analysis.record import RunRecord
 from raytrain.baselines.baselines import Baseline
-from raytrain.report.figures.below import add_legend
+from raytrain.report.figures.below import add_legend, labelled
 from raytrain.report.figures.charts import curves
 from raytrain.report.figures.legend import Entry
 
@@ -105,7 +105,7 @@ def draw_curves(axes: Axes, record: RunRecord, entries: Sequence[Entry], field: 
             linewidth=0.8 * line["width"],
             alpha=trace.get("opacity", 1),
             marker="o" if len(trace["x"]) == 1 else None,
-            label=_plain(trace["name"]) if trace.get("showlegend", True) else None,
+            label=labelled(_plain(trace["name"])) if trace.get("showlegend", True) else None,
         )
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from raytrain.analysis.record import RunRecord
+from raytrain.report.figures.below import labelled
 from raytrain.report.figures.cost import cost_chart
 from raytrain.report.figures.legend import GREY, Entry
 from raytrain.report.figures.pictures import draw_curves, style
@@ -85,7 +86,8 @@ def _draw_points(axes: Axes, points: dict[str, Any], entries: dict[str, Entry]) 
         if entry.coloured:
             marker = {"solid": "o", "dash": "s"}.get(entry.dash, "^")
             at = ([points["x"][place]], [points["y"][place]])
-            axes.errorbar(*at, yerr=_bars(points, [place]), color=entry.colour, fmt=marker, label=entry.label, **_LOOK)
+            bars, label = _bars(points, [place]), labelled(entry.label)
+            axes.errorbar(*at, yerr=bars, color=entry.colour, fmt=marker, label=label, **_LOOK)
 
 
 def _bars(points: dict[str, Any], places: Sequence[int]) -> list[list[float]]:

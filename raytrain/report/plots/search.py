@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from raytrain.analysis.record import RunRecord
 from raytrain.report.figures import heat_map as grid
+from raytrain.report.figures.below import labelled
 from raytrain.report.figures.legend import legend
 from raytrain.report.figures.parallel import parallel
 from raytrain.report.figures.pictures import LINES
@@ -71,7 +72,7 @@ def parallel_coordinates(figure: Figure, record: RunRecord) -> bool:
             color=line.colour,
             linestyle=dashes[line.label] if line.coloured else "-",
             linewidth=1.2 if line.coloured else 0.6,
-            label=in_one_line(line.label) if line.coloured else "_nolegend_",
+            label=labelled(in_one_line(line.label)) if line.coloured else "_nolegend_",
             zorder=3 - below / len(found.lines),
         )
     for at, axis in enumerate(found.axes):

@@ -1,0 +1,54 @@
+"""Options that say nothing, or two things at once, are refused or warned of, and never dropped in silence."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from raytrain.cli.app import app
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("results quick --format csv --json", "--format csv and --json"),
+        ("results --json -f table", "--format table and --json"),
+        ("fields lr --json --markdown", "--markdown and --json"),
+        ("plan --list --price 2", "--list and --price"),
+    ],
+)
+def test_two_options_of_which_one_would_be_dropped_are_refused(command: str, options: str) -> None:
+    result = CliRunner().invoke(app, command.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"raytrain: {options} were given; give one of them\n"
+
+
+def test_a_job_that_nobody_waits_for_has_no_folder_to_copy_to() -> None:
+    result = CliRunner().invoke(app, ["submit", "--detach", "--out", "here", "--", "compare", "quick"])
+    assert result.exit_code == 2
+    assert "--detach and --out were given" in result.stderr
+    assert "raytrain pull JOB" in result.stderr
+
+
+def test_a_folder_to_copy_to_is_warned_of_where_the_command_names_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = SimpleNamespace(out="s3://runs", package=nullcontext, submit=lambda *_: None, job="quick-1a2b")
+    cluster = SimpleNamespace(address="", follow=lambda *_: SimpleNamespace(end_code=0))
+    monkeypatch.setattr("raytrain.cli.cluster.submit.submission_of", lambda *_, **__: sent)
+    monkeypatch.setattr("raytrain.cluster.jobs.Jobs", lambda *_, **__: cluster)
+    monkeypatch.setattr("raytrain.cluster.submission.follow_home", lambda *_, **__: None)
+    for given in ([], ["--out", "here"]):
+        result = CliRunner().invoke(app, ["submit", *given, "--", *["compare", "quick", "--out", "s3://runs"]])
+        assert result.exit_code == 0
+        assert ("--out before the command: without effect" in result.stderr) == bool(given)
+
+
+def test_a_check_without_ray_warns_of_an_address(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("raytrain.training.doctor.check_machine", lambda **_: [])
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert CliRunner().invoke(app, ["doctor", "--local"]).exit_code == 0
+    assert caplog.messages == []  # a variable of the environment is no option
+    assert CliRunner().invoke(app, ["doctor", "--local", "--address", "10.0.0.1:6379"]).exit_code == 0
+    assert caplog.messages == ["--address: without effect, because --local trains without Ray"]
