@@ -137,15 +137,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def as_parquet(
-    rows: Sequence[dict[str, Any]], *, types: Mapping[str, pa.DataType], columns: Iterable[str] = ()
-) -> bytes:
+def as_parquet(rows: Sequence[dict[str, Any]], *, types: Mapping[str, Any], columns: Iterable[str] = ()) -> bytes:
     """Return rows as the content of a Parquet file; what a row does not have is null.
 
     Args:
         rows: Values by column.
-        types: Types of the columns, so that they do not depend on the values, which may all be null or whole numbers:
-            readers of several files take the types of one. A column of another name has the type of its values.
+        types: The columns' types of pyarrow. They do not depend on the values, which may all be null or whole numbers,
+            because readers of several files take the types of one. Another column has the type of its values.
         columns: Columns that the file has even if no row does.
     """
     names = dict.fromkeys([*columns, *_names(rows)])
@@ -156,12 +154,12 @@ def as_parquet(
     return sink.getvalue().to_pybytes()
 
 
-def column_types(hints: Mapping[str, Any]) -> dict[str, pa.DataType]:
-    """Return the type that a column of each annotation has: a number, true or false, or text for all else."""
+def column_types(hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the type, of pyarrow, that a column of each annotation has: a number, true or false, or else text."""
     return {name: _column_type(hint) for name, hint in hints.items()}
 
 
-def _column_type(hint: Any) -> pa.DataType:
+def _column_type(hint: Any) -> Any:
     alternatives = {hint, *get_args(hint)}  # such as int, float and None
     for kind, type_ in ((float, pa.float64()), (int, pa.int64()), (bool, pa.bool_())):
         if kind in alternatives:
@@ -183,7 +181,7 @@ DETAILED_METRICS = METRICS | {f"val_{name}": _NUMBER for name in DETAILS}
 
 
 @cache
-def trial_types() -> dict[str, pa.DataType]:
+def trial_types() -> dict[str, Any]:
     """Return the types of the columns that `flat_rows` may give, and of `data`, which tells the data sets apart."""
     shares = ["mean_test_accuracy", "test_accuracy_low", "test_accuracy_high", "p_value", *METRIC_HEADINGS]
     shares += [f"{select}_{end}" for select in SELECTIONS for end in ("low", "high")]
