@@ -16,6 +16,7 @@ from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import read_epochs
 from raytrain.storage.folder import Folder
+from raytrain.trackers.owner import owner_tags
 from raytrain.training.recipe import Recipe
 
 CURVE = "epoch/"
@@ -34,12 +35,13 @@ class TrialContent:
     Attributes:
         run: Name of the run.
         trial: Id of the trial.
-        digest: Digest of the trial's recipe, eight hex digits: with `run`, what the trial is found again by.
+        digest: Digest of the trial's recipe, eight hex digits: with the run, what the trial is found again by.
         status: "waiting", "running", or the status of the trial's end.
         recipe: The fields of the recipe; a list as its names joined by "+".
         curve: The metrics of each epoch, in order, the first one being epoch 1; accuracies are fractions in [0, 1].
         metrics: Final metrics by the names of `raytrain results`; none before the trial ends.
-        tags: Tags beside those that the tracker needs for itself: what is known of the trial in words.
+        tags: Tags beside those that the tracker needs for itself: what is known of the trial in words, and
+            `owner.owner_tags` of its run.
         times_ms: When each epoch ended, in milliseconds since 1970: the start of the trial, and its epochs' seconds.
         started_ms: When the trial first started, in milliseconds since 1970; 0 if that is not known.
         trained: Number of epochs that the trial has trained by its result; 0 before its end.
@@ -149,11 +151,10 @@ def content_so_far(progress: TrialProgress, folder: Folder, *, common: Common) -
 
 
 def common_tags(folder: Folder) -> dict[str, str]:
-    """Return the tags that all trials of a run have: its name, its folder and, where it is known, the code's commit."""
+    """Return the tags that all trials of a run have: which run it is and, where it is known, the code's commit."""
     sessions = read_manifest(folder)["sessions"] if folder.exists(MANIFEST) else []
     commit = sessions[-1]["code"].get("git_commit") if sessions else None
-    tags = {"raytrain.run": folder.name, "raytrain.folder": str(folder)}
-    return tags | ({"raytrain.commit": commit} if commit else {})
+    return owner_tags(folder, sessions) | ({"raytrain.commit": commit} if commit else {})
 
 
 def content_of(

@@ -4,13 +4,15 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raytrain.errors import TrackerError
 from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
 
 # before MLflow is imported, and unless the user has said otherwise: with MLflow's own values, 7 tries of 120 s, a
@@ -47,6 +49,7 @@ class _Known:
         stamp: `TrialContent.stamp` of all that it has.
         files: `Attachment.stamp` of its artifacts.
         parameters: Names of its parameters.
+        owner: Tags of the run that it is of.
     """
 
     id: str
@@ -55,6 +58,7 @@ class _Known:
     stamp: str
     files: list[str]
     parameters: set[str]
+    owner: Mapping[str, str]
 
 
 def tracking_uri(uri: str | None) -> str:
@@ -74,10 +78,10 @@ def answer_limit_s(uri: str) -> float:
 class MlflowTracker:
     """An experiment of MLflow.
 
-    A trial is found again by its tags `raytrain.run` and `raytrain.digest`. What was told of it is in further tags, so
-    that only the rest is told. Where the epochs that MLflow has are not those of the trial, it was trained again: the
-    old run of MLflow gets the tag `raytrain.superseded`, and the trial a new one. That of a trial which the run does
-    not list any more gets the tag too.
+    A trial is found again by its tags `raytrain.run` and `raytrain.digest`, and by those that tell its run from others
+    of its name. What was told of it is in further tags, so that only the rest is told. Where the epochs that MLflow has
+    are not those of the trial, it was trained again: the old run of MLflow gets the tag `raytrain.superseded`, and the
+    trial a new one. That of a trial which the run does not list any more gets the tag too.
     """
 
     def __init__(self, uri: str, *, experiment: str) -> None:
@@ -103,7 +107,10 @@ class MlflowTracker:
             if found is not None and found.lifecycle_stage == "deleted":
                 raise TrackerError(f"{self.where}: is deleted; restore it in MLflow, or name another with --experiment")
             self._experiment: str = found.experiment_id if found else self._client.create_experiment(experiment)
-            self._known = {self._key(run.data.tags): _known(run) for run in self._runs()}
+            self._known: defaultdict[tuple[str | None, str | None], list[_Known]] = defaultdict(list)
+            for run in self._runs():
+                self._known[self._key(run.data.tags)].append(_known(run))
+        self._owners = Owners(self.where)
 
     def write(self, content: TrialContent, attachments: Sequence[Attachment] = ()) -> Written:
         """Tell MLflow what it does not have of a trial.
@@ -112,46 +119,53 @@ class MlflowTracker:
             TrackerError: It does not answer, or refuses.
         """
         with answering(self.where, reason=_reason):
-            key = (content.run, content.digest)
-            known = self._known.get(key)
-            if known and not content.continues(known.curve, epochs=known.epochs):
-                self._supersede(known)
-                known = None
+            ours = self._of(content.tags, content.digest)
+            known = next((one for one in ours if content.continues(one.curve, epochs=one.epochs)), None)
+            for one in ours:
+                if one is not known:
+                    self._supersede(one, content.digest)
             missing = [one for one in attachments if known is None or one.stamp not in known.files]
             if known and known.stamp == content.stamp and not missing:
                 return "unchanged"
             done: Written = "updated" if known else "new"
             if known is None:
-                known = self._known[key] = self._create(content)
+                known = self._create(content)
+                self._known[content.run, content.digest].append(known)
             self._tell(known, content, missing)
             return done
 
-    def disown(self, run: str, trial: str) -> None:
+    def disown(self, run: Mapping[str, str], trial: str) -> None:
         """Say of a trial's run of MLflow, if there is one, that it is superseded and not chosen.
 
         Raises:
             TrackerError: MLflow does not answer, or refuses.
         """
         with answering(self.where, reason=_reason):
-            if known := self._known.pop((run, digest_of(trial)), None):
-                self._supersede(known)
+            for known in self._of(run, digest_of(trial)):
+                self._supersede(known, digest_of(trial))
 
     def close(self) -> None:
         """Do nothing: nothing is buffered."""
 
-    def _supersede(self, known: _Known) -> None:
+    def _of(self, run: Mapping[str, str], digest: str) -> list[_Known]:
+        """Return what MLflow has of a trial of this run, without that of other runs of its name."""
+        return [one for one in self._known[run[RUN], digest] if self._owners.is_same(run, one.owner)]
+
+    def _supersede(self, known: _Known, digest: str) -> None:
         from mlflow.entities import RunTag
 
+        self._known[known.owner[RUN], digest].remove(known)
         self._client.log_batch(known.id, tags=[RunTag(CHOSEN, "false"), RunTag(_SUPERSEDED, "true")])
 
     def _create(self, content: TrialContent) -> _Known:
-        tags = {"raytrain.run": content.run, _DIGEST: content.digest, "mlflow.source.name": "raytrain"}
+        owner = owner_of(content.tags)
+        tags = {**owner, _DIGEST: content.digest, "mlflow.source.name": "raytrain"}
         if commit := content.tags.get("raytrain.commit"):
             tags["mlflow.source.git.commit"] = commit
         made = self._client.create_run(
             self._experiment, start_time=content.started_ms or None, tags=tags, run_name=content.trial
         )
-        return _Known(made.info.run_id, 0, content.curve_stamp(0), "", [], set())
+        return _Known(made.info.run_id, 0, content.curve_stamp(0), "", [], set(), owner)
 
     def _tell(self, known: _Known, content: TrialContent, attachments: Sequence[Attachment]) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -183,7 +197,7 @@ class MlflowTracker:
         known.epochs, known.curve = len(content.curve), content.curve_stamp(len(content.curve))
         known.files += [one.stamp for one in attachments]
         known.parameters |= set(content.recipe)
-        known.stamp = content.stamp
+        known.stamp, known.owner = content.stamp, owner_of(content.tags)
         tags = {**content.tags, _EPOCHS: str(known.epochs), _CURVE: known.curve, _FILES: json.dumps(known.files)}
         # the stamp comes last: a kill before it has everything told again, which changes nothing
         tags[_STAMP] = known.stamp
@@ -207,7 +221,7 @@ class MlflowTracker:
 
     @staticmethod
     def _key(tags: dict[str, str]) -> tuple[str | None, str | None]:
-        return tags.get("raytrain.run"), tags.get(_DIGEST)
+        return tags.get(RUN), tags.get(_DIGEST)
 
 
 def _reason(error: Exception) -> str:
@@ -226,6 +240,7 @@ def _known(run: Any) -> _Known:
         tags.get(_STAMP, ""),
         json.loads(tags.get(_FILES, "[]")),
         set(run.data.params),
+        owner_of(tags),
     )
 
 

@@ -11,7 +11,7 @@ from raytrain.analysis.record import RunRecord
 from raytrain.errors import RunFolderError
 from raytrain.report import REPORT
 from raytrain.storage.json_lines import MAX_BYTES
-from raytrain.trackers.content import Attachment, contents_of
+from raytrain.trackers.content import Attachment, common_tags, contents_of
 from raytrain.trackers.tracker import Tracker
 
 README = "README.md"
@@ -63,7 +63,7 @@ def send(record: RunRecord, tracker: Tracker, *, models: bool = False) -> Sent:
     files = list(attachments_of(record, models=models)) if chosen else []
     done = Counter(tracker.write(content, files if content.trial == chosen else ()) for content in contents_of(record))
     for trial in sorted(record.state.unlisted):
-        tracker.disown(record.name, trial)
+        tracker.disown(common_tags(record.folder), trial)
     tracker.close()
     names = tuple(one.name for one in files)
     return Sent(record.name, tracker.where, done["new"], done["updated"], done["unchanged"], chosen, names)

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal, Protocol, TypeVar, get_args
@@ -37,7 +37,8 @@ def reason_of(error: BaseException) -> str:
 class Tracker(Protocol):
     """A place that keeps runs for a team: one of its own runs for each trial.
 
-    Writing is idempotent: what a tracker was told before, by whichever command, is not told again.
+    Writing is idempotent: what a tracker was told before, by whichever command, is not told again. Entries of other
+    runs with the same name are left as they are.
     """
 
     @property
@@ -53,11 +54,11 @@ class Tracker(Protocol):
         """
         ...
 
-    def disown(self, run: str, trial: str) -> None:
+    def disown(self, run: Mapping[str, str], trial: str) -> None:
         """Tell the tracker of a trial, if it has it, that its run does not list it any more, and so has not chosen it.
 
         Args:
-            run: Name of the run.
+            run: `owner.owner_tags` of the run.
             trial: Id of the trial.
 
         Raises:
@@ -75,7 +76,9 @@ class Tracker(Protocol):
 
 
 def identities(project: str, run: str, digest: str, *, length: int) -> Iterator[str]:
-    """Yield the ids of a trial's runs at a tracker that takes any id: the first, and one for each time it began again.
+    """Yield the ids of a trial's runs at a tracker that takes any id: the first, and further ones.
+
+    A further one is for a trial that began again, or for one of another run of this name.
 
     Args:
         project: Name of the tracker's project.

@@ -7,7 +7,7 @@ print to standard output, give each epoch the time of sending, and know a trial 
 import hashlib
 import json
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from raytrain.errors import ExperimentError, TrackerError
 from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.owner import RUN, RUN_ID, Owners
 from raytrain.trackers.tracker import Written, first_line, identities
 
 _FOLDER = "TRACKIO_DIR"
@@ -27,7 +28,7 @@ class TrackioTracker:
 
     The id of a trial's run is made of the names of the project and of the run, and of the trial's digest, so the same
     trial always is the same run. What was told is in the run's configuration. Where Trackio has other epochs than the
-    trial, the trial was trained again and gets a new id.
+    trial, the trial was trained again and gets a new id; so it does where they are of another run of this name.
     """
 
     def __init__(self, uri: str | None, *, project: str) -> None:
@@ -58,6 +59,7 @@ class TrackioTracker:
         self._media_path = get_project_media_path
         self._project = project
         self.where = f"Trackio in {TRACKIO_DIR}, project {project}"
+        self._owners = Owners(self.where)
         if uri and Path(uri).absolute() != Path(TRACKIO_DIR):
             raise TrackerError(f"Trackio is in use with the folder {TRACKIO_DIR}; name {uri} in a new process")
         try:
@@ -72,13 +74,13 @@ class TrackioTracker:
             TrackerError: It cannot read or write its files.
         """
         with self._answering():
-            for identity, told in self._told(content.run, content.digest):
+            for identity, told in self._told(content.tags, content.digest):
                 if content.continues(told.get(_CURVE, ""), epochs=told.get(_EPOCHS, 0)):
                     return self._add(identity, told, content, attachments)
                 self._unchoose(identity, content.trial, told)
         raise AssertionError("without what was told, a trial continues it")
 
-    def disown(self, run: str, trial: str) -> None:
+    def disown(self, run: Mapping[str, str], trial: str) -> None:
         """Say of a trial's runs of Trackio, if there are some, that they are not chosen.
 
         Raises:
@@ -93,10 +95,12 @@ class TrackioTracker:
     def close(self) -> None:
         """Do nothing: nothing is buffered."""
 
-    def _told(self, run: str, digest: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _told(self, run: Mapping[str, str], digest: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the ids of a trial's runs, and what each has been told; nothing where there is no such run."""
-        for identity in identities(self._project, run, digest, length=32):
-            yield identity, self._storage.get_run_config(self._project, run_id=identity) or {}
+        for identity in identities(self._project, run[RUN], digest, length=32):
+            told = self._storage.get_run_config(self._project, run_id=identity) or {}
+            if not told or self._owners.is_same(run, told):
+                yield identity, told
 
     def _add(
         self, identity: str, told: dict[str, Any], content: TrialContent, attachments: Sequence[Attachment]
@@ -106,7 +110,8 @@ class TrackioTracker:
         if told.get(_STAMP) == content.stamp and not missing:
             return "unchanged"
         for one in missing:
-            name = f"{content.run}-{one.name}"
+            # the files of a project lie in one folder, also those of two runs with one name
+            name = "-".join([content.run, *filter(None, [content.tags.get(RUN_ID, "")[:8]]), one.name])
             (self._media_path(project=self._project, relative_path=".") / name).write_bytes(one.content)
         files = [*told.get(_FILES, []), *(one.stamp for one in missing)]
         self._tell(identity, content, created=told.get("_Created"), files=files)

@@ -1,7 +1,9 @@
-"""Settings of Weights & Biases that lie in the working folder, and may be somebody else's."""
+"""Settings of Weights & Biases: the user's key, and those in the working folder, which may be somebody else's."""
 
 import configparser
+import os
 from pathlib import Path
+from typing import Any
 
 from raytrain.errors import TrackerError, first_line
 from raytrain.storage.bounded import read_bounded
@@ -11,6 +13,11 @@ _HARMLESS = {"entity", "project"}
 """Settings that a file in the working folder may have."""
 _MAX_SETTINGS = 100_000
 """Largest size in bytes of such a file."""
+
+
+def has_key(wandb: Any) -> bool:
+    """Return whether the user has a key, for which the package `wandb` is asked."""
+    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
 
 
 def refuse_foreign_settings(folder: Path, *, server: str | None) -> None:

@@ -4,7 +4,7 @@ import atexit
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import psutil
 from raytrain.background import JOIN_TIMEOUT_S, InThread
 from raytrain.errors import TrackerError
 from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import (
     ANSWER_S,
     LOCAL_ANSWER_S,
@@ -23,7 +24,7 @@ from raytrain.trackers.tracker import (
     answering,
     identities,
 )
-from raytrain.trackers.wandb_settings import refuse_foreign_settings
+from raytrain.trackers.wandb_settings import has_key, refuse_foreign_settings
 
 _LENGTH = 12
 """Number of characters in the id of a run of W&B."""
@@ -31,7 +32,6 @@ _SERVICE = "wandb-core"
 """Name of W&B's own process, which sends what this one tells it."""
 _TOLD = "raytrain"
 """What was told of a trial: a key of its configuration in W&B, and offline the folder of a JSON file for each."""
-
 _BYTES_A_SECOND = 1_000_000
 """Slowest upload of files that is waited for."""
 
@@ -41,7 +41,8 @@ class WandbTracker:
 
     The id of a trial's run is made of the names of the project and of the run, and of the trial's digest, so the same
     trial always is the same run. What was told is in the run's configuration, or in offline mode in the local folder
-    `wandb/raytrain/`. Where W&B has other epochs than the trial, the trial was trained again and gets a new id.
+    `wandb/raytrain/`. Where W&B has other epochs than the trial, the trial was trained again and gets a new id. It gets
+    one too where they are of another run of this name.
     """
 
     def __init__(self, uri: str | None, *, project: str) -> None:
@@ -62,6 +63,7 @@ class WandbTracker:
         self._offline = os.environ.get("WANDB_MODE") == "offline"
         self._folder = Path(os.environ.get("WANDB_DIR", ".")) / "wandb"
         self._open: dict[str, Any] = {}
+        self._others: set[str] = set()
         self._limit_s = LOCAL_ANSWER_S if self._offline else ANSWER_S
         self._unanswered = False
         self._ends = False
@@ -69,7 +71,8 @@ class WandbTracker:
         self.where = f"W&B{f' at {uri}' if uri else ''}, project {project}"
         if self._offline:
             self.where += f", offline in {self._folder}"
-        elif not _has_key(wandb):
+        self._owners = Owners(self.where)
+        if not self._offline and not has_key(wandb):
             raise TrackerError(
                 f"{self.where}: there is no API key; log in with: wandb login. Or set WANDB_MODE=offline, and send "
                 "what is in the folder wandb/ later with: wandb sync"
@@ -82,32 +85,36 @@ class WandbTracker:
             TrackerError: It does not answer, or refuses.
         """
         with answering(self.where):
-            for identity in identities(self._project, content.run, content.digest, length=_LENGTH):
+            for identity in self._identities(content.run, content.digest):
                 told = self._told(identity, content)
+                if not self._is_ours(identity, told, content.tags):
+                    continue
                 if content.continues(told.get("curve", ""), epochs=told.get("epochs", 0)):
                     return self._add(identity, told, content, attachments)
                 self._unchoose(identity, content.run, content.trial, told)
         raise AssertionError("without what was told, a trial continues it")
 
-    def disown(self, run: str, trial: str) -> None:
+    def disown(self, run: Mapping[str, str], trial: str) -> None:
         """Say of a trial's runs of W&B, if there are some, that they are not chosen.
 
         Raises:
             TrackerError: It does not answer, or refuses.
         """
         with answering(self.where):
-            for identity in identities(self._project, run, digest_of(trial), length=_LENGTH):
+            for identity in self._identities(run[RUN], digest_of(trial)):
                 if not self._offline and self._file(identity).is_file():
                     continue  # it was disowned, and has not been told of since
                 try:
                     if not self._offline:
-                        self._begin(identity, run, trial, {}, resume="must")
+                        self._begin(identity, run[RUN], trial, {}, resume="must")
                 except self._wandb.errors.UsageError:  # there is no such run
                     return
                 if not (told := self._told_of(identity)):
                     self._finish(identity)
                     return
-                self._unchoose(identity, run, trial, told)
+                if not self._is_ours(identity, told, run):
+                    continue
+                self._unchoose(identity, run[RUN], trial, told)
                 if not self._offline:
                     self._remember(identity, {})
 
@@ -142,7 +149,7 @@ class WandbTracker:
         return done
 
     def _told(self, identity: str, content: TrialContent) -> dict[str, Any]:
-        """Return what a run of W&B has been told: epochs, curve, files, stamp; nothing where there is no such run."""
+        """Return what a run of W&B has been told, such as its epochs; nothing where there is no such run."""
         if not self._offline:
             self._opened(identity, content)
         return self._told_of(identity)
@@ -153,6 +160,19 @@ class WandbTracker:
             known = self._file(identity)
             return json.loads(known.read_text()) if known.is_file() else {}
         return dict(self._open[identity].config.get(_TOLD) or {})
+
+    def _identities(self, run: str, digest: str) -> Iterator[str]:
+        return (one for one in identities(self._project, run, digest, length=_LENGTH) if one not in self._others)
+
+    def _is_ours(self, identity: str, told: Mapping[str, Any], run: Mapping[str, str]) -> bool:
+        """Return whether a run of W&B may be told of a trial of this run; one that is another's is ended unchanged."""
+        if told and not self._offline:  # an earlier version told its summary alone
+            told = {"owner": owner_of(self._open[identity].summary), **told}
+        if "owner" not in told or self._owners.is_same(run, told["owner"]):
+            return True
+        self._others.add(identity)
+        self._finish(identity)
+        return False
 
     def _unchoose(self, identity: str, run: str, trial: str, told: dict[str, Any]) -> None:
         if told.get("chosen", True):  # an earlier version did not say
@@ -225,6 +245,7 @@ class WandbTracker:
             "stamp": content.stamp,
             "tags": list(run.tags),
             "chosen": "chosen" in run.tags,
+            "owner": owner_of(content.tags),
         }
         self._keep(run, now)
 
@@ -276,7 +297,3 @@ class WandbTracker:
                     child.kill()
         # without its process it ends at once, and takes its own exit handler away
         InThread(self._wandb.teardown).has_ended(within_s=JOIN_TIMEOUT_S)
-
-
-def _has_key(wandb: Any) -> bool:
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)

@@ -55,10 +55,10 @@ def train() -> Callable[..., None]:
 def open_run_folder(tmp_path: Path) -> Callable[..., RunJournal]:
     """Return a function that begins a run of two trials, or goes on with it."""
 
-    def begin(name: str = "made", **keys: Any) -> RunJournal:
+    def begin(name: str = "made", *, out: str = "runs", **keys: Any) -> RunJournal:
         keys = {"recipe": {"epochs": EPOCHS, "width": 4}, "grid": {"lr": [0.1, 0.2]}, **keys}
         experiment = Experiment.model_validate({"name": name, **keys})
-        folder = Folder.at(tmp_path / "runs") / name
+        folder = Folder.at(tmp_path / out) / name
         run = RunJournal.open(folder, experiment, experiment.trials())
         manifest = Manifest.open(folder, data={"digits": "abc"}, inputs=[], seeds=[0], fresh=False)
         run.begin({trial.id: 1000 for trial in run.state.pending()})
@@ -101,6 +101,16 @@ def without_its_chosen_trial(made: Folder, open_run_folder: Callable[..., RunJou
         return made
 
     return fewer
+
+
+@pytest.fixture
+def namesake(open_run_folder: Callable[..., RunJournal]) -> Folder:
+    """Return the folder of another run of the name, whose first trial has finished with other results."""
+    run = open_run_folder(out="others")
+    _train(run, 0, range(1, EPOCHS + 1), factor=3.0)
+    run.close()
+    run.folder.write("report.html", b"<h1>namesake</h1>")
+    return run.folder
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tests of raytrain.trackers with MLflow: what is in its SQLite database is read with sqlite3, past MLflow."""
 
 import json
+import shutil
 import socket
 import sqlite3
 from collections import Counter
@@ -194,6 +195,48 @@ def test_a_trial_that_the_run_does_not_list_any_more_is_not_chosen(
     assert (tags[gone]["raytrain.chosen"], tags[gone]["raytrain.superseded"]) == ("false", "true")
     assert (tags[chosen]["raytrain.chosen"], "raytrain.superseded" in tags[chosen]) == ("true", False)
     assert log(made).unchanged == 1
+
+
+def test_runs_of_one_name_leave_each_others_trials_alone(
+    made: Folder,
+    namesake: Folder,
+    log: Callable[..., Any],
+    rows: Callable[[str], list[tuple[Any, ...]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log(made)
+    before = rows("tags.key, tags.value from tags")
+    assert log(namesake).new == 1
+    assert [one for one in before if one not in rows("tags.key, tags.value from tags")] == []
+    assert caplog.text.count(f"has trials of another run called made, from {made} on") == 1
+    assert "raytrain log --experiment NAME" in caplog.text
+    assert (log(made).unchanged, log(namesake).unchanged) == (2, 1)
+    assert tags_by_value(rows, "raytrain.superseded") == {}
+    assert tags_by_value(rows, "raytrain.chosen") == {"true": 2, "false": 1}
+
+
+def test_a_run_does_not_disown_trials_of_another_one_of_its_name(
+    made: Folder,
+    namesake: Folder,
+    open_run_folder: Callable[..., RunJournal],
+    log: Callable[..., Any],
+    rows: Callable[[str], list[tuple[Any, ...]]],
+) -> None:
+    log(made)
+    log(namesake)
+    open_run_folder(out="others", grid={"lr": [0.2]}).close()
+    log(namesake)
+    assert tags_by_value(rows, "raytrain.superseded") == {"true": 1}
+    assert log(made).unchanged == 2
+
+
+def test_a_run_that_was_moved_is_found_again(
+    made: Folder, log: Callable[..., Any], rows: Callable[[str], list[tuple[Any, ...]]], tmp_path: Path
+) -> None:
+    log(made)
+    moved = shutil.move(str(made), tmp_path / "moved" / "made")
+    assert log(Folder.at(moved)).updated == 2
+    assert tags_by_value(rows, "raytrain.folder") == {str(moved): 2}
 
 
 def test_the_command_says_what_it_did(made: Folder, database: Path) -> None:

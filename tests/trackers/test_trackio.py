@@ -1,6 +1,7 @@
 """Tests of raytrain.trackers with Trackio: its SQLite file is read past Trackio."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from importlib import import_module
@@ -68,7 +69,8 @@ def test_a_trial_is_a_run_with_its_recipe_its_curves_and_its_final_metrics(
     assert {name: config["lr"] for name, config in configs.items()} == {first: 0.1, second: 0.2}
     assert (configs[first]["raytrain.chosen"], configs[second]["raytrain.chosen"]) == ("true", "false")
     assert {config["_Group"] for config in configs.values()} == {"made"}
-    assert (folder / "media" / project / "files" / "made-report.html").read_bytes() == b"<h1>made</h1>"
+    (of_run,) = {config["raytrain.run_id"] for config in configs.values()}
+    assert (folder / "media" / project / "files" / f"made-{of_run[:8]}-report.html").read_bytes() == b"<h1>made</h1>"
 
 
 def test_a_run_that_is_sent_twice_is_there_once(made: Folder, folder: Path, project: str) -> None:
@@ -127,6 +129,35 @@ def test_a_trial_that_the_run_does_not_list_any_more_is_not_chosen(
     assert log(made, project).unchanged == 1
     assert rows(folder, project, "SELECT count(*) FROM metrics") == count
     assert len(before) == 3
+
+
+def test_runs_of_one_name_leave_each_others_trials_alone(
+    made: Folder,
+    namesake: Folder,
+    folder: Path,
+    project: str,
+    open_run_folder: Callable[..., RunJournal],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log(made, project)
+    before = rows(folder, project, "SELECT * FROM configs")
+    assert log(namesake, project).new == 1
+    assert [one for one in before if one not in rows(folder, project, "SELECT * FROM configs")] == []
+    assert f"has trials of another run called made, from {made} on" in caplog.text
+    assert (log(made, project).unchanged, log(namesake, project).unchanged) == (2, 1)
+    reports = (folder / "media" / project / "files").glob("made-*-report.html")
+    assert {report.read_bytes() for report in reports} == {b"<h1>made</h1>", b"<h1>namesake</h1>"}
+    open_run_folder(out="others", grid={"lr": [0.2]}).close()
+    log(namesake, project)
+    assert sorted(one for _, one in chosen(folder, project)) == ["false", "false", "true"]
+    assert log(made, project).unchanged == 2
+
+
+def test_a_run_that_was_moved_is_found_again(made: Folder, folder: Path, project: str, tmp_path: Path) -> None:
+    log(made, project)
+    moved = shutil.move(str(made), tmp_path / "moved" / "made")
+    assert log(Folder.at(moved), project).updated == 2
+    assert len(chosen(folder, project)) == 2
 
 
 def test_an_address_is_refused_with_what_to_do(project: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from raytrain.analysis.record import read_record
 from raytrain.errors import TrackerError
 from raytrain.storage.folder import Folder
+from raytrain.trackers.content import common_tags
 from raytrain.trackers.sending import send
 from raytrain.trackers.tracker import open_tracker
 from raytrain.trackers.wandb_settings import refuse_foreign_settings
@@ -159,6 +161,29 @@ def test_a_trial_that_the_run_does_not_list_any_more_is_not_chosen(
             if (item.key or item.nested_key[0]) == "raytrain.chosen":
                 said[name] = json.loads(item.value_json)
     assert said == {gone: "false", now: "true"}
+
+
+def test_runs_of_one_name_leave_each_others_trials_alone(
+    made: Folder, namesake: Folder, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log(made)
+    before = told(folder)
+    assert log(namesake).new == 1
+    assert [one for one in before if one not in told(folder)] == []
+    assert f"has trials of another run called made, from {made} on" in caplog.text
+    assert (log(made).unchanged, log(namesake).unchanged) == (2, 1)
+    assert sorted(one["chosen"] for one in told(folder)) == [False, True, True]
+    tracker = open_tracker("wandb", uri=None, project="made")
+    tracker.disown(common_tags(namesake), read_record(namesake).state.results()[0].trial)
+    assert sorted(one["chosen"] for one in told(folder)) == [False, False, True]
+    assert log(made).unchanged == 2
+
+
+def test_a_run_that_was_moved_is_found_again(made: Folder, folder: Path, tmp_path: Path) -> None:
+    log(made)
+    moved = shutil.move(str(made), tmp_path / "moved" / "made")
+    assert log(Folder.at(moved)).updated == 2
+    assert len(told(folder)) == 2
 
 
 def test_without_a_key_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
