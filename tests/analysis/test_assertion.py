@@ -37,6 +37,14 @@ def test_a_claim_that_does_not_hold_is_answered_with_the_value() -> None:
     assert broken("test_accuracy > 0", Ranking([])) == "test_accuracy > 0: there is no trial"
 
 
+def test_a_claim_is_of_the_mean_as_it_is_shown() -> None:
+    """As floats, 0.949 + 0.95 + 0.951 is less than 2.85."""
+    accuracies = enumerate((0.949, 0.95, 0.951))
+    seeds = [TrialResult(f"{n}", "finished", {**RECIPE, "seed": n}, 1, 2, test_accuracy=one) for n, one in accuracies]
+    assert broken("test_accuracy >= 0.95", rank(seeds, {})) is None
+    assert broken("test_accuracy == 0.95", rank(seeds, {})) is None
+
+
 def test_a_claim_may_name_a_metric_beside_accuracy() -> None:
     seen = Predictions(np.array([0, 0, 0, 1]), np.zeros(4, dtype=np.int64), np.full(4, 0.75, dtype=np.float32))
     ranking = rank([TrialResult("a", "finished", RECIPE, 1, 2, test_accuracy=0.75, test_loss=0.6)], {"a": seen})

@@ -309,6 +309,19 @@ def test_of_equal_validation_accuracies_and_losses_the_one_listed_first_is_chose
     assert chosen(high, low) == "high"
 
 
+def test_seeds_with_equally_many_right_images_are_a_tie_however_they_are_spread() -> None:
+    """The floats of 141/144 + 144/144 and of 142/144 + 143/144 differ in the last bit."""
+    spread = [result(f"spread{right}", lr=1, seed=right, **reached(right, val_loss=0.2)) for right in (141, 144)]
+    close = [result(f"close{right}", lr=2, seed=right, **reached(right, val_loss=0.9)) for right in (142, 143)]
+    assert chosen(*spread, *close) == chosen(*close, *spread) == "spread144"
+    assert ranks(rank([*spread, *close], {}))[0][1] == "spread144"
+    assert ranks(rank([*close, *spread], {}))[0][1] == "close143"
+
+
+def reached(right: int, *, val_loss: float) -> dict[str, float]:
+    return {"val_accuracy": right / 144, "test_accuracy": right / 144, "val_loss": val_loss}
+
+
 @pytest.mark.parametrize("how", ["diverged", "failed", "stopped", "unfinished"])
 def test_a_configuration_that_lost_a_seed_is_named_and_not_chosen_before_a_complete_one(how: str) -> None:
     complete = [result(f"c{seed}", lr=1, seed=seed, val_accuracy=0.5, test_accuracy=0.5) for seed in (0, 1)]
