@@ -106,6 +106,28 @@ def test_where_keeps_the_rows_of_which_all_conditions_hold_and_counts_the_others
     )
 
 
+@pytest.mark.parametrize(
+    ("condition", "shown"),
+    [
+        ("arch == my_net.py:MyNet(depth=3)", "ab"),
+        ("arch != my_net.py:MyNet(depth=3)", "c"),
+        ("arch == my_net.py:MyNet@3f2a9c1b7d04(depth=3)", "a"),
+        ("augment == my_net.py:noise+flip", "a"),
+        ("augment == my_net.py:noise@3f2a9c1b7d04+flip", "a"),
+    ],
+)
+def test_where_takes_code_of_ones_own_with_the_digest_or_as_the_table_prints_it(condition: str, shown: str) -> None:
+    archs = ["my_net.py:MyNet@3f2a9c1b7d04(depth=3)", "my_net.py:MyNet@aaaaaaaaaaaa(depth=3)", "resnet18"]
+    augments = [["my_net.py:noise@3f2a9c1b7d04", "flip"], [], []]
+    own = [
+        TrialResult(name, "finished", {**RECIPE, "arch": arch, "augment": augment}, 1, 2, test_accuracy=0.9)
+        for name, arch, augment in zip("abc", archs, augments, strict=True)
+    ]
+    found, _ = where(rank(own, {}), [condition])
+    assert "".join(standing.results[0].trial for standing in found.standings) == shown
+    assert (broken(condition, rank(own, {})) is None) == ("a" in shown)
+
+
 def test_where_knows_that_a_field_without_effect_has_no_value() -> None:
     adam = TrialResult("d", "finished", {**RECIPE, "optimizer": "adam"}, 1, 2, test_accuracy=0.9)
     shown, said = where(rank([adam], {}), ["momentum > 0"])
