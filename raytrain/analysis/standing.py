@@ -169,6 +169,6 @@ class Ranking:
         if self.select == "accuracy":
             return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
         words = self.selection.words
-        return (
-            f"an unknown {words}" if standing.score is None else f"a {words} of {self.selection.text(standing.score)}"
-        )
+        if standing.score is None:
+            return f"an unknown {words}"
+        return f"{'an' if words[0] in 'aeiou' else 'a'} {words} of {self.selection.text(standing.score)}"

@@ -382,7 +382,11 @@ def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
     results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
     ranking = rank(results, {})
     assert ranks(ranking) == [("1", "x/a1"), ("2", "y/b"), ("–", "x/a")]
-    assert any("Only the configurations that were trained again" in sentence for sentence in explain(ranking))
+    said = " ".join(explain(ranking))
+    assert (
+        "Of a run that confirmed its best configurations, only those that were trained again with fresh seeds" in said
+    )
+    assert "Only the configurations that were trained again" not in said
     assert not any("The search has" in sentence for sentence in explain(ranking))
 
 
@@ -504,6 +508,32 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
         assert any(said in s for s in explain(rank([*finished, lost], {})))
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
+
+
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ("accuracy", "mean accuracy over the others is biased upwards"),
+        ("nll", "mean negative log-likelihood over the others is too low"),
+    ],
+)
+def test_the_mean_of_the_seeds_that_were_not_stopped_is_said_to_look_too_good(select: str, said: str) -> None:
+    results = [result("a0", test_accuracy=0.9), result("a1", seed=1, status="stopped", epochs=4)]
+    for one in results:
+        one.recipe["select"] = select
+    assert said in " ".join(explain(rank(results, {})))
+
+
+def test_the_article_before_a_metric_is_the_one_that_english_has() -> None:
+    seen = right_on((0, 1800))
+    for select, text in [
+        ("ece", "an expected calibration error of 10.00 %"),
+        ("nll", "a negative log-likelihood of 1"),
+    ]:
+        one = result("a", test_accuracy=0.9)
+        one.recipe["select"] = select
+        ranking = rank([one], {"a": seen})
+        assert ranking.score_text(ranking.standings[0]).startswith(text)
 
 
 def test_one_seed_of_some_and_several_of_others_are_told_apart_by_their_own_tests() -> None:
