@@ -194,7 +194,8 @@ def test_what_a_run_trained_and_does_not_list_any_more_is_known(write_run: Calla
     folder = tmp_path / "run"
     ids = [json.loads(line)["trial"] for line in (folder / "trials.jsonl").read_text().splitlines()]
     events = [{"event": "started", "trial": one, "attempt": 1, "after_epoch": 0, "where": ""} for one in ids]
-    (folder / "events.jsonl").write_text("".join(f"{json.dumps({'time': '', **one})}\n" for one in events))
+    now = {"time": "2026-01-01T00:00:00+00:00"}
+    (folder / "events.jsonl").write_text("".join(f"{json.dumps(now | one)}\n" for one in events))
     experiment = {"name": "run", "grid": {"lr": [0.1, 0.2]}, "separate": {"points": 0.3}}
     fewer = Experiment.model_validate(experiment)
     (folder / "experiment.yaml").write_text(dump_yaml(fewer.model_dump(mode="json")))
