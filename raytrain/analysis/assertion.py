@@ -11,6 +11,7 @@ from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.standing import Ranking, Standing
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import STATUSES
+from raytrain.user_code.reference import without_digest
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
@@ -54,7 +55,10 @@ class Condition:
         wanted = self.text.partition(self.comparison)[2].strip().strip("'\"")
         if isinstance(value, bool):  # YAML has true, and tables have True
             value, wanted = str(value).lower(), wanted.lower()
-        return COMPARISONS[self.comparison](str(value) or "none", wanted or "none")
+        value = str(value)
+        if wanted == without_digest(wanted):  # code of the user's own as tables print it
+            value = without_digest(value)
+        return COMPARISONS[self.comparison](value or "none", wanted or "none")
 
 
 def parse_condition(text: str, names: Collection[str], *, option: str) -> Condition:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import zip_longest
-from statistics import fmean
 
 from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.standing import DASH, Ranking, Standing
@@ -21,6 +20,7 @@ from raytrain.analysis.statistics.sample import Sample, comparing, count_test_se
 from raytrain.analysis.statistics.significance import pairwise, rank_intervals
 from raytrain.baselines.baselines import Baseline, BaselineRow
 from raytrain.data import DATASETS
+from raytrain.metrics.means import mean_over_seeds
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
 from raytrain.metrics.selection import select_of, selection_of
 from raytrain.runs.results import (
@@ -161,12 +161,12 @@ def _standing(
     return Standing(
         rank,
         group,
-        fmean(test) if test else None,
-        fmean(val) if val else None,
+        mean_over_seeds(test) if test else None,
+        mean_over_seeds(val) if val else None,
         interval,
         p_value,
         metrics,
-        fmean(scores.values()) if scores else None,
+        mean_over_seeds(scores.values()) if scores else None,
         other.interval() if other else interval if select_of(group[0].recipe) == "accuracy" else None,
     )
 
@@ -194,7 +194,7 @@ def _place(
 ) -> tuple[float, float, int]:
     """Return what finished configurations are sorted by: test metric, then validation metric, then as listed."""
     selection, scores = selection_of(group[0].recipe), _scores(group, metrics)
-    score = selection.quality(fmean(scores.values()) if scores else None)
+    score = selection.quality(mean_over_seeds(scores.values()) if scores else None)
     return -score, -mean_val_quality(group)[0], _first(group, order)
 
 

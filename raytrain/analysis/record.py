@@ -12,7 +12,7 @@ from raytrain.metrics.predictions import Predictions
 from raytrain.provenance.manifest import read_manifest
 from raytrain.runs.damage import warned_together
 from raytrain.runs.folder import read_state
-from raytrain.runs.results import TrialResult, ranked
+from raytrain.runs.results import TrialResult, ranked, read_results
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import read_all_epochs, read_epochs, read_predictions
 from raytrain.storage.folder import Folder
@@ -82,8 +82,14 @@ class RunRecord:
         experiment = self.state.experiment
         if experiment.separate is None:
             return None
-        seeds = taken_up(self.state)
-        return separation(self.listed, self.predictions, separate=experiment.separate, seeds=seeds)
+        ended = read_results(self.folder) if self.state.unlisted else []
+        return separation(
+            self.listed,
+            self.predictions,
+            separate=experiment.separate,
+            seeds=taken_up(self.state),
+            dropped=[one for one in ended if one.trial not in self.state.progress],
+        )
 
     @property
     def best_by_validation(self) -> list[TrialResult]:

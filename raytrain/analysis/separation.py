@@ -1,5 +1,6 @@
 """Which configurations differ by a gap that matters, and which seeds would tell: every pair, tested after each seed."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -70,6 +71,8 @@ class Pair:
             if one.lost:
                 whose = without_digest(one.name)
                 return f"{first} and {second} are not decided: seed {one.lost[0]} of {whose} failed or diverged."
+        if not self.seeds:
+            return f"{first} and {second} are not decided: no seed of both has finished yet."
         return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points of test accuracy."
 
 
@@ -108,11 +111,13 @@ class Separation:
         separate: Gap that matters, and the largest number of seeds.
         pairs: Every two configurations with the same test images.
         order: Seeds in the order in which they were taken up, and then those that may be added.
+        dropped: Number of configurations that the experiment does not list any more and whose pairs share the level.
     """
 
     separate: Separate
     pairs: Sequence[Pair]
     order: Sequence[int]
+    dropped: int = 0
 
     def next_trials(self) -> list[tuple[Contender, int]]:
         """Return the configurations and seeds that an open pair needs next; none when all is decided or used up."""
@@ -134,10 +139,16 @@ class Separation:
         gap = f"{self.separate.points:g} points of test accuracy"
         apart = len(answers) - same - still
         lines = [
-            f"Of {total}, {apart} are separated, {same} are the same within {gap}, and {still} are not decided. If "
-            f"the differences of seeds are about normal, at most {ALPHA:.0%} of such runs hold a wrong answer, "
+            f"Of {total}, {_are(apart)} separated, {_are(same)} the same within {gap}, and {_are(still)} not decided. "
+            f"If the differences of seeds are about normal, at most {ALPHA:.0%} of such runs hold a wrong answer, "
             "although one looks after each seed. The intervals and ranks of the table do not allow for that."
         ]
+        if self.dropped:
+            configurations = "1 configuration" if self.dropped == 1 else f"{self.dropped} configurations"
+            lines.append(
+                f"The pairs of {configurations} that this run trained, and does not list any more, share the "
+                f"{ALPHA:.0%}: to leave some out after a look must not make the others easier to tell apart."
+            )
         lines += [pair.sentence(self.separate) for pair in self.pairs[:MOST_SHOWN]]
         if (left := len(answers) - MOST_SHOWN) > 0:
             lines.append(f"The other {left} pairs are not listed.")
@@ -181,24 +192,29 @@ def separation(
     *,
     separate: Separate,
     seeds: Sequence[int],
+    dropped: Iterable[TrialResult] = (),
 ) -> Separation:
     """Return what is known of every pair of the configurations of a run.
 
-    A pair has the level 5 % divided by the number of pairs, so that all answers together are right with 95 %.
+    A pair has the level 5 % divided by the number of pairs, so that all answers together are right with 95 %. The pairs
+    of configurations that are not listed any more count too: which ones are left may depend on a look at all.
 
     Args:
         results: Results of all trials, as the experiment lists them; those of the phase "confirm" are ignored.
         predictions: Test predictions by trial id; some may be missing.
         separate: Gap that matters, and the largest number of seeds.
         seeds: Seeds of the experiment, and those that were added, in the order in which they were taken up.
+        dropped: Results of trials that the experiment listed once.
     """
     found = list(results)
     contenders = _contenders([result for result in found if result.phase == "search"])
+    gone = _gone(dropped, contenders)
     # above those that confirmed a choice, too: their trials exist, and were not drawn for this
     highest = max([*seeds, *(result.recipe["seed"] for result in found if result.phase == "confirm")])
     fresh = range(highest + 1, highest + 1 + separate.max_seeds - len(seeds))
     order = [*seeds, *fresh]
     both = [pair for pair in combinations(contenders, 2) if _test_set(pair[0]) == _test_set(pair[1])]
+    sharing = sum(_test_set(one) == _test_set(other) for one, other in combinations([*contenders, *gone], 2))
     seen = {one.name: by_seed(one.finished.values(), predictions) for one in contenders}
     pairs: list[Pair] = []
     for one, other in both:
@@ -209,9 +225,9 @@ def separation(
             pairs.append(Pair(one, other, "open", 0, 0.0))
             continue
         differences = paired_differences(seen[one.name], seen[other.name], seeds=shared)
-        answer, after = decided(differences, gap=separate.points / 100, level=ALPHA / len(both))
+        answer, after = decided(differences, gap=separate.points / 100, level=ALPHA / sharing)
         pairs.append(Pair(one, other, answer, after, float(differences.values[:after].mean())))
-    return Separation(separate, pairs, order)
+    return Separation(separate, pairs, order, len(gone))
 
 
 def _contenders(results: Sequence[TrialResult]) -> list[Contender]:
@@ -227,6 +243,24 @@ def _contenders(results: Sequence[TrialResult]) -> list[Contender]:
         elif result.status in {"failed", "diverged"}:
             one.lost.append(result.recipe["seed"])
     return list(contenders.values())
+
+
+def _gone(dropped: Iterable[TrialResult], contenders: Sequence[Contender]) -> list[Contender]:
+    """Return the configurations of which a finished trial is not listed any more, and no other trial is listed.
+
+    One that has only been given more epochs is still listed.
+    """
+    listed = {_without_length(one.recipe) for one in contenders}
+    finished = [one for one in dropped if (one.phase, one.status) == ("search", "finished")]
+    return _contenders([one for one in finished if _without_length(one.recipe) not in listed])
+
+
+def _without_length(recipe: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in recipe.items() if name not in {"seed", "epochs"}}, sort_keys=True)
+
+
+def _are(count: int) -> str:
+    return f"{count} {'is' if count == 1 else 'are'}"
 
 
 def _text(value: Any) -> str:

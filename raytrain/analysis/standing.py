@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 from raytrain.analysis.statistics.resolution import ImageResolution, SeedResolution
 from raytrain.analysis.statistics.significance import Interval
 from raytrain.baselines.baselines import BaselineRow
+from raytrain.metrics.means import mean_over_seeds
 from raytrain.metrics.predictions import ClassMetrics
 from raytrain.metrics.selection import SELECTIONS, Select, Selection
 from raytrain.runs.results import Status, TrialResult
@@ -56,7 +56,7 @@ class Standing:
             return None if (value := self.of_seed(0, name)) is None else float(value)
         known = [value for index in range(self.seeds) if (value := self.of_seed(index, name)) is not None]
         partial = name in METRICS and len(known) < self.seeds
-        return fmean(known) if known and not partial else None
+        return mean_over_seeds(known) if known and not partial else None
 
     def of_seed(self, index: int, name: str) -> float | None:
         """Return a number, as `mean` does, of one of the seeds."""
@@ -169,6 +169,6 @@ class Ranking:
         if self.select == "accuracy":
             return f"{100 * (standing.test_accuracy or 0.0):.2f} %"
         words = self.selection.words
-        return (
-            f"an unknown {words}" if standing.score is None else f"a {words} of {self.selection.text(standing.score)}"
-        )
+        if standing.score is None:
+            return f"an unknown {words}"
+        return f"{'an' if words[0] in 'aeiou' else 'a'} {words} of {self.selection.text(standing.score)}"

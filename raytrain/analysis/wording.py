@@ -51,10 +51,12 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
         yield from (*ranking.notes, *ranking.warnings)
         return
     if ranking.confirmed:
+        others = any(one.results[0].phase == "search" for one in _ranked(finished))  # of runs that confirmed none
+        which = "Of a run that confirmed its best configurations, only those" if others else "Only the configurations"
         more = f" The search has {ranking.searched} more." if ranking.searched else ""
         yield (
-            f"Only the configurations that were trained again with fresh seeds have a rank.{more} The accuracies of "
-            "the best rows of the search are biased upwards, because the search chose them."
+            f"{which} that were trained again with fresh seeds have a rank.{more} The accuracies of the best rows of "
+            "the search are biased upwards, because the search chose them."
         )
     yield from _views(finished)
     if ranking.select == "accuracy":
@@ -77,8 +79,9 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
     if ranking.survivors:
         which = "configuration" if ranking.survivors == 1 else "configurations"
         yield (
-            f"In {ranking.survivors} ranked {which}, some seeds were stopped early, failed or diverged. The mean over "
-            "the others is biased upwards; --no-asha trains to the end what was stopped."
+            f"In {ranking.survivors} ranked {which}, some seeds were stopped early, failed or diverged. The mean "
+            f"{ranking.selection.words} over the others is {_biased(ranking)}; --no-asha trains to the end what "
+            "was stopped."
         )
     yield from (*ranking.notes, *ranking.warnings)
     yield from _choice(ranking)
@@ -133,7 +136,6 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
         return
     words = ranking.selection.words
     by = "" if ranking.select == "accuracy" else f" by {words}"
-    biased = "too low" if ranking.selection.lower_is_better else "biased upwards"
     if True in with_split:
         yield (
             f"Accuracies are those of each trial's best epoch on the validation split{by}, measured without "
@@ -142,12 +144,17 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
     elif len(_finished(ranking)) > 1:
         yield (
             "There is no validation split: accuracies are those of the last epoch, and rows are in the order of their "
-            f"test {words}. The {words} of the first row is {biased}, because the test set chose it."
+            f"test {words}. The {words} of the first row is {_biased(ranking)}, because the test set chose it."
         )
     else:  # one row is the first by no choice
         yield "There is no validation split: accuracies are those of the last epoch."
     if len(with_split) > 1:
         yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
+
+
+def _biased(ranking: Ranking) -> str:
+    """Return how the metric is that ranks, where what was best was chosen."""
+    return "too low" if ranking.selection.lower_is_better else "biased upwards"
 
 
 def _test_reads(recipes: Sequence[dict[str, Any]]) -> str:

@@ -24,6 +24,7 @@ from raytrain.analysis.statistics.sequential import (
     seeds_until_larger,
 )
 from raytrain.analysis.statistics.significance import ALPHA, Interval
+from raytrain.comparison.shared_seeds import shared_seeds
 from raytrain.comparison.verdicts import Judgement
 from raytrain.errors import ExperimentError
 from raytrain.runs.results import TrialResult
@@ -165,12 +166,7 @@ def judge(base: RunRecord, candidate: RunRecord, *, margin: float, before: Seque
     sizes = [next(iter(results.values())).recipe.get("test_size") for results in (theirs, ours)]
     labels = [labels_of(base, theirs), labels_of(candidate, ours)]
     refuse_other_test_images(names, sizes=(sizes[0], sizes[1]), labels=(labels[0], labels[1]))
-    shared = sorted(ours.keys() & theirs.keys())
-    if not shared:
-        raise ExperimentError(
-            f"{names[0]} has {_seeds(theirs)} and {names[1]} has {_seeds(ours)}, so no seed is in both; train "
-            f"{names[1]} with --seeds {','.join(map(str, sorted(theirs)))}"
-        )
+    shared = shared_seeds(names, theirs, ours)
     reached = by_seed(ours.values(), candidate.predictions), by_seed(theirs.values(), base.predictions)
     trials = {seed: [theirs[seed].trial, ours[seed].trial] for seed in shared}
     values = dict(zip(shared, paired_differences(*reached, seeds=shared).values.tolist(), strict=True))
@@ -287,7 +283,3 @@ def labels_of(record: RunRecord, results: Mapping[int, TrialResult]) -> NDArray[
     """Return the labels of the test images of a configuration, of the first seed of which they are on record."""
     seen = (record.predictions.get(result.trial) for result in results.values())
     return next((one.labels for one in seen if one is not None), None)
-
-
-def _seeds(results: Mapping[int, TrialResult]) -> str:
-    return f"seed{'s' if len(results) > 1 else ''} {', '.join(map(str, sorted(results)))}"

@@ -123,12 +123,14 @@ class Referee:
 
     def why_no_more(self, verdict: Verdict) -> str:
         """Return why a candidate without an answer gets no further seed."""
-        seeds = len(verdict.judgement.seeds)
-        if seeds >= self.max_seeds:
-            return f"--max-seeds {self.max_seeds} is reached; the same command with a larger number goes on."
+        seeds = verdict.judgement.seeds
+        reached = f"--max-seeds {self.max_seeds}" if len(seeds) >= self.max_seeds else ""
+        if reached and self._seeds.keys() - {*seeds}:
+            return f"{reached} is reached; the same command with a larger number goes on."
         confirmed = next(iter(self._seeds.values())).phase == "confirm"
         more = "`confirm.seeds` in its experiment" if confirmed else "--seeds"
-        return f"{self.base.name} has no other seeds. Train it with more {more}, then repeat this command."
+        larger = f" with a larger number than {reached}" if reached else ""
+        return f"{self.base.name} has no other seeds. Train it with more {more}, then repeat this command{larger}."
 
     def refuse_other_images(self, name: str, recipe: Recipe, images: ImageDataset) -> None:
         """Refuse a candidate, before it is trained, whose data or test images are not those of the base.

@@ -7,8 +7,10 @@ from typing import Any
 
 from raytrain.analysis.ranking import Standing
 from raytrain.analysis.record import RunRecord
+from raytrain.analysis.statistics.sample import Sample
 from raytrain.analysis.statistics.significance import holm
-from raytrain.comparison.circumstances import Difference, circumstances, data_label, differences, settings
+from raytrain.analysis.tested_images import tested_images
+from raytrain.comparison.circumstances import Difference, circumstances, differences, settings
 from raytrain.comparison.two_configurations import Compared, accuracies, compared
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import metrics_of
@@ -171,9 +173,22 @@ def _compared(first: Side, second: Side, one: Standing, other: Standing) -> Comp
 
 
 def _same_images(first: Side, second: Side, one: Standing, other: Standing) -> bool:
-    """Return whether two configurations were tested on the same images: those of one fingerprint."""
-    found = [
-        side.record.manifest.get("data", {}).get(data_label(standing.results[0]))
-        for side, standing in ((first, one), (second, other))
+    """Return whether two configurations were tested on the same images, as in the table of two runs.
+
+    Images of another size or background have another fingerprint, and are the same images.
+    """
+    recipes = {"first": one.results[0].recipe, "second": other.results[0].recipe}
+    data = {"first": first.record.manifest.get("data", {}), "second": second.record.manifest.get("data", {})}
+    here, there = (f"{recipe['dataset']} at " for recipe in recipes.values())
+    if here == there and any(
+        data["first"][label] != data["second"][label]
+        for label in data["first"].keys() & data["second"].keys()
+        if label.startswith(here)
+    ):
+        return False  # the data set has changed in between
+    images = tested_images(recipes, data)
+    samples = [
+        Sample.of(standing.results, side.record.predictions, dataset=images[name])
+        for name, side, standing in (("first", first, one), ("second", second, other))
     ]
-    return found[0] is not None and found[0] == found[1]
+    return samples[0].on_the_same_images(samples[1])

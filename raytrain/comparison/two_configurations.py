@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from raytrain.analysis.standing import Standing
 from raytrain.analysis.statistics.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.statistics.sample import Sample, by_seed, compare, paired_differences
 from raytrain.analysis.statistics.significance import paired_t
+from raytrain.metrics.means import mean_over_seeds
 from raytrain.metrics.predictions import Predictions
 from raytrain.metrics.selection import SELECTIONS, Select, select_of
 
@@ -100,7 +100,7 @@ def _by_metric(first: Tested, second: Tested, select: Select) -> Compared | None
     else:
         images = len(first[1][first[0].results[0].trial].labels)
         p_value, test = one.p_value(other), f"the bootstrap, paired on {images:,} test images"
-    return Compared(select, fmean(one.values), fmean(other.values), p_value, test)
+    return Compared(select, mean_over_seeds(one.values), mean_over_seeds(other.values), p_value, test)
 
 
 def _sample(standing: Standing, predictions: Mapping[str, Predictions], select: Select) -> MetricSample | None:

@@ -77,6 +77,6 @@ def _check(line: object) -> None:
 
 
 def add_judgement(out: Folder, judgement: Judgement) -> None:
-    """Append a judgement, with the time."""
+    """Append a judgement, with the time, to microseconds: an equal line would be taken for a copy by mistake."""
     drop_torn_line(out, FILE)
-    out.append(FILE, as_line({**asdict(judgement), "time": datetime.now(UTC).isoformat(timespec="seconds")}))
+    out.append(FILE, as_line({**asdict(judgement), "time": datetime.now(UTC).isoformat(timespec="microseconds")}))

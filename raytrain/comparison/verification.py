@@ -91,7 +91,8 @@ class Verification:
         if self.first_epoch is not None:
             yield f"epoch {self.first_epoch} is the first that differs"
         if self.images is not None:
-            yield f"{self.images:,} test images are predicted as another class"
+            images = "1 test image is" if self.images == 1 else f"{self.images:,} test images are"
+            yield f"{images} predicted as another class"
         if self.measured and self.first_epoch is None:
             yield f"final numbers that differ: {', '.join(self.measured)}"
 

@@ -4,13 +4,13 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import compress
-from statistics import fmean
 from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from raytrain.errors import RunFolderError
+from raytrain.metrics.means import mean_over_seeds
 from raytrain.metrics.selection import selection_of
 from raytrain.runs.checks import ADVICE, check_result, damaged
 from raytrain.runs.events import STATUSES, Status
@@ -149,7 +149,7 @@ def configurations(results: Iterable[TrialResult]) -> list[list[TrialResult]]:
 def mean_val_quality(results: Sequence[TrialResult]) -> tuple[float, float]:
     """Return the mean of `TrialResult.val_quality` over some trials, at least one."""
     first, then = zip(*(result.val_quality for result in results), strict=True)
-    return fmean(first), fmean(then)
+    return mean_over_seeds(first), mean_over_seeds(then)
 
 
 def varied_fields(recipes: Iterable[dict[str, Any]]) -> list[str]:

@@ -20,7 +20,8 @@ _REFERENCE = re.compile(
     rf"(?:(?P<file>[^:@(){{}}\[\],]+\.py)|(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*))"
     rf":(?P<attribute>[A-Za-z_]\w*)(?:@(?P<digest>[0-9a-f]{{{DIGEST_LENGTH}}}))?"
 )
-_WITH_DIGEST = re.compile(rf":[A-Za-z_]\w*(@([0-9a-f]{{{DIGEST_LENGTH}}}))(?=\(|$)")
+_WITH_DIGEST = re.compile(rf":[A-Za-z_]\w*(@([0-9a-f]{{{DIGEST_LENGTH}}}))(?=[(+]|$)")
+"""A digest in the text of a component, or of several, joined by "+"."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,14 @@ def test_a_claim_that_does_not_hold_is_answered_with_the_value() -> None:
     assert broken("test_accuracy > 0", Ranking([])) == "test_accuracy > 0: there is no trial"
 
 
+def test_a_claim_is_of_the_mean_as_it_is_shown() -> None:
+    """As floats, 0.949 + 0.95 + 0.951 is less than 2.85."""
+    accuracies = enumerate((0.949, 0.95, 0.951))
+    seeds = [TrialResult(f"{n}", "finished", {**RECIPE, "seed": n}, 1, 2, test_accuracy=one) for n, one in accuracies]
+    assert broken("test_accuracy >= 0.95", rank(seeds, {})) is None
+    assert broken("test_accuracy == 0.95", rank(seeds, {})) is None
+
+
 def test_a_claim_may_name_a_metric_beside_accuracy() -> None:
     seen = Predictions(np.array([0, 0, 0, 1]), np.zeros(4, dtype=np.int64), np.full(4, 0.75, dtype=np.float32))
     ranking = rank([TrialResult("a", "finished", RECIPE, 1, 2, test_accuracy=0.75, test_loss=0.6)], {"a": seen})
@@ -96,6 +104,28 @@ def test_where_keeps_the_rows_of_which_all_conditions_hold_and_counts_the_others
         == kept("channels_last == True")
         == (["a", "c"], "--where leaves out 0 of 2 rows.")
     )
+
+
+@pytest.mark.parametrize(
+    ("condition", "shown"),
+    [
+        ("arch == my_net.py:MyNet(depth=3)", "ab"),
+        ("arch != my_net.py:MyNet(depth=3)", "c"),
+        ("arch == my_net.py:MyNet@3f2a9c1b7d04(depth=3)", "a"),
+        ("augment == my_net.py:noise+flip", "a"),
+        ("augment == my_net.py:noise@3f2a9c1b7d04+flip", "a"),
+    ],
+)
+def test_where_takes_code_of_ones_own_with_the_digest_or_as_the_table_prints_it(condition: str, shown: str) -> None:
+    archs = ["my_net.py:MyNet@3f2a9c1b7d04(depth=3)", "my_net.py:MyNet@aaaaaaaaaaaa(depth=3)", "resnet18"]
+    augments = [["my_net.py:noise@3f2a9c1b7d04", "flip"], [], []]
+    own = [
+        TrialResult(name, "finished", {**RECIPE, "arch": arch, "augment": augment}, 1, 2, test_accuracy=0.9)
+        for name, arch, augment in zip("abc", archs, augments, strict=True)
+    ]
+    found, _ = where(rank(own, {}), [condition])
+    assert "".join(standing.results[0].trial for standing in found.standings) == shown
+    assert (broken(condition, rank(own, {})) is None) == ("a" in shown)
 
 
 def test_where_knows_that_a_field_without_effect_has_no_value() -> None:

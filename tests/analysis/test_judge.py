@@ -10,9 +10,18 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from raytrain.analysis.record import read_record
 from raytrain.analysis.statistics.sequential import Differences, online_level
 from raytrain.cli.app import app
 from raytrain.comparison.judge import decide
+from raytrain.comparison.referee import Referee
+from raytrain.comparison.shared_seeds import shared_seeds
+from raytrain.comparison.verdicts import Judgement, add_judgement, read_judgements
+from raytrain.errors import ExperimentError
+from raytrain.experiment.experiment import Experiment
+from raytrain.runs.results import TrialResult
+from raytrain.runs.writing.resume import refuse_other_experiment
+from raytrain.storage.folder import Folder
 
 LEVEL = online_level(1, 0)
 
@@ -197,7 +206,7 @@ def test_seeds_that_are_missing_are_refused(write: WriteRun, write_run: WriteRun
     write_run("alone", rows(900), recipe={"lr": 0.2}, seeds=[17])
     write("failed", (900, 901, 902), lr=0.2, statuses=["finished", "failed", "finished"])
     for name, what in [
-        ("alone", "train alone with --seeds 0,1,2,3,4,5"),
+        ("alone", "train alone with --seeds 0,1,2,3,4,5,17"),
         ("failed", "seed 1 of failed has failed"),
         ("failed", "raytrain resume failed --failed-only"),
         ("base", "give two runs"),
@@ -205,6 +214,54 @@ def test_seeds_that_are_missing_are_refused(write: WriteRun, write_run: WriteRun
         refused = judged("base", name)
         assert refused.exit_code == 2
         assert what in refused.stderr
+
+
+def test_the_seeds_that_judge_advises_can_be_trained_under_the_same_name(
+    tmp_path: Path, write: WriteRun, write_run: WriteRun
+) -> None:
+    write("base", BASE, lr=0.1)
+    write_run("alone", rows(900), recipe={"lr": 0.2}, seeds=[17])
+    said = judged("base", "alone").stderr.split("--seeds ")[1].split()[0]
+    advised = {"name": "alone", "recipe": {"lr": 0.2}, "seeds": [int(seed) for seed in said.split(",")]}
+    refuse_other_experiment(Folder.at(str(tmp_path / "alone")), Experiment.model_validate(advised))
+
+
+def test_of_runs_that_confirmed_their_choice_the_fresh_seeds_are_to_be_shared() -> None:
+    def seeds(phase: str, *numbers: int) -> dict[int, TrialResult]:
+        return {seed: TrialResult("a", "finished", {"seed": seed}, 1, 1, phase=phase) for seed in numbers}  # type: ignore[arg-type]
+
+    for base, candidate, advice in [
+        (seeds("confirm", 7, 8), seeds("confirm", 9), "give idea the `confirm.seeds` 7,8,9"),
+        (seeds("search", 0, 1), seeds("confirm", 9), "train base with --seeds 0,1,9"),
+        (seeds("confirm", 7, 8), seeds("search", 0), "train idea with --seeds 0,7,8"),
+    ]:
+        with pytest.raises(ExperimentError, match=advice):
+            shared_seeds(("base", "idea"), base, candidate)
+
+
+def test_a_larger_number_of_seeds_is_only_advised_where_the_base_has_more(tmp_path: Path, write: WriteRun) -> None:
+    write("base", BASE, lr=0.1)
+    for name, count, said in [
+        ("fewer", 5, "--max-seeds 5 is reached; the same command with a larger number goes on."),
+        (
+            "all",
+            6,
+            "base has no other seeds. Train it with more --seeds, then repeat this command with a larger number ",
+        ),
+    ]:
+        write(name, SOMEHOW[:count], lr=0.2)
+        base, candidate = (read_record(Folder.at(str(tmp_path / run))) for run in ("base", name))
+        referee = Referee(base, Folder.at(str(tmp_path)), margin=0.002, max_seeds=count)
+        assert referee.why_no_more(referee.look(candidate)).startswith(said)
+
+
+def test_two_equal_judgements_in_a_row_are_two_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    session = Folder.at(str(tmp_path))
+    judgement = Judgement(1, "base", "idea", 0.01, 0.002, [0], [["a", "b"]], [0.01], "more seeds")
+    for _ in range(2):
+        add_judgement(session, judgement)
+    assert len(read_judgements(session)) == 2
+    assert not caplog.records
 
 
 def test_the_command_that_continues_a_run_can_be_pasted(tmp_path: Path, write: WriteRun) -> None:

@@ -309,6 +309,19 @@ def test_of_equal_validation_accuracies_and_losses_the_one_listed_first_is_chose
     assert chosen(high, low) == "high"
 
 
+def test_seeds_with_equally_many_right_images_are_a_tie_however_they_are_spread() -> None:
+    """The floats of 141/144 + 144/144 and of 142/144 + 143/144 differ in the last bit."""
+    spread = [result(f"spread{right}", lr=1, seed=right, **reached(right, val_loss=0.2)) for right in (141, 144)]
+    close = [result(f"close{right}", lr=2, seed=right, **reached(right, val_loss=0.9)) for right in (142, 143)]
+    assert chosen(*spread, *close) == chosen(*close, *spread) == "spread144"
+    assert ranks(rank([*spread, *close], {}))[0][1] == "spread144"
+    assert ranks(rank([*close, *spread], {}))[0][1] == "close143"
+
+
+def reached(right: int, *, val_loss: float) -> dict[str, float]:
+    return {"val_accuracy": right / 144, "test_accuracy": right / 144, "val_loss": val_loss}
+
+
 @pytest.mark.parametrize("how", ["diverged", "failed", "stopped", "unfinished"])
 def test_a_configuration_that_lost_a_seed_is_named_and_not_chosen_before_a_complete_one(how: str) -> None:
     complete = [result(f"c{seed}", lr=1, seed=seed, val_accuracy=0.5, test_accuracy=0.5) for seed in (0, 1)]
@@ -369,7 +382,11 @@ def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
     results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
     ranking = rank(results, {})
     assert ranks(ranking) == [("1", "x/a1"), ("2", "y/b"), ("–", "x/a")]
-    assert any("Only the configurations that were trained again" in sentence for sentence in explain(ranking))
+    said = " ".join(explain(ranking))
+    assert (
+        "Of a run that confirmed its best configurations, only those that were trained again with fresh seeds" in said
+    )
+    assert "Only the configurations that were trained again" not in said
     assert not any("The search has" in sentence for sentence in explain(ranking))
 
 
@@ -491,6 +508,32 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
         assert any(said in s for s in explain(rank([*finished, lost], {})))
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
+
+
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ("accuracy", "mean accuracy over the others is biased upwards"),
+        ("nll", "mean negative log-likelihood over the others is too low"),
+    ],
+)
+def test_the_mean_of_the_seeds_that_were_not_stopped_is_said_to_look_too_good(select: str, said: str) -> None:
+    results = [result("a0", test_accuracy=0.9), result("a1", seed=1, status="stopped", epochs=4)]
+    for one in results:
+        one.recipe["select"] = select
+    assert said in " ".join(explain(rank(results, {})))
+
+
+def test_the_article_before_a_metric_is_the_one_that_english_has() -> None:
+    seen = right_on((0, 1800))
+    for select, text in [
+        ("ece", "an expected calibration error of 10.00 %"),
+        ("nll", "a negative log-likelihood of 1"),
+    ]:
+        one = result("a", test_accuracy=0.9)
+        one.recipe["select"] = select
+        ranking = rank([one], {"a": seen})
+        assert ranking.score_text(ranking.standings[0]).startswith(text)
 
 
 def test_one_seed_of_some_and_several_of_others_are_told_apart_by_their_own_tests() -> None:

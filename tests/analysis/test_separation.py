@@ -1,21 +1,26 @@
 """Tests of raytrain.analysis.separation: which pairs are decided, which seeds they need next, and what is said."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from raytrain.analysis.record import read_record
 from raytrain.analysis.separation import Separation, decided, separation, taken_up
 from raytrain.analysis.statistics.sequential import Differences, seeds_until_larger
 from raytrain.cli.app import app
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Separate
 from raytrain.experiment.trial import Trial
+from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.events import Stage
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
+from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 AHEAD = [0.021, 0.019, 0.022, 0.018, 0.02, 0.021]
@@ -162,10 +167,47 @@ def test_configurations_on_other_test_images_make_no_pair() -> None:
     assert not separation([here, there], {}, separate=Separate(points=0.3), seeds=[0]).pairs
 
 
+def test_a_pair_without_a_common_seed_is_said_to_have_none() -> None:
+    known = separation([result(0.1, 0, 0.9)], {}, separate=Separate(points=0.3), seeds=[0])
+    assert known.pairs == []
+    waiting = result(0.2, 0, None, status="unfinished")
+    known = separation([result(0.1, 0, 0.9), waiting], {}, separate=Separate(points=0.3), seeds=[0])
+    assert known.sentences()[-1] == "lr=0.1 and lr=0.2 are not decided: no seed of both has finished yet."
+
+
+def test_to_leave_configurations_out_after_a_look_makes_the_others_no_easier_to_tell_apart() -> None:
+    accuracies = {0.1: from_base(AHEAD), 0.2: from_base([0.0] * 6), 0.3: from_base([0.01] * 6), 0.4: [0.95]}
+    whole = separated(accuracies).pairs[0]
+    results = [result(lr, seed, value) for lr, values in accuracies.items() for seed, value in enumerate(values)]
+    listed, dropped = ([one for one in results if (one.recipe["lr"] < 0.25) == kept] for kept in (True, False))
+    shorter = [result(0.1, 0, 0.5, status="finished")]  # the same with fewer epochs, as before the run had more
+    shorter[0].recipe["epochs"] -= 1
+    separate = Separate(points=0.3, max_seeds=20)
+    shrunk = separation(listed, {}, separate=separate, seeds=[0], dropped=[*dropped, *shorter])
+    assert (shrunk.pairs[0].answer, shrunk.pairs[0].seeds) == ("ahead", whole.seeds)
+    assert whole.seeds > separation(listed, {}, separate=separate, seeds=[0]).pairs[0].seeds
+    assert "The pairs of 2 configurations that this run trained, and does not list any more" in shrunk.sentences()[1]
+
+
+def test_what_a_run_trained_and_does_not_list_any_more_is_known(write_run: Callable[..., None], tmp_path: Path) -> None:
+    write_run("run", [range(900), range(920), range(940)], grid={"lr": [0.1, 0.2, 0.3]})
+    folder = tmp_path / "run"
+    ids = [json.loads(line)["trial"] for line in (folder / "trials.jsonl").read_text().splitlines()]
+    events = [{"event": "started", "trial": one, "attempt": 1, "after_epoch": 0, "where": ""} for one in ids]
+    now = {"time": "2026-01-01T00:00:00+00:00"}
+    (folder / "events.jsonl").write_text("".join(f"{json.dumps(now | one)}\n" for one in events))
+    experiment = {"name": "run", "grid": {"lr": [0.1, 0.2]}, "separate": {"points": 0.3}}
+    fewer = Experiment.model_validate(experiment)
+    (folder / "experiment.yaml").write_text(dump_yaml(fewer.model_dump(mode="json")))
+    known = read_record(Folder.at(str(folder))).separation
+    assert known is not None
+    assert (len(known.pairs), known.dropped) == (1, 1)
+
+
 def test_the_sentences_count_the_answers_and_say_who_is_ahead() -> None:
     lines = separated({0.1: from_base([0.0] * 6), 0.2: from_base(AHEAD)}).sentences()
     assert lines[0].startswith(
-        "Of 1 pair, 1 are separated, 0 are the same within 0.3 points of test accuracy, and 0 are not decided."
+        "Of 1 pair, 1 is separated, 0 are the same within 0.3 points of test accuracy, and 0 are not decided."
     )
     assert lines[1].startswith("lr=0.2 is ahead of lr=0.1 by 2.0")
     assert lines[1].endswith(" points of test accuracy (4 seeds).")

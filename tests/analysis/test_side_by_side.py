@@ -25,6 +25,30 @@ def test_the_same_images_under_another_path_are_compared(write_run: WriteRun) ->
     assert row["p_value"] < 1e-20
 
 
+def test_the_same_images_in_another_size_are_compared_and_other_images_are_not(write_run: WriteRun) -> None:
+    write_run("here", [range(900)], recipe={"dataset": "photos", "image_size": 32}, fingerprint="f")
+    write_run("small", [range(700)], recipe={"dataset": "photos", "image_size": 16}, fingerprint="g")
+    (row,) = diff("here", "small")["accuracies"]
+    assert row["test"] == "McNemar's, paired on 1,000 test images"
+    assert row["p_value"] < 1e-20
+    changed = {"lr": 0.2, "dataset": "photos", "image_size": 32}
+    write_run("changed", [range(700)], recipe=changed, fingerprint="h")
+    write_run("split", [range(700)], recipe={"dataset": "photos", "test_size": 0.3}, fingerprint="i")
+    write_run("elsewhere", [range(700)], recipe={"dataset": "pictures"}, fingerprint="j")
+    write_run("fewer", [range(70)], recipe={"dataset": "photos", "image_size": 8}, images=100, fingerprint="k")
+    for other in ("changed", "split", "elsewhere", "fewer"):
+        (row,) = diff("here", other)["accuracies"]
+        assert (row["p_value"], row["test"]) == (None, "not compared: the data differ")
+
+
+def test_seeds_on_other_test_images_are_not_paired(write_run: WriteRun) -> None:
+    recipes = ({"dataset": "photos", "image_size": size} for size in (32, 16))
+    write_run("here", [range(900), range(910)], recipe=next(recipes), seeds=[0, 1], fingerprint="f")
+    write_run("there", [range(70), range(71)], recipe=next(recipes), seeds=[0, 1], images=100, fingerprint="g")
+    (row,) = diff("here", "there")["accuracies"]
+    assert (row["p_value"], row["test"]) == (None, "not compared: the data differ")
+
+
 def test_beside_a_trial_a_run_is_its_chosen_trial(write_run: WriteRun) -> None:
     write_run("here", [range(900), range(920)], grid={"lr": [0.1, 0.2]})
     write_run("there", [range(700)], recipe={"lr": 0.3})

@@ -40,6 +40,11 @@ def test_where_epochs_and_predictions_agree_the_final_numbers_that_differ_are_na
     assert "0 test images are predicted as another class; final numbers that differ: test_loss." in said
 
 
+def test_one_image_that_is_predicted_as_another_class_is_one() -> None:
+    found = Verification("a", "different", True, 0.5, 0.5, None, "", None, 1, [])
+    assert "1 test image is predicted as another class." in " ".join(found.sentences())
+
+
 @pytest.mark.parametrize(
     ("test", "words"),
     [

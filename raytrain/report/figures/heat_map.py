@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from raytrain.analysis.statistics.significance import Interval, mean_interval
+from raytrain.metrics.means import mean_over_seeds
 from raytrain.report.column_text import cell
 from raytrain.report.table import outcome
 from raytrain.runs.results import STATUSES, TrialResult, configurations, varied_fields
@@ -115,7 +115,7 @@ def effects(results: Sequence[TrialResult]) -> list[Effect]:
 
 def _level(groups: Sequence[tuple[dict[str, Any], float]], name: str, value: Any, *, low: float, high: float) -> Level:
     known = [mean for recipe, mean in groups if _has(recipe, name, value)]
-    mean = fmean(known) if known else None
+    mean = mean_over_seeds(known) if known else None
     # equal means would give an interval without width
     whole = mean_interval(known) if known and not math.isclose(min(known), max(known)) else None
     interval = Interval(max(0.0, whole.low), min(1.0, whole.high)) if whole else None  # no accuracy lies beyond
@@ -175,7 +175,7 @@ def _has(recipe: dict[str, Any], name: str, value: Any) -> bool:
 
 def _mean(group: Iterable[TrialResult]) -> float | None:
     finished = [result.test_accuracy for result in group if result.test_accuracy is not None]
-    return fmean(finished) if finished else None
+    return mean_over_seeds(finished) if finished else None
 
 
 def _cell(group: Sequence[TrialResult], *, low: float, high: float, now: Mapping[str, str] | None) -> Cell:
