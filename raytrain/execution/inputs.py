@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 FEW_VALIDATION_IMAGES = 100
 """Of fewer validation images, one is more than a point of accuracy, and the standard error of an accuracy near one half
 is more than 5 points: what is chosen by them is chosen by chance among settings that differ less."""
+MOST_LEFT_OUT = 0.1
+"""Share of the training images that an epoch may leave out, for the lack of a whole batch, without a warning."""
 
 
 def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]:
@@ -49,6 +51,9 @@ def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]
     for trial in trials:
         _refuse_what_cannot_choose(trial.recipe, classes=len(splits[trial.recipe.data_key].classes))
     rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
+    sizes = [(one.dataset, len(splits[one.data_key].train), one.batch_size) for one in (each.recipe for each in trials)]
+    for warning in filter(None, (left_out_images(*size) for size in dict.fromkeys(sizes))):
+        log.warning("%s", warning)
     for trial in trials:
         refuse_single_images(trial.recipe, splits[trial.recipe.data_key], workers=experiment.resources.most_workers)
     return trials, splits
@@ -165,6 +170,28 @@ def few_validation_images(dataset: str, count: int, *, own: bool) -> str:
         f"{dataset}: {images} the epoch and the trial, and one image is {100 / count:.1f} points of accuracy: small "
         f"differences are chance; {'add images' if own else 'set a larger val_size or add images'}, best "
         f"{FEW_VALIDATION_IMAGES} or more"
+    )
+
+
+def left_out_images(dataset: str, count: int, batch_size: int) -> str:
+    """Return a warning of training images that an epoch leaves out, as no whole batch; empty where they are few.
+
+    Args:
+        dataset: Name of the data set.
+        count: Number of its training images; fewer than `batch_size` are one batch.
+        batch_size: Images per step.
+    """
+
+    def left_out(size: int) -> int:
+        return count % size if size <= count else 0
+
+    if left_out(batch_size) <= MOST_LEFT_OUT * count:
+        return ""
+    better = next(size for size in range(batch_size - 1, 0, -1) if left_out(size) <= MOST_LEFT_OUT * count)
+    return (
+        f"{dataset}: with batch_size {batch_size}, each epoch leaves out {left_out(batch_size):,} of {count:,} "
+        "training images, other ones each time, because the last incomplete batch is dropped; set a smaller "
+        f"batch_size, such as {better}, which leaves out {left_out(better):,}"
     )
 
 

@@ -83,10 +83,9 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
             with.
     """
     inputs = inputs_of(record.manifest, result.recipe)
-    device = torch.device("cpu")
     there = checkpoint_folder(record.folder, result.trial)
     try:
-        saved = checkpoint.load(there, device=device, state_needed=which != BEST)
+        saved = checkpoint.load(there, state_needed=which != BEST)
     except pickle.UnpicklingError as error:
         raise RunFolderError(
             f"{there}: the weights of the last epoch cannot be read: the training state with them holds something else "

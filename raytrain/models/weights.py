@@ -16,6 +16,10 @@ from raytrain.models.head import head_of
 
 WRAPPED = ("ema", "state_dict_ema", "state_dict", "model_state_dict", "model", "weights")
 """Names under which files of training runs keep a state dict; of several, the first is taken."""
+PREFIX = "module."
+"""What DistributedDataParallel and `torch.optim.swa_utils.AveragedModel` put before the names of a network."""
+COUNT = "n_averaged"
+"""What AveragedModel has beside its network."""
 NAMED = 5
 """Most weights that a message names."""
 
@@ -25,8 +29,7 @@ def read_weights(content: bytes, *, name: str) -> dict[str, Tensor]:
 
     Args:
         content: Bytes of a .safetensors file, or of one that `torch.save` wrote: a state dict, or a dict with one under
-            one of the names `WRAPPED`. The prefix `module.` of names, from DistributedDataParallel or a moving average,
-            is left out.
+            one of the names `WRAPPED`.
         name: What messages call the file.
 
     Raises:
@@ -49,9 +52,6 @@ def read_weights(content: bytes, *, name: str) -> dict[str, Tensor]:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
             break
-    prefix = "module."
-    if isinstance(found, Mapping) and any(str(one).startswith(prefix) for one in found):
-        found = {one.removeprefix(prefix): value for one, value in found.items() if one.startswith(prefix)}
     if not isinstance(found, Mapping) or not found:
         raise ModelError(f"{name}: holds no weights; give a file with the state_dict of a network")
     if others := [str(one) for one, value in found.items() if not isinstance(value, Tensor)]:
@@ -86,8 +86,9 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, strict: boo
 def initialise(model: nn.Module, weights: Mapping[str, Tensor], *, classes: int, strict: bool, name: str) -> list[str]:
     """Give a network weights from elsewhere, in place; return the names of those of its own that it keeps.
 
-    The head keeps its own where it has another shape there, or is missing there. A counter of batches
-    (`num_batches_tracked`) may be missing, as it is in old files.
+    The prefix `module.` of all names, from DistributedDataParallel or a moving average, is left out where the network's
+    own names fit better without it. The head keeps its own where it has another shape there, or is missing there. A
+    counter of batches (`num_batches_tracked`) may be missing, as it is in old files.
 
     Args:
         model: The network.
@@ -100,6 +101,7 @@ def initialise(model: nn.Module, weights: Mapping[str, Tensor], *, classes: int,
         ModelError: They do not fit; the message names what does not. Without `strict`: nothing fits.
     """
     own = model.state_dict()
+    weights = _unwrapped(weights, own)
     head = head_of(model, classes)
     unlike = [one for one in own if one in weights and weights[one].shape != own[one].shape]
     missing = [one for one in own if one not in weights]
@@ -124,6 +126,15 @@ def initialise(model: nn.Module, weights: Mapping[str, Tensor], *, classes: int,
         raise ModelError(f"{name}: no weight in it fits the network: {'; '.join(problems) or 'only the head would'}")
     load_weights(model, fitting, strict=False)
     return [*kept, *extra]
+
+
+def _unwrapped(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights by the names that they have in the network itself, and without the count of a moving average."""
+    if COUNT not in own:
+        weights = {name: tensor for name, tensor in weights.items() if name != COUNT}
+    plain = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
+    fits_better = len(own.keys() & plain.keys()) > len(own.keys() & weights.keys())
+    return plain if len(plain) == len(weights) and fits_better else weights
 
 
 def _listed(names: list[str], what: str) -> str:

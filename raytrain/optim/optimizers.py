@@ -32,8 +32,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters by how they learn.
 
-    Weights of convolutions and linear layers decay; biases and BatchNorm's weights, all of one dimension, do
-    not: He et al. 2019, arXiv:1812.01187, section 3.1.
+    Weights of layers, as `is_weight` says, decay; the others do not: biases and BatchNorm's weights, as He et al. 2019,
+    arXiv:1812.01187, section 3.1, have it, and parameters such as positions and class tokens. They are called biases
+    below.
 
     Args:
         model: The model, whose parameters are split.
@@ -61,13 +62,14 @@ def parameter_groups(
         decay = decay / (lr * factor) if decoupled else decay
         return {"params": those, "weight_decay": decay, "lr_factor": factor, "lr": lr * factor}
 
+    decays = {id(one) for name, one in model.named_parameters() if is_weight(name, one)}
     if layer_decay != 1.0:
         groups: list[dict[str, Any]] = []
         for number, layer in enumerate([head, *reversed(layers)]):
             rate = layer_decay**number
             weights_rate = rate * (head_lr_factor if number == 0 else 1.0)
-            groups.append(group([one for one in layer if one.ndim > 1], weights_rate, weight_decay))
-            groups.append(group([one for one in layer if one.ndim <= 1], rate * bias_lr_factor, 0.0))
+            groups.append(group([one for one in layer if id(one) in decays], weights_rate, weight_decay))
+            groups.append(group([one for one in layer if id(one) not in decays], rate * bias_lr_factor, 0.0))
         return [one for one in groups if one["params"]]
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -75,8 +77,8 @@ def parameter_groups(
     apart = head_apart or head_lr_factor != 1.0 or backbone_lr_factor != 1.0
     head_weights = {id(one) for one in head or _last_linear(model)} if apart else set[int]()
 
-    weights = [one for one in parameters if one.ndim > 1]
-    biases = [one for one in parameters if one.ndim <= 1]
+    weights = [one for one in parameters if id(one) in decays]
+    biases = [one for one in parameters if id(one) not in decays]
     back = backbone_lr_factor
     groups = [
         group([one for one in weights if id(one) not in head_weights], back, weight_decay),
@@ -87,6 +89,22 @@ def parameter_groups(
     if whole_head:
         groups.append(group([one for one in biases if id(one) in whole_head], bias_lr_factor, 0.0))
     return groups
+
+
+def is_weight(name: str, parameter: Tensor) -> bool:
+    """Return whether a parameter is a weight of a layer: its own name has "weight" in it, and it has two dimensions.
+
+    Such are `weight` of convolutions and linear layers, `in_proj_weight` of an attention, and what
+    `torch.nn.utils.parametrizations` makes of a weight. Positions, class tokens, LayerScale, tables of an attention's
+    biases and temperatures are none, though they have two dimensions or more.
+
+    Args:
+        name: Its name in the network.
+        parameter: The parameter.
+    """
+    parts = name.rpartition("parametrizations.")[2].split(".")  # parametrizations.weight.original0 is of a weight
+    own = parts[0] if "parametrizations." in name else parts[-1]
+    return parameter.ndim > 1 and "weight" in own
 
 
 def _last_linear(model: nn.Module) -> list[Tensor]:
@@ -145,7 +163,7 @@ def muon(
     sgd_momentum: Annotated[float, Ge(0), Lt(1)] = 0.9,
     unit_filters: bool = False,
 ) -> Optimizer:
-    """Return Muon for the weights of hidden layers, and SGD for the rest: biases, BatchNorm, the head.
+    """Return Muon for the weights of hidden layers, and SGD for the rest: biases, BatchNorm, positions, the head.
 
     K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon;
     see `raytrain.optim.muon`.

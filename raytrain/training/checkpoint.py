@@ -69,12 +69,14 @@ def save(folder: Folder, saved: Checkpoint) -> None:
     _prune(folder, newest=saved.epoch)
 
 
-def load(folder: Folder, *, device: torch.device, state_needed: bool = True) -> Checkpoint | None:
-    """Return the newest checkpoint in `folder` whose files are whole, or None when there is none.
+def load(folder: Folder, *, state_needed: bool = True) -> Checkpoint | None:
+    """Return the newest checkpoint in `folder` whose files are whole, on the CPU, or None when there is none.
+
+    On the CPU because what takes a state over copies it to its own device, except the counts of steps of Adam and
+    AdamW: PyTorch leaves these where they are, and would wait for a GPU to read each of them at every step.
 
     Args:
         folder: The trial's own.
-        device: The device that tensors are loaded to.
         state_needed: Whether the training state must be loaded; otherwise it is empty where PyTorch refuses to load it
             and there are weights of a best epoch.
 
@@ -94,7 +96,7 @@ def load(folder: Folder, *, device: torch.device, state_needed: bool = True) -> 
         loaded: dict[str, dict[str, Any]] = {}
         for kind, content in contents.items():
             try:
-                loaded[kind] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+                loaded[kind] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             except pickle.UnpicklingError:
                 if kind != "state" or state_needed or "best" not in contents:
                     raise

@@ -105,7 +105,7 @@ class Recipe(BaseModel):
     mixed batches by the number of images."""
     sampler: Annotated[Literal["shuffle", "balanced"], EpochTime.SAME, Digest.CHANGED] = "shuffle"
     """Order of the training images in an epoch: shuffle for each once; balanced for as many draws with replacement, in
-    which all classes are equally probable."""
+    which all classes are equally probable. In both, the last incomplete batch is left out."""
     zero_init_residual: Annotated[bool, EpochTime.SAME] = False
     """Whether residual blocks start as their shortcut: the weight of their last BatchNorm is 0 (Goyal et al. 2017)."""
     init: Annotated[str, Field(min_length=1), EpochTime.SAME, Digest.CHANGED] = "none"
@@ -122,7 +122,7 @@ class Recipe(BaseModel):
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
     bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
-    """Learning rate of biases and BatchNorm's weights, as a multiple of `lr`."""
+    """Learning rate of biases, BatchNorm's weights and all else without `weight_decay`, as a multiple of `lr`."""
     head_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
     """Learning rate of the weights of the head, as a multiple of `lr`; `backbone_lr_factor` says what the head is."""
     backbone_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
@@ -139,7 +139,8 @@ class Recipe(BaseModel):
     nesterov: Annotated[bool, EpochTime.SAME] = False
     """Whether the momentum of SGD and Muon is Nesterov's."""
     weight_decay: Annotated[float, Field(ge=0), EpochTime.SAME] = 5e-4
-    """Weight decay of convolutions and linear layers; biases and BatchNorm do not decay."""
+    """Weight decay of the weights of layers: parameters of two dimensions or more that have `weight` in their name.
+    Others do not decay, such as biases, BatchNorm, the positions and class tokens of transformers, and LayerScale."""
     decoupled_weight_decay: Annotated[bool, EpochTime.SAME, Digest.CHANGED] = False
     """Whether `weight_decay` does not depend on `lr`, only on the schedule: at the schedule's peak, each step shrinks a
     weight by that fraction. With SGD, momentum carries the decay on, ten times as much in total at 0.9. Refused with
@@ -151,7 +152,8 @@ class Recipe(BaseModel):
     warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
     """Number of epochs of linear warm-up before the schedule begins; may be a fraction."""
     epochs: Annotated[int, Field(ge=1, le=1_000_000), EpochTime.SAME] = 10
-    """Number of passes over the training split."""
+    """Number of passes over the training split. Each leaves out the images of the last incomplete batch, which are
+    others in each epoch."""
     batch_size: Annotated[int, Field(ge=1), EpochTime.DEPENDS] = 128
     """Images per optimizer step, over all workers together."""
     accumulate: Annotated[int, Field(ge=1, le=1024), EpochTime.DEPENDS, Digest.CHANGED] = 1
@@ -170,7 +172,9 @@ class Recipe(BaseModel):
     with arguments where it takes some; at the end they become the network's."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
     """Arithmetic of the forward and backward pass. `auto` takes bf16 on an NVIDIA GPU, or fp16 where it has no bf16;
-    bf16 on a CPU with AVX512-BF16; fp32 otherwise. fp16 has not been tried on a GPU yet."""
+    bf16 on a CPU with AVX512-BF16; fp32 otherwise. On an NVIDIA GPU with TF32 (Ampere and newer), fp32 computes
+    convolutions in TF32, as PyTorch does by default, with 10 bits of mantissa; matrix products have all 23. fp16 has
+    not been tried on a GPU yet."""
     channels_last: Annotated[bool, EpochTime.DEPENDS] = True
     """Whether activations are kept in NHWC memory order."""
     compile: Annotated[bool, EpochTime.DEPENDS] = False

@@ -92,7 +92,7 @@ class TrialRun:
             checkpoints: Folder of its checkpoints.
             run: The run folder, where the weights are that `recipe.init` names; None where it names none.
         """
-        saved = checkpoint.load(checkpoints, device=device)
+        saved = checkpoint.load(checkpoints)
         weights = None
         if recipe.init != NONE and saved is None:
             assert run, "a trial with init belongs to a run"

@@ -352,7 +352,7 @@ def test_the_best_weights_are_exported_where_the_training_state_cannot_be_loaded
     assert call(*export, "best").exit_code == 0
     expected, described = torch.load(tmp_path / "m.pth", weights_only=True), (tmp_path / "m.json").read_text()
     there = Folder.at(tmp_path / "copy" / "trials" / trial / "checkpoint")
-    saved = checkpoint.load(there, device=torch.device("cpu"))
+    saved = checkpoint.load(there)
     assert saved
     saved.state["optimizer"]["param_groups"][0]["lr"] = np.float64(0.1)
     checkpoint.save(there, saved)

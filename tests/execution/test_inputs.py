@@ -1,4 +1,5 @@
 import logging
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from raytrain.errors import DataError, ExperimentError
 from raytrain.execution.inputs import (
     described_inputs,
     few_validation_images,
+    left_out_images,
     load_splits,
     smallest_part,
     trials_and_splits,
@@ -55,6 +57,31 @@ def test_five_images_are_twenty_points_each():
 
 def test_val_size_is_no_advice_where_the_data_set_has_validation_images_of_its_own():
     assert "; add images, best 100 or more" in few_validation_images("photos", 5, own=True)
+
+
+def test_images_that_each_epoch_leaves_out_are_warned_of_once(caplog: pytest.LogCaptureFixture):
+    recipe = DIGITS.replace(width=2, batch_size=800)
+    with caplog.at_level(logging.WARNING):
+        trials_and_splits(Experiment(name="large", recipe=recipe, seeds=[0, 1]))
+    (said,) = [record.getMessage() for record in caplog.records]
+    count = len(load_splits([Trial.of(recipe)])[recipe.data_key].train)
+    assert 1.1 * 800 < count < 2 * 800
+    assert f"digits: with batch_size 800, each epoch leaves out {count - 800} of {count:,} training images" in said
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "said"),
+    [
+        (300, 200, "leaves out 100 of 300 training images, other ones each time, .* such as 150, which leaves out 0"),
+        (1099, 1000, ""),  # less than a tenth
+        (220, 200, ""),
+        (100, 200, ""),  # one batch of all
+        (1, 1, ""),
+    ],
+)
+def test_an_epoch_leaves_out_what_is_no_whole_batch(count: int, batch_size: int, said: str):
+    found = left_out_images("photos", count, batch_size)
+    assert re.search(said, found) if said else not found
 
 
 def test_the_manifest_keeps_everything_that_the_images_depend_on_and_finds_them_by_it():

@@ -83,6 +83,17 @@ def test_unit_filters_have_the_norm_of_their_rows_before_each_step():
     torch.testing.assert_close(weight.detach(), expected)
 
 
+def test_the_scale_of_a_layer_is_trained_by_sgd_and_given_no_norm():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.Flatten(), nn.Linear(4, 5))
+    network.register_parameter("layer_scale", nn.Parameter(torch.full((4, 1, 1), 1e-6)))
+    groups = parameter_groups(network, lr=0.1, weight_decay=0.5, head_apart=True)
+    optimizer = OPTIMIZERS["muon"].build(groups, lr=0.1, momentum=0.6, nesterov=False, unit_filters=True)
+    scale = network.get_parameter("layer_scale")
+    scale.grad = torch.full((4, 1, 1), 2e-6)
+    optimizer.step()
+    torch.testing.assert_close(scale.detach(), torch.full((4, 1, 1), 0.8e-6), rtol=1e-5, atol=0)
+
+
 def test_its_state_goes_on_where_it_was_saved():
     def stepped(parameter: nn.Parameter, optimizer: Muon, *seeds: int) -> None:
         for seed in seeds:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from raytrain.models.architectures import resnet18
-from raytrain.optim.optimizers import OPTIMIZERS, parameter_groups
+from raytrain.models.architectures import ARCHITECTURES, resnet18
+from raytrain.optim.optimizers import OPTIMIZERS, is_weight, parameter_groups
 from raytrain.optim.schedules import SCHEDULES, learning_rate_factor, onecycle
+from raytrain.training.recipe import Recipe
 
 STEPS = 20
 
@@ -109,6 +110,44 @@ def test_weight_decay_is_on_matrices_and_kernels_only():
     assert others["weight_decay"] == 0
     assert all(isinstance(kinds[id(p)], nn.Conv2d | nn.Linear) for p in decayed["params"])
     assert {p.ndim for p in others["params"]} == {1}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_all_that_has_two_dimensions_is_a_weight_in_the_networks_of_raytrain(arch):
+    network = Recipe(arch=arch, width=4).build_network(10)
+    assert all(is_weight(name, one) == (one.ndim > 1) for name, one in network.named_parameters())
+
+
+class Attending(nn.Module):
+    """Parameters of two dimensions or more of which only some are weights of layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(1, 3, 4))
+        self.layer_scale = nn.Parameter(torch.full((4, 1, 1), 1e-6))
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(9, 2))
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.normalised = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+
+
+@pytest.mark.parametrize("by_layers", [False, True])
+def test_positions_scales_and_tables_are_no_weights(by_layers):
+    model = Attending()
+    layers = {"layer_decay": 0.5, "layers": [list(model.parameters())]} if by_layers else {}
+    decayed, others = parameter_groups(model, lr=0.1, weight_decay=0.1, **layers)
+    names = {id(one): name for name, one in model.named_parameters()}
+    assert [group["weight_decay"] for group in (decayed, others)] == [0.1, 0.0]
+    assert {names[id(one)] for one in decayed["params"]} == {
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+        "normalised.parametrizations.weight.original0",
+        "normalised.parametrizations.weight.original1",
+    }
+    assert {names[id(one)] for one in others["params"] if one.ndim > 1} == {
+        "positions",
+        "layer_scale",
+        "relative_position_bias_table",
+    }
 
 
 def test_parameter_groups_hold_every_parameter_once():

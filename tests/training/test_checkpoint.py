@@ -27,7 +27,7 @@ def names(tmp_path):
 
 
 def load(tmp_path):
-    return checkpoint.load(Folder.at(tmp_path), device=CPU)
+    return checkpoint.load(Folder.at(tmp_path))
 
 
 @pytest.fixture
@@ -236,8 +236,8 @@ def test_the_best_weights_are_loaded_without_a_state_that_pytorch_refuses(tmp_pa
         load(tmp_path)
     if best is None:
         with pytest.raises(pickle.UnpicklingError):
-            checkpoint.load(Folder.at(tmp_path), device=CPU, state_needed=False)
+            checkpoint.load(Folder.at(tmp_path), state_needed=False)
         return
-    found = checkpoint.load(Folder.at(tmp_path), device=CPU, state_needed=False)
+    found = checkpoint.load(Folder.at(tmp_path), state_needed=False)
     assert (found.epoch, found.state, found.history) == (1, {}, saved.history)
     assert torch.equal(found.best["weights"]["weight"], saved.best["weights"]["weight"])

@@ -141,7 +141,7 @@ def test_both_ranks_hold_the_same_slow_weights_also_when_resumed(written):
 def test_both_ranks_report_the_same_accuracy_with_views_of_unsure_images(written, splits):
     finals = [rank["reports"][-1]["final"] for rank in of_both_ranks(written["ahead"])]
     assert finals[0]["test_tta"] == finals[1]["test_tta"]
-    saved = checkpoint.load(Folder.at(written["ahead"] / "straight"), device=CPU)
+    saved = checkpoint.load(Folder.at(written["ahead"] / "straight"))
     model = TrainState.create(AHEAD, num_classes=4, device=CPU).model
     model.load_state_dict(saved.best["weights"])
     data = TrainingData.on(CPU, splits)

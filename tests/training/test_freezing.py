@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import VisionTransformer
 
 import raytrain
 from raytrain.errors import ExperimentError
@@ -169,14 +170,69 @@ class Wrapper(nn.Module):
         self.network = network
 
 
+class Block(nn.Module):
+    """A residual block; what it adds to may pass a convolution of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)])
+        self.norm = nn.BatchNorm2d(4)
+        self.downsample = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+
+
+class Separable(nn.Module):
+    """A convolution of each channel, and one of each pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_channels = nn.Conv2d(4, 4, 3, groups=4)
+        self.of_pixels = nn.Conv2d(4, 4, 1)
+
+
+class Stage(nn.Module):
+    """A stage, with a parameter and a convolution of its own, and its blocks in a container."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(1, 4))
+        self.downsample = nn.Conv2d(4, 4, 2)
+        self.blocks = nn.Sequential(*blocks)
+
+
+class NumberedStage(nn.Module):
+    """A stage whose blocks are its attributes, as in a RegNet of timm."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout()
+        for number, block in enumerate(blocks):
+            self.add_module(f"b{number}", block)
+
+
+def staged(stage: nn.Module) -> nn.ModuleDict:
+    return nn.ModuleDict({"stem": nn.Conv2d(3, 4, 1), "stage": stage, "head": nn.Linear(4, 5)})
+
+
+WHOLE = [["stem"], ["stage"]]
+"""Layers where the stage is a single one."""
+
+
 @pytest.mark.parametrize(
     ("network", "layers"),
     [
+        (
+            staged(Stage(Block(), Block())),
+            [["stem", "stage.positions"], ["stage.downsample"], ["stage.blocks.0"], ["stage.blocks.1"]],
+        ),
+        (staged(NumberedStage(Block(), Block())), [["stem"], ["stage.b0"], ["stage.b1"]]),
+        (staged(Stage(Separable(), Separable())), WHOLE),
+        (staged(Stage(Block(), nn.TransformerEncoderLayer(4, 2, 8))), WHOLE),
+        (staged(Block()), WHOLE),
         (Transformer(), [["positions", "patches", "norm"], ["blocks.0"], ["blocks.1"], ["blocks.2"]]),
         (Wrapper(Transformer()), [["positions", "patches", "norm"], ["blocks.0"], ["blocks.1"], ["blocks.2"]]),
         (nn.Sequential(nn.Flatten(), nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 5)), [["1", "2"]]),
     ],
-    ids=["transformer", "wrapped", "perceptron"],
+    ids=["stage", "numbered", "separable", "mixed", "block", "transformer", "wrapped", "perceptron"],
 )
 def test_the_layers_are_the_parts_of_containers(network: nn.Module, layers: list[list[str]]) -> None:
     _, head = backbone_and_head(network, 5)
@@ -186,6 +242,31 @@ def test_the_layers_are_the_parts_of_containers(network: nn.Module, layers: list
         {name for name in names.values() if any(f"{name}.".startswith(f"{part}.") for part in parts)}
         for parts in layers
     ]
+
+
+def layer_names(network: nn.Module) -> list[list[str]]:
+    _, head = backbone_and_head(network, 5)
+    names = {id(one): name for name, one in network.named_parameters()}
+    return [[names[id(one)] for one in layer] for layer in layers_of(network, head=head)]
+
+
+def test_each_block_in_the_encoder_of_a_vision_transformer_is_a_layer() -> None:
+    network = VisionTransformer(16, 8, num_layers=3, num_heads=1, hidden_dim=4, mlp_dim=4, num_classes=5)
+    first, *blocks = layer_names(network)
+    assert set(first) == {"class_token", "conv_proj.weight", "conv_proj.bias", "encoder.pos_embedding"}
+    found = [{one.split(".")[2] for one in block if not one.startswith("encoder.ln")} for block in blocks]
+    assert found == [{f"encoder_layer_{number}"} for number in range(3)]
+
+
+def test_each_block_in_a_stage_of_timm_is_a_layer() -> None:
+    convnext = pytest.importorskip("timm.models.convnext")
+    depths = (2, 3, 2, 2)
+    network = convnext.ConvNeXt(num_classes=5, depths=depths, dims=(4, 4, 4, 4))
+    found = [{one[:17] for one in layer if ".blocks." in one} for layer in layer_names(network)]
+    expected: list[set[str]] = []
+    for stage, depth in enumerate(depths):  # each begins with a convolution, which for the first is the stem
+        expected += [set(), *({f"stages.{stage}.blocks.{one}"} for one in range(depth))]
+    assert found == expected
 
 
 @pytest.mark.parametrize(

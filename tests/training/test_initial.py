@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import raytrain
 from raytrain.errors import ExperimentError, ModelError, RunFolderError
@@ -21,7 +21,7 @@ from raytrain.execution.initial import initial_contents
 from raytrain.experiment.reading import read_experiment
 from raytrain.experiment.search.assignments import parse_axes
 from raytrain.models.pretrained import pretrained_weights
-from raytrain.models.weights import as_safetensors, read_weights
+from raytrain.models.weights import as_safetensors, initialise, read_weights
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint, initial, trial
 from raytrain.training.checkpoint import Checkpoint
@@ -85,6 +85,33 @@ def test_the_weights_of_a_file_are_there_before_the_first_step(wrapping: str, ma
     given = some_weights()
     run = started(saved(WRAPPINGS[wrapping](given)), make_data())
     assert same(given, run.state.model.state_dict()) == set(given)
+
+
+class Within(nn.Module):
+    """A network in an attribute that is called as the one of a wrapper."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.module = nn.Linear(3, 4)
+        self.head = nn.Linear(4, classes)
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_an_attribute_called_module_is_no_wrapper(wrapping: str, tmp_path: Path) -> None:
+    given = Within(CLASSES).state_dict()
+    content = WRAPPINGS[wrapping](given)
+    torch.save(content, tmp_path / "model.pth")
+    network = Within(CLASSES)
+    weights = read_weights((tmp_path / "model.pth").read_bytes(), name="model.pth")
+    assert initialise(network, weights, classes=CLASSES, strict=True, name="model.pth") == []
+    assert same(given, network.state_dict()) == set(given)
+
+
+def test_weights_of_which_some_begin_with_module_are_all_named(make_data: Any) -> None:
+    given = some_weights()
+    given["module.extra"] = torch.ones(1)
+    with pytest.raises(ModelError, match=r"1 not in the network: module\.extra"):
+        started(saved(given), make_data())
 
 
 def test_safetensors_and_a_moving_average_of_the_trial_start_there_too(make_data: Any) -> None:

@@ -115,7 +115,7 @@ def straight_and_resumed(recipe, data, folder, *, resumed_recipe=None):
     first = new_state(recipe, data)
     history = [without_seconds(metrics) for metrics in itertools.islice(train(recipe, first, data), 3)]
     checkpoint.save(folder, Checkpoint(first.epoch, first.state_dict(), None, []))
-    saved = checkpoint.load(folder, device=CPU)
+    saved = checkpoint.load(folder)
     recipe = resumed_recipe or recipe
     resumed = new_state(recipe, data)
     resumed.load_state_dict(saved.state)

@@ -51,7 +51,7 @@ def test_a_trial_goes_on_with_what_its_checkpoint_was_trained_with_and_asks_no_l
     monkeypatch.setattr("raytrain.training.recipe.normalization_of_weights", other)
     resumed = [one.metrics for one in TrialRun(recipe, data=data, device=CPU, checkpoints=there / "b").reports()]
     assert [(one.train_loss, one.val) for one in resumed] == [(one.train_loss, one.val) for one in straight]
-    saved = checkpoint.load(there / "b", device=CPU)
+    saved = checkpoint.load(there / "b")
     assert saved
     assert normalization_of(recipe, saved, mean=data.mean, std=data.std) == IMAGENET
 

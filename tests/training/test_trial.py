@@ -67,6 +67,16 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_as_if_it_had_not_been(data, 
     assert first + without_seconds(resumed.reports(after=killed_after)) == expected
 
 
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+def test_the_counts_of_steps_stay_on_the_cpu_and_the_moments_are_on_the_device(data, tmp_path):
+    recipe = RECIPE.replace(optimizer="adam", epochs=1)
+    list(trial_run(data, tmp_path, recipe).reports())
+    resumed = TrialRun(recipe, data=data, device=torch.device("meta"), checkpoints=Folder.at(tmp_path))
+    kept = resumed.state.optimizer.state.values()
+    assert {one["step"].device.type for one in kept} == {"cpu"}  # Adam reads each at every step
+    assert {one["exp_avg"].device.type for one in kept} == {"meta"}
+
+
 @pytest.mark.usefixtures("always_saved")
 @pytest.mark.parametrize(("begun", "here"), [("bf16", "fp32"), ("fp16", "bf16")])
 def test_a_trial_goes_on_in_the_precision_that_auto_was_where_it_began(
@@ -124,7 +134,7 @@ def test_the_last_report_comes_even_after_it_was_seen_as_only_it_has_the_final_m
 def test_a_report_comes_after_its_checkpoint(data, tmp_path):
     for report in trial_run(data, tmp_path).reports():
         if report.metrics.epoch in (1, 4):
-            assert checkpoint.load(Folder.at(tmp_path), device=CPU).epoch == report.metrics.epoch
+            assert checkpoint.load(Folder.at(tmp_path)).epoch == report.metrics.epoch
 
 
 @pytest.mark.parametrize(("share", "saved"), [(0.0, [1, 4]), (float("inf"), [1, 2, 3, 4])])
@@ -199,7 +209,7 @@ def test_measuring_the_best_leaves_the_last_weights_in_the_state(data, tmp_path,
     script_validation(monkeypatch, BESTS["the highest accuracy"][0])
     run = trial_run(data, tmp_path)
     list(run.reports())
-    saved = checkpoint.load(Folder.at(tmp_path), device=CPU)
+    saved = checkpoint.load(Folder.at(tmp_path))
     for name, tensor in run.state.model.state_dict().items():
         assert torch.equal(tensor, saved.state["model"][name])
     assert any(not torch.equal(t, saved.state["model"][n]) for n, t in saved.best["weights"].items())
@@ -221,7 +231,7 @@ def test_without_a_validation_split_the_last_epoch_is_measured(make_data, tmp_pa
     assert final.epoch == 4
     assert final.val is None
     assert final.test == evaluate(run.state.model, data.test, data=data, precision="fp32")
-    assert checkpoint.load(Folder.at(tmp_path), device=CPU).best is None
+    assert checkpoint.load(Folder.at(tmp_path)).best is None
 
 
 def test_the_test_set_is_read_once(data, tmp_path, monkeypatch):
@@ -263,7 +273,7 @@ def test_divergence_comes_through_and_leaves_the_checkpoints_before_it(data, tmp
     with pytest.raises(DivergenceError) as caught:
         next(reports)
     assert caught.value.epoch == 3
-    assert checkpoint.load(Folder.at(tmp_path), device=CPU).epoch <= 2
+    assert checkpoint.load(Folder.at(tmp_path)).epoch <= 2
 
 
 def watchers():
