@@ -33,6 +33,8 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         if os.environ.get(_COMPLETE) == "complete_bash":
             join_bash_words(os.environ)
+        if _COMPLETE in os.environ:  # Typer breaks an explanation at this width, and to fish each line is a completion
+            os.environ["TERMINAL_WIDTH"] = "1000"
         return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:

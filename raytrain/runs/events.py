@@ -5,10 +5,6 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Le
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from raytrain.experiment.asha import Decision
-from raytrain.experiment.trial import Trial
-from raytrain.training.field_rules import is_same_course
-
 Share = Annotated[float, Ge(0), Le(1)]
 """A fraction in [0, 1]."""
 Stage = Literal["search", "rescue", "confirm", "separate"]
@@ -86,24 +82,6 @@ class Judged(TypedDict):
     """Whether the trial paused there until it is promoted."""
     epochs: NotRequired[int]
     """Number of epochs of the trial, where its course depends on it: then it is compared with trials of as many."""
-
-
-def rung_event(trial: Trial, *, epoch: int, decision: Decision) -> Judged:
-    """Return the event of a decision of ASHA about a trial."""
-    event: Judged = {
-        "event": "rung",
-        "trial": trial.id,
-        "epoch": epoch,
-        "rung": decision.rung,
-        "accuracy": decision.accuracy,
-        "cut": decision.cut,
-        "stop": decision.stop,
-    }
-    if decision.pause:
-        event["pause"] = True
-    if not is_same_course(trial.recipe):
-        event["epochs"] = trial.recipe.epochs
-    return event
 
 
 class AshaChosen(TypedDict):

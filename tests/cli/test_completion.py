@@ -107,6 +107,12 @@ def test_other_words_are_completed_too() -> None:
     assert "--columns" in in_fish("results --c")
 
 
+@pytest.mark.parametrize("line", ["fields ", "train --set ", "results --", ""])
+def test_in_fish_an_explanation_stays_in_its_line(line: str) -> None:
+    """Each line is a completion, so the second half of an explanation would be one too."""
+    assert all(re.fullmatch(r"[\w./=-]+", word) for word in in_fish(line))
+
+
 def test_a_word_that_is_still_quoted_is_no_fault() -> None:
     assert in_bash("train", "--set", "'no_such") == []
 

@@ -89,9 +89,9 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legends(
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     record = read_record(make_run(grid={"dataset": ["_birds", "_cats", "dogs"]}, recipe={"epochs": 2}))
     pictures(record, legend(record.ranking))
-    for kind in (Kind.val_accuracy, Kind.seconds, Kind.parallel):
+    for kind in (Kind.val_accuracy, Kind.seconds):
         plot(record, kind)
-    assert len(figures) == len(PICTURES) + 3
+    assert len(figures) == len(PICTURES) + 2
     for figure in figures:
         (shown,) = figure.legends
         assert {"_birds", "_cats", "dogs"} <= {text.get_text() for text in shown.get_texts()}

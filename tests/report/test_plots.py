@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
 from raytrain.errors import ExperimentError
+from raytrain.report.figures.below import labelled
 from raytrain.report.figures.legend import MOST_COLOURED, legend
 from raytrain.report.plots import Kind
 from raytrain.report.plots.files import KINDS, figure_of, plot
@@ -105,10 +106,11 @@ def test_parallel_coordinates_lead_each_configuration_to_its_accuracy(make_run: 
     assert [text.get_text() for text in axes.get_xticklabels()] == ["lr", "schedule", "test accuracy %"]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     best, worst = record.ranking.standings[0], record.ranking.standings[-1]
-    ends = {line.get_label(): line.get_ydata()[-1] for line in lines}
+    ends = {line.get_label(): line.get_ydata()[-1] for line in lines}  # by the label that `add_legend` reads
     assert len(ends) == len(record.ranking.standings) == 4
     assert (max(ends.values()), min(ends.values())) == (1.0, 0.0)
-    labels = {entry.label: one for entry, one in zip(legend(record.ranking), record.ranking.standings, strict=True)}
+    entries = zip(legend(record.ranking), record.ranking.standings, strict=True)
+    labels = {labelled(entry.label): one for entry, one in entries}
     assert labels[max(ends, key=ends.__getitem__)].test_accuracy == best.test_accuracy
     assert labels[min(ends, key=ends.__getitem__)].test_accuracy == worst.test_accuracy
 

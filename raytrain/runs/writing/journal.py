@@ -19,7 +19,7 @@ from raytrain.experiment.trial import Trial
 from raytrain.experiment.user_code import texts_of_code
 from raytrain.metrics.epoch import FinalMetrics, Report
 from raytrain.metrics.predictions import FILE as PREDICTIONS
-from raytrain.runs.events import Event, Stage, Status, rung_event
+from raytrain.runs.events import Event, Stage, Status
 from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
 from raytrain.runs.progress import TrialProgress
 from raytrain.runs.removal import empty_run
@@ -31,6 +31,7 @@ from raytrain.runs.writing.logs import open_logs
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
 from raytrain.runs.writing.mistake_sheet import NamedImagesByKey, sheet_of
 from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
+from raytrain.runs.writing.rung_event import rung_event
 from raytrain.runs.writing.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import as_line
