@@ -165,13 +165,14 @@ def gain_row(bank: Bank, gain: float | str, *, margin: float | None, seeds: int 
         bank: Networks.
         gain: What is added to the accuracy, a fraction, or the recipe that is better.
         margin: Smallest gain that matters, a fraction; None for the gain itself.
-        seeds: Most seeds of a candidate; None for twice as many as the fixed design has.
+        seeds: Most seeds of a candidate; None for twice as many as the fixed design has. That has as many as find a
+            gain of the margin in 80 of 100 cases, by a paired t-test at the level of one candidate in 100.
         sessions: Number of sessions.
     """
     deviation = np.hypot(bank.deviation("base"), bank.deviation(gain if isinstance(gain, str) else "base"))
     true = bank.gain(gain) if isinstance(gain, str) else gain
     margin = true if margin is None else margin
-    fixed = fixed_seeds(true / deviation, ALPHA / CANDIDATES)
+    fixed = fixed_seeds(margin / deviation, ALPHA / CANDIDATES)
     draw = np.random.default_rng([2, round(1e5 * true), round(1e4 * margin), seeds or 0])
     better = draw.random((sessions, CANDIDATES)) < 0.1
     most = seeds or 2 * fixed
@@ -235,17 +236,16 @@ def main() -> int:
 
     for recipe in RECIPES:
         add("null", null_row(bank, recipe, options.sessions))
-    # twice as many seeds as the fixed design has are many, and their pairs many more: fewer sessions
-    some = max(1, options.sessions // 20)
     for gain in (GAIN, "wider") if bank.gain("wider") > 0 else (GAIN,):
-        for margin, seeds, sessions in ((GAIN, SEEDS, options.sessions), (None, None, some)):
-            add("gain", gain_row(bank, gain, margin=margin, seeds=seeds, sessions=sessions))
+        for margin, seeds in ((GAIN, SEEDS), (None, None)):
+            add("gain", gain_row(bank, gain, margin=margin, seeds=seeds, sessions=options.sessions))
     wrong = max(float(row[1]) for row in rows["null"]) / 100
     record.target("null sessions with a false keep, the most of all recipes", wrong, "≤ 0.05", met=wrong <= ALPHA)
-    for row in rows["gain"]:
-        what, power, cost = f"{row[0]}, at most {row[2]} seeds", float(row[4]) / 100, float(row[-1])
-        record.target(f"{what}: gains found", power, "≥ 0.8", met=power >= 0.8)
-        record.target(f"{what}: trainings over those of a fixed design", cost, "≤ 0.6", met=cost <= 0.6)
+    # the one row of a gain of half a point that has the seeds which such a gain takes
+    found = rows["gain"][1]
+    power, cost = float(found[4]) / 100, float(found[-1])
+    record.target(f"{found[0]}, at most {found[2]} seeds: gains found", power, "≥ 0.8", met=power >= 0.8)
+    record.target("trainings for that, over those of a fixed design", cost, "≤ 0.6", met=cost <= 0.6)
     record.details["draws"] = options.sessions
     record.details["tables"] = [{"columns": list(COLUMNS[table]), "rows": rows[table]} for table in COLUMNS]
     record.write(options.output)
