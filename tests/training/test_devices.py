@@ -1,5 +1,6 @@
 """Tests of raytrain.training.devices, with the hardware stood in for."""
 
+import re
 from typing import get_args
 
 import pytest
@@ -14,10 +15,15 @@ from raytrain.training.devices import (
     local_device,
     prepare,
     seeded_draws,
+    try_device,
 )
 from raytrain.training.recipe import Recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def test_a_device_that_computes_is_named_with_its_cores_or_its_model():
+    assert re.fullmatch(r"\d+ CPU cores, no GPU, (bf16|fp32)", try_device(CPU))
 
 
 def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):

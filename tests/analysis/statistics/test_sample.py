@@ -7,6 +7,7 @@ import pytest
 
 from raytrain.analysis.statistics import sample
 from raytrain.analysis.statistics.sample import Sample, compare, comparing
+from raytrain.analysis.statistics.significance import welch
 
 
 def network(accuracy: float, *, images: int = 50, seeds: int = 1, labels: bytes = b"digits") -> Sample:
@@ -22,6 +23,13 @@ UNLIKE = {
     "several seeds": network(0.6, seeds=3),
     "no predictions": Sample([0.6], None, "digits"),
 }
+
+
+@pytest.mark.parametrize("seeds", [(2, 2), (2, 3), (3, 2)])
+def test_of_two_configurations_with_several_seeds_each_the_means_are_compared(seeds: tuple[int, int]) -> None:
+    one, other = (network(accuracy, seeds=count) for accuracy, count in zip((0.9, 0.6), seeds, strict=True))
+    floors = (one.floor, other.floor)
+    assert compare(one, other) == welch(one.accuracies, other.accuracies, floors=floors)
 
 
 def test_of_no_configuration_there_is_no_pair() -> None:
