@@ -240,9 +240,8 @@ def main() -> None:
 
         for mutant, outcome in zip(sample, pool.map(tried, sample), strict=True):
             outcomes[mutant] = outcome
-            options.output.write_text(
-                json.dumps(record_of(outcomes, seed=options.seed, possible=len(possible)), indent=1)
-            )
+            record = record_of(outcomes, seed=options.seed, possible=len(possible))
+            options.output.write_text(json.dumps(record, indent=1) + "\n")  # an interruption loses nothing
             where = f"{mutant.module}:{mutant.line}"
             print(f"{len(outcomes):4} of {len(sample)}  {outcome:13}  {where}  {mutant.operator}", flush=True)
     print(json.dumps(summary(outcomes), indent=1))
