@@ -12,6 +12,7 @@ INTERNAL = {
     "GIT_CONFIG_COUNT",  # passed on to git
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD",  # set for a moment, and put back
     "RAY_UP_enable_autoscaler_v2",  # set for `ray up`
+    "TERMINAL_WIDTH",  # set for Typer while a shell completes
 }  # fmt: skip
 
 

@@ -50,9 +50,12 @@ def in_bash(*words: str) -> list[str]:
 
 
 def in_fish(line: str) -> list[str]:
+    """Return the completions of the last word of a line, by a process of its own as in a shell: Typer keeps a width."""
     words = {"_TYPER_COMPLETE_ARGS": f"raytrain {line}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    lines = asked({"_RAYTRAIN_COMPLETE": "complete_fish", **words}).splitlines()
-    return [line.split("\t")[0] for line in lines if line]
+    environment = {**os.environ, "_RAYTRAIN_COMPLETE": "complete_fish", **words}
+    program = "from raytrain.cli.app import app; app(prog_name='raytrain')"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    return [line.split("\t")[0] for line in done.stdout.splitlines() if line]
 
 
 def test_set_completes_fields_and_then_their_choices_in_every_shell() -> None:
