@@ -3,10 +3,12 @@
 python benchmarks/mutants.py [--mutants 200] [--seed 0] [--packages training storage] [--jobs 2] [--output FILE]
 
 Cosmic Ray says where which change is possible; a seeded sample of the places is tried, with one change at each, in a
-copy of the repository. A mutant is killed when a test fails: first the fast tests of its own package are run, up to
-the first failure, then those of the packages that use it. Tests that take three times as long as without a change
-count as failed, too: a loop no longer ends. `|` is left alone, and nothing becomes a shift or another operator on
-bits: those are type errors at the first call, or at import, which tell little about the tests.
+copy of the repository. First, the fast tests are run once without a change, to see which of them run which lines. A
+mutant is killed when one of those that run its statement fails: those of its own package first, the shortest first, and
+as many as take a minute together. So a mutant that survives might be noticed by a longer test. Where no test is known
+to run the statement, as at import, the tests of its package are run. Tests that take three times as long as without a
+change, and a minute more, count as failed, too: a loop no longer ends. `|` is left alone, and nothing becomes a shift
+or another operator on bits: those are type errors at the first call, or at import, which tell little about the tests.
 """
 
 import argparse
@@ -20,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,16 +37,17 @@ from typing import Any
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from covering_tests import CoveringTests, statement_lines
 
 from raytrain.provenance.versions import describe_code, describe_machine
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "experiments" / "records" / "mutants.json"
 PACKAGES = ("analysis", "experiment", "runs", "storage", "training")
-USERS = ("tests/execution", "tests/cli", "tests/report")
-"""Tests of what is built on those packages."""
 FAST = "not ray and not slow and not gpu and not cluster and not heavy and not long and not faults"
 LEFT_ALONE = re.compile(r"ReplaceBinaryOperator_.*(Bit|Shift)")
+SECONDS = 60.0
+"""Seconds that the tests of one mutant may take together, without a change."""
 TIMES_AS_LONG = 3.0
 LEAST_TIMEOUT_S = 60.0
 
@@ -148,32 +150,26 @@ class Copy:
             return "took too long"
         return "failed" if done.returncode else "passed"
 
-    def outcome(self, mutant: Mutant, *, limits: dict[str, float]) -> str:
-        """Return what became of a mutant: "survived", "killed" or "took too long"."""
+    def outcome(self, mutant: Mutant, *, covering: CoveringTests, times: float) -> str:
+        """Return what became of a mutant: "survived", "killed" or "took too long".
+
+        Args:
+            mutant: The change.
+            covering: The tests that run each line.
+            times: Times as long as without a change that tests may take.
+        """
         path = self._folder / mutant.module
-        _, changed = mutant.codes
+        code, changed = mutant.codes
+        lines, own = statement_lines(code, mutant.line), f"tests/{mutant.package}"
+        tests = covering.of(mutant.module, lines, first=own, seconds=SECONDS)
+        of_these = tests or [test for test in covering.seconds if test.startswith(f"{own}/")]
+        limit = LEAST_TIMEOUT_S + times * sum(covering.seconds[test] for test in of_these)
         path.write_text(changed)
         try:
-            own = f"tests/{mutant.package}"
-            for tests in ((own,), USERS):
-                ended = self.tested(*tests, timeout_s=limits[" ".join(tests)])
-                if ended != "passed":
-                    return ended.replace("failed", "killed")
-            return "survived"
+            ended = self.tested(*(tests or [own]), timeout_s=limit)
         finally:
-            code, _ = mutant.codes
             path.write_text(code)
-
-
-def time_limits(copy: Copy, packages: Iterable[str]) -> dict[str, float]:
-    """Return how many seconds each set of tests may take; without a change they must pass."""
-    limits = {}
-    for tests in (*((f"tests/{package}",) for package in packages), USERS):
-        began = time.monotonic()
-        if copy.tested(*tests) != "passed":
-            sys.exit(f"{' '.join(tests)}: the tests fail without any change; run them first")
-        limits[" ".join(tests)] = max(LEAST_TIMEOUT_S, TIMES_AS_LONG * (time.monotonic() - began))
-    return limits
+        return "survived" if ended == "passed" else ended.replace("failed", "killed")
 
 
 def summary(outcomes: dict[Mutant, str]) -> dict[str, Any]:
@@ -192,6 +188,32 @@ def summary(outcomes: dict[Mutant, str]) -> dict[str, Any]:
     }
 
 
+def record_of(outcomes: dict[Mutant, str], *, seed: int, possible: int) -> dict[str, Any]:
+    """Return what is known so far: the places are drawn at random, so those that are done are a sample, too.
+
+    Args:
+        outcomes: What became of each mutant that is done.
+        seed: Seed of the sample.
+        possible: Number of changes that are possible.
+    """
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": {name: value for name, value in describe_code().items() if not name.startswith("git_diff")},
+        "machine": {name: value for name, value in describe_machine().items() if name != "host"},
+        "cosmic_ray": metadata.version("cosmic-ray"),
+        "seed": seed,
+        "possible": possible,
+        "tried": len(outcomes),
+        "seconds_of_tests": SECONDS,
+        "summary": summary(outcomes),
+        "survivors": [
+            {**asdict(mutant), "difference": mutant.difference()}
+            for mutant, outcome in sorted(outcomes.items(), key=lambda item: (item[0].module, item[0].line))
+            if outcome == "survived"
+        ],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mutants", type=int, default=200)
@@ -207,38 +229,22 @@ def main() -> None:
         copies: SimpleQueue[Copy] = SimpleQueue()
         for number in range(options.jobs):
             copies.put(Copy(Path(scratch) / str(number)))
-        copy = copies.get()
-        limits = {tests: options.jobs * limit for tests, limit in time_limits(copy, options.packages).items()}
-        copies.put(copy)
+        covering = CoveringTests.measured(Path(scratch) / "0", marked=FAST, jobs=options.jobs)
 
         def tried(mutant: Mutant) -> str:
             copy = copies.get()
             try:
-                return copy.outcome(mutant, limits=limits)
+                return copy.outcome(mutant, covering=covering, times=TIMES_AS_LONG * options.jobs)
             finally:
                 copies.put(copy)
 
         for mutant, outcome in zip(sample, pool.map(tried, sample), strict=True):
             outcomes[mutant] = outcome
+            record = record_of(outcomes, seed=options.seed, possible=len(possible))
+            options.output.write_text(json.dumps(record, indent=1) + "\n")  # an interruption loses nothing
             where = f"{mutant.module}:{mutant.line}"
             print(f"{len(outcomes):4} of {len(sample)}  {outcome:13}  {where}  {mutant.operator}", flush=True)
-    record = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": {name: value for name, value in describe_code().items() if not name.startswith("git_diff")},
-        "machine": {name: value for name, value in describe_machine().items() if name != "host"},
-        "cosmic_ray": metadata.version("cosmic-ray"),
-        "seed": options.seed,
-        "possible": len(possible),
-        "tried": len(sample),
-        "summary": summary(outcomes),
-        "survivors": [
-            {**asdict(mutant), "difference": mutant.difference()}
-            for mutant, outcome in sorted(outcomes.items(), key=lambda item: (item[0].module, item[0].line))
-            if outcome == "survived"
-        ],
-    }
-    options.output.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record["summary"], indent=1))
+    print(json.dumps(summary(outcomes), indent=1))
 
 
 if __name__ == "__main__":

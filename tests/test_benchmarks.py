@@ -201,6 +201,32 @@ def test_the_mutants_of_a_seed_are_the_same_and_each_is_another_program(monkeypa
         assert changed.splitlines()[mutant.line - 1] != code.splitlines()[mutant.line - 1]
 
 
+def test_the_tests_of_a_mutant_are_those_that_run_its_statement_the_shortest_of_its_package_first(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from covering_tests import CoveringTests, statement_lines
+
+    code = "if (\n    a\n    < b\n):\n    c = (\n        1\n    )\n"
+    assert [*statement_lines(code, 3)] == [1, 2, 3, 4]
+    assert [*statement_lines(code, 6)] == [5, 6, 7]
+    seconds = {
+        "tests/a/x.py::long": 50.0,
+        "tests/a/x.py::short": 1.0,
+        "tests/b/y.py::other": 0.5,
+        "tests/a/z.py::s": 2.0,
+    }
+    by_line = {
+        ("m.py", 2): frozenset({"tests/b/y.py::other", "tests/a/x.py"}),
+        ("m.py", 9): frozenset({"tests/z.py"}),
+    }
+    covering = CoveringTests(by_line, seconds)
+    chosen = ["tests/a/x.py::short", "tests/a/x.py::long", "tests/b/y.py::other"]
+    assert covering.of("m.py", range(1, 5), first="tests/a", seconds=60) == chosen
+    assert covering.of("m.py", range(1, 5), first="tests/a", seconds=10) == [chosen[0], chosen[2]]
+    assert covering.of("m.py", [3], first="tests/a", seconds=60) == []
+
+
 def test_the_score_of_mutants_is_the_share_that_did_not_survive(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("cosmic_ray")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
