@@ -262,6 +262,12 @@ def test_a_combination_that_is_no_recipe_carries_its_changes():
     assert caught.value.changes == {"epochs": 5, "warmup_epochs": 7}
 
 
+def test_the_first_of_several_faults_of_a_combination_is_named():
+    with pytest.raises(CombinationError, match=r"'momentum': 2.*: lr Input should be greater than 0") as caught:
+        experiment(grid={"momentum": [2], "lr": [-1]}).trials()
+    assert len(caught.value.cause.errors()) == 2
+
+
 def test_replace_validates_again():
     assert experiment().replace(name="other").name == "other"
     with pytest.raises(ValidationError):

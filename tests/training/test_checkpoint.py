@@ -83,6 +83,16 @@ def test_a_damaged_file_costs_the_newest_checkpoint_only(two, file, damage, capl
     assert missing_manifest or "epoch-0002.json cannot be used, going back to the one before" in caplog.text
 
 
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("file", ["state-0002.pt", "best-0002.pt", "epoch-0002.json"])
+def test_the_newest_history_is_that_of_the_newest_whole_checkpoint(two, file, damage):
+    assert [row["epoch"] for row in checkpoint.newest_history(Folder.at(two))] == [1, 2]
+    damage(two / file)
+    assert [row["epoch"] for row in checkpoint.newest_history(Folder.at(two))] == [1]
+    (two / "state-0001.pt").unlink()
+    assert checkpoint.newest_history(Folder.at(two)) == []
+
+
 def test_a_whole_checkpoint_is_loaded_without_a_warning(two, caplog):
     assert load(two).epoch == 2
     assert caplog.text == ""

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
 from raytrain.errors import PreflightError
-from raytrain.training.doctor import ObjectStore, _disk, check_machine
+from raytrain.training.doctor import ObjectStore, _disk, _memory, check_machine
 
 GIB = 2**30
 
@@ -117,7 +117,15 @@ def test_doctor_names_the_store_and_what_is_free_around_it() -> None:
     assert "docker run --shm-size" in small.found
     full = ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=GIB).check()
     assert (full.ok, "TMPDIR" in full.advice) == (False, True)
-    assert ObjectStore(5 * GIB).check().found == "at least 5.0 GiB for images in memory on each node"
+    cluster = ObjectStore(5 * GIB).check()
+    assert (cluster.ok, cluster.found) == (True, "at least 5.0 GiB for images in memory on each node")
+
+
+def test_memory_and_disk_are_said_in_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("memory_limit", 12 * GIB), ("most_in_memory", 3 * GIB), ("free_bytes", 50 * GIB)):
+        monkeypatch.setattr(f"raytrain.training.doctor.{name}", lambda *_, size=size: size)
+    assert _memory().startswith("12.0 GiB; images that take more than 3.0 GiB stay in files in ")
+    assert _memory().endswith(", 50.0 GiB free")
 
 
 def test_a_folder_whose_name_is_too_long_is_a_failed_check():

@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import rank
-from raytrain.analysis.statistics.bootstrap import BY_CLASS, MetricSample, drawn_counts, replicates
+from raytrain.analysis.statistics.bootstrap import BY_CLASS, MetricSample, drawn_counts, drawn_of, replicates
 from raytrain.analysis.statistics.significance import variance_floor
 from raytrain.analysis.wording import explain, footer
 from raytrain.metrics.predictions import Predictions
@@ -84,6 +84,10 @@ def test_replicates_are_the_metric_of_the_images_that_were_drawn(select: Any, mo
             for one in networks
         ]
         assert found[:, column] == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_image_fewer_than_a_class_has_is_drawn_and_at_least_one() -> None:
+    assert drawn_of(np.array([1, 2, 3, 10])).tolist() == [1, 1, 2, 9]
 
 
 def test_added_images_take_the_place_of_drawn_ones_and_are_right_half_of_the_time() -> None:

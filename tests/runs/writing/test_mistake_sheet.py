@@ -14,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.metrics.predictions import Predictions
 from raytrain.runs.writing.journal import RunJournal
-from raytrain.runs.writing.mistake_sheet import CELL, COLUMNS, MOST, SIDE, TAG, NamedImages, mistake_sheet
+from raytrain.runs.writing.mistake_sheet import CELL, MOST, SIDE, TAG, NamedImages, mistake_sheet
 from raytrain.storage.folder import Folder
 
 GREYS = np.arange(40, dtype=np.uint8)[:, None, None, None] + np.zeros((40, 8, 8, 3), dtype=np.uint8)
@@ -45,7 +45,7 @@ def test_the_sheet_has_the_surest_mistakes_first() -> None:
     many = mistake_sheet(predictions(*range(40)), TESTS)
     assert shown(many) == list(range(39, 39 - MOST, -1))
     assert many is not None
-    assert many.shape == (CELL[1] * MOST // COLUMNS, CELL[0] * COLUMNS, 3)
+    assert many.shape == (3 * CELL[1], 4 * CELL[0], 3)
 
 
 def test_the_text_below_an_image_depends_on_the_names_of_the_classes() -> None:
