@@ -57,13 +57,13 @@ def tolerant_output() -> Generator[None]:
 
 def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     """Say how the run ended, where everything is and what to run next."""
-    results = f"raytrain results {quoted(name)}" + ("" if out == "runs" else f" --out {quoted(out)}")
+    run = quoted(name) + ("" if out == "runs" else f" --out {quoted(out)}")
     left = sum(result.status == "unfinished" for result in outcome.results)
     if outcome.interrupted:
         say_interrupted(outcome)
     elif left:  # only the trials that had failed were run
         trials = "1 trial is" if left == 1 else f"{left} trials are"
-        typer.echo(f"{trials} unfinished; continue with: raytrain resume {quoted(name)}", err=True)
+        typer.echo(f"{trials} unfinished; continue with: raytrain resume {run}", err=True)
     elif not outcome.trained:
         typer.echo(f"All {len(outcome.results)} trials have ended already; nothing was trained.", err=True)
     say_errors(outcome)
@@ -74,9 +74,8 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
     if outcome.planned and not outcome.interrupted:
         typer.echo(_against_plan(outcome.planned, taken_s=outcome.seconds), err=True)
     whole = outcome.folder.exists(REPORT) and not outcome.interrupted
-    typer.echo(
-        f"{in_one_line(str(outcome.folder))}{f'/{REPORT}' if whole else ''}  More: {results} --explain", err=True
-    )
+    where = in_one_line(str(outcome.folder)) + (f"/{REPORT}" if whole else "")
+    typer.echo(f"{where}  More: raytrain results {run} --explain", err=True)
 
 
 def say_interrupted(outcome: "RunOutcome") -> None:

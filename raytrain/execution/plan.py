@@ -19,7 +19,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, remember
-from raytrain.runs.writing.disk_space import checkpoints_bytes
+from raytrain.runs.writing.disk_space import bytes_to_write
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.resume import epochs_before, epochs_to_adopt
 from raytrain.storage.disk import free_bytes
@@ -73,7 +73,7 @@ class Plan:
         seconds: Seconds from the first start to the last end.
         seconds_unstopped: Median of those seconds when every trial of the search runs to its end.
         slot_hours: Busy hours of all slots together.
-        checkpoint_bytes: Most bytes that checkpoints need.
+        checkpoint_bytes: Most bytes that checkpoints need, beside those that are there where these fill the disk.
         free_bytes: Free bytes where the run folder is; None for object storage.
         sweeps: Number of simulated sweeps.
     """
@@ -185,7 +185,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in all_run]).median,
         slot_hours=Range.of(at_all_speeds([one.busy_s / 3600 for one in sweeps])),
-        checkpoint_bytes=checkpoints_bytes((trial.recipe, parameters[trial.id]) for trial in planned),
+        checkpoint_bytes=bytes_to_write(folder, ((trial.recipe, parameters[trial.id]) for trial in planned)),
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
         sweeps=len(sweeps),
     )

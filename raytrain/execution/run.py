@@ -233,8 +233,9 @@ def _with_nothing_left(journal: RunJournal, manifest: Manifest, *, repaired: boo
 def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:
     over, waiting = {"finished", "stopped", "paused", "diverged"}, {trial.id for trial in pending}
     done = sum(one.status in over and one.trial not in waiting for one in state.results() if state.stage == "search")
-    listed = sum(one.stage in {"search", "rescue"} for one in state.progress.values())
-    log.info("%d of %d trials to run%s", len(pending), listed, f", {done} done before" if done else "")
+    stages = {"search", "rescue"} if state.stage in {"search", "rescue"} else {state.stage}
+    of_stages = sum(one.stage in stages for one in state.progress.values())
+    log.info("%d of %d trials to run%s", len(pending), of_stages, f", {done} done before" if done else "")
 
 
 @contextmanager

@@ -124,7 +124,8 @@ class Folder:
     @property
     def parent(self) -> str:
         """The folder that it is in, as `at` takes it."""
-        return str(Folder(self._filesystem, self._path.rpartition("/")[0], query=self._query))
+        path = self._path.rpartition("/")[0]
+        return str(Folder(self._filesystem, path, query=self._query)) or "/"
 
     @property
     def local_path(self) -> Path | None:

@@ -1,9 +1,9 @@
 """What a message says where storage cannot be read or written, and what to do then."""
 
 import errno
-import shutil
 from pathlib import Path
 
+from raytrain.storage.disk import free_bytes
 from raytrain.storage.retry import passes
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -16,11 +16,11 @@ def why_not(where: str, error: OSError, *, size: int, disk: Path | None, retry_s
         where: Path or URI of the file or folder.
         error: Error of the last try.
         size: Number of bytes that were to be written.
-        disk: Folder on the local disk; None in object storage.
+        disk: Folder on the local disk, which may not have been made yet; None in object storage.
         retry_s: Seconds for which it was tried again.
     """
     if error.errno in _FULL:
-        free = f", {shutil.disk_usage(disk).free:,} are free" if disk else ""
+        free = f", {free_bytes(disk):,} are free" if disk else ""
         return (
             f"{where}: no space is left: {size:,} bytes were to be written{free}.\n"
             "Free some space; the same command goes on from there."

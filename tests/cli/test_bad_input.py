@@ -168,6 +168,7 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
     "two GPUs for one worker": (["train", "--gpus", "2"], "a worker trains on one GPU: give 1, or a share below it"),
     "infinite GPUs": (["train", "--gpus", "inf"], "resources.gpus_per_worker: given inf"),
     "several trials": (["train", "g.yaml"], "train runs one recipe, but g.yaml has 2, which differ in lr"),
+    "a search": (["train", "s.yaml"], "train runs one recipe, but s.yaml is a search of 20 samples"),
     "an unknown run": (["results", "nothing"], "no run 'nothing' under out"),
     "storage of no kind": (["results", "nofs://bucket/x"], "nofs://bucket/x: cannot be opened as storage"),
 }
@@ -176,6 +177,8 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_a_bad_option_is_answered_in_one_message(place: Path, kind: str):
     (place / "g.yaml").write_text(f"recipe: {{{SMALL}}}\ngrid: {{lr: [0.1, 0.2]}}")
+    searched = "grid: {lr: {loguniform: [0.01, 1]}}\nsamples: 20\nsampler: tpe\nround_size: 1"
+    (place / "s.yaml").write_text(f"recipe: {{{SMALL}}}\n{searched}")
     arguments, expected = OPTIONS[kind]
     local = [] if arguments[0] == "results" else ["--local"]
     assert expected in message([*arguments, *local], code=3 if "nofs" in expected else 2)

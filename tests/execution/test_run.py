@@ -419,7 +419,7 @@ def test_failed_only_of_an_interrupted_run_says_what_is_left_and_fails_for_nothi
     run_here(tmp_path, keys, shown=interrupt_after_three_epochs)
     ended = CliRunner().invoke(app, ["resume", "x", "--failed-only", "--out", str(tmp_path), "--local"])
     assert ended.exit_code == 0, ended.output
-    assert "1 trial is unfinished; continue with: raytrain resume x" in ended.stderr
+    assert f"1 trial is unfinished; continue with: raytrain resume x --out {tmp_path}\n" in ended.stderr
     assert "have ended already" not in ended.stderr
 
 

@@ -15,6 +15,8 @@ from raytrain.execution import inputs
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, _say_how_many, run
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.trial import Trial
+from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
@@ -139,3 +141,20 @@ def test_a_paused_trial_that_may_go_on_is_counted_once_among_those_to_run(caplog
     with caplog.at_level("INFO"):
         _say_how_many(state, state.pending())
     assert [one.getMessage() for one in caplog.records] == ["2 of 2 trials to run"]
+
+
+def test_trials_that_are_added_after_the_search_are_counted_among_those_of_their_stage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = RunState(Experiment.model_validate({"name": "x", "grid": {"lr": [0.1, 0.2]}}))
+    for trial in list(state.progress):
+        recipe = state.progress[trial].trial.recipe
+        state.end(TrialResult(trial, "finished", recipe.model_dump(mode="json"), 1, 1))
+        for seed in (1, 2, 3):
+            again = Trial.of(recipe.replace(seed=seed))
+            added = {"trial": again.id, "stage": "confirm", "recipe": again.recipe.model_dump(mode="json")}
+            state.apply({"event": "added", **added, "parameters": 1})  # type: ignore[typeddict-item]
+    state.stage = "confirm"
+    with caplog.at_level("INFO"):
+        _say_how_many(state, state.pending())
+    assert [one.getMessage() for one in caplog.records] == ["6 of 6 trials to run"]

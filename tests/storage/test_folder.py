@@ -4,6 +4,7 @@ import datetime
 import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,25 @@ def test_a_failed_append_leaves_what_was_there_before(tmp_path, before):
     with pytest.raises(StorageError, match="no space is left"):
         folder.append("lines", b"three\n")
     assert folder.read("lines") == before
+
+
+class DiskWithoutInodes(fs.LocalFileSystem):
+    """A disk on which no folder can be made."""
+
+    def create_dir(self, path, **_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def test_a_full_disk_is_said_where_the_folder_could_not_be_made(tmp_path):
+    folder = Folder(DiskWithoutInodes(), str(tmp_path / "trials" / "x"))
+    with pytest.raises(StorageError, match=r"no space is left: 3 bytes were to be written, [0-9,]+ are free"):
+        folder.write("a", b"abc")
+
+
+def test_the_parent_of_a_folder_at_the_root_is_the_root():
+    assert Folder.at("/quick").parent == "/"
+    assert (Folder.at(Folder.at("/quick").parent) / "quick").local_path == Path("/quick")
+    assert Folder.at("/runs/quick").parent == "/runs"
 
 
 def test_an_append_that_is_tried_again_is_there_once(tmp_path, monkeypatch):

@@ -81,6 +81,11 @@ def train(
     changes = changes_of(name, workers=workers, gpus=gpus, seeds=seeds, no_asha=True)
     read = experiment_of(experiment, set_, changes)
     trials = read.trials()
+    if read.samples_proposed:
+        raise ExperimentError(
+            f"train runs one recipe, but {experiment} is a search of {read.samples} samples.\n"
+            "Set the fields of its grid with --set and leave the grid out, or run the search with: raytrain tune"
+        )
     if len({trial.recipe.replace(seed=0).digest for trial in trials}) > 1:
         from raytrain.runs.results import varied_fields
 

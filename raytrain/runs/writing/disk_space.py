@@ -47,15 +47,28 @@ def refuse_full_disk(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> No
     disk = folder.local_path
     if disk is None:
         return
-    trials = list(trials)
-    need, have = checkpoints_bytes(trials), free_bytes(disk)
-    if need > have:  # else nothing is looked for: there may be thousands of trials
-        need = sum(max(checkpoints_bytes([one]) - _written(folder, one[0]), 0) for one in trials)
+    need, have = bytes_to_write(folder, trials), free_bytes(disk)
     if need > have:
         raise PreflightError(
             f"{folder} would run out of disk: the checkpoints need {need / 2**30:.1f} GiB, {have / 2**30:.1f} GiB are "
             "free.\nChoose an --out with more space, delete old runs, or run fewer trials."
         )
+
+
+def bytes_to_write(folder: Folder, trials: Iterable[tuple[Recipe, int]]) -> int:
+    """Return how many bytes the checkpoints of these trials need at most.
+
+    Where that is more than is free, those that the trials have in the run folder already are taken off.
+
+    Args:
+        folder: The run folder.
+        trials: Recipe and number of parameters of each trial to run.
+    """
+    trials = list(trials)
+    need, disk = checkpoints_bytes(trials), folder.local_path
+    if disk is None or need <= free_bytes(disk):  # then nothing is looked for: there may be thousands of trials
+        return need
+    return sum(max(checkpoints_bytes([one]) - _written(folder, one[0]), 0) for one in trials)
 
 
 def _written(folder: Folder, recipe: Recipe) -> int:

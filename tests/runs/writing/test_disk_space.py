@@ -10,7 +10,7 @@ import pytest
 from raytrain.errors import PreflightError
 from raytrain.experiment.trial import Trial
 from raytrain.runs.writing import disk_space
-from raytrain.runs.writing.disk_space import checkpoint_bytes, refuse_full_disk
+from raytrain.runs.writing.disk_space import bytes_to_write, checkpoint_bytes, refuse_full_disk
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
@@ -62,5 +62,8 @@ def test_a_run_that_would_fill_the_disk_is_refused_with_need_and_have(
     refuse_full_disk(folder, [(recipe, 10**6 // 3) for recipe in half_there])
     with pytest.raises(PreflightError, match=r"need 2\.2 GiB"):
         refuse_full_disk(folder, [(recipe, 10**6) for recipe in half_there])
+    # what a plan shows is what a run is refused by
+    assert bytes_to_write(folder, [(recipe, 10**6 // 3) for recipe in half_there]) < 2**30
+    assert bytes_to_write(folder, [(recipe, 10**6) for recipe in half_there]) == pytest.approx(2.2 * 2**30, rel=0.05)
     refuse_full_disk(Folder.at("s3://bucket/runs?region=us-east-1"), [(Recipe(), 10**12)])
     assert free_bytes(tmp_path / "a" / "b") == 2**30
