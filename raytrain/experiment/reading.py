@@ -201,6 +201,8 @@ def _locate(
     path: Keys = _in_file(loc, source)
     if first["type"] == "value_error":
         problem = str(first["msg"]).removeprefix("Value error, ")
+    elif first["type"] == "missing":
+        problem = f"{loc[-1]} is missing; it must be given"
     else:
         # the members of a union, such as "auto" or a number, are reported one by one
         same = [first, *(other for other in others if other["loc"][:-1] == first["loc"][:-1] == path)]

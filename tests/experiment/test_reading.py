@@ -98,6 +98,8 @@ LOCATED = [
     ),
     ("recipe: {dataset: ''}", "x.yaml:1:10: recipe.dataset: given ''; must be text"),
     ("recipe: {epochs: 5, warmup_epochs: 5}", "x.yaml:1:1: recipe: warmup_epochs: 5 leaves no epoch after it"),
+    ("separate: {}", "x.yaml:1:1: separate: points is missing; it must be given"),
+    ("name: a\nseparate: {max_seeds: 5}", "x.yaml:2:1: separate: points is missing; it must be given"),
     ("asha: {grace_period: 2.5}", "x.yaml:1:8: asha.grace_period: 2.5 epochs is not a whole number"),
     ("resources: {workers: 0}", "x.yaml:1:13: resources.workers: given 0; must be greater than or equal to 1"),
     ("resources: {gpus_per_worker: many}", "x.yaml:1:13: resources.gpus_per_worker: given 'many'; must be 'auto' or"),
