@@ -99,7 +99,7 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
     """Return images, as an array or a list of paths, and one label for each."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise DataError(f"{where}: {_kind(given)}; return two things, images and labels")
-    images, labels = given[0], np.asarray(given[1])
+    images, labels = given[0], _labels(given[1], where=where)
     if not isinstance(images, np.ndarray) and not _are_paths(images):
         try:
             images = np.asarray(images)
@@ -115,11 +115,26 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
             f"{where}: images of shape {images.shape} and type {images.dtype}; return (N, H, W, 3) or (N, H, W) of "
             "type uint8, or a list of paths"
         )
-    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
-        raise DataError(f"{where}: labels of shape {labels.shape} and type {labels.dtype}; return integers or names")
     if len(images) != len(labels):
         raise DataError(f"{where}: {len(images)} images and {len(labels)} labels; return one label for each image")
     return images, labels
+
+
+def _labels(given: Any, *, where: str) -> NDArray[Any]:
+    """Return labels as (N,) integers or text; a list of names may have nothing else in it, such as a NaN of pandas."""
+    labels = np.asarray(given)
+    if labels.ndim == 1 and labels.dtype.kind in "UO":
+        values = given if isinstance(given, list | tuple) else labels.tolist()  # NumPy makes a NaN beside names text
+        names = [isinstance(value, str) for value in values]
+        if any(names) and not all(names):
+            row = names.index(False)
+            raise DataError(
+                f"{where}: the label in row {row} (counted from 0) is {values[row]}, and others are names; give it a "
+                "name, or drop the row"
+            )
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise DataError(f"{where}: labels of shape {labels.shape} and type {labels.dtype}; return integers or names")
+    return labels
 
 
 def _are_paths(images: Any) -> bool:

@@ -104,3 +104,14 @@ def test_each_label_is_a_class_and_a_number_that_is_no_label_is_none(
 def test_what_would_give_wrong_results_is_refused(source: str, problem: str, loaded: Loaded):
     with pytest.raises(DataError, match=problem):
         loaded(source)
+
+
+@pytest.mark.parametrize("missing", ["numpy.nan", "None", "float('nan')", "7"])
+@pytest.mark.parametrize("kind", ["{}", "tuple({})", "numpy.array({}, dtype=object)"])
+def test_the_first_label_that_is_no_name_beside_names_is_named(missing: str, kind: str, loaded: Loaded):
+    labels = kind.format(f"['cat', 'dog', 'cat', {missing}, 'dog', {missing}]")
+    said = str(7 if missing == "7" else None if missing == "None" else np.nan)
+    with pytest.raises(
+        DataError, match=rf"train: the label in row 3 \(counted from 0\) is {said}, and others are names"
+    ):
+        loaded(PIXELS.format(labels) + "    return images, labels\n")
