@@ -3,9 +3,10 @@
     def load(*, image_size):
         return images, labels
 
-`images` are (N, H, W, 3) or (N, H, W) uint8, or a list of paths; `labels` are integers or names. With parts of its own
-it returns a mapping instead: `{"train": (images, labels), "test": (images, labels), "val": (images, labels)}`, of which
-"test" and "val" may be missing; "classes" may list the names of the labels 0, 1, .... Without it each label is a class.
+`images` are (N, H, W, 3) or (N, H, W) uint8, or a list of paths; `labels` are integers or names. Paths and labels may
+be columns of pandas. With parts of its own it returns a mapping instead: `{"train": (images, labels), "test": (images,
+labels), "val": (images, labels)}`, of which "test" and "val" may be missing; "classes" may list the names of the labels
+0, 1, .... Without it each label is a class.
 """
 
 import inspect
@@ -100,7 +101,7 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise DataError(f"{where}: {_kind(given)}; return two things, images and labels")
     images, labels = given[0], _labels(given[1], where=where)
-    if not isinstance(images, np.ndarray) and not _are_paths(images):
+    if not _are_paths(images):
         try:
             images = np.asarray(images)
         except (TypeError, ValueError):
@@ -108,6 +109,8 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
                 f"{where}: images that make no array ({type(images).__name__}); images of several sizes must be "
                 "resized to one, or saved as files: then return their paths"
             ) from None
+        if images.ndim == 1 and _are_paths(values := images.tolist()):  # a column of pandas
+            images = values
     if isinstance(images, np.ndarray) and (
         images.dtype != np.uint8 or images.ndim not in {3, 4} or (images.ndim == 4 and images.shape[3] != 3)
     ):
@@ -132,6 +135,7 @@ def _labels(given: Any, *, where: str) -> NDArray[Any]:
                 f"{where}: the label in row {row} (counted from 0) is {values[row]}, and others are names; give it a "
                 "name, or drop the row"
             )
+        labels = labels.astype(str) if all(names) else labels  # a column of pandas has objects
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         raise DataError(f"{where}: labels of shape {labels.shape} and type {labels.dtype}; return integers or names")
     return labels

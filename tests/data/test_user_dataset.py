@@ -115,3 +115,38 @@ def test_the_first_label_that_is_no_name_beside_names_is_named(missing: str, kin
         DataError, match=rf"train: the label in row 3 \(counted from 0\) is {said}, and others are names"
     ):
         loaded(PIXELS.format(labels) + "    return images, labels\n")
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of photos with labels.csv, and write the function of the document that reads it."""
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text()
+    Path("my_photos.py").write_text(text.partition("# my_photos.py\n")[2].partition("```")[0])
+    for number in range(8):
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{('cat', 'dog')[number % 2]}\n" for number in range(8)]
+    (tmp_path / "labels.csv").write_text("".join(["file,label\n", *rows]))
+    return tmp_path
+
+
+def test_the_table_of_the_document_is_read(table: Path):
+    found = load(raytrain.code("my_photos.py:labelled") + f"(folder='{table}')", image_size=8, test_size=2)
+    assert found.classes == ("cat", "dog")
+    for part in found.parts.values():
+        assert (part.images[:, 0, 0, 0] % 2).tolist() == part.labels.tolist()
+
+
+def test_a_row_of_a_table_without_a_label_is_named(table: Path):
+    with (table / "labels.csv").open("a") as file:
+        file.write("0.png,\n")
+    with pytest.raises(DataError, match=r"the label in row 8 \(counted from 0\) is nan"):
+        load(raytrain.code("my_photos.py:labelled") + f"(folder='{table}')", image_size=8)
+
+
+@pytest.mark.parametrize("kind", ["pandas.Series({0}, dtype=object)", "pandas.Series({0}, dtype='category')"])
+def test_names_in_a_column_of_pandas_are_labels(kind: str, loaded: Loaded):
+    labels = kind.format("['cat', 'dog'] * 4")
+    found = loaded("import pandas\n" + PIXELS.format(labels) + "    return images, labels\n")
+    assert found.classes == ("cat", "dog")
+    assert np.bincount(found.train.labels).tolist() == [3, 3]
