@@ -23,7 +23,7 @@ from raytrain.data.layouts.background import WHITE
 from raytrain.data.layouts.blocks import in_blocks
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import decode_all, resized
-from raytrain.data.layouts.labels import gap_warning, refuse_ids
+from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
 from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
@@ -77,9 +77,17 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     if warning := gap_warning(values):
         origin.warnings.append(warning)
     classes = tuple(map(str, values if (named := parts.get("classes")) is None else named))
+    numbered = {name: _numbers(labels, values, where=where) for name, (_, labels) in pairs.items()}
+    if untrained := [classes[label] for label in _untrained(numbered)]:
+        if named is None:
+            raise DataError(
+                f"{where} returned test or val images of the class {some(untrained)}, of which train has none; add "
+                "some to train, leave them out of the other parts, or return the names of all classes as classes"
+            )
+        origin.warnings.append(f"there is no training image of the class {some(untrained)}")
     labelled: dict[str, LabelledImages] = {}
-    for name, (images, labels) in pairs.items():
-        numbers = _numbers(labels, values, where=where)
+    for name, (images, _) in pairs.items():
+        numbers = numbered[name]
         if isinstance(images, np.ndarray):
             labelled[name] = LabelledImages(_pixels(images, image_size=image_size), numbers)
         else:
@@ -163,6 +171,11 @@ def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> li
     if isinstance(values[0], int) and values[0] < 0:
         raise DataError(f"{where} returned the label {values[0]}; labels count from 0")
     return values
+
+
+def _untrained(labels: Mapping[str, NDArray[np.int64]]) -> list[int]:
+    """Return the labels in any part that the training images lack, in ascending order."""
+    return sorted({label for part in labels.values() for label in part.tolist()} - {*labels["train"].tolist()})
 
 
 def _numbers(labels: NDArray[Any], values: list[Any], *, where: str) -> NDArray[np.int64]:

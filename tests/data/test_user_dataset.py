@@ -150,3 +150,17 @@ def test_names_in_a_column_of_pandas_are_labels(kind: str, loaded: Loaded):
     found = loaded("import pandas\n" + PIXELS.format(labels) + "    return images, labels\n")
     assert found.classes == ("cat", "dog")
     assert np.bincount(found.train.labels).tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+@pytest.mark.parametrize(("labels", "more"), [("['cat', 'dog']", "'eel'"), ("[0, 1]", "2")])
+def test_a_class_that_training_lacks_is_refused_unless_classes_name_it(
+    part: str, labels: str, more: str, loaded: Loaded
+):
+    pixels = PIXELS.format(f"{labels} * 4 + [{more}]")
+    parts = f"'train': (images[:4], labels[:4]), '{part}': (images[4:], labels[4:])"
+    with pytest.raises(DataError, match=rf"images of the class {more.strip(chr(39))}, of which train has none"):
+        loaded(f"{pixels}    return {{{parts}}}\n")
+    found = loaded(f"{pixels}    return {{{parts}, 'classes': ['cat', 'dog', 'eel']}}\n")
+    assert found.classes == ("cat", "dog", "eel")
+    assert found.origin.warnings == ["there is no training image of the class eel"]
