@@ -72,6 +72,8 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
             "them test, val and classes"
         )
     pairs = {name: _pair(parts[name], where=f"{where} returned {name}") for name in PARTS if name in parts}
+    if not len(pairs["train"][1]):
+        raise DataError(f"{where} returned train without an image: there is nothing to train on")
     origin = Origin(background=background)
     values = _values(parts.get("classes"), {name: labels for name, (_, labels) in pairs.items()}, where=where)
     if warning := gap_warning(values):
@@ -164,8 +166,6 @@ def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> li
         raise DataError(f"{where} returned words as labels in one part and integers in another; return one of them")
     if given is not None:
         return list(map(str, given)) if True in words.values() else list(range(len(given)))
-    if not words:
-        return []
     refuse_ids(labels["train"], where=where)
     values: list[Any] = np.unique(np.concatenate([part for part in labels.values() if len(part)])).tolist()
     if isinstance(values[0], int) and values[0] < 0:

@@ -99,6 +99,11 @@ def test_each_label_is_a_class_and_a_number_that_is_no_label_is_none(
             "mine.py:load: the 8 validation images are the training images",
         ),
         (HEAD + "return numpy.zeros((0, 4, 4), 'uint8'), numpy.zeros(0, 'int64')\n", "nothing to train on"),
+        (
+            PIXELS.format("numpy.arange(8) % 2") + "    part = images[:0], labels[:0]\n"
+            "    return {'train': part, 'test': (images, labels), 'classes': ['cat', 'dog']}\n",
+            "mine.py:.*: load returned train without an image: there is nothing to train on",
+        ),
     ],
 )
 def test_what_would_give_wrong_results_is_refused(source: str, problem: str, loaded: Loaded):
