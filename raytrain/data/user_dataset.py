@@ -31,7 +31,7 @@ from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.isolation import isolated
 from raytrain.user_code.modules import definition, explained, imported
-from raytrain.user_code.reference import Reference
+from raytrain.user_code.reference import Reference, without_digest
 from raytrain.user_code.source import kept
 
 PARTS = ("train", "val", "test")
@@ -53,10 +53,16 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     function = imported(reference)
     source = kept(reference.digest)
     assert source, "what was imported is kept"
-    _, arguments = parsed(text, what="data set")
+    try:
+        _, arguments = parsed(text, what="data set")
+    except ValueError as error:
+        raise DataError(without_digest(str(error))) from None
     parameters = _parameters(function)
     offered = {"image_size": image_size} if "image_size" in parameters else {}
-    arguments = {name: as_declared(value, parameters[name].annotation) for name, value in arguments.items()}
+    arguments = {
+        name: as_declared(value, parameters[name].annotation) if name in parameters else value  # the call refuses it
+        for name, value in arguments.items()
+    }
     try:
         with isolated() as changed:
             returned = function(**offered, **arguments)

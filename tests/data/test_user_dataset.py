@@ -139,7 +139,7 @@ def test_the_table_of_the_document_is_read(table: Path):
     found = load(raytrain.code("my_photos.py:labelled") + f"(folder='{table}')", image_size=8, test_size=2)
     assert found.classes == ("cat", "dog")
     for part in found.parts.values():
-        assert (part.images[:, 0, 0, 0] % 2).tolist() == part.labels.tolist()
+        assert (part.images[:][:, 0, 0, 0] % 2).tolist() == part.labels.tolist()
 
 
 def test_a_row_of_a_table_without_a_label_is_named(table: Path):
@@ -147,6 +147,22 @@ def test_a_row_of_a_table_without_a_label_is_named(table: Path):
         file.write("0.png,\n")
     with pytest.raises(DataError, match=r"the label in row 8 \(counted from 0\) is nan"):
         load(raytrain.code("my_photos.py:labelled") + f"(folder='{table}')", image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            "folder=/data/photos",
+            r"'my_photos.py:labelled\(folder=/data/photos\)' cannot be read; write name",
+        ),
+        ("place=3", r"my_photos.py.*unexpected keyword argument 'place'"),
+    ],
+)
+@pytest.mark.usefixtures("table")
+def test_arguments_that_cannot_be_read_are_one_message(arguments: str, problem: str):
+    with pytest.raises(DataError, match=problem):
+        load(raytrain.code("my_photos.py:labelled") + f"({arguments})", image_size=8)
 
 
 @pytest.mark.parametrize("kind", ["pandas.Series({0}, dtype=object)", "pandas.Series({0}, dtype='category')"])
