@@ -114,6 +114,8 @@ def _cached(key: str, build: Callable[[Path | None], ImageDataset], *, size: int
             _write(entry, dataset, _partial(entry))
         except OSError as error:
             log.warning("decoded images are not kept: %s cannot be written (%s)", entry, error)
+        finally:
+            shutil.rmtree(_partial_path(entry), ignore_errors=True)  # half an entry would keep a full disk full
         return dataset
     finally:
         lock.release()

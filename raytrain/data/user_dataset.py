@@ -3,9 +3,10 @@
     def load(*, image_size):
         return images, labels
 
-`images` are (N, H, W, 3) or (N, H, W) uint8, or a list of paths; `labels` are integers or names. With parts of its own
-it returns a mapping instead: `{"train": (images, labels), "test": (images, labels), "val": (images, labels)}`, of which
-"test" and "val" may be missing; "classes" may list the names of the labels 0, 1, .... Without it each label is a class.
+`images` are (N, H, W, 3) or (N, H, W) uint8, or a list of paths; `labels` are integers or names. Paths and labels may
+be columns of pandas. With parts of its own it returns a mapping instead: `{"train": (images, labels), "test": (images,
+labels), "val": (images, labels)}`, of which "test" and "val" may be missing; "classes" may list the names of the labels
+0, 1, .... Without it each label is a class.
 """
 
 import inspect
@@ -22,7 +23,7 @@ from raytrain.data.layouts.background import WHITE
 from raytrain.data.layouts.blocks import in_blocks
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import decode_all, resized
-from raytrain.data.layouts.labels import gap_warning, refuse_ids
+from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
 from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
@@ -30,7 +31,7 @@ from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.isolation import isolated
 from raytrain.user_code.modules import definition, explained, imported
-from raytrain.user_code.reference import Reference
+from raytrain.user_code.reference import Reference, without_digest
 from raytrain.user_code.source import kept
 
 PARTS = ("train", "val", "test")
@@ -52,10 +53,16 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     function = imported(reference)
     source = kept(reference.digest)
     assert source, "what was imported is kept"
-    _, arguments = parsed(text, what="data set")
+    try:
+        _, arguments = parsed(text, what="data set")
+    except ValueError as error:
+        raise DataError(without_digest(str(error))) from None
     parameters = _parameters(function)
     offered = {"image_size": image_size} if "image_size" in parameters else {}
-    arguments = {name: as_declared(value, parameters[name].annotation) for name, value in arguments.items()}
+    arguments = {
+        name: as_declared(value, parameters[name].annotation) if name in parameters else value  # the call refuses it
+        for name, value in arguments.items()
+    }
     try:
         with isolated() as changed:
             returned = function(**offered, **arguments)
@@ -71,14 +78,24 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
             "them test, val and classes"
         )
     pairs = {name: _pair(parts[name], where=f"{where} returned {name}") for name in PARTS if name in parts}
+    if not len(pairs["train"][1]):
+        raise DataError(f"{where} returned train without an image: there is nothing to train on")
     origin = Origin(background=background)
     values = _values(parts.get("classes"), {name: labels for name, (_, labels) in pairs.items()}, where=where)
     if warning := gap_warning(values):
         origin.warnings.append(warning)
     classes = tuple(map(str, values if (named := parts.get("classes")) is None else named))
+    numbered = {name: _numbers(labels, values, where=where) for name, (_, labels) in pairs.items()}
+    if untrained := [classes[label] for label in _untrained(numbered)]:
+        if named is None:
+            raise DataError(
+                f"{where} returned test or val images of the class {some(untrained)}, of which train has none; add "
+                "some to train, leave them out of the other parts, or return the names of all classes as classes"
+            )
+        origin.warnings.append(f"there is no training image of the class {some(untrained)}")
     labelled: dict[str, LabelledImages] = {}
-    for name, (images, labels) in pairs.items():
-        numbers = _numbers(labels, values, where=where)
+    for name, (images, _) in pairs.items():
+        numbers = numbered[name]
         if isinstance(images, np.ndarray):
             labelled[name] = LabelledImages(_pixels(images, image_size=image_size), numbers)
         else:
@@ -99,8 +116,8 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
     """Return images, as an array or a list of paths, and one label for each."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise DataError(f"{where}: {_kind(given)}; return two things, images and labels")
-    images, labels = given[0], np.asarray(given[1])
-    if not isinstance(images, np.ndarray) and not _are_paths(images):
+    images, labels = given[0], _labels(given[1], where=where)
+    if not _are_paths(images):
         try:
             images = np.asarray(images)
         except (TypeError, ValueError):
@@ -108,6 +125,8 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
                 f"{where}: images that make no array ({type(images).__name__}); images of several sizes must be "
                 "resized to one, or saved as files: then return their paths"
             ) from None
+        if images.ndim == 1 and _are_paths(values := images.tolist()):  # a column of pandas
+            images = values
     if isinstance(images, np.ndarray) and (
         images.dtype != np.uint8 or images.ndim not in {3, 4} or (images.ndim == 4 and images.shape[3] != 3)
     ):
@@ -115,11 +134,27 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
             f"{where}: images of shape {images.shape} and type {images.dtype}; return (N, H, W, 3) or (N, H, W) of "
             "type uint8, or a list of paths"
         )
-    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
-        raise DataError(f"{where}: labels of shape {labels.shape} and type {labels.dtype}; return integers or names")
     if len(images) != len(labels):
         raise DataError(f"{where}: {len(images)} images and {len(labels)} labels; return one label for each image")
     return images, labels
+
+
+def _labels(given: Any, *, where: str) -> NDArray[Any]:
+    """Return labels as (N,) integers or text; a list of names may have nothing else in it, such as a NaN of pandas."""
+    labels = np.asarray(given)
+    if labels.ndim == 1 and labels.dtype.kind in "UO":
+        values = given if isinstance(given, list | tuple) else labels.tolist()  # NumPy makes a NaN beside names text
+        names = [isinstance(value, str) for value in values]
+        if any(names) and not all(names):
+            row = names.index(False)
+            raise DataError(
+                f"{where}: the label in row {row} (counted from 0) is {values[row]}, and others are names; give it a "
+                "name, or drop the row"
+            )
+        labels = labels.astype(str) if all(names) else labels  # a column of pandas has objects
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise DataError(f"{where}: labels of shape {labels.shape} and type {labels.dtype}; return integers or names")
+    return labels
 
 
 def _are_paths(images: Any) -> bool:
@@ -137,13 +172,16 @@ def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> li
         raise DataError(f"{where} returned words as labels in one part and integers in another; return one of them")
     if given is not None:
         return list(map(str, given)) if True in words.values() else list(range(len(given)))
-    if not words:
-        return []
     refuse_ids(labels["train"], where=where)
     values: list[Any] = np.unique(np.concatenate([part for part in labels.values() if len(part)])).tolist()
     if isinstance(values[0], int) and values[0] < 0:
         raise DataError(f"{where} returned the label {values[0]}; labels count from 0")
     return values
+
+
+def _untrained(labels: Mapping[str, NDArray[np.int64]]) -> list[int]:
+    """Return the labels in any part that the training images lack, in ascending order."""
+    return sorted({label for part in labels.values() for label in part.tolist()} - {*labels["train"].tolist()})
 
 
 def _numbers(labels: NDArray[Any], values: list[Any], *, where: str) -> NDArray[np.int64]:

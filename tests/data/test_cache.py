@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,21 @@ def test_what_an_interrupted_writer_left_is_no_obstacle(home: Path):
     cached("key", build)
     assert build.calls == 1
     assert not (home / "decoded" / "key.partial").exists()
+
+
+def test_a_full_disk_keeps_nothing_of_an_entry(home: Path, monkeypatch: pytest.MonkeyPatch):
+    def fill(file: Path, array: np.ndarray) -> None:
+        file.write_bytes(array.tobytes()[:5])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    build = Builder()
+    with monkeypatch.context() as patched:
+        patched.setattr("raytrain.data.cache.np.save", fill)
+        assert len(cached("key", build).train) == 4
+    assert [file.suffix for file in (home / "decoded").iterdir()] in ([], [".lock"])
+    cached("key", build)
+    cached("key", build)
+    assert build.calls == 2
 
 
 def test_a_home_that_cannot_be_written_is_done_without(home: Path):

@@ -237,6 +237,30 @@ def test_train_may_be_a_class(tmp_path: Path):
     assert load(str(tmp_path), image_size=8).classes == ("bus", "train")
 
 
+@pytest.mark.parametrize("other", ["test", "test1", "val", "valid", "validation"])
+def test_parts_without_classes_are_not_taken_for_classes(other: str, tmp_path: Path):
+    for number in range(10):
+        save(tmp_path / "train" / f"cat.{number}.png", number)
+        save(tmp_path / other / f"{number}.png", 100 + number)
+    with pytest.raises(DataError, match="train holds no class; it must have one folder per class"):
+        load(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("part", ["test", "val", "valid", "validation"])
+def test_a_part_beside_classes_is_not_taken_for_one_of_them(part: str, tmp_path: Path):
+    for number, name in enumerate(["cat", "dog", f"{part}/cat", f"{part}/dog"] * 5):
+        save(tmp_path / name / f"{number}.png", number)
+    with pytest.raises(DataError, match=rf"holds classes, and beside them {part}/.*train/<class>/"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_test_may_be_a_class_where_its_images_lie_right_inside(tmp_path: Path):
+    for number, name in enumerate(["exam", "test"] * 10):
+        save(tmp_path / name / f"{number}.png", number)
+    save(tmp_path / "test" / "more" / "a.png", 100)
+    assert load(str(tmp_path), image_size=8).classes == ("exam", "test")
+
+
 def test_links_that_lead_to_each_other_are_followed_once(root: Path):
     (root / "train" / "cat" / "x").symlink_to("../dog")
     (root / "train" / "dog" / "y").symlink_to("../cat")

@@ -99,8 +99,89 @@ def test_each_label_is_a_class_and_a_number_that_is_no_label_is_none(
             "mine.py:load: the 8 validation images are the training images",
         ),
         (HEAD + "return numpy.zeros((0, 4, 4), 'uint8'), numpy.zeros(0, 'int64')\n", "nothing to train on"),
+        (
+            PIXELS.format("numpy.arange(8) % 2") + "    part = images[:0], labels[:0]\n"
+            "    return {'train': part, 'test': (images, labels), 'classes': ['cat', 'dog']}\n",
+            "mine.py:.*: load returned train without an image: there is nothing to train on",
+        ),
     ],
 )
 def test_what_would_give_wrong_results_is_refused(source: str, problem: str, loaded: Loaded):
     with pytest.raises(DataError, match=problem):
         loaded(source)
+
+
+@pytest.mark.parametrize("missing", ["numpy.nan", "None", "float('nan')", "7"])
+@pytest.mark.parametrize("kind", ["{}", "tuple({})", "numpy.array({}, dtype=object)"])
+def test_the_first_label_that_is_no_name_beside_names_is_named(missing: str, kind: str, loaded: Loaded):
+    labels = kind.format(f"['cat', 'dog', 'cat', {missing}, 'dog', {missing}]")
+    said = str(7 if missing == "7" else None if missing == "None" else np.nan)
+    with pytest.raises(
+        DataError, match=rf"train: the label in row 3 \(counted from 0\) is {said}, and others are names"
+    ):
+        loaded(PIXELS.format(labels) + "    return images, labels\n")
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of photos with labels.csv, and write the function of the document that reads it."""
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text()
+    Path("my_photos.py").write_text(text.partition("# my_photos.py\n")[2].partition("```")[0])
+    for number in range(8):
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{('cat', 'dog')[number % 2]}\n" for number in range(8)]
+    (tmp_path / "labels.csv").write_text("".join(["file,label\n", *rows]))
+    return tmp_path
+
+
+def test_the_table_of_the_document_is_read(table: Path):
+    found = load(raytrain.code("my_photos.py:labelled") + f"(folder='{table}')", image_size=8, test_size=2)
+    assert found.classes == ("cat", "dog")
+    for part in found.parts.values():
+        assert (part.images[:][:, 0, 0, 0] % 2).tolist() == part.labels.tolist()
+
+
+def test_a_row_of_a_table_without_a_label_is_named(table: Path):
+    with (table / "labels.csv").open("a") as file:
+        file.write("0.png,\n")
+    with pytest.raises(DataError, match=r"the label in row 8 \(counted from 0\) is nan"):
+        load(raytrain.code("my_photos.py:labelled") + f"(folder='{table}')", image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            "folder=/data/photos",
+            r"'my_photos.py:labelled\(folder=/data/photos\)' cannot be read; write name",
+        ),
+        ("place=3", r"my_photos.py.*unexpected keyword argument 'place'"),
+    ],
+)
+@pytest.mark.usefixtures("table")
+def test_arguments_that_cannot_be_read_are_one_message(arguments: str, problem: str):
+    with pytest.raises(DataError, match=problem):
+        load(raytrain.code("my_photos.py:labelled") + f"({arguments})", image_size=8)
+
+
+@pytest.mark.parametrize("kind", ["pandas.Series({0}, dtype=object)", "pandas.Series({0}, dtype='category')"])
+def test_names_in_a_column_of_pandas_are_labels(kind: str, loaded: Loaded):
+    labels = kind.format("['cat', 'dog'] * 4")
+    found = loaded("import pandas\n" + PIXELS.format(labels) + "    return images, labels\n")
+    assert found.classes == ("cat", "dog")
+    assert np.bincount(found.train.labels).tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+@pytest.mark.parametrize(("labels", "more"), [("['cat', 'dog']", "'eel'"), ("[0, 1]", "2")])
+def test_a_class_that_training_lacks_is_refused_unless_classes_name_it(
+    part: str, labels: str, more: str, loaded: Loaded
+):
+    pixels = PIXELS.format(f"{labels} * 4 + [{more}]")
+    parts = f"'train': (images[:4], labels[:4]), '{part}': (images[4:], labels[4:])"
+    with pytest.raises(DataError, match=rf"images of the class {more.strip(chr(39))}, of which train has none"):
+        loaded(f"{pixels}    return {{{parts}}}\n")
+    found = loaded(f"{pixels}    return {{{parts}, 'classes': ['cat', 'dog', 'eel']}}\n")
+    assert found.classes == ("cat", "dog", "eel")
+    assert found.origin.warnings == ["there is no training image of the class eel"]

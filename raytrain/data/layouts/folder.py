@@ -27,6 +27,8 @@ WHOLE = "."
 """Path of a part that is the folder itself."""
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of the validation images."""
+PARTS = ("test", *VALIDATION)
+"""Names of the folders that may be parts beside train/."""
 LINKS_OUT = "that are links out of the folder"
 Links = Literal["refuse", "leave out", "follow"]
 """What becomes of links that lead out of the folder: leaving them out is for a look at what else is there."""
@@ -115,9 +117,17 @@ def load_folder(
 
 
 def _layout(folder: SourceFolder) -> dict[str, str]:
-    """Return the path of each part that is there: "train", "val", "test"."""
+    """Return the path of each part that is there: "train", "val", "test".
+
+    Without a folder of a class in train/, `train` is a class of the folder itself, of railway pictures: but only where
+    no other folder has the name of a part.
+    """
     train = folder.folder("train")
-    if not train.exists() or (not train.folders() and _is_flat(folder)):  # `train` may be a class, of railway pictures
+    beside = [name for name in folder.folders() if name.rstrip("0123456789") in PARTS]  # Kaggle has a test1/
+    if not train.exists():
+        _refuse_parts_without_train(folder, beside)
+        return {"train": WHOLE}
+    if not train.folders() and not beside and _is_flat(folder):
         return {"train": WHOLE}
     there = [name for name in VALIDATION if folder.folder(name).exists()]
     if len(there) > 1:
@@ -125,6 +135,17 @@ def _layout(folder: SourceFolder) -> dict[str, str]:
     if folder.folder("test").exists():
         return {"train": "train", **({"val": there[0]} if there else {}), "test": "test"}
     return {"train": "train", **({"test": there[0]} if there else {})}
+
+
+def _refuse_parts_without_train(folder: SourceFolder, names: Collection[str]) -> None:
+    """Raise DataError where one of these folders, beside the folders of the classes, holds classes itself."""
+    for name in names:
+        inside = folder.folder(name)
+        if inside.folders() and not any(map(is_image, inside.files())):
+            raise DataError(
+                f"{folder.address} holds classes, and beside them {name}/ with folders of its own; if {name}/ is a "
+                "part, put the others into train/<class>/; if it is a class, put its images right inside it"
+            )
 
 
 def _refuse_other_classes(
