@@ -22,7 +22,7 @@ from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Stage, Status
 from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
 from raytrain.runs.progress import TrialProgress
-from raytrain.runs.removal import empty_run
+from raytrain.runs.removal import empty_run, refuse_foreign
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
 from raytrain.runs.user_code import CODE, write_code
@@ -90,11 +90,13 @@ class RunJournal:
 
         Raises:
             RunFolderError: Another experiment was run there, nothing says which one was, a link leads out of it, or
-                `fresh` would delete what is no run folder.
+                `fresh` would delete what no run has written.
         """
         # the code is stored before the experiment: a kill between the two leaves it alone
         if fresh and folder.names() != [CODE]:
-            if folder.names() and not folder.exists(EXPERIMENT):
+            if folder.exists(EXPERIMENT):
+                refuse_foreign(folder, instead=", or give this run another name (--name, or `name` in its file)")
+            elif folder.names():
                 raise RunFolderError(
                     f"{folder} is not a run folder, so --fresh does not delete it; choose another --name"
                 )

@@ -9,6 +9,7 @@ from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.search.grid import fields, order
 from raytrain.experiment.trial import Trial
+from raytrain.runs.folder import is_from_a_run
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.training.field_rules import is_same_course
@@ -27,8 +28,14 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
     more epochs. And what varies may change, values, seeds and samples, as long as some trials are in both.
 
     Raises:
-        RunFolderError: Another was run; the first differences are shown.
+        RunFolderError: Another was run, and the first differences are shown; or no run has written its experiment.yaml,
+            which this one would replace.
     """
+    if not is_from_a_run(folder):
+        raise RunFolderError(
+            f"{folder}/experiment.yaml was not written by a run, and this run would replace it.\n"
+            "Give this run another name (--name, or `name` in its file) or another --out, or move that file away."
+        )
     before = _experiment_in(folder)
     now = experiment.model_dump(mode="json")
     differences = _differences(_what_counts(before, now), _what_counts(now, now))
