@@ -39,6 +39,7 @@ from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
+from raytrain.training import trial
 
 
 @pytest.fixture
@@ -539,6 +540,60 @@ def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_th
     for result in longer.results:
         rows = list(read_lines(longer.folder / "trials" / result.trial, "metrics.jsonl"))
         assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["at once", "killed before the fresh seeds"])
+@pytest.mark.parametrize(
+    "added", [{"confirm": {"top": 1, "seeds": [7, 8]}}, {"separate": {"points": 0.001, "max_seeds": 2}}], ids=list
+)
+def test_more_epochs_train_only_those_of_seeds_that_were_added(
+    tmp_path: Path,
+    keys: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    killed: bool,
+    added: dict[str, Any],
+):
+    keys |= added
+    keys["recipe"] |= {"schedule": "constant", "epochs": 2}
+    first = run_here(tmp_path / "longer", keys)
+    trained: list[int] = []
+    real_train, real_note = trial.train, RunJournal.note
+
+    def train(recipe: Any, state: Any, data: Any) -> Generator[Any]:
+        for metrics in real_train(recipe, state, data):
+            trained.append(metrics.epoch)
+            yield metrics
+
+    def kill(self: RunJournal, event: Any) -> None:
+        if event["event"] == "added":
+            raise KeyboardInterrupt
+        real_note(self, event)
+
+    monkeypatch.setattr(trial, "train", train)
+    keys["recipe"]["epochs"] = 3
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(RunJournal, "note", kill)
+            run_here(tmp_path / "longer", keys)
+    longer = run_here(tmp_path / "longer", keys)
+    assert (len(first.results), len(longer.results)) == (4, 4)
+    assert trained == [3] * 4
+    assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
+
+
+def test_failed_only_refuses_more_epochs_and_the_next_command_takes_over_those_of_before(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    keys["recipe"] |= {"schedule": "constant", "epochs": 1}
+    run_here(tmp_path, keys)
+    keys["recipe"]["epochs"] = 2
+    with pytest.raises(
+        RunFolderError, match="was run with 1 epochs, and there are 2 now, with which no trial has failed"
+    ):
+        run_here(tmp_path, keys, mode="failed_only")
+    with caplog.at_level("INFO", "raytrain"):
+        run_here(tmp_path, keys)
+    assert "2 trials continue after their first 1 epochs" in caplog.text
 
 
 @pytest.mark.parametrize("course", [{"schedule": "cosine"}, {"schedule": "constant", "lookahead": "constant"}])

@@ -30,7 +30,7 @@ from raytrain.runs.writing.epoch_rows import drop_from, keep_sound
 from raytrain.runs.writing.logs import open_logs
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
 from raytrain.runs.writing.mistake_sheet import NamedImagesByKey, sheet_of
-from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
+from raytrain.runs.writing.resume import adopt_earlier, epochs_before, refuse_more_epochs, refuse_other_experiment
 from raytrain.runs.writing.rung_event import rung_event
 from raytrain.runs.writing.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
@@ -108,6 +108,7 @@ class RunJournal:
         refuse_other_experiment(folder, experiment)
         state = read_state(folder, RunState(experiment, trials))
         if failed_only:
+            refuse_more_epochs(folder, experiment)
             state.only_failed()
         return cls(folder, state)
 
@@ -119,9 +120,7 @@ class RunJournal:
         """
         if self._fresh:
             empty_run(self.folder)
-        before = epochs_before(self.folder)
-        if before is not None and before < self.state.experiment.recipe.epochs:
-            adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
+        adopt_earlier(self.state.pending(), self.folder, self.state, before=epochs_before(self.folder))
         self.keep_experiment()
         for trial in self.state.pending():
             keep_sound(self.folder, trial.id, epochs=self.state.progress[trial.id].epoch)
@@ -174,8 +173,9 @@ class RunJournal:
         wanted = {trial.id for trial in trials}
         begun = [one for one in self.state.progress.values() if one.stage == stage and one.result is None]
         self.withdraw(one for one in begun if one.trial.id not in wanted)
+        new = [trial for trial in trials if trial.id not in self.state.progress]
         for trial, parameters in trials.items():
-            if trial.id not in self.state.progress:
+            if trial in new:
                 recipe = trial.recipe.model_dump(mode="json")
                 self.note(
                     {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": parameters}
@@ -183,6 +183,8 @@ class RunJournal:
                 added = self.state.progress.get(trial.id)
                 if self._open and added and added.result is None:  # it may have been withdrawn with epochs on record
                     keep_sound(self.folder, trial.id, epochs=added.epoch)
+        if self._open:  # else `begin` does so
+            adopt_earlier(new, self.folder, self.state)
 
     def withdraw(self, trials: Iterable[TrialProgress]) -> None:
         """Have trials leave the run that were added to it; their folders stay.
