@@ -1,5 +1,6 @@
 """Where trials run: the protocol, and the choice between Ray and this process."""
 
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from raytrain.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from raytrain.experiment.duration.speed import Speed  # brings PyTorch, for which the start of Ray should not wait
+
+log = logging.getLogger(__name__)
 
 SplitsByKey = Mapping[DataKey, Splits]
 """The split images of each data set, by `Recipe.data_key`."""
@@ -107,7 +110,7 @@ class Work:
         in_all: The same in the search, from the start of the run on; the cores are divided among as many.
         meanwhile: Function that is called while Ray starts.
         images: Bytes of the images that Ray keeps in memory for all trials.
-        threads: Number of CPU threads of trials in this process; None for PyTorch's choice, within what it may use.
+        threads: Number of CPU threads of trials in this process; None for that of the experiment's resources.
     """
 
     folder: Folder
@@ -172,7 +175,10 @@ def open_backend(
                 "resources.trainer is workers, and --local trains without Ray Train; leave --local out, or set "
                 "trainer: auto"
             )
-        yield LocalBackend(threads=work.threads)
+        here = LocalBackend(experiment.resources, threads=work.threads)
+        for lacking in here.lacking():
+            log.warning("%s", lacking)
+        yield here
         return
     from raytrain.ray_backend.backend import ray_backend
 

@@ -12,6 +12,7 @@ from raytrain.errors import StorageError
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Listed, PromotedFirst, Queue
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
+from raytrain.experiment.sections import Resources
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import Report
 from raytrain.runs.writing.journal import RunJournal
@@ -29,25 +30,56 @@ class LocalBackend:
 
     Attributes:
         slots: Number of trials at a time, 1.
-        cpus: Number of CPU cores of this machine.
-        gpus: 1 where trials may train on an NVIDIA GPU, else 0.
+        cpus: Number of CPU cores of a trial: `cpus_per_worker` of the experiment, or all of this machine.
+        gpus: 1 where trials train on an NVIDIA GPU, else 0.
         ordered_by_time: False: trials start in the listed order.
         description: Placement of the trials, in words.
     """
 
     slots = 1
     ordered_by_time = False
-    description = "one after another, as listed, in this process"
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, resources: Resources | None = None, *, threads: int | None = None) -> None:
         """Look at this machine.
 
         Args:
-            threads: Number of CPU threads of PyTorch; None for its own choice, within what the process may use.
+            resources: Resources of the experiment; None for the defaults.
+            threads: Number of CPU threads of PyTorch; None for `cpus_per_worker`, and where that is auto, for PyTorch's
+                choice, within what the process may use.
         """
-        self._threads = threads or allotted_threads()
-        self.cpus = int(this_machine()["CPU"])
-        self.gpus = 1.0 if local_device().type == "cuda" else 0.0
+        self._resources = resources or Resources()
+        self._device = _device(self._resources)
+        cpus = self._resources.cpus_per_worker
+        self._threads = threads or (allotted_threads() if cpus == "auto" else cpus)
+        self.cpus = int(this_machine()["CPU"]) if cpus == "auto" else cpus
+        self.gpus = 1.0 if self._device.type == "cuda" else 0.0
+
+    @property
+    def description(self) -> str:
+        """Placement of the trials, in words."""
+        on_cpu = ", on the CPU" if self._resources.gpus_per_worker == 0 else ""
+        cpus = self._resources.cpus_per_worker
+        with_threads = "" if cpus == "auto" else f", with {cpus} thread{'s' if cpus > 1 else ''}"
+        return f"one after another, as listed, in this process{on_cpu}{with_threads}"
+
+    def lacking(self) -> list[str]:
+        """Return a warning for each resource of the experiment that trials in this process do not have."""
+        wanted, cores = self._resources, int(this_machine()["CPU"])
+        warnings: list[str] = []
+        if wanted.gpus_per_worker not in {"auto", 0} and self._device.type == "cpu":
+            warnings.append(
+                f"resources.gpus_per_worker is {wanted.gpus_per_worker:g}, and --local has no GPU here: trials train "
+                "on the CPU"
+            )
+        if self.cpus > cores:
+            warnings.append(
+                f"resources.cpus_per_worker is {self.cpus}, and there are {cores} cores here: they share them"
+            )
+        if without := [name for name in ("accelerator_type", "custom") if getattr(wanted, name)]:
+            warnings.append(
+                f"resources.{', resources.'.join(without)}: without effect, because --local trains without Ray"
+            )
+        return warnings
 
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train every pending trial of a run, under ASHA where the experiment has it.
@@ -76,7 +108,9 @@ class LocalBackend:
         Raises:
             PreflightError: One cannot be trained.
         """
-        return [_measured(recipe, splits[recipe.data_key], threads=self._threads) for recipe in recipes]
+        return [
+            _measured(recipe, splits[recipe.data_key], device=self._device, threads=self._threads) for recipe in recipes
+        ]
 
     def why_lost(self) -> str | None:
         """Return None: this process is there."""
@@ -94,17 +128,20 @@ def _queue(journal: RunJournal, rungs: Rungs | None) -> Queue:
     return Listed(pending)
 
 
-def _measured(recipe: Recipe, splits: Splits, *, threads: int | None) -> Speed:
+def _device(resources: Resources) -> torch.device:
+    return torch.device("cpu") if resources.gpus_per_worker == 0 else local_device()
+
+
+def _measured(recipe: Recipe, splits: Splits, *, device: torch.device, threads: int | None) -> Speed:
     some, images = some_images(splits), len(splits.train)
     try:
-        return measure_speed(recipe, some, device=local_device(), images=images, threads=threads)
+        return measure_speed(recipe, some, device=device, images=images, threads=threads)
     except Exception as error:  # whatever a recipe may fail with
         raise unmeasurable(recipe, error) from error
 
 
 def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs | None) -> None:
-    on_cpu = journal.state.experiment.resources.gpus_per_worker == 0
-    device = torch.device("cpu") if on_cpu else local_device()
+    device = _device(journal.state.experiment.resources)
     prepare(device)
     threads = torch.get_num_threads() if device.type == "cpu" else None
     journal.started(trial.id, where=f"{platform.node()} {device}", threads=threads, workers=1)

@@ -23,8 +23,8 @@ class RunOptions:
             again.
         time_limit_s: Seconds after which the run ends as it does after Ctrl-C; None for no limit.
         log: Tracker that is told of the run while it trains, such as "mlflow" or "mlflow=http://127.0.0.1:5000".
-        threads: Number of CPU threads of a run in this process; None for PyTorch's choice, within what the process may
-            use.
+        threads: Number of CPU threads of a run in this process; None for `cpus_per_worker` of the experiment, or
+            PyTorch's choice, within what the process may use.
     """
 
     out: str = "runs"

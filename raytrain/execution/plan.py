@@ -21,7 +21,7 @@ from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.writing.disk_space import bytes_to_write
 from raytrain.runs.writing.journal import RunJournal
-from raytrain.runs.writing.resume import epochs_before, epochs_to_adopt
+from raytrain.runs.writing.resume import earlier_epochs, epochs_before, epochs_to_adopt
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -140,13 +140,12 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
         if not run.pending() and not stages.advance(journal, why_not=fits):
             return None
-        before = epochs_before(folder)
+        earlier = earlier_epochs(run, before=epochs_before(folder))
         on_record = run.pending_epochs()
         pending = {trial: run.progress[trial.id].epoch for trial in run.pending()}
-        if before is not None and before < experiment.recipe.epochs:
-            pending = {
-                trial: epoch or epochs_to_adopt(trial, folder, epochs_before=before) for trial, epoch in pending.items()
-            }
+        for trial in [trial for trial, epoch in pending.items() if not epoch]:
+            adopted = (epochs_to_adopt(trial, folder, epochs_before=epochs) for epochs in earlier)
+            pending[trial] = next(filter(None, adopted), 0)
     later = stages.stand_ins(run, why_not=fits)
     at_a_time = stages.most_at_a_time(run, listed=len(trials))
     in_all = stages.most_in_all(experiment, listed=len(trials))

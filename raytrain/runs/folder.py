@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import PreflightError, RunFolderError, StorageError, did_you_mean, first_line
-from raytrain.experiment.reading import read_run
+from raytrain.experiment.reading import STORED_HEAD, read_run
 from raytrain.runs.checks import ADVICE, check_event, damaged
 from raytrain.runs.damage import Damage, warn, warned_together
 from raytrain.runs.events import STATUSES
@@ -223,6 +223,11 @@ def refuse_remains(folder: Folder) -> None:
             f"Put a copy of the experiment file there, with `name: {folder.name}` in it; or give this "
             "run another name (--name, or `name` in its file)."
         )
+
+
+def is_from_a_run(folder: Folder) -> bool:
+    """Return whether a run has written the experiment.yaml of a folder, or something beside it."""
+    return bool(WRITTEN & {*folder.names()}) or folder.read(EXPERIMENT).startswith(STORED_HEAD.encode())
 
 
 def refuse_links(folder: Folder) -> None:

@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from raytrain.errors import RunFolderError, StorageError
-from raytrain.runs.folder import EXPERIMENT, WRITTEN
+from raytrain.runs.folder import EXPERIMENT, WRITTEN, is_from_a_run
 from raytrain.runs.trial_files import checkpoint_folder
+from raytrain.runs.user_code import CODE, PARAMETERS
 from raytrain.storage.folder import Folder
+from raytrain.user_code.reference import DIGEST_LENGTH
 
 _BESIDE = frozenset({"README.md", "report.html", "plots", "code", "init"})
 """Names of what is made for readers, and of what trials are given: the code and the weights of the user's own."""
+_CODE = re.compile(rf"[0-9a-f]{{{DIGEST_LENGTH}}}|{re.escape(PARAMETERS)}.*")
+"""Names in the folder of the user's code that a run writes."""
 _PASSING = re.compile(r"\.ray|\.probe-.*|.*\.part|.*\.damaged\d*|\.DS_Store|Thumbs\.db")
 """Names that a check, a kill, a repair or the operating system leaves; `.ray` is Tune's, while a run lasts."""
 
@@ -27,13 +31,7 @@ def refuse_removal(folder: Folder, *, out: str) -> None:
     Raises:
         RunFolderError: It is one; the message says why.
     """
-    names = {*folder.names()}
-    foreign = sorted(name for name in names - WRITTEN - _BESIDE - {EXPERIMENT} if not _PASSING.fullmatch(name))
-    if foreign:
-        listed = ", ".join(foreign[:5]) + (", …" if len(foreign) > 5 else "")
-        raise RunFolderError(f"{folder} is not deleted: no run writes {listed}; move that away first")
-    if not names & WRITTEN:
-        raise RunFolderError(f"{folder} is not deleted: beside {EXPERIMENT} there is nothing that a run writes")
+    refuse_foreign(folder)
     path = folder.local_path
     if path is None:
         return
@@ -42,6 +40,32 @@ def refuse_removal(folder: Folder, *, out: str) -> None:
     if path.is_symlink() or (below and not path.resolve().is_relative_to(runs)):
         raise RunFolderError(
             f"{folder} is not deleted: it is a link to {path.resolve()}; name that folder, or remove the link yourself"
+        )
+
+
+def refuse_foreign(folder: Folder, *, instead: str = "") -> None:
+    """Refuse to delete the contents of a folder that holds anything that no run writes, or that no run has written.
+
+    A kill may have left the experiment alone, which is deleted last, or with the code, which is written first.
+
+    Args:
+        folder: The folder, which has an experiment.yaml.
+        instead: What may be done instead, as the end of a sentence.
+
+    Raises:
+        RunFolderError: It is one; the message says what was found.
+    """
+    names = {name for name in folder.names() if not _PASSING.fullmatch(name)}
+    if foreign := sorted(names - WRITTEN - _BESIDE - {EXPERIMENT}):
+        listed = ", ".join(foreign[:5]) + (", …" if len(foreign) > 5 else "")
+        raise RunFolderError(f"{folder} is not deleted: no run writes {listed}; move that away first{instead}")
+    if names & WRITTEN:
+        return
+    left_by_a_kill = names <= {EXPERIMENT, CODE} and all(map(_CODE.fullmatch, (folder / CODE).names()))
+    if not (left_by_a_kill and is_from_a_run(folder)):
+        raise RunFolderError(
+            f"{folder} is not deleted: beside {EXPERIMENT} there is nothing that a run writes; move what you want to "
+            f"keep to another folder, and delete this one yourself{instead}"
         )
 
 

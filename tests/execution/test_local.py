@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from raytrain.errors import PreflightError
+from raytrain.execution import local
 from raytrain.execution.backend import Work, open_backend, refuse_unsynchronisable
 from raytrain.execution.local import LocalBackend
 from raytrain.experiment.experiment import Experiment
@@ -35,7 +36,7 @@ class Run:
         run = RunJournal.open(self.folder, self.experiment, self.trials)
         run.begin({one.id: 1 for one in self.trials})
         try:
-            LocalBackend(**how).run_trials(run, self.splits)
+            LocalBackend(self.experiment.resources, **how).run_trials(run, self.splits)
         finally:
             run.close()
         return run
@@ -352,6 +353,73 @@ def test_a_trial_takes_the_threads_of_its_quota_or_those_that_are_named(named, t
     run = Run(tmp_path, splits, recipe=RECIPE.replace(epochs=1))
     run.go(threads=named)
     assert [event["threads"] for event in run.events("finished")] == [taken]
+
+
+def test_a_trial_takes_the_cores_of_its_resources_as_threads_unless_others_are_named(splits, tmp_path):
+    torch.set_num_threads(2)
+    resources = Resources(cpus_per_worker=3)
+    run = Run(tmp_path / "one", splits, recipe=RECIPE.replace(epochs=1), resources=resources)
+    run.go()
+    named = Run(tmp_path / "two", splits, recipe=RECIPE.replace(epochs=1), resources=resources)
+    named.go(threads=1)
+    assert [event["threads"] for one in (run, named) for event in one.events("finished")] == [3, 1]
+    assert LocalBackend(resources).cpus == 3
+    assert LocalBackend(resources).description == "one after another, as listed, in this process, with 3 threads"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "priced", "placed"),
+    [("auto", "cuda", 1.0, ""), (0, "cpu", 0.0, ", on the CPU"), (0.5, "cuda", 1.0, "")],
+)
+def test_what_is_measured_and_priced_is_the_device_that_trials_train_on(
+    splits, tmp_path, monkeypatch, gpus, device, priced, placed
+):
+    measured, started = [], []
+
+    def measure(*_, device, **__):
+        measured.append(device.type)
+
+    def prepare(device):
+        started.append(device.type)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "local_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(local, "measure_speed", measure)
+    monkeypatch.setattr(local, "prepare", prepare)
+    run = Run(tmp_path, splits, resources=Resources(gpus_per_worker=gpus))
+    backend = LocalBackend(run.experiment.resources)
+    backend.measure([RECIPE], run.splits)
+    with pytest.raises(KeyboardInterrupt):
+        run.go()
+    assert (measured, started, backend.gpus) == ([device], [device], priced)
+    assert backend.description == f"one after another, as listed, in this process{placed}"
+
+
+@pytest.mark.parametrize(
+    ("resources", "warned"),
+    [
+        ({}, []),
+        ({"gpus_per_worker": 0, "cpus_per_worker": 2, "max_concurrent": 4, "trainer": "local"}, []),
+        ({"gpus_per_worker": 0.5}, ["gpus_per_worker is 0.5, and --local has no GPU here: trials train on the CPU"]),
+        ({"cpus_per_worker": 64}, ["cpus_per_worker is 64, and there are 2 cores here"]),
+        ({"custom": {"bigmem": 1}}, ["resources.custom: without effect, because --local trains without Ray"]),
+        (
+            {"gpus_per_worker": 1, "accelerator_type": "A100", "custom": {"bigmem": 1}},
+            ["gpus_per_worker is 1, and", "resources.accelerator_type, resources.custom: without effect"],
+        ),
+    ],
+)
+def test_resources_that_a_run_in_this_process_does_not_have_are_warned_of(
+    tmp_path, monkeypatch, caplog, resources, warned
+):
+    monkeypatch.setattr(local, "local_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(local, "this_machine", lambda: {"CPU": 2.0, "GPU": 0.0})
+    experiment = Experiment(name="x", resources=Resources(**resources))
+    with open_backend(experiment, Work(Folder.at(tmp_path), 1, 1), address=None, local=True):
+        pass
+    assert len(caplog.messages) == len(warned)
+    for message, text in zip(caplog.messages, warned, strict=True):
+        assert text in message
 
 
 def test_a_worker_group_cannot_be_had_without_ray(tmp_path):

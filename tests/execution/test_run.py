@@ -29,7 +29,8 @@ from raytrain.errors import PreflightError, RunFolderError
 from raytrain.execution.options import Mode, RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.reading import read_run
+from raytrain.experiment.reading import STORED_END, STORED_HEAD, read_run
+from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.provenance.manifest import inputs_of
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
@@ -38,6 +39,7 @@ from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
+from raytrain.training import trial
 
 
 @pytest.fixture
@@ -192,10 +194,10 @@ def test_a_table_lost_to_a_kill_is_written_again_though_nothing_is_trained(
 
 def test_fresh_starts_anew(tmp_path: Path, keys: dict[str, Any]):
     run_here(tmp_path, keys)
-    (tmp_path / "x" / "left over").write_text("")
+    (tmp_path / "x" / "trials" / "left over").write_text("")
     outcome = run_here(tmp_path, {**keys, "grid": {}}, mode="fresh")
     assert outcome.trained == 1
-    assert not (tmp_path / "x" / "left over").exists()
+    assert not (tmp_path / "x" / "trials" / "left over").exists()
     assert len(read_results(outcome.folder)) == 1
 
 
@@ -209,6 +211,77 @@ def test_fresh_does_not_delete_what_is_no_run_folder(tmp_path: Path, keys: dict[
     with pytest.raises(RunFolderError, match="is not a run folder, so --fresh does not delete it"):
         run_here(tmp_path, keys, mode="fresh")
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, keys: dict[str, Any]) -> Path:
+    """Return the experiment file that a user keeps in a folder with the name of the run."""
+    file = tmp_path / "x" / "experiment.yaml"
+    file.parent.mkdir()
+    file.write_text(f"# why these rates: see notes.md\n{dump_yaml({**keys, 'grid': {}})}")
+    return file
+
+
+@pytest.mark.parametrize("beside", [["my_net.py", "notes.md"], ["README.md"], ["code"], []])
+@pytest.mark.parametrize("stored", [False, True], ids=["written by hand", "copied from a run"])
+def test_fresh_does_not_delete_a_users_experiment_or_what_lies_beside_it(
+    tmp_path: Path, keys: dict[str, Any], own_file: Path, beside: list[str], stored: bool
+):
+    if stored:
+        own_file.write_text(f"{STORED_HEAD}{own_file.read_text()}{STORED_END}")
+    for name in beside:
+        path = own_file.parent / (name if name != "code" else "code/my_net.py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("years of work")
+    before = {path: path.is_file() and path.read_text() for path in own_file.parent.rglob("*")}
+    if stored and not beside:  # as a kill in the middle of --fresh leaves it
+        assert run_here(tmp_path, {**keys, "grid": {}}, mode="fresh").exit_code == 0
+        return
+    with pytest.raises(RunFolderError, match=r"x is not deleted: .*(no run writes my_net|nothing that a run).*--name"):
+        run_here(tmp_path, {**keys, "grid": {}}, mode="fresh")
+    assert {path: path.is_file() and path.read_text() for path in own_file.parent.rglob("*")} == before
+
+
+def test_fresh_does_not_delete_a_model_that_was_exported_into_the_run_folder(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, {**keys, "grid": {}})
+    model = tmp_path / "x" / "model.pth"
+    model.write_bytes(b"weights")
+    with pytest.raises(RunFolderError, match=r"no run writes model\.pth; move that away first, or give"):
+        run_here(tmp_path, {**keys, "grid": {}}, mode="fresh")
+    assert model.exists()
+    model.unlink()
+    assert run_here(tmp_path, {**keys, "grid": {}}, mode="fresh").trained == 1
+
+
+def test_fresh_goes_on_where_a_kill_has_left_the_experiment_with_its_code(tmp_path: Path, keys: dict[str, Any]):
+    run_here(tmp_path, keys)
+    for path in (tmp_path / "x").iterdir():
+        if path.name != "experiment.yaml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (tmp_path / "x" / "code" / "3f2a9c1b7d04").mkdir(parents=True)
+    (tmp_path / "x" / "code" / "parameters.json").touch()
+    assert run_here(tmp_path, {**keys, "grid": {}}, mode="fresh").trained == 1
+    assert not (tmp_path / "x" / "code").exists()
+
+
+def test_an_experiment_file_of_the_users_own_is_not_replaced_by_that_of_a_run(
+    tmp_path: Path, keys: dict[str, Any], own_file: Path
+):
+    before = own_file.read_text()
+    for text in (before, before.replace("name: x", "")):
+        own_file.write_text(text)
+        with pytest.raises(RunFolderError, match=r"x/experiment\.yaml was not written by a run.*\nGive this run"):
+            run_here(tmp_path, {**keys, "grid": {}})
+        assert (own_file.read_text(), list(own_file.parent.iterdir())) == (text, [own_file])
+
+
+def test_a_run_goes_on_with_an_experiment_that_a_user_or_an_earlier_version_has_put_there(
+    tmp_path: Path, keys: dict[str, Any]
+):
+    run_here(tmp_path, {**keys, "grid": {}})
+    (tmp_path / "x" / "experiment.yaml").write_text(dump_yaml({**keys, "grid": {}}))
+    assert run_here(tmp_path, {**keys, "grid": {}}).trained == 0
+    assert (tmp_path / "x" / "experiment.yaml").read_text().startswith(STORED_HEAD)
 
 
 def test_fresh_goes_on_where_a_kill_has_left_the_code_alone_and_deletes_nothing(tmp_path: Path, keys: dict[str, Any]):
@@ -467,6 +540,60 @@ def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_th
     for result in longer.results:
         rows = list(read_lines(longer.folder / "trials" / result.trial, "metrics.jsonl"))
         assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["at once", "killed before the fresh seeds"])
+@pytest.mark.parametrize(
+    "added", [{"confirm": {"top": 1, "seeds": [7, 8]}}, {"separate": {"points": 0.001, "max_seeds": 2}}], ids=list
+)
+def test_more_epochs_train_only_those_of_seeds_that_were_added(
+    tmp_path: Path,
+    keys: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    killed: bool,
+    added: dict[str, Any],
+):
+    keys |= added
+    keys["recipe"] |= {"schedule": "constant", "epochs": 2}
+    first = run_here(tmp_path / "longer", keys)
+    trained: list[int] = []
+    real_train, real_note = trial.train, RunJournal.note
+
+    def train(recipe: Any, state: Any, data: Any) -> Generator[Any]:
+        for metrics in real_train(recipe, state, data):
+            trained.append(metrics.epoch)
+            yield metrics
+
+    def kill(self: RunJournal, event: Any) -> None:
+        if event["event"] == "added":
+            raise KeyboardInterrupt
+        real_note(self, event)
+
+    monkeypatch.setattr(trial, "train", train)
+    keys["recipe"]["epochs"] = 3
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(RunJournal, "note", kill)
+            run_here(tmp_path / "longer", keys)
+    longer = run_here(tmp_path / "longer", keys)
+    assert (len(first.results), len(longer.results)) == (4, 4)
+    assert trained == [3] * 4
+    assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
+
+
+def test_failed_only_refuses_more_epochs_and_the_next_command_takes_over_those_of_before(
+    tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+):
+    keys["recipe"] |= {"schedule": "constant", "epochs": 1}
+    run_here(tmp_path, keys)
+    keys["recipe"]["epochs"] = 2
+    with pytest.raises(
+        RunFolderError, match="was run with 1 epochs, and there are 2 now, with which no trial has failed"
+    ):
+        run_here(tmp_path, keys, mode="failed_only")
+    with caplog.at_level("INFO", "raytrain"):
+        run_here(tmp_path, keys)
+    assert "2 trials continue after their first 1 epochs" in caplog.text
 
 
 @pytest.mark.parametrize("course", [{"schedule": "cosine"}, {"schedule": "constant", "lookahead": "constant"}])

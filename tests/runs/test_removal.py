@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 from raytrain.cli.app import app
 from raytrain.execution.signals import Terminated
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.reading import read_run, stored_text
 from raytrain.experiment.yaml_source import dump_yaml
 from raytrain.runs.results import TrialResult
 from raytrain.runs.writing.lock import run_locked
@@ -133,6 +135,16 @@ def test_a_folder_with_anything_that_no_run_writes_is_left_alone(write: WriteRun
     assert "there is no run 'none'" in call(command, "none", "--yes").stderr
     assert len(checkpoints(folder)) == 3
     assert (bare / "experiment.yaml").exists()
+
+
+def test_rm_goes_on_where_a_kill_has_left_the_experiment_alone(write: WriteRun) -> None:
+    folder = write()
+    stored = stored_text(read_run(Folder.at(folder)))
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "experiment.yaml").write_text(stored)
+    assert call("rm", "x", "--yes").exit_code == 0
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("command", ["rm", "prune"])

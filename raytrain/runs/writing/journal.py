@@ -22,7 +22,7 @@ from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.runs.events import Event, Stage, Status
 from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains
 from raytrain.runs.progress import TrialProgress
-from raytrain.runs.removal import empty_run
+from raytrain.runs.removal import empty_run, refuse_foreign
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_epochs, trial_folder
 from raytrain.runs.user_code import CODE, write_code
@@ -30,7 +30,7 @@ from raytrain.runs.writing.epoch_rows import drop_from, keep_sound
 from raytrain.runs.writing.logs import open_logs
 from raytrain.runs.writing.mistake_sheet import TAG as MISTAKES
 from raytrain.runs.writing.mistake_sheet import NamedImagesByKey, sheet_of
-from raytrain.runs.writing.resume import adopt_shorter, epochs_before, refuse_other_experiment
+from raytrain.runs.writing.resume import adopt_earlier, epochs_before, refuse_more_epochs, refuse_other_experiment
 from raytrain.runs.writing.rung_event import rung_event
 from raytrain.runs.writing.tensorboard import RunScalars
 from raytrain.storage.folder import Folder
@@ -90,11 +90,13 @@ class RunJournal:
 
         Raises:
             RunFolderError: Another experiment was run there, nothing says which one was, a link leads out of it, or
-                `fresh` would delete what is no run folder.
+                `fresh` would delete what no run has written.
         """
         # the code is stored before the experiment: a kill between the two leaves it alone
         if fresh and folder.names() != [CODE]:
-            if folder.names() and not folder.exists(EXPERIMENT):
+            if folder.exists(EXPERIMENT):
+                refuse_foreign(folder, instead=", or give this run another name (--name, or `name` in its file)")
+            elif folder.names():
                 raise RunFolderError(
                     f"{folder} is not a run folder, so --fresh does not delete it; choose another --name"
                 )
@@ -106,6 +108,7 @@ class RunJournal:
         refuse_other_experiment(folder, experiment)
         state = read_state(folder, RunState(experiment, trials))
         if failed_only:
+            refuse_more_epochs(folder, experiment)
             state.only_failed()
         return cls(folder, state)
 
@@ -117,9 +120,7 @@ class RunJournal:
         """
         if self._fresh:
             empty_run(self.folder)
-        before = epochs_before(self.folder)
-        if before is not None and before < self.state.experiment.recipe.epochs:
-            adopt_shorter(self.state.pending(), self.folder, epochs_before=before)
+        adopt_earlier(self.state.pending(), self.folder, self.state, before=epochs_before(self.folder))
         self.keep_experiment()
         for trial in self.state.pending():
             keep_sound(self.folder, trial.id, epochs=self.state.progress[trial.id].epoch)
@@ -172,8 +173,9 @@ class RunJournal:
         wanted = {trial.id for trial in trials}
         begun = [one for one in self.state.progress.values() if one.stage == stage and one.result is None]
         self.withdraw(one for one in begun if one.trial.id not in wanted)
+        new = [trial for trial in trials if trial.id not in self.state.progress]
         for trial, parameters in trials.items():
-            if trial.id not in self.state.progress:
+            if trial in new:
                 recipe = trial.recipe.model_dump(mode="json")
                 self.note(
                     {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": parameters}
@@ -181,6 +183,8 @@ class RunJournal:
                 added = self.state.progress.get(trial.id)
                 if self._open and added and added.result is None:  # it may have been withdrawn with epochs on record
                     keep_sound(self.folder, trial.id, epochs=added.epoch)
+        if self._open:  # else `begin` does so
+            adopt_earlier(new, self.folder, self.state)
 
     def withdraw(self, trials: Iterable[TrialProgress]) -> None:
         """Have trials leave the run that were added to it; their folders stay.

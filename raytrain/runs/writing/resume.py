@@ -9,6 +9,8 @@ from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.search.grid import fields, order
 from raytrain.experiment.trial import Trial
+from raytrain.runs.folder import is_from_a_run
+from raytrain.runs.state import RunState
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.training.field_rules import is_same_course
@@ -27,8 +29,14 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
     more epochs. And what varies may change, values, seeds and samples, as long as some trials are in both.
 
     Raises:
-        RunFolderError: Another was run; the first differences are shown.
+        RunFolderError: Another was run, and the first differences are shown; or no run has written its experiment.yaml,
+            which this one would replace.
     """
+    if not is_from_a_run(folder):
+        raise RunFolderError(
+            f"{folder}/experiment.yaml was not written by a run, and this run would replace it.\n"
+            "Give this run another name (--name, or `name` in its file) or another --out, or move that file away."
+        )
     before = _experiment_in(folder)
     now = experiment.model_dump(mode="json")
     differences = _differences(_what_counts(before, now), _what_counts(now, now))
@@ -67,6 +75,39 @@ def named_after(folder: Folder, experiment: Experiment) -> Experiment:
 def epochs_before(folder: Folder) -> int | None:
     """Return the epochs of the recipe that was run in a run folder before, or None where none was."""
     return _experiment_in(folder)["recipe"]["epochs"] if folder.exists("experiment.yaml") else None
+
+
+def earlier_epochs(state: RunState, *, before: int | None = None) -> list[int]:
+    """Return the smaller numbers of epochs that trials of a run may have been trained for, the largest first.
+
+    Those of trials that were added are on record with them: the experiment may have been replaced since, and they are
+    added again only after the search.
+
+    Args:
+        state: State of the run.
+        before: Number of epochs of the recipe in the earlier run, from `epochs_before`.
+    """
+    now = state.experiment
+    if now.varies("epochs") or any("epochs" in one for one in now.include):
+        return []
+    added = {int(event["recipe"]["epochs"]) for event in state.events if event["event"] == "added"}
+    return sorted((one for one in {before, *added} if one is not None and one < now.recipe.epochs), reverse=True)
+
+
+def refuse_more_epochs(folder: Folder, experiment: Experiment) -> None:
+    """Refuse to run only failed trials of an experiment that has more epochs than the one in the run folder.
+
+    None of its trials can have failed, and once it is stored, the next command would take over no epochs.
+
+    Raises:
+        RunFolderError: It has more.
+    """
+    before = epochs_before(folder)
+    if before is not None and before < experiment.recipe.epochs:
+        raise RunFolderError(
+            f"{folder} was run with {before} epochs, and there are {experiment.recipe.epochs} now, with which no trial "
+            "has failed yet: run only failed trials with the epochs of before, or run them all"
+        )
 
 
 def _experiment_in(folder: Folder) -> dict[str, Any]:
@@ -132,6 +173,19 @@ def _differences(before: object, now: object, path: str = "") -> list[str]:
     return [] if before == now else [f"{path}: {before} before, {now} now"]
 
 
+def adopt_earlier(trials: list[Trial], run: Folder, state: RunState, *, before: int | None = None) -> None:
+    """Give each trial the checkpoints of the same one with fewer epochs, of the most epochs that there are.
+
+    Args:
+        trials: Trials to train.
+        run: The run folder.
+        state: State of the run.
+        before: Number of epochs of the recipe in the earlier run, from `epochs_before`.
+    """
+    for epochs in earlier_epochs(state, before=before):
+        adopt_shorter(trials, run, epochs_before=epochs)
+
+
 def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> list[Trial]:
     """Give each trial the checkpoints of the one that had `epochs_before` epochs, if that is the same course.
 
@@ -147,7 +201,11 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
     if adopted:
         log.info("%d trials continue after their first %d epochs", len(adopted), epochs_before)
     again = [
-        trial for trial in trials if not is_same_course(trial.recipe) and _shorter(trial, run, epochs_before).names()
+        trial
+        for trial in trials
+        if not is_same_course(trial.recipe)
+        and _shorter(trial, run, epochs_before).names()
+        and not _newest_epoch(run / "trials" / trial.id / "checkpoint")
     ]
     if again:
         log.info("%d trials start again, because their course depends on the number of epochs", len(again))
