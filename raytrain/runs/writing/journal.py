@@ -173,9 +173,10 @@ class RunJournal:
         wanted = {trial.id for trial in trials}
         begun = [one for one in self.state.progress.values() if one.stage == stage and one.result is None]
         self.withdraw(one for one in begun if one.trial.id not in wanted)
-        new = [trial for trial in trials if trial.id not in self.state.progress]
+        new: list[Trial] = []
         for trial, parameters in trials.items():
-            if trial in new:
+            if trial.id not in self.state.progress:
+                new.append(trial)
                 recipe = trial.recipe.model_dump(mode="json")
                 self.note(
                     {"event": "added", "trial": trial.id, "stage": stage, "recipe": recipe, "parameters": parameters}
