@@ -70,13 +70,32 @@ def circumstances(record: RunRecord, trial: TrialResult | None = None) -> Circum
 
 
 def differences(first: Circumstances, second: Circumstances) -> list[Difference]:
-    """Return every value in which two differ, in order; one that is missing is "not recorded"."""
-    return [
-        Difference(part, name, here, there)
-        for part in dict.fromkeys([*first, *second])
-        for name in dict.fromkeys([*first.get(part, {}), *second.get(part, {})])
-        if (here := first.get(part, {}).get(name, UNKNOWN)) != (there := second.get(part, {}).get(name, UNKNOWN))
-    ]
+    """Return every value in which two differ, in order; one that is missing is "not recorded".
+
+    Where one has a section, such as early stopping, and the other none, each setting of the section is beside "none".
+    """
+    found: list[Difference] = []
+    for part in dict.fromkeys([*first, *second]):
+        here, there = first.get(part, {}), second.get(part, {})
+        names = dict.fromkeys([*here, *there])
+        sections = {section for name in names for section in _sections(name)}
+        found += [
+            Difference(part, name, one, other)
+            for name in names
+            if name not in sections and (one := _value(here, name)) != (other := _value(there, name))
+        ]
+    return found
+
+
+def _value(values: Mapping[str, str], name: str) -> str:
+    """Return the value of a setting: that of the section around it where the whole section is not set."""
+    return next((values[one] for one in (name, *_sections(name)) if one in values), UNKNOWN)
+
+
+def _sections(name: str) -> list[str]:
+    """Return the names of the sections around a setting with a dotted name, the innermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
 
 
 def data_label(result: TrialResult) -> str:

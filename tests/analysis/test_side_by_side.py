@@ -9,6 +9,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.comparison.circumstances import differences, settings
+from raytrain.experiment.experiment import Experiment
 
 WriteRun = Callable[..., None]
 
@@ -130,3 +132,15 @@ def test_accuracy_is_compared_and_the_reason_said_where_no_metric_is_common(writ
         (row,) = diff(*sides)["accuracies"]
         assert row["metric"] == "accuracy"
         assert row["test"] == f"McNemar's, paired on 1,000 test images; of accuracy, because {why}"
+
+
+def test_a_section_that_one_side_has_is_told_by_its_settings_alone() -> None:
+    without, with_it = (
+        settings("experiment", Experiment.model_validate({"name": "x", "separate": section}).model_dump(mode="json"))
+        for section in (None, {"points": 0.3})
+    )
+    told = [(one.name, one.first, one.second) for one in differences(without, with_it)]
+    assert told == [("separate.points", "none", "0.3"), ("separate.max_seeds", "none", "20")]
+    assert [(one.name, one.first, one.second) for one in differences(with_it, without)] == [
+        (name, second, first) for name, first, second in told
+    ]
