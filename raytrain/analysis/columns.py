@@ -18,7 +18,7 @@ PLANNED = "epochs_planned"
 """Name of the recipe's own `epochs`; the column `epochs` has those that were trained."""
 _WORDS = ("trial", "status", "error", "phase")
 _OF_RESULT = tuple(field.name for field in fields(TrialResult) if field.name != "recipe")
-_OF_RECIPE = tuple(PLANNED if name == "epochs" else name for name in Recipe.model_fields)
+_OF_RECIPE = (*(name for name in Recipe.model_fields if name != "epochs"), PLANNED)
 _OF_STANDING = ("seeds", "mean_test_accuracy", "test_accuracy_low", "test_accuracy_high", "p_value")
 FURTHER = (*_OF_STANDING, *METRICS)
 """Columns of a configuration beside its results and its recipe."""
@@ -26,7 +26,7 @@ FURTHER = (*_OF_STANDING, *METRICS)
 
 def column_names(ranking: Ranking) -> list[str]:
     """Return the names of all columns of a ranking, in the order of its files."""
-    run = ("run",) if any(run_of(standing.results[0]) for standing in ranking.standings) else ()
+    run = ("run",) if ranking.of_runs else ()
     bounds = () if ranking.select == "accuracy" else (f"{ranking.select}_low", f"{ranking.select}_high")
     return ["rank", "chosen", *run, *_OF_RESULT, *_OF_RECIPE, *FURTHER, *bounds]
 

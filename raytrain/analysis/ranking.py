@@ -94,6 +94,7 @@ def rank(
         select=select,
         uncompared=len(groups) - len(tested),
         test_sets=count_test_sets(one for one in samples if one.accuracies),
+        of_runs=any(run_of(result) for result in listed),
     )
 
 

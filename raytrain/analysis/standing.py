@@ -106,6 +106,7 @@ class Ranking:
         select: Metric that ranks and chooses.
         uncompared: Number of finished configurations without a rank, because only the best are compared.
         test_sets: Number of different sets of test images; rows of different ones are not compared.
+        of_runs: Whether the ids of its trials begin with the names of their runs.
     """
 
     standings: list[Standing]
@@ -121,6 +122,7 @@ class Ranking:
     select: Select = "accuracy"
     uncompared: int = 0
     test_sets: int = 1
+    of_runs: bool = False
 
     @property
     def first_complete(self) -> Standing | None:

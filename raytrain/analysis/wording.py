@@ -8,6 +8,7 @@ from raytrain.analysis.statistics.bootstrap import ADDED, BY_CLASS, DRAWINGS
 from raytrain.analysis.statistics.power import MOST_SEEDS, POWER
 from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
 from raytrain.metrics.selection import Select
+from raytrain.runs.results import run_of
 
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
@@ -21,7 +22,9 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         return ["No trial has finished.", *ranking.warnings]
     lines: list[str] = []
     if chosen := ranking.chosen:
-        lines.append(f"Validation chooses {chosen.results[0].digest}: {ranking.reached_text(chosen)}.")
+        first = chosen.results[0]
+        name = f"{run}/{first.digest}" if (run := run_of(first)) else first.digest
+        lines.append(f"Validation chooses {name}: {ranking.reached_text(chosen)}.")
     if rearranged:
         count = len(_ranked(finished))
         among = f"all {count} rows" if count > 1 else "the only row"

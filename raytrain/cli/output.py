@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 import typer
 from rich.console import Console
 
-from raytrain.analysis.columns import check_column
+from raytrain.analysis.columns import check_column, column_names
 from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError
@@ -179,12 +179,12 @@ def write_tables(
         return
     if format_ is Format.parquet:
         _refuse_binary(output)
-    rows = [
-        {"data": heading.rpartition(": ")[0], **row}
-        for heading, ranking in rankings.items()
-        for row in _rows(ranking, [name for name in columns if name != "data"])
-    ]
-    _write(_of_rows(rows, format_), output, f"{count} results")
+    names, rows = ["data"], list[dict[str, Any]]()
+    for heading, ranking in rankings.items():
+        known, found = _rows(ranking, [name for name in columns if name != "data"])
+        names += known
+        rows += [{"data": heading.rpartition(": ")[0], **row} for row in found]
+    _write(_of_rows(rows, format_, names), output, f"{count} results")
 
 
 def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | None) -> None:
@@ -253,20 +253,23 @@ def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> byt
         return table.markdown(ranking, columns=columns).encode()
     if format_ is Format.tex:
         return table.latex(ranking, columns=columns).encode()
-    return _of_rows(_rows(ranking, columns), format_)
+    names, rows = _rows(ranking, columns)
+    return _of_rows(rows, format_, names)
 
 
-def _rows(ranking: "Ranking", columns: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(ranking: "Ranking", columns: Sequence[str]) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """Return the columns of a ranking, or those that are named, and its rows."""
     rows = records.flat_rows(ranking)
-    for name in columns if rows else ():
-        check_column(name, list(rows[0]))
-    return [{name: row[name] for name in columns} for row in rows] if columns else rows
+    known = list(rows[0]) if rows else column_names(ranking)
+    for name in columns:
+        check_column(name, known)
+    return (columns, [{name: row[name] for name in columns} for row in rows]) if columns else (known, rows)
 
 
-def _of_rows(rows: Sequence[dict[str, Any]], format_: Format) -> bytes:
+def _of_rows(rows: Sequence[dict[str, Any]], format_: Format, columns: Sequence[str]) -> bytes:
     if format_ is Format.parquet:
-        return records.as_parquet(rows, types=records.trial_types())
-    return (records.as_csv(rows) if format_ is Format.csv else document({"trials": rows})).encode()
+        return records.as_parquet(rows, types=records.trial_types(), columns=columns)
+    return (records.as_csv(rows, columns=columns) if format_ is Format.csv else document({"trials": rows})).encode()
 
 
 def leave(code: int) -> NoReturn:

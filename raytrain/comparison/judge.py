@@ -27,6 +27,7 @@ from raytrain.analysis.statistics.significance import ALPHA, Interval
 from raytrain.comparison.shared_seeds import shared_seeds
 from raytrain.comparison.verdicts import Judgement
 from raytrain.errors import ExperimentError
+from raytrain.runs.folder import is_same_folder, resolved
 from raytrain.runs.results import TrialResult
 
 Answer = Literal["keep", "drop", "more seeds"]
@@ -156,11 +157,12 @@ def judge(base: RunRecord, candidate: RunRecord, *, margin: float, before: Seque
     Raises:
         ExperimentError: The two cannot be compared, and the message says why.
     """
-    names = (base.name, candidate.name)
-    if base.name == candidate.name:
-        names = (str(base.folder), str(candidate.folder))
-        if names[0] == names[1]:
-            raise ExperimentError(f"{base.name} is both BASE and CANDIDATE; give two runs")
+    if is_same_folder(base.folder, candidate.folder):
+        raise ExperimentError(f"{base.name} is both BASE and CANDIDATE; give two runs")
+    folders = resolved(base.folder), resolved(candidate.folder)  # the same names however the paths are spelled
+    names = (folders[0].name, folders[1].name)
+    if names[0] == names[1]:
+        names = (str(folders[0]), str(folders[1]))
     refuse_several_data_sets(dict(zip(names, (base, candidate), strict=True)))
     theirs, ours = complete_seeds(base), complete_seeds(candidate)
     sizes = [next(iter(results.values())).recipe.get("test_size") for results in (theirs, ours)]

@@ -3,6 +3,7 @@
 import logging
 import shlex
 
+from raytrain.analysis.columns import column_names
 from raytrain.analysis.record import RunRecord
 from raytrain.provenance.versions import command_line
 from raytrain.report import REPORT, records, table
@@ -14,7 +15,9 @@ log = logging.getLogger(__name__)
 def write_tables(record: RunRecord) -> RunRecord:
     """Write the tables of a run into its folder, and return its record."""
     folder, ranking = record.folder, record.ranking
-    folder.write("trials.parquet", records.as_parquet(records.flat_rows(ranking), types=records.trial_types()))
+    trials = records.flat_rows(ranking)
+    content = records.as_parquet(trials, types=records.trial_types(), columns=column_names(ranking))
+    folder.write("trials.parquet", content)
     epochs = [{"trial": trial, **row} for trial, rows in record.epochs.items() for row in rows]
     metrics = records.as_parquet(epochs, types=records.DETAILED_METRICS, columns=records.METRICS)
     folder.write("metrics.parquet", metrics)

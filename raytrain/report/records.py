@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import pyarrow as pa
 from pyarrow import parquet
 
+from raytrain.analysis.columns import column_names
 from raytrain.metrics.epoch import DETAILS
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.report.metric_columns import METRIC_HEADINGS, selected_bounds
@@ -67,12 +68,11 @@ def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
 
 def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
     """Return a row for each trial, best configuration first: what `TrialResult.flat` gives, and how it stands."""
-    several = any(run_of(standing.results[0]) for standing in ranking.standings)
     rows = [
         {
             "rank": standing.rank,
             "chosen": standing is ranking.chosen,
-            **({"run": run_of(result)} if several else {}),
+            **({"run": run_of(result)} if ranking.of_runs else {}),
             **result.flat(),
             "seeds": standing.seeds,
             "mean_test_accuracy": standing.test_accuracy,
@@ -85,7 +85,7 @@ def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
         for standing in ranking.standings
         for index, result in enumerate(standing.results)
     ]
-    names = list(rows[0]) if rows else []
+    names = list(rows[0]) if rows else column_names(ranking)
     return rows + [dict.fromkeys(names) | baseline_values(row) for row in ranking.beside]
 
 
@@ -104,22 +104,26 @@ def baseline_values(row: "BaselineRow") -> dict[str, Any]:
     }
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(rows: Sequence[dict[str, Any]], *, columns: Iterable[str] = ()) -> str:
     """Return rows, such as `flat_rows` gives, as CSV; what a row does not have is empty.
 
     A spreadsheet takes a text that begins with =, +, - or @ for a formula and runs it. Such a text has an apostrophe
     before it, as OWASP advises; numbers stay as they are.
+
+    Args:
+        rows: Values by column.
+        columns: Columns that the file has even if no row does.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=_names(rows), lineterminator="\n")
+    writer = csv.DictWriter(out, fieldnames=_names(rows, columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
 
 
-def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the columns of rows: those of data sets with another `select` have more."""
-    return list(dict.fromkeys(name for row in rows for name in row))
+def _names(rows: Sequence[dict[str, Any]], columns: Iterable[str]) -> list[str]:
+    """Return the columns of rows, after those that are given: rows of data sets with another `select` have more."""
+    return list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
 
 
 def _no_formula(value: object) -> object:
@@ -146,7 +150,7 @@ def as_parquet(rows: Sequence[dict[str, Any]], *, types: Mapping[str, Any], colu
             because readers of several files take the types of one. Another column has the type of its values.
         columns: Columns that the file has even if no row does.
     """
-    names = dict.fromkeys([*columns, *_names(rows)])
+    names = _names(rows, columns)
     sink = pa.BufferOutputStream()
     parquet.write_table(
         pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names}), sink

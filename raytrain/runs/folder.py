@@ -211,6 +211,11 @@ def is_same_folder(one: Folder, other: Folder) -> bool:
     return str(one) == str(other)
 
 
+def resolved(folder: Folder) -> Folder:
+    """Return a folder by its path without links and `..`; one in object storage as it is."""
+    return Folder.at(folder.local_path.resolve()) if folder.local_path else folder
+
+
 def refuse_remains(folder: Folder) -> None:
     """Refuse a folder with what a run has written, where nothing says which experiment it was.
 

@@ -153,6 +153,31 @@ def test_the_session_lies_beside_the_base_also_if_the_runs_are_given_by_path(
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["verdicts.jsonl"]
 
 
+def test_the_same_runs_are_known_however_their_paths_are_spelled(
+    tmp_path: Path, write: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, counts, lr in (("a", BASE, 0.1), ("b", SOMEHOW, 0.2)):
+        write("net", counts, lr=lr)
+        (tmp_path / place).mkdir()
+        (tmp_path / "net").rename(tmp_path / place / "net")
+    (tmp_path / "link").symlink_to(tmp_path / "b" / "net")
+    first = as_json("a/net", "b/net")
+    folders = [str(tmp_path.resolve() / place / "net") for place in "ab"]
+    assert (first["position"], first["base"], first["candidate"]) == (1, *folders)
+    monkeypatch.chdir(tmp_path / "b")
+    assert as_json("../a/net", "./net") == as_json("../b/../a/net", "../link") == first
+
+
+@pytest.mark.parametrize("candidate", ["base", "idea/../base", "link"])
+def test_a_run_is_not_judged_against_itself(tmp_path: Path, write: WriteRun, candidate: str) -> None:
+    write("base", BASE, lr=0.1)
+    write("idea", SOMEHOW, lr=0.2)
+    (tmp_path / "link").symlink_to(tmp_path / "base")
+    answer = judged("base", candidate)
+    assert (answer.exit_code, "base is both BASE and CANDIDATE; give two runs" in answer.stderr) == (2, True)
+    assert not (tmp_path / "verdicts.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [

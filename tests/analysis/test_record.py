@@ -240,6 +240,15 @@ def test_each_data_set_has_a_table_of_its_own(write_run: WriteRun) -> None:
     assert markdown.count("| rank |") == markdown.count("\n## ") + 1 == 2
 
 
+def test_of_two_runs_of_one_recipe_the_line_below_the_table_says_which_is_chosen(write_run: WriteRun) -> None:
+    for name, right in (("one", 900), ("two", 910)):
+        write_run(name, [range(right)], recipe={"dataset": "photos", "val_size": 20})
+    (chosen,) = [row for row in json.loads(results_of("one", "two", "--json").stdout)["trials"] if row["chosen"]]
+    name = f"two/{chosen['trial'].rpartition('-')[2]}"
+    assert f"Validation chooses {name}: 91.00 % on the test set." in results_of("one", "two").stderr
+    assert f"Validation chooses {name.removeprefix('two/')}: 91.00 %" in results_of("two").stderr
+
+
 def test_runs_between_which_the_images_have_changed_are_in_different_tables(write_run: WriteRun) -> None:
     recipe = {"dataset": "photos", "val_size": 20}
     write_run("old", [range(900)], recipe=recipe, fingerprint="a")

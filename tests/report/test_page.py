@@ -246,6 +246,8 @@ def test_the_verdict_is_about_what_is_chosen_and_says_whether_its_lead_is_certai
         "resnet34 reaches 90.00 % on the test set. Another one may be as good: the test does not separate them."
     )
     assert "2 others may be as good: the test does not separate them." in said("1–3", "1–3", "1–3")
+    assert said("1", "–", chosen=0) == "resnet34, chosen by validation, reaches 90.00 % on the test set."
+    assert said("1–2", "1–2", "–").endswith(" Another one may be as good: the test does not separate them.")
     assert verdict(Ranking([]), []) == "No trial has finished."
     assert said("1", "2", chosen=0).startswith(
         "resnet34, chosen by validation, reaches 90.00 % on the test set and is ahead"

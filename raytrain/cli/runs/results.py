@@ -4,7 +4,6 @@
 # `raytrain --help` take 3.2 s instead of 0.5 s.
 
 import webbrowser
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,6 +104,9 @@ def results(
 
     folders = open_runs(runs, out=out)
     rankings = rankings_by_data(folders)
+    if baseline:  # of all rows, whichever of them are shown
+        beside_all = open_baseline(baseline)
+        rankings = {heading: beside(ranking, beside_all) for heading, ranking in rankings.items()}
     failures = [
         f"{heading}: {failure}" if heading else failure
         for heading, ranking in rankings.items()
@@ -114,9 +116,6 @@ def results(
     wanted = [name.strip() for name in columns.split(",")] if columns else []
     chosen = {heading: rows_where(ranking, where or []) for heading, ranking in rankings.items()}
     shown = {heading: arranged(rows, by=sort, most=top) for heading, (rows, _) in chosen.items()}
-    if baseline:
-        beside_all = open_baseline(baseline)
-        shown = {heading: beside(rows, beside_all) for heading, rows in shown.items()}
     with tolerant_output():
         write_tables(shown, format_, output, columns=wanted)
     for heading, (_, left_out) in chosen.items():
@@ -127,11 +126,9 @@ def results(
         for heading, ranking in rankings.items():
             if heading:
                 typer.echo(visible(heading), err=True)
-            whole = replace(ranking, notes=shown[heading].notes, warnings=shown[heading].warnings)
-            print_explanation(whole, next(iter(folders.values())) if len(folders) == 1 else None, results=again)
+            print_explanation(ranking, next(iter(folders.values())) if len(folders) == 1 else None, results=again)
     elif format_ is Format.table and output is None:
-        warned = {heading: replace(ranking, warnings=shown[heading].warnings) for heading, ranking in rankings.items()}
-        print_footers(warned, rearranged=bool(sort or where), results=again)
+        print_footers(rankings, rearranged=bool(sort or where), results=again)
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {visible(failure)}", err=True)
     if failures:

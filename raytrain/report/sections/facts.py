@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from raytrain.analysis.ranking import Ranking
+from raytrain.analysis.ranking import DASH, Ranking
 from raytrain.analysis.record import RunRecord
 from raytrain.report.figures import timeline
 from raytrain.report.figures.legend import Entry
@@ -24,6 +24,8 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     if len(finished) == 1:
         return f"{named[id(chosen)]} reaches {accuracy}."
     found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
+    if sum(standing.rank != DASH for standing in finished) == 1:
+        return f"{found} {accuracy}."  # compared with none
     candidates = sum(standing.may_lead for standing in finished)
     if not chosen.may_lead:
         return f"{found} {accuracy}. {named[id(leads)]} is first with {ranking.score_text(leads)}."
