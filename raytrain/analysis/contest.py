@@ -14,20 +14,6 @@ from raytrain.runs.results import TrialResult, run_of
 from raytrain.storage.folder import Folder
 
 
-def rank_runs(folders: Mapping[str, Folder]) -> Ranking:
-    """Return the ranking of runs by their names, all in one contest; the ids of several runs' trials begin with them.
-
-    Raises:
-        RunFolderError: One cannot be read.
-        ExperimentError: They are not of one data set, or are ranked by different metrics.
-    """
-    records = {name: read_record(folder) for name, folder in folders.items()}
-    if len(records) == 1:
-        return next(iter(records.values())).ranking
-    refuse_several_data_sets(records)
-    return _ranked_together(records)
-
-
 def rankings_by_data(folders: Mapping[str, Folder]) -> dict[str, Ranking]:
     """Return a ranking for each set of test images, by the names of its data and its runs; "" for a single one.
 

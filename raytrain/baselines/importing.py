@@ -1,6 +1,8 @@
 """Baselines made of TensorBoard logs: event files are TFRecords of `Event` messages (TensorFlow, record_writer.cc)."""
 
 import contextlib
+import logging
+import math
 import os
 import struct
 from collections import defaultdict
@@ -26,12 +28,15 @@ from raytrain.runs.writing.tensorboard import TAGS
 from raytrain.storage.bounded import read_bounded
 from raytrain.storage.typed_path import is_a_file
 
+log = logging.getLogger(__name__)
+
 
 def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
     """Keep the curves of TensorBoard logs as a baseline: each folder with event files under `folder` is one.
 
     It reads the tags that raytrain writes: Loss/Training, Loss/Test, Accuracy/Train, Accuracy/Test. If an accuracy of
-    a log is above 1, all of that log are read as per cent. Steps that begin with 0 are counted from 1.
+    a log is above `MOST_FRACTION`, all of that tag are read as per cent. Steps that begin with 0 are counted from 1.
+    Values that are not finite are left out, with a warning.
 
     Args:
         folder: Folder that holds the event files, at any depth.
@@ -40,7 +45,8 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
 
     Raises:
         ExperimentError: The name is invalid, there is such a baseline, or the folder of baselines cannot be written.
-        DataError: There are no event files, none has such a tag, or one is damaged.
+        DataError: There are no event files, none has such a tag, one is damaged, or an accuracy is below 0 or above
+            100 per cent.
     """
     if not NAME.fullmatch(name) or name == STUDENT:
         raise ExperimentError(
@@ -58,11 +64,11 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
         logs[folder.resolve().name if within == "." else within].append(path)
     if not logs:
         raise DataError(f"{folder}: has no TensorBoard event files ({PATTERN}); give the folder of the logs")
-    read = {curve: _logged(paths) for curve, paths in logs.items()}
+    read = {curve: _logged(paths, curve) for curve, paths in logs.items()}
     curves = [curve_of(curve, by_epoch) for curve, by_epoch in read.items() if by_epoch]
     if not curves:
         wanted = [tag for tag, field in TAGS.items() if field in MEASURES]
-        raise DataError(f"{folder}: no event file has one of the tags {', '.join(wanted)}")
+        raise DataError(f"{folder}: no event file has a finite value of the tags {', '.join(wanted)}")
     _write(target, as_csv(curves))
     return Baseline(name, tuple(curves))
 
@@ -83,7 +89,7 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-def _logged(paths: Iterable[Path]) -> dict[int, dict[str, float | None]]:
+def _logged(paths: Iterable[Path], curve: str) -> dict[int, dict[str, float | None]]:
     """Return what the event files of one run say, by epoch; of two values for a step the later one counts."""
     scalars = sorted((one for path in paths for one in read_scalars(path)), key=lambda one: one.wall_time)
     ours = [(TAGS[one.tag], one) for one in scalars if TAGS.get(one.tag) in MEASURES]
@@ -91,20 +97,32 @@ def _logged(paths: Iterable[Path]) -> dict[int, dict[str, float | None]]:
         return {}
     start = ours[0][1].wall_time
     counted_from = min(one.step for _, one in ours)
+    finite = [(measure, one) for measure, one in ours if math.isfinite(one.value)]
+    if left := len(ours) - len(finite):
+        log.warning("%s: values that are not finite were left out: %d of %d", curve, left, len(ours))
     by_epoch: dict[int, dict[str, float | None]] = defaultdict(dict)
-    for measure, one in ours:
+    for measure, one in finite:
         values = by_epoch[one.step + (1 if counted_from == 0 else 0)]
         values[measure] = one.value
         values["elapsed_s"] = round(one.wall_time - start, 3)
     for measure in ("train_accuracy", "test_accuracy"):
-        known = [value for values in by_epoch.values() if (value := values.get(measure)) is not None]
-        if known and max(known) > 1:
-            for values in by_epoch.values():
-                if (value := values.get(measure)) is not None:
-                    values[measure] = value / 100
+        known = {epoch: value for epoch, values in by_epoch.items() if (value := values.get(measure)) is not None}
+        whole = 100 if max(known.values(), default=0) > MOST_FRACTION else 1
+        for epoch, value in known.items():
+            if not 0 <= value / whole <= MOST_FRACTION:
+                raise DataError(
+                    f"{curve}: {measure} of epoch {epoch} is {value:g}, which is neither a fraction from 0 to 1 nor a "
+                    "percentage; leave this log out of the folder"
+                )
+            by_epoch[epoch][measure] = min(value / whole, 1.0)
     return by_epoch
 
 
+MOST_FRACTION = 1.01
+"""Highest accuracy that is read as the fraction 1 with an error of rounding; a higher one is in per cent.
+
+A network that guesses among 100 classes may reach 1.2 per cent, so the limit is close to 1.
+"""
 MAX_BYTES = 2**30
 """Largest size of an event file, in bytes; one with scalars only has far less."""
 PATTERN = "*tfevents*"

@@ -72,24 +72,27 @@ def circumstances(record: RunRecord, trial: TrialResult | None = None) -> Circum
 def differences(first: Circumstances, second: Circumstances) -> list[Difference]:
     """Return every value in which two differ, in order; one that is missing is "not recorded".
 
-    Where one has a section, such as early stopping, and the other none, each setting of the section is beside "none".
+    Data that one does not use are "none" where its own are on record. Where one has a section, such as early stopping,
+    and the other none, each setting of the section is beside "none".
     """
     found: list[Difference] = []
     for part in dict.fromkeys([*first, *second]):
         here, there = first.get(part, {}), second.get(part, {})
         names = dict.fromkeys([*here, *there])
         sections = {section for name in names for section in _sections(name)}
+        missing = [NONE if part == "data" and values else UNKNOWN for values in (here, there)]
         found += [
             Difference(part, name, one, other)
             for name in names
-            if name not in sections and (one := _value(here, name)) != (other := _value(there, name))
+            if name not in sections
+            and (one := _value(here, name, missing[0])) != (other := _value(there, name, missing[1]))
         ]
     return found
 
 
-def _value(values: Mapping[str, str], name: str) -> str:
+def _value(values: Mapping[str, str], name: str, missing: str) -> str:
     """Return the value of a setting: that of the section around it where the whole section is not set."""
-    return next((values[one] for one in (name, *_sections(name)) if one in values), UNKNOWN)
+    return next((values[one] for one in (name, *_sections(name)) if one in values), missing)
 
 
 def _sections(name: str) -> list[str]:

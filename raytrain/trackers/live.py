@@ -17,7 +17,7 @@ from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.folder import Folder
 from raytrain.trackers.content import Common, common_tags, content_so_far
 from raytrain.trackers.sending import Sent, send
-from raytrain.trackers.tracker import Tracker, check_tracker, open_tracker, reason_of
+from raytrain.trackers.tracker import CREDENTIALS, Tracker, check_tracker, open_tracker, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class LiveLog:
         self._name, _, uri = target.partition("=")
         check_tracker(self._name)
         # the run folder keeps the command
-        refuse_credentials(uri, instead="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, WANDB_API_KEY")
+        refuse_credentials(uri, instead=CREDENTIALS)
         self._uri = uri or None
         self._folder = folder
         self._every_s = every_s

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import TrackerError
+from raytrain.storage.credentials import without_credentials
 from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
@@ -70,6 +71,11 @@ def tracking_uri(uri: str | None) -> str:
     return mlflow.get_tracking_uri()
 
 
+def shown(uri: str) -> str:
+    """Return how messages name MLflow at an address: MLFLOW_TRACKING_URI may have a password in it."""
+    return f"MLflow at {without_credentials(uri)}"
+
+
 def answer_limit_s(uri: str) -> float:
     """Return the seconds in which MLflow at an address must answer first."""
     return LOCAL_ANSWER_S if uri.startswith("sqlite:") else ANSWER_S
@@ -100,7 +106,7 @@ class MlflowTracker:
         for name in ("mlflow", "alembic"):  # what they do to a new database is nobody's business here
             logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try would be a warning; the last one is our message
-        self.where = f"MLflow at {uri}, experiment {experiment}"
+        self.where = f"{shown(uri)}, experiment {experiment}"
         with answering(self.where, reason=_reason):
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
@@ -248,4 +254,4 @@ def _refuse_missing_folder(uri: str) -> None:
     """Raise TrackerError for a SQLite file in a folder that is not there: SQLAlchemy would try again for minutes."""
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.absolute().parent.is_dir():
-        raise TrackerError(f"MLflow at {uri}: the folder {path.absolute().parent} does not exist; create it first")
+        raise TrackerError(f"{shown(uri)}: the folder {path.absolute().parent} does not exist; create it first")

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeVar, get_args
 from raytrain import loopback
 from raytrain.background import InThread
 from raytrain.errors import ExperimentError, TrackerError, did_you_mean, first_line
+from raytrain.storage.credentials import without_credentials
 from raytrain.trackers.content import Attachment, TrialContent
 
 ANSWER_S = 30.0
@@ -21,6 +22,8 @@ LOCAL_ANSWER_S = 300.0
 
 MOST_OF_A_REASON = 300
 """Most characters that are told of an error."""
+CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, WANDB_API_KEY"
+"""Names of the variables that hold the credentials of trackers in the environment."""
 
 TrackerName = Literal["mlflow", "wandb", "trackio"]
 Written = Literal["new", "updated", "unchanged"]
@@ -30,8 +33,8 @@ Answer = TypeVar("Answer")
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says in a line; a server may answer with a page in a single one."""
-    return first_line(error)[:MOST_OF_A_REASON]
+    """Return what an error says in a line, without passwords; a server may answer with a page in a single one."""
+    return without_credentials(first_line(error))[:MOST_OF_A_REASON]
 
 
 class Tracker(Protocol):
@@ -106,11 +109,11 @@ def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
     check_tracker(name)
     os.environ.update(loopback.without_proxy())
     if name == "mlflow":
-        from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, tracking_uri
+        from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, shown, tracking_uri
 
         address = tracking_uri(uri)
         return answer_within(
-            answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=f"MLflow at {address}"
+            answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=shown(address)
         )
     if name == "trackio":
         from raytrain.trackers.trackio_tracker import TrackioTracker

@@ -12,7 +12,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from raytrain import __version__
-from raytrain.analysis.contest import rank_runs
+from raytrain.analysis.contest import rankings_by_data
 from raytrain.analysis.record import RunRecord, read_record
 from raytrain.analysis.wording import explain
 from raytrain.comparison.side_by_side import Side, side_by_side
@@ -227,15 +227,23 @@ def comparison_page(folders: Mapping[str, Folder], *, version: str) -> Page:
 
 
 def _ranked(folders: Mapping[str, Folder], records: Mapping[str, RunRecord]) -> dict[str, Any]:
-    """Return the table of two runs that are ranked together, or why they cannot be."""
+    """Return the tables of two runs, one for each data set by its name, or why there are none."""
     try:
-        ranking = rank_runs(folders)
+        rankings = rankings_by_data(folders)
     except RaytrainError as error:
-        return {"ranked": {}, "ranked_left": set[str](), "ranked_spare": set[str](), "reading": [str(error)]}
+        return {"rankings": [], "refused": str(error)}
     now = {f"{name}/{trial}": status for name, one in records.items() for trial, status in _going_on(one).items()}
-    cells = table.cells_by_heading(ranking, now)
-    left, spare = table.left_of(cells), spare_columns(cells)
-    return {"ranked": cells, "ranked_left": left, "ranked_spare": spare, "reading": explain(ranking)}
+    tables = [
+        {
+            "heading": heading,
+            "cells": (cells := table.cells_by_heading(ranking, now)),
+            "left": table.left_of(cells),
+            "spare": spare_columns(cells),
+            "reading": explain(ranking),
+        }
+        for heading, ranking in rankings.items()
+    ]
+    return {"rankings": tables, "refused": ""}
 
 
 def _charts(records: Mapping[str, RunRecord]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,21 @@ def test_the_same_images_in_another_size_are_compared_and_other_images_are_not(w
     for other in ("changed", "split", "elsewhere", "fewer"):
         (row,) = diff("here", other)["accuracies"]
         assert (row["p_value"], row["test"]) == (None, "not compared: the data differ")
+
+
+def test_data_that_a_run_does_not_use_are_none_and_only_unknown_ones_not_recorded(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    def data(second: str) -> list[tuple[str, str, str]]:
+        found = diff("here", second)["differences"]
+        return [(one["name"], one["first"], one["second"]) for one in found if one["part"] == "data"]
+
+    write_run("here", [range(900)], recipe={"dataset": "digits", "image_size": 32}, fingerprint="aaa")
+    write_run("small", [range(900)], recipe={"dataset": "digits", "image_size": 16}, fingerprint="iii")
+    assert data("small") == [("digits at 32 px", "aaa", "none"), ("digits at 16 px", "none", "iii")]
+    path = tmp_path / "small" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": {}}))
+    assert data("small") == [("digits at 32 px", "aaa", "not recorded")]
 
 
 def test_seeds_on_other_test_images_are_not_paired(write_run: WriteRun) -> None:

@@ -1,6 +1,7 @@
 """Tests of analysis.baselines: the student's logs against their published table, and logs that are imported."""
 
 import errno
+import math
 import os
 from pathlib import Path
 
@@ -92,6 +93,37 @@ def test_per_cent_becomes_a_fraction_and_steps_from_0_epochs_from_1(tmp_path: Pa
     assert (curve.name, curve.epochs) == ("a", (1, 2))
     assert curve.train_accuracy == pytest.approx((0.005, 0.6))
     assert curve.test_accuracy == pytest.approx((0.4, 0.5))
+
+
+def test_a_fraction_that_rounding_made_more_than_1_is_1(tmp_path: Path) -> None:
+    log(tmp_path / "a", (1, 0.5, 40.0), (2, 1.0000001, 100.00001))
+    import_events(tmp_path / "a", "rounded")
+    (curve,) = open_baseline("rounded").curves
+    assert curve.train_accuracy == (0.5, 1.0)
+    assert curve.test_accuracy == (0.4, 1.0)
+
+
+def test_the_accuracies_of_a_network_that_guesses_are_per_cent(tmp_path: Path) -> None:
+    log(tmp_path / "a", (1, 0.9, 1.0), (2, 1.2, 1.1))
+    (curve,) = import_events(tmp_path / "a", "guesses").curves
+    assert curve.train_accuracy == pytest.approx((0.009, 0.012))
+
+
+def test_values_that_are_not_finite_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log(tmp_path / "a", (0, math.nan, 0.4), (1, 0.5, math.inf), (2, math.nan, math.nan))
+    made = import_events(tmp_path / "a", "diverged")
+    assert open_baseline("diverged") == made
+    (curve,) = made.curves
+    assert (curve.epochs, curve.train_accuracy) == ((1, 2), (None, 0.5))
+    assert curve.test_accuracy == (pytest.approx(0.4), None)
+    assert "a: values that are not finite were left out: 4 of 6" in caplog.text
+
+
+@pytest.mark.parametrize("test", [-0.5, 250.0])
+def test_an_accuracy_that_cannot_be_is_refused(tmp_path: Path, test: float) -> None:
+    log(tmp_path / "a", (1, 0.5, test))
+    with pytest.raises(DataError, match=f"a: test_accuracy of epoch 1 is {test:g}, which is neither"):
+        import_events(tmp_path / "a", "impossible")
 
 
 def test_of_two_files_with_the_same_step_the_later_value_counts(tmp_path: Path) -> None:

@@ -122,6 +122,13 @@ def test_what_a_run_has_no_data_for_is_refused_with_the_reason(make_run: Any) ->
             figure_of(record, kind)
 
 
+def test_a_grid_in_which_nothing_finished_has_no_figure_of_accuracies(make_run: Any) -> None:
+    record = read_record(make_run(grid=GRID, ends=dict.fromkeys(range(4), "failed")))
+    for kind in (Kind.heat_map, Kind.effects, Kind.parallel):
+        with pytest.raises(ExperimentError, match=f"--kind {kind}: it takes a search in which two fields vary"):
+            figure_of(record, kind)
+
+
 def test_the_command_names_the_file_and_refuses_other_formats(
     make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

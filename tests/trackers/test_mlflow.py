@@ -266,6 +266,25 @@ def test_a_server_that_is_not_there_is_one_message_and_exit_code_6(made: Folder)
     assert result.stdout == ""
 
 
+def test_an_address_with_a_password_is_refused_and_not_repeated(made: Folder) -> None:
+    uri = "http://u:hunter2@127.0.0.1:9"
+    result = CliRunner().invoke(app, ["log", str(made), "--to", "mlflow", "--tracking-uri", uri])
+    assert result.exit_code != 0
+    assert "MLFLOW_TRACKING_PASSWORD" in result.stderr
+    assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize("scheme", ["http", "gopher"])  # of which MLflow's own message repeats the second
+def test_a_password_in_the_environment_is_masked_in_messages(
+    made: Folder, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://u:hunter2@127.0.0.1:9")
+    result = CliRunner().invoke(app, ["log", str(made), "--to", "mlflow"])
+    assert result.exit_code == 6
+    assert result.stderr.startswith(f"raytrain: MLflow at {scheme}://***@127.0.0.1:9, experiment made: ")
+    assert "hunter2" not in result.output
+
+
 @pytest.mark.parametrize("uri", ["gopher://nowhere", "sqlite:////no/such/folder/mlflow.db"])
 def test_a_wrong_address_is_one_message_and_exit_code_6(made: Folder, uri: str) -> None:
     result = CliRunner().invoke(app, ["log", str(made), "--to", "mlflow", "--tracking-uri", uri])

@@ -148,6 +148,19 @@ def test_two_runs_are_ranked_together_and_their_differences_listed(make_run: Any
     assert "grid.lr" in page.split('<section id="differences">')[1]
 
 
+def test_two_runs_on_different_images_have_a_table_for_each_data_set(make_run: Any) -> None:
+    shown = Runs(make_run("a", grid={"lr": [0.1, 0.2]}).parent)
+    folder = make_run("b", grid={"lr": [0.1, 0.2, 0.3]})
+    manifest = json.loads(folder.read("manifest.json"))
+    manifest["data"] = dict.fromkeys(manifest["data"], "other")
+    folder.write("manifest.json", json.dumps(manifest).encode())
+    status, page, _ = get(shown, "/secret/compare/?run=a&run=b")
+    assert status == 200
+    ranking = page.split('<section id="ranking">')[1].split("</section>")[0]
+    assert [table.count("<tr>") for table in ranking.split("</table>")[:-1]] == [1 + 2, 1 + 3]
+    assert [heading[-3:] for heading in re.findall("<h3>(.*)</h3>", ranking)] == [": a", ": b"]
+
+
 def test_a_run_that_is_being_written_has_its_page(make_run: Any) -> None:
     folder = make_run(grid=GRID)
     for name in ("events.jsonl", "trials.jsonl"):

@@ -194,7 +194,9 @@ def import_(
     It reads the tags Loss/Training, Loss/Test, Accuracy/Train and Accuracy/Test.
     """
     from raytrain.baselines.importing import import_events
+    from raytrain.cli.output import log_to_stderr
 
+    log_to_stderr()
     baseline = import_events(folder, name, force=force)
     typer.echo(f"{name}: {len(baseline.curves)} curves imported. Show them with: raytrain baseline show {quoted(name)}")
 

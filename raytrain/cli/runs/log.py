@@ -52,10 +52,12 @@ def log(
     from raytrain.analysis.record import read_record
     from raytrain.cli.output import log_to_stderr, tolerant_output
     from raytrain.runs.folder import open_run
+    from raytrain.storage.credentials import refuse_credentials
     from raytrain.trackers.sending import send
-    from raytrain.trackers.tracker import check_tracker, open_tracker
+    from raytrain.trackers.tracker import CREDENTIALS, check_tracker, open_tracker
 
     log_to_stderr()
+    refuse_credentials(tracking_uri or "", instead=CREDENTIALS)  # processes are listed with their arguments
     folder = open_run(run, out=out)
     check_tracker(to.value)
     record = read_record(folder)

@@ -77,12 +77,14 @@ def reliability(figure: Figure, record: RunRecord) -> bool:
 
 
 def heat_map(figure: Figure, record: RunRecord) -> bool:
-    """Draw the mean test accuracy by two fields of the search; return whether two vary."""
+    """Draw the mean test accuracy by two fields of the search; return whether two vary and a trial has finished."""
     found = grid.heat_map(record.results)
     if found is None:
         return False
     accuracies = [[cell.accuracy for cell in row] for row in found.cells]
     values = 100 * np.array(accuracies, dtype=np.float64)  # NaN for None
+    if not np.isfinite(values).any():
+        return False
     width = figure.get_figwidth()
     figure.set_figheight(min(max(0.22 * len(found.rows) + 1.2, 0.3 * width), 1.2 * width))
     axes = figure.subplots()
@@ -90,7 +92,7 @@ def heat_map(figure: Figure, record: RunRecord) -> bool:
     axes.set_xlabel(found.column_field)
     axes.set_ylabel(found.row_field)
     _name(axes, columns=found.columns, rows=found.rows)
-    low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 1.0)
+    low, high = np.nanmin(values), np.nanmax(values)
     texts = [[cell.text if cell.accuracy is None else per_cent(cell.accuracy) for cell in row] for row in found.cells]
     if len(found.columns) <= MOST_CLASSES:
         size = min(7.0, 12 * width / len(found.columns))  # points: five digits are as wide as three letters are high
