@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_images: str) -> Folde
     (folder / "my_net.py").write_text(NET)
     arch = raytrain.code("my_net.py:MyNet", folder=folder)
     recipe = {"dataset": tiny_images, "arch": arch, "image_size": 8, "epochs": 1, "lr": 0.01, "optimizer": "adam"}
-    recipe["normalize"] = "imagenet"
+    recipe |= {"normalize": "imagenet", "precision": "fp32"}  # an exported model computes in fp32
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("raytrain.report.page.render", lambda *_, **__: "")
         patch.setattr("raytrain.report.page.pictures", lambda *_, **__: {})

@@ -51,7 +51,8 @@ from raytrain.data.batches import DeviceImages
 from raytrain.training.evaluation import TrainingData
 from raytrain.training.loop import TrainState, train
 from raytrain.training.recipe import Recipe
-images = DeviceImages(torch.zeros(8, 8, 8, 3, dtype=torch.uint8), torch.arange(8) % 2)
+pixels = torch.arange(8 * 8 * 8 * 3).view(8, 8, 8, 3).mul(37).to(torch.uint8)
+images = DeviceImages(pixels, torch.arange(8) % 2)
 data = TrainingData(images, images, images, (0.5,) * 3, (0.25,) * 3, 2)
 imported = {{}}
 for optimizer in {OPTIMIZERS}:

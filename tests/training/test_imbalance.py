@@ -65,9 +65,8 @@ def test_class_weights_train_as_pytorchs_weighted_loss_does(changes: dict[str, A
     list(train(recipe, state, data))
     for name, tensor in weights_by_hand(recipe, data).items():
         found = state.model.state_dict()[name]
-        # older versions of PyTorch add up in another order
-        atol = 5e-5 if torch.torch_version.TorchVersion(torch.__version__) >= "2.14" else 5e-4
-        torch.testing.assert_close(found, tensor, rtol=2e-3, atol=atol)
+        # the order of sums depends on the CPU and on the version of PyTorch
+        torch.testing.assert_close(found, tensor, rtol=2e-3, atol=5e-4)
 
 
 def test_the_validation_loss_is_not_weighted(data: TrainingData) -> None:
