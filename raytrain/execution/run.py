@@ -216,10 +216,7 @@ def _open(
 
 
 def _with_nothing_left(journal: RunJournal, manifest: Manifest, *, repaired: bool) -> RunOutcome:
-    """Write the tables of a run that has ended: a kill after the last trial may have come before them.
-
-    The experiment may have changed: it may have fewer trials.
-    """
+    """Write the tables of a run that has ended: a kill may have come before them, or it may have fewer trials now."""
     if (differs := journal.differs) or repaired:
         drop_report(journal.folder)
     if differs:
@@ -234,8 +231,8 @@ def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:
     over, waiting = {"finished", "stopped", "paused", "diverged"}, {trial.id for trial in pending}
     done = sum(one.status in over and one.trial not in waiting for one in state.results() if state.stage == "search")
     stages = {"search", "rescue"} if state.stage in {"search", "rescue"} else {state.stage}
-    of_stages = sum(one.stage in stages for one in state.progress.values())
-    log.info("%d of %d trials to run%s", len(pending), of_stages, f", {done} done before" if done else "")
+    there = sum(one.stage in stages for one in state.progress.values())
+    log.info("%d of %d trials to run%s", len(pending), there, f", {done} done before" if done else "")
 
 
 @contextmanager

@@ -105,8 +105,8 @@ def refuse_more_epochs(folder: Folder, experiment: Experiment) -> None:
     before = epochs_before(folder)
     if before is not None and before < experiment.recipe.epochs:
         raise RunFolderError(
-            f"{folder} was run with {before} epochs, and there are {experiment.recipe.epochs} now, with which no trial "
-            "has failed yet: run only failed trials with the epochs of before, or run them all"
+            f"{folder} was run with epochs: {before}, and no trial has failed with epochs: {experiment.recipe.epochs} "
+            "yet; give the earlier number to run failed trials alone, or run all trials"
         )
 
 
