@@ -254,6 +254,32 @@ def test_a_part_beside_classes_is_not_taken_for_one_of_them(part: str, tmp_path:
         load(str(tmp_path), image_size=8)
 
 
+@pytest.mark.parametrize("part", ["test", "test1", "test_images", "testing", "val", "validation"])
+def test_a_part_without_classes_beside_classes_is_not_taken_for_one_of_them(part: str, tmp_path: Path):
+    for number, name in enumerate(["cat", "dog", part] * 5):
+        save(tmp_path / name / f"{number}.png", number)
+    with pytest.raises(DataError, match=rf"holds classes, and beside them {part}/ with images right inside; .*train/<"):
+        load(str(tmp_path), image_size=8)
+    (tmp_path / "train").mkdir()
+    for name in ("cat", "dog", part):
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    assert load(str(tmp_path), image_size=8).classes == tuple(sorted(["cat", "dog", part]))
+
+
+@pytest.mark.parametrize("names", [("train_images", "test_images"), ("training", "testing"), ("test", "val")])
+def test_parts_alone_are_not_taken_for_classes(names: tuple[str, str], tmp_path: Path):
+    for number, name in enumerate(names * 5):
+        save(tmp_path / name / f"{number}.png", number)
+    with pytest.raises(DataError, match=r"with images in no folder of a class; put them into train/<class>/"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_valid_may_be_a_class_beside_invalid(tmp_path: Path):
+    for number, name in enumerate(["valid", "invalid"] * 10):
+        save(tmp_path / name / f"{number}.png", number)
+    assert load(str(tmp_path), image_size=8).classes == ("invalid", "valid")
+
+
 def test_test_may_be_a_class_where_its_images_lie_right_inside(tmp_path: Path):
     for number, name in enumerate(["exam", "test"] * 10):
         save(tmp_path / name / f"{number}.png", number)
