@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ def test_a_part_beside_classes_is_not_taken_for_one_of_them(part: str, tmp_path:
         load(str(tmp_path), image_size=8)
 
 
-@pytest.mark.parametrize("part", ["test", "test1", "test_images", "testing", "val", "validation"])
+@pytest.mark.parametrize("part", ["test", "Test", "test1", "test_images", "testing", "val", "validation"])
 def test_a_part_without_classes_beside_classes_is_not_taken_for_one_of_them(part: str, tmp_path: Path):
     for number, name in enumerate(["cat", "dog", part] * 5):
         save(tmp_path / name / f"{number}.png", number)
@@ -278,6 +279,28 @@ def test_valid_may_be_a_class_beside_invalid(tmp_path: Path):
     for number, name in enumerate(["valid", "invalid"] * 10):
         save(tmp_path / name / f"{number}.png", number)
     assert load(str(tmp_path), image_size=8).classes == ("invalid", "valid")
+
+
+@pytest.mark.parametrize("change", [str.title, str.upper])
+def test_parts_may_have_capital_letters(change: Callable[[str], str], root: Path):
+    save(root / "val" / "dog" / "v.png", 7)
+    expected = load(str(root), image_size=8)
+    for part in ("train", "test", "val"):
+        (root / part).rename(root / change(part))
+    found = load(str(root), image_size=8)
+    assert (found.fingerprint, found.origin.remarks) == (expected.fingerprint, [])
+    save(root / change("test") / "eel" / "a.png", 0)
+    with pytest.raises(DataError, match=f"{change('train')}/ lacks eel"):
+        load(str(root), image_size=8)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_part_in_small_and_in_capital_letters_is_refused(part: str, root: Path):
+    (root / part.title()).mkdir(exist_ok=True)
+    if len(list(root.glob("*"))) == 2:
+        pytest.skip("this file system does not tell them apart")
+    with pytest.raises(DataError, match=f"holds {part.title()} and {part}; keep one of them"):
+        load(str(root), image_size=8)
 
 
 def test_test_may_be_a_class_where_its_images_lie_right_inside(tmp_path: Path):

@@ -96,7 +96,7 @@ def load_folder(
         dataset.origin.left_out[LINKS_OUT] = len(tree.outside)
     dataset.origin.refusal = tree.refusal or dataset.origin.refusal
     dataset.origin.warnings += _not_read(folder, layout)
-    if layout.get("test", "test") != "test":
+    if layout.get("test", "test").lower() != "test":
         dataset.origin.remarks.append(f"there is no test/, so {layout['test']}/ is the test set")
     return dataset
 

@@ -1,4 +1,4 @@
-"""Which folders are the parts of a data set, by their names: train/, test/ and val/."""
+"""Which folders are the parts of a data set, by their names: train/, test/ and val/, in small or capital letters."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ WHOLE = "."
 VALIDATION = ("val", "valid", "validation")
 """Names of the folder of the validation images."""
 _BEHIND = r"(?:[ _-]?(?:set|data|images?|photos|pictures))?[ _-]?\d*"  # Kaggle has a test1/ and a test_images/
-_LIKE_TRAIN = re.compile(rf"train(?:ing)?{_BEHIND}")
-_LIKE_OTHERS = re.compile(rf"(?:test(?:ing)?|val(?:id(?:ation)?)?){_BEHIND}")
+_LIKE_TRAIN = re.compile(rf"train(?:ing)?{_BEHIND}", re.IGNORECASE)
+_LIKE_OTHERS = re.compile(rf"(?:test(?:ing)?|val(?:id(?:ation)?)?){_BEHIND}", re.IGNORECASE)
 
 
 def has_images(folder: SourceFolder) -> bool:
@@ -45,14 +45,14 @@ def part_folders(folder: SourceFolder) -> dict[str, str]:
 
 
 def _named(folder: SourceFolder, *names: str) -> list[str]:
-    return [name for name in folder.folders() if name in names]
+    return [name for name in folder.folders() if name.lower() in names]
 
 
 def _one(folder: SourceFolder, *names: str) -> str | None:
     """Return the folder of one of these names; None where there is none.
 
     Raises:
-        DataError: There are several, such as val/ and valid/.
+        DataError: There are several, such as train/ and Train/.
     """
     found = _named(folder, *names)
     if len(found) > 1:
