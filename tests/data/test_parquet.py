@@ -411,6 +411,21 @@ def test_a_label_beyond_the_names_of_a_later_file_is_refused(tmp_path: Path):
         load(str(tmp_path), image_size=8)
 
 
+def test_an_empty_word_is_no_label(tmp_path: Path):
+    write(tmp_path / "train.parquet", [GOOD, GOOD, GOOD], ["cat", "", "dog"])
+    with pytest.raises(DataError, match=r"train\.parquet: the image in row 1 \(counted from 0\) has an empty label"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_words_that_may_be_missing_labels_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    words = ["cat", "None", "nan", "nan"]
+    write(tmp_path / "train.parquet", [struct(number) for number in range(4)], words)
+    write(tmp_path / "test.parquet", [struct(number) for number in range(4, 8)], words)
+    load(str(tmp_path), image_size=8)
+    said = "2 training images have the label nan and 1 training image has the label None: if that is a missing label"
+    assert said in caplog.text
+
+
 def test_missing_shards_are_named(tmp_path: Path):
     write(tmp_path / "train-00001-of-00004.parquet", [struct(0)], [0])
     write(tmp_path / "test.parquet", [struct(1)], [0])

@@ -20,7 +20,7 @@ from raytrain.data.inspection.overlap import compare_parts
 from raytrain.data.layouts.background import WHITE, key_suffix
 from raytrain.data.layouts.columns import Columns, columns_of
 from raytrain.data.layouts.image_tree import followed_links, refused_links
-from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
+from raytrain.data.layouts.labels import gap_warning, missing_warning, refuse_ids, some
 from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labels, read_part
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
 from raytrain.data.mapped import Images
@@ -230,8 +230,7 @@ def _numbered(
         return names, labels.astype(np.int64)
     values, numbers = np.unique(labels, return_inverse=True)
     origin.labels = "integers" if labels.dtype.kind == "i" else "words"
-    if warning := gap_warning(values.tolist()):
-        origin.warnings.append(warning)
+    origin.warnings += filter(None, (gap_warning(values.tolist()), missing_warning(labels)))
     return tuple(map(str, values)), numbers.astype(np.int64)
 
 
