@@ -87,6 +87,7 @@ class Splits:
         mean: Mean of each channel of `train`, on the scale [0, 1].
         std: Population standard deviation of each channel of `train`, on the scale [0, 1].
         fingerprint: The fingerprint of the data set, which does not depend on the split.
+        test_set_aside: Whether the test images were set aside from the others, because the source has no test part.
     """
 
     train: LabelledImages
@@ -96,6 +97,7 @@ class Splits:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fingerprint: str
+    test_set_aside: bool = False
 
     @property
     def bytes_in_memory(self) -> int:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from raytrain.data.cache import data_home
 from raytrain.data.images import ImageDataset
 from raytrain.data.layouts.background import WHITE
-from raytrain.data.layouts.folder import Links, has_images, load_folder
+from raytrain.data.layouts.folder import Links, load_folder
 from raytrain.data.layouts.hub import commit_of, is_fetched, is_on_hub, open_repository
 from raytrain.data.layouts.parquet import configurations, find_parquet, load_parquet
+from raytrain.data.layouts.parts import has_images
 from raytrain.data.layouts.source_folder import SourceFolder, open_folder
 from raytrain.data.named import CIFAR_FOLDERS, DATASETS
 from raytrain.data.split import TEST_SIZE, refuse_no_size, with_test

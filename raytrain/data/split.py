@@ -102,6 +102,7 @@ def split(dataset: ImageDataset, val_size: float) -> Splits:
         mean=mean,
         std=std,
         fingerprint=dataset.fingerprint,
+        test_set_aside=dataset.test_set_aside,
     )
 
 

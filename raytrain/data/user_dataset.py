@@ -23,7 +23,15 @@ from raytrain.data.layouts.background import WHITE
 from raytrain.data.layouts.blocks import in_blocks
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import decode_all, resized
-from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
+from raytrain.data.layouts.labels import (
+    MISSING,
+    gap_warning,
+    in_rows,
+    missing_warning,
+    refuse_ids,
+    refuse_missing,
+    some,
+)
 from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
@@ -80,11 +88,16 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     pairs = {name: _pair(parts[name], where=f"{where} returned {name}") for name in PARTS if name in parts}
     if not len(pairs["train"][1]):
         raise DataError(f"{where} returned train without an image: there is nothing to train on")
+    named = None if (given := parts.get("classes")) is None else tuple(map(str, given))
+    for name, (_, labels) in pairs.items():
+        refuse_missing(labels, where=f"{where} returned {name}", nan_too="nan" not in (named or ()))
     origin = Origin(background=background)
     values = _values(parts.get("classes"), {name: labels for name, (_, labels) in pairs.items()}, where=where)
     if warning := gap_warning(values):
         origin.warnings.append(warning)
-    classes = tuple(map(str, values if (named := parts.get("classes")) is None else named))
+    if named is None and (warning := missing_warning(pairs["train"][1])):
+        origin.warnings.append(f"{warning}, and if a class is called so, return the names of all as classes")
+    classes = tuple(map(str, values)) if named is None else named
     numbered = {name: _numbers(labels, values, where=where) for name, (_, labels) in pairs.items()}
     if untrained := [classes[label] for label in _untrained(numbered)]:
         if named is None:
@@ -146,14 +159,21 @@ def _labels(given: Any, *, where: str) -> NDArray[Any]:
         values = given if isinstance(given, list | tuple) else labels.tolist()  # NumPy makes a NaN beside names text
         names = [isinstance(value, str) for value in values]
         if any(names) and not all(names):
-            row = names.index(False)
+            rows = [row for row, name in enumerate(names) if not name]
+            more = f"; {len(rows):,} of {len(names):,} are no names, {in_rows(rows)}" if len(rows) > 1 else ""
             raise DataError(
-                f"{where}: the label in row {row} (counted from 0) is {values[row]}, and others are names; give it a "
-                "name, or drop the row"
+                f"{where}: the label in row {rows[0]} (counted from 0) is {values[rows[0]]}, and others are names"
+                f"{more}; give {'each' if more else 'it'} a name, or drop the row"
             )
         labels = labels.astype(str) if all(names) else labels  # a column of pandas has objects
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
-        raise DataError(f"{where}: labels of shape {labels.shape} and type {labels.dtype}; return integers or names")
+        rows = [row for row, value in enumerate(labels.tolist()) if str(value) in MISSING] if labels.ndim == 1 else []
+        missing = (
+            f", of which {len(rows):,} {'are' if len(rows) > 1 else 'is'} missing, {in_rows(rows)}" if rows else ""
+        )
+        raise DataError(
+            f"{where}: labels of shape {labels.shape} and type {labels.dtype}{missing}; return integers or names"
+        )
     return labels
 
 

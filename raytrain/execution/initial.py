@@ -1,14 +1,30 @@
 """Where trials start, tried before anything does: weights that do not fit, or a head that is missing, are said."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytrain.errors import ExperimentError
+from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
+from raytrain.errors import ExperimentError, RunFolderError
 from raytrain.models.normalization import normalization_of_weights
+from raytrain.provenance.manifest import Inputs, read_manifest
+from raytrain.storage.bounded import read_bounded
 from raytrain.storage.folder import Folder
-from raytrain.training.initial import INIT, NONE, PRETRAINED, read_source, source_of, stored_content, stored_name
+from raytrain.training.initial import (
+    INIT,
+    NONE,
+    PRETRAINED,
+    Source,
+    digest_of,
+    read_source,
+    source_of,
+    stored_content,
+    stored_name,
+)
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import without_digest
@@ -79,6 +95,56 @@ def initial_weights(recipe: Recipe) -> "dict[str, Tensor] | None":
     if init != PRETRAINED and source_of(init) is None:
         raise ExperimentError(f"init: {init}: it is not known where these weights are; name them by raytrain.weights")
     return read_weights(read_source(init, recipe.arch), name=f"init: {init}")
+
+
+def trained_on_test_images(recipe: Recipe, images: Splits) -> str:
+    """Return a warning that the weights of `init` have seen test images, as a sentence; empty where nothing says so.
+
+    Where a data set has no test part, an image more or less changes which images are set aside for the test. That the
+    earlier training had the same data set is told by the last part of its path, and that this has changed since by the
+    fingerprint, or for images of another size by the number of images. It is not known where neither the run nor the
+    description of an exported model is there.
+
+    Args:
+        recipe: A recipe.
+        images: Its images.
+    """
+    source = source_of(recipe.init)
+    if source is None or not images.test_set_aside:
+        return ""
+    now, counts = recipe.data_key, (len(images.train) + len(images.val), len(images.test))
+    changed: list[bool] = []
+    for then, fingerprint, counts_then in _trained_on(source, recipe.init):
+        if Path(without_digest(then.dataset)).name == Path(without_digest(now.dataset)).name:
+            same_pixels = (then.image_size, then.background) == (now.image_size, now.background)
+            changed.append(fingerprint != images.fingerprint if same_pixels else counts_then not in (None, counts))
+    if not changed or not all(changed):
+        return ""
+    return (
+        f"init: {recipe.init.rpartition('@')[0]} was trained on other images of {without_digest(now.dataset)}: with no "
+        "test part, other images are set aside for the test now, and it may have been trained on most of them; give "
+        "images that it has not seen as test/ beside train/"
+    )
+
+
+def _trained_on(source: Source, init: str) -> list[tuple[DataKey, str | None, tuple[int, int] | None]]:
+    """Return what weights were trained on: data set, fingerprint, images for training and for the test, where known."""
+    try:
+        if source.run:
+            manifest = read_manifest(Folder.at(source.run))
+            keys = [(DataKey.of(entry), Inputs.of(entry)) for entry in manifest.get("inputs", ())]
+            data = manifest["data"]
+            return [(key, data.get(key.label), (one.train + one.val, one.test)) for key, one in keys]
+        from raytrain.inference.model_file import MAX_DESCRIPTION, description_of
+
+        if source.path is None or not (described := description_of(source.path)).exists():
+            return []
+        said = json.loads(read_bounded(described, most=MAX_DESCRIPTION))
+        if said["sha256"].startswith(digest_of(init)) and said["fingerprint"]:
+            return [(DataKey.of(said["recipe"]), said["fingerprint"], None)]
+    except (RunFolderError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        log.debug("what %s was trained on is not known", init, exc_info=True)
+    return []
 
 
 def _built(recipe: Recipe, classes: int) -> "nn.Module":

@@ -10,6 +10,7 @@ from raytrain.data.data_key import DataKey
 from raytrain.data.split import refuse_no_classes
 from raytrain.errors import DataError, ExperimentError, RunFolderError, first_line
 from raytrain.execution.backend import SplitsByKey
+from raytrain.execution.initial import trained_on_test_images
 from raytrain.experiment.duration.order import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
@@ -54,6 +55,9 @@ def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]
     sizes = [(one.dataset, len(splits[one.data_key].train), one.batch_size) for one in (each.recipe for each in trials)]
     for warning in filter(None, (left_out_images(*size) for size in dict.fromkeys(sizes))):
         log.warning("%s", warning)
+    for warning in dict.fromkeys(trained_on_test_images(one.recipe, splits[one.recipe.data_key]) for one in trials):
+        if warning:
+            log.warning("%s", warning)
     for trial in trials:
         refuse_single_images(trial.recipe, splits[trial.recipe.data_key], workers=experiment.resources.most_workers)
     return trials, splits

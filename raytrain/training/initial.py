@@ -45,10 +45,12 @@ class Source:
     Attributes:
         read: Function that returns it.
         path: File that it is; None for a trial of a run.
+        run: Path or URI of the run folder of a trial; empty for a file.
     """
 
     read: Callable[[], bytes]
     path: Path | None = None
+    run: str = ""
 
 
 _SOURCES: dict[str, Source] = {}
@@ -256,7 +258,7 @@ def _of_trial(name: str, folder: Path) -> str:
     if len(content) > LARGEST:
         raise ExperimentError(_too_large(name, len(content)))
     label = f"{Folder.at(found).name}/{matching[0].rpartition('-')[2]}"
-    return _known(label, _sha256(content), Source(lambda: content))
+    return _known(label, _sha256(content), Source(lambda: content, run=found))
 
 
 def _known(name: str, sha256: str, source: Source) -> str:

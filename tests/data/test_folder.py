@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,54 @@ def test_a_part_beside_classes_is_not_taken_for_one_of_them(part: str, tmp_path:
         save(tmp_path / name / f"{number}.png", number)
     with pytest.raises(DataError, match=rf"holds classes, and beside them {part}/.*train/<class>/"):
         load(str(tmp_path), image_size=8)
+
+
+@pytest.mark.parametrize("part", ["test", "Test", "test1", "test_images", "testing", "val", "validation"])
+def test_a_part_without_classes_beside_classes_is_not_taken_for_one_of_them(part: str, tmp_path: Path):
+    for number, name in enumerate(["cat", "dog", part] * 5):
+        save(tmp_path / name / f"{number}.png", number)
+    with pytest.raises(DataError, match=rf"holds classes, and beside them {part}/ with images right inside; .*train/<"):
+        load(str(tmp_path), image_size=8)
+    (tmp_path / "train").mkdir()
+    for name in ("cat", "dog", part):
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    assert load(str(tmp_path), image_size=8).classes == tuple(sorted(["cat", "dog", part]))
+
+
+@pytest.mark.parametrize("names", [("train_images", "test_images"), ("training", "testing"), ("test", "val")])
+def test_parts_alone_are_not_taken_for_classes(names: tuple[str, str], tmp_path: Path):
+    for number, name in enumerate(names * 5):
+        save(tmp_path / name / f"{number}.png", number)
+    with pytest.raises(DataError, match=r"with images in no folder of a class; put them into train/<class>/"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_valid_may_be_a_class_beside_invalid(tmp_path: Path):
+    for number, name in enumerate(["valid", "invalid"] * 10):
+        save(tmp_path / name / f"{number}.png", number)
+    assert load(str(tmp_path), image_size=8).classes == ("invalid", "valid")
+
+
+@pytest.mark.parametrize("change", [str.title, str.upper])
+def test_parts_may_have_capital_letters(change: Callable[[str], str], root: Path):
+    save(root / "val" / "dog" / "v.png", 7)
+    expected = load(str(root), image_size=8)
+    for part in ("train", "test", "val"):
+        (root / part).rename(root / change(part))
+    found = load(str(root), image_size=8)
+    assert (found.fingerprint, found.origin.remarks) == (expected.fingerprint, [])
+    save(root / change("test") / "eel" / "a.png", 0)
+    with pytest.raises(DataError, match=f"{change('train')}/ lacks eel"):
+        load(str(root), image_size=8)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_part_in_small_and_in_capital_letters_is_refused(part: str, root: Path):
+    (root / part.title()).mkdir(exist_ok=True)
+    if len(list(root.glob("*"))) == 2:
+        pytest.skip("this file system does not tell them apart")
+    with pytest.raises(DataError, match=f"holds {part.title()} and {part}; keep one of them"):
+        load(str(root), image_size=8)
 
 
 def test_test_may_be_a_class_where_its_images_lie_right_inside(tmp_path: Path):

@@ -60,6 +60,22 @@ def test_a_uri_holds_the_same_as_the_path(tmp_path: Path):
     assert by_uri.fingerprint == by_path.fingerprint
 
 
+@pytest.mark.parametrize(("train", "test"), [("Train.parquet", "TEST.PARQUET"), ("Train/0.parquet", "Test/0.parquet")])
+def test_parts_may_have_capital_letters(train: str, test: str, tmp_path: Path):
+    for folder, names in (("usual", ("train.parquet", "test.parquet")), ("capital", (train, test))):
+        write(tmp_path / folder / names[0], [struct(0), struct(1)], [0, 1])
+        write(tmp_path / folder / names[1], [struct(2), struct(3)], [0, 1])
+    expected, found = (load(str(tmp_path / folder), image_size=8) for folder in ("usual", "capital"))
+    assert found.fingerprint == expected.fingerprint
+
+
+def test_a_part_in_small_and_in_capital_letters_is_refused(tmp_path: Path):
+    write_both(tmp_path)
+    write(tmp_path / "Train-1.parquet", [struct(4)], [0])
+    with pytest.raises(DataError, match="holds files that begin with Train and train; write it one way"):
+        load(str(tmp_path), image_size=8)
+
+
 def test_several_files_are_read_in_the_order_of_their_names(tmp_path: Path):
     write(tmp_path / "data" / "train-00001.parquet", [struct(1)], [1])
     write(tmp_path / "data" / "train-00000.parquet", [struct(0)], [0])
@@ -393,6 +409,21 @@ def test_a_label_beyond_the_names_of_a_later_file_is_refused(tmp_path: Path):
     write(tmp_path / "test.parquet", [struct(2)], [0], names=["cat", "dog"])
     with pytest.raises(DataError, match="has the label 5, and the files name 2 classes"):
         load(str(tmp_path), image_size=8)
+
+
+def test_an_empty_word_is_no_label(tmp_path: Path):
+    write(tmp_path / "train.parquet", [GOOD, GOOD, GOOD], ["cat", "", "dog"])
+    with pytest.raises(DataError, match=r"train\.parquet: the image in row 1 \(counted from 0\) has an empty label"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_words_that_may_be_missing_labels_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    words = ["cat", "None", "nan", "nan"]
+    write(tmp_path / "train.parquet", [struct(number) for number in range(4)], words)
+    write(tmp_path / "test.parquet", [struct(number) for number in range(4, 8)], words)
+    load(str(tmp_path), image_size=8)
+    said = "2 training images have the label nan and 1 training image has the label None: if that is a missing label"
+    assert said in caplog.text
 
 
 def test_missing_shards_are_named(tmp_path: Path):

@@ -122,6 +122,42 @@ def test_the_first_label_that_is_no_name_beside_names_is_named(missing: str, kin
         loaded(PIXELS.format(labels) + "    return images, labels\n")
 
 
+NAN = "numpy.array([float('nan'), 'cat', 'cat', 'cat', numpy.nan, 'cat'])"
+RETURNED = "    return images, labels\n"
+
+
+def test_missing_labels_that_numpy_has_made_text_are_counted(loaded: Loaded):
+    said = r"train: 2 of 6 labels are nan, in rows 0, 4 \(counted from 0\), .* if a class is really called nan, return"
+    with pytest.raises(DataError, match=said):
+        loaded(PIXELS.format(NAN) + RETURNED)
+
+
+@pytest.mark.parametrize("labels", ["['nan', 'cat'] * 3", "numpy.array(['nan', 'cat'] * 3)"])
+def test_a_class_may_be_called_nan_with_a_warning(labels: str, loaded: Loaded):
+    found = loaded(PIXELS.format(labels) + RETURNED)
+    assert found.classes == ("cat", "nan")
+    (said,) = found.origin.warnings
+    assert said.startswith("3 training images have the label nan: if that is a missing label, leave it out")
+
+
+@pytest.mark.parametrize("labels", [NAN, "['nan', 'cat'] * 3"])
+def test_a_class_that_classes_call_nan_is_not_warned_of(labels: str, loaded: Loaded):
+    text = PIXELS.format(labels) + "    return {'train': (images, labels), 'classes': ['cat', 'nan']}\n"
+    assert loaded(text).origin.warnings == []
+
+
+@pytest.mark.parametrize("kind", ["{}", "numpy.array({})"])
+def test_empty_labels_are_counted(kind: str, loaded: Loaded):
+    with pytest.raises(DataError, match=r"train: 2 of 6 labels are empty, in rows 1, 5 \(counted from 0\)"):
+        loaded(PIXELS.format(kind.format("['cat', '', 'dog', 'cat', 'dog', ' ']")) + RETURNED)
+
+
+@pytest.mark.parametrize("kind", ["[0, None, 1, 0, None, 1]", "numpy.array([0, numpy.nan, 1, 0, numpy.nan, 1])"])
+def test_missing_labels_beside_numbers_are_counted(kind: str, loaded: Loaded):
+    with pytest.raises(DataError, match=r"of which 2 are missing, in rows 1, 4 \(counted from 0\); return integers"):
+        loaded(PIXELS.format(kind) + RETURNED)
+
+
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder of photos with labels.csv, and write the function of the document that reads it."""

@@ -1,7 +1,6 @@
 """Images as files in one folder per class: train/<class>/, val/<class>/ and test/<class>/, or <class>/ alone."""
 
 from collections.abc import Collection, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from raytrain.data.layouts.blocks import in_blocks, read_ahead
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.image_tree import ImageTree, followed_links, is_image
+from raytrain.data.layouts.parts import WHOLE, part_folders
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
@@ -23,25 +23,9 @@ from raytrain.errors import DataError
 # Part of the cache key: raise it when the same files shall give other arrays.
 FORMAT = "folder-4"
 
-WHOLE = "."
-"""Path of a part that is the folder itself."""
-VALIDATION = ("val", "valid", "validation")
-"""Names of the folder of the validation images."""
-PARTS = ("test", *VALIDATION)
-"""Names of the folders that may be parts beside train/."""
 LINKS_OUT = "that are links out of the folder"
 Links = Literal["refuse", "leave out", "follow"]
 """What becomes of links that lead out of the folder: leaving them out is for a look at what else is there."""
-
-
-def has_images(folder: SourceFolder) -> bool:
-    """Return whether a folder holds a folder train, or at least two folders with images right inside."""
-    return folder.folder("train").exists() or _is_flat(folder)
-
-
-def _is_flat(folder: SourceFolder) -> bool:
-    with_images = (name for name in folder.folders() if any(is_image(file) for file in folder.folder(name).files()))
-    return len(list(islice(with_images, 2))) == 2
 
 
 def load_folder(
@@ -65,14 +49,15 @@ def load_folder(
         DataError: A class is missing or has no image, or links lead out of the folder; the message says which.
     """
     tree = ImageTree(follow_links=links == "follow")
-    layout = _layout(folder)
+    layout = part_folders(folder)
     parts = {part: _class_files(folder, path, tree) for part, path in layout.items()}
     if links == "refuse":
         _refuse_outside(folder, tree)
     try:
         _refuse_empty(folder, layout, parts)
         for part in ("test", "val"):
-            _refuse_other_classes(folder, parts["train"], parts.get(part), part=part)
+            if part in parts:
+                _refuse_other_classes(folder, layout, parts, part=part)
     except DataError:
         _refuse_outside(folder, tree)  # what is missing lies behind the links
         raise
@@ -111,57 +96,23 @@ def load_folder(
         dataset.origin.left_out[LINKS_OUT] = len(tree.outside)
     dataset.origin.refusal = tree.refusal or dataset.origin.refusal
     dataset.origin.warnings += _not_read(folder, layout)
-    if layout.get("test", "test") != "test":
+    if layout.get("test", "test").lower() != "test":
         dataset.origin.remarks.append(f"there is no test/, so {layout['test']}/ is the test set")
     return dataset
 
 
-def _layout(folder: SourceFolder) -> dict[str, str]:
-    """Return the path of each part that is there: "train", "val", "test".
-
-    Without a folder of a class in train/, `train` is a class of the folder itself, of railway pictures: but only where
-    no other folder has the name of a part.
-    """
-    train = folder.folder("train")
-    beside = [name for name in folder.folders() if name.rstrip("0123456789") in PARTS]  # Kaggle has a test1/
-    if not train.exists():
-        _refuse_parts_without_train(folder, beside)
-        return {"train": WHOLE}
-    if not train.folders() and not beside and _is_flat(folder):
-        return {"train": WHOLE}
-    there = [name for name in VALIDATION if folder.folder(name).exists()]
-    if len(there) > 1:
-        raise DataError(f"{folder.address} holds {' and '.join(there)}; keep one of them for the validation images")
-    if folder.folder("test").exists():
-        return {"train": "train", **({"val": there[0]} if there else {}), "test": "test"}
-    return {"train": "train", **({"test": there[0]} if there else {})}
-
-
-def _refuse_parts_without_train(folder: SourceFolder, names: Collection[str]) -> None:
-    """Raise DataError where one of these folders, beside the folders of the classes, holds classes itself."""
-    for name in names:
-        inside = folder.folder(name)
-        if inside.folders() and not any(map(is_image, inside.files())):
-            raise DataError(
-                f"{folder.address} holds classes, and beside them {name}/ with folders of its own; if {name}/ is a "
-                "part, put the others into train/<class>/; if it is a class, put its images right inside it"
-            )
-
-
 def _refuse_other_classes(
-    folder: SourceFolder, train: Collection[str], other: Collection[str] | None, *, part: str
+    folder: SourceFolder, layout: Mapping[str, str], parts: Mapping[str, Collection[str]], *, part: str
 ) -> None:
     """Raise DataError where a part has not the classes of train/; validation images may lack some."""
-    if other is None:
-        return
-    lacks = {"train": sorted({*other} - {*train})}
+    lacks = {"train": sorted({*parts[part]} - {*parts["train"]})}
     if part == "test":
-        lacks[part] = sorted({*train} - {*other})
+        lacks[part] = sorted({*parts["train"]} - {*parts[part]})
     for name, classes in lacks.items():
         if classes:
             raise DataError(
-                f"{folder.address}: train/ and {part}/ must hold the same classes; "
-                f"{name}/ lacks {', '.join(map(shown, classes))}"
+                f"{folder.address}: {layout['train']}/ and {layout[part]}/ must hold the same classes; "
+                f"{layout[name]}/ lacks {', '.join(map(shown, classes))}"
             )
 
 

@@ -20,7 +20,7 @@ from raytrain.data.inspection.overlap import compare_parts
 from raytrain.data.layouts.background import WHITE, key_suffix
 from raytrain.data.layouts.columns import Columns, columns_of
 from raytrain.data.layouts.image_tree import followed_links, refused_links
-from raytrain.data.layouts.labels import gap_warning, refuse_ids, some
+from raytrain.data.layouts.labels import gap_warning, missing_warning, refuse_ids, some
 from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labels, read_part
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
 from raytrain.data.mapped import Images
@@ -31,7 +31,7 @@ from raytrain.errors import DataError, did_you_mean
 FORMAT = "parquet-5"
 
 PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
-"""What the name of a part's files, or of its folder, begins with; no letter follows it."""
+"""What the name of a part's files, or of its folder, begins with, in any case of letters; no letter follows it."""
 FOLDERS = ("data", "plain_text", "default")
 """Folders of a repository that are looked into first."""
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(.*)")
@@ -60,7 +60,7 @@ def find_parquet(folder: SourceFolder, configuration: str = "") -> SourceFolder 
     for name in FOLDERS:
         if name in inside and _files(folder.folder(name), "train"):
             return folder.folder(name)
-    if "train" in inside:
+    if "train" in map(str.lower, inside):
         return None  # image files, maybe in many folders
     found = configurations(folder)
     if len(found) > 1:
@@ -161,14 +161,21 @@ def load_parquet(
 
 def _files(folder: SourceFolder, part: str) -> list[str]:
     """Return the files of a part: those whose names begin with it, else those in a folder whose name does."""
-    begins = re.compile(rf"(?:{PARTS[part]})(?![A-Za-z]).*")
-    files = [name for name in folder.files() if name.endswith(".parquet") and begins.fullmatch(name)]
-    if files:
-        return files
-    inside = [name for name in folder.folders() if re.fullmatch(PARTS[part], name)]
+    begins = re.compile(rf"({PARTS[part]})(?![A-Za-z]).*", re.IGNORECASE)
+    names = {name: match[1] for name in _parquet_files(folder) if (match := begins.fullmatch(name))}
+    if names:
+        written = sorted({*names.values()})
+        if len({*map(str.lower, written)}) < len(written):
+            raise DataError(f"{folder.address} holds files that begin with {' and '.join(written)}; write it one way")
+        return list(names)
+    inside = [name for name in folder.folders() if re.fullmatch(PARTS[part], name, re.IGNORECASE)]
     if len(inside) > 1:
         raise DataError(f"{folder.address} holds {' and '.join(inside)}; keep one of them")
-    return [f"{name}/{file}" for name in inside for file in folder.folder(name).files() if file.endswith(".parquet")]
+    return [f"{name}/{file}" for name in inside for file in _parquet_files(folder.folder(name))]
+
+
+def _parquet_files(folder: SourceFolder) -> list[str]:
+    return [name for name in folder.files() if name.lower().endswith(".parquet")]
 
 
 def _refuse_missing_shards(folder: SourceFolder, files: Iterable[str]) -> None:
@@ -223,8 +230,7 @@ def _numbered(
         return names, labels.astype(np.int64)
     values, numbers = np.unique(labels, return_inverse=True)
     origin.labels = "integers" if labels.dtype.kind == "i" else "words"
-    if warning := gap_warning(values.tolist()):
-        origin.warnings.append(warning)
+    origin.warnings += filter(None, (gap_warning(values.tolist()), missing_warning(labels)))
     return tuple(map(str, values)), numbers.astype(np.int64)
 
 

@@ -234,7 +234,10 @@ def _labels(column: Any, name: Callable[[int], str], classes: int, *, lowest: in
     if column.null_count:
         raise DataError(f"{name(column.is_null().to_pylist().index(True))} has no label; add it or drop the row")
     if not arrow.types.is_integer(column.type):
-        return np.array([str(value).lower() if isinstance(value, bool) else value for value in column.to_pylist()])
+        words = [str(value).lower() if isinstance(value, bool) else value for value in column.to_pylist()]
+        if empty := [row for row, word in enumerate(words) if not word.strip()]:
+            raise DataError(f"{name(empty[0])} has an empty label; add it or drop the row")
+        return np.array(words)
     labels = np.asarray(column.cast(arrow.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
     allowed = (labels >= lowest) & ((labels < classes) | (classes == 0))
     if not allowed.all():
