@@ -274,6 +274,6 @@ def test_a_server_that_stops_to_answer_does_not_hold_the_command(
         assert "did not answer within 30 s" in ended.stderr
     else:
         assert ended.returncode == 0
-        assert "wandb has 0 of 1 trials in full" in ended.stderr
+        assert "wandb has 0 of 1 trial in full" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert children_of_nobody() <= before
