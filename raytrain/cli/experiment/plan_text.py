@@ -65,6 +65,8 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
         yield "Early stopping", f"after {_rungs(plan.rungs)}; {_stopped(plan)}"
     if plan.asha_chosen:
         yield "Its setting", plan.asha_chosen
+    if plan.follows:
+        yield "Later", plan.follows
     without = f"; {duration(plan.seconds_unstopped)} without early stopping" if plan.rungs else ""
     yield "Time", f"{_about(plan.seconds)}{without}"
     hours, unit = plan.device_hours(), "GPU" if plan.gpus else "core"
