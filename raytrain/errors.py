@@ -66,6 +66,17 @@ def did_you_mean(
     return f"did you mean {between.join(map(shown, near))}?" if near else ""
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """Return a number of things in words, such as "1 trial" or "1,200 trials".
+
+    Args:
+        count: The number.
+        one: Name of one thing.
+        several: Name of several, if that is not the name of one with an s.
+    """
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says; the name of its class where it says nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

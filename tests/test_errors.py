@@ -5,7 +5,7 @@ import re
 import pytest
 
 from raytrain import errors
-from raytrain.errors import ExitCode, RaytrainError, did_you_mean, exit_codes_table, first_line
+from raytrain.errors import ExitCode, RaytrainError, counted, did_you_mean, exit_codes_table, first_line
 
 OF_ERRORS = {
     "RaytrainError": 1,
@@ -61,3 +61,9 @@ def test_the_question_names_several_as_they_are_to_be_written() -> None:
 )
 def test_the_first_line_of_an_error_is_never_empty(error: Exception, line: str) -> None:
     assert first_line(error) == line
+
+
+def test_one_thing_is_named_in_the_singular() -> None:
+    words = [counted(count, "trial") for count in (0, 1, 2, 1200)]
+    assert words == ["0 trials", "1 trial", "2 trials", "1,200 trials"]
+    assert [counted(count, "class", "classes") for count in (1, 2)] == ["1 class", "2 classes"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from raytrain.analysis.columns import check_column, column_names, column_value
 from raytrain.analysis.standing import Ranking, Standing
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, counted
 from raytrain.runs.results import STATUSES
 from raytrain.user_code.reference import without_digest
 
@@ -129,7 +129,7 @@ def where(ranking: Ranking, conditions: Sequence[str]) -> tuple[Ranking, str | N
         return ranking, None
     left_out = len(ranking.standings) - len(kept)
     without = "".join(f", {count} because no {name} is known of them" for name, count in unknown.items())
-    rows = "1 row" if len(ranking.standings) == 1 else f"{len(ranking.standings)} rows"
+    rows = counted(len(ranking.standings), "row")
     return replace(ranking, standings=kept), f"--where leaves out {left_out} of {rows}{without}."
 
 

@@ -133,7 +133,7 @@ def arranged(ranking: Ranking, *, by: str | None = None, most: int | None = None
         ExperimentError: There is no such column.
     """
     standings = ranking.standings
-    if by is not None and standings:
+    if by is not None:
         name = check_column(by.strip().removeprefix("-"), column_names(ranking), what="column for --sort")
         values = [(column_value(ranking, standing, name), standing) for standing in standings]
         known = [(value, one) for value, one in values if value is not None]

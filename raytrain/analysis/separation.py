@@ -10,6 +10,7 @@ from raytrain.analysis.statistics.sample import by_seed, paired_differences
 from raytrain.analysis.statistics.sequential import Differences, seeds_until_larger
 from raytrain.analysis.statistics.significance import ALPHA
 from raytrain.data.data_key import DataKey
+from raytrain.errors import counted
 from raytrain.experiment.sections import Separate
 from raytrain.metrics.predictions import Predictions
 from raytrain.runs.results import TrialResult, varied_fields
@@ -60,13 +61,13 @@ class Pair:
 
     def sentence(self, separate: Separate) -> str:
         """Return what is known of the pair."""
-        seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        seeds = counted(self.seeds, "seed")
         first, second = without_digest(self.one.name), without_digest(self.other.name)
         if self.answer in {"ahead", "behind"}:
             better, worse = (first, second) if self.answer == "ahead" else (second, first)
             return f"{better} is ahead of {worse} by {100 * abs(self.mean):.2f} points of test accuracy ({seeds})."
         if self.answer == "same":
-            return f"{first} and {second} are the same within {separate.points:g} points of test accuracy ({seeds})."
+            return f"{first} and {second} are the same within {_points(separate)} of test accuracy ({seeds})."
         for one in (self.one, self.other):
             if one.lost:
                 whose = without_digest(one.name)
@@ -74,6 +75,10 @@ class Pair:
         if not self.seeds:
             return f"{first} and {second} are not decided: no seed of both has finished yet."
         return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points of test accuracy."
+
+
+def _points(separate: Separate) -> str:
+    return f"{separate.points:g} point{'' if separate.points == 1 else 's'}"
 
 
 def decided(differences: Differences, *, gap: float, level: float) -> tuple[Answer, int]:
@@ -135,8 +140,8 @@ class Separation:
         """Return how many pairs are decided, and what is known of each."""
         answers = [pair.answer for pair in self.pairs]
         same, still = answers.count("same"), answers.count("open")
-        total = f"{len(answers)} pair{'' if len(answers) == 1 else 's'}"
-        gap = f"{self.separate.points:g} points of test accuracy"
+        total = counted(len(answers), "pair")
+        gap = f"{_points(self.separate)} of test accuracy"
         apart = len(answers) - same - still
         lines = [
             f"Of {total}, {_are(apart)} separated, {_are(same)} the same within {gap}, and {_are(still)} not decided. "
@@ -144,14 +149,14 @@ class Separation:
             "although one looks after each seed. The intervals and ranks of the table do not allow for that."
         ]
         if self.dropped:
-            configurations = "1 configuration" if self.dropped == 1 else f"{self.dropped} configurations"
+            configurations = counted(self.dropped, "configuration")
             lines.append(
                 f"The pairs of {configurations} that this run trained, and does not list any more, share the "
                 f"{ALPHA:.0%}: to leave some out after a look must not make the others easier to tell apart."
             )
         lines += [pair.sentence(self.separate) for pair in self.pairs[:MOST_SHOWN]]
         if (left := len(answers) - MOST_SHOWN) > 0:
-            lines.append(f"The other {left} pairs are not listed.")
+            lines.append(f"The other {'pair is' if left == 1 else f'{left:,} pairs are'} not listed.")
         return lines
 
 

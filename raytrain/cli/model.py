@@ -11,7 +11,7 @@ import typer
 from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.data import Columns, FollowLinks, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
-from raytrain.errors import DataError, ExperimentError
+from raytrain.errors import DataError, ExperimentError, counted
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
 from raytrain.report.text.visible import in_one_line, quoted, visible
@@ -190,8 +190,8 @@ def evaluate(
         typer.echo(document({**values, "classes": known}), nl=False)
     else:
         typer.echo(
-            f"test accuracy {per_cent(measured.accuracy)} %, loss {measured.loss:.4f} on {len(images.test):,} images "
-            f"of {in_one_line(name)}, in {in_one_line(description.precision)}"
+            f"test accuracy {per_cent(measured.accuracy)} %, loss {measured.loss:.4f} on "
+            f"{counted(len(images.test), 'image')} of {in_one_line(name)}, in {in_one_line(description.precision)}"
         )
         typer.echo(metric_sentence(metrics))
         shares = [per_cent(share) if share == share else "–" for share in by_class]

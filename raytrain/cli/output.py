@@ -15,7 +15,7 @@ from rich.console import Console
 from raytrain.analysis.columns import check_column, column_names
 from raytrain.analysis.wording import explain, footer
 from raytrain.cli.options import Format
-from raytrain.errors import ExitCode, ExperimentError
+from raytrain.errors import ExitCode, ExperimentError, counted
 from raytrain.report import REPORT, records, table
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_latex, as_markdown, as_text, fitted
@@ -65,7 +65,9 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
         trials = "1 trial is" if left == 1 else f"{left} trials are"
         typer.echo(f"{trials} unfinished; continue with: raytrain resume {run}", err=True)
     elif not outcome.trained:
-        typer.echo(f"All {len(outcome.results)} trials have ended already; nothing was trained.", err=True)
+        count = len(outcome.results)
+        ended = "The only trial has" if count == 1 else f"All {count} trials have"
+        typer.echo(f"{ended} ended already; nothing was trained.", err=True)
     say_errors(outcome)
     for line in footer(outcome.record.ranking):
         typer.echo(visible(line), err=True)
@@ -82,8 +84,7 @@ def say_interrupted(outcome: "RunOutcome") -> None:
     """Say that a signal or the time limit has ended a run, and how to go on."""
     left = sum(result.status == "unfinished" for result in outcome.results)
     why = "Time limit reached" if outcome.interrupted == ExitCode.OUT_OF_TIME else "Interrupted"
-    trials = "1 trial" if left == 1 else f"{left} trials"
-    typer.echo(f"{why} with {trials} unfinished. The same command continues the run.", err=True)
+    typer.echo(f"{why} with {counted(left, 'trial')} unfinished. The same command continues the run.", err=True)
 
 
 def say_errors(outcome: "RunOutcome") -> None:
@@ -151,7 +152,7 @@ def write_results(ranking: "Ranking", format_: Format, output: Path | None, *, c
         return
     if format_ is Format.parquet:
         _refuse_binary(output)
-    _write(_written(ranking, format_, columns), output, f"{sum(one.seeds for one in ranking.standings)} results")
+    _write(_written(ranking, format_, columns), output, counted(sum(one.seeds for one in ranking.standings), "result"))
 
 
 def write_tables(
@@ -175,7 +176,7 @@ def write_tables(
             f"{FOR_READERS[format_]}{visible(heading)}\n\n".encode() + _written(ranking, format_, columns)
             for heading, ranking in rankings.items()
         ]
-        _write(b"\n".join(texts), output, f"{count} results")
+        _write(b"\n".join(texts), output, counted(count, "result"))
         return
     if format_ is Format.parquet:
         _refuse_binary(output)
@@ -184,7 +185,7 @@ def write_tables(
         known, found = _rows(ranking, [name for name in columns if name != "data"])
         names += known
         rows += [{"data": heading.rpartition(": ")[0], **row} for row in found]
-    _write(_of_rows(rows, format_, names), output, f"{count} results")
+    _write(_of_rows(rows, format_, names), output, counted(count, "result"))
 
 
 def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | None) -> None:
@@ -202,21 +203,17 @@ def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | Non
         if output is None:
             typer.echo(text, nl=False)
         else:
-            _write(text.encode(), output, _counted(runs))
+            _write(text.encode(), output, counted(len(runs), "run"))
     elif format_ is Format.json:
-        _write(document({"runs": rows}).encode(), output, _counted(runs))
+        _write(document({"runs": rows}).encode(), output, counted(len(runs), "run"))
     elif format_ is Format.csv:
-        _write(records.as_csv(rows).encode(), output, _counted(runs))
+        _write(records.as_csv(rows).encode(), output, counted(len(runs), "run"))
     else:
         _refuse_binary(output)
         from raytrain.comparison.overview import RunSummary  # its module takes long to load, and few need it here
 
         types = records.column_types(get_type_hints(RunSummary))
-        _write(records.as_parquet(rows, types=types), output, _counted(runs))
-
-
-def _counted(runs: "Sequence[RunSummary]") -> str:
-    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        _write(records.as_parquet(rows, types=types), output, counted(len(runs), "run"))
 
 
 def _refuse_binary(output: Path | None) -> None:

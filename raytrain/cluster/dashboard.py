@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from raytrain import loopback
 from raytrain.errors import ClusterError
+from raytrain.storage.credentials import refuse_credentials
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 VERSION_TIMEOUT_S = 5.0
@@ -32,10 +33,12 @@ def find(address: str | None, *, insecure: bool) -> str:
 
     Raises:
         ClusterError: Nobody answers there, the token is missing or wrong, or another version runs there.
+        PreflightError: The address has a password in it.
     """
     named = (address, os.environ.get("RAY_API_SERVER_ADDRESS"), os.environ.get("RAY_ADDRESS"))
     given = next((one for one in named if one and one.lower() != "local"), DEFAULT_ADDRESS)  # "local" is no address
     url = (given if "://" in given else f"http://{given}").rstrip("/")
+    refuse_credentials(url, instead="RAY_AUTH_TOKEN")
     try:
         urlsplit(url)
     except ValueError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from raytrain.errors import PreflightError
+from raytrain.errors import PreflightError, counted
 from raytrain.experiment.shipped import SHIPPED_FILES, shipped_file
 from raytrain.provenance.versions import CODE_FILE, describe_code
 from raytrain.user_code.source import kept
@@ -130,7 +130,7 @@ class Package:
             )
 
     def __str__(self) -> str:
-        return f"{len(self.sizes)} files, {sum(self.sizes.values()) / 2**20:.1f} MiB"
+        return f"{counted(len(self.sizes), 'file')}, {sum(self.sizes.values()) / 2**20:.1f} MiB"
 
     def _copy(self, source: Path, there: str) -> None:
         for path in _kept(source):

@@ -26,7 +26,7 @@ from raytrain.analysis.statistics.sequential import (
 from raytrain.analysis.statistics.significance import ALPHA, Interval
 from raytrain.comparison.shared_seeds import shared_seeds
 from raytrain.comparison.verdicts import Judgement
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, counted
 from raytrain.runs.folder import is_same_folder, resolved
 from raytrain.runs.results import TrialResult
 
@@ -109,11 +109,11 @@ class Verdict:
         more = self.decision.more
         if more is None:
             return f"more than {MOST_AHEAD} more seeds"
-        return f"{more} more seed{'s' if more > 1 else ''}"
+        return counted(more, "more seed")
 
     def _reason(self, decision: Decision) -> str:
-        margin, needed = f"{100 * self.judgement.margin:g} points", f"{1 / self.judgement.level:.0f}"
-        after = f" after {decision.seeds} seeds" if decision.seeds < len(self.judgement.seeds) else ""
+        margin, needed = _points(self.judgement.margin), f"{1 / self.judgement.level:.0f}"
+        after = f" after {counted(decision.seeds, 'seed')}" if decision.seeds < len(self.judgement.seeds) else ""
         better = f"e-value {self.better:.3g}, needed {needed} as candidate {self.judgement.position} of the session"
         worse = f"e-value {self.worse:.3g}, needed {1 / ALPHA:.0f}"
         if decision.answer == "keep":
@@ -142,6 +142,10 @@ class Verdict:
             "e_value_needed": 1 / line.level,
             "e_value_below_margin": self.worse,
         }
+
+
+def _points(margin: float) -> str:
+    return f"{100 * margin:g} point{'' if f'{100 * margin:g}' == '1' else 's'}"
 
 
 def judge(base: RunRecord, candidate: RunRecord, *, margin: float, before: Sequence[Judgement]) -> Verdict:

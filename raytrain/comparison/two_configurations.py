@@ -9,6 +9,7 @@ from raytrain.analysis.standing import Standing
 from raytrain.analysis.statistics.bootstrap import MetricSample, metric_samples
 from raytrain.analysis.statistics.sample import Sample, by_seed, compare, paired_differences
 from raytrain.analysis.statistics.significance import paired_t
+from raytrain.errors import counted
 from raytrain.metrics.means import mean_over_seeds
 from raytrain.metrics.predictions import Predictions
 from raytrain.metrics.selection import SELECTIONS, Select, select_of
@@ -79,7 +80,7 @@ def _accuracy_test(first: Tested, second: Tested) -> tuple[float | None, str]:
     correct = [sample.correct for sample in samples]
     if correct[0] is None or correct[1] is None or correct[0].shape != correct[1].shape:
         return None, "not compared: predictions are missing"
-    return compare(*samples), f"McNemar's, paired on {correct[0].shape[1]:,} test images"
+    return compare(*samples), f"McNemar's, paired on {counted(correct[0].shape[1], 'test image')}"
 
 
 def _by_metric(first: Tested, second: Tested, select: Select) -> Compared | None:
@@ -99,7 +100,7 @@ def _by_metric(first: Tested, second: Tested, select: Select) -> Compared | None
         p_value, test = one.p_value(other), _over_seeds(*counts)
     else:
         images = len(first[1][first[0].results[0].trial].labels)
-        p_value, test = one.p_value(other), f"the bootstrap, paired on {images:,} test images"
+        p_value, test = one.p_value(other), f"the bootstrap, paired on {counted(images, 'test image')}"
     return Compared(select, mean_over_seeds(one.values), mean_over_seeds(other.values), p_value, test)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raytrain.data.images import LabelledImages
 from raytrain.data.mapped import MappedImages, chunks
-from raytrain.errors import DataError
+from raytrain.errors import DataError, counted
 
 CPU = torch.device("cpu")
 
@@ -122,7 +122,7 @@ def steps_per_epoch(n: int, *, batch_size: int, world_size: int = 1) -> int:
         DataError: There are fewer images than ranks.
     """
     if n < world_size:
-        raise DataError(f"{n} training images cannot be shared by {world_size} workers; use fewer workers")
+        raise DataError(f"{counted(n, 'training image')} cannot be shared by {world_size} workers; use fewer workers")
     return max(1, n // batch_size)
 
 

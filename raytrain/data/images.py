@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from raytrain.errors import counted
 from raytrain.data.mapped import Images, chunks
 from raytrain.data.origin import Origin
 
@@ -69,10 +70,13 @@ class ImageDataset:
         whole = f"{', '.join(first)} and {last}" if first else last
         origin, applied = self.origin, list(self.origin.remarks)
         if origin.turned:
-            applied.append(f"{origin.turned:,} are turned as their EXIF data says")
+            are, its = ("1 is", "its") if origin.turned == 1 else (f"{origin.turned:,} are", "their")
+            applied.append(f"{are} turned as {its} EXIF data says")
         if origin.transparent:
-            applied.append(f"{origin.transparent:,} have transparent pixels, which are {origin.background}")
-        return "; ".join([f"{whole} images in {len(self.classes):,} classes", *applied])
+            have = "1 has" if origin.transparent == 1 else f"{origin.transparent:,} have"
+            applied.append(f"{have} transparent pixels, which are {origin.background}")
+        images = "image" if [*map(len, self.parts.values())] == [1] else "images"
+        return "; ".join([f"{whole} {images} in {counted(len(self.classes), 'class', 'classes')}", *applied])
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
 from raytrain.data.layouts.background import WHITE
-from raytrain.errors import DataError
+from raytrain.errors import DataError, counted
 
 HIDDEN = "hidden"
 """Files that nobody misses: they are counted, without a warning."""
+NO_FILES = "that are no files, such as links to nowhere"
+LOOPS = "links to a folder above"
+_ONE = {NO_FILES: "that is no file, such as a link to nowhere", LOOPS: "link to a folder above"}
 NAMED = 20
 """Most images that a message names."""
 
@@ -82,7 +85,8 @@ class Origin:
     def left_out_in_words(self, *, hidden: bool) -> str:
         """Return what was left out, with its number: "60 .heic, 1 hidden"; hidden files only if asked."""
         listed = sorted(self.left_out.items())
-        return ", ".join(f"{count:,} {what}" for what, count in listed if hidden or what != HIDDEN)
+        shown = [(what, count) for what, count in listed if hidden or what != HIDDEN]
+        return ", ".join(counted(count, _ONE.get(what, what), what) for what, count in shown)
 
     def refuse_unreadable(self, *, why: str = "") -> None:
         """Raise DataError if there are images that cannot be read.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from raytrain.data.images import ImageDataset, LabelledImages, Splits, image_dataset
 from raytrain.data.mapped import Images, chunks, joined, rows_of
-from raytrain.errors import DataError
+from raytrain.errors import DataError, counted
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +123,8 @@ def stratified(
     present, sizes = np.unique(labels, return_counts=True)
     if count < len(present) or len(labels) - count < len(present):
         raise DataError(
-            f"{count} {part} images of {len(labels)} training images cannot be stratified "
-            f"over {len(present)} classes; {_advice(part)} so that both parts have {len(present)} images or more"
+            f"{counted(count, f'{part} image')} of {counted(len(labels), 'training image')} cannot be stratified over "
+            f"{len(present)} classes; {_advice(part)} so that both parts have {len(present)} images or more"
         )
     if sizes.min() < 2:
         name = classes[int(present[sizes.argmin()])]
@@ -199,7 +199,7 @@ def _count(train: LabelledImages, size: float, *, name: str) -> int:
     count = round(size * len(train)) if size < 1 else int(size)
     if count >= len(train):
         raise DataError(
-            f"{name} {size} leaves nothing to train on: there are {len(train)} training images; "
+            f"{name} {size} leaves nothing to train on: the data set has {counted(len(train), 'training image')}; "
             "give a smaller number, or a share below 1"
         )
     if size > 0 and count == 0:

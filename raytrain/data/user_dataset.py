@@ -34,7 +34,7 @@ from raytrain.data.layouts.labels import (
 )
 from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
-from raytrain.errors import DataError
+from raytrain.errors import DataError, counted
 from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.calls import as_declared, parsed
 from raytrain.user_code.isolation import isolated
@@ -148,7 +148,8 @@ def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
             "type uint8, or a list of paths"
         )
     if len(images) != len(labels):
-        raise DataError(f"{where}: {len(images)} images and {len(labels)} labels; return one label for each image")
+        given = f"{counted(len(images), 'image')} and {counted(len(labels), 'label')}"
+        raise DataError(f"{where}: {given}; return one label for each image")
     return images, labels
 
 
@@ -182,7 +183,7 @@ def _are_paths(images: Any) -> bool:
 
 
 def _kind(given: Any) -> str:
-    return f"{len(given)} things" if isinstance(given, tuple | list) else type(given).__name__
+    return counted(len(given), "thing") if isinstance(given, tuple | list) else type(given).__name__
 
 
 def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> list[Any]:
@@ -210,7 +211,8 @@ def _numbers(labels: NDArray[Any], values: list[Any], *, where: str) -> NDArray[
     if unknown := sorted(set(labels.tolist()) - places.keys()):
         if labels.dtype.kind == "U":
             raise DataError(f"{where} returned the label {unknown[0]!r}, which is not among its classes")
-        raise DataError(f"{where} returned the label {unknown[0]} for {len(values)} classes; count from 0")
+        known = counted(len(values), "class", "classes")
+        raise DataError(f"{where} returned the label {unknown[0]} for {known}; count from 0")
     return np.array([places[label] for label in labels.tolist()], dtype=np.int64)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
-from raytrain.errors import StorageError
+from raytrain.errors import StorageError, counted
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Listed, PromotedFirst, Queue
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
@@ -73,7 +73,8 @@ class LocalBackend:
             )
         if self.cpus > cores:
             warnings.append(
-                f"resources.cpus_per_worker is {self.cpus}, and there are {cores} cores here: they share them"
+                f"resources.cpus_per_worker is {self.cpus}, and this machine has "
+                f"{counted(cores, 'core')}: they share them"
             )
         if without := [name for name in ("accelerator_type", "custom") if getattr(wanted, name)]:
             warnings.append(

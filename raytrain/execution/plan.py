@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from raytrain.errors import counted
 from raytrain.execution.backend import SplitsByKey, Work, open_backend
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.forecast.sweeps import Layout, at_all_speeds, may_train, simulated
@@ -19,6 +20,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, remember
+from raytrain.runs.state import RunState
 from raytrain.runs.writing.disk_space import bytes_to_write
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.resume import earlier_epochs, epochs_before, epochs_to_adopt
@@ -69,6 +71,7 @@ class Plan:
         rungs: Epochs of ASHA's rungs.
         mode: Whether ASHA stops trials there, or has them pause and promotes the best; None without rungs.
         asha_chosen: Sentence about the setting that `asha.lose_at_most` chose; "" where it is given.
+        follows: Sentence on the seeds that `confirm` or `separate` adds later; "" where none is added.
         stopped: Number of trials that ASHA stops, or leaves paused.
         seconds: Seconds from the first start to the last end.
         seconds_unstopped: Median of those seconds when every trial of the search runs to its end.
@@ -91,6 +94,7 @@ class Plan:
     rungs: list[float]
     mode: Literal["stop", "promote"] | None
     asha_chosen: str
+    follows: str
     stopped: Range
     seconds: Range
     seconds_unstopped: float
@@ -180,6 +184,7 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         rungs=sorted(rungs.recorded) if rungs else [],
         mode=run.asha.mode if rungs and run.asha else None,
         asha_chosen=run.asha_chosen["why"] if rungs and run.asha_chosen else "",
+        follows=_follows(run),
         stopped=Range.of([len(one.stopped) for one in sweeps]),
         seconds=seconds,
         seconds_unstopped=Range.of([one.seconds for one in all_run]).median,
@@ -188,6 +193,17 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         free_bytes=None if folder.local_path is None else free_bytes(folder.local_path),
         sweeps=len(sweeps),
     )
+
+
+def _follows(run: RunState) -> str:
+    """Return a sentence on the seeds that a later stage adds, and which numbers of the plan they are in."""
+    confirm, separate = run.experiment.confirm, run.experiment.separate
+    if confirm and run.stage != "confirm":
+        trials = counted(confirm.top * len(confirm.seeds), "trial")
+        return f"confirm trains at most {trials} more; they count in time and work, not in trials and checkpoints"
+    if separate:
+        return f"separate adds seeds, to at most {separate.max_seeds} of each configuration; they do not count here"
+    return ""
 
 
 def _lengths(recipes: Mapping[Kind, Recipe], speeds: Mapping[Kind, "Speed"], splits: SplitsByKey) -> Lengths:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from raytrain.errors import RunFolderError
+from raytrain.errors import RunFolderError, counted
 from raytrain.metrics.epoch import EpochMetrics
 from raytrain.metrics.predictions import FILE as PREDICTIONS
 from raytrain.provenance.manifest import NAME, read_manifest
@@ -77,7 +77,8 @@ def _repair(folder: Folder) -> None:
     if again:
         for trial in again:
             _set_aside(trial_folder(folder, trial), PREDICTIONS, why="is damaged, and is measured again")
-        log.info("%d trials are measured again, from the checkpoint of their last epoch", len(again))
+        are = "1 trial is" if len(again) == 1 else f"{len(again):,} trials are"
+        log.info("%s measured again, from the checkpoint of the last epoch", are)
         why = "the predictions of some trials are lost"
         _rewrite(folder, "trials.jsonl", [row for row in results if row["trial"] not in again], why=why)
         ended = [row for row in kept if row["event"] in STATUSES and row["trial"] in again]
@@ -108,7 +109,9 @@ def _sound(folder: Folder, name: str, check: Callable[[object], None]) -> list[R
         if line != before:
             rows.append(row)
         before = line
-    _rewrite(folder, name, rows, why=f"{len(lines) - len(rows)} of {len(lines)} lines are damaged and left out")
+    lost = len(lines) - len(rows)
+    are = "is" if lost == 1 else "are"
+    _rewrite(folder, name, rows, why=f"{lost:,} of {counted(len(lines), 'line')} {are} damaged and left out")
     return rows
 
 
@@ -161,7 +164,7 @@ def _repair_epochs(folder: Folder, result: TrialResult) -> None:
         pass
     history = _history(checkpoint_folder(folder, result.trial))
     if len(history) < result.epochs:
-        why = f"the checkpoint has {len(history)} epochs"
+        why = f"the checkpoint has {counted(len(history), 'epoch')}"
         of, then = f"{folder}: {METRICS} cannot be rebuilt in", "their curves are left out"
         warn(Damage(f"{there}/{METRICS}: cannot be rebuilt: {why}", of, result.trial, why, then))
         return

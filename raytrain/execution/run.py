@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from raytrain.analysis.record import RunRecord
-from raytrain.errors import ExitCode, RayLostError, StorageError
+from raytrain.errors import ExitCode, RayLostError, StorageError, counted
 from raytrain.execution.backend import Backend, SplitsByKey, Work, open_backend, setting_of
 from raytrain.execution.forecast.asha_setting import set_asha
 from raytrain.execution.initial import initial_contents, initial_described
@@ -147,9 +147,8 @@ def _run(
         log.info("%s", repeated)
     if unlisted := journal.state.unlisted:
         listed = "; list them under include to have them there" if experiment.samples else ""
-        log.info(
-            "%d earlier trials are not in the experiment any more: kept, and not in the tables%s", len(unlisted), listed
-        )
+        are = "1 earlier trial is" if len(unlisted) == 1 else f"{len(unlisted):,} earlier trials are"
+        log.info("%s not in the experiment any more: kept, and not in the tables%s", are, listed)
     set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
     advance = partial(stages.advance, journal, why_not=fits, failed_only=failed_only, further=further)
@@ -232,7 +231,7 @@ def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:
     done = sum(one.status in over and one.trial not in waiting for one in state.results() if state.stage == "search")
     stages = {"search", "rescue"} if state.stage in {"search", "rescue"} else {state.stage}
     there = sum(one.stage in stages for one in state.progress.values())
-    log.info("%d of %d trials to run%s", len(pending), there, f", {done} done before" if done else "")
+    log.info("%d of %s to run%s", len(pending), counted(there, "trial"), f", {done} done before" if done else "")
 
 
 @contextmanager

@@ -53,7 +53,7 @@ _TOKENS = re.compile(
     r"|\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
     r"|\bhf_[A-Za-z0-9]{20,}|\bsk-[\w-]{20,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{30,}"
     r"|\beyJ[\w-]{10,300}\.eyJ[\w-]{10,2000}\.[\w-]+"  # JSON Web Token
-    r"|(?<=://)[^/\s:@]{1,200}:[^/\s@]{1,200}(?=@)"  # user:password in a URL
+    r"|(?<=://)[^/\s:@]{0,200}:[^\s\"']{1,200}(?=@)"  # user:password in a URL, whatever the password holds
     # any key in base64: at least 32 characters, with capitals, small letters and digits
     r"|(?<![\w/+-])(?=[\w/+-]{0,99}[a-z])(?=[\w/+-]{0,99}[A-Z])(?=[\w/+-]{0,99}[0-9])[A-Za-z0-9/+_-]{32,}=*(?![\w/+])"
 )

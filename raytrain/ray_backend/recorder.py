@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raytrain.errors import StorageError
+from raytrain.errors import StorageError, counted
 from raytrain.experiment.duration.order import Costs, kind_of
 from raytrain.metrics.epoch import Report
 from raytrain.ray_backend.asha import AshaScheduler, id_of
@@ -119,7 +119,7 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died once too often."""
         starts = self._journal.state.progress[id_of(trial)].attempts
-        why = f"{self._why(trial)}; it was started {starts} times"
+        why = f"{self._why(trial)}; it was started {counted(starts, 'time')}"
         self._try(
             lambda: self._journal.ended(id_of(trial), {"status": "failed", "error": why, "details": _ray_error(trial)})
         )

@@ -19,6 +19,7 @@ from raytrain.background import InThread, before_exit
 from raytrain.errors import ClusterError, first_line
 from raytrain.ray_backend import private_ray
 from raytrain.ray_backend.internals import autoscaler, driver, head
+from raytrain.storage.credentials import refuse_credentials
 
 if TYPE_CHECKING:
     from raytrain.ray_backend.health import Health
@@ -90,8 +91,10 @@ def cluster_address(address: str | None) -> str | None:
 
     Raises:
         ClusterError: It is the URL of a dashboard.
+        PreflightError: It has a password in it.
     """
     given = (address or "").strip()
+    refuse_credentials(given if "://" in given else f"ray://{given}", instead="RAY_AUTH_TOKEN")
     if given.lower().startswith(("http://", "https://")):
         raise ClusterError(
             f"{given} is the URL of a dashboard, which submit, jobs and logs take; trials need the address of the "

@@ -10,7 +10,7 @@ import torch
 
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
-from raytrain.errors import PreflightError
+from raytrain.errors import PreflightError, counted
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.ray_backend.placement import Placement
 from raytrain.training.devices import choose_device
@@ -49,7 +49,7 @@ def measure(recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits], *, plac
         _, late = ray.wait(list(jobs), num_returns=len(jobs), timeout=TIMEOUT_S)
         if late:
             raise PreflightError(
-                f"{len(late)} of {len(jobs)} measurements did not end within {TIMEOUT_S:.0f} s.\n"
+                f"{len(late)} of {counted(len(jobs), 'measurement')} did not end within {TIMEOUT_S:.0f} s.\n"
                 "Check with `ray status` whether the nodes are busy or still starting."
             )
         for job, number in jobs.items():

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from raytrain.data.images import part_words
 from raytrain.data.inspection.inspection import Alike, Inspection
+from raytrain.errors import counted
 from raytrain.report.text.visible import in_one_line
 
 CLASSES = 30
@@ -64,7 +65,9 @@ def _class_table(classes: Mapping[str, Mapping[str, int]]) -> Table:
             f"{len(rest):,} more", *(f"{sum(of_part[name] for name in rest):,}" for of_part in classes.values())
         )
     table.add_row(
-        f"{len(train):,} classes", *(f"{sum(of_part.values()):,}" for of_part in classes.values()), style="bold"
+        counted(len(train), "class", "classes"),
+        *(f"{sum(of_part.values()):,}" for of_part in classes.values()),
+        style="bold",
     )
     return table
 

@@ -8,7 +8,7 @@ import hashlib
 import re
 from typing import Any
 
-from raytrain.errors import RunFolderError, StorageError
+from raytrain.errors import RunFolderError, StorageError, counted
 from raytrain.metrics.predictions import FILE, Predictions
 from raytrain.runs.checks import check_epoch
 from raytrain.runs.damage import Damage, warn
@@ -62,7 +62,7 @@ def read_all_epochs(folder: Folder, result: TrialResult) -> list[dict[str, Any]]
     rows = read_epochs(folder, result.trial)
     if len(rows) == result.epochs:
         return rows
-    _warn_of_loss(folder, result.trial, METRICS, f"has {len(rows)} of {result.epochs} epochs")
+    _warn_of_loss(folder, result.trial, METRICS, f"has {len(rows)} of {counted(result.epochs, 'epoch')}")
     return []
 
 

@@ -5,10 +5,10 @@ import re
 from raytrain.errors import PreflightError
 
 _USER = re.compile(
-    r"://[^?\s]*:[^?\s]*@"  # user:password@, and a password with a slash in it
-    r"|://[^/?\s]*@"  # user@
+    r"://\S*:\S*@"  # user:password@, whatever the password holds: a /, ?, # or @ in it need not be encoded
+    r"|://[^/\s]*@"  # user@
 )
-_KEY = re.compile(r"([?&][^=&\s]*(?:key|secret|token|passw|credential|sig)[^=&\s]*=)[^&#\s]*", re.IGNORECASE)
+_KEY = re.compile(r"([?&#][^=&\s]*(?:key|secret|token|passw|credential|sig)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 _MASK = "***"
 _IN_THE_ENVIRONMENT = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS"
 
@@ -23,14 +23,32 @@ def refuse_credentials(location: str, *, instead: str = _IN_THE_ENVIRONMENT) -> 
     Raises:
         PreflightError: There are some. The message does not repeat them.
     """
-    if _USER.search(location) or _KEY.search(location):
-        scheme = location.partition("://")[0]
+    if _USER.search(_joined(location)) or _KEY.search(location):
+        scheme = re.search(r"[\w+.-]+://", location)
         raise PreflightError(
-            f"a {scheme}:// URI has credentials in it, which would be written into logs and manifests.\n"
-            f"Leave them out, and set them in the environment ({instead})."
+            f"a {f'{scheme[0]} URI' if scheme else 'path'} has credentials in it, which would be written into logs and "
+            f"manifests.\nLeave them out, and set them in the environment ({instead})."
         )
 
 
+def is_cut_short(uri: str) -> bool:
+    """Return whether a password in a URI has a /, ?, # or space that is not encoded, and so seems to end the host.
+
+    Programs would then name what stands before it in messages of their own, as a host and a port.
+    """
+    host = re.match(r"[^:]*://[^/?#\s]*", uri)
+    return bool(host) and "@" not in host[0] and bool(_USER.search(_joined(uri)))
+
+
+def shown_uri(uri: str) -> str:
+    """Return a URI with the user, the password and keys masked, also those that have a space in them."""
+    return without_credentials(_joined(uri))
+
+
 def without_credentials(text: str) -> str:
-    """Return a URI, or a text with URIs in it, with the user, the password and keys masked."""
+    """Return a text with URIs in it, with their users, passwords and keys masked."""
     return _KEY.sub(rf"\1{_MASK}", _USER.sub(f"://{_MASK}@", text))
+
+
+def _joined(uri: str) -> str:
+    return re.sub(r"\s", "+", uri)

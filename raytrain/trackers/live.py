@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 
 from raytrain.analysis.record import RunRecord
+from raytrain.errors import counted
 from raytrain.runs.state import RunState
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.folder import Folder
@@ -105,9 +106,10 @@ class LiveLog:
         started = [one for one in record.state.progress.values() if one.attempts or one.result]
         told = sum(self._seen.get(one.trial.id) == _mark(record.state, one.trial.id) for one in started)
         uri = f" --tracking-uri {shlex.quote(self._uri)}" if self._uri else ""
+        trials = counted(len(started), "trial")
         log.warning(
-            "%s has %d of %d trials in full (%s). Nothing of the run is lost; send it with: raytrain log %s --to %s%s",
-            *(self._name, told, len(started), self._why, shlex.quote(str(self._folder)), self._name, uri),
+            "%s has %d of %s in full (%s). Nothing of the run is lost; send it with: raytrain log %s --to %s%s",
+            *(self._name, told, trials, self._why, shlex.quote(str(self._folder)), self._name, uri),
         )
         return None
 

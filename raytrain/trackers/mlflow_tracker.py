@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import TrackerError
-from raytrain.storage.credentials import without_credentials
+from raytrain.storage.credentials import is_cut_short, shown_uri
 from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
@@ -63,17 +63,28 @@ class _Known:
 
 
 def tracking_uri(uri: str | None) -> str:
-    """Return the address of MLflow: the given one, that of MLFLOW_TRACKING_URI, or MLflow's own default."""
+    """Return the address of MLflow: the given one, that of MLFLOW_TRACKING_URI, or MLflow's own default.
+
+    Raises:
+        TrackerError: MLflow would read that of MLFLOW_TRACKING_URI otherwise than it is meant, and print a part of a
+            password as the name of a host.
+    """
     if uri:
         return uri
     import mlflow
 
-    return mlflow.get_tracking_uri()
+    found = mlflow.get_tracking_uri()
+    if found.lower().startswith(("http://", "https://")) and is_cut_short(found):
+        raise TrackerError(
+            "MLFLOW_TRACKING_URI has an @ after a /, ?, # or space that is not encoded. In a password, write %2F, %3F, "
+            "%23 or %20, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; in a path, write the @ as %40"
+        )
+    return found
 
 
 def shown(uri: str) -> str:
     """Return how messages name MLflow at an address: MLFLOW_TRACKING_URI may have a password in it."""
-    return f"MLflow at {without_credentials(uri)}"
+    return f"MLflow at {shown_uri(uri)}"
 
 
 def answer_limit_s(uri: str) -> float:

@@ -44,6 +44,6 @@ def refuse_foreign_settings(folder: Path, *, server: str | None) -> None:
             for name, value in section.items():
                 if name not in _HARMLESS and not (name == "base_url" and value in {server, _SERVER}):
                     raise TrackerError(
-                        f"{file}: sets {name} = {value}, and W&B would obey it, with your key; delete the line, and "
-                        "name a server of your own by --tracking-uri"
+                        f"{file}: sets {name}, and W&B would obey it, with your key; delete the line, and name a "
+                        "server of your own by --tracking-uri"
                     )

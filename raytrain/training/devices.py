@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from raytrain.data.batches import seed_of
-from raytrain.errors import PreflightError
+from raytrain.errors import PreflightError, counted
 from raytrain.machine import DEVICE, named_device, usable_cores
 
 
@@ -172,5 +172,5 @@ def try_device(device: torch.device | None = None) -> str:
         product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
     if product.float().sum().item() != 64**3:
         raise RuntimeError(f"{device} computes a product of ones wrong")
-    name = f"{usable_cores()} CPU cores, no GPU" if device.type == "cpu" else device_name(device)
+    name = f"{counted(usable_cores(), 'CPU core')}, no GPU" if device.type == "cpu" else device_name(device)
     return f"{name}, {precision}"

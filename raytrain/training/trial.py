@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from raytrain.background import repeating
 from raytrain.data.batches import steps_per_epoch
+from raytrain.errors import counted
 from raytrain.metrics.epoch import DETAILS, EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.models.normalization import Channels
@@ -226,7 +227,8 @@ class TrialRun:
         below, test = self.recipe.tta_below, self._data.test
         found, several = evaluate_views(model, test, tta=self.recipe.tta, below=below, **how)
         if below < 1 and rank_and_world_size()[0] == 0:
-            log.info("trial %s: %d of %d test images had several views", self.recipe.digest, several, len(test))
+            images = counted(len(test), "test image")
+            log.info("trial %s: %d of %s had several views", self.recipe.digest, several, images)
         return found
 
 

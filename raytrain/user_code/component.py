@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from raytrain.errors import did_you_mean
+from raytrain.errors import counted, did_you_mean
 from raytrain.user_code.calls import as_declared, checked, name_of, parsed, value_text, written
 from raytrain.user_code.declared import as_written, known
 from raytrain.user_code.modules import definition, imported
@@ -203,8 +203,8 @@ class Components:
         by_position = [one for one in parameters if one.kind in _BY_POSITION]
         if len(by_position) < self.leading and not any(one.kind is _SEVERAL for one in parameters):
             raise ValueError(
-                f"{where}: takes {len(by_position)} of the {self.leading} arguments that it is called with by position "
-                f"({self._where(reference)})"
+                f"{where}: takes {len(by_position)} of the {counted(self.leading, 'argument')} that it is called with "
+                f"by position ({self._where(reference)})"
             )
         passed = {one.name for one in by_position[: self.leading]} | self.supplied | self.supplied_to_user_code
         names = vars(sys.modules.get(getattr(function, "__module__", ""), builtins))

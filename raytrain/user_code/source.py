@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-from raytrain.errors import ExperimentError, ModelError
+from raytrain.errors import ExperimentError, ModelError, counted
 from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.reference import DIGEST_LENGTH, Reference
 
@@ -68,7 +68,7 @@ class Source:
 
     def __str__(self) -> str:
         lines = {name: text.count("\n") + (not text.endswith("\n")) for name, text in self.files.items()}
-        return ", ".join(f"{name} ({count} lines)" for name, count in sorted(lines.items()))
+        return ", ".join(f"{name} ({counted(count, 'line')})" for name, count in sorted(lines.items()))
 
 
 _KEPT: dict[str, Source] = {}
@@ -184,7 +184,7 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     for name in sorted({*before, *now}):
         old, new = (files.get(name, "").splitlines() for files in (before, now))
         lines += difflib.unified_diff(old, new, f"{name} before", f"{name} now", lineterm="", n=1)
-    more = [f"... and {len(lines) - MAX_DIFF_LINES} more lines"] if len(lines) > MAX_DIFF_LINES else []
+    more = [f"... and {counted(len(lines) - MAX_DIFF_LINES, 'more line')}"] if len(lines) > MAX_DIFF_LINES else []
     return "\n".join([*lines[:MAX_DIFF_LINES], *more])
 
 

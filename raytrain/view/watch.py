@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from datetime import UTC, datetime
 
 from raytrain.errors import RaytrainError
-from raytrain.runs.folder import EXPERIMENT, list_runs, open_run
+from raytrain.runs.folder import EXPERIMENT, list_runs, open_runs
 from raytrain.runs.trial_files import METRICS
 from raytrain.storage.folder import Folder, StoredFile
 
@@ -36,9 +36,9 @@ class Runs:
         """
         self.out = out
         self._named: dict[str, Folder] = {}
-        for folder in (open_run(name, out=out) for name in names):
+        for folder in open_runs(names, out=out).values():
             key, copies = folder.name, 1
-            while key in self._named and str(self._named[key]) != str(folder):
+            while key in self._named:
                 copies += 1
                 key = f"{folder.name}-{copies}"
             self._named[key] = folder

@@ -153,6 +153,21 @@ def test_the_session_lies_beside_the_base_also_if_the_runs_are_given_by_path(
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["verdicts.jsonl"]
 
 
+def test_the_session_lies_beside_the_base_itself_and_not_beside_a_link_to_it(
+    tmp_path: Path, write: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAYTRAIN_OUT")
+    write("base", BASE, lr=0.1)
+    write("first", SOMEHOW, lr=0.2)
+    write("second", SOMEHOW, lr=0.3)
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "base"
+    link.symlink_to(tmp_path / "base")
+    assert as_json(str(tmp_path / "base"), str(tmp_path / "first"))["position"] == 1
+    assert as_json(str(link), str(tmp_path / "second"))["position"] == 2
+    assert [path.name for path in (tmp_path / "links").iterdir()] == ["base"]
+
+
 def test_the_same_runs_are_known_however_their_paths_are_spelled(
     tmp_path: Path, write: WriteRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -391,7 +391,7 @@ def test_the_installed_command_trains_and_reads_back(grid: str):
     done = subprocess.run(train, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "finished" in done.stdout
-    assert "1 of 1 trials to run" in done.stderr
+    assert "1 of 1 trial to run" in done.stderr
     assert "  started" in done.stderr
     assert Path("runs/g/report.html").is_file()
     assert list(Path("runs/g/plots").glob("*.png"))

@@ -5,6 +5,7 @@ import os
 import pwd
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
@@ -181,3 +182,11 @@ def test_another_host_is_not_talked_to_without_a_token(host: str, monkeypatch: p
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ClusterError, match="is another host, and there is no token"):
         dashboard.find(f"http://{host}:8265", insecure=False)
+
+
+@pytest.mark.parametrize("address", ["http://u:hunter2@h:8265", "u:a/hunter2@h:8265", "ray://u:hunter2@h:10001"])
+def test_an_address_of_a_cluster_with_a_password_is_refused_and_not_repeated(address: str) -> None:
+    for find in (cluster_address, partial(dashboard.find, insecure=True)):
+        with pytest.raises(PreflightError, match="RAY_AUTH_TOKEN") as refused:
+            find(address)
+        assert "hunter2" not in str(refused.value)

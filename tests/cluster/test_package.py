@@ -70,7 +70,7 @@ def test_every_file_has_its_size(package: Package, here: Path) -> None:
     write(here / "a.yaml", "12345")
     package.add(Path("a.yaml"))
     assert package.sizes == {"a.yaml": 5}
-    assert str(package) == "1 files, 0.0 MiB"
+    assert str(package) == "1 file, 0.0 MiB"
 
 
 @pytest.mark.parametrize(

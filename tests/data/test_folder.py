@@ -89,7 +89,7 @@ def test_what_is_left_out_is_counted(root: Path, caplog: pytest.LogCaptureFixtur
     load(str(root), image_size=8)
     (said,) = warnings(caplog)
     assert said.endswith(
-        "3 .heic, 1 links to a folder above, 1 that are no files, such as links to nowhere, 1 without a suffix"
+        "3 .heic, 1 link to a folder above, 1 that is no file, such as a link to nowhere, 1 without a suffix"
     )
 
 
@@ -438,7 +438,7 @@ def test_a_class_whose_name_is_no_utf_8_can_be_printed(root: Path):
 def test_a_link_to_itself_is_left_out(root: Path, caplog: pytest.LogCaptureFixture):
     (root / "train" / "cat" / "self.png").symlink_to("self.png")
     assert len(load(str(root), image_size=8).train) == 3
-    assert "1 that are no files" in caplog.text
+    assert "1 that is no file" in caplog.text
 
 
 def test_hidden_files_are_counted_without_a_warning(root: Path, caplog: pytest.LogCaptureFixture):

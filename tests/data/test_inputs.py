@@ -170,7 +170,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], Expected | str]] = {
     "folders in a class": (with_nested, Expected(18, 6, 12)),
     "pgm": (lambda root: folders(root, "train", "test", suffix="pgm"), Expected(9, 3, 12)),
     "heic": (with_unreadable_suffixes, Expected(9, 3, 12, "left out, because only images are read: 5 .heic, 5 .jfif")),
-    "link to nowhere": (with_link_to_nowhere, Expected(9, 3, 12, "1 that are no files, such as links to nowhere")),
+    "link to nowhere": (with_link_to_nowhere, Expected(9, 3, 12, "1 that is no file, such as a link to nowhere")),
     "name that is no UTF-8": (with_latin_name, Expected(10, 3, 12)),
     "broken images": (
         lambda root: folders(root, "train", "test", suffix="jpg", save=every_third_broken),

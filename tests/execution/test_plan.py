@@ -21,7 +21,7 @@ from raytrain.experiment.duration.order import Order
 from raytrain.experiment.duration.simulation import Sweep, sweep
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.sections import Asha, Confirm
+from raytrain.experiment.sections import Asha, Confirm, Separate
 from raytrain.runs.trial_files import checkpoint_folder
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
@@ -105,6 +105,13 @@ def test_what_follows_the_search_is_in_the_time(tmp_path: Path) -> None:
     assert alone
     assert confirmed
     assert confirmed.seconds.median - alone.seconds.median == pytest.approx(4 * (4 * EPOCH_S + END_S))
+    assert "confirm" not in plan_text(alone)
+    said = "confirm trains at most 4 trials more; they count in time and work, not in trials and checkpoints"
+    assert f"Later           {said}\n" in plan_text(confirmed)
+    separated = make_plan(experiment(separate=Separate(points=0.5, max_seeds=9)), out=str(tmp_path), local=True)
+    assert separated
+    assert separated.seconds.median == alone.seconds.median
+    assert "separate adds seeds, to at most 9 of each configuration; they do not count here" in plan_text(separated)
     stopping = {"grid": {"lr": tuple(0.01 * n for n in range(1, 10))}}
     without = make_plan(experiment(**stopping, asha=Asha(grace_period=1)), out=str(tmp_path), local=True)
     rescued = make_plan(experiment(**stopping, asha=Asha(grace_period=1, rescue=9)), out=str(tmp_path), local=True)

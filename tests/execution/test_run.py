@@ -591,7 +591,7 @@ def test_failed_only_refuses_more_epochs_and_the_next_command_takes_over_those_o
         run_here(tmp_path, keys, mode="failed_only")
     with caplog.at_level("INFO", "raytrain"):
         run_here(tmp_path, keys)
-    assert "2 trials continue after their first 1 epochs" in caplog.text
+    assert "2 trials continue after their first epoch" in caplog.text
 
 
 @pytest.mark.parametrize("course", [{"schedule": "cosine"}, {"schedule": "constant", "lookahead": "constant"}])
@@ -615,7 +615,7 @@ def test_a_new_seed_does_not_start_again_because_of_more_epochs(
     keys["recipe"]["epochs"] = 2
     with caplog.at_level("INFO", "raytrain"):
         run_here(tmp_path, {**keys, "seeds": [0, 1]})
-    assert "2 trials continue after their first 1 epochs" in caplog.text
+    assert "2 trials continue after their first epoch" in caplog.text
     assert "start again" not in caplog.text
 
 

@@ -181,7 +181,7 @@ def test_a_table_of_many_rows_ends_with_what_is_left_out_and_keeps_what_is_chose
     assert record.chosen
     assert table.count("data-label=") == 1
     assert "chosen" in table
-    assert "The table has 1 rows, the first ones and what is chosen, and 3 are left out" in text
+    assert "The table has 1 row, the first ones and what is chosen, and 3 are left out" in text
     assert "raytrain results many" in text
     monkeypatch.undo()
     assert "left out" not in render(record)

@@ -3,7 +3,7 @@
 import pytest
 
 from raytrain.errors import PreflightError
-from raytrain.storage.credentials import refuse_credentials, without_credentials
+from raytrain.storage.credentials import is_cut_short, refuse_credentials, shown_uri, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,15 @@ from raytrain.storage.credentials import refuse_credentials, without_credentials
         ("s3://hunter2@bucket/x", "s3://***@bucket/x"),
         ("http://u:hunt/er2@host", "http://***@host"),
         ("http://u:h@unt/er2@host", "http://***@host"),
+        ("http://u:?hunter2@host/x", "http://***@host/x"),
+        ("http://u:1?hunter2@host/x?b=1", "http://***@host/x?b=1"),
+        ("http://u:1#hunter2@host/x", "http://***@host/x"),
+        ("http://u:/?#@hunter2@host/x", "http://***@host/x"),
+        ("http://?hunter2@host/x", "http://***@host/x"),
+        ("HTTP://u:a?hunter2@host: no answer", "HTTP://***@host: no answer"),
+        ("s3://bucket/x?secret_key=a#hunter2&b=1", "s3://bucket/x?secret_key=***&b=1"),
+        ("s3://bucket/x#token=hunter2", "s3://bucket/x#token=***"),
+        ("runs?secret_key=hunter2", "runs?secret_key=***"),
         ("s3://bucket/x?region=a&secret_key=hunter2&b=1", "s3://bucket/x?region=a&secret_key=***&b=1"),
         ("no answer from http://u:hunter2@a, nor http://b", "no answer from http://***@a, nor http://b"),
     ],
@@ -22,6 +31,24 @@ def test_what_is_refused_is_masked(text: str, shown: str) -> None:
     with pytest.raises(PreflightError) as refused:
         refuse_credentials(text)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_space_in_a_password_ends_neither_the_refusal_nor_the_mask_of_a_whole_address() -> None:
+    with pytest.raises(PreflightError):
+        refuse_credentials("http://u:a hunter2@host")
+    assert shown_uri("http://u:a hunter2@host") == "http://***@host"
+
+
+@pytest.mark.parametrize("password", ["a/b", "a?b", "1#b", "a b"])
+def test_a_password_that_other_programs_would_cut_is_told(password: str) -> None:
+    assert is_cut_short(f"http://u:{password}@host:5000/x")
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://u:a%2Fb@host/x", "http://u:a@b@host/x", "http://host:5000/x", "http://host/a@b"]
+)
+def test_an_address_that_all_programs_read_alike_is_not_cut(uri: str) -> None:
+    assert not is_cut_short(uri)
 
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1:5000/x", "sqlite:////home/a@b/mlflow.db", "s3://bucket/x?region=a"])

@@ -285,6 +285,16 @@ def test_a_password_in_the_environment_is_masked_in_messages(
     assert "hunter2" not in result.output
 
 
+@pytest.mark.parametrize("password", ["hunter2?x", "1/hunter2", "1#hunter2", "a hunter2"])
+def test_a_password_in_the_environment_that_is_not_encoded_is_refused_and_not_repeated(
+    made: Folder, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://u:{password}@127.0.0.1:9")
+    result = CliRunner().invoke(app, ["log", str(made), "--to", "mlflow"])
+    assert (result.exit_code, "write %2F, %3F, %23 or %20" in result.stderr) == (6, True)
+    assert "hunter2" not in result.output
+
+
 @pytest.mark.parametrize("uri", ["gopher://nowhere", "sqlite:////no/such/folder/mlflow.db"])
 def test_a_wrong_address_is_one_message_and_exit_code_6(made: Folder, uri: str) -> None:
     result = CliRunner().invoke(app, ["log", str(made), "--to", "mlflow", "--tracking-uri", uri])

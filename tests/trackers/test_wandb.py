@@ -222,8 +222,18 @@ def test_settings_of_the_working_folder_do_not_have_the_key_sent_elsewhere(
 def test_the_tracker_looks_at_these_settings(folder: Path) -> None:
     folder.mkdir()
     (folder / "settings").write_text("[default]\nbase_url = http://evil.invalid\n")
-    with pytest.raises(TrackerError, match=r"sets base_url = http://evil.invalid, and W&B would obey it"):
+    with pytest.raises(TrackerError, match=r"sets base_url, and W&B would obey it"):
         open_tracker("wandb", uri=None, project="made")
+
+
+@pytest.mark.parametrize("line", ["api_key = hunter2", "https_proxy = http://u:hunter2@h", "hunter2", "[hunter2"])
+def test_the_value_of_a_setting_is_not_printed(line: str, tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()
+    for head in ("[default]\n", ""):
+        (tmp_path / "wandb" / "settings").write_text(f"{head}{line}\n")
+        with pytest.raises(TrackerError, match="delete") as refused:
+            refuse_foreign_settings(tmp_path, server=None)
+        assert "hunter2" not in str(refused.value)
 
 
 @pytest.fixture
@@ -264,6 +274,6 @@ def test_a_server_that_stops_to_answer_does_not_hold_the_command(
         assert "did not answer within 30 s" in ended.stderr
     else:
         assert ended.returncode == 0
-        assert "wandb has 0 of 1 trials in full" in ended.stderr
+        assert "wandb has 0 of 1 trial in full" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert children_of_nobody() <= before

@@ -106,7 +106,7 @@ def test_in_python_code_is_named_by_a_function() -> None:
         ("arch: {my_net.py:MyNet: {depth: two}}", r"depth is 'two': input should be a valid integer"),
         ("arch: {my_net.py:MyNet: {width: 3}}", r"unknown argument 'width'"),  # it is a field of the recipe
         ("arch: bad.py:needs", r"needs a value for 'size' \(bad\.py:1\)"),
-        ("augment: [bad.py:nothing]", r"takes 0 of the 1 arguments .* by position \(bad\.py:5\)"),
+        ("augment: [bad.py:nothing]", r"takes 0 of the 1 argument .* by position \(bad\.py:5\)"),
         ("loss: mean", r"unknown loss 'mean'; choose one of cross_entropy, bce"),
         ("arch: my_net.py:MyNet@0123456789ab", r"code as a run folder names it; name your file: my_net\.py:MyNet"),
     ],

@@ -29,6 +29,16 @@ def test_named_runs_of_one_name_are_told_apart_and_a_missing_one_is_refused(make
         Runs(folder.parent, ["absent"])
 
 
+def test_a_run_that_is_named_by_its_path_and_by_a_link_is_shown_once(
+    make_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_run()
+    (tmp_path / "link").symlink_to(str(folder))
+    runs = Runs(folder.parent, ["made", str(tmp_path / "link")])
+    assert {name: str(one) for name, one in runs.folders().items()} == {"made": str(folder)}
+    assert "link is left out: it is the run made, which is named already" in caplog.text
+
+
 def test_a_line_changes_the_version_and_a_checkpoint_does_not(make_run: Any) -> None:
     folder = make_run()
     before = version_of({"made": folder})

@@ -13,7 +13,7 @@ import typer
 from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, Out, is_given
-from raytrain.errors import ExitCode, ExperimentError
+from raytrain.errors import ExitCode, ExperimentError, counted
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
 from raytrain.report.text.quantities import clock
@@ -186,7 +186,7 @@ def pull(
         _print_json({"run_folder": str(folder), **pulled})
     else:
         typer.echo(
-            f"{folder}: {pulled['files']} files copied ({pulled['size'] / 2**20:.1f} MiB), "
+            f"{folder}: {counted(pulled['files'], 'file')} copied ({pulled['size'] / 2**20:.1f} MiB), "
             f"{pulled['unchanged']} had not changed"
         )
 

@@ -57,16 +57,16 @@ def _table(plan: Plan, width: int | None) -> str:
 
 
 def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
-    done = f", {plan.done} have ended already" if plan.done else ""
+    done = f", {plan.done} {'has' if plan.done == 1 else 'have'} ended already" if plan.done else ""
     rounds = "a round" if plan.rounds == 1 else f"{plan.rounds} rounds"
     later = f", and about {plan.later} that tpe proposes later, in {rounds}" if plan.later else ""
     yield "Trials", f"{plan.trials}{later}{done}; {plan.placement}"
     if plan.rungs:
-        how = "stay paused" if plan.mode == "promote" else "are stopped"
-        stopped = f"about {plan.stopped.median:.0f} of {plan.trials + plan.later} {how}"
-        yield "Early stopping", f"after epochs {', '.join(f'{rung:g}' for rung in plan.rungs)}; {stopped}"
+        yield "Early stopping", f"after {_rungs(plan.rungs)}; {_stopped(plan)}"
     if plan.asha_chosen:
         yield "Its setting", plan.asha_chosen
+    if plan.follows:
+        yield "Later", plan.follows
     without = f"; {duration(plan.seconds_unstopped)} without early stopping" if plan.rungs else ""
     yield "Time", f"{_about(plan.seconds)}{without}"
     hours, unit = plan.device_hours(), "GPU" if plan.gpus else "core"
@@ -79,6 +79,19 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
     if plan.sweeps == 1 or plan.sweeps >= SWEEPS_FOR_RANGE:
         how += "; nine runs in ten should stay within the range"
     yield "Method", f"measured on some batches of each kind of trial ({plan.device}){how}"
+
+
+def _rungs(epochs: Sequence[float]) -> str:
+    return f"epoch{'' if len(epochs) == 1 else 's'} {', '.join(f'{one:g}' for one in epochs)}"
+
+
+def _stopped(plan: Plan) -> str:
+    count = round(plan.stopped.median)
+    if plan.mode == "promote":
+        how = "stays paused" if count == 1 else "stay paused"
+    else:
+        how = "is stopped" if count == 1 else "are stopped"
+    return f"about {count} of {plan.trials + plan.later} {how}"
 
 
 def _about(seconds: Range) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from raytrain.cli.completion import run_names
 from raytrain.cli.options import Json, Out
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, counted
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
 from raytrain.report.text.visible import in_one_line, quoted, visible
@@ -128,7 +128,7 @@ def _audit_baseline(name: str, *, json: bool) -> None:
     left = [f"{shorter}, of another length"] if shorter else []
     left += [f"{gaps}, without the test accuracy of some epochs"] if gaps else []
     typer.echo(
-        f"{len(curves)} curves of {common} epochs"
+        f"{counted(len(curves), 'curve')} of {counted(common, 'epoch')}"
         + (f" (left out: {'; '.join(left)})" if left else "")
         + ". ASHA judges them by test accuracy, because the logs have no validation split."
     )
@@ -198,7 +198,8 @@ def import_(
 
     log_to_stderr()
     baseline = import_events(folder, name, force=force)
-    typer.echo(f"{name}: {len(baseline.curves)} curves imported. Show them with: raytrain baseline show {quoted(name)}")
+    curves, them = counted(len(baseline.curves), "curve"), "it" if len(baseline.curves) == 1 else "them"
+    typer.echo(f"{name}: {curves} imported. Show {them} with: raytrain baseline show {quoted(name)}")
 
 
 def list_(json: Json = False) -> None:

@@ -85,11 +85,11 @@ def judge(
     from raytrain.cli import output
     from raytrain.comparison.referee import Referee
     from raytrain.execution.options import RunOptions
-    from raytrain.runs.folder import open_run
+    from raytrain.runs.folder import open_run, resolved
     from raytrain.storage.folder import Folder
 
     folder = open_run(base, out=out)
-    session = Folder.at(out if is_given(ctx, "out") else folder.parent)
+    session = Folder.at(out if is_given(ctx, "out") else resolved(folder).parent)
     experiment = _experiment(candidate, out)
     if experiment is None:
         _refuse_options_of_training(ctx, candidate)

@@ -14,7 +14,7 @@ from pyarrow import fs
 from raytrain.data.cache import data_home
 from raytrain.data.layouts.decode import SUFFIXES
 from raytrain.data.layouts.source_folder import SourceFolder
-from raytrain.errors import DataError
+from raytrain.errors import DataError, counted
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,8 @@ def _fetch(address: str, configuration: str, place: Path) -> None:
         raise DataError(f"{address} holds no Parquet files and no images{f' in {within}' if within else ''}")
     if missing := [name for name in wanted if not (place / name).exists()]:
         # the library returns what is there when the hub no longer answers
-        raise DataError(f"{address}: {len(missing):,} of {len(wanted):,} files did not arrive; run the command again")
+        files = counted(len(wanted), "file")
+        raise DataError(f"{address}: {len(missing):,} of {files} did not arrive; run the command again")
     (place / DONE).write_text(json.dumps({"commit": about.sha}))
 
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 from raytrain.data.layouts.decode import SUFFIXES
 from raytrain.data.layouts.source_folder import SourceFolder, shown
-from raytrain.data.origin import HIDDEN
+from raytrain.data.origin import HIDDEN, LOOPS, NO_FILES
 
-NO_FILES = "that are no files, such as links to nowhere"
-LOOPS = "links to a folder above"
 LISTED = 5
 """Most paths that a refusal names."""
 OPTION = "--set follow_links=true, or --follow-links of data fetch, data verify and evaluate"

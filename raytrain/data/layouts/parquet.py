@@ -25,7 +25,7 @@ from raytrain.data.layouts.parquet_file import UNLABELLED, count_rows, read_labe
 from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each
 from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
-from raytrain.errors import DataError, did_you_mean
+from raytrain.errors import DataError, counted, did_you_mean
 
 # Part of the cache key: raise it when the same files shall give other arrays.
 FORMAT = "parquet-5"
@@ -131,7 +131,9 @@ def load_parquet(
                 )
                 read[part] = images, labels
         if "test" in read and (read["test"][1] == UNLABELLED).all():
-            origin.remarks.append(f"the {len(read.pop('test')[1]):,} test images have no labels and are not used")
+            none = len(read.pop("test")[1])
+            several = f"the {none:,} test images have no labels and are"
+            origin.remarks.append(f"{'the only test image has no label and is' if none == 1 else several} not used")
             del origin.names["test"]
         if "test" not in read and "val" in read:
             origin.remarks.append("there are no labelled test images, so the validation images are the test set")
@@ -223,8 +225,8 @@ def _numbered(
         if labels.dtype.kind != "i" or labels.max() >= len(names):
             strange = labels[labels >= len(names)][:1] if labels.dtype.kind == "i" else labels[:1]
             raise DataError(
-                f"{folder.address}: a training image has the label {strange[0]}, and the files name {len(names)} "
-                f"classes; labels run from 0 to {len(names) - 1}"
+                f"{folder.address}: a training image has the label {strange[0]}, and the files name "
+                f"{counted(len(names), 'class', 'classes')}; labels run from 0 to {len(names) - 1}"
             )
         origin.labels = "metadata"
         return names, labels.astype(np.int64)

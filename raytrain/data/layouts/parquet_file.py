@@ -19,7 +19,7 @@ from raytrain.data.layouts.decode import LFS_POINTER, decode_all
 from raytrain.data.layouts.source_folder import SourceFolder
 from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
-from raytrain.errors import DataError
+from raytrain.errors import DataError, counted
 
 arrow: Any = pa  # pyarrow ships no types
 arrow_parquet: Any = pq
@@ -242,7 +242,7 @@ def _labels(column: Any, name: Callable[[int], str], classes: int, *, lowest: in
     allowed = (labels >= lowest) & ((labels < classes) | (classes == 0))
     if not allowed.all():
         index = int(np.argmin(allowed))
-        upper = f"to {classes - 1}, as the file names {classes} classes" if classes else "upwards"
+        upper = f"to {classes - 1}, as the file names {counted(classes, 'class', 'classes')}" if classes else "upwards"
         raise DataError(f"{name(index)} has the label {labels[index]}; labels run from 0 {upper}")
     return labels
 

@@ -9,7 +9,7 @@ from typing import Any
 from raytrain.analysis.audit import curve_of
 from raytrain.analysis.early_stopping import Choice, brought_to, choose
 from raytrain.analysis.replay import Curve
-from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
+from raytrain.errors import ExperimentError, RunFolderError, StorageError, counted, first_line
 from raytrain.experiment.sections import Asha
 from raytrain.experiment.shipped import CURVE_BANK, CURVE_BANK_FILE, shipped_file
 from raytrain.experiment.trial import Trial
@@ -91,13 +91,14 @@ def _chosen(asha: Asha, trials: list[Trial], found: _Found) -> AshaChosen:
 
 
 def _sentence(asha: Asha, trials: int, found: _Found, choice: Choice) -> str:
-    curves = f"{choice.curves:,} complete curve{'' if choice.curves == 1 else 's'}"
+    curves = counted(choice.curves, "complete curve")
     if found.sources:
         curves += f" of {', '.join(found.sources[:3])}" + (
             f" and {n} more" if (n := len(found.sources) - 3) > 0 else ""
         )
-    aim = f"lose_at_most {asha.lose_at_most:g} points with confidence {asha.confidence:g}"
-    searches = f"{choice.searches:,} search{'' if choice.searches == 1 else 'es'} of {trials:,} trials"
+    points = "point" if asha.lose_at_most == 1 else "points"
+    aim = f"lose_at_most {asha.lose_at_most:g} {points} with confidence {asha.confidence:g}"
+    searches = f"{counted(choice.searches, 'search', 'searches')} of {counted(trials, 'trial')}"
     if setting := choice.setting:
         where = f"after epoch {setting.first} alone" if setting.rungs == 1 else f"from epoch {setting.first} on"
         verb = "stops trials" if asha.mode == "stop" else "has trials pause"

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection
 
-from raytrain.errors import ExperimentError
+from raytrain.errors import ExperimentError, counted
 from raytrain.experiment.sections import Confirm
 from raytrain.experiment.trial import Trial
 from raytrain.runs.progress import TrialProgress
@@ -33,7 +33,8 @@ def confirm(journal: RunJournal) -> None:
     journal.add(chosen, stage="confirm")
     if journal.state.pending():
         count = len({_configuration(trial) for trial in chosen})
-        log.info("the best %d configurations are trained again with fresh seeds", count)
+        are = "configuration is" if count == 1 else f"{count:,} configurations are"
+        log.info("the best %s trained again with fresh seeds", are)
 
 
 def withdraw_unconfirmed(journal: RunJournal) -> None:
@@ -90,9 +91,9 @@ def _withdraw_others(journal: RunJournal, chosen: Collection[Trial]) -> None:
     journal.withdraw(sorted(gone, key=lambda one: one.status not in FINAL))
     if ended := sum(one.status in FINAL for one in gone):
         log.info(
-            "%d trials with fresh seeds are kept, and not in the tables any more: confirm does not choose their "
-            "configurations now, and these lack some of its seeds",
-            ended,
+            "%s with fresh seeds: kept, and not in the tables any more, because confirm does not choose what was "
+            "trained there now, and some of its seeds are missing",
+            counted(ended, "trial"),
         )
 
 

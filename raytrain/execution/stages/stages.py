@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from raytrain.analysis.record import RunRecord
+from raytrain.errors import counted
 from raytrain.execution.stages.confirm import confirm, withdraw_unconfirmed
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import tpe
@@ -155,9 +156,10 @@ def _search(journal: RunJournal, *, why_not: WhyNot) -> None:
     count = min(left, experiment.round_size)
     values = tpe.propose(experiment.grid, _observed(state), count=count, seed=done, acceptable=is_new)
     if unfit:
-        log.warning("tpe passes over %d combinations that cannot be trained; the first: %s", len(unfit), unfit[0])
+        what = counted(len(unfit), "combination")
+        log.warning("tpe passes over %s that cannot be trained; the first: %s", what, unfit[0])
     if not values:
-        log.info("tpe finds no combination that has not been tried: the search ends with %d samples", done)
+        log.info("tpe finds no combination that has not been tried: the search ends with %s", counted(done, "sample"))
         return
     journal.note({"event": "proposed", "values": values})
     fewer = f"; it finds no more that have not been tried, {count} were asked for" if len(values) < count else ""
@@ -202,7 +204,9 @@ def _rescue(journal: RunJournal) -> None:
     for result in ranked(stopped)[: max(left, 0)]:
         state.run_on(result.trial)
     if state.pending():
-        log.info("%d stopped or paused trials run to their end, to measure what that cost", len(state.pending()))
+        count = len(state.pending())
+        run = "trial runs to its" if count == 1 else "trials run to their"
+        log.info("%d stopped or paused %s end, to measure what that cost", count, run)
 
 
 def _separate(journal: RunJournal) -> None:
@@ -225,7 +229,8 @@ def _separate(journal: RunJournal) -> None:
     journal.add(added, stage="separate")
     if pending := journal.state.pending():
         still = sum(pair.answer == "open" for pair in known.pairs)
-        log.info("%d of %d pairs are not decided: %d trials with another seed", still, len(known.pairs), len(pending))
+        pairs, are = counted(len(known.pairs), "pair"), "is" if still == 1 else "are"
+        log.info("%d of %s %s not decided: %s with another seed", still, pairs, are, counted(len(pending), "trial"))
 
 
 def _add_seeds(journal: RunJournal, *, further: Further) -> None:

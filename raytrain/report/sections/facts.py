@@ -7,6 +7,7 @@ from datetime import datetime
 
 from raytrain.analysis.ranking import DASH, Ranking
 from raytrain.analysis.record import RunRecord
+from raytrain.errors import counted
 from raytrain.report.figures import timeline
 from raytrain.report.figures.legend import Entry
 from raytrain.report.text.quantities import duration
@@ -53,7 +54,8 @@ def facts(record: RunRecord, ran: timeline.Timeline, statuses: Mapping[str, str]
         )
     if sessions := record.manifest.get("sessions"):
         machine = sessions[-1]["machine"]
-        yield "Machine", ", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['processor']}, no GPU"
+        cores = counted(machine["cores"], "core")
+        yield "Machine", ", ".join(machine["gpus"]) or f"{cores} of {machine['processor']}, no GPU"
         yield "Started", day(sessions[0]["started"])
 
 
@@ -68,7 +70,7 @@ def provenance(record: RunRecord, *, going_on: bool) -> Iterator[tuple[str, str]
             changed = ", with uncommitted changes (in manifest.json)" if changed else ""
             yield "Commit", code["git_commit"] + changed
         memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
-        yield "Machine", f"{machine['processor']}, {machine['cores']} cores, {memory}, {machine['system']}"
+        yield "Machine", f"{machine['processor']}, {counted(machine['cores'], 'core')}, {memory}, {machine['system']}"
         ends = [day(one.get("ended")) for one in sessions]
         if going_on:
             ends[-1] = "now, unless it was killed"

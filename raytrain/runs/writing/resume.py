@@ -199,7 +199,10 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
     """
     adopted = [trial for trial in trials if _adopts(trial, run, epochs_before)]
     if adopted:
-        log.info("%d trials continue after their first %d epochs", len(adopted), epochs_before)
+        epochs = "epoch" if epochs_before == 1 else f"{epochs_before} epochs"
+        one = len(adopted) == 1
+        go_on = "1 trial continues after its" if one else f"{len(adopted):,} trials continue after their"
+        log.info("%s first %s", go_on, epochs)
     again = [
         trial
         for trial in trials
@@ -208,7 +211,9 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
         and not _newest_epoch(run / "trials" / trial.id / "checkpoint")
     ]
     if again:
-        log.info("%d trials start again, because their course depends on the number of epochs", len(again))
+        one = len(again) == 1
+        start = "1 trial starts again, because its" if one else f"{len(again):,} trials start again, because their"
+        log.info("%s course depends on the number of epochs", start)
     return adopted
 
 
