@@ -28,15 +28,16 @@ def tested_images(
             images = other
         return images
 
-    keys = {trial: DataKey.of_test_images(recipe) for trial, recipe in recipes.items()}
-    labels: dict[DataKey, str] = {}
+    keys: dict[str, TestImages] = {}
+    read: dict[tuple[Any, ...], tuple[TestImages, str]] = {}
     for trial, recipe in recipes.items():
-        written = first(keys[trial])
-        key = DataKey.of(recipe)
-        if key not in labels:  # thousands of trials have one
-            labels[key] = key.label
-        fingerprint = data.get(trial, {}).get(labels[key])
+        values = tuple(map(recipe.get, DataKey._fields))
+        if values not in read:  # thousands of trials have the same
+            read[values] = DataKey.of_test_images(recipe), DataKey.of(recipe).label
+        keys[trial], label = read[values]
+        fingerprint = data.get(trial, {}).get(label)
         if fingerprint is not None:
+            written = first(keys[trial])
             known = first(by_fingerprint.setdefault(fingerprint, written))
             same[written] = known
     return {trial: first(key) for trial, key in keys.items()}

@@ -6,6 +6,7 @@ the rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 Select = Literal["accuracy", "balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece"]
@@ -31,7 +32,7 @@ class Selection:
     in_nats: bool = False
     detailed: bool = False
 
-    @property
+    @cached_property
     def val_field(self) -> str:
         """Name of the validation metric in a trial's results and in metrics.jsonl."""
         return f"val_{self.measure}"

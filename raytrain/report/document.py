@@ -21,6 +21,8 @@ def document(values: Mapping[str, Any]) -> str:
 
 
 def _finite(value: object) -> object:
+    if isinstance(value, str | int | None):  # most of what a document holds
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -146,20 +146,22 @@ def live_table(
         left: Seconds until the run ends; None if not known.
     """
     everything = list(state.progress.values())
-    running = [progress for progress in everything if progress.status == "running"]
-    results = ranked(progress.result for progress in everything if progress.result)
-    ended = [state.progress[result.trial] for result in results]
-    waiting = [one for which in ("paused", "waiting") for one in everything if one.status == which]
-    listed = [*running, *ended, *waiting]
-    more = len(listed) - max(rows, 1)
-    counts = {name: sum(progress.status == name for progress in everything) for name in ("running", "waiting", *STYLES)}
+    by_status: dict[str, list[TrialProgress]] = {name: [] for name in ("running", "waiting", *STYLES)}
+    for progress in everything:
+        by_status.setdefault(progress.status, []).append(progress)
+    running, waiting = by_status["running"], [*by_status["paused"], *by_status["waiting"]]
+    results = [progress.result for progress in everything if progress.result]
+    best = ranked(results, most=max(rows, 1) - len(running))  # of thousands, a screen of them is shown
+    listed = [*running, *(state.progress[result.trial] for result in best), *waiting][: max(rows, 1)]
+    more = len(running) + len(results) + len(waiting) - max(rows, 1)
+    counts = {name: len(by_status[name]) for name in ("running", "waiting", *STYLES)}
     summary = " · ".join(f"{count} {name}" for name, count in counts.items() if count)
     header = Text(f"{state.experiment.name}  {summary}  {clock(seconds)}", style="bold")
     speeds = {one.trial.id: speed for one in running if (speed := _images_per_s(one, state.setting))}
     forecast = [f"about {clock(left)} left"] if left is not None and running else []
     forecast += [f"{sum(speeds.values()):,.0f} images/s"] if speeds else []
     forecast += [f"{data_size(held)} of GPU memory"] if (held := sum(one.gpu_bytes for one in running)) else []
-    table = _table(listed[: max(rows, 1)], varied, width, speeds, _seconds_left(everything))
+    table = _table(listed, varied, width, speeds, _seconds_left(everything))
     return Group(
         header,
         *([Text(" · ".join(forecast))] if forecast else []),

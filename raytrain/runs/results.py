@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from heapq import nsmallest
 from itertools import compress
 from types import MappingProxyType
 from typing import Any, Literal
@@ -106,31 +107,44 @@ class TrialResult:
         return row | recipe
 
 
-def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
+def ranked(results: Iterable[TrialResult], *, most: int | None = None) -> list[TrialResult]:
     """Return the results, best first.
 
     Finished trials come first, then those stopped or paused (the later the better), then the rest. Among finished ones
     validation accuracy, or what the recipe's `select` names, decides, then validation loss; without a validation split,
     the test accuracy does.
+
+    Args:
+        results: The results.
+        most: Number of the best to return, without sorting the others: a live table has a screen of thousands.
     """
+    if most is None:
+        return sorted(results, key=_place)
+    by_status: dict[Status, list[TrialResult]] = {status: [] for status in STATUSES}
+    for result in results:
+        by_status[result.status].append(result)
+    found: list[TrialResult] = []
+    for of_status in by_status.values():
+        found += nsmallest(max(most - len(found), 0), of_status, key=_place)
+    return found
 
-    def key(result: TrialResult) -> tuple[float, ...]:
-        accuracy = result.val_accuracy if result.val_accuracy is not None else result.test_accuracy
-        loss = result.val_loss if result.val_loss is not None else result.test_loss
-        # A trial that was stopped later has beaten more rivals than one that was stopped earlier.
-        rung = 0 if result.status == "finished" else -result.epochs
-        known = accuracy is not None and loss is not None
-        selection = selection_of(result.recipe)
-        value = getattr(result, selection.val_field, None)
-        quality = (accuracy or 0.0) if value is None else selection.quality(value)
-        return (
-            STATUSES.index(result.status),
-            rung,
-            -quality,
-            (loss or 0.0) if known else float("inf"),
-        )
 
-    return sorted(results, key=key)
+def _place(result: TrialResult) -> tuple[float, ...]:
+    """Return what `ranked` sorts by."""
+    accuracy = result.val_accuracy if result.val_accuracy is not None else result.test_accuracy
+    loss = result.val_loss if result.val_loss is not None else result.test_loss
+    # A trial that was stopped later has beaten more rivals than one that was stopped earlier.
+    rung = 0 if result.status == "finished" else -result.epochs
+    known = accuracy is not None and loss is not None
+    selection = selection_of(result.recipe)
+    value = getattr(result, selection.val_field, None)
+    quality = (accuracy or 0.0) if value is None else selection.quality(value)
+    return (
+        STATUSES.index(result.status),
+        rung,
+        -quality,
+        (loss or 0.0) if known else float("inf"),
+    )
 
 
 def run_of(result: TrialResult) -> str:

@@ -199,7 +199,7 @@ class Recipe(BaseModel):
     @field_validator(*CANONICAL, mode="before")
     @classmethod
     def _canonical(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(info.context, Recipe) and value is vars(info.context)[str(info.field_name)]:
+        if info.context and value is info.context[info.field_name]:
             return value  # of the recipe that `replace` changes: it is canonical
         return CANONICAL[str(info.field_name)](value)
 
@@ -220,7 +220,7 @@ class Recipe(BaseModel):
         Raises:
             pydantic.ValidationError: The changed recipe is invalid.
         """
-        return Recipe.model_validate({**vars(self), **changes}, context=self)
+        return Recipe.model_validate({**vars(self), **changes}, context=vars(self))
 
     def build_network(self, num_classes: int) -> "nn.Module":
         """Return the network, its weights at random from PyTorch's generator of this process."""

@@ -54,6 +54,17 @@ def test_equal_results_stay_in_order():
     assert [r.trial for r in ranked(same)] == ["c", "a", "b"]
 
 
+@pytest.mark.parametrize("most", range(-1, 2 * len(BEST_FIRST) + 2))
+def test_the_best_results_are_the_first_of_all(most: int):
+    twice = random.Random(most).sample([*BEST_FIRST, *BEST_FIRST], 2 * len(BEST_FIRST))
+    assert ranked(twice, most=most) == ranked(twice)[: max(most, 0)]
+
+
+def test_equal_results_stay_in_order_where_few_are_asked_for():
+    same = [result(name, val_accuracy=0.5, val_loss=1.0) for name in "cabd"]
+    assert [r.trial for r in ranked(same, most=3)] == ["c", "a", "b"]
+
+
 def test_an_accuracy_of_zero_ranks_above_none():
     zero, none = result("zero", val_accuracy=0.0, val_loss=3.0), result("none")
     for order in itertools.permutations([zero, none]):

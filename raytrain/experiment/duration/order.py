@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from statistics import median
 from typing import Literal, Protocol
 
@@ -26,6 +27,7 @@ _Length = tuple[Kind, int]
 
 DECIDE_THE_TIME = tuple(name for name, field in Recipe.model_fields.items() if EpochTime.DEPENDS in field.metadata)
 """Names of the recipe fields that the time of an epoch depends on."""
+_DECIDING: Callable[[Recipe], Kind] = attrgetter(*DECIDE_THE_TIME)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> Mod
 
 def kind_of(recipe: Recipe) -> Kind:
     """Return what `recipe` has in common with those whose epochs take as long."""
-    return tuple(getattr(recipe, field) for field in DECIDE_THE_TIME)
+    return _DECIDING(recipe)
 
 
 class Costs:

@@ -225,8 +225,10 @@ def _at(grid: Grid, shares: Iterator[float]) -> dict[str, Any]:
 def _random_points(count: int, dimensions: int) -> Any:
     import numpy as np
 
-    # a generator for each sample: a sample does not depend on how many there are
-    return [np.random.default_rng([0, number]).random(dimensions).tolist() for number in range(count)]
+    # A generator for each sample: a sample does not depend on how many there are. Its seed is [0, number], as the array
+    # that NumPy would make of it, part by part.
+    seeds = np.stack([np.zeros(count, np.uint32), np.arange(count, dtype=np.uint32)], axis=1)
+    return [np.random.default_rng(seed).random(dimensions).tolist() for seed in seeds]
 
 
 def _sobol_points(count: int, dimensions: int) -> Any:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy import stats
@@ -75,6 +76,12 @@ def test_a_dependent_axis_is_drawn_only_beside_its_value():
     assert {one["optimizer"] for one in drawn} == {"sgd", "adam", "muon"}
     assert all(("momentum" in one) == (one["optimizer"] != "adam") for one in drawn)
     assert all(("nesterov" in one) == (one["optimizer"] == "sgd") for one in drawn)
+
+
+def test_a_random_sample_is_drawn_by_its_number():
+    drawn = grids.draw(axes(lr={"uniform": [1, 2]}), samples=50, sampler="random")
+    shares = [np.random.default_rng([0, number]).random() for number in range(50)]
+    assert [one["lr"] for one in drawn] == [float(f"{1 + share:.4g}") for share in shares]
 
 
 def test_drawn_numbers_have_four_digits_and_stay_within_their_range():
