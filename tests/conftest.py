@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,7 +110,18 @@ def s3_port() -> Iterator[int]:
     server.stop()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+MARKED_FILES = pytest.StashKey[set[Path]]()
+
+
+@pytest.fixture
+def marked_files(request: pytest.FixtureRequest) -> set[Path]:
+    """Return the files, of those that were collected, with tests that are marked ray, cluster or gpu."""
+    return request.config.stash[MARKED_FILES]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = [item for item in items if any(map(item.get_closest_marker, ("ray", "cluster", "gpu")))]
+    config.stash[MARKED_FILES] = {item.path for item in marked}
     for item in items:
         starts_ray = item.get_closest_marker("ray") or item.get_closest_marker("cluster")
         if starts_ray and not item.get_closest_marker("timeout"):
