@@ -14,7 +14,9 @@ FAST := not ray and not slow and not gpu and not cluster and not heavy and not l
 # a notebook on Ray, servers that do not answer. The fourth is what takes long: runs that are hurt from outside, several
 # hosts, AWS by moto.
 COMPUTING := -n logical --dist worksteal -m "not ray and not cluster and not gpu and not heavy and not long and not faults"
-WAITING := -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu) and not heavy and not long and not faults"
+WAITING = -n 2 --dist loadfile --no-loadscope-reorder -m "(ray or cluster or gpu) and not heavy and not long and not faults" $(MARKED)
+# to collect them in all files would take as long as a start of Ray; tests/test_repository.py looks that none is missing
+MARKED = $(sort $(shell grep -lrE --include='*.py' 'mark\.(ray|cluster|gpu)\b' tests))
 HEAVY := -n 2 --dist loadfile --no-loadscope-reorder -m "heavy and not long and not faults"
 LONG := -n 2 --dist loadfile --no-loadscope-reorder
 # `make test COVERAGE=yes` measures it, and has a floor: the first part then takes half as long again; CI leaves it out
@@ -68,8 +70,7 @@ check: $(STAMP) ## everything fast: the static checks and the tests that need no
 
 test: $(STAMP) ## the static checks and all tests but the heavy and the long ones; `make test COVERAGE=yes` adds the heavy ones and a floor
 	@rm -f .coverage .coverage-*
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory test-computing
+	@$(MAKE) --no-print-directory -j 2 $(LINES) lint test-computing
 	@$(MAKE) --no-print-directory test-waiting
 	$(if $(COVERAGE),@$(MAKE) --no-print-directory test-heavy)
 	$(if $(COVERAGE),$(BIN)/coverage combine --quiet .coverage-computing .coverage-waiting .coverage-heavy)

@@ -1,12 +1,15 @@
 """What every test gets: its own folders, one torch thread, more time with Ray, a GPU or a skip."""
 
+import functools
+import gc
 import logging
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +42,27 @@ def pytest_configure() -> None:
     ):  # nohup, and a job in the background, ignore them, and so would commands
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while tests are collected, nor later among what that made: thousands of tests, PyTorch."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> Iterator[None]:
+    """Have `CliRunner` make the tree of commands once, as a process does: for each call, it takes 20 ms."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -109,7 +133,18 @@ def s3_port() -> Iterator[int]:
     server.stop()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+MARKED_FILES = pytest.StashKey[set[Path]]()
+
+
+@pytest.fixture
+def marked_files(request: pytest.FixtureRequest) -> set[Path]:
+    """Return the files, of those that were collected, with tests that are marked ray, cluster or gpu."""
+    return request.config.stash[MARKED_FILES]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = [item for item in items if any(map(item.get_closest_marker, ("ray", "cluster", "gpu")))]
+    config.stash[MARKED_FILES] = {item.path for item in marked}
     for item in items:
         starts_ray = item.get_closest_marker("ray") or item.get_closest_marker("cluster")
         if starts_ray and not item.get_closest_marker("timeout"):

@@ -346,6 +346,13 @@ def test_make_targets_named_in_the_documents_exist() -> None:
     assert {"demo", "test", "bench"} <= named <= targets
 
 
+def test_make_looks_into_every_file_with_tests_that_start_ray(marked_files: set[Path]) -> None:
+    (pattern,) = re.findall(r"grep -lrE .*'(\S+)' tests\)", (ROOT / "Makefile").read_text())
+    assert [file for file in marked_files if not re.search(pattern, file.read_text())] == []
+    for mark in ("ray", "cluster", "gpu"):
+        assert re.search(pattern, f"@pytest.mark.{mark}")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)  # 20 s on two idle cores, 78 s on busy ones
 def test_the_start_on_ones_own_images_works_as_the_readme_shows_it(

@@ -178,6 +178,7 @@ def interrupted_at(monkeypatch: pytest.MonkeyPatch, trials_started: int) -> None
     monkeypatch.setattr(RunJournal, "started", interrupting)
 
 
+@pytest.mark.usefixtures("empty_report")
 @pytest.mark.parametrize("when", ["at once", "by a later command"])
 def test_a_run_that_is_interrupted_while_stopped_trials_run_on_is_shown_as_it_is_read_back(
     place: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch, when: str
@@ -195,6 +196,7 @@ def test_a_run_that_is_interrupted_while_stopped_trials_run_on_is_shown_as_it_is
     assert outcome.record.results == read_record(outcome.folder).results
 
 
+@pytest.mark.usefixtures("empty_report")
 def test_a_failed_trial_that_is_interrupted_when_it_is_tried_again_is_shown_as_it_is_read_back(
     place: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +318,7 @@ def test_a_run_of_an_earlier_version_on_several_test_sets_has_a_table_for_each(
     assert "2 sets of test images" in " ".join(footer(read_record(Folder.at(place / "old")).ranking))
 
 
+@pytest.mark.usefixtures("empty_report")
 def test_runs_that_select_by_different_metrics_are_not_ranked_together(place: Path, recipe: dict[str, Any]) -> None:
     for name, select in (("plain", "accuracy"), ("by-loss", "nll")):
         assert tune(place, name=name, recipe={**recipe, "epochs": 1, "select": select}).exit_code == 0

@@ -36,6 +36,15 @@ def report(make_run_once: Any) -> str:
 
 
 @pytest.fixture(scope="module")
+def long_report(make_run_once: Any) -> str:
+    """Return the address of a report of more rows than a page shows at first."""
+    rates = [round(0.001 * step, 3) for step in range(1, 204)]
+    folder = make_run_once("long", grid={"lr": rates}, recipe={"epochs": 1})
+    write_report(read_record(folder))
+    return f"file://{folder}/report.html"
+
+
+@pytest.fixture(scope="module")
 def browser_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool], Any]]:
     """Return a function that returns a browser with scripts, or without; each is started once."""
     started: dict[bool, Any] = {}
@@ -86,11 +95,18 @@ def open_page(report: str, browser_of: Callable[[bool], Any]) -> Open:
 def until(browser: Any, condition: Callable[[], Any]) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    return WebDriverWait(browser, 50).until(lambda _: condition())
+    return WebDriverWait(browser, 50, poll_frequency=0.05).until(lambda _: condition())
 
 
 def find(browser: Any, selector: str) -> list[Any]:
     return browser.find_elements("css selector", selector)
+
+
+def shown_rows(browser: Any) -> int:
+    """Return how many rows of the ranking can be seen, asked at once: one by one takes seconds."""
+    seen = "row.checkVisibility({checkOpacity: true, checkVisibilityCSS: true}) && row.offsetHeight > 0"
+    rows = "[...document.querySelectorAll('table.ranking tbody tr')]"
+    return browser.execute_script(f"return {rows}.filter(row => {seen}).length")
 
 
 def test_a_click_on_a_legend_entry_hides_its_curve(open_page: Open) -> None:
@@ -193,7 +209,7 @@ def test_a_long_table_shows_its_first_rows_and_a_button_for_the_others(open_page
     (button,) = find(browser, ".more")
     assert button.text == "Show all 306 rows"
     browser.execute_script("arguments[0].click()", button)
-    assert sum(row.is_displayed() for row in find(browser, "table.ranking tbody tr")) == 306
+    assert shown_rows(browser) == 306
     assert find(browser, ".more") == []
 
 
@@ -252,17 +268,12 @@ def test_without_scripts_the_table_and_static_curves_stay(open_page: Open) -> No
 
 @pytest.mark.parametrize(("scripts", "shown"), [(True, 200), (False, 203)])
 def test_a_report_of_more_rows_than_a_page_shows_all_of_them_without_scripts(
-    make_run_once: Any, browser_of: Callable[[bool], Any], scripts: bool, shown: int
+    long_report: str, browser_of: Callable[[bool], Any], scripts: bool, shown: int
 ) -> None:
-    folder = make_run_once(
-        "long", grid={"lr": [round(0.001 * step, 3) for step in range(1, 204)]}, recipe={"epochs": 1}
-    )
-    if not folder.exists("report.html"):
-        write_report(read_record(folder))
     browser = browser_of(scripts)
-    browser.get(f"file://{folder}/report.html")
-    assert sum(row.is_displayed() for row in find(browser, "table.ranking tbody tr")) == shown
+    browser.get(long_report)
+    assert shown_rows(browser) == shown
     if scripts:
         (button,) = find(browser, ".more")
         button.click()
-        assert sum(row.is_displayed() for row in find(browser, "table.ranking tbody tr")) == 203
+        assert shown_rows(browser) == 203

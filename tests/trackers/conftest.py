@@ -89,7 +89,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     recipe = {"arch": "resnet9", "width": 4, "image_size": 8, "epochs": 1, "batch_size": 64}
     keys = {"name": "digits", "recipe": {"dataset": "digits", **recipe}, "grid": {"lr": [0.1, 0.2]}}
     out = tmp_path_factory.mktemp("runs")
-    return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True)).folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raytrain.report.page.render", lambda *_, **__: "<h1>digits</h1>")
+        patch.setattr("raytrain.report.page.pictures", lambda *_, **__: {})
+        return run(Experiment.model_validate(keys), RunOptions(out=str(out), local=True)).folder
 
 
 @pytest.fixture

@@ -33,9 +33,11 @@ from raytrain.training.state import TrainState, evaluated_weights
 CPU = torch.device("cpu")
 SMALL = {"width": 2, "image_size": 8, "batch_size": 16, "lr": 0.05, "precision": "fp32", "epochs": 5}
 
+SHALLOW = {"arch": "resnet9"}
+"""Half as many layers as resnet18, for what is the same of every network."""
 RESUMED = {
-    **{optimizer: {"optimizer": optimizer, "lr": 0.01} for optimizer in OPTIMIZERS},
-    **{schedule: {"schedule": schedule} for schedule in SCHEDULES},
+    **{optimizer: {**SHALLOW, "optimizer": optimizer, "lr": 0.01} for optimizer in OPTIMIZERS},
+    **{schedule: {**SHALLOW, "schedule": schedule} for schedule in SCHEDULES},
     "nesterov": {"nesterov": True},
     "bf16": {"precision": "bf16"},
     "fp16 with a loss scale": {"precision": "fp16"},

@@ -89,7 +89,7 @@ def renew(folder: Folder, browser: Any, address: str) -> Callable[[], None]:
 def until(browser: Any, condition: Callable[[], Any]) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    return WebDriverWait(browser, 50).until(lambda _: condition())
+    return WebDriverWait(browser, 50, poll_frequency=0.05).until(lambda _: condition())
 
 
 def find(browser: Any, selector: str) -> list[Any]:
