@@ -60,9 +60,9 @@ def test_the_tables_of_several_data_sets_keep_their_columns(write_run: WriteRun,
 
 def test_an_unknown_column_to_sort_by_is_refused_as_with_rows(runs: tuple[str, str]) -> None:
     for words in (("one",), runs):
-        with_rows, without = (results_of(*words, "--sort", "-secnds", *options) for options in ((), NOTHING))
+        with_rows, without = (results_of(*words, "--sort", "-second", *options) for options in ((), NOTHING))
         assert (with_rows.exit_code, without.exit_code) == (2, 2)
-        assert "unknown column for --sort 'secnds'; did you mean 'seconds'?" in without.stderr
+        assert "unknown column for --sort 'second'; did you mean 'seconds'?" in without.stderr
         assert without.stderr == with_rows.stderr
     assert results_of("one", "--sort", "-seconds", *NOTHING).exit_code == 0
 
