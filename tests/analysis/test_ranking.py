@@ -464,7 +464,7 @@ def test_of_no_results_it_is_said_that_none_has_finished() -> None:
     nothing = rank([], {})
     assert (nothing.standings, nothing.chosen, nothing.resolution) == ([], None, None)
     assert explain(nothing) == ["No trial has finished."]
-    assert arranged(rank([], {}), by="anything").standings == []
+    assert arranged(rank([], {}), by="seconds").standings == []
 
 
 @pytest.mark.parametrize(

@@ -401,7 +401,7 @@ def test_what_is_measured_and_priced_is_the_device_that_trials_train_on(
         ({}, []),
         ({"gpus_per_worker": 0, "cpus_per_worker": 2, "max_concurrent": 4, "trainer": "local"}, []),
         ({"gpus_per_worker": 0.5}, ["gpus_per_worker is 0.5, and --local has no GPU here: trials train on the CPU"]),
-        ({"cpus_per_worker": 64}, ["cpus_per_worker is 64, and there are 2 cores here"]),
+        ({"cpus_per_worker": 64}, ["cpus_per_worker is 64, and this machine has 2 cores: they share them"]),
         ({"custom": {"bigmem": 1}}, ["resources.custom: without effect, because --local trains without Ray"]),
         (
             {"gpus_per_worker": 1, "accelerator_type": "A100", "custom": {"bigmem": 1}},
