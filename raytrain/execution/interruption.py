@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -14,6 +15,10 @@ from raytrain.execution.signals import Terminated, interrupt_of
 
 _WAKE = signal.SIGUSR2
 """Signal that another thread sends to wake the main thread, which only a signal can do. Tune uses SIGUSR1."""
+
+
+_AGAIN_S = 0.05
+"""Seconds after which an interrupt that was dropped is raised again."""
 
 
 class OutOfTime(KeyboardInterrupt):
@@ -66,6 +71,7 @@ class Interruption:
         self._caught = False
         self._out_of_time = False
         self._raised: KeyboardInterrupt | None = None
+        self._dropped = False
 
     def cause_of(self, caught: KeyboardInterrupt) -> KeyboardInterrupt:
         """Return the interrupt behind `caught`, such as Terminated: within Ray it becomes a plain KeyboardInterrupt.
@@ -83,13 +89,39 @@ class Interruption:
         before = {number: signal.getsignal(number) for number in (*signals.taken(), _WAKE)}
         self.install()
         try:
-            yield
+            with self._raised_again():
+                yield
         except KeyboardInterrupt as caught:
             raise self.cause_of(caught) from None
         finally:
             signals.process.saving = False
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def _raised_again(self) -> Generator[None]:
+        """Raise an interrupt once more that Python has dropped while the context lasts.
+
+        Python reports what is raised in a finalizer or in the callback of a weak reference, such as those of its import
+        locks, and goes on. A signal may well arrive in one.
+        """
+        before = sys.unraisablehook
+
+        def hear(unraisable: "sys.UnraisableHookArgs") -> None:
+            if unraisable.exc_value is None or unraisable.exc_value is not self._raised:
+                before(unraisable)
+                return
+            self._dropped = True
+            again = threading.Timer(_AGAIN_S, lambda: wake_main_thread() if self._dropped else None)
+            again.daemon = True
+            again.start()
+
+        sys.unraisablehook = hear
+        try:
+            yield
+        finally:
+            self._dropped = False
+            sys.unraisablehook = before
 
     @contextmanager
     def limited(self) -> Generator[None]:
@@ -136,6 +168,9 @@ class Interruption:
             raise self._raised
 
     def _wake(self, _number: int, _frame: FrameType | None) -> None:
+        if self._dropped and self._raised:
+            self._dropped = False
+            raise self._raised
         if not (self._caught or self._out_of_time):
             self._raised = Woken()
             raise self._raised

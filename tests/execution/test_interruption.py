@@ -1,5 +1,6 @@
 """Two signals, the first in good order."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -52,6 +53,55 @@ def test_the_first_signal_is_an_exception_and_the_second_the_end() -> None:
 def test_in_a_script_or_a_notebook_the_second_signal_is_an_exception_too() -> None:
     code, lines = run("SIGINT", "SIGINT", watching=False)
     assert (code, lines) == (-signal.SIGINT, ["KeyboardInterrupt", "at once"])
+
+
+class Finalized:
+    """What is interrupted in its finalizer, whose exceptions Python drops."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self.number)
+        time.sleep(0.01)
+
+
+def drop(number: int) -> None:
+    """Send a signal that Python drops, and wait for what comes."""
+    Finalized(number)
+    time.sleep(20)
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_an_interrupt_that_python_drops_in_a_finalizer_is_raised_again(
+    number: int, raised: type[KeyboardInterrupt]
+) -> None:
+    hook = sys.unraisablehook
+    with pytest.raises(raised) as caught, Interruption().handled():
+        drop(number)
+    assert type(caught.value) is raised
+    assert sys.unraisablehook is hook
+
+
+def test_a_time_limit_that_python_drops_in_a_finalizer_still_ends_the_run() -> None:
+    interruption = Interruption(limit_s=60)
+    with pytest.raises(OutOfTime), interruption.handled(), interruption.limited():
+        drop(signal.SIGALRM)
+
+
+def test_what_else_a_finalizer_raises_is_reported_as_before() -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("broken")
+
+    seen: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda args: seen.append(args.exc_value)
+    try:
+        with Interruption().handled():
+            Broken()
+    finally:
+        sys.unraisablehook = before
+    assert [str(one) for one in seen] == ["broken"]
 
 
 def test_exit_codes_are_those_of_a_shell() -> None:
