@@ -132,7 +132,8 @@ def test_the_accuracy_on_cifar10_in_the_readme_is_that_of_its_record(experiment:
     plain, views = (100 * fmean(one[name] for one in finished) for name in ("test_accuracy", "test_tta_accuracy"))
     minutes = median(one["seconds"] for one in finished) / 60
     assert len(finished) == len(record["results"]), "every seed that was started is reported"
-    seeds = dict(zip(("accurate", "fast"), re.findall(r"\[means of (\d+) and (\d+) seeds\]", README)[0], strict=True))
+    (counts,) = re.findall(r"\[(\d+) seed, and the mean of (\d+)\]", README)
+    seeds = dict(zip(("accurate", "fast"), counts, strict=True))
     assert seeds[experiment] == str(len(finished))
     assert re.findall(sentence, README) == [(f"{plain:.2f}", f"{views:.2f}", f"{minutes:.0f}")]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.errors import counted
 from raytrain.data.mapped import Images, chunks
 from raytrain.data.origin import Origin
+from raytrain.errors import counted
 
 _PART_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
