@@ -66,15 +66,16 @@ def did_you_mean(
     return f"did you mean {between.join(map(shown, near))}?" if near else ""
 
 
-def counted(count: int, one: str, several: str = "") -> str:
-    """Return a number of things in words, such as "1 trial" or "1,200 trials".
+def counted(count: float, one: str, several: str = "") -> str:
+    """Return a number of things in words, such as "1 trial", "1,200 trials" or "0.3 points".
 
     Args:
-        count: The number.
+        count: The number; one with a fraction is rounded to six digits.
         one: Name of one thing.
         several: Name of several, if that is not the name of one with an s.
     """
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {one if number == '1' else several or f'{one}s'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -67,3 +67,4 @@ def test_one_thing_is_named_in_the_singular() -> None:
     words = [counted(count, "trial") for count in (0, 1, 2, 1200)]
     assert words == ["0 trials", "1 trial", "2 trials", "1,200 trials"]
     assert [counted(count, "class", "classes") for count in (1, 2)] == ["1 class", "2 classes"]
+    assert [counted(100 * share, "point") for share in (0.003, 0.01, 0.07)] == ["0.3 points", "1 point", "7 points"]

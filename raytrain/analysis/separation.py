@@ -67,7 +67,8 @@ class Pair:
             better, worse = (first, second) if self.answer == "ahead" else (second, first)
             return f"{better} is ahead of {worse} by {100 * abs(self.mean):.2f} points of test accuracy ({seeds})."
         if self.answer == "same":
-            return f"{first} and {second} are the same within {_points(separate)} of test accuracy ({seeds})."
+            gap = counted(separate.points, "point")
+            return f"{first} and {second} are the same within {gap} of test accuracy ({seeds})."
         for one in (self.one, self.other):
             if one.lost:
                 whose = without_digest(one.name)
@@ -75,10 +76,6 @@ class Pair:
         if not self.seeds:
             return f"{first} and {second} are not decided: no seed of both has finished yet."
         return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points of test accuracy."
-
-
-def _points(separate: Separate) -> str:
-    return f"{separate.points:g} point{'' if separate.points == 1 else 's'}"
 
 
 def decided(differences: Differences, *, gap: float, level: float) -> tuple[Answer, int]:
@@ -141,7 +138,7 @@ class Separation:
         answers = [pair.answer for pair in self.pairs]
         same, still = answers.count("same"), answers.count("open")
         total = counted(len(answers), "pair")
-        gap = f"{_points(self.separate)} of test accuracy"
+        gap = f"{counted(self.separate.points, 'point')} of test accuracy"
         apart = len(answers) - same - still
         lines = [
             f"Of {total}, {_are(apart)} separated, {_are(same)} the same within {gap}, and {_are(still)} not decided. "

@@ -112,7 +112,7 @@ class Verdict:
         return counted(more, "more seed")
 
     def _reason(self, decision: Decision) -> str:
-        margin, needed = _points(self.judgement.margin), f"{1 / self.judgement.level:.0f}"
+        margin, needed = counted(100 * self.judgement.margin, "point"), f"{1 / self.judgement.level:.0f}"
         after = f" after {counted(decision.seeds, 'seed')}" if decision.seeds < len(self.judgement.seeds) else ""
         better = f"e-value {self.better:.3g}, needed {needed} as candidate {self.judgement.position} of the session"
         worse = f"e-value {self.worse:.3g}, needed {1 / ALPHA:.0f}"
@@ -142,10 +142,6 @@ class Verdict:
             "e_value_needed": 1 / line.level,
             "e_value_below_margin": self.worse,
         }
-
-
-def _points(margin: float) -> str:
-    return f"{100 * margin:g} point{'' if f'{100 * margin:g}' == '1' else 's'}"
 
 
 def judge(base: RunRecord, candidate: RunRecord, *, margin: float, before: Sequence[Judgement]) -> Verdict:
