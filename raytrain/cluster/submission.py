@@ -105,6 +105,7 @@ def fetch(jobs: Jobs, job: str, *, out: str) -> Path:
     """Copy the run folder of a job to the folder `out`, from the head's disk or the storage that the nodes share.
 
     Raises:
+        ExperimentError: `out` is a URI.
         JobError: The job left none, another run is in the way, or the cluster names a folder outside of `out`.
         ClusterError: It did not arrive.
     """
@@ -115,7 +116,7 @@ def fetch(jobs: Jobs, job: str, *, out: str) -> Path:
         raise JobError(
             f"the cluster says that the run of {job} is called {run[:80]!r}, which names no run; nothing was copied"
         )
-    folder = expanded(out) / run
+    folder = folder_here(out) / run
     fetched = jobs.fetch(job)
     if isinstance(fetched, bytes):
         unpack(fetched, folder)
@@ -127,6 +128,19 @@ def fetch(jobs: Jobs, job: str, *, out: str) -> Path:
     except OSError as error:
         raise JobError(f"the run folder is {fetched}, which cannot be read from here ({error})") from error
     return folder
+
+
+def folder_here(out: str) -> Path:
+    """Return the folder on this machine that runs are copied to.
+
+    Raises:
+        ExperimentError: `out` is the URI of a storage, such as a RAYTRAIN_OUT that other commands write to.
+    """
+    if "://" in out:
+        raise ExperimentError(
+            f"--out or RAYTRAIN_OUT is {out}, a URI; a run is copied to a folder on this machine: give --out DIR"
+        )
+    return expanded(out)
 
 
 def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tuple[Path, dict[str, Any]]:
@@ -141,12 +155,18 @@ def pull_run(run: str, *, out: str, address: str | None, insecure: bool) -> tupl
     Returns:
         The local folder, and a dict with the number of copied "files", their "size" in bytes, and the number of
         "unchanged" files.
+
+    Raises:
+        ExperimentError: `out` is a URI, or `run` names no run.
+        JobError: The job left no run folder.
+        ClusterError: It did not arrive.
     """
+    here = folder_here(out)
     if "://" in run or "/" in run:
         source = Folder.at(run)
         if not NAME.fullmatch(source.name):
             raise ExperimentError(f"{run}: give the path or URI of a run folder; it ends in the run's name")
-        target = expanded(out) / source.name
+        target = here / source.name
         return target, asdict(pull(source, target))
     folder = fetch(Jobs(address, insecure=insecure), run, out=out)
     files = [path for path in folder.rglob("*") if path.is_file()]

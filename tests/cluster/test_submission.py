@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.cli.cluster.submit import submission_of
@@ -307,6 +308,20 @@ def test_no_file_of_the_users_is_on_the_import_path_of_a_job(here: Path, monkeyp
 def test_a_path_without_the_name_of_a_run_cannot_be_pulled(run: str) -> None:
     with pytest.raises(ExperimentError, match="it ends in the run's name"):
         pull_run(run, out="runs", address=None, insecure=False)
+
+
+def test_a_run_is_copied_to_no_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere" / "mine").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "mine" / "experiment.yaml").write_text("")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    out = ["--out", "s3://bucket/runs"]
+    for words in (["pull", "../elsewhere/mine", *out], ["pull", "job", *out], ["submit", *out, "train", "-"]):
+        ended = CliRunner().invoke(app, words)
+        assert ended.exit_code == 2
+        assert "is s3://bucket/runs, a URI" in ended.output
+        assert "give --out DIR" in ended.output
+    assert not list((tmp_path / "here").iterdir())
 
 
 def test_the_name_of_a_run_is_quoted_in_the_shell_of_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
-from raytrain.cli.options import Json, Out, is_given
+from raytrain.cli.options import Json, is_given
 from raytrain.errors import ExitCode, ExperimentError, counted
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
@@ -86,7 +86,7 @@ def submit(
     """
     from raytrain.cli.cluster.submit import submission_of
     from raytrain.cluster.jobs import Jobs
-    from raytrain.cluster.submission import follow_home
+    from raytrain.cluster.submission import folder_here, follow_home
 
     given = is_given(context, "out")
     if given and not wait:
@@ -94,6 +94,7 @@ def submit(
             "--detach and --out were given, and --out says where --wait copies the run folder to; give one of them. "
             "`raytrain pull JOB --out DIR` copies it later"
         )
+    folder_here(out)  # before anything is sent, not when the job has ended
     submission = submission_of(context, command, name=name, send=send or [], install=install)
     if given and submission.out:
         _say("--out before the command: without effect, because the command has an --out of its own")
@@ -173,7 +174,9 @@ def pull(
     run: Annotated[
         str, typer.Argument(metavar="URI|JOB", show_default=False, help="URI of a run folder, or name of a job.")
     ],
-    out: Out = "runs",
+    out: Annotated[
+        str, typer.Option(metavar="DIR", envvar="RAYTRAIN_OUT", help="Local folder to copy the run folder to.")
+    ] = "runs",
     address: Dashboard = None,
     insecure: Insecure = False,
     json: Json = False,
