@@ -132,7 +132,7 @@ def test_the_accuracy_on_cifar10_in_the_readme_is_that_of_its_record(experiment:
     plain, views = (100 * fmean(one[name] for one in finished) for name in ("test_accuracy", "test_tta_accuracy"))
     minutes = median(one["seconds"] for one in finished) / 60
     assert len(finished) == len(record["results"]), "every seed that was started is reported"
-    (counts,) = re.findall(r"\[(\d+) seed, and the mean of (\d+)\]", README)
+    (counts,) = re.findall(r"\[means of (\d+) and (\d+) seeds\]", README)
     seeds = dict(zip(("accurate", "fast"), counts, strict=True))
     assert seeds[experiment] == str(len(finished))
     assert re.findall(sentence, README) == [(f"{plain:.2f}", f"{views:.2f}", f"{minutes:.0f}")]
