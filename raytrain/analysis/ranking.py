@@ -206,7 +206,8 @@ def _chosen(
 
     The highest mean validation accuracy, or what else `select` names, decides, then the lowest mean validation loss,
     then the order in which the experiment lists them. The test set decides nothing. A configuration of which a seed
-    did not finish is not chosen before a complete one: its mean is over the seeds that early stopping let through.
+    did not finish is not chosen before a complete one: its mean is over the seeds that early stopping let through. For
+    one that is judged by its search, the seeds of the search count, too.
     """
     finished = (group for group in rest if (group[0].phase, group[0].status) == ("search", "finished"))
     searched = {_setting(group[0]): group for group in finished}
@@ -219,7 +220,11 @@ def _chosen(
     judged.sort(key=lambda one: (*(-value for value in mean_val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
     broken = {group[0].configuration for group in rest if group[0].status != "finished"}
-    complete = [standing for standing in known if standing.results[0].configuration not in broken]
+    complete = [
+        standing
+        for standing, seen in judged
+        if broken.isdisjoint(group[0].configuration for group in (standing.results, seen))
+    ]
     if not complete:
         return next(iter(known), None), []
     return complete[0], known[: known.index(complete[0])]

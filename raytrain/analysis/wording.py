@@ -293,4 +293,5 @@ def _choice(ranking: Ranking) -> Iterator[str]:
     )
     if ranking.incomplete:
         names = ", ".join(standing.results[0].trial for standing in ranking.incomplete)
-        yield f"Not chosen, because not all of their seeds have finished: {names}."
+        seeds = "seeds, of the search and fresh ones," if ranking.confirmed else "seeds"
+        yield f"Not chosen, because not all of their {seeds} have finished: {names}."

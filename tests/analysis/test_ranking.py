@@ -234,6 +234,26 @@ def test_where_validation_images_are_trained_on_too_the_search_chooses_among_the
     assert chosen(*results) == "c1"
 
 
+@pytest.mark.parametrize("how", ["diverged", "failed", "stopped", "unfinished"])
+def test_confirmed_on_all_images_a_configuration_that_lost_a_seed_in_the_search_is_not_chosen(how: str) -> None:
+    def confirmed(name: str, lr: float) -> TrialResult:
+        one = result(name, lr=lr, seed=9, phase="confirm", test_accuracy=0.8, val_accuracy=None, val_loss=None)
+        return replace(one, recipe=one.recipe | {"val_size": 0})
+
+    searched = [
+        *(result(f"a{seed}", lr=1, seed=seed, test_accuracy=0.8, val_accuracy=0.9) for seed in (0, 1)),
+        result("b0", lr=2, seed=0, test_accuracy=0.8, val_accuracy=0.92),
+        result("b1", lr=2, seed=1, status=how, epochs=5, val_accuracy=0.5),
+    ]
+    assert chosen(*searched) == "a0"
+    ranking = rank([*searched, confirmed("cA", 1), confirmed("cB", 2)], {})
+    assert ranking.chosen is not None
+    assert ranking.chosen.results[0].trial == "cA"
+    assert [standing.results[0].trial for standing in ranking.incomplete] == ["cB"]
+    said = "Not chosen, because not all of their seeds, of the search and fresh ones, have finished: cB."
+    assert said in explain(ranking)
+
+
 def test_beside_another_run_the_choice_of_a_run_that_confirmed_on_all_images_counts() -> None:
     again = result("x/c1", lr=1, seed=1, phase="confirm", test_accuracy=0.8, val_accuracy=None, val_loss=None)
     again = replace(again, recipe=again.recipe | {"val_size": 0})
