@@ -249,22 +249,26 @@ def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequenc
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
     """Return the ranking with a row for each curve of a baseline, at the epoch that the run's longest trial reached.
 
-    They have no rank: one log is one seed, and its protocol is another. A curve that is shorter stands at its end.
+    They have no rank: one log is one seed, and its protocol is another. Where a curve has no test accuracy at that
+    epoch, it stands at the last one before that has one; a training accuracy of another epoch is not shown.
     """
     results = [result for standing in ranking.standings for result in standing.results]
     finished = [result.epochs for result in results if result.status == "finished"]
     epoch = max(finished or [result.epochs for result in results], default=0)
     rows: list[BaselineRow] = []
     for curve in baseline.curves:
-        tested, trained = curve.at(epoch), curve.at(epoch, "train_accuracy")
-        if tested is None and trained is None:
+        tested = curve.at(epoch)
+        last = tested or curve.at(epoch, "train_accuracy")
+        if last is None:
             continue
-        at = max(found[0] for found in (tested, trained) if found)
-        name, train, test = f"{baseline.name}/{curve.name}", trained and trained[1], tested and tested[1]
-        rows.append(BaselineRow(name, curve.arch, at, curve.epochs[-1], train, test))
+        trained = curve.at(last[0], "train_accuracy")
+        train = trained[1] if trained and trained[0] == last[0] else None
+        name, test = f"{baseline.name}/{curve.name}", tested and tested[1]
+        rows.append(BaselineRow(name, curve.arch, last[0], curve.epochs[-1], train, test))
     note = (
-        f"The rows of {baseline.name} show the test and training accuracies in its logs, at epoch {epoch} or, in a "
-        "shorter log, the last. They have no rank, because they come from another protocol and from one seed each."
+        f"The rows of {baseline.name} show the test and training accuracies in its logs at epoch {epoch} or, without a "
+        "test accuracy there, at the last that was logged before. They have no rank, because they come from another "
+        "protocol and from one seed each."
     )
     warnings = list(_on_other_images(baseline, {str(result.recipe["dataset"]) for result in results}))
     return replace(ranking, beside=rows, notes=[*ranking.notes, note], warnings=[*ranking.warnings, *warnings])
