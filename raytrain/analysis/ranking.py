@@ -89,7 +89,7 @@ def rank(
         incomplete=incomplete,
         confirmed=bool(confirmed),
         searched=len(searched - again),
-        survivors=_survivors(groups, rest),
+        survivors=_survivors(tested, rest),
         resolution=None if others else resolution_of(samples[: len(tested)]),
         select=select,
         uncompared=len(groups) - len(tested),
@@ -240,10 +240,10 @@ def _setting(result: TrialResult) -> str:
     return json.dumps([run_of(result), fields], sort_keys=True)
 
 
-def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
+def _survivors(compared: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
     """Return how many configurations are ranked without some of their seeds: stopped, paused, failed or diverged."""
     lost = {group[0].configuration for group in rest if group[0].status not in {"finished", "unfinished"}}
-    return sum(group[0].configuration in lost for group in finished)
+    return sum(group[0].configuration in lost for group in compared)
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:

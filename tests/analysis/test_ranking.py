@@ -530,6 +530,15 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
 
 
+def test_of_configurations_that_lost_a_seed_those_that_have_a_rank_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.analysis.ranking.MOST_COMPARED", 2)
+    finished = [result(f"t{lr}", lr=lr, test_accuracy=1 - lr / 10) for lr in (1, 2, 3, 4)]
+    stopped = [result(f"s{lr}", lr=lr, seed=1, status="stopped", epochs=4) for lr in (1, 3, 4)]
+    ranking = rank([*finished, *stopped], {})
+    assert [standing.rank for standing in ranking.standings] == ["1–2", "1–2", *"–––––"]
+    assert any("In 1 ranked configuration, some seeds were stopped early" in said for said in explain(ranking))
+
+
 @pytest.mark.parametrize(
     ("select", "said"),
     [
