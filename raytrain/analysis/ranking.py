@@ -58,13 +58,13 @@ def rank(
     finished = [result for result in results if result.status == "finished"]
     confirmed = {run_of(result) for result in finished if result.phase == "confirm"}
     competing = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
-    groups = [_by_validation(group, order) for group in configurations(competing)]
     select = select_of(finished[0].recipe) if finished else "accuracy"
     metrics = _Measured(predictions)
-    groups.sort(key=lambda group: _place(group, metrics, order))
+    groups = _placed(competing, metrics, order)
     tested = groups[:MOST_COMPARED]
     competing_ids = {result.trial for result in competing}
-    rest = configurations(result for result in results if result.trial not in competing_ids)
+    searched_only = [result for result in finished if result.trial not in competing_ids]
+    rest = _placed(searched_only, metrics, order) + configurations(results[len(finished) :])
     rows = [*groups, *rest]
     samples = [Sample.of(group, predictions, dataset=(images or {}).get(group[0].trial)) for group in rows]
     scores = [_scores(group, metrics) for group in rows]
@@ -183,6 +183,14 @@ def _scores(group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics]) -
             return {}
         scores[result.trial] = value
     return scores
+
+
+def _placed(
+    finished: Iterable[TrialResult], metrics: Mapping[str, ClassMetrics], order: Mapping[str, int]
+) -> list[list[TrialResult]]:
+    """Return the configurations of finished trials, in the order of the table."""
+    groups = [_by_validation(group, order) for group in configurations(finished)]
+    return sorted(groups, key=lambda group: _place(group, metrics, order))
 
 
 def _by_validation(group: Sequence[TrialResult], order: Mapping[str, int]) -> list[TrialResult]:

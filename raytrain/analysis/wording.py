@@ -139,10 +139,11 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
         return
     words = ranking.selection.words
     by = "" if ranking.select == "accuracy" else f" by {words}"
+    rows = "Rows with a rank, and those without one below them," if ranking.confirmed else "Rows"
     if True in with_split:
         yield (
             f"Accuracies are those of each trial's best epoch on the validation split{by}, measured without "
-            f"augmentation. {_test_reads(recipes)} Rows are in the order of their test {words}."
+            f"augmentation. {_test_reads(recipes)} {rows} are in the order of their test {words}."
         )
     elif len(_finished(ranking)) > 1:
         yield (

@@ -397,6 +397,22 @@ def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
     assert any("fresh seeds" in sentence for sentence in explain(ranking))
 
 
+def test_rows_of_a_search_below_its_confirmed_ones_are_in_the_order_of_their_test_accuracy_too() -> None:
+    searched = [
+        result("best on validation", lr=1, test_accuracy=0.7, val_accuracy=0.9),
+        result("second", lr=2, test_accuracy=0.6, val_accuracy=0.8),
+        *(result(f"lucky-{seed}", lr=3, seed=seed, test_accuracy=0.99, val_accuracy=0.5) for seed in (0, 1)),
+        result("stopped", lr=4, status="stopped", epochs=5, val_accuracy=0.95),
+    ]
+    again = [result(f"again-{seed}", lr=1, seed=seed, test_accuracy=0.8, phase="confirm") for seed in (1, 2)]
+    ranking = rank([*searched, *again], {})
+    shown = [(one.rank, one.results[0].trial) for one in ranking.standings]
+    assert shown == [("1", "again-1"), ("–", "lucky-0"), ("–", "best on validation"), ("–", "second"), ("–", "stopped")]
+    order = "Rows with a rank, and those without one below them, are in the order of their test accuracy."
+    assert order in explain(ranking)[0]
+    assert " Rows are in the order of their test accuracy." in explain(rank(searched, {}))[0]
+
+
 def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
     again = [result(f"x/a{seed}", seed=seed, test_accuracy=0.9 + seed / 1000, phase="confirm") for seed in (1, 2)]
     results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
