@@ -36,7 +36,7 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
     if len(finished) < 2:
         return [*lines, *ranking.warnings]
     ranked = _ranked(finished)
-    later = any(DASH not in standing.rank for standing in ranked) and ranked[0].rank != "1"
+    later = not all(standing.may_lead for standing in ranked) and ranked[0].rank != "1"  # a "1" has words of its own
     other_seeds = " Other seeds may give other ranks." if later and _single(ranked) else ""
     return [*lines, _lead(ranking) + other_seeds, *ranking.warnings]
 
@@ -92,7 +92,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 
 def _first_place(ranking: Ranking) -> str:
     """Return who may be first, and what the ranks are of."""
-    single = _single(_finished(ranking))
+    single = _single(_ranked(_finished(ranking)))
     one_seed = "Ranks are of these trained networks; other seeds may give others." if single else ""
     return f"{_lead(ranking)} {one_seed}".strip()
 

@@ -10,6 +10,7 @@ from scipy import stats
 from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import Ranking, arranged, rank
 from raytrain.analysis.record import chosen_trial_of
+from raytrain.analysis.standing import Standing
 from raytrain.analysis.wording import explain, footer
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
@@ -59,6 +60,30 @@ def test_single_seeds_that_the_images_cannot_tell_apart_may_both_be_first() -> N
     assert any("2 rows may be the best" in sentence for sentence in explain(ranking))
     assert footer(ranking)[-1].endswith(" Other seeds may give other ranks.")
     assert any("Ranks are of these trained networks" in sentence for sentence in explain(ranking))
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (["1–3", "1–4", "1–4", "2–4"], True),
+        (["1–2", "1–3", "2–3"], True),
+        (["1–2", "1–2", "3"], True),
+        (["1–3", "1–3", "1–3"], False),  # no test has told any two apart
+    ],
+)
+def test_where_a_test_puts_a_network_behind_another_seed_is_said_to_change_that(shown: list[str], said: bool) -> None:
+    def ranking(seeds: int) -> Ranking:
+        group = [result(f"s{seed}", seed=seed, test_accuracy=0.9) for seed in range(seeds)]
+        return Ranking([Standing(one, group, test_accuracy=0.9) for one in shown])
+
+    assert footer(ranking(1))[-1].endswith(" Other seeds may give other ranks.") == said
+    assert "Other seeds" not in footer(ranking(2))[-1]
+
+
+def test_of_confirmed_networks_the_seeds_of_the_search_do_not_hide_that_they_have_one_each() -> None:
+    searched = [result(f"s{lr}-{seed}", lr=lr, seed=seed, test_accuracy=0.8) for lr in (1, 2) for seed in (0, 1)]
+    again = [result(f"again-{lr}", lr=lr, seed=9, test_accuracy=0.8, phase="confirm") for lr in (1, 2)]
+    assert "Ranks are of these trained networks" in " ".join(explain(rank([*searched, *again], {})))
 
 
 def test_several_seeds_are_one_configuration_with_their_mean_and_students_interval() -> None:
