@@ -58,13 +58,13 @@ def rank(
     finished = [result for result in results if result.status == "finished"]
     confirmed = {run_of(result) for result in finished if result.phase == "confirm"}
     competing = [result for result in finished if result.phase == "confirm" or run_of(result) not in confirmed]
-    groups = [_by_validation(group, order) for group in configurations(competing)]
     select = select_of(finished[0].recipe) if finished else "accuracy"
     metrics = _Measured(predictions)
-    groups.sort(key=lambda group: _place(group, metrics, order))
+    groups = _placed(competing, metrics, order)
     tested = groups[:MOST_COMPARED]
     competing_ids = {result.trial for result in competing}
-    rest = configurations(result for result in results if result.trial not in competing_ids)
+    searched_only = [result for result in finished if result.trial not in competing_ids]
+    rest = _placed(searched_only, metrics, order) + configurations(results[len(finished) :])
     rows = [*groups, *rest]
     samples = [Sample.of(group, predictions, dataset=(images or {}).get(group[0].trial)) for group in rows]
     scores = [_scores(group, metrics) for group in rows]
@@ -89,7 +89,7 @@ def rank(
         incomplete=incomplete,
         confirmed=bool(confirmed),
         searched=len(searched - again),
-        survivors=_survivors(groups, rest),
+        survivors=_survivors(tested, rest),
         resolution=None if others else resolution_of(samples[: len(tested)]),
         select=select,
         uncompared=len(groups) - len(tested),
@@ -185,6 +185,14 @@ def _scores(group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics]) -
     return scores
 
 
+def _placed(
+    finished: Iterable[TrialResult], metrics: Mapping[str, ClassMetrics], order: Mapping[str, int]
+) -> list[list[TrialResult]]:
+    """Return the configurations of finished trials, in the order of the table."""
+    groups = [_by_validation(group, order) for group in configurations(finished)]
+    return sorted(groups, key=lambda group: _place(group, metrics, order))
+
+
 def _by_validation(group: Sequence[TrialResult], order: Mapping[str, int]) -> list[TrialResult]:
     """Return the seeds of a configuration, best first by validation; without a validation split, as they are listed."""
     return sorted(group, key=lambda one: (*(-value for value in one.val_quality), order[one.trial]))
@@ -206,7 +214,8 @@ def _chosen(
 
     The highest mean validation accuracy, or what else `select` names, decides, then the lowest mean validation loss,
     then the order in which the experiment lists them. The test set decides nothing. A configuration of which a seed
-    did not finish is not chosen before a complete one: its mean is over the seeds that early stopping let through.
+    did not finish is not chosen before a complete one: its mean is over the seeds that early stopping let through. For
+    one that is judged by its search, the seeds of the search count, too.
     """
     finished = (group for group in rest if (group[0].phase, group[0].status) == ("search", "finished"))
     searched = {_setting(group[0]): group for group in finished}
@@ -219,7 +228,11 @@ def _chosen(
     judged.sort(key=lambda one: (*(-value for value in mean_val_quality(one[1])), _first(one[1], order)))
     known = [standing for standing, _ in judged]
     broken = {group[0].configuration for group in rest if group[0].status != "finished"}
-    complete = [standing for standing in known if standing.results[0].configuration not in broken]
+    complete = [
+        standing
+        for standing, seen in judged
+        if broken.isdisjoint(group[0].configuration for group in (standing.results, seen))
+    ]
     if not complete:
         return next(iter(known), None), []
     return complete[0], known[: known.index(complete[0])]
@@ -235,31 +248,35 @@ def _setting(result: TrialResult) -> str:
     return json.dumps([run_of(result), fields], sort_keys=True)
 
 
-def _survivors(finished: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
+def _survivors(compared: Sequence[Sequence[TrialResult]], rest: Sequence[Sequence[TrialResult]]) -> int:
     """Return how many configurations are ranked without some of their seeds: stopped, paused, failed or diverged."""
     lost = {group[0].configuration for group in rest if group[0].status not in {"finished", "unfinished"}}
-    return sum(group[0].configuration in lost for group in finished)
+    return sum(group[0].configuration in lost for group in compared)
 
 
 def beside(ranking: Ranking, baseline: Baseline) -> Ranking:
     """Return the ranking with a row for each curve of a baseline, at the epoch that the run's longest trial reached.
 
-    They have no rank: one log is one seed, and its protocol is another. A curve that is shorter stands at its end.
+    They have no rank: one log is one seed, and its protocol is another. Where a curve has no test accuracy at that
+    epoch, it stands at the last one before that has one; a training accuracy of another epoch is not shown.
     """
     results = [result for standing in ranking.standings for result in standing.results]
     finished = [result.epochs for result in results if result.status == "finished"]
     epoch = max(finished or [result.epochs for result in results], default=0)
     rows: list[BaselineRow] = []
     for curve in baseline.curves:
-        tested, trained = curve.at(epoch), curve.at(epoch, "train_accuracy")
-        if tested is None and trained is None:
+        tested = curve.at(epoch)
+        last = tested or curve.at(epoch, "train_accuracy")
+        if last is None:
             continue
-        at = max(found[0] for found in (tested, trained) if found)
-        name, train, test = f"{baseline.name}/{curve.name}", trained and trained[1], tested and tested[1]
-        rows.append(BaselineRow(name, curve.arch, at, curve.epochs[-1], train, test))
+        trained = curve.at(last[0], "train_accuracy")
+        train = trained[1] if trained and trained[0] == last[0] else None
+        name, test = f"{baseline.name}/{curve.name}", tested and tested[1]
+        rows.append(BaselineRow(name, curve.arch, last[0], curve.epochs[-1], train, test))
     note = (
-        f"The rows of {baseline.name} show the test and training accuracies in its logs, at epoch {epoch} or, in a "
-        "shorter log, the last. They have no rank, because they come from another protocol and from one seed each."
+        f"The rows of {baseline.name} show the test and training accuracies in its logs at epoch {epoch} or, without a "
+        "test accuracy there, at the last that was logged before. They have no rank, because they come from another "
+        "protocol and from one seed each."
     )
     warnings = list(_on_other_images(baseline, {str(result.recipe["dataset"]) for result in results}))
     return replace(ranking, beside=rows, notes=[*ranking.notes, note], warnings=[*ranking.warnings, *warnings])

@@ -59,8 +59,13 @@ class Pair:
     seeds: int
     mean: float
 
-    def sentence(self, separate: Separate) -> str:
-        """Return what is known of the pair."""
+    def sentence(self, separate: Separate, order: Sequence[int]) -> str:
+        """Return what is known of the pair.
+
+        Args:
+            separate: Gap that matters.
+            order: Seeds in the order in which they count.
+        """
         seeds = counted(self.seeds, "seed")
         first, second = without_digest(self.one.name), without_digest(self.other.name)
         if self.answer in {"ahead", "behind"}:
@@ -74,7 +79,9 @@ class Pair:
                 whose = without_digest(one.name)
                 return f"{first} and {second} are not decided: seed {one.lost[0]} of {whose} failed or diverged."
         if not self.seeds:
-            return f"{first} and {second} are not decided: no seed of both has finished yet."
+            left = [name for one, name in ((self.one, first), (self.other, second)) if order[0] not in one.finished]
+            whose = "both" if len(left) > 1 else left[0]
+            return f"{first} and {second} are not decided: seed {order[0]} of {whose} has not ended yet."
         return f"{first} and {second} are not decided after {seeds}: {100 * self.mean:+.2f} points of test accuracy."
 
 
@@ -151,7 +158,7 @@ class Separation:
                 f"The pairs of {configurations} that this run trained, and does not list any more, share the "
                 f"{ALPHA:.0%}: to leave some out after a look must not make the others easier to tell apart."
             )
-        lines += [pair.sentence(self.separate) for pair in self.pairs[:MOST_SHOWN]]
+        lines += [pair.sentence(self.separate, self.order) for pair in self.pairs[:MOST_SHOWN]]
         if (left := len(answers) - MOST_SHOWN) > 0:
             lines.append(f"The other {'pair is' if left == 1 else f'{left:,} pairs are'} not listed.")
         return lines

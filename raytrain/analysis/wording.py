@@ -36,7 +36,7 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
     if len(finished) < 2:
         return [*lines, *ranking.warnings]
     ranked = _ranked(finished)
-    later = any(DASH not in standing.rank for standing in ranked) and ranked[0].rank != "1"
+    later = not all(standing.may_lead for standing in ranked) and ranked[0].rank != "1"  # a "1" has words of its own
     other_seeds = " Other seeds may give other ranks." if later and _single(ranked) else ""
     return [*lines, _lead(ranking) + other_seeds, *ranking.warnings]
 
@@ -92,7 +92,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 
 def _first_place(ranking: Ranking) -> str:
     """Return who may be first, and what the ranks are of."""
-    single = _single(_finished(ranking))
+    single = _single(_ranked(_finished(ranking)))
     one_seed = "Ranks are of these trained networks; other seeds may give others." if single else ""
     return f"{_lead(ranking)} {one_seed}".strip()
 
@@ -139,10 +139,11 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
         return
     words = ranking.selection.words
     by = "" if ranking.select == "accuracy" else f" by {words}"
+    rows = "Rows with a rank, and those without one below them," if ranking.confirmed else "Rows"
     if True in with_split:
         yield (
             f"Accuracies are those of each trial's best epoch on the validation split{by}, measured without "
-            f"augmentation. {_test_reads(recipes)} Rows are in the order of their test {words}."
+            f"augmentation. {_test_reads(recipes)} {rows} are in the order of their test {words}."
         )
     elif len(_finished(ranking)) > 1:
         yield (
@@ -293,4 +294,5 @@ def _choice(ranking: Ranking) -> Iterator[str]:
     )
     if ranking.incomplete:
         names = ", ".join(standing.results[0].trial for standing in ranking.incomplete)
-        yield f"Not chosen, because not all of their seeds have finished: {names}."
+        seeds = "seeds, of the search and fresh ones," if ranking.confirmed else "seeds"
+        yield f"Not chosen, because not all of their {seeds} have finished: {names}."

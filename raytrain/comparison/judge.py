@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raytrain.analysis.contest import refuse_several_data_sets
 from raytrain.analysis.record import RunRecord
 from raytrain.analysis.statistics.sample import by_seed, paired_differences
@@ -24,6 +21,7 @@ from raytrain.analysis.statistics.sequential import (
     seeds_until_larger,
 )
 from raytrain.analysis.statistics.significance import ALPHA, Interval
+from raytrain.comparison.shared_images import labels_of, refuse_other_test_images
 from raytrain.comparison.shared_seeds import shared_seeds
 from raytrain.comparison.verdicts import Judgement
 from raytrain.errors import ExperimentError, counted
@@ -165,9 +163,13 @@ def judge(base: RunRecord, candidate: RunRecord, *, margin: float, before: Seque
         names = (str(folders[0]), str(folders[1]))
     refuse_several_data_sets(dict(zip(names, (base, candidate), strict=True)))
     theirs, ours = complete_seeds(base), complete_seeds(candidate)
-    sizes = [next(iter(results.values())).recipe.get("test_size") for results in (theirs, ours)]
-    labels = [labels_of(base, theirs), labels_of(candidate, ours)]
-    refuse_other_test_images(names, sizes=(sizes[0], sizes[1]), labels=(labels[0], labels[1]))
+    first, second = (next(iter(results.values())).recipe for results in (theirs, ours))
+    refuse_other_test_images(
+        names,
+        recipes=(first, second),
+        data=(base.manifest.get("data", {}), candidate.manifest.get("data", {})),
+        labels=(labels_of(base, theirs), labels_of(candidate, ours)),
+    )
     shared = shared_seeds(names, theirs, ours)
     reached = by_seed(ours.values(), candidate.predictions), by_seed(theirs.values(), base.predictions)
     trials = {seed: [theirs[seed].trial, ours[seed].trial] for seed in shared}
@@ -254,34 +256,3 @@ def complete_seeds(record: RunRecord) -> dict[int, TrialResult]:
                 f"{todo.get(other.status, 'judge another configuration, or change its recipe')}"
             )
     return {result.recipe["seed"]: result for result in chosen.results}
-
-
-def refuse_other_test_images(
-    names: tuple[str, str],
-    *,
-    sizes: tuple[float | None, float | None],
-    labels: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None],
-) -> None:
-    """Refuse two runs that were tested on other images.
-
-    Args:
-        names: Names of the runs.
-        sizes: The `test_size` of their recipes.
-        labels: Labels of their test images, (N,); None where they are not on record.
-
-    Raises:
-        ExperimentError: They were.
-    """
-    advice = "accuracies on different images cannot be compared; train one of them again on the images of the other"
-    if sizes[0] != sizes[1]:
-        raise ExperimentError(f"{names[0]} has test_size {sizes[0]} and {names[1]} has {sizes[1]}: {advice}")
-    first, second = labels
-    if first is not None and second is not None and not np.array_equal(first, second):
-        counts = f"{len(first)} images and {names[1]} on {len(second)}"
-        raise ExperimentError(f"{names[0]} was tested on {counts}, which are not the same: {advice}")
-
-
-def labels_of(record: RunRecord, results: Mapping[int, TrialResult]) -> NDArray[np.int64] | None:
-    """Return the labels of the test images of a configuration, of the first seed of which they are on record."""
-    seen = (record.predictions.get(result.trial) for result in results.values())
-    return next((one.labels for one in seen if one is not None), None)

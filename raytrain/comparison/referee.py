@@ -7,7 +7,8 @@ from raytrain.analysis.contest import refuse_other_data
 from raytrain.analysis.record import RunRecord
 from raytrain.analysis.statistics.sequential import fewest_seeds
 from raytrain.analysis.statistics.significance import ALPHA
-from raytrain.comparison.judge import Verdict, complete_seeds, judge, labels_of, refuse_other_test_images
+from raytrain.comparison.judge import Verdict, complete_seeds, judge
+from raytrain.comparison.shared_images import labels_of, refuse_other_test_images
 from raytrain.comparison.verdicts import FILE, add_judgement, read_judgements
 from raytrain.data.images import ImageDataset
 from raytrain.errors import ExperimentError
@@ -144,12 +145,12 @@ class Referee:
             ExperimentError: They are not.
         """
         names = (self.base.name, name) if self.base.name != name else (str(self.base.folder), name)
-        data = {names[0]: self.base.manifest.get("data", {}), names[1]: {recipe.data_key.label: images.fingerprint}}
-        refuse_other_data(data)
-        theirs = next(iter(self._seeds.values()))
+        data = self.base.manifest.get("data", {}), {recipe.data_key.label: images.fingerprint}
+        refuse_other_data(dict(zip(names, data, strict=True)))
         refuse_other_test_images(
             names,
-            sizes=(theirs.recipe.get("test_size"), recipe.test_size),
+            recipes=(next(iter(self._seeds.values())).recipe, recipe.as_json()),
+            data=data,
             labels=(labels_of(self.base, self._seeds), images.test.labels),
         )
 

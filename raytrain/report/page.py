@@ -97,7 +97,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         for result in record.results
     }
     charts: dict[str, Mapping[str, Any]] = dict(figures(record, entries, baseline))
-    ran = timeline.timeline([*record.events, *_running(served)])
+    ran = timeline.timeline([*record.events, *_running(served)], record.epochs)
     if ran.spans:
         charts["timeline"] = {"timeline": timeline.figure(ran, by_trial)}
     rows = ranked_rows(ranking, columns, entries)

@@ -44,6 +44,19 @@ def test_a_curve_with_a_line_for_every_tenth_epoch_has_come_no_further_than_its_
     assert [(row.epoch, row.epochs) for row in ranking.beside] == [(20, 40)]
 
 
+def test_accuracies_in_one_row_are_of_the_same_epoch() -> None:
+    """The training accuracy is logged after every epoch, the test accuracy after every second."""
+    curve = replace(LONG, test_accuracy=(None, 0.6, None, 0.8))
+    untested = replace(LONG, name="untested", test_accuracy=(None,) * 4)
+    seldom = replace(LONG, name="seldom", train_accuracy=(0.1, None, 0.3, None), test_accuracy=(None, 0.6, None, 0.8))
+    ranking = beside(rank([ran("a", 3)], {}), Baseline("study", (curve, untested, seldom)))
+    shown = [(row.epoch, row.train_accuracy, row.test_accuracy) for row in ranking.beside]
+    assert shown == [(2, 0.2, 0.6), (3, 0.3, None), (2, None, 0.6)]
+    assert [row["train_accuracy"] for row in flat_rows(ranking)[1:]] == [0.2, 0.3, None]
+    said = "at epoch 3 or, without a test accuracy there, at the last that was logged before."
+    assert any(said in sentence for sentence in explain(ranking))
+
+
 def test_curves_of_another_data_set_are_named_as_such() -> None:
     def said(dataset: str | None) -> str:
         return " ".join(explain(beside(rank([ran("a", 3)], {}), replace(STUDY, dataset=dataset))))

@@ -227,18 +227,30 @@ def test_other_test_sets_are_refused(tmp_path: Path, write: WriteRun, write_run:
     write("base", BASE, lr=0.1)
     write("elsewhere", BASE, lr=0.1, fingerprint="g")
     write_run("fewer", rows(90, 91), images=100, recipe={"lr": 0.2}, seeds=[0, 1])
-    write_run("split", rows(90, 91), recipe={"lr": 0.2, "test_size": 0.3}, seeds=[0, 1])
+    write_run("split", rows(90, 91), recipe={"lr": 0.2, "test_size": 0.3}, seeds=[0, 1], fingerprint="s")
+    write_run("without", rows(90, 91), recipe={"lr": 0.2, "skip_bad": True}, seeds=[0, 1], fingerprint="w")
     write_run("digits", rows(90, 91), recipe={"dataset": "digits"}, seeds=[0, 1], fingerprint="h")
     for name, what in [
         ("elsewhere", "has changed between"),
         ("fewer", "1000 images and fewer on 100"),
-        ("split", "test_size"),
+        ("split", "base has test_size 0.2 and split has 0.3"),
+        ("without", "base has skip_bad False and without has True"),
         ("digits", "different images"),
     ]:
         refused = judged("base", name)
         assert refused.exit_code == 2
         assert what in refused.stderr
     assert not (tmp_path / "verdicts.jsonl").exists()
+
+
+@pytest.mark.parametrize("field", [{"test_size": 0.3}, {"skip_bad": True}, {"follow_links": True}])
+def test_what_leaves_the_fingerprint_as_it_is_makes_no_other_test_set(
+    write_run: WriteRun, field: dict[str, Any]
+) -> None:
+    """A data set with a test part of its own, without images that cannot be read, and without links out of it."""
+    write_run("base", rows(*BASE), recipe={"lr": 0.1}, seeds=list(range(6)))
+    write_run("idea", rows(*BETTER), recipe={"lr": 0.2} | field, seeds=list(range(6)))
+    assert as_json("base", "idea")["verdict"] == "keep"
 
 
 def test_seeds_that_are_missing_are_refused(write: WriteRun, write_run: WriteRun) -> None:

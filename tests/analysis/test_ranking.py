@@ -10,6 +10,7 @@ from scipy import stats
 from raytrain.analysis.assertion import broken
 from raytrain.analysis.ranking import Ranking, arranged, rank
 from raytrain.analysis.record import chosen_trial_of
+from raytrain.analysis.standing import Standing
 from raytrain.analysis.wording import explain, footer
 from raytrain.errors import ExperimentError
 from raytrain.metrics.predictions import ClassMetrics, Predictions, metrics_of
@@ -59,6 +60,30 @@ def test_single_seeds_that_the_images_cannot_tell_apart_may_both_be_first() -> N
     assert any("2 rows may be the best" in sentence for sentence in explain(ranking))
     assert footer(ranking)[-1].endswith(" Other seeds may give other ranks.")
     assert any("Ranks are of these trained networks" in sentence for sentence in explain(ranking))
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (["1–3", "1–4", "1–4", "2–4"], True),
+        (["1–2", "1–3", "2–3"], True),
+        (["1–2", "1–2", "3"], True),
+        (["1–3", "1–3", "1–3"], False),  # no test has told any two apart
+    ],
+)
+def test_where_a_test_puts_a_network_behind_another_seed_is_said_to_change_that(shown: list[str], said: bool) -> None:
+    def ranking(seeds: int) -> Ranking:
+        group = [result(f"s{seed}", seed=seed, test_accuracy=0.9) for seed in range(seeds)]
+        return Ranking([Standing(one, group, test_accuracy=0.9) for one in shown])
+
+    assert footer(ranking(1))[-1].endswith(" Other seeds may give other ranks.") == said
+    assert "Other seeds" not in footer(ranking(2))[-1]
+
+
+def test_of_confirmed_networks_the_seeds_of_the_search_do_not_hide_that_they_have_one_each() -> None:
+    searched = [result(f"s{lr}-{seed}", lr=lr, seed=seed, test_accuracy=0.8) for lr in (1, 2) for seed in (0, 1)]
+    again = [result(f"again-{lr}", lr=lr, seed=9, test_accuracy=0.8, phase="confirm") for lr in (1, 2)]
+    assert "Ranks are of these trained networks" in " ".join(explain(rank([*searched, *again], {})))
 
 
 def test_several_seeds_are_one_configuration_with_their_mean_and_students_interval() -> None:
@@ -234,6 +259,26 @@ def test_where_validation_images_are_trained_on_too_the_search_chooses_among_the
     assert chosen(*results) == "c1"
 
 
+@pytest.mark.parametrize("how", ["diverged", "failed", "stopped", "unfinished"])
+def test_confirmed_on_all_images_a_configuration_that_lost_a_seed_in_the_search_is_not_chosen(how: str) -> None:
+    def confirmed(name: str, lr: float) -> TrialResult:
+        one = result(name, lr=lr, seed=9, phase="confirm", test_accuracy=0.8, val_accuracy=None, val_loss=None)
+        return replace(one, recipe=one.recipe | {"val_size": 0})
+
+    searched = [
+        *(result(f"a{seed}", lr=1, seed=seed, test_accuracy=0.8, val_accuracy=0.9) for seed in (0, 1)),
+        result("b0", lr=2, seed=0, test_accuracy=0.8, val_accuracy=0.92),
+        result("b1", lr=2, seed=1, status=how, epochs=5, val_accuracy=0.5),
+    ]
+    assert chosen(*searched) == "a0"
+    ranking = rank([*searched, confirmed("cA", 1), confirmed("cB", 2)], {})
+    assert ranking.chosen is not None
+    assert ranking.chosen.results[0].trial == "cA"
+    assert [standing.results[0].trial for standing in ranking.incomplete] == ["cB"]
+    said = "Not chosen, because not all of their seeds, of the search and fresh ones, have finished: cB."
+    assert said in explain(ranking)
+
+
 def test_beside_another_run_the_choice_of_a_run_that_confirmed_on_all_images_counts() -> None:
     again = result("x/c1", lr=1, seed=1, phase="confirm", test_accuracy=0.8, val_accuracy=None, val_loss=None)
     again = replace(again, recipe=again.recipe | {"val_size": 0})
@@ -377,6 +422,22 @@ def test_once_confirmed_only_fresh_seeds_are_ranked() -> None:
     assert any("fresh seeds" in sentence for sentence in explain(ranking))
 
 
+def test_rows_of_a_search_below_its_confirmed_ones_are_in_the_order_of_their_test_accuracy_too() -> None:
+    searched = [
+        result("best on validation", lr=1, test_accuracy=0.7, val_accuracy=0.9),
+        result("second", lr=2, test_accuracy=0.6, val_accuracy=0.8),
+        *(result(f"lucky-{seed}", lr=3, seed=seed, test_accuracy=0.99, val_accuracy=0.5) for seed in (0, 1)),
+        result("stopped", lr=4, status="stopped", epochs=5, val_accuracy=0.95),
+    ]
+    again = [result(f"again-{seed}", lr=1, seed=seed, test_accuracy=0.8, phase="confirm") for seed in (1, 2)]
+    ranking = rank([*searched, *again], {})
+    shown = [(one.rank, one.results[0].trial) for one in ranking.standings]
+    assert shown == [("1", "again-1"), ("–", "lucky-0"), ("–", "best on validation"), ("–", "second"), ("–", "stopped")]
+    order = "Rows with a rank, and those without one below them, are in the order of their test accuracy."
+    assert order in explain(ranking)[0]
+    assert " Rows are in the order of their test accuracy." in explain(rank(searched, {}))[0]
+
+
 def test_a_run_that_confirmed_its_best_takes_no_rank_from_another_run() -> None:
     again = [result(f"x/a{seed}", seed=seed, test_accuracy=0.9 + seed / 1000, phase="confirm") for seed in (1, 2)]
     results = [*again, result("x/a", test_accuracy=0.95), result("y/b", lr=0.2, test_accuracy=0.8)]
@@ -508,6 +569,15 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
         assert any(said in s for s in explain(rank([*finished, lost], {})))
     other = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
+
+
+def test_of_configurations_that_lost_a_seed_those_that_have_a_rank_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.analysis.ranking.MOST_COMPARED", 2)
+    finished = [result(f"t{lr}", lr=lr, test_accuracy=1 - lr / 10) for lr in (1, 2, 3, 4)]
+    stopped = [result(f"s{lr}", lr=lr, seed=1, status="stopped", epochs=4) for lr in (1, 3, 4)]
+    ranking = rank([*finished, *stopped], {})
+    assert [standing.rank for standing in ranking.standings] == ["1–2", "1–2", *"–––––"]
+    assert any("In 1 ranked configuration, some seeds were stopped early" in said for said in explain(ranking))
 
 
 @pytest.mark.parametrize(

@@ -167,12 +167,19 @@ def test_configurations_on_other_test_images_make_no_pair() -> None:
     assert not separation([here, there], {}, separate=Separate(points=0.3), seeds=[0]).pairs
 
 
-def test_a_pair_without_a_common_seed_is_said_to_have_none() -> None:
+def test_of_a_pair_without_a_common_first_seed_that_seed_is_named() -> None:
     known = separation([result(0.1, 0, 0.9)], {}, separate=Separate(points=0.3), seeds=[0])
     assert known.pairs == []
     waiting = result(0.2, 0, None, status="unfinished")
     known = separation([result(0.1, 0, 0.9), waiting], {}, separate=Separate(points=0.3), seeds=[0])
-    assert known.sentences()[-1] == "lr=0.1 and lr=0.2 are not decided: no seed of both has finished yet."
+    said = "lr=0.1 and lr=0.2 are not decided: seed 0 of lr=0.2 has not ended yet."
+    assert known.sentences()[-1] == said
+    later = [result(lr, 1, 0.9) for lr in (0.1, 0.2)]  # it counts once the first has ended
+    known = separation([result(0.1, 0, 0.9), waiting, *later], {}, separate=Separate(points=0.3), seeds=[0, 1])
+    assert (known.pairs[0].seeds, known.sentences()[-1]) == (0, said)
+    neither = [result(0.1, 0, None, status="unfinished"), waiting, *later]
+    known = separation(neither, {}, separate=Separate(points=0.3), seeds=[0, 1])
+    assert known.sentences()[-1] == "lr=0.1 and lr=0.2 are not decided: seed 0 of both has not ended yet."
 
 
 def test_to_leave_configurations_out_after_a_look_makes_the_others_no_easier_to_tell_apart() -> None:

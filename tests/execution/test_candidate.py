@@ -284,7 +284,7 @@ def test_a_seed_that_diverges_ends_it_with_an_error(keys: Keys, base: Callable[.
         ("idea", {"grid": {"lr": [0.2, 0.3]}}, "idea.yaml has 2 configurations, which differ in lr; judge takes one"),
         ("base", {"recipe": {"lr": 0.2}}, "which is BASE; give it another `name`"),
         ("idea", {"recipe": {"dataset": "digits"}}, "different images cannot be compared"),
-        ("idea", {"recipe": {"test_size": 0.3}}, "test_size"),
+        ("idea", {"recipe": {"test_size": 0.3}}, "base has test_size 0.2 and idea has 0.3"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_before_it_is_trained(
@@ -295,12 +295,21 @@ def test_what_cannot_be_judged_is_refused_before_it_is_trained(
     changes: dict[str, Any],
     message: str,
 ) -> None:
+    keys["dataset"] += "/train"  # it has no test part, so `test_size` counts
     base()
     monkeypatch.setattr(local, "_run_trial", lambda *_: pytest.fail("it was trained"))
     answer = judged(write(keys, name, **changes))
     assert (answer.exit_code, answer.stdout) == (2, ""), answer.exception
     assert message in " ".join(answer.stderr.split())
     assert not Path("runs/idea").exists()
+
+
+def test_where_the_data_set_has_a_test_part_a_candidate_may_have_another_test_size(
+    keys: Keys, base: Callable[..., None]
+) -> None:
+    base()
+    answer = judged(write(keys, "idea", recipe={"lr": 0.2, "test_size": 0.3}), "--json")
+    assert (answer.exit_code, verdict_of(answer)["verdict"]) == (0, "keep"), answer.stderr
 
 
 def test_a_changed_candidate_and_a_session_in_use_are_told_what_judge_can_do(

@@ -78,6 +78,11 @@ def test_the_page_shows_every_part_of_a_run_and_fetches_nothing(make_run: Any) -
         assert words in page.text
 
 
+def test_a_trial_that_was_killed_is_said_to_have_run_as_long_as_its_epochs_took(make_run: Any) -> None:
+    _, page = page_of(make_run(ends={0: "unfinished"}))  # 2 epochs of 1.5 s each are on record, written in no time
+    assert f"Trials ran for {duration(3.0)} on 1 slot" in page.text
+
+
 def test_names_and_messages_are_escaped(make_run: Any) -> None:
     hostile = '</script><img src=x onerror="alert(1)">'
     folder = make_run(grid={"dataset": ["digits", hostile]}, ends={1: "failed"})

@@ -1,15 +1,21 @@
 """When each trial ran where: spans of time from a run's events, packed into the slots they must have had."""
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from raytrain.report.figures.legend import Entry
 
 ENDS = {"finished", "stopped", "paused", "diverged", "failed", "running"}
 """Events at which a bar ends. "running" is not in events.jsonl: the live page adds it for each running trial."""
+ENDS_ALL = {"interrupted", "ray lost"}
+"""Events at which every bar ends: the command trains no further."""
+BEFORE_TRAINING = {"begun", "added", "withdrawn", "proposed", "asha chosen", "events lost"}
+"""Events that a command writes before it trains, perhaps a night after another was killed: they show no trial at work.
+"""
 MOST_NAMED = 1000
 """Most bars with a name on them; of more, none would be wide enough, and a browser would measure each."""
 IDLE_S = 30.0
@@ -64,13 +70,20 @@ class Timeline:
         return sum(span.end - span.start for span in self.spans) / whole if whole else 0.0
 
 
-def timeline(events: Sequence[Mapping[str, Any]]) -> Timeline:
+def timeline(
+    events: Sequence[Mapping[str, Any]], epochs: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({})
+) -> Timeline:
     """Return the timeline that a run's events tell.
 
-    A span without an end, because the process was killed, lasts until the trial starts again, an interruption is noted
-    or the events end.
+    The end of a trial is not on record where its command was killed. Its span then lasts until the last event of that
+    command, or longer, if the epochs that it added took longer. A trial whose process alone was lost ends there, or
+    where it starts again.
+
+    Args:
+        events: Rows of events.jsonl.
+        epochs: Rows of metrics.jsonl by trial.
     """
-    spans, idle = _without_idle_time(sorted(_spans(events), key=lambda span: (span.start, span.end)))
+    spans, idle = _without_idle_time(sorted(_spans(events, epochs), key=lambda span: (span.start, span.end)))
     free: list[float] = []  # when each slot becomes free
     placed: list[Span] = []
     for span in spans:
@@ -123,22 +136,51 @@ def figure(shown: Timeline, entries: Mapping[str, Entry]) -> dict[str, Any]:
     }
 
 
-def _spans(events: Sequence[Mapping[str, Any]]) -> Iterable[Span]:
+def _spans(events: Sequence[Mapping[str, Any]], epochs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterable[Span]:
     """Give the spans in seconds since the first event."""
     times = [datetime.fromisoformat(event["time"]).timestamp() for event in events]
-    running: dict[str, float] = {}
-    for event, at in zip(events, times, strict=True):
-        name, trial = "paused" if event.get("pause") else event["event"], event.get("trial", "")
-        if name == "interrupted":
-            yield from (Span(one, since - times[0], at - times[0], "interrupted") for one, since in running.items())
+    trained = _trained(events, epochs)
+    running: dict[str, tuple[float, float]] = {}  # since when, and the seconds of the epochs that it then added
+    seen = 0.0  # when the command was last seen at work
+
+    def killed(before: float) -> Iterator[Span]:
+        for one, (since, seconds) in running.items():
+            yield Span(one, since, min(max(seen, since + seconds), before), "interrupted")
+        running.clear()
+
+    for index, (event, time) in enumerate(zip(events, times, strict=True)):
+        at, trial = time - times[0], event.get("trial", "")
+        name = "paused" if event.get("pause") else "stopped" if event.get("stop") else event["event"]
+        if name == "begun":
+            yield from killed(before=at)
+        if name in BEFORE_TRAINING or (name in ENDS and trial not in running):  # an end that a kill had left unwritten
+            continue
+        seen = at
+        if name in ENDS_ALL:
+            yield from (Span(one, since, at, "interrupted") for one, (since, _) in running.items())
             running.clear()
-        elif name == "started":
-            if trial in running:
-                yield Span(trial, running[trial] - times[0], at - times[0], "interrupted")
-            running[trial] = at
-        elif name in ENDS and trial in running:
-            yield Span(trial, running.pop(trial) - times[0], at - times[0], name)
-    yield from (Span(one, since - times[0], times[-1] - times[0], "interrupted") for one, since in running.items())
+        elif name in {"started", "worker lost"} and trial in running:
+            yield Span(trial, running.pop(trial)[0], at, "interrupted")
+        elif name in ENDS:
+            yield Span(trial, running.pop(trial)[0], at, name)
+        if name == "started":
+            running[trial] = at, trained[index]
+    yield from killed(before=float("inf"))
+
+
+def _trained(
+    events: Sequence[Mapping[str, Any]], epochs: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[int, float]:
+    """Return the seconds of the epochs that a trial added after each start, by the index of the event."""
+    found: dict[int, float] = {}
+    until: dict[str, int] = {}  # epochs on record when the trial started again
+    for index, event in reversed([*enumerate(events)]):
+        if event["event"] == "started":
+            trial, after = event["trial"], event.get("after_epoch", 0)
+            rows = epochs.get(trial, ())[after : until.get(trial)]
+            found[index] = sum(row["seconds"] for row in rows)
+            until[trial] = after
+    return found
 
 
 def _without_idle_time(spans: Sequence[Span]) -> tuple[list[Span], list[float]]:
