@@ -14,6 +14,7 @@ from raytrain.runs.state import RunState
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.training.field_rules import is_same_course
+from raytrain.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -218,8 +219,16 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
 
 
 def _shorter(trial: Trial, run: Folder, epochs: int) -> Folder:
-    """Return the checkpoint folder of the trial that is the same but for a smaller number of epochs."""
-    return run / "trials" / Trial.of(trial.recipe.replace(epochs=epochs)).id / "checkpoint"
+    """Return the checkpoint folder of the trial that is the same but for a smaller number of epochs.
+
+    Nothing is in it where there can be no such trial, as where the recipe has more `warmup_epochs` than these.
+    """
+    return run / "trials" / _id_with(trial.recipe, epochs) / "checkpoint"
+
+
+def _id_with(recipe: Recipe, epochs: int) -> str:
+    """Return the id that the trial of a recipe has with another number of epochs, also one that it cannot have."""
+    return Trial.of(recipe.model_copy(update={"epochs": epochs})).id
 
 
 def epochs_to_adopt(trial: Trial, run: Folder, *, epochs_before: int) -> int:

@@ -1,8 +1,10 @@
 """Tests of raytrain.runs.writing.resume: what a longer trial takes over of a shorter one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from raytrain.experiment.trial import Trial
 from raytrain.runs.trial_files import checkpoint_folder
@@ -61,3 +63,19 @@ def test_only_the_same_course_is_taken_over(run: Folder) -> None:
     assert epochs_to_adopt(SHORT, run, epochs_before=2) == 0
     assert epochs_to_adopt(Trial.of(Recipe(schedule="cosine", epochs=4)), run, epochs_before=2) == 0
     assert epochs_to_adopt(LONG, run, epochs_before=1) == 0
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"warmup_epochs": 2}, {"freeze_epochs": 3}, {"mix": "mixup", "mix_off_epochs": 3}],
+    ids=lambda field: list(field)[-1],
+)
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_trial_that_cannot_have_fewer_epochs_takes_over_none(
+    run: Folder, schedule: str, field: dict[str, Any]
+) -> None:
+    trial = Trial.of(Recipe(schedule=schedule, epochs=4, **field))
+    with pytest.raises(ValidationError):
+        trial.recipe.replace(epochs=2)
+    assert epochs_to_adopt(trial, run, epochs_before=2) == 0
+    assert adopt_shorter([trial, LONG], run, epochs_before=2) == [LONG]
