@@ -42,6 +42,7 @@ from raytrain.runs.writing.disk_space import refuse_full_disk
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import OR_ANOTHER_NAME, run_locked
 from raytrain.runs.writing.mistake_sheet import NamedImages
+from raytrain.runs.writing.resume import removed_trials
 from raytrain.storage.folder import Folder
 from raytrain.trackers.live import LiveLog
 from raytrain.training.initial import write_initial
@@ -145,10 +146,8 @@ def _run(
     folder = journal.folder
     if repeated := experiment.repeated():
         log.info("%s", repeated)
-    if unlisted := journal.state.unlisted:
-        listed = "; list them under include to have them there" if experiment.samples else ""
-        are = "1 earlier trial is" if len(unlisted) == 1 else f"{len(unlisted):,} earlier trials are"
-        log.info("%s not in the experiment any more: kept, and not in the tables%s", are, listed)
+    if removed := removed_trials(folder, journal.state):
+        log.info("%s", removed)
     set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
     advance = partial(stages.advance, journal, why_not=fits, failed_only=failed_only, further=further)

@@ -560,6 +560,7 @@ def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_th
     with caplog.at_level("INFO", "raytrain"):
         longer = run_here(tmp_path / "longer", keys)
     assert "2 trials continue after their first 2 epochs" in caplog.text
+    assert "not in the experiment any more" not in caplog.text
     assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
     for result in longer.results:
         rows = list(read_lines(longer.folder / "trials" / result.trial, "metrics.jsonl"))
