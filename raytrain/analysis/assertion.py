@@ -119,18 +119,21 @@ def where(ranking: Ranking, conditions: Sequence[str]) -> tuple[Ranking, str | N
         ExperimentError: One is no condition.
     """
     names = column_names(ranking)
-    kept, unknown = list(ranking.standings), dict[str, int]()
-    for condition in (parse_condition(text, names, option="--where") for text in conditions):
-        values = [(one, _value(ranking, one, condition)) for one in kept]
-        if missing := sum(value is None for _, value in values):
+    rows, unknown = list(ranking.standings), dict[str, int]()
+    kept = range(len(rows))
+    for condition in [parse_condition(text, names, option="--where") for text in conditions]:
+        values = [_value(ranking, one, condition) for one in rows]
+        # asked of every row: a wrong condition is refused also where those before it leave no row
+        holds = [value is not None and condition.holds(value) for value in values]
+        if missing := sum(values[row] is None for row in kept):
             unknown[condition.name] = missing
-        kept = [one for one, value in values if value is not None and condition.holds(value)]
+        kept = [row for row in kept if holds[row]]
     if not conditions:
         return ranking, None
-    left_out = len(ranking.standings) - len(kept)
+    left_out = len(rows) - len(kept)
     without = "".join(f", {count} because no {name} is known of them" for name, count in unknown.items())
-    rows = counted(len(ranking.standings), "row")
-    return replace(ranking, standings=kept), f"--where leaves out {left_out} of {rows}{without}."
+    shown = replace(ranking, standings=[rows[row] for row in kept])
+    return shown, f"--where leaves out {left_out} of {counted(len(rows), 'row')}{without}."
 
 
 def _value(ranking: Ranking, standing: Standing, condition: Condition) -> Any:

@@ -22,7 +22,7 @@ from raytrain.execution.inputs import (
     why_not,
 )
 from raytrain.execution.interruption import Interruption, OutOfTime, Woken, exit_code
-from raytrain.execution.options import RunOptions
+from raytrain.execution.options import Mode, RunOptions
 from raytrain.execution.repair import repair
 from raytrain.execution.stages import stages
 from raytrain.execution.stages.stages import Further
@@ -42,6 +42,7 @@ from raytrain.runs.writing.disk_space import refuse_full_disk
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.runs.writing.lock import OR_ANOTHER_NAME, run_locked
 from raytrain.runs.writing.mistake_sheet import NamedImages
+from raytrain.runs.writing.resume import removed_trials
 from raytrain.storage.folder import Folder
 from raytrain.trackers.live import LiveLog
 from raytrain.training.initial import write_initial
@@ -145,15 +146,13 @@ def _run(
     folder = journal.folder
     if repeated := experiment.repeated():
         log.info("%s", repeated)
-    if unlisted := journal.state.unlisted:
-        listed = "; list them under include to have them there" if experiment.samples else ""
-        are = "1 earlier trial is" if len(unlisted) == 1 else f"{len(unlisted):,} earlier trials are"
-        log.info("%s not in the experiment any more: kept, and not in the tables%s", are, listed)
+    if removed := removed_trials(folder, journal.state):
+        log.info("%s", removed)
     set_asha(journal, out=options.out)
     fits = partial(why_not, splits=splits, workers=experiment.resources.most_workers)
     advance = partial(stages.advance, journal, why_not=fits, failed_only=failed_only, further=further)
     if not journal.state.pending() and not advance():
-        return _with_nothing_left(journal, manifest, repaired=options.mode == "repair")
+        return _with_nothing_left(journal, manifest, mode=options.mode)
     pending = journal.state.pending()
     _say_how_many(journal.state, pending)
     later = [trial for one in stages.stand_ins(journal.state, why_not=fits) for trial in one]
@@ -214,16 +213,19 @@ def _open(
     return journal, manifest, initial
 
 
-def _with_nothing_left(journal: RunJournal, manifest: Manifest, *, repaired: bool) -> RunOutcome:
+def _with_nothing_left(journal: RunJournal, manifest: Manifest, *, mode: Mode) -> RunOutcome:
     """Write the tables of a run that has ended: a kill may have come before them, or it may have fewer trials now."""
-    if (differs := journal.differs) or repaired:
+    if (differs := journal.differs) or mode == "repair":
         drop_report(journal.folder)
     if differs:
         journal.keep_experiment()
     if differs or not journal.folder.exists(MANIFEST):  # a repair has set it aside
         manifest.begin_session()
         manifest.end_session()
-    return RunOutcome(write_tables(RunRecord(journal.folder, journal.state)), trained=0)
+    record = write_tables(RunRecord(journal.folder, journal.state))
+    if manifest.is_open and mode != "failed_only":  # a kill came before its end; failed trials alone are not all
+        manifest.end_session()
+    return RunOutcome(record, trained=0)
 
 
 def _say_how_many(state: RunState, pending: Sequence[Trial]) -> None:

@@ -147,8 +147,13 @@ class Manifest:
         self._content["sessions"].append(session)
         self._write()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the newest session has no end: it is this command's, or that command was killed."""
+        return any("ended" not in one for one in self._content["sessions"][-1:])
+
     def end_session(self) -> None:
-        """Write the time at which this command's session ended; one that was killed has none."""
+        """Write the time at which the newest session ended; one that was killed has none."""
         self._content["sessions"][-1]["ended"] = _now()
         self._write()
 

@@ -106,6 +106,17 @@ def test_where_keeps_the_rows_of_which_all_conditions_hold_and_counts_the_others
     )
 
 
+@pytest.mark.parametrize("wrong", ["arch > 3", "lr == much", "test_accuracy < much"])
+def test_where_refuses_a_wrong_condition_also_where_those_before_it_leave_no_row(wrong: str) -> None:
+    for conditions in [wrong], ["lr > 100", wrong], [wrong, "lr > 100"], ["status == failed", wrong]:
+        with pytest.raises(ExperimentError, match=f"{wrong}: .* (has words|is a number)"):
+            kept(*conditions)
+
+
+def test_where_counts_what_is_not_known_of_the_rows_that_are_left_alone() -> None:
+    assert kept("lr > 100", "test_accuracy > 0") == ([], "--where leaves out 2 of 2 rows.")
+
+
 @pytest.mark.parametrize(
     ("condition", "shown"),
     [

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from raytrain import __version__
 from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
+from raytrain.comparison.overview import summarize
 from raytrain.data import load
 from raytrain.errors import PreflightError, RunFolderError
 from raytrain.execution.options import Mode, RunOptions
@@ -31,7 +32,7 @@ from raytrain.execution.run import RunOutcome, run
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import STORED_END, STORED_HEAD, read_run
 from raytrain.experiment.yaml_source import dump_yaml
-from raytrain.provenance.manifest import inputs_of
+from raytrain.provenance.manifest import inputs_of, read_manifest
 from raytrain.runs.results import TrialResult, read_results
 from raytrain.runs.state import RunState
 from raytrain.runs.trial_files import read_predictions
@@ -190,6 +191,29 @@ def test_a_table_lost_to_a_kill_is_written_again_though_nothing_is_trained(
     (tmp_path / "x" / name).unlink()
     assert run_here(tmp_path, keys).trained == 0
     assert (tmp_path / "x" / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"), [("resume", "finished"), ("repair", "finished"), ("failed_only", "unfinished")]
+)
+def test_a_run_killed_while_its_tables_are_written_is_finished_once_they_are(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch, mode: Mode, state: str
+):
+    """Failed trials alone may not be all that was left: the kill may have come between two stages."""
+
+    def killed(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("raytrain.execution.run.write_tables", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(tmp_path, keys)
+    folder = Folder.at(tmp_path / "x")
+    assert summarize(folder).state == "unfinished"
+    assert run_here(tmp_path, keys, mode=mode).trained == 0
+    assert summarize(folder).state == state
+    (session,) = read_manifest(folder)["sessions"]
+    assert ("ended" in session) == (state == "finished")
 
 
 def test_fresh_starts_anew(tmp_path: Path, keys: dict[str, Any]):
@@ -536,6 +560,7 @@ def test_more_epochs_of_a_constant_learning_rate_train_only_those_and_come_to_th
     with caplog.at_level("INFO", "raytrain"):
         longer = run_here(tmp_path / "longer", keys)
     assert "2 trials continue after their first 2 epochs" in caplog.text
+    assert "not in the experiment any more" not in caplog.text
     assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
     for result in longer.results:
         rows = list(read_lines(longer.folder / "trials" / result.trial, "metrics.jsonl"))

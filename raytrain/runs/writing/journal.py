@@ -89,8 +89,8 @@ class RunJournal:
             failed_only: Whether only trials that failed are pending.
 
         Raises:
-            RunFolderError: Another experiment was run there, nothing says which one was, a link leads out of it, or
-                `fresh` would delete what no run has written.
+            RunFolderError: Another experiment was run there, nothing says which one was, a link leads out of it,
+                `fresh` would delete what no run has written, or no run is there of which failed trials are asked for.
         """
         # the code is stored before the experiment: a kill between the two leaves it alone
         if fresh and folder.names() != [CODE]:
@@ -104,6 +104,8 @@ class RunJournal:
         refuse_links(folder)
         if not folder.exists(EXPERIMENT):
             refuse_remains(folder)
+            if failed_only:
+                raise RunFolderError(f"there is no run in {folder} whose failed trials could be run; run all trials")
             return cls(folder, RunState(experiment, trials))
         refuse_other_experiment(folder, experiment)
         state = read_state(folder, RunState(experiment, trials))

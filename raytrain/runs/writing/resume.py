@@ -13,7 +13,9 @@ from raytrain.runs.folder import is_from_a_run
 from raytrain.runs.state import RunState
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
+from raytrain.storage.json_lines import read_lines
 from raytrain.training.field_rules import is_same_course
+from raytrain.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +94,42 @@ def earlier_epochs(state: RunState, *, before: int | None = None) -> list[int]:
         return []
     added = {int(event["recipe"]["epochs"]) for event in state.events if event["event"] == "added"}
     return sorted((one for one in {before, *added} if one is not None and one < now.recipe.epochs), reverse=True)
+
+
+def removed_trials(folder: Folder, state: RunState) -> str:
+    """Return a sentence on the trials that were started and that the experiment does not list any more; "" for none.
+
+    Those that it lists with another number of epochs do not count, nor do seeds that were added to these.
+
+    Args:
+        folder: The run folder.
+        state: State of the run.
+    """
+    count = len(state.unlisted - _of_other_lengths(folder, state)) if state.unlisted else 0
+    if not count:
+        return ""
+    are = "1 earlier trial is" if count == 1 else f"{count:,} earlier trials are"
+    listed = "; list them under include to have them there" if state.experiment.samples else ""
+    return f"{are} not in the experiment any more: kept, and not in the tables{listed}"
+
+
+def _of_other_lengths(folder: Folder, state: RunState) -> set[str]:
+    """Return the ids of unlisted trials that are listed with another number of epochs, and perhaps of other trials."""
+    now = state.experiment
+    if now.varies("epochs") or any("epochs" in one for one in now.include):
+        return set()  # trials of another length are removed as all others are
+    listed = [one.trial.recipe for one in state.progress.values()]
+    ended = (line for line in read_lines(folder, "trials.jsonl") if line["trial"] in state.unlisted)
+    lengths = {epochs_before(folder), *(line["recipe"].get("epochs") for line in ended)} - {None, now.recipe.epochs}
+    found = {_id_with(recipe, epochs) for epochs in lengths if epochs for recipe in listed}
+    courses = {_course(recipe) for recipe in listed}
+    added = [event for event in state.events if event["event"] == "added" and event["recipe"].get("epochs") in lengths]
+    return found | {one["trial"] for one in added if _course(Recipe.model_validate(one["recipe"])) in courses}
+
+
+def _course(recipe: Recipe) -> str:
+    """Return what trials have in common that differ in the number of epochs, or as a seed that was added may."""
+    return recipe.model_copy(update={"epochs": 1, "seed": 0, "val_size": 0}).digest
 
 
 def refuse_more_epochs(folder: Folder, experiment: Experiment) -> None:
@@ -218,8 +256,16 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
 
 
 def _shorter(trial: Trial, run: Folder, epochs: int) -> Folder:
-    """Return the checkpoint folder of the trial that is the same but for a smaller number of epochs."""
-    return run / "trials" / Trial.of(trial.recipe.replace(epochs=epochs)).id / "checkpoint"
+    """Return the checkpoint folder of the trial that is the same but for a smaller number of epochs.
+
+    Nothing is in it where there can be no such trial, as where the recipe has more `warmup_epochs` than these.
+    """
+    return run / "trials" / _id_with(trial.recipe, epochs) / "checkpoint"
+
+
+def _id_with(recipe: Recipe, epochs: int) -> str:
+    """Return the id that the trial of a recipe has with another number of epochs, also one that it cannot have."""
+    return Trial.of(recipe.model_copy(update={"epochs": epochs})).id
 
 
 def epochs_to_adopt(trial: Trial, run: Folder, *, epochs_before: int) -> int:

@@ -309,6 +309,15 @@ def test_more_epochs_are_no_other_experiment_unless_the_grid_has_them(open_folde
         open_folder(grid={"epochs": [9, 10]})
 
 
+@pytest.mark.parametrize("there", [[], ["code"]], ids=["nothing", "code that a kill has left"])
+def test_failed_trials_alone_are_refused_where_there_is_no_run(tmp_path: Path, there: list[str]):
+    for name in there:
+        (tmp_path / "x" / name).mkdir(parents=True)
+    experiment = Experiment.model_validate(KEYS)
+    with pytest.raises(RunFolderError, match=r"there is no run in .*/x whose failed trials could be run"):
+        RunJournal.open(Folder.at(tmp_path / "x"), experiment, experiment.trials(), failed_only=True)
+
+
 def test_more_seeds_leave_what_has_ended_as_it_is(open_folder: Any):
     run = open_folder(grid={})
     (trial,) = run.state.progress
