@@ -14,6 +14,7 @@ from raytrain.experiment.search.assigned import with_argument_set
 from raytrain.experiment.search.assignments import unknown
 from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis
+from raytrain.experiment.search.repeated import repeated_axis
 from raytrain.experiment.search.written_grid import with_values, without_dependent
 from raytrain.experiment.trial_checks import refuse_several_test_sets
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
@@ -130,6 +131,10 @@ def _build(
         raise ExperimentError(_locate_combination(error, source, overrides)) from None
     except ExperimentError as error:
         raise ExperimentError(f"{source.name}: {error}" if source.name else str(error)) from None
+    if repeated := repeated_axis(experiment.grid):  # not in `Experiment`: what earlier versions ran can still be read
+        path = ("grid", *repeated.path)
+        where = source.where(path) if source.name and not _set_by(changes, path) else ".".join(path)
+        raise ExperimentError(f"{where}: {repeated.message}")
     return experiment
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.reading import default_experiment, read_experiment
+from raytrain.experiment.reading import default_experiment, read_experiment, read_run
 from raytrain.experiment.search.assignments import parse_overrides
+from raytrain.experiment.yaml_source import parse_value
+from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 
@@ -243,6 +245,54 @@ def test_an_axis_of_an_option_takes_the_place_of_dependent_ones_of_its_name(file
         "lr": (0.1,),
         "momentum": (0.5, 0.6),
     }
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "sobol", "tpe"])
+@pytest.mark.parametrize(
+    ("grid", "axis", "expected"),
+    [
+        (
+            "{optimizer: {adam: {lr: [1]}}, lr: [2]}",
+            "optimizer.adam.lr",
+            "lr is one both of its own and below optimizer",
+        ),
+        (
+            "{lr: [2], optimizer: {adam: {lr: [1]}}}",
+            "optimizer.adam.lr",
+            "lr is one both of its own and below optimizer",
+        ),
+        (
+            "{optimizer: {sgd: {lr: [1]}}, schedule: {cosine: {lr: [2]}}}",
+            "schedule.cosine.lr",
+            "lr is one both below optimizer: sgd and below schedule: cosine",
+        ),
+        ("{optimizer: {sgd: {optimizer: [adam]}}}", "optimizer.sgd.optimizer", "optimizer is one both of its own and"),
+    ],
+)
+def test_an_axis_at_two_places_of_one_combination_is_refused_for_every_sampler(
+    file: Path, grid: str, axis: str, expected: str, sampler: str
+):
+    rest = "" if sampler == "grid" else "\nsamples: 4"
+    text = message(file, f"sampler: {sampler}\ngrid: {grid}{rest}")
+    assert expected in text
+    assert text.endswith("a combination would have two values of it; remove one of the two")
+    if sampler != "tpe":
+        assert text.startswith(f"x.yaml:2:{8 + grid.rindex('{' + axis.rpartition('.')[2] + ':')}: ")
+        options = {"name": "a", "grid": parse_value(grid, name="grid"), "samples": None if sampler == "grid" else 4}
+        with pytest.raises(ExperimentError, match=f"^grid.{axis}: a grid takes an axis once"):
+            default_experiment("a", changes={**options, "sampler": sampler})
+
+
+def test_an_axis_may_stand_below_several_values_of_one_axis(file: Path):
+    text = "grid: {optimizer: {sgd: {lr: [0.1, 0.2]}, adam: {lr: [0.001]}}}"
+    assert [trial.recipe.lr for trial in read(file, text).trials()] == [0.1, 0.2, 0.001]
+    both = text.replace("grid: {", "grid: {lr: [1], ")
+    assert [trial.recipe.lr for trial in read(file, both, grid={"lr": [0.5]}).trials()] == [0.5, 0.5]
+
+
+def test_a_run_of_an_earlier_version_with_an_axis_at_two_places_can_still_be_read(tmp_path: Path):
+    (tmp_path / "experiment.yaml").write_text("name: a\ngrid: {optimizer: {adam: {lr: [1]}}, lr: [2]}")
+    assert read_run(Folder.at(tmp_path)).grid["lr"] == (2,)
 
 
 @pytest.mark.parametrize(
