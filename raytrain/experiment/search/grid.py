@@ -35,7 +35,7 @@ def _loguniform(low: float, high: float, share: float) -> float:
 
 
 def _int(low: float, high: float, share: float) -> int:
-    return min(int(low + (high - low + 1) * share), int(high))
+    return min(math.floor(low + (high - low + 1) * share), int(high))
 
 
 def rounded(value: float, low: float, high: float) -> float:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import grid as grids
-from raytrain.experiment.search.grid import checked_axis
+from raytrain.experiment.search.grid import RANGES, checked_axis
 from raytrain.experiment.search.written_grid import with_values
 from raytrain.experiment.yaml_source import dump_yaml, parse_value
 
@@ -51,6 +51,12 @@ def test_ranges_are_drawn_from_as_their_name_says(sampler: Any):
         assert stats.chisquare(list(Counter(one[field] for one in drawn).values())).pvalue > 0.001
     assert {one["width"] for one in drawn} == {1, 2, 3, 4}
     assert all(type(one["width"]) is int and type(one["lr"]) is float for one in drawn)
+
+
+def test_whole_numbers_below_0_are_as_probable_as_those_above():
+    drawn = [RANGES["int"](-2, 1, (n + 0.5) / 400) for n in range(400)]
+    assert Counter(drawn) == dict.fromkeys((-2, -1, 0, 1), 100)
+    assert RANGES["int"](-2, -1, 0) == -2
 
 
 def test_a_sobol_sequence_covers_a_range_more_evenly_than_chance():
