@@ -48,7 +48,8 @@ def read_experiment(
     _refuse_unknown_keys(source)
     folder = path.parent if is_a_file(path) else Path()  # a pipe is in no folder
     values = with_user_code_read(source, folder=folder)
-    replaced = "dataset" in (overrides or {}) or "dataset" in (changes or {}).get("grid", {})
+    axes = (changes or {}).get("grid")
+    replaced = "dataset" in (overrides or {}) or (isinstance(axes, Mapping) and "dataset" in axes)
     values = with_paths_from(source, values, folder=folder, replaced=replaced)
     return _build(source, overrides or {}, {"name": path.stem, **values}, changes or {})
 
@@ -117,7 +118,7 @@ def _build(
         for field, value in overrides.items()
     }
     if "seed" in overrides and changes.get("seeds") is not None:
-        seeds = ",".join(map(str, changes["seeds"]))
+        seeds = str(changes["seeds"]).strip("[]()").replace(", ", ",")
         raise ExperimentError(f"--set seed={overrides['seed']} and --seeds {seeds} were given; give one of them")
     try:
         left_out = "asha" in changes and changes["asha"] is None
@@ -226,16 +227,27 @@ def _locate_combination(error: CombinationError, source: YamlSource, overrides: 
     loc = error.cause.errors()[0]["loc"]
     field = str(loc[0]) if loc else ""
     problem = _locate(error.cause, YamlSource("", {}, {}), overrides, {})
-    for index, value in enumerate(source.values.get("grid", {}).get(field, [])):
+    for path, value in _listed(source, field):
         if field in error.changes and _same(value, error.changes[field]):
-            return f"{source.where(('grid', field, index))}: grid.{field}: {problem.removeprefix(f'{field}: ')}"
+            return f"{source.where(path)}: grid.{field}: {problem.removeprefix(f'{field}: ')}"
     shown = ", ".join(f"{name}: {_shown(value)}" for name, value in error.changes.items())
     section: Keys = ("grid",)
-    for index, entry in enumerate(source.values.get("include", [])):
+    entries = source.values.get("include")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
         if _same(entry, error.changes):
             section = ("include", index, field)
     where = f"{source.where(section)}: " if source.name else ""
     return f"{where}the trial {{{shown}}}: {problem}" if shown else f"{where}{problem}"
+
+
+def _listed(source: YamlSource, field: str) -> list[tuple[Keys, Any]]:
+    """Return the values that a file lists for an axis, each with its path; none of what options have replaced."""
+    axes = source.values.get("grid")
+    axis = axes.get(field) if isinstance(axes, dict) else None
+    path: Keys = ("grid", field)
+    if isinstance(axis, dict) and "choice" in axis:
+        path, axis = (*path, "choice"), axis["choice"]
+    return [((*path, index), value) for index, value in enumerate(axis)] if isinstance(axis, list | dict) else []
 
 
 def _axis_at_fault(source: YamlSource) -> Keys:

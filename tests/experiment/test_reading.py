@@ -313,6 +313,34 @@ def test_a_mistake_in_the_file_is_not_blamed_on_an_option_of_the_same_section(fi
     assert text.startswith("x.yaml:1:13: resources.cpus_per_worker: given 0")
 
 
+@pytest.mark.parametrize("grid", ["~", "{lr: ~}", "{lr: 5}", "[lr]", "{lr: {choice: [0.1]}}", "{optimizer: {sgd: {}}}"])
+def test_a_mistake_in_an_axis_of_an_option_is_said_whatever_the_file_has_as_grid(file: Path, grid: str):
+    text = message(file, f"grid: {grid}", grid={"lr": [0.1, -1]})
+    assert "lr: -1}: lr: given -1; must be greater than 0" in text
+
+
+def test_a_list_below_a_value_is_refused_where_that_value_is_set(file: Path):
+    text = message(file, "grid: {optimizer: {sgd: [0.8, 0.9]}}", "optimizer=sgd")
+    assert text.startswith(
+        "x.yaml:1:8: grid.optimizer: the value 'sgd' of the axis 'optimizer' has [0.8, 0.9] below it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sets", "changes", "expected"),
+    [
+        ((), {"grid": None}, "grid: given None; must be a mapping"),
+        ((), {"grid": 5}, "grid: given 5; must be a mapping"),
+        (("seed=1",), {"seeds": 5}, "--set seed=1 and --seeds 5 were given"),
+        (("seed=1",), {"seeds": (4, 5)}, "--set seed=1 and --seeds 4,5 were given"),
+    ],
+)
+def test_what_python_gives_in_place_of_a_grid_or_of_seeds_is_one_message(
+    file: Path, sets: tuple[str, ...], changes: dict[str, Any], expected: str
+):
+    assert expected in message(file, "name: a", *sets, **changes)
+
+
 def test_without_a_file_the_default_recipe_is_changed():
     experiment = default_experiment("train", overrides={"lr": 0.5}, changes={"name": "mine"})
     assert experiment == Experiment(name="mine", recipe=Recipe(lr=0.5))
