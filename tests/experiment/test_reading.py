@@ -341,6 +341,28 @@ def test_what_python_gives_in_place_of_a_grid_or_of_seeds_is_one_message(
     assert expected in message(file, "name: a", *sets, **changes)
 
 
+@pytest.mark.parametrize(
+    ("sets", "changes", "expected"),
+    [
+        ({"epoch": 3}, {}, "--set epoch=3: unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"sedds": [0]}, "unknown key 'sedds'; did you mean 'seeds'?"),
+        ({}, {"sedds": None}, "unknown key 'sedds'; did you mean 'seeds'?"),
+        ({}, {"resources": {"workrs": 2}}, "unknown key of resources 'workrs'; did you mean 'workers'?"),
+        ({}, {"recipe": {"epoch": 3}}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"include": [{"epoch": 3}]}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"exclude": [{"epoch": 3}]}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"grid": {"optimizer": {"sgd": {"epoch": [3]}}}}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+    ],
+)
+def test_a_misspelt_key_in_python_gets_the_nearest_one(
+    file: Path, sets: dict[str, Any], changes: dict[str, Any], expected: str
+):
+    file.write_text("name: a")
+    with pytest.raises(ExperimentError) as caught:
+        read_experiment(file, overrides=sets, changes=changes)
+    assert str(caught.value).endswith(expected)
+
+
 def test_without_a_file_the_default_recipe_is_changed():
     experiment = default_experiment("train", overrides={"lr": 0.5}, changes={"name": "mine"})
     assert experiment == Experiment(name="mine", recipe=Recipe(lr=0.5))

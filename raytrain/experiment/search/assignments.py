@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.errors import ExperimentError, unknown
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.user_code import read_user_code
 from raytrain.experiment.yaml_source import parse_value
@@ -71,10 +71,3 @@ def _value_of(field: str, text: str, *, name: str) -> Any:
         return parse_value(text, name=name)
     plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
     return text.strip() if plain_text else parse_value(text, name=name)
-
-
-def unknown(key: str, names: Iterable[str], what: str) -> str:
-    """Return the message about a key that is none of `names`, with the nearest of them, or all."""
-    names = list(names)
-    hint = did_you_mean(key, names) or f"choose one of {', '.join(names)}"
-    return f"unknown {what} {key!r}; {hint}"

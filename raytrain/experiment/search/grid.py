@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from raytrain.errors import unknown
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.recipe import Recipe
@@ -64,7 +65,7 @@ def checked_axis(field: str, given: object) -> Axis:
     if field == "seed":
         raise ValueError("'seed' is not a grid axis; list seeds under `seeds:`, beside grid")
     if field not in Recipe.model_fields and not is_argument(field):
-        raise ValueError(f"{field!r} in the grid is no recipe field")
+        raise ValueError(unknown(field, Recipe.model_fields, "recipe field"))
     if isinstance(given, Mapping):
         if len(given) == 1 and next(iter(given)) in {*RANGES, "choice"}:
             ((kind, value),) = given.items()

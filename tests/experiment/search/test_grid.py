@@ -109,7 +109,7 @@ def test_drawn_numbers_have_four_digits_and_stay_within_their_range():
         ("width", {"int": [1.5, 3]}, "give whole numbers"),
         ("optimizer", {"sgd": [0.9]}, "give it axes of its own"),
         ("nesterov", {True: {}}, "is no name"),
-        ("optimizer", {"sgd": {"momentun": [0.9]}}, "'momentun' in the grid is no recipe field"),
+        ("optimizer", {"sgd": {"momentun": [0.9]}}, "unknown recipe field 'momentun'; did you mean 'momentum'?"),
         ("optimizer", {}, "is empty"),
         ("lr", [], "is empty"),
         ("lr", 0.1, "must be a list of values, or a range"),
