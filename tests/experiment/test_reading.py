@@ -1,5 +1,6 @@
 """Tests of raytrain.experiment.reading: every mistake is answered with its place, what is allowed and what to do."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import default_experiment, read_experiment, read_run
-from raytrain.experiment.search.assignments import parse_overrides
+from raytrain.experiment.search.assignments import parse_axes, parse_overrides
 from raytrain.experiment.yaml_source import parse_value
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -171,6 +172,20 @@ def test_an_assignment_is_read_as_the_field_is(text: str, value: dict[str, Any])
 
 def test_the_last_of_two_assignments_counts():
     assert parse_overrides(["lr=1", "lr=2"]) == {"lr": 2}
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["lr=0.1", "lr=0.01"], "--grid lr=0.01: lr is given twice; write --grid lr=0.1,0.01"),
+        (["lr=0.1", "momentum=0", " lr = 0.1 "], "lr is given twice; write --grid lr=0.1,0.1"),
+        (["lr=0.1", "lr=log:1e-4:1"], "--grid lr=log:1e-4:1: lr is given twice; leave one of them out"),
+        (["arch.depth=2", "arch.depth=3"], "arch.depth is given twice; write --grid arch.depth=2,3"),
+    ],
+)
+def test_the_first_of_two_axes_of_one_field_is_not_dropped(texts: list[str], expected: str):
+    with pytest.raises(ExperimentError, match=f"{re.escape(expected)}$"):
+        parse_axes(texts)
 
 
 @pytest.mark.parametrize(

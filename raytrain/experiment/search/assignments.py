@@ -33,20 +33,32 @@ def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
     """Return the grid axes that `field=values` texts give: `lr=0.1,0.01`, or a range, `lr=log:1e-4:1`.
 
     Raises:
-        ExperimentError: A text names no recipe field, or a range cannot be read.
+        ExperimentError: A text names no recipe field, or the field of another one, or a range cannot be read.
     """
     axes: dict[str, Any] = {}
+    values: dict[str, str] = {}
     for text in texts:
         field, _, said = (part.strip() for part in text.partition("="))
         if field not in Recipe.model_fields and not is_argument(field):
             raise ExperimentError(f"--grid {text}: {unknown(field, Recipe.model_fields, 'recipe field')}")
-        kind, *ends = said.split(":")
-        if kind in _RANGES_IN_SHORT and ends:
+        if field in values:
+            advice = f"write --grid {field}={values[field]},{said}"
+            if any(_is_range(one) for one in (values[field], said)):
+                advice = "leave one of them out"
+            raise ExperimentError(f"--grid {text}: {field} is given twice; {advice}")
+        values[field] = said
+        if _is_range(said):
+            kind, *ends = said.split(":")
             axes[field] = {_RANGES_IN_SHORT[kind]: [parse_value(end, name=f"--grid {text}") for end in ends]}
         else:
             listed = [_value_of(field, value, name=f"--grid {text}") for value in _split(said)]
             axes[field] = read_user_code(field, listed, folder=Path(), where=f"--grid {text}")
     return axes
+
+
+def _is_range(text: str) -> bool:
+    kind, colon, _ = text.partition(":")
+    return bool(colon) and kind in _RANGES_IN_SHORT
 
 
 def _split(text: str) -> list[str]:
