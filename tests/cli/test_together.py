@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raytrain.cli.app import app
+from raytrain.execution.signals import Terminated
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,22 @@ def test_a_folder_to_copy_to_is_warned_of_where_the_command_names_its_own(monkey
         result = CliRunner().invoke(app, ["submit", *given, "--", *["compare", "quick", "--out", "s3://runs"]])
         assert result.exit_code == 0
         assert ("--out before the command: without effect" in result.stderr) == bool(given)
+
+
+@pytest.mark.parametrize(("interrupt", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_a_signal_that_ends_the_following_of_a_job_is_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, interrupt: type[KeyboardInterrupt], code: int
+) -> None:
+    def follow(*_: object) -> None:
+        raise interrupt
+
+    sent = SimpleNamespace(out=None, package=nullcontext, submit=lambda *_: None, job="quick-1a2b")
+    monkeypatch.setattr("raytrain.cli.cluster.submit.submission_of", lambda *_, **__: sent)
+    cluster = SimpleNamespace(address="", follow=follow)
+    monkeypatch.setattr("raytrain.cluster.jobs.Jobs", lambda *_, **__: cluster)
+    result = CliRunner().invoke(app, ["submit", "--", "compare", "quick"])
+    assert result.exit_code == code
+    assert "the job is still running. Follow it with: raytrain logs -f quick-1a2b" in result.stderr
 
 
 def test_a_check_without_ray_warns_of_an_address(

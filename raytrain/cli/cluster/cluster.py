@@ -13,7 +13,8 @@ import typer
 from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, Out, is_given
-from raytrain.errors import ExitCode, ExperimentError, counted
+from raytrain.errors import ExperimentError, counted
+from raytrain.execution.interruption import exit_code
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
 from raytrain.report.text.quantities import clock
@@ -107,13 +108,13 @@ def submit(
         return
     try:
         job = cluster.follow(submission.job, _to_stderr)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         typer.echo(
             f"raytrain: the job is still running. Follow it with: raytrain logs -f {submission.job}; "
             f"stop it with: raytrain stop {submission.job}",
             err=True,
         )
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
     if json:
         _print(job, json=True)
     follow_home(cluster, submission, job, out=out, say=_say)
