@@ -13,6 +13,7 @@ import typer
 from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, Out, is_given
+from raytrain.cli.text_option import text_option
 from raytrain.errors import ExperimentError, counted
 from raytrain.execution.interruption import exit_code
 from raytrain.report.document import document
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Dashboard = Annotated[
     str | None,
-    typer.Option(
+    text_option(
         "--address",
         metavar="URL",
         show_default="$RAY_API_SERVER_ADDRESS, $RAY_ADDRESS, http://127.0.0.1:8265",
@@ -64,7 +65,7 @@ def submit(
     ] = True,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the job.", show_default="the experiment's name and a suffix"),
+        text_option(help="Name of the job.", show_default="the experiment's name and a suffix"),
     ] = None,
     send: Annotated[
         list[Path] | None,
@@ -75,7 +76,7 @@ def submit(
     install: Annotated[
         bool, typer.Option("--install", help="Install raytrain's requirements on the nodes with uv.")
     ] = False,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Local folder to copy the run folder to.")] = "runs",
+    out: Annotated[str, text_option(metavar="DIR", help="Local folder to copy the run folder to.")] = "runs",
     insecure: Insecure = False,
     json: Json = False,
 ) -> None:
