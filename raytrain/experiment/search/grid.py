@@ -114,7 +114,9 @@ def _conditional(field: str, given: Mapping[Any, Any]) -> dict[str, Any]:
                 f"the value {value!r} of the axis {field!r} has {below!r} below it; give it axes of its own, such as "
                 f"{{{value}: {{momentum: [0.8, 0.9]}}}}, or {{}} for none. The ranges are {', '.join(RANGES)}"
             )
-        axes[canonical(field, value)] = {name: checked_axis(name, axis) for name, axis in (below or {}).items()}
+        if (name := canonical(field, value)) in axes:
+            raise ValueError(f"the axis {field!r} has the value {value!r} twice; put all axes of it below one of them")
+        axes[name] = {name: checked_axis(name, axis) for name, axis in (below or {}).items()}
     return axes
 
 

@@ -110,6 +110,11 @@ def test_drawn_numbers_have_four_digits_and_stay_within_their_range():
         ("optimizer", {"sgd": [0.9]}, "give it axes of its own"),
         ("nesterov", {True: {}}, "is no name"),
         ("optimizer", {"sgd": {"momentun": [0.9]}}, "unknown recipe field 'momentun'; did you mean 'momentum'?"),
+        (
+            "optimizer",
+            {"sgd": {"lr": [1]}, " sgd": {"lr": [2]}},
+            "has the value ' sgd' twice; put all axes of it below",
+        ),
         ("optimizer", {}, "is empty"),
         ("lr", [], "is empty"),
         ("lr", 0.1, "must be a list of values, or a range"),
