@@ -66,6 +66,13 @@ def did_you_mean(
     return f"did you mean {between.join(map(shown, near))}?" if near else ""
 
 
+def unknown(key: str, names: Iterable[str], what: str) -> str:
+    """Return the message about a key that is none of `names`, with the nearest of them, or all."""
+    names = list(names)
+    hint = did_you_mean(key, names) or f"choose one of {', '.join(names)}"
+    return f"unknown {what} {key!r}; {hint}"
+
+
 def counted(count: float, one: str, several: str = "") -> str:
     """Return a number of things in words, such as "1 trial", "1,200 trials" or "0.3 points".
 

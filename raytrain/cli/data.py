@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from raytrain.cli.options import Json
+from raytrain.cli.text_option import text_option
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report.document import document
 from raytrain.report.text.visible import in_one_line
@@ -94,7 +95,7 @@ def verify(
     background: Background = "white",
     near: Annotated[bool, typer.Option("--near", help="Look for images that look alike too.")] = False,
     fingerprint: Annotated[
-        str | None, typer.Option(help="Expected fingerprint, from a manifest.json.", show_default=False)
+        str | None, text_option(help="Expected fingerprint, from a manifest.json.", show_default=False)
     ] = None,
     json: Json = False,
 ) -> None:
@@ -127,7 +128,7 @@ def verify(
         console = Console()
         typer.echo(page(inspection, console if console.is_terminal else Console(width=80)))
     refuse(images, skip_bad=skip_bad, name=_data_set(dataset))
-    if not fingerprint:  # else it is whether these are the images of a run that has been trained
+    if fingerprint is None:  # else it is whether these are the images of a run that has been trained
         refuse_no_classes(images, name=dataset)
         refuse_unsplittable(images, Recipe().val_size)
     elif images.fingerprint != fingerprint:

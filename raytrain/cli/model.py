@@ -11,6 +11,7 @@ import typer
 from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.data import Columns, FollowLinks, SkipBad, columns_text
 from raytrain.cli.options import AllowCode, Json, Out
+from raytrain.cli.text_option import text_option
 from raytrain.errors import DataError, ExperimentError, counted
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
@@ -126,7 +127,7 @@ def export(
 def evaluate(
     model: ModelFile,
     dataset: Annotated[
-        str | None, typer.Option(help="Data set to use instead of the model's own.", show_default=False)
+        str | None, text_option(help="Data set to use instead of the model's own.", show_default=False)
     ] = None,
     columns: Columns = "",
     skip_bad: SkipBad = False,

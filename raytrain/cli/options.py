@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raytrain.cli.completion import assignments, experiment_names, grids, run_names
+from raytrain.cli.text_option import text_option
 from raytrain.errors import ExperimentError
 from raytrain.execution.options import Mode
 from raytrain.experiment.shipped import SHIPPED, shipped_experiment
@@ -86,10 +87,10 @@ RoundSize = Annotated[
     typer.Option(min=1, show_default="8", help="Trials of a round of tpe: it learns after each round."),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the run folder.", show_default="the experiment's name")]
-Out = Annotated[str, typer.Option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Folder or URI of runs.")]
+Out = Annotated[str, text_option(metavar="DIR_OR_URI", envvar="RAYTRAIN_OUT", help="Folder or URI of runs.")]
 Address = Annotated[
     str | None,
-    typer.Option(
+    text_option(
         envvar="RAY_ADDRESS", help="Address of a running Ray cluster.", show_default="start Ray on this machine"
     ),
 ]
@@ -143,7 +144,7 @@ TimeLimit = Annotated[
 ]
 Log = Annotated[
     str | None,
-    typer.Option(
+    text_option(
         "--log",
         metavar="TRACKER",
         show_default=False,

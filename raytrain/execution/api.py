@@ -148,6 +148,7 @@ class Run:
         Raises:
             RunFolderError: There is no such trial, or it has no checkpoint that can be read.
             ModelError: The network is code in the run folder, which is not allowed.
+            ExperimentError: `which` is neither "best" nor "last".
         """
         from raytrain.inference.export import export_trial, trial_of
         from raytrain.inference.model import build

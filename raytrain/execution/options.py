@@ -1,8 +1,9 @@
 """Options of a run that do not change its results, but for the last bits on another number of threads."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from raytrain.errors import ExperimentError, unknown
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 
 Mode = Literal["resume", "fresh", "failed_only", "repair"]
@@ -35,3 +36,12 @@ class RunOptions:
     time_limit_s: float | None = None
     log: str | None = None
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a mode that there is not: it would continue the run, as "resume" does.
+
+        Raises:
+            ExperimentError: There is no such mode.
+        """
+        if self.mode not in get_args(Mode):
+            raise ExperimentError(unknown(str(self.mode), get_args(Mode), "mode"))

@@ -1,19 +1,20 @@
 """Experiments read from YAML, with errors that name the file, the line and the nearest valid key."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from raytrain.errors import ExperimentError, RunFolderError, StorageError, first_line
 from raytrain.experiment.experiment import Experiment
+from raytrain.experiment.keys import refuse_unknown_keys, unknown_key
 from raytrain.experiment.paths import with_paths_from
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.search.assigned import with_argument_set
-from raytrain.experiment.search.assignments import unknown
 from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis
+from raytrain.experiment.search.repeated import repeated_axis
 from raytrain.experiment.search.written_grid import with_values, without_dependent
 from raytrain.experiment.trial_checks import refuse_several_test_sets
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
@@ -44,10 +45,11 @@ def read_experiment(
         ExperimentError: Anything about the file, the overrides or a resulting trial is invalid.
     """
     source = read_yaml(path)
-    _refuse_unknown_keys(source)
+    refuse_unknown_keys(source)
     folder = path.parent if is_a_file(path) else Path()  # a pipe is in no folder
     values = with_user_code_read(source, folder=folder)
-    replaced = "dataset" in (overrides or {}) or "dataset" in (changes or {}).get("grid", {})
+    axes = (changes or {}).get("grid")
+    replaced = "dataset" in (overrides or {}) or (isinstance(axes, Mapping) and "dataset" in axes)
     values = with_paths_from(source, values, folder=folder, replaced=replaced)
     return _build(source, overrides or {}, {"name": path.stem, **values}, changes or {})
 
@@ -116,7 +118,7 @@ def _build(
         for field, value in overrides.items()
     }
     if "seed" in overrides and changes.get("seeds") is not None:
-        seeds = ",".join(map(str, changes["seeds"]))
+        seeds = str(changes["seeds"]).strip("[]()").replace(", ", ",")
         raise ExperimentError(f"--set seed={overrides['seed']} and --seeds {seeds} were given; give one of them")
     try:
         left_out = "asha" in changes and changes["asha"] is None
@@ -130,6 +132,10 @@ def _build(
         raise ExperimentError(_locate_combination(error, source, overrides)) from None
     except ExperimentError as error:
         raise ExperimentError(f"{source.name}: {error}" if source.name else str(error)) from None
+    if repeated := repeated_axis(experiment.grid):  # not in `Experiment`: what earlier versions ran can still be read
+        path = ("grid", *repeated.path)
+        where = source.where(path) if source.name and not _set_by(changes, path) else ".".join(path)
+        raise ExperimentError(f"{where}: {repeated.message}")
     return experiment
 
 
@@ -157,40 +163,6 @@ def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str,
     return values
 
 
-def _refuse_unknown_keys(source: YamlSource) -> None:
-    allowed: list[tuple[Keys, Iterable[str], str]] = [
-        ((), Experiment.model_fields, "key"),
-        (("grid",), Recipe.model_fields, "recipe field"),
-    ]
-    for section, model in _sections().items():
-        what = "recipe field" if model is Recipe else f"key of {section}"
-        allowed.append(((section,), model.model_fields, what))
-    for section in ("exclude", "include"):
-        entries = source.values.get(section)
-        count = len(entries) if isinstance(entries, list) else 0
-        allowed += [((section, index), Recipe.model_fields, "recipe field") for index in range(count)]
-    for path, names, what in allowed:
-        for key in _mapping_at(source.values, path):
-            if key not in names and not (path[:1] in {("grid",), ("include",), ("exclude",)} and is_argument(str(key))):
-                raise ExperimentError(f"{source.where((*path, key))}: {unknown(key, names, what)}")
-
-
-def _sections() -> dict[str, type[BaseModel]]:
-    """Return the model behind each key of an experiment that has one, optional ones included."""
-    return {
-        name: model
-        for name, field in Experiment.model_fields.items()
-        for model in (field.annotation, *get_args(field.annotation))
-        if isinstance(model, type) and issubclass(model, BaseModel)
-    }
-
-
-def _mapping_at(values: Any, path: Keys) -> Iterator[str]:
-    for step in path:
-        values = values.get(step) if isinstance(values, dict) else values[step]
-    yield from values if isinstance(values, dict) else ()
-
-
 def _locate(
     error: ValidationError, source: YamlSource, overrides: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> str:
@@ -201,6 +173,8 @@ def _locate(
     path: Keys = _in_file(loc, source)
     if first["type"] == "value_error":
         problem = str(first["msg"]).removeprefix("Value error, ")
+    elif first["type"] == "extra_forbidden":
+        problem = unknown_key(loc, of_recipe=error.title == Recipe.__name__)
     elif first["type"] == "missing":
         problem = f"{loc[-1]} is missing; it must be given"
     else:
@@ -210,6 +184,8 @@ def _locate(
     field = loc[1] if len(loc) > 1 and loc[0] == "recipe" else None
     if said := [name for name in overrides if name == field or (is_argument(name) and name.startswith(f"{field}."))]:
         return f"{' '.join(f'--set {name}={_shown(overrides[name])}' for name in said)}: {problem}"
+    if first["type"] == "extra_forbidden":  # those of the file have been refused before
+        return problem
     if _set_by(changes, loc):  # an option said it, not the file
         return f"{'.'.join(map(str, loc[:2]))}: {problem}"
     where = source.where(path) + ": " if source.name else ""
@@ -221,16 +197,27 @@ def _locate_combination(error: CombinationError, source: YamlSource, overrides: 
     loc = error.cause.errors()[0]["loc"]
     field = str(loc[0]) if loc else ""
     problem = _locate(error.cause, YamlSource("", {}, {}), overrides, {})
-    for index, value in enumerate(source.values.get("grid", {}).get(field, [])):
+    for path, value in _listed(source, field):
         if field in error.changes and _same(value, error.changes[field]):
-            return f"{source.where(('grid', field, index))}: grid.{field}: {problem.removeprefix(f'{field}: ')}"
+            return f"{source.where(path)}: grid.{field}: {problem.removeprefix(f'{field}: ')}"
     shown = ", ".join(f"{name}: {_shown(value)}" for name, value in error.changes.items())
     section: Keys = ("grid",)
-    for index, entry in enumerate(source.values.get("include", [])):
+    entries = source.values.get("include")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
         if _same(entry, error.changes):
             section = ("include", index, field)
     where = f"{source.where(section)}: " if source.name else ""
     return f"{where}the trial {{{shown}}}: {problem}" if shown else f"{where}{problem}"
+
+
+def _listed(source: YamlSource, field: str) -> list[tuple[Keys, Any]]:
+    """Return the values that a file lists for an axis, each with its path; none of what options have replaced."""
+    axes = source.values.get("grid")
+    axis = axes.get(field) if isinstance(axes, dict) else None
+    path: Keys = ("grid", field)
+    if isinstance(axis, dict) and "choice" in axis:
+        path, axis = (*path, "choice"), axis["choice"]
+    return [((*path, index), value) for index, value in enumerate(axis)] if isinstance(axis, list | dict) else []
 
 
 def _axis_at_fault(source: YamlSource) -> Keys:

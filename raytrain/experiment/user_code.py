@@ -96,8 +96,15 @@ def with_user_code_read(source: YamlSource, *, folder: Path) -> dict[str, Any]:
         return {field: read_field(field, value, (*path, field)) for field, value in values.items()}
 
     def read_field(field: str, value: Any, path: Keys) -> Any:
+        if path[0] == "grid" and isinstance(value, dict) and list(value) == ["choice"]:  # a list, said as a range is
+            return {"choice": read_field(field, value["choice"], (*path, "choice"))}
         found = read_user_code(field, value, folder=folder, where=f"{source.where(path)}: {field}")
         if path[0] == "grid" and isinstance(found, dict):  # values with axes of their own
+            if len(found) < len(value):
+                names = ", ".join(map(str, value))
+                raise ExperimentError(
+                    f"{source.where(path)}: {field}: two of {names} are the same; put all axes of it below one of them"
+                )
             return {name: fields(below, (*path, name)) for name, below in found.items()}
         return found
 

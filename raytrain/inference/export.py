@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raytrain import __version__
 from raytrain.analysis.record import RunRecord, read_record
-from raytrain.errors import RunFolderError
+from raytrain.errors import ExperimentError, RunFolderError, unknown
 from raytrain.inference.model_file import ModelDescription
 from raytrain.metrics.selection import selection_of
 from raytrain.provenance.manifest import inputs_of
@@ -81,7 +81,10 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
             code is missing or changed.
         ModelError: The checkpoint is of an older version, and the library does not say what its weights were trained
             with.
+        ExperimentError: `which` is neither.
     """
+    if which not in {BEST, LAST}:
+        raise ExperimentError(unknown(str(which), (BEST, LAST), "choice of weights"))
     inputs = inputs_of(record.manifest, result.recipe)
     there = checkpoint_folder(record.folder, result.trial)
     try:

@@ -22,7 +22,18 @@ def test_a_mapping_and_a_text_have_one_form(given: Any, text: str):
 
 @pytest.mark.parametrize(
     "given",
-    [{"images": "photo"}, {"image": 3}, {"image": ""}, {}, "photo", ["photo"], 7, {"image": "a,b"}, "image=a=b"],
+    [
+        {"images": "photo"},
+        {"image": 3},
+        {"image": ""},
+        {},
+        "photo",
+        ["photo"],
+        7,
+        {"image": "a,b"},
+        "image=a=b",
+        "image=a,image=b",
+    ],
 )
 def test_what_names_no_columns_is_refused(given: Any):
     with pytest.raises(ValueError, match="column"):

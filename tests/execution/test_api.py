@@ -110,6 +110,12 @@ def test_a_model_predicts_files_and_arrays_alike(run: raytrain.Run, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_weights_that_are_neither_the_best_nor_the_last_are_refused(run: raytrain.Run) -> None:
+    with pytest.raises(ExperimentError, match="unknown choice of weights 'bst'; did you mean 'best'"):
+        run.load_model(which="bst")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
 def test_a_trial_is_named_by_the_digest_that_the_table_shows(run: raytrain.Run) -> None:
     last = run.table()["trial"].iloc[-1]
     assert run.load_model(last, which="last").description.trial.endswith(last)
@@ -131,6 +137,13 @@ def test_a_shipped_experiment_is_read_by_its_name() -> None:
     assert (experiment.name, experiment.asha) == ("other", None)
     with pytest.raises(ExperimentError, match="no such file"):
         raytrain.read_experiment("no.yaml")
+
+
+def test_a_mode_that_there_is_not_does_not_continue_the_run(tmp_path: Path) -> None:
+    experiment = raytrain.Experiment(name="p", recipe=raytrain.Recipe(**SETTINGS))
+    with pytest.raises(ExperimentError, match="unknown mode 'failed-only'; did you mean 'failed_only'"):
+        raytrain.run(experiment, out=tmp_path, local=True, mode="failed-only")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Tests of raytrain.experiment.reading: every mistake is answered with its place, what is allowed and what to do."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.reading import default_experiment, read_experiment
-from raytrain.experiment.search.assignments import parse_overrides
+from raytrain.experiment.reading import default_experiment, read_experiment, read_run
+from raytrain.experiment.search.assignments import parse_axes, parse_overrides
+from raytrain.experiment.yaml_source import parse_value
+from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 
@@ -172,6 +175,20 @@ def test_the_last_of_two_assignments_counts():
 
 
 @pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["lr=0.1", "lr=0.01"], "--grid lr=0.01: lr is given twice; write --grid lr=0.1,0.01"),
+        (["lr=0.1", "momentum=0", " lr = 0.1 "], "lr is given twice; write --grid lr=0.1,0.1"),
+        (["lr=0.1", "lr=log:1e-4:1"], "--grid lr=log:1e-4:1: lr is given twice; leave one of them out"),
+        (["arch.depth=2", "arch.depth=3"], "arch.depth is given twice; write --grid arch.depth=2,3"),
+    ],
+)
+def test_the_first_of_two_axes_of_one_field_is_not_dropped(texts: list[str], expected: str):
+    with pytest.raises(ExperimentError, match=f"{re.escape(expected)}$"):
+        parse_axes(texts)
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("lr", "--set lr: write it as field=value, for example --set lr=0.05"),
@@ -245,6 +262,54 @@ def test_an_axis_of_an_option_takes_the_place_of_dependent_ones_of_its_name(file
     }
 
 
+@pytest.mark.parametrize("sampler", ["grid", "random", "sobol", "tpe"])
+@pytest.mark.parametrize(
+    ("grid", "axis", "expected"),
+    [
+        (
+            "{optimizer: {adam: {lr: [1]}}, lr: [2]}",
+            "optimizer.adam.lr",
+            "lr is one both of its own and below optimizer",
+        ),
+        (
+            "{lr: [2], optimizer: {adam: {lr: [1]}}}",
+            "optimizer.adam.lr",
+            "lr is one both of its own and below optimizer",
+        ),
+        (
+            "{optimizer: {sgd: {lr: [1]}}, schedule: {cosine: {lr: [2]}}}",
+            "schedule.cosine.lr",
+            "lr is one both below optimizer: sgd and below schedule: cosine",
+        ),
+        ("{optimizer: {sgd: {optimizer: [adam]}}}", "optimizer.sgd.optimizer", "optimizer is one both of its own and"),
+    ],
+)
+def test_an_axis_at_two_places_of_one_combination_is_refused_for_every_sampler(
+    file: Path, grid: str, axis: str, expected: str, sampler: str
+):
+    rest = "" if sampler == "grid" else "\nsamples: 4"
+    text = message(file, f"sampler: {sampler}\ngrid: {grid}{rest}")
+    assert expected in text
+    assert text.endswith("a combination would have two values of it; remove one of the two")
+    if sampler != "tpe":
+        assert text.startswith(f"x.yaml:2:{8 + grid.rindex('{' + axis.rpartition('.')[2] + ':')}: ")
+        options = {"name": "a", "grid": parse_value(grid, name="grid"), "samples": None if sampler == "grid" else 4}
+        with pytest.raises(ExperimentError, match=f"^grid.{axis}: a grid takes an axis once"):
+            default_experiment("a", changes={**options, "sampler": sampler})
+
+
+def test_an_axis_may_stand_below_several_values_of_one_axis(file: Path):
+    text = "grid: {optimizer: {sgd: {lr: [0.1, 0.2]}, adam: {lr: [0.001]}}}"
+    assert [trial.recipe.lr for trial in read(file, text).trials()] == [0.1, 0.2, 0.001]
+    both = text.replace("grid: {", "grid: {lr: [1], ")
+    assert [trial.recipe.lr for trial in read(file, both, grid={"lr": [0.5]}).trials()] == [0.5, 0.5]
+
+
+def test_a_run_of_an_earlier_version_with_an_axis_at_two_places_can_still_be_read(tmp_path: Path):
+    (tmp_path / "experiment.yaml").write_text("name: a\ngrid: {optimizer: {adam: {lr: [1]}}, lr: [2]}")
+    assert read_run(Folder.at(tmp_path)).grid["lr"] == (2,)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -261,6 +326,56 @@ def test_a_mistake_in_an_option_is_not_blamed_on_the_file(file: Path, changes: d
 def test_a_mistake_in_the_file_is_not_blamed_on_an_option_of_the_same_section(file: Path):
     text = message(file, "resources: {cpus_per_worker: 0}", resources={"workers": 2})
     assert text.startswith("x.yaml:1:13: resources.cpus_per_worker: given 0")
+
+
+@pytest.mark.parametrize("grid", ["~", "{lr: ~}", "{lr: 5}", "[lr]", "{lr: {choice: [0.1]}}", "{optimizer: {sgd: {}}}"])
+def test_a_mistake_in_an_axis_of_an_option_is_said_whatever_the_file_has_as_grid(file: Path, grid: str):
+    text = message(file, f"grid: {grid}", grid={"lr": [0.1, -1]})
+    assert "lr: -1}: lr: given -1; must be greater than 0" in text
+
+
+def test_a_list_below_a_value_is_refused_where_that_value_is_set(file: Path):
+    text = message(file, "grid: {optimizer: {sgd: [0.8, 0.9]}}", "optimizer=sgd")
+    assert text.startswith(
+        "x.yaml:1:8: grid.optimizer: the value 'sgd' of the axis 'optimizer' has [0.8, 0.9] below it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sets", "changes", "expected"),
+    [
+        ((), {"grid": None}, "grid: given None; must be a mapping"),
+        ((), {"grid": 5}, "grid: given 5; must be a mapping"),
+        (("seed=1",), {"seeds": 5}, "--set seed=1 and --seeds 5 were given"),
+        (("seed=1",), {"seeds": (4, 5)}, "--set seed=1 and --seeds 4,5 were given"),
+    ],
+)
+def test_what_python_gives_in_place_of_a_grid_or_of_seeds_is_one_message(
+    file: Path, sets: tuple[str, ...], changes: dict[str, Any], expected: str
+):
+    assert expected in message(file, "name: a", *sets, **changes)
+
+
+@pytest.mark.parametrize(
+    ("sets", "changes", "expected"),
+    [
+        ({"epoch": 3}, {}, "--set epoch=3: unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"sedds": [0]}, "unknown key 'sedds'; did you mean 'seeds'?"),
+        ({}, {"sedds": None}, "unknown key 'sedds'; did you mean 'seeds'?"),
+        ({}, {"resources": {"workrs": 2}}, "unknown key of resources 'workrs'; did you mean 'workers'?"),
+        ({}, {"recipe": {"epoch": 3}}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"include": [{"epoch": 3}]}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"exclude": [{"epoch": 3}]}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+        ({}, {"grid": {"optimizer": {"sgd": {"epoch": [3]}}}}, "unknown recipe field 'epoch'; did you mean 'epochs'?"),
+    ],
+)
+def test_a_misspelt_key_in_python_gets_the_nearest_one(
+    file: Path, sets: dict[str, Any], changes: dict[str, Any], expected: str
+):
+    file.write_text("name: a")
+    with pytest.raises(ExperimentError) as caught:
+        read_experiment(file, overrides=sets, changes=changes)
+    assert str(caught.value).endswith(expected)
 
 
 def test_without_a_file_the_default_recipe_is_changed():

@@ -298,6 +298,11 @@ def test_names_are_relative_to_the_experiment_file_and_options_to_the_working_fo
     assert read[0] == "none"
     assert read[1] == weights("there/model.pth")
     assert parse_axes(["init=none,there/model.pth"]) == {"init": read}
+    Path("there/one.yaml").write_text("grid: {init: {choice: [none, model.pth]}}\nrecipe: {arch: resnet9}\n")
+    assert [one.recipe.init for one in read_experiment(Path("there/one.yaml")).trials()] == read
+    Path("there/one.yaml").write_text("grid: {init: {model.pth: {lr: [1]}, ./model.pth: {lr: [2]}}}\n")
+    with pytest.raises(ExperimentError, match=r"one\.yaml:1:8: init: two of model\.pth, \./model\.pth are the same"):
+        read_experiment(Path("there/one.yaml"))
 
 
 def test_a_trial_of_a_run_is_named_by_its_run_and_the_first_letters_of_its_digest(make_data: Any) -> None:

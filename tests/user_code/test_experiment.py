@@ -51,6 +51,18 @@ def test_arguments_are_checked_and_may_be_values_of_the_grid(folder: Path) -> No
     assert axis.trials() == trials
 
 
+def test_code_may_stand_in_a_choice_as_in_a_list(folder: Path) -> None:
+    listed, below = "[my_net.py:MyNet, resnet9]", "{my_net.py:MyNet: {arch.depth: [1, 2]}, resnet9: {}}"
+    as_list = read_experiment(written(folder, "width: 4", f"grid: {{arch: {listed}}}")).trials()
+    as_choice = read_experiment(written(folder, "width: 4", f"grid: {{arch: {{choice: {listed}}}}}")).trials()
+    assert as_list == as_choice
+    assert [one.recipe.arch.partition("@")[0] for one in as_choice] == ["my_net.py:MyNet", "resnet9"]
+    nested = f"grid: {{optimizer: {{sgd: {{arch: {{choice: {listed}}}}}, adam: {{arch: {below}}}}}}}"
+    assert len(read_experiment(written(folder, "width: 4", nested)).trials()) == 2 + 3
+    with pytest.raises(ExperimentError, match=r"mine\.yaml:2:15: arch: gone\.py: no such file"):
+        read_experiment(written(folder, "width: 4", "grid: {arch: {choice: [gone.py:Net, resnet9]}}"))
+
+
 def test_what_includes_and_excludes_name_is_read_too(folder: Path) -> None:
     rest = (
         "grid: {arch: [resnet9, my_net.py:MyNet], lr: [0.1, 0.2]}\n"

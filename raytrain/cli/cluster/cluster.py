@@ -13,7 +13,9 @@ import typer
 from raytrain.cli.confirmation import confirmed
 from raytrain.cli.experiment.new import template
 from raytrain.cli.options import Json, is_given
-from raytrain.errors import ExitCode, ExperimentError, counted
+from raytrain.cli.text_option import text_option
+from raytrain.errors import ExperimentError, counted
+from raytrain.execution.interruption import exit_code
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
 from raytrain.report.text.quantities import clock
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 Dashboard = Annotated[
     str | None,
-    typer.Option(
+    text_option(
         "--address",
         metavar="URL",
         show_default="$RAY_API_SERVER_ADDRESS, $RAY_ADDRESS, http://127.0.0.1:8265",
@@ -63,7 +65,7 @@ def submit(
     ] = True,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the job.", show_default="the experiment's name and a suffix"),
+        text_option(help="Name of the job.", show_default="the experiment's name and a suffix"),
     ] = None,
     send: Annotated[
         list[Path] | None,
@@ -74,7 +76,7 @@ def submit(
     install: Annotated[
         bool, typer.Option("--install", help="Install raytrain's requirements on the nodes with uv.")
     ] = False,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Local folder to copy the run folder to.")] = "runs",
+    out: Annotated[str, text_option(metavar="DIR", help="Local folder to copy the run folder to.")] = "runs",
     insecure: Insecure = False,
     json: Json = False,
 ) -> None:
@@ -108,13 +110,13 @@ def submit(
         return
     try:
         job = cluster.follow(submission.job, _to_stderr)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         typer.echo(
             f"raytrain: the job is still running. Follow it with: raytrain logs -f {submission.job}; "
             f"stop it with: raytrain stop {submission.job}",
             err=True,
         )
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
     if json:
         _print(job, json=True)
     follow_home(cluster, submission, job, out=out, say=_say)
@@ -174,9 +176,7 @@ def pull(
     run: Annotated[
         str, typer.Argument(metavar="URI|JOB", show_default=False, help="URI of a run folder, or name of a job.")
     ],
-    out: Annotated[
-        str, typer.Option(metavar="DIR", envvar="RAYTRAIN_OUT", help="Local folder to copy the run folder to.")
-    ] = "runs",
+    out: Annotated[str, text_option(metavar="DIR", envvar="RAYTRAIN_OUT", help="Local folder to copy it to.")] = "runs",
     address: Dashboard = None,
     insecure: Insecure = False,
     json: Json = False,

@@ -12,6 +12,7 @@ import typer
 
 from raytrain.cli.completion import run_names
 from raytrain.cli.options import Json, Out
+from raytrain.cli.text_option import text_option
 from raytrain.errors import ExperimentError, counted
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
@@ -47,7 +48,7 @@ def audit(
     out: Out = "runs",
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="NAME_OR_CSV", help="Replay ASHA on this baseline, such as student.", show_default=False),
+        text_option(metavar="NAME_OR_CSV", help="Replay ASHA on this baseline, such as student.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:

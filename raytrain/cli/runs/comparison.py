@@ -9,6 +9,7 @@ import typer
 
 from raytrain.cli.completion import run_or_trial_names
 from raytrain.cli.options import AllowCode, Format, Fresh, Json, Out, Quiet, TimeLimit, mode_of
+from raytrain.cli.text_option import text_option
 from raytrain.errors import ExitCode, RunFolderError
 from raytrain.report.document import document
 from raytrain.report.text.columns import as_text, terminal_width
@@ -85,7 +86,7 @@ def rerun(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare with the record; exit with code 9 if it is not confirmed.")
     ] = False,
-    name: Annotated[str | None, typer.Option(help="Name of the new run.", show_default="RUN-rerun-TRIAL")] = None,
+    name: Annotated[str | None, text_option(help="Name of the new run.", show_default="RUN-rerun-TRIAL")] = None,
     allow_code: AllowCode = False,
     out: Out = "runs",
     fresh: Fresh = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from raytrain.cli.options import Json, Out, Run
+from raytrain.cli.text_option import text_option
 from raytrain.report.document import document
 from raytrain.report.text.visible import in_one_line, visible
 
@@ -28,7 +29,7 @@ def log(
     to: Annotated[To, typer.Option(help="The tracker. Its package is an extra of raytrain that has the same name.")],
     tracking_uri: Annotated[
         str | None,
-        typer.Option(
+        text_option(
             metavar="URI",
             show_default="that of MLFLOW_TRACKING_URI, W&B's settings or TRACKIO_DIR",
             help="Address of the tracker, such as http://127.0.0.1:5000 or sqlite:///mlflow.db; for Trackio, a folder.",
@@ -36,7 +37,7 @@ def log(
     ] = None,
     project: Annotated[
         str | None,
-        typer.Option(
+        text_option(
             "--project",
             "--experiment",
             metavar="NAME",

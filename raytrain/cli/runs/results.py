@@ -11,6 +11,7 @@ import typer
 
 from raytrain.cli.completion import run_names
 from raytrain.cli.options import Format, Json, Out, Run, is_given
+from raytrain.cli.text_option import text_option
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.report import REPORT
 from raytrain.report.text.visible import in_one_line, quoted, visible
@@ -53,12 +54,12 @@ def results(
     ] = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Sort by this column; -NAME for the highest first.", show_default=False),
+        text_option(metavar="NAME", help="Sort by this column; -NAME for the highest first.", show_default=False),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first rows.", show_default=False)] = None,
     columns: Annotated[
         str | None,
-        typer.Option(
+        text_option(
             metavar="A,B,C",
             help="Show these columns: any fields of the recipe, results and metrics, such as arch,test_accuracy,lr.",
             show_default=False,
@@ -75,7 +76,7 @@ def results(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(
+        text_option(
             metavar="NAME_OR_CSV", help="Baseline to show below the runs, such as student.", show_default=False
         ),
     ] = None,
@@ -166,7 +167,7 @@ def report(
     out: Out = "runs",
     baseline: Annotated[
         str | None,
-        typer.Option(
+        text_option(
             metavar="NAME_OR_CSV", help="Baseline whose curves are added, such as student.", show_default=False
         ),
     ] = None,

@@ -30,9 +30,12 @@ def canonical_columns(given: object) -> str:
     if given in ("", None):
         return ""
     try:
-        pairs: dict[Any, Any] = dict(given) if isinstance(given, Mapping) else dict(_pairs(given))
+        listed = list(given.items()) if isinstance(given, Mapping) else _pairs(given)
+        pairs: dict[Any, Any] = dict(listed)
     except TypeError:
         raise ValueError(f"{given!r} does not name columns; {FORM}") from None
+    if len(listed) > len(pairs):
+        raise ValueError(f"{given!r} names a column twice; {FORM}")
     names = list(pairs.values())
     if not pairs or not {*pairs} <= {*Columns._fields} or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{given!r} does not name columns; {FORM}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.errors import ExperimentError, unknown
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.user_code import read_user_code
 from raytrain.experiment.yaml_source import parse_value
@@ -33,20 +33,32 @@ def parse_axes(texts: Iterable[str]) -> dict[str, Any]:
     """Return the grid axes that `field=values` texts give: `lr=0.1,0.01`, or a range, `lr=log:1e-4:1`.
 
     Raises:
-        ExperimentError: A text names no recipe field, or a range cannot be read.
+        ExperimentError: A text names no recipe field, or the field of another one, or a range cannot be read.
     """
     axes: dict[str, Any] = {}
+    values: dict[str, str] = {}
     for text in texts:
         field, _, said = (part.strip() for part in text.partition("="))
         if field not in Recipe.model_fields and not is_argument(field):
             raise ExperimentError(f"--grid {text}: {unknown(field, Recipe.model_fields, 'recipe field')}")
-        kind, *ends = said.split(":")
-        if kind in _RANGES_IN_SHORT and ends:
+        if field in values:
+            advice = f"write --grid {field}={values[field]},{said}"
+            if any(_is_range(one) for one in (values[field], said)):
+                advice = "leave one of them out"
+            raise ExperimentError(f"--grid {text}: {field} is given twice; {advice}")
+        values[field] = said
+        if _is_range(said):
+            kind, *ends = said.split(":")
             axes[field] = {_RANGES_IN_SHORT[kind]: [parse_value(end, name=f"--grid {text}") for end in ends]}
         else:
             listed = [_value_of(field, value, name=f"--grid {text}") for value in _split(said)]
             axes[field] = read_user_code(field, listed, folder=Path(), where=f"--grid {text}")
     return axes
+
+
+def _is_range(text: str) -> bool:
+    kind, colon, _ = text.partition(":")
+    return bool(colon) and kind in _RANGES_IN_SHORT
 
 
 def _split(text: str) -> list[str]:
@@ -71,10 +83,3 @@ def _value_of(field: str, text: str, *, name: str) -> Any:
         return parse_value(text, name=name)
     plain_text = Recipe.model_fields[field].annotation is str and not text.lstrip().startswith("{")
     return text.strip() if plain_text else parse_value(text, name=name)
-
-
-def unknown(key: str, names: Iterable[str], what: str) -> str:
-    """Return the message about a key that is none of `names`, with the nearest of them, or all."""
-    names = list(names)
-    hint = did_you_mean(key, names) or f"choose one of {', '.join(names)}"
-    return f"unknown {what} {key!r}; {hint}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raytrain.errors import ExperimentError, did_you_mean
+from raytrain.errors import ExperimentError, did_you_mean, unknown
 from raytrain.experiment.search.arguments import COMPONENTS, is_argument
 from raytrain.experiment.search.grid import Grid, values_of
 from raytrain.training.choices import canonical
@@ -29,6 +29,8 @@ def canonical_options(field: str, wanted: Any) -> Any:
 
 
 def _canonical_option(field: str, wanted: Any) -> Any:
+    if field not in Recipe.model_fields:
+        raise ValueError(unknown(field, Recipe.model_fields, "recipe field"))
     option = canonical(field, wanted, strict=True)
     try:
         Recipe.model_validate({field: option})

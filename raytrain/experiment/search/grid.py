@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from raytrain.errors import unknown
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.recipe import Recipe
@@ -35,7 +36,7 @@ def _loguniform(low: float, high: float, share: float) -> float:
 
 
 def _int(low: float, high: float, share: float) -> int:
-    return min(int(low + (high - low + 1) * share), int(high))
+    return min(math.floor(low + (high - low + 1) * share), int(high))
 
 
 def rounded(value: float, low: float, high: float) -> float:
@@ -64,7 +65,7 @@ def checked_axis(field: str, given: object) -> Axis:
     if field == "seed":
         raise ValueError("'seed' is not a grid axis; list seeds under `seeds:`, beside grid")
     if field not in Recipe.model_fields and not is_argument(field):
-        raise ValueError(f"{field!r} in the grid is no recipe field")
+        raise ValueError(unknown(field, Recipe.model_fields, "recipe field"))
     if isinstance(given, Mapping):
         if len(given) == 1 and next(iter(given)) in {*RANGES, "choice"}:
             ((kind, value),) = given.items()
@@ -113,7 +114,9 @@ def _conditional(field: str, given: Mapping[Any, Any]) -> dict[str, Any]:
                 f"the value {value!r} of the axis {field!r} has {below!r} below it; give it axes of its own, such as "
                 f"{{{value}: {{momentum: [0.8, 0.9]}}}}, or {{}} for none. The ranges are {', '.join(RANGES)}"
             )
-        axes[canonical(field, value)] = {name: checked_axis(name, axis) for name, axis in (below or {}).items()}
+        if (name := canonical(field, value)) in axes:
+            raise ValueError(f"the axis {field!r} has the value {value!r} twice; put all axes of it below one of them")
+        axes[name] = {name: checked_axis(name, axis) for name, axis in (below or {}).items()}
     return axes
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from raytrain.data.data_key import DataKey
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search.grid import Axis, Grid, branches, fields, is_range, rounded
+from raytrain.experiment.search.repeated import repeated_axis
 
 _READ_BEFORE = frozenset({*DataKey._fields, "init"})
 """Recipe fields that name what is read before a run starts: images, and weights to start from."""
@@ -107,11 +108,8 @@ def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool
             f"sampler: tpe proposes values while the run goes on, and what {' and '.join(early)} say is read before it "
             "starts; take them out of the grid, or use sampler: random"
         )
-    if twice := sorted(_twice(grid)):
-        raise ValueError(
-            f"sampler: tpe takes an axis once, and {' and '.join(twice)} is one both of its own and below a value of "
-            "another axis; remove one of the two"
-        )
+    if twice := repeated_axis(grid):  # files are refused for any sampler, but experiments are made in Python too
+        raise ValueError(twice.message)
     if pretrained and any(field.partition(".")[0] == "arch" for field in fields(grid)):
         raise ValueError(
             "sampler: tpe proposes values while the run goes on, and init: pretrained reads the weights of every arch "
@@ -124,17 +122,6 @@ def refuse_unfit(grid: Grid, *, samples: int | None, asha: bool, validated: bool
         )
     if not validated:
         raise ValueError("sampler: tpe learns from validation accuracy, and val_size is 0; set val_size")
-
-
-def _twice(grid: Grid, above: frozenset[str] = frozenset()) -> set[str]:
-    """Return the fields that are axes at two levels, of which the later one would decide."""
-    here = above | grid.keys()
-    found = {name for name in grid if name in above}
-    for axis in grid.values():
-        if not is_range(axis):
-            for _, below in branches(axis):
-                found |= _twice(below, here)
-    return found
 
 
 def refuse_without_optuna() -> None:

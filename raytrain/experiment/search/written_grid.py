@@ -47,10 +47,10 @@ def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     fixed: dict[str, Any] = {}
     for field, axis in grid.items():
         conditional = _has_axes_below(axis)
-        if (
-            conditional and isinstance(values.get(field), str) and values[field] in axis
-        ):  # the axes below that value stay
-            fixed[field] = {values[field]: with_values(axis[values[field]] or {}, values)}
+        value = values.get(field)
+        if conditional and isinstance(value, str) and value in axis:  # the axes below that value stay
+            below = axis[value]
+            fixed[field] = {value: with_values(below, values) if isinstance(below, Mapping) else below}
         elif field in values:
             fixed[field] = [values[field]]
         elif conditional:

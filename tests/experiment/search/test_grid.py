@@ -13,7 +13,7 @@ from scipy import stats
 
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search import grid as grids
-from raytrain.experiment.search.grid import checked_axis
+from raytrain.experiment.search.grid import RANGES, checked_axis
 from raytrain.experiment.search.written_grid import with_values
 from raytrain.experiment.yaml_source import dump_yaml, parse_value
 
@@ -51,6 +51,12 @@ def test_ranges_are_drawn_from_as_their_name_says(sampler: Any):
         assert stats.chisquare(list(Counter(one[field] for one in drawn).values())).pvalue > 0.001
     assert {one["width"] for one in drawn} == {1, 2, 3, 4}
     assert all(type(one["width"]) is int and type(one["lr"]) is float for one in drawn)
+
+
+def test_whole_numbers_below_0_are_as_probable_as_those_above():
+    drawn = [RANGES["int"](-2, 1, (n + 0.5) / 400) for n in range(400)]
+    assert Counter(drawn) == dict.fromkeys((-2, -1, 0, 1), 100)
+    assert RANGES["int"](-2, -1, 0) == -2
 
 
 def test_a_sobol_sequence_covers_a_range_more_evenly_than_chance():
@@ -103,7 +109,12 @@ def test_drawn_numbers_have_four_digits_and_stay_within_their_range():
         ("width", {"int": [1.5, 3]}, "give whole numbers"),
         ("optimizer", {"sgd": [0.9]}, "give it axes of its own"),
         ("nesterov", {True: {}}, "is no name"),
-        ("optimizer", {"sgd": {"momentun": [0.9]}}, "'momentun' in the grid is no recipe field"),
+        ("optimizer", {"sgd": {"momentun": [0.9]}}, "unknown recipe field 'momentun'; did you mean 'momentum'?"),
+        (
+            "optimizer",
+            {"sgd": {"lr": [1]}, " sgd": {"lr": [2]}},
+            "has the value ' sgd' twice; put all axes of it below",
+        ),
         ("optimizer", {}, "is empty"),
         ("lr", [], "is empty"),
         ("lr", 0.1, "must be a list of values, or a range"),

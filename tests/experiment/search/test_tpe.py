@@ -108,7 +108,7 @@ def test_what_is_not_acceptable_is_replaced_until_there_is_nothing_else() -> Non
         ({"recipe": {"val_size": 0}}, "tpe learns from validation accuracy"),
         (
             {"grid": {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}, "momentum": [0.5, 0.6]}},
-            "tpe takes an axis once, and momentum is one both of its own and below",
+            "a grid takes an axis once, and momentum is one both of its own and below optimizer: sgd",
         ),
     ],
 )
