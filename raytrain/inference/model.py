@@ -220,7 +220,7 @@ def probabilities_in_blocks(model: Model, images: Iterable[NDArray[np.uint8]]) -
         yield probabilities(model, np.stack(block))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # what a network caches here can be used in training
 def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return how probable each class is for each image.
 
