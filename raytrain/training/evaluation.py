@@ -82,8 +82,8 @@ class TrainingData:
 def images_at_once(image_size: int, *, trained: int = 1) -> int:
     """Return how many images are evaluated at a time, so that memory suffices wherever it suffices for training.
 
-    1,000 of up to 32 pixels, and of larger ones as many as have no more pixels; but never fewer than a training step
-    takes at once, which needs more memory for each.
+    1,000 of up to 32 pixels, and of larger ones as many as have no more pixels; or as many as a training step takes at
+    once, which needs more memory for each, if that is more. Never more than 1,000.
 
     Args:
         image_size: Height and width of the images, in pixels.

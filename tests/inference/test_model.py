@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.data import ImageDataset, LabelledImages
+from raytrain.data.layouts.decode import FORMATS
 from raytrain.inference import model as inference
 from raytrain.inference.model import Model, evaluate_on
 from raytrain.inference.model_file import ModelDescription, read_model, write_model
@@ -132,6 +133,11 @@ def test_a_network_that_has_predicted_can_be_trained_with_what_it_has_cached() -
     images = torch.ones(2, 3, SIZE, SIZE, requires_grad=True)
     network(images).sum().backward()
     assert images.grad is not None
+
+
+def test_the_formats_that_images_may_have_are_said() -> None:
+    said = (Model.predict.__doc__ or "").upper()
+    assert [name for name in FORMATS if name not in said] == []
 
 
 def described(**changes: Any) -> ModelDescription:

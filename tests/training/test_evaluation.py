@@ -71,6 +71,7 @@ def test_evaluation_equals_a_loop_over_single_images_in_any_batch_size(model, da
         (32, 4096, 1000),
         (64, 64, 250),
         (224, 16, 20),
+        (224, 4096, 1000),
         (224, 128, 128),  # a training step takes as many, and needs more memory for each
         (2048, 1, 1),
     ],
