@@ -51,7 +51,8 @@ def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]
     splits = load_splits(trials, unsplit_too=confirm is not None and confirm.train_on == "all")
     for trial in trials:
         _refuse_what_cannot_choose(trial.recipe, classes=len(splits[trial.recipe.data_key].classes))
-    rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials])
+    workers = experiment.resources.most_workers
+    rehearse([(trial.recipe, len(splits[trial.recipe.data_key].classes)) for trial in trials], workers=workers)
     sizes = [(one.dataset, len(splits[one.data_key].train), one.batch_size) for one in (each.recipe for each in trials)]
     for warning in filter(None, (left_out_images(*size) for size in dict.fromkeys(sizes))):
         log.warning("%s", warning)
@@ -59,7 +60,7 @@ def trials_and_splits(experiment: Experiment) -> tuple[list[Trial], SplitsByKey]
         if warning:
             log.warning("%s", warning)
     for trial in trials:
-        refuse_single_images(trial.recipe, splits[trial.recipe.data_key], workers=experiment.resources.most_workers)
+        refuse_single_images(trial.recipe, splits[trial.recipe.data_key], workers=workers)
     return trials, splits
 
 
@@ -256,7 +257,7 @@ def why_not(trial: Trial, splits: SplitsByKey, *, workers: int) -> str:
     images = splits[trial.recipe.data_key]
     classes = len(images.classes)
     try:
-        rehearse([(trial.recipe, classes)])
+        rehearse([(trial.recipe, classes)], workers=workers)
         model_size(trial.recipe, classes)
         refuse_single_images(trial.recipe, images, workers=workers)
     except Exception as error:  # noqa: BLE001 (code of the user's own may raise anything)

@@ -119,7 +119,7 @@ def export_trial(record: RunRecord, result: TrialResult, *, which: str) -> tuple
         classes=inputs.classes,
         mean=mean,
         std=std,
-        precision=_precision(record, result.trial),
+        precision=saved.state.get("precision") or _measured_precision(record, result.trial),
         val_accuracy=result.val_accuracy if epoch == result.best_epoch else None,
         test_accuracy=result.test_accuracy if measured else None,
         fingerprint=fingerprint,
@@ -170,7 +170,7 @@ def _chosen(record: RunRecord) -> tuple[TrialResult, str]:
     return chosen, f"chosen by validation {selection_of(chosen.recipe).words}"
 
 
-def _precision(record: RunRecord, trial: str) -> str:
+def _measured_precision(record: RunRecord, trial: str) -> str:
     """Return the arithmetic that a trial was measured in; fp32 for one that was never measured."""
     ends = [event for event in record.events if event.get("trial") == trial and "precision" in event]
     return ends[-1]["precision"] if ends else "fp32"

@@ -87,8 +87,8 @@ class Model:
         """Return the most probable class of each image, and the probability of every class.
 
         Args:
-            images: One or several paths of image files in any format that Pillow reads, or of folders of such; or
-                (N, H, W, 3) uint8, RGB. Other sizes are cropped to a centred square and resized, as in training.
+            images: One or several paths of image files (BMP, GIF, JPEG, PNG, PPM, TIFF or WebP), or of folders of such;
+                or (N, H, W, 3) uint8, RGB. Other sizes are cropped to a centred square and resized, as in training.
             follow_links: Whether links in a folder are followed that lead out of it.
 
         Raises:
@@ -220,7 +220,7 @@ def probabilities_in_blocks(model: Model, images: Iterable[NDArray[np.uint8]]) -
         yield probabilities(model, np.stack(block))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # what a network caches here can be used in training
 def probabilities(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return how probable each class is for each image.
 

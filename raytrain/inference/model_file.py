@@ -55,7 +55,7 @@ class ModelDescription:
         classes: Names of the classes, in the order of the network's outputs.
         mean: Mean per channel (red, green, blue), on the scale [0, 1].
         std: Standard deviation per channel (red, green, blue), on the scale [0, 1].
-        precision: Arithmetic of the measured accuracies: fp32, bf16 or fp16.
+        precision: Arithmetic of the training and of the measured accuracies: fp32, bf16 or fp16.
         val_accuracy: Validation accuracy of these weights, a fraction in [0, 1]; None if not measured.
         test_accuracy: Test accuracy of these weights, a fraction in [0, 1]; None if not measured.
         fingerprint: Fingerprint of the data set of training and test; None if unknown.

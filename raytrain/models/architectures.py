@@ -65,8 +65,8 @@ def airbench(
     """Build the network of airbench: 1.97 M parameters, 0.24 GFLOP forward for a 32x32 image.
 
     K. Jordan 2024, arXiv:2404.00498. Its first layer is computed from training images: `init_from`. The paper's larger
-    networks are `width: 128` with `{airbench: {multiples: [1, 3, 3]}}` for 95 %, and
-    `{airbench: {multiples: [1, 3, 4], depth: 3}}` for 96 %.
+    networks are `width: 128` with `{airbench: {multiples: [1, 3, 3]}}` for 95 %, and with
+    `{airbench: {multiples: [1, 3, 4], depth: 3}}` and `bn_momentum: 0.1` for 96 %.
 
     Args:
         num_classes: Number of outputs.

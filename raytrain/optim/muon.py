@@ -1,9 +1,11 @@
 """Muon: momentum whose step, for each matrix of weights, is made orthogonal.
 
 K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon, in
-the form of its CIFAR-10 record. `torch.optim.Muon` computes the same for matrices, which a test compares with; it takes
-neither the filters of convolutions nor the biases and the head beside them. Positions, class tokens and LayerScale of
-a transformer are no weights of layers, though they have two dimensions or more: `raytrain.optim.optimizers.is_weight`.
+the form of its CIFAR-10 record. For matrices, `torch.optim.Muon` computes the same but for one factor: it multiplies
+the step by sqrt(max(1, rows / columns)), so its steps for tall matrices are longer. A test compares the two. PyTorch's
+takes neither the filters of convolutions nor the biases and the head beside them. Positions, class tokens and
+LayerScale of a transformer are no weights of layers, though they have two dimensions or more:
+`raytrain.optim.optimizers.is_weight`.
 """
 
 from collections.abc import Callable

@@ -82,8 +82,8 @@ class TrainingData:
 def images_at_once(image_size: int, *, trained: int = 1) -> int:
     """Return how many images are evaluated at a time, so that memory suffices wherever it suffices for training.
 
-    1,000 of up to 32 pixels, and of larger ones as many as have no more pixels; but never fewer than a training step
-    takes at once, which needs more memory for each.
+    1,000 of up to 32 pixels, and of larger ones as many as have no more pixels; or as many as a training step takes at
+    once, which needs more memory for each, if that is more. Never more than 1,000.
 
     Args:
         image_size: Height and width of the images, in pixels.
@@ -92,7 +92,7 @@ def images_at_once(image_size: int, *, trained: int = 1) -> int:
     return min(MOST_AT_ONCE, max(PIXELS_AT_ONCE // image_size**2, trained, 1))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode(): what a network caches there cannot be used in training
 def evaluate(
     model: nn.Module,
     images: DeviceImages,
@@ -125,7 +125,7 @@ def evaluate(
     return reduce_sums(sums, seen)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate_views(
     model: nn.Module,
     images: DeviceImages,
@@ -184,7 +184,7 @@ def _mean_logits(model: nn.Module, plain: Tensor, views: list[tuple[float, Tenso
     return torch.stack([share * plain, *seen]).sum(dim=0)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(
     model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int | None = None
 ) -> tuple[Evaluation, Predictions]:

@@ -58,10 +58,14 @@ def train(recipe: Recipe, state: TrainState, data: TrainingData) -> Iterator[Epo
     weights = None
     if recipe.class_weights == "balanced":
         weights = balanced_weights(data.train.labels, classes=data.num_classes).to(data.device)
+    # After its first step, DistributedDataParallel sorts its buckets of gradients anew, and more than two ranks then
+    # add them up in another order: a trial that goes on after an epoch would differ in the last bit. So each epoch
+    # begins as such a trial does. GPUs promise no equal bits, and torch.compile would compile anew each time.
+    anew = rank_and_world_size()[1] > 2 and state.device.type == "cpu" and not recipe.compile
     while state.epoch < recipe.epochs:
-        if model is None or state.epoch == recipe.freeze_epochs:
+        if model is None or anew or state.epoch == recipe.freeze_epochs:
             model = None
-            if recipe.freeze_epochs:
+            if recipe.freeze_epochs or anew:
                 gc.collect()  # what DistributedDataParallel has hooked into the gradients goes with it, on every rank
             state.freeze(frozen=state.epoch < recipe.freeze_epochs)
             model = _forward_model(recipe, state)  # it learns what is trained when it is made

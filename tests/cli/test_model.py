@@ -63,6 +63,19 @@ def test_evaluate_gives_the_tables_accuracy_again(trained: Folder, tmp_path: Pat
         assert f"test accuracy {100 * accuracy:.2f} %" in call("evaluate", model).stdout
 
 
+def test_a_trial_that_was_never_measured_is_exported_in_the_precision_that_it_trained_in(tmp_path: Path) -> None:
+    keys = {"name": "stopped", "recipe": RECIPE | {"epochs": 1, "precision": "bf16"}}
+    folder = run(Experiment.model_validate(keys), RunOptions(out=str(tmp_path), local=True)).folder
+    events = [json.loads(line) for line in folder.read("events.jsonl").decode().splitlines()]
+    assert any(event.pop("precision", None) for event in events)  # no event of a stopped trial has it
+    folder.write("events.jsonl", "".join(json.dumps(event) + "\n" for event in events).encode())
+    for which in ("best", "last"):
+        model = tmp_path / f"{which}.pth"
+        exported = call("export", folder, "--which", which, "-o", model)
+        assert exported.exit_code == 0, exported.stderr
+        assert json.loads(model.with_suffix(".json").read_text())["precision"] == "bf16"
+
+
 def test_evaluate_takes_the_columns_of_a_data_set_and_goes_on_without_bad_images(
     trained: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

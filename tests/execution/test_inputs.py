@@ -145,6 +145,19 @@ def test_one_image_at_a_time_is_accepted_where_it_can_be_trained(changes: dict[s
     assert len(trials) == 1
 
 
+@pytest.mark.parametrize("way", ["at the start", "later"])
+def test_the_network_is_rehearsed_for_the_workers_of_the_experiment(way: str, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    monkeypatch.setattr("raytrain.execution.inputs.rehearse", lambda _, workers: asked.append(workers))
+    recipe = DIGITS.replace(width=2)
+    if way == "at the start":
+        trials_and_splits(Experiment(name="one", recipe=recipe, resources=Resources(workers=(1, 3))))
+    else:
+        trial = Trial.of(recipe)
+        why_not(trial, load_splits([trial]), workers=3)
+    assert asked == [3]
+
+
 def test_a_trial_that_is_proposed_later_is_refused_for_the_same_reason():
     trial = Trial.of(DIGITS.replace(width=2, batch_size=3))
     splits = load_splits([trial])

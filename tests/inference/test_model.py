@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.data import ImageDataset, LabelledImages
+from raytrain.data.layouts.decode import FORMATS
 from raytrain.inference import model as inference
 from raytrain.inference.model import Model, evaluate_on
 from raytrain.inference.model_file import ModelDescription, read_model, write_model
@@ -111,6 +112,32 @@ class Counting(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.seen.append(len(images))
         return images.mean((2, 3))
+
+
+class Masking(nn.Module):
+    """A network that multiplies its images by a tensor that it makes once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask: torch.Tensor | None = None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.mask is None:
+            self.mask = torch.linspace(0, 1, images[0].numel()).view_as(images[0])
+        return (images * self.mask).mean((2, 3))
+
+
+def test_a_network_that_has_predicted_can_be_trained_with_what_it_has_cached() -> None:
+    network = Masking()
+    Model(network, DESCRIPTION, torch.device("cpu")).predict(np.zeros((2, SIZE, SIZE, 3), dtype=np.uint8))
+    images = torch.ones(2, 3, SIZE, SIZE, requires_grad=True)
+    network(images).sum().backward()
+    assert images.grad is not None
+
+
+def test_the_formats_that_images_may_have_are_said() -> None:
+    said = (Model.predict.__doc__ or "").upper()
+    assert [name for name in FORMATS if name not in said] == []
 
 
 def described(**changes: Any) -> ModelDescription:

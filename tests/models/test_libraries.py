@@ -23,7 +23,8 @@ SMALL = {"torchvision": "torchvision:squeezenet1_1", "timm": "timm:test_resnet"}
 def test_a_network_of_a_library_has_the_classes_of_the_data(library: str) -> None:
     pytest.importorskip(library)
     recipe = Recipe(arch=SMALL[library], image_size=32)
-    rehearse([(recipe, 7)])
+    for workers in (1, 2):
+        rehearse([(recipe, 7)], workers=workers)
     network = recipe.build_network(7)
     assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     assert model_size(recipe, 7).parameters == sum(one.numel() for one in network.parameters())

@@ -46,6 +46,18 @@ def test_on_matrices_it_equals_pytorchs(nesterov: bool, weight_decay: float):
     assert (ours - theirs).norm() < 0.03 * (theirs - start).norm()
 
 
+def test_of_a_tall_matrix_the_step_is_shorter_than_pytorchs_by_the_root_of_rows_over_columns():
+    start = random_matrix(20, 5)
+    ours, theirs = (nn.Parameter(start.clone()) for _ in range(2))
+    optimizer = Muon([{"params": [ours]}], lr=0.1, momentum=0.7, **FORM)
+    reference = torch.optim.Muon([theirs], lr=0.1, momentum=0.7, weight_decay=0.0)
+    for parameter in (ours, theirs):
+        parameter.grad = random_matrix(20, 5, seed=1)
+    optimizer.step()
+    reference.step()
+    assert (2 * (ours - start) - (theirs - start)).norm() < 0.03 * (theirs - start).norm()
+
+
 def test_filters_are_matrices_and_the_rest_is_sgd():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 2, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 5))

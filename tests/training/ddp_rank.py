@@ -1,4 +1,4 @@
-"""One of two processes that train trials together over gloo: `python ddp_rank.py RANK FOLDER...`; see test_ddp.py."""
+"""One of several processes that train trials together over gloo: `python ddp_rank.py RANK RANKS FOLDER...`."""
 
 import itertools
 import json
@@ -16,14 +16,12 @@ from raytrain.training.evaluation import TrainingData
 from raytrain.training.recipe import Recipe
 from raytrain.training.trial import TrialRun
 
-WORLD_SIZE = 2
 
-
-def main(rank, folders):
+def main(rank, ranks, folders):
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the tests use no network
-    store = dist.FileStore(str(folders[0] / "store"), WORLD_SIZE)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=WORLD_SIZE)
+    store = dist.FileStore(str(folders[0] / "store"), ranks)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
     for folder in folders:
         train(rank, folder)
     dist.destroy_process_group()
@@ -62,4 +60,4 @@ def train(rank, folder):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), [Path(folder) for folder in sys.argv[2:]])
+    main(int(sys.argv[1]), int(sys.argv[2]), [Path(folder) for folder in sys.argv[3:]])

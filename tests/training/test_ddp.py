@@ -1,4 +1,4 @@
-"""Tests of training in two processes under DistributedDataParallel, on gloo; `ddp_rank.py` is what they run."""
+"""Tests of training in two or four processes under DistributedDataParallel, on gloo: each runs `ddp_rank.py`."""
 
 import base64
 import copy
@@ -85,22 +85,31 @@ def written(splits, unbalanced, given, tmp_path_factory):
     ):
         (folders[name] / "recipe.json").write_text(recipe.model_dump_json())
         (folders[name] / "splits.pickle").write_bytes(pickle.dumps(images))
+    run_ranks(2, folders.values())
+    return folders
+
+
+def run_ranks(ranks, folders):
+    """Train in as many processes, and wait for them."""
     command = [sys.executable, str(Path(__file__).with_name("ddp_rank.py"))]
     processes = [
-        subprocess.Popen([*command, str(rank), *map(str, folders.values())], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
+        subprocess.Popen([*command, str(rank), str(ranks), *map(str, folders)], stderr=subprocess.PIPE, text=True)
+        for rank in range(ranks)
     ]
     try:
         errors = [process.communicate(timeout=300)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    return folders
+    assert [process.returncode for process in processes] == [0] * ranks, "\n".join(errors)
+
+
+def of_ranks(ranks, folder):
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(ranks)]
 
 
 def of_both_ranks(folder):
-    return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
+    return of_ranks(2, folder)
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +277,21 @@ def test_rank_0_alone_writes_checkpoints(ranks):
 
 
 def test_resuming_on_two_ranks_equals_training_through(ranks):
+    assert_resumed_equals_through(ranks)
+
+
+def test_resuming_on_four_ranks_equals_training_through(splits, tmp_path):
+    """Of more than two, the order in which ranks are added up decides the last bit."""
+    (tmp_path / "recipe.json").write_text(RECIPE.model_dump_json())
+    (tmp_path / "splits.pickle").write_bytes(pickle.dumps(splits))
+    run_ranks(4, [tmp_path])
+    ranks = of_ranks(4, tmp_path)
+    assert_resumed_equals_through(ranks)
+    for rank in ranks[1:]:
+        assert differing(rank["state"]["model"], ranks[0]["state"]["model"]) == []
+
+
+def assert_resumed_equals_through(ranks):
     for rank in ranks:
         assert without_seconds(rank["resumed_reports"]) == without_seconds(rank["reports"])
         for part in ("model", "ema"):

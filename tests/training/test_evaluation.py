@@ -1,6 +1,7 @@
 """Tests of raytrain.training.evaluation against a loop over single images."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -70,12 +71,37 @@ def test_evaluation_equals_a_loop_over_single_images_in_any_batch_size(model, da
         (32, 4096, 1000),
         (64, 64, 250),
         (224, 16, 20),
+        (224, 4096, 1000),
         (224, 128, 128),  # a training step takes as many, and needs more memory for each
         (2048, 1, 1),
     ],
 )
 def test_as_many_images_are_evaluated_at_a_time_as_have_the_pixels_of_1000_small_ones(image_size, trained, expected):
     assert images_at_once(image_size, trained=trained) == expected
+
+
+class Caching(nn.Module):
+    """A network that keeps a tensor for each size of its images."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+        self.ramps = {}
+
+    def forward(self, images):
+        size = images.shape[2:]
+        if size not in self.ramps:
+            self.ramps[size] = torch.linspace(0, 1, size.numel()).view(1, 1, *size)
+        return self.layer((images * self.ramps[size]).mean((2, 3)))
+
+
+@pytest.mark.parametrize("what", [evaluate, predict, functools.partial(evaluate_views, tta="shifts")])
+def test_what_a_network_caches_in_an_evaluation_can_be_used_in_training(data, what):
+    network = Caching()
+    what(network, data.val, data=data, precision="fp32")
+    images = data.normalized(data.train.images[:4].permute(0, 3, 1, 2)).requires_grad_()
+    network(images).sum().backward()
+    assert network.layer.weight.grad is not None
 
 
 @given(batch_size=st.integers(1, 30))

@@ -463,12 +463,88 @@ def test_of_a_very_large_network_the_shape_alone_is_looked_at(folder: Path, monk
     rehearse([(recipe, 4)])
 
 
+HEADS = """
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Two(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, num_classes), nn.Linear(3, num_classes)
+
+    def forward(self, images):
+        return self.first(images.mean((2, 3)))
+
+
+class Fixed(Two):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.second.requires_grad_(False)
+
+
+class Large(Two):
+    def forward(self, images):
+        chosen = self.second if images.shape[2] > 12 else nn.Identity()
+        return super().forward(images) + 0 * chosen(images.mean((2, 3))).sum()
+
+
+class Many(Two):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.others = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+
+
+class Numeric(Two):
+    def forward(self, images):
+        assert images.sum() != 3  # not on the device meta
+        return super().forward(images)
+
+
+class Recomputed(Two):
+    def forward(self, images):
+        means = images.mean((2, 3))
+        return self.first(means) + checkpoint(self.second, means.requires_grad_(), use_reentrant=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arch", "fields", "unused"),
+    [
+        ("Two", {}, "second.weight, second.bias"),
+        ("Fixed", {}, None),
+        ("Two", {"epochs": 2, "freeze_epochs": 1}, "second.weight, second.bias"),
+        ("Two", {"epochs": 2, "freeze_epochs": 2}, None),
+        ("Large", {}, None),
+        ("Large", {"resolution": {0: 12, 0.5: 16}, "epochs": 2}, "second.weight, second.bias"),
+        ("Many", {}, "second.weight, second.bias, others.0.weight, others.0.bias, others.1.weight and 3 more"),
+        ("Numeric", {}, "second.weight, second.bias"),
+        ("Recomputed", {}, None),
+    ],
+)
+def test_parameters_that_no_logit_depends_on_are_named_where_several_workers_would_wait_for_them(
+    folder: Path, arch: str, fields: dict[str, Any], unused: str | None
+) -> None:
+    (folder / "heads.py").write_text(f"{HEADS}# {folder}\n")
+    recipe = Recipe(arch=raytrain.code(f"heads.py:{arch}"), image_size=16, **fields)
+    rehearse([(recipe, 3)])
+    if unused is None:
+        rehearse([(recipe, 3)], workers=2)
+        return
+    problem = rf"^heads\.py:\d+: architecture {arch} has trainable parameters .*: {unused}\. With several workers"
+    with pytest.raises(ExperimentError, match=problem):
+        rehearse([(recipe, 3)], workers=2)
+
+
 @pytest.mark.usefixtures("folder")
 def test_what_fits_passes() -> None:
     fields = {"mix": "blend", "optimizer": "rmsprop", "schedule": "steps", "loss": "focal"}
     named: dict[str, Any] = {field: raytrain.code(f"my_rest.py:{name}") for field, name in fields.items()}
     arch, noise = raytrain.code("my_net.py:MyNet"), raytrain.code("my_rest.py:noise")
-    rehearse([(Recipe(**named, arch=arch, augment=(noise,), width=4, image_size=16), 3)])
+    recipe = Recipe(**named, arch=arch, augment=(noise,), width=4, image_size=16)
+    for workers in (1, 2):
+        rehearse([(recipe, 3)], workers=workers)
 
 
 @pytest.mark.parametrize(

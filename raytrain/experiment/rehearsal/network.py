@@ -1,5 +1,6 @@
 """The user's network, or a library's, on images of noise."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from raytrain.training.choices import build_network
@@ -9,6 +10,8 @@ from raytrain.user_code.reference import reference_of
 
 IMAGES = 2
 """Number of images of a rehearsal: BatchNorm needs more than one."""
+NAMED = 5
+"""Most parameters that a message names."""
 LARGEST = 100_000_000
 """Most parameters of a network whose logits are computed, 400 MB; of a larger one only their shape is looked at."""
 NO_VIEW = "view size is not compatible"
@@ -16,22 +19,30 @@ NO_VIEW = "view size is not compatible"
 WITHOUT_VIEW = "images lie in channels_last memory: use reshape or flatten, or set channels_last: false"
 
 
-def network_fault(recipe: Recipe, classes: int, sizes: list[tuple[int, int]]) -> str | None:
+def network_fault(recipe: Recipe, classes: int, sizes: list[tuple[int, int]], *, several_workers: bool) -> str | None:
     """Build the network of a recipe and call it; return what is wrong with it, None where nothing is.
 
     Args:
         recipe: The recipe.
         classes: Number of classes.
         sizes: Height and width of the images that it is given, each once.
+        several_workers: Whether several workers train all of it; each of its parameters then needs a gradient.
     """
     import torch
 
     from raytrain.models.sync_batchnorm import not_synchronisable
 
+    unused: dict[str, None] = {}  # names in the order of the network
+
     def tried() -> tuple[Any, list[Any]]:
         network: Any = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=recipe.image_size)
-        is_module = isinstance(network, torch.nn.Module)
-        return network, [_logits(network, recipe, *size) for size in sizes] if is_module else []
+        logits: list[Any] = []
+        unused.clear()
+        for size in sizes if isinstance(network, torch.nn.Module) else ():
+            logits.append(_logits(network, recipe, *size))
+            if several_workers:
+                unused.update(dict.fromkeys(_without_gradient(network, logits[-1])))
+        return network, logits
 
     def tried_on_the_processor() -> tuple[Any, list[Any]]:
         with torch.random.fork_rng(devices=[]):
@@ -59,7 +70,27 @@ def network_fault(recipe: Recipe, classes: int, sizes: list[tuple[int, int]]) ->
         numbers = tried_on_the_processor()[1] if logits[0].is_meta else logits
         if not all(one.isfinite().all() for one in numbers):
             return "returns numbers that are not finite for images of noise; it must return finite logits"
-    return None
+    return _without_use(list(unused)) if unused else None
+
+
+def _without_gradient(network: Any, logits: Any) -> list[str]:
+    """Return the names of the trainable parameters that logits, or a loss of them, give no gradient."""
+    import torch
+
+    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point() or not logits.requires_grad:
+        return []  # which is said of the logits themselves
+    network.zero_grad()
+    logits.sum().backward()
+    return [name for name, one in network.named_parameters() if one.requires_grad and one.grad is None]
+
+
+def _without_use(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (
+        f"has trainable parameters that its logits do not depend on: {', '.join(names[:NAMED])}{more}. With several "
+        "workers, each needs a gradient in every step: leave them out of the network, set their requires_grad to "
+        "False, or train with one worker"
+    )
 
 
 def _logits(network: Any, recipe: Recipe, height: int, width: int) -> Any:

@@ -31,11 +31,12 @@ from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept
 
 
-def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
+def rehearse(recipes: Iterable[tuple[Recipe, int]], *, workers: int = 1) -> None:
     """Call each piece of the user's code that recipes name, each once for the shapes that it will meet.
 
     Args:
         recipes: Recipes, each with its number of classes.
+        workers: Largest number of workers of one trial.
 
     Raises:
         ExperimentError: It fails, or returns something else than it must; the message names file and line.
@@ -50,8 +51,9 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
         if chain not in augmented:
             augmented[chain] = _augmented(recipe)
         sizes = _sizes(recipe, augmented[chain])
+        several = workers > 1 and recipe.freeze_epochs < recipe.epochs  # a backbone that stays frozen has no gradients
         calls: list[tuple[Components, str, Callable[[], str | None]]] = [
-            (ARCHS, recipe.arch, partial(network_fault, recipe, classes, sizes)),
+            (ARCHS, recipe.arch, partial(network_fault, recipe, classes, sizes, several_workers=several)),
             (MIX_CHOICES, recipe.mix, partial(mix_fault, recipe, classes)),
             (OPTIMIZER_CHOICES, recipe.optimizer, partial(optimizer_fault, recipe)),
             (SCHEDULE_CHOICES, recipe.schedule, partial(schedule_fault, recipe)),
@@ -60,7 +62,7 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]]) -> None:
         for components, text, call in calls:
             mixed = (recipe.mix != "none", recipe.mix_alpha)  # a loss then meets mixed targets
             shapes = (classes, recipe.width, recipe.image_size, recipe.channels_last, tuple(sizes))
-            key = (components.what, text, shapes, recipe.label_smoothing, mixed, recipe.sync_batchnorm)
+            key = (components.what, text, shapes, recipe.label_smoothing, mixed, recipe.sync_batchnorm, several)
             if key in done:
                 continue
             done.add(key)
