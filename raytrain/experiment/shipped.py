@@ -5,7 +5,7 @@ from pathlib import Path
 
 from raytrain.errors import ExperimentError
 
-SHIPPED = ("accurate", "best", "compare", "fast", "lr", "narrow", "quick", "resnet9")
+SHIPPED = ("accurate", "best", "compare", "fast", "lr", "narrow", "quick", "resnet9", "standard")
 """Names of experiments that commands accept in place of a file; a file of the same name takes precedence."""
 CURVE_BANK = "curve-bank"
 """Name of the complete learning curves that `asha.curves` may name; a run of the same name takes precedence."""
