@@ -1,6 +1,7 @@
 """What the shipped experiments say of the student's curves is what the curves say."""
 
 import csv
+import json
 import re
 from pathlib import Path
 from statistics import fmean
@@ -52,6 +53,32 @@ def test_the_table_of_the_study_is_what_the_logs_and_the_claims_say() -> None:
             *(*claimed, f"{hours:.1f}", claim["hours"] or "–"),
         ]
     assert shown == expected
+
+
+def test_the_times_to_an_accuracy_are_those_of_the_records_and_of_the_log() -> None:
+    page = (EXPERIMENTS.parent / "docs/benchmarks.md").read_text()
+    tracked, five, timed = (
+        json.loads((EXPERIMENTS / f"records/{name}.json").read_text())
+        for name in ("fast-tracked", "fast", "bench-time-to-accuracy")
+    )
+    (result,) = tracked["results"]
+    (epochs,) = tracked["epochs"].values()
+    (seed_0,) = (five["epochs"][one["trial"]] for one in five["results"] if one["recipe"]["seed"] == 0)
+    assert [row["train_loss"] for row in epochs] == [row["train_loss"] for row in seed_0]
+    first = next(index for index, row in enumerate(epochs, start=1) if row["test_accuracy"] >= 0.9)
+    assert result["test_accuracy"] < 0.94 <= result["test_tta_accuracy"]
+    minutes = [sum(row["seconds"] for row in epochs[:count]) / 60 for count in (first, len(epochs))]
+    ours = [f"{count} epochs, {time:.1f} minutes" for count, time in zip((first, len(epochs)), minutes, strict=True)]
+    assert f"| {' | '.join(ours)} |" in page
+    assert f"{100 * result['test_tta_accuracy']:.2f} %, and {100 * result['test_accuracy']:.2f} % without" in page
+
+    student = timed["details"]["at the end, on the whole test set"]["student"]
+    epoch = student["seconds"] / student["epochs"]
+    assert f"the {epoch / 60:.1f} minutes" in page
+    (curve,) = (one.test_accuracy for one in open_baseline("student").curves if one.name == "train3")
+    needed = [next(at for at, one in enumerate(curve, start=1) if one and one >= goal) for goal in (0.9, 0.94)]
+    assert f"| {' | '.join(f'{count} epochs' for count in needed)} |" in page
+    assert f"| {' | '.join(f'{count * epoch / 3600:.1f} hours' for count in needed)} |" in page
 
 
 def test_the_student_experiments_give_the_hours_of_the_logs_and_the_steps_and_deviation_of_raytrain() -> None:
