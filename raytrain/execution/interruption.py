@@ -88,6 +88,7 @@ class Interruption:
             return
         before = {number: signal.getsignal(number) for number in (*signals.taken(), _WAKE)}
         self.install()
+        signals.process.raise_lost = self._raise_lost
         try:
             with self._raised_again():
                 yield
@@ -95,6 +96,7 @@ class Interruption:
             raise self.cause_of(caught) from None
         finally:
             signals.process.saving = False
+            signals.process.raise_lost = lambda: None
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -122,6 +124,11 @@ class Interruption:
         finally:
             self._dropped = False
             sys.unraisablehook = before
+
+    def _raise_lost(self) -> None:
+        if self._raised:
+            self._dropped = False
+            raise self._raised
 
     @contextmanager
     def limited(self) -> Generator[None]:

@@ -1,5 +1,6 @@
 """Two signals, the first in good order."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,16 +9,23 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from raytrain.background import InThread
 from raytrain.errors import ExperimentError, RayLostError
+from raytrain.execution import signals
 from raytrain.execution.backend import Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Terminated, Woken, exit_code, wake_main_thread
+from raytrain.execution.options import RunOptions
+from raytrain.execution.run import run as run_experiment
 from raytrain.experiment.experiment import Experiment
+from raytrain.metrics.epoch import Report
+from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.recipe import Recipe
 
 SCRIPT = """
 import os, signal, sys
@@ -87,6 +95,24 @@ def test_a_time_limit_that_python_drops_in_a_finalizer_still_ends_the_run() -> N
     interruption = Interruption(limit_s=60)
     with pytest.raises(OutOfTime), interruption.handled(), interruption.limited():
         drop(signal.SIGALRM)
+
+
+def test_an_interrupt_that_a_library_swallows_in_an_epoch_ends_the_run_after_the_epoch(
+    tmp_path: Path, tiny_images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported = RunJournal.reported
+
+    def swallowing(journal: RunJournal, trial: str, report: Report) -> None:
+        reported(journal, trial, report)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(RunJournal, "reported", swallowing)
+    recipe = Recipe(dataset=tiny_images, val_size=8, image_size=8, width=2, batch_size=16, epochs=3)
+    outcome = run_experiment(Experiment(name="x", recipe=recipe), RunOptions(str(tmp_path), local=True))
+    (result,) = outcome.record.results
+    assert (outcome.exit_code, result.status, result.epochs) == (143, "unfinished", 1)
+    signals.process.raise_lost()  # nothing is left of it
 
 
 def test_what_else_a_finalizer_raises_is_reported_as_before() -> None:
