@@ -131,11 +131,12 @@ docs: $(STAMP) ## build the documentation as a site in build/docs; a broken link
 	$(INSTALL) -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(STAMP) ## measure the loop, the input, the framework and the sweep against others; `make bench DATA=PATH` for images at PATH
+bench: $(STAMP) ## measure the loop, the input, the framework, the start and the sweep against others; `make bench DATA=PATH` for images at PATH
 	$(INSTALL) -e ".[bench]"
 	$(BIN)/python benchmarks/epoch.py --data $(DATA)
 	$(BIN)/python benchmarks/input_pipeline.py --data $(DATA)
 	$(BIN)/python benchmarks/framework.py
+	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/makespan.py
 	$(BIN)/python benchmarks/record.py --table

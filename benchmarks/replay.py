@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from comparison import RECORDS, Record, arguments
+from picture import PICTURES, drawn
 from stopping_methods import Curves, Method, longest, methods, promotion, stopping
 
 from raytrain.analysis.arrivals import Search
@@ -33,7 +34,7 @@ from raytrain.analysis.early_stopping import choose
 from raytrain.analysis.replay import Curve
 from raytrain.baselines.baselines import open_baseline
 
-PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "early-stopping.svg"
+PICTURE = PICTURES / "early-stopping.svg"
 LOST = 0.002
 """The best trial counts as missed where the regret is more than this fraction: 0.2 points."""
 OFTEN = 0.05
@@ -136,26 +137,15 @@ def student() -> dict[str, Curve]:
 
 def draw_picture(results: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
     """Write the picture: regret of the winner against epochs spent, a line for each method."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot
-
-    mpl.rcParams |= {"svg.hashsalt": "raytrain", "font.size": 9}
-    figure, axes = pyplot.subplots(figsize=(7, 4.2))
-    for number, (method, settings) in enumerate(results.items()):
-        points = sorted((100 * one["epochs"], one["mean regret"]) for one in settings.values())
-        front = [point for at, point in enumerate(points) if point[1] <= min(y for _, y in points[: at + 1])]
-        (line,) = axes.plot(*zip(*front, strict=True), marker=MARKERS[number], markersize=4, label=method)
-        axes.plot(*zip(*points, strict=True), MARKERS[number], markersize=3, alpha=0.25, color=line.get_color())
-    axes.set(xlabel="epochs spent, % of all", ylabel="mean regret of the winner, points", xlim=(0, 100))
-    axes.set_yscale("symlog", linthresh=0.1)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    with drawn(path) as axes:
+        for number, (method, settings) in enumerate(results.items()):
+            points = sorted((100 * one["epochs"], one["mean regret"]) for one in settings.values())
+            front = [point for at, point in enumerate(points) if point[1] <= min(y for _, y in points[: at + 1])]
+            (line,) = axes.plot(*zip(*front, strict=True), marker=MARKERS[number], markersize=4, label=method)
+            axes.plot(*zip(*points, strict=True), MARKERS[number], markersize=3, alpha=0.25, color=line.get_color())
+        axes.set(xlabel="epochs spent, % of all", ylabel="mean regret of the winner, points", xlim=(0, 100))
+        axes.set_yscale("symlog", linthresh=0.1)
+        axes.set_ylim(bottom=0)
 
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""What a trial costs besides its training: 24 one-epoch trials of a tiny network, three ways, and the first epoch.
+"""What a trial costs besides its training: 24 one-epoch trials of a tiny network, three ways.
 
 python benchmarks/sweep.py
 
@@ -6,17 +6,12 @@ python benchmarks/sweep.py
 Ray Tune function trainable over the same loop, with `reuse_actors`; (c) the documented nesting: a Tune function that
 fits a `TorchTrainer(num_workers=1)`. Two at a time on one core each. The clock starts when Ray is up and the images are
 in memory, and stops when the last trial has ended and the results are there.
-
-The first epoch: from starting the command as a process of its own until the first line of metrics.jsonl is on the disk.
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -39,7 +34,6 @@ from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
 
 CONCURRENT = 2
-FIRST_EPOCH_SECONDS = 10.0
 TINY: dict[str, Any] = {"arch": "resnet18", "width": 4, "dataset": "digits", "epochs": 1, "batch_size": 64}
 
 
@@ -130,22 +124,6 @@ def fit(trainable: Any, trials: int, *, reuse_actors: bool) -> None:
         assert all("test_accuracy" in result.metrics for result in grid)
 
 
-def first_epoch() -> float:
-    """Return the seconds from starting `raytrain compare` to the first epoch of its first trial."""
-    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out:
-        assignments = [f"--set={name}={value}" for name, value in {**TINY, "warmup_epochs": 0}.items()]
-        command = [sys.executable, "-m", "raytrain", "compare", "quick", *assignments, "--no-asha", "--out", out]
-        command += ["--seeds", ",".join(map(str, range(CONCURRENT)))]
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not any(path.stat().st_size for path in Path(out).glob("*/trials/*/metrics.jsonl")):
-            assert process.poll() is None, "the command ended before its first epoch"
-            time.sleep(0.02)
-        took = time.perf_counter() - started
-        assert process.wait() == 0
-        return took
-
-
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--trials", type=int, default=24)
@@ -153,15 +131,6 @@ def main() -> None:
     options = parser.parse_args()
     trials = options.trials
     record = Record("sweep")
-    starts = [first_epoch() for _ in range(options.pairs)]
-    took = statistics.median(starts)
-    record.details["first epoch, seconds"] = starts
-    record.target(
-        f"s from Enter to the first epoch of the first trial ({min(starts):.1f}–{max(starts):.1f}, n = {len(starts)})",
-        took,
-        f"≤ {FIRST_EPOCH_SECONDS:g} s",
-        met=took <= FIRST_EPOCH_SECONDS,
-    )
     splits = load_splits(experiment(trials).trials())
     with ray_session(None):
         ours(CONCURRENT, splits)  # the first ones import PyTorch
