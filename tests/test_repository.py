@@ -311,7 +311,7 @@ def test_no_package_has_more_modules_than_contributing_allows() -> None:
 
 def test_the_tree_in_the_readme_has_the_packages_on_disk() -> None:
     (tree,) = re.findall(r"```\nraytrain/\n(.*?)```", README, flags=re.DOTALL)
-    shown = [line.split()[0].rstrip("/") for line in tree.splitlines()]
+    shown = [name for line in tree.splitlines() for name in re.findall(r"(\S+)/(?= )", line.split("   ")[0] + " ")]
     assert sorted(shown) == sorted(path.parent.name for path in (ROOT / "raytrain").glob("*/__init__.py"))
 
 
