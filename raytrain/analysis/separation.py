@@ -120,7 +120,8 @@ class Separation:
         separate: Gap that matters, and the largest number of seeds.
         pairs: Every two configurations with the same test images.
         order: Seeds in the order in which they were taken up, and then those that may be added.
-        dropped: Number of configurations that the experiment does not list any more and whose pairs share the level.
+        dropped: Number of configurations that the experiment does not list any more, or only with other epochs, and
+            whose pairs share the level.
     """
 
     separate: Separate
@@ -155,8 +156,9 @@ class Separation:
         if self.dropped:
             configurations = counted(self.dropped, "configuration")
             lines.append(
-                f"The pairs of {configurations} that this run trained, and does not list any more, share the "
-                f"{ALPHA:.0%}: to leave some out after a look must not make the others easier to tell apart."
+                f"The pairs of {configurations} that this run trained, and does not list any more, or only with other "
+                f"epochs, share the {ALPHA:.0%}: to leave some out after a look must not make the others easier to "
+                "tell apart."
             )
         lines += [pair.sentence(self.separate, self.order) for pair in self.pairs[:MOST_SHOWN]]
         if (left := len(answers) - MOST_SHOWN) > 0:
@@ -206,7 +208,8 @@ def separation(
     """Return what is known of every pair of the configurations of a run.
 
     A pair has the level 5 % divided by the number of pairs, so that all answers together are right with 95 %. The pairs
-    of configurations that are not listed any more count too: which ones are left may depend on a look at all.
+    of configurations that are not listed any more count too, also those of another number of epochs: which ones are
+    left may depend on a look at all.
 
     Args:
         results: Results of all trials, as the experiment lists them; those of the phase "confirm" are ignored.
@@ -255,17 +258,18 @@ def _contenders(results: Sequence[TrialResult]) -> list[Contender]:
 
 
 def _gone(dropped: Iterable[TrialResult], contenders: Sequence[Contender]) -> list[Contender]:
-    """Return the configurations of which a finished trial is not listed any more, and no other trial is listed.
+    """Return the configurations of which a finished trial is not listed any more, and no other seed is listed.
 
-    One that has only been given more epochs is still listed.
+    One that is listed with another number of epochs counts, too. Nothing on record tells a run that was given more
+    epochs from one whose `epochs` axis lost a value after a look.
     """
-    listed = {_without_length(one.recipe) for one in contenders}
+    listed = {_without_seed(one.recipe) for one in contenders}
     finished = [one for one in dropped if (one.phase, one.status) == ("search", "finished")]
-    return _contenders([one for one in finished if _without_length(one.recipe) not in listed])
+    return _contenders([one for one in finished if _without_seed(one.recipe) not in listed])
 
 
-def _without_length(recipe: Mapping[str, Any]) -> str:
-    return json.dumps({name: value for name, value in recipe.items() if name not in {"seed", "epochs"}}, sort_keys=True)
+def _without_seed(recipe: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in recipe.items() if name != "seed"}, sort_keys=True)
 
 
 def _are(count: int) -> str:

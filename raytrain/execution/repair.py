@@ -18,7 +18,7 @@ from raytrain.provenance.manifest import NAME, read_manifest
 from raytrain.runs.checks import check_epoch, check_event, check_result
 from raytrain.runs.damage import Damage, warn, warned_together
 from raytrain.runs.events import STATUSES
-from raytrain.runs.folder import read_state, refuse_links, with_lost_events
+from raytrain.runs.folder import EXPERIMENT, read_state, refuse_links, refuse_remains, with_lost_events
 from raytrain.runs.results import TrialResult, check_recipe, read_results
 from raytrain.runs.trial_files import METRICS, checkpoint_folder, read_predictions, trial_folder
 from raytrain.storage.folder import Folder
@@ -33,12 +33,18 @@ def repair(folder: Folder) -> None:
     """Put the files of a run folder in order; trials whose results are lost, or must be measured again, have none then.
 
     Args:
-        folder: The run folder, locked, whose experiment.yaml can be read.
+        folder: The run folder, locked; its experiment.yaml can be read if it is there.
 
     Raises:
-        RunFolderError: A link leads out of it.
+        RunFolderError: There is no run in it, its experiment.yaml is missing, or a link leads out of it.
         StorageError: It cannot be written.
     """
+    if not folder.exists(EXPERIMENT):
+        refuse_remains(folder)
+        raise RunFolderError(
+            f"there is no run in {folder} that could be repaired; check the name and the folder of the run, or begin "
+            "one with mode='resume'"
+        )
     refuse_links(folder)
     with warned_together():
         _repair(folder)

@@ -99,7 +99,7 @@ def evaluate(
     *,
     data: TrainingData,
     precision: str,
-    batch_size: int | None = None,
+    batch_size: int = MOST_AT_ONCE,
     detailed: bool = False,
 ) -> Evaluation:
     """Return the mean loss and accuracy of `model` on `images`, without augmentation.
@@ -111,7 +111,7 @@ def evaluate(
         images: One of the splits of `data`.
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.
-        batch_size: Images at a time; None for as many as `images_at_once` says.
+        batch_size: Images at a time, such as `images_at_once` says.
         detailed: Whether to measure the metrics beside loss and accuracy too.
     """
     if detailed:
@@ -134,7 +134,7 @@ def evaluate_views(
     precision: str,
     tta: str,
     below: float = 1.0,
-    batch_size: int | None = None,
+    batch_size: int = MOST_AT_ONCE,
 ) -> tuple[Evaluation, int]:
     """Return what `evaluate` does, of the mean logits of several views of an image: test-time augmentation.
 
@@ -148,7 +148,7 @@ def evaluate_views(
         tta: A key of `VIEWS`.
         below: Probability of the predicted class below which an image has several views; others keep the prediction of
             the plain image. 1 for all images.
-        batch_size: Images at a time; None for as many as `images_at_once` says.
+        batch_size: Images at a time, such as `images_at_once` says.
 
     Returns:
         The evaluation, and the number of images that had several views, over all ranks.
@@ -186,7 +186,7 @@ def _mean_logits(model: nn.Module, plain: Tensor, views: list[tuple[float, Tenso
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int | None = None
+    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int = MOST_AT_ONCE
 ) -> tuple[Evaluation, Predictions]:
     """Return what `evaluate` does, and what the network says about each image.
 
@@ -197,7 +197,7 @@ def predict(
         images: One of the splits of `data`.
         data: Gives the mean and std to normalise by.
         precision: fp32, bf16 or fp16.
-        batch_size: Images at a time; None for as many as `images_at_once` says.
+        batch_size: Images at a time, such as `images_at_once` says.
     """
     kept = len(images) * data.num_classes <= MOST_PROBABILITIES
     sums = torch.zeros(2, dtype=exact_dtype(images.device), device=images.device)
@@ -229,7 +229,7 @@ def predict(
 
 
 def _outputs(
-    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int | None
+    model: nn.Module, images: DeviceImages, *, data: TrainingData, precision: str, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (B, classes) logits and (B,) labels for this rank's share of the images, with the model in eval mode."""
     was_training = model.training
@@ -241,10 +241,9 @@ def _outputs(
     model.train(was_training)
 
 
-def _batches(images: DeviceImages, *, data: TrainingData, batch_size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(images: DeviceImages, *, data: TrainingData, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield this rank's share of the images and their labels in batches, and count those that have been evaluated."""
     rank, world_size = rank_and_world_size()
-    batch_size = batch_size or images_at_once(images.images.shape[1])
     for batch in evaluation_batches(images, batch_size=batch_size, rank=rank, world_size=world_size):
         yield batch
         data.evaluated.batches += 1

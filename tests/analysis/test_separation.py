@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,13 +188,28 @@ def test_to_leave_configurations_out_after_a_look_makes_the_others_no_easier_to_
     whole = separated(accuracies).pairs[0]
     results = [result(lr, seed, value) for lr, values in accuracies.items() for seed, value in enumerate(values)]
     listed, dropped = ([one for one in results if (one.recipe["lr"] < 0.25) == kept] for kept in (True, False))
-    shorter = [result(0.1, 0, 0.5, status="finished")]  # the same with fewer epochs, as before the run had more
-    shorter[0].recipe["epochs"] -= 1
     separate = Separate(points=0.3, max_seeds=20)
-    shrunk = separation(listed, {}, separate=separate, seeds=[0], dropped=[*dropped, *shorter])
+    shrunk = separation(listed, {}, separate=separate, seeds=[0], dropped=dropped)
     assert (shrunk.pairs[0].answer, shrunk.pairs[0].seeds) == ("ahead", whole.seeds)
     assert whole.seeds > separation(listed, {}, separate=separate, seeds=[0]).pairs[0].seeds
     assert "The pairs of 2 configurations that this run trained, and does not list any more" in shrunk.sentences()[1]
+
+
+@pytest.mark.parametrize("left", [5, 10, 20])
+def test_to_leave_lengths_of_an_axis_out_after_a_look_makes_no_pair_easier_to_tell_apart(left: int) -> None:
+    recipes = {(epochs, lr): {"epochs": epochs, "lr": lr} for epochs in (5, 10, 20) for lr in (0.1, 0.2)}
+    results: list[TrialResult] = []
+    for (epochs, lr), fields in recipes.items():
+        for seed, accuracy in enumerate(from_base(AHEAD if lr == 0.1 else [0.0] * 6)):
+            one = result(lr, seed, accuracy)
+            results.append(replace(one, trial=f"{one.trial}-e{epochs}", recipe=one.recipe | fields))
+    separate = Separate(points=0.3, max_seeds=20)
+    whole = separation(results, {}, separate=separate, seeds=[0])
+    listed, dropped = ([one for one in results if (one.recipe["epochs"] == left) == kept] for kept in (True, False))
+    (pair,) = separation(listed, {}, separate=separate, seeds=[0], dropped=dropped).pairs
+    (before,) = [one for one in whole.pairs if {one.one.recipe["epochs"], one.other.recipe["epochs"]} == {left}]
+    assert (pair.answer, pair.seeds) == (before.answer, before.seeds)
+    assert pair.seeds > separation(listed, {}, separate=separate, seeds=[0]).pairs[0].seeds
 
 
 def test_what_a_run_trained_and_does_not_list_any_more_is_known(write_run: Callable[..., None], tmp_path: Path) -> None:

@@ -606,6 +606,18 @@ def test_more_epochs_train_only_those_of_seeds_that_were_added(
     assert by_recipe(longer) == by_recipe(run_here(tmp_path / "at-once", keys))
 
 
+@pytest.mark.parametrize("mode", ["repair", "failed_only"])
+def test_what_needs_a_run_says_that_none_is_there_and_makes_none(tmp_path: Path, keys: dict[str, Any], mode: Mode):
+    out = tmp_path / "runs"
+    with pytest.raises(RunFolderError, match=r"^there is no run in .*/runs/x .*; (check the name|run all trials)"):
+        run_here(out, keys, mode=mode)
+    assert not out.exists()
+    (out / "x").mkdir(parents=True)
+    (out / "x" / "events.jsonl").write_text("")
+    with pytest.raises(RunFolderError, match=r"experiment.yaml: is missing, which says what was run; events.jsonl are"):
+        run_here(out, keys, mode=mode)
+
+
 def test_failed_only_refuses_more_epochs_and_the_next_command_takes_over_those_of_before(
     tmp_path: Path, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
 ):

@@ -25,3 +25,16 @@ def test_a_last_line_that_no_kill_leaves_is_damage(tail: bytes, tmp_path: Path) 
     (tmp_path / "x.jsonl").write_bytes(b'{"a": 1}\n' + tail)
     with pytest.raises(RunFolderError, match=r"x\.jsonl:2: is damaged"):
         list(read_lines(Folder.at(tmp_path), "x.jsonl"))
+
+
+@pytest.mark.parametrize("line", [b'{"a": 1} {"a": 2}', b'{"a": 1}{"a": 2}', b'{"a": 1}]', b"[1]", b"1", b'{"a": 1'])
+def test_a_line_with_anything_but_one_object_is_damage(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 0}\n' + line + b'\n{"a": 3}\n')
+    with pytest.raises(RunFolderError, match=r"x\.jsonl:2: is damaged"):
+        list(read_lines(Folder.at(tmp_path), "x.jsonl"))
+
+
+@pytest.mark.parametrize("line", [b' {"a": 1}', b'{"a": 1}\t ', b'{"a": 1}\r'])
+def test_blanks_around_an_object_do_not_matter(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"a": 0}\n' + line + b"\n")
+    assert list(read_lines(Folder.at(tmp_path), "x.jsonl")) == [{"a": 0}, {"a": 1}]

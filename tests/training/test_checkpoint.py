@@ -93,6 +93,36 @@ def test_the_newest_history_is_that_of_the_newest_whole_checkpoint(two, file, da
     assert checkpoint.newest_history(Folder.at(two)) == []
 
 
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("file", ["best-0002.pt", "epoch-0002.json"])
+def test_the_newest_weights_are_the_best_of_the_newest_checkpoint_that_has_them_whole(two, file, damage):
+    first, second = ((two / f"best-000{epoch}.pt").read_bytes() for epoch in (1, 2))
+    (two / "state-0002.pt").unlink()  # of no use beside the best
+    assert checkpoint.newest_weights(Folder.at(two)) == second
+    damage(two / file)
+    assert checkpoint.newest_weights(Folder.at(two)) == first
+    (two / "best-0001.pt").unlink()
+    assert checkpoint.newest_weights(Folder.at(two)) is None
+
+
+def test_without_a_best_the_newest_weights_are_those_of_the_last_epoch(tmp_path):
+    checkpoint.save(Folder.at(tmp_path), checkpoint_of(1))
+    assert checkpoint.newest_weights(Folder.at(tmp_path)) == (tmp_path / "state-0001.pt").read_bytes()
+
+
+@pytest.mark.parametrize("file", ["best-0002.pt", "epoch-0002.json"])
+@pytest.mark.parametrize("read", [checkpoint.load, checkpoint.newest_history, checkpoint.newest_weights])
+def test_storage_that_does_not_answer_is_not_taken_for_damage(two, monkeypatch, read, file):
+    def silent(_self, name, **_):
+        if name == file:
+            raise StorageError("no answer")
+        return (two / name).read_bytes()
+
+    monkeypatch.setattr(Folder, "read", silent)
+    with pytest.raises(StorageError, match="no answer"):
+        read(Folder.at(two))
+
+
 def test_a_whole_checkpoint_is_loaded_without_a_warning(two, caplog):
     assert load(two).epoch == 2
     assert caplog.text == ""

@@ -1,6 +1,5 @@
 """Tests of raytrain.training.devices, with the hardware stood in for."""
 
-import re
 from typing import get_args
 
 import pytest
@@ -22,8 +21,19 @@ from raytrain.training.recipe import Recipe
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
-def test_a_device_that_computes_is_named_with_its_cores_or_its_model():
-    assert re.fullmatch(r"\d+ CPU cores, no GPU, (bf16|fp32)", try_device(CPU))
+@pytest.mark.parametrize(("cores", "named"), [(1, "1 CPU core"), (3, "3 CPU cores")])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_cpu_that_computes_is_named_with_its_cores_and_its_precision(monkeypatch, cores, named, precision):
+    monkeypatch.setattr("raytrain.training.devices.usable_cores", lambda: cores)
+    capabilities = {"avx512_bf16": precision == "bf16"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert try_device(CPU) == f"{named}, no GPU, {precision}"
+
+
+def test_a_device_that_computes_wrong_is_refused(monkeypatch):
+    monkeypatch.setattr(torch, "ones", torch.zeros)
+    with pytest.raises(RuntimeError, match="cpu computes a product of ones wrong"):
+        try_device(CPU)
 
 
 def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from raytrain.cli.app import app
 from raytrain.errors import PreflightError
-from raytrain.training.doctor import ObjectStore, _disk, _memory, check_machine
+from raytrain.training.doctor import Check, ObjectStore, _disk, _memory, check_machine, checked, refuse_full_store
 
 GIB = 2**30
 
@@ -76,56 +76,99 @@ def test_a_device_that_cannot_compute_is_found(tmp_path: Path, monkeypatch: pyte
     assert (found["device"].ok, found["device"].found) == (False, "no kernel image is available")
 
 
-@pytest.mark.parametrize(
-    ("images", "store", "said"),
-    [
-        (4 * GIB, ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=1 * GIB), ""),
-        (7 * GIB, ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=3 * GIB), "object store has 5.0 GiB"),
-        (1 * GIB, ObjectStore(5 * GIB, shared=GIB // 16, folder=Path("/tmp"), disk=2 * GIB), "docker run --shm-size"),
-        (1 * GIB, ObjectStore(5 * GIB, shared=None, folder=Path("/tmp"), disk=0), ""),
-        (7 * GIB, ObjectStore(5 * GIB), "object store has 5.0 GiB"),
-    ],
-)
-def test_images_without_room_in_memory_are_warned_of(images: int, store: ObjectStore, said: str) -> None:
-    problem = store.problem(images)
-    assert said in problem
-    assert bool(problem) is bool(said)
+TMP = Path("/tmp")
+SLOWER = "; /dev/shm is too small, so images are in files, which is slower: "
+MORE_SHARED = "give a container more of it, such as docker run --shm-size=8g"
 
 
 @pytest.mark.parametrize(
-    ("store", "said"),
+    ("store", "images", "why"),
     [
-        (ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=1 * GIB), "object store has 5.0 GiB; the rest"),
-        (ObjectStore(5 * GIB, shared=GIB // 16, folder=Path("/tmp"), disk=6 * GIB), "/dev/shm has 0.1 GiB free; the"),
+        (ObjectStore(5 * GIB, shared=6 * GIB, folder=TMP, disk=GIB), 4 * GIB, ""),
+        (ObjectStore(5 * GIB, shared=5 * GIB, folder=TMP, disk=0), 5 * GIB, ""),
+        (ObjectStore(5 * GIB, folder=TMP), 5 * GIB, ""),
+        (ObjectStore(5 * GIB, shared=6 * GIB, folder=TMP, disk=2 * GIB), 7 * GIB, "Ray's object store has 5.0 GiB"),
+        (ObjectStore(5 * GIB, shared=6 * GIB, folder=TMP, disk=50 * GIB), 7 * GIB, "Ray's object store has 5.0 GiB"),
+        (ObjectStore(5 * GIB), 7 * GIB, "Ray's object store has 5.0 GiB"),
+        (ObjectStore(5 * GIB, shared=GIB // 2, folder=TMP, disk=GIB), GIB, "/dev/shm has 0.5 GiB free"),
+        (ObjectStore(5 * GIB, shared=0, folder=TMP, disk=GIB), GIB, "/dev/shm has 0.0 GiB free"),
     ],
 )
-def test_images_without_room_on_the_disk_either_are_refused(store: ObjectStore, said: str) -> None:
-    with pytest.raises(PreflightError, match="set TMPDIR") as refused:
-        store.problem(7 * GIB)
-    assert said in str(refused.value)
-    assert f"/tmp has {store.disk / GIB:.1f} GiB free" in str(refused.value)
+def test_images_without_room_in_memory_are_warned_of(
+    store: ObjectStore, images: int, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse_full_store(images, store)
+    advice = f": {MORE_SHARED}" if "/dev/shm" in why else ""
+    rest = f"the images take {images / GIB:.1f} GiB, and {why}; the rest is read from files, which is slower{advice}"
+    assert caplog.messages == ([rest] if why else [])
 
 
-def test_doctor_names_the_store_and_what_is_free_around_it() -> None:
-    good = ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=50 * GIB).check()
-    assert (good.ok, good.found) == (
-        True,
-        "5.0 GiB for images in memory, /dev/shm has 6.0 GiB free, /tmp has 50.0 GiB free",
-    )
-    small = ObjectStore(5 * GIB, shared=GIB // 16, folder=Path("/tmp"), disk=50 * GIB).check()
-    assert small.ok
-    assert "docker run --shm-size" in small.found
-    full = ObjectStore(5 * GIB, shared=6 * GIB, folder=Path("/tmp"), disk=GIB).check()
-    assert (full.ok, "TMPDIR" in full.advice) == (False, True)
-    cluster = ObjectStore(5 * GIB).check()
-    assert (cluster.ok, cluster.found) == (True, "at least 5.0 GiB for images in memory on each node")
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [
+        (ObjectStore(5 * GIB, shared=6 * GIB, folder=TMP, disk=2 * GIB - 1), "Ray's object store has 5.0 GiB"),
+        (ObjectStore(5 * GIB, shared=GIB // 2, folder=TMP, disk=7 * GIB - 1), "/dev/shm has 0.5 GiB free"),
+    ],
+)
+def test_images_without_room_on_the_disk_either_are_refused(store: ObjectStore, why: str) -> None:
+    with pytest.raises(PreflightError) as refused:
+        refuse_full_store(7 * GIB, store)
+    assert str(refused.value).splitlines() == [
+        f"the images take 7.0 GiB, and {why}; the rest does not fit the disk either: /tmp has {store.disk / GIB:.1f} "
+        "GiB free.",
+        "Free memory or disk space there, set TMPDIR to a folder with more, or train with a smaller image_size.",
+    ]
 
 
-def test_memory_and_disk_are_said_in_gib(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in (("memory_limit", 12 * GIB), ("most_in_memory", 3 * GIB), ("free_bytes", 50 * GIB)):
+@pytest.mark.parametrize(
+    ("store", "ok", "around"),
+    [
+        (
+            ObjectStore(5 * GIB, shared=6 * GIB, folder=TMP, disk=50 * GIB),
+            True,
+            "/dev/shm has 6.0 GiB free, /tmp has 50.0",
+        ),
+        (
+            ObjectStore(5 * GIB, shared=5 * GIB, folder=TMP, disk=2 * GIB),
+            True,
+            "/dev/shm has 5.0 GiB free, /tmp has 2.0",
+        ),
+        (ObjectStore(5 * GIB, folder=TMP, disk=2 * GIB - 1), False, "/tmp has 2.0"),
+        (ObjectStore(5 * GIB, folder=TMP), False, "/tmp has 0.0"),
+        (ObjectStore(5 * GIB, shared=0, folder=TMP, disk=3 * GIB), True, "/dev/shm has 0.0 GiB free, /tmp has 3.0"),
+    ],
+)
+def test_doctor_names_the_store_and_what_is_free_around_it(store: ObjectStore, ok: bool, around: str) -> None:
+    check = store.check()
+    assert (check.name, check.ok) == ("Ray's object store", ok)
+    slower = SLOWER + MORE_SHARED if store.shared == 0 else ""
+    assert check.found == f"5.0 GiB for images in memory, {around} GiB free{slower}"
+    assert check.advice == "Free disk space in /tmp, or set TMPDIR to a folder with more."
+
+
+def test_of_a_cluster_doctor_names_the_smallest_store() -> None:
+    check = ObjectStore(5 * GIB).check()
+    assert (check.ok, check.found) == (True, "at least 5.0 GiB for images in memory on each node")
+
+
+@pytest.mark.parametrize(("free", "ok"), [(50 * GIB, True), (2 * GIB, True), (2 * GIB - 1, False), (GIB // 2, False)])
+def test_memory_and_disk_are_said_in_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, ok: bool) -> None:
+    monkeypatch.setenv("RAYTRAIN_DATA", str(tmp_path))
+    for name, size in (("memory_limit", 12 * GIB), ("most_in_memory", 3 * GIB), ("free_bytes", free)):
         monkeypatch.setattr(f"raytrain.training.doctor.{name}", lambda *_, size=size: size)
-    assert _memory().startswith("12.0 GiB; images that take more than 3.0 GiB stay in files in ")
-    assert _memory().endswith(", 50.0 GiB free")
+    left = f"{free / GIB:.1f} GiB free"
+    assert _memory() == f"12.0 GiB; images that take more than 3.0 GiB stay in files in {tmp_path}, {left}"
+    check = _disk(str(tmp_path / "runs"))
+    assert (check.ok, check.found) == (ok, f"{left} for {tmp_path / 'runs'}")
+    assert check.advice == "Free disk space, or choose another --out."
+
+
+@pytest.mark.parametrize(("given", "advice"), [("", "what to do\nand more"), ("do this", "do this")])
+def test_a_failed_check_says_the_first_line_of_its_error_and_what_to_do(given: str, advice: str) -> None:
+    def look() -> str:
+        raise PreflightError("what is wrong\nwhat to do\nand more")
+
+    assert checked("device", look, advice=given) == Check("device", ok=False, found="what is wrong", advice=advice)
 
 
 def test_a_folder_whose_name_is_too_long_is_a_failed_check():

@@ -328,6 +328,8 @@ def test_no_evaluation_of_a_trial_takes_more_images_at_a_time_than_memory_has_ro
     assert max(count for training, count in seen if not training) == most
 
 
-def test_a_trial_says_on_how_many_threads_it_computed(make_data, tmp_path):
+def test_a_trial_says_on_what_it_computed(make_data, tmp_path):
     *_, last = trial_run(make_data(), tmp_path, RECIPE.replace(epochs=1)).reports()
-    assert last.final.threads == torch.get_num_threads()
+    found = last.final
+    assert (found.device, found.precision, found.workers) == ("cpu", "fp32", 1)
+    assert found.threads == torch.get_num_threads()

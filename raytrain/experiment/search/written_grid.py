@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from raytrain.experiment.search.grid import RANGES
+from raytrain.experiment.search.grid import RANGES, Axis
 
 
 def names(grid: Mapping[str, Any]) -> frozenset[str]:
@@ -16,6 +16,23 @@ def names(grid: Mapping[str, Any]) -> frozenset[str]:
         if isinstance(axes, Mapping)
     ]
     return frozenset(grid).union(*below)
+
+
+def as_written(grid: Mapping[str, Any]) -> dict[str, Axis]:
+    """Return a grid in the form that experiments keep, with its values as a file says them.
+
+    Args:
+        grid: Axes as the file says them, which have been checked.
+    """
+    return {str(field): _axis_as_written(axis) for field, axis in grid.items()}
+
+
+def _axis_as_written(axis: Any) -> Axis:
+    if _has_axes_below(axis):
+        return {value: as_written(below or {}) for value, below in axis.items()}
+    if isinstance(axis, Mapping):
+        return tuple(axis["choice"]) if "choice" in axis else dict(axis)
+    return tuple(axis)
 
 
 def _has_axes_below(axis: object) -> bool:

@@ -193,3 +193,70 @@ def test_an_argument_that_is_none_is_one_message(tmp_path: Path, text: str, prob
     (tmp_path / "one.yaml").write_text(text)
     with pytest.raises(ExperimentError, match=problem):
         read_experiment(tmp_path / "one.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        # 2 is the default of depth, and the recipe of a trial leaves it out
+        (
+            "grid: {arch: ['airbench(depth=2)'], arch.depth: [4]}",
+            r"one\.yaml:1:37: airbench\(depth=2\) gives depth itself, and arch\.depth would replace it; remove one",
+        ),
+        (
+            "grid: {arch: [airbench, {airbench: {depth: 3}}], arch.depth: [4]}",
+            r"1:\d+: airbench\(depth=3\) gives depth",
+        ),
+        ("grid: {arch.depth: {int: [2, 5]}, arch: {choice: [airbench(depth=2)]}}\nsamples: 2", "gives depth itself"),
+        ("grid: {arch: {'airbench(depth=3)': {arch.depth: [4, 5]}}}", r"one\.yaml:1:\d+: airbench\(depth=3\) gives"),
+        ("grid: {width: [8], arch: {airbench(depth=3): {}}, arch.depth: [4]}", "gives depth itself"),
+        ("grid: {schedule: {triangle(peak=0.3): {optimizer: {adam: {schedule.peak: [0.1]}}}}}", "gives peak itself"),
+        ("include: [{lr: 1}, {arch: airbench(depth=2), arch.depth: 4}]", r"one\.yaml:1:\d+: airbench.* gives depth"),
+    ],
+)
+def test_an_argument_of_a_value_is_not_replaced_by_an_axis_without_a_word(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / "one.yaml").write_text(text)
+    with pytest.raises(ExperimentError, match=problem):
+        read_experiment(tmp_path / "one.yaml")
+
+
+def test_an_argument_is_not_replaced_by_an_axis_of_the_command_line_and_a_value_not_by_one_of_the_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("grid: {arch: [airbench(depth=3)]}")
+    with pytest.raises(ExperimentError, match=r"^grid\.arch\.depth: airbench\(depth=3\) gives depth itself"):
+        read_experiment(path, changes={"grid": parse_axes(["arch.depth=4,5"])})
+    path.write_text("grid: {arch: [airbench, resnet9], arch.depth: [4, 5]}")
+    with pytest.raises(ExperimentError, match=r"one\.yaml:1:\d+: airbench\(depth=3\) gives depth itself"):
+        read_experiment(path, overrides=parse_overrides(["arch=airbench(depth=3)"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "archs"),
+    [
+        ("recipe: {arch: airbench(depth=3)}\ngrid: {arch.depth: [4, 5]}", ["airbench(depth=4)", "airbench(depth=5)"]),
+        ("recipe: {arch: airbench(depth=3)}\ninclude: [{arch.depth: 4}]", ["airbench(depth=4)"]),
+        (
+            "grid: {arch: {airbench(depth=5): {}, airbench: {arch.depth: [3, 4]}}}",
+            ["airbench(depth=5)", "airbench(depth=3)", "airbench(depth=4)"],
+        ),
+        (
+            "grid: {arch: ['airbench(multiples=[1, 2, 2])'], arch.depth: [3]}",
+            ["airbench(multiples=[1, 2, 2], depth=3)"],
+        ),
+    ],
+)
+def test_an_axis_replaces_an_argument_of_the_recipe_and_stands_beside_others(
+    tmp_path: Path, text: str, archs: list[str]
+) -> None:
+    assert [one.recipe.arch for one in read(tmp_path, text)] == archs
+
+
+def test_an_argument_that_is_set_replaces_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("grid: {arch: [airbench(depth=3)]}\ninclude: [{arch: airbench(depth=4), lr: 1}]")
+    trials = read_experiment(path, overrides=parse_overrides(["arch.depth=5"])).trials()
+    assert [one.recipe.arch for one in trials] == ["airbench(depth=5)"] * 2
