@@ -177,8 +177,6 @@ class MlflowTracker:
     def _create(self, content: TrialContent) -> _Known:
         owner = owner_of(content.tags)
         tags = {**owner, _DIGEST: content.digest, "mlflow.source.name": "raytrain"}
-        if commit := content.tags.get("raytrain.commit"):
-            tags["mlflow.source.git.commit"] = commit
         made = self._client.create_run(
             self._experiment, start_time=content.started_ms or None, tags=tags, run_name=content.trial
         )
@@ -216,6 +214,8 @@ class MlflowTracker:
         known.parameters |= set(content.recipe)
         known.stamp, known.owner = content.stamp, owner_of(content.tags)
         tags = {**content.tags, _EPOCHS: str(known.epochs), _CURVE: known.curve, _FILES: json.dumps(known.files)}
+        if commit := content.tags.get("raytrain.commit"):
+            tags["mlflow.source.git.commit"] = commit
         # the stamp comes last: a kill before it has everything told again, which changes nothing
         tags[_STAMP] = known.stamp
         self._client.log_batch(known.id, tags=[RunTag(name, value) for name, value in tags.items()])
