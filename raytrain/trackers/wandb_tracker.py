@@ -24,7 +24,7 @@ from raytrain.trackers.tracker import (
     answering,
     identities,
 )
-from raytrain.trackers.wandb_settings import has_key, refuse_foreign_settings
+from raytrain.trackers.wandb_settings import has_key, is_offline, refuse_foreign_settings
 
 _LENGTH = 12
 """Number of characters in the id of a run of W&B."""
@@ -53,14 +53,14 @@ class WandbTracker:
             project: Name of the project.
 
         Raises:
-            TrackerError: There is no key, or a file in the folder would have W&B send it elsewhere.
+            TrackerError: There is no key, W&B is disabled, or a file in the folder would have it send all elsewhere.
         """
         import wandb
 
         self._wandb: Any = wandb
         self._project = project
         self._uri = uri
-        self._offline = os.environ.get("WANDB_MODE") == "offline"
+        self._offline = is_offline()
         self._folder = Path(os.environ.get("WANDB_DIR", ".")) / "wandb"
         self._open: dict[str, Any] = {}
         self._others: set[str] = set()
