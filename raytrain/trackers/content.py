@@ -25,6 +25,9 @@ CURVE = "epoch/"
 CHOSEN = "raytrain.chosen"
 """Name of the tag that says whether validation has chosen a trial: "true" or "false"."""
 
+PASSING: tuple[str, ...] = ("raytrain.error", "raytrain.commit")
+"""Names of the tags that a trial need not keep: a retry may end without an error, and run code without a commit."""
+
 _MEASURED = tuple(field.name for field in fields(TrialResult) if field.name not in {"trial", "recipe", "attempts"})
 
 

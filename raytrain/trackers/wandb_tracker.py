@@ -13,7 +13,7 @@ import psutil
 
 from raytrain.background import JOIN_TIMEOUT_S, InThread
 from raytrain.errors import TrackerError
-from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent, digest_of
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import (
     ANSWER_S,
@@ -226,7 +226,7 @@ class WandbTracker:
         for epoch, row in enumerate(content.curve, start=1):
             if epoch > told.get("epochs", 0):
                 run.log({f"{CURVE}{name}": value for name, value in row.items()}, step=epoch)
-        run.summary.update({**content.metrics, **content.tags})
+        run.summary.update({**(dict.fromkeys(PASSING, "") if told else {}), **content.metrics, **content.tags})
         run.tags = [tag for tag in ("raytrain", content.status) if tag] + (
             ["chosen"] if content.tags.get(CHOSEN) == "true" else []
         )

@@ -135,6 +135,18 @@ def test_a_trial_that_was_trained_again_is_another_run(
     assert sorted(one["chosen"] for one in told(folder)) == [False, False, True]
 
 
+def test_a_trial_that_a_retry_finished_has_no_error(failed: tuple[Folder, Callable[[], None]], folder: Path) -> None:
+    run, retry = failed
+    log(run)
+    retry()
+    assert log(run).updated == 1
+    wandb.teardown()
+    found = [one for path in sorted(folder.glob("offline-run-*/run-*.wandb")) for one in records(path)]
+    summaries = [item for one in found if one.WhichOneof("record_type") == "summary" for item in one.summary.update]
+    said = [json.loads(one.value_json) for one in summaries if (one.key or one.nested_key[0]) == "raytrain.error"]
+    assert (said[0], said[-1]) == ("no memory", "")
+
+
 def told(folder: Path) -> list[dict[str, Any]]:
     """Return what each run of W&B has been told."""
     return [json.loads(path.read_text()) for path in (folder / "raytrain").glob("*.json")]
