@@ -252,26 +252,33 @@ def predict(
             best += [
                 [(classes[label], float(row[label])) for label in few] for row, few in zip(shares, order, strict=True)
             ]
-    asked = [*found.files, *found.refused]
-    named = {path: list[tuple[str, float]]() for path in asked} | dict(zip(read, best, strict=True))
-    errors = failures | found.refused
+    predicted = dict(zip(read, best, strict=True))
+    named = [(path, predicted.get(path, []), failures.get(path)) for path in found.files]
+    named += [(path, [], reason) for path, reason in found.refused.items()]
     ranks = range(min(top, len(classes)))
     if json:
-        said = {path: [{"class": label, "probability": share} for label, share in one] for path, one in named.items()}
-        rows = [{"image": str(path), "classes": one, "error": errors.get(path)} for path, one in said.items()]
+        said = [[{"class": label, "probability": share} for label, share in one] for _, one, _ in named]
+        rows = [
+            {"image": str(path), "classes": one, "error": error}
+            for (path, _, error), one in zip(named, said, strict=True)
+        ]
         typer.echo(document({"images": rows}), nl=False)
     elif csv:
-        typer.echo(as_csv([_csv_row(path, one, errors.get(path), ranks) for path, one in named.items()]), nl=False)
+        typer.echo(as_csv([_csv_row(path, one, error, ranks) for path, one, error in named]), nl=False)
     elif read:
-        cells = [[f"{label} {100 * share:.1f} %" for label, share in one] for one in named.values()]
+        cells = [[f"{label} {100 * share:.1f} %" for label, share in one] for _, one, _ in named]
         columns = {f"{rank + 1}": [(row[rank : rank + 1] or ["–"])[0] for row in cells] for rank in ranks}
         typer.echo(
-            as_text({"image": list(map(str, named)), **columns}, left={"image", *columns}, width=terminal_width()),
+            as_text(
+                {"image": [str(path) for path, *_ in named], **columns},
+                left={"image", *columns},
+                width=terminal_width(),
+            ),
             nl=False,
         )
     for line in (*found.left_out, *failures.values(), *found.refusals):
         typer.echo(f"raytrain: {visible(line)}", err=True)
-    if errors:
+    if failures or found.refused:
         raise typer.Exit(DataError.exit_code)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from raytrain.errors import JobError, RunFolderError
 from raytrain.provenance.manifest import NAME as MANIFEST
+from raytrain.runs import REPORT
 from raytrain.runs.folder import EXPERIMENT, WRITTEN, refuse_links
 from raytrain.runs.writing.lock import run_locked
 from raytrain.storage.folder import Folder, StoredFile
@@ -146,6 +147,7 @@ def _unpack(content: bytes, folder: Path) -> None:
             arriving.unlink()
         shutil.rmtree(arriving, ignore_errors=True)
         archive.extractall(arriving, filter="data")
+    (folder / REPORT).unlink(missing_ok=True)  # of an earlier state; a later one may have none
     shutil.copytree(arriving, folder, dirs_exist_ok=True)
     shutil.rmtree(arriving)
 
@@ -239,8 +241,8 @@ class Pulled:
 def pull(source: Folder, target: Path) -> Pulled:
     """Copy the files of the run folder `source` that `target` lacks or has in an older state.
 
-    Files that only `target` has stay. A file is replaced as a whole, so a pull that is interrupted leaves
-    nothing torn; the next one goes on.
+    Files that only `target` has stay, but for the report of an earlier state. A file is replaced as a whole, so a pull
+    that is interrupted leaves nothing torn; the next one goes on.
 
     Raises:
         RunFolderError: There is no run folder at `source`, a file of it would be written elsewhere or is too large, a
@@ -264,6 +266,8 @@ def pull(source: Folder, target: Path) -> Pulled:
         if problem := _in_the_way(there, Folder.at(target)):
             raise RunFolderError(problem)
         new = [file for file in files if not _is_here(file, target)]
+        if new and all(file.name != REPORT or file in new for file in files):
+            (target / REPORT).unlink(missing_ok=True)
         # the manifest first: it tells which run this is, where the copy is interrupted
         copied = [file for file in sorted(new, key=lambda one: one.name != MANIFEST) if _copy(file, source, target)]
     return Pulled(len(copied), sum(file.size for file in copied), len(files) - len(new))

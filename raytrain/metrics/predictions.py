@@ -213,7 +213,7 @@ class Ensemble:
     Attributes:
         networks: Number of networks.
         accuracy: Share of the images that are classified correctly, in [0, 1].
-        nll: Mean negative log-likelihood in nats.
+        nll: Mean negative log-likelihood in nats; a probability below 6e-8, the smallest one on record, counts as that.
     """
 
     networks: int
@@ -231,7 +231,10 @@ def ensemble(trials: Sequence[Predictions]) -> Ensemble | None:
         return None
     labels = trials[0].labels
     mean = np.stack(parts).mean(axis=0, dtype=np.float32)
-    return Ensemble(len(parts), float((mean.argmax(axis=1) == labels).mean()), negative_log_likelihood(mean, labels))
+    accuracy = float((mean.argmax(axis=1) == labels).mean())
+    # 0 is what half precision has of any probability below: as float32, it would cost 103 nats
+    mean = np.maximum(mean, np.finfo(np.float16).smallest_subnormal, dtype=np.float32)
+    return Ensemble(len(parts), accuracy, negative_log_likelihood(mean, labels))
 
 
 def ensemble_accuracy(trials: Sequence[Predictions], *, classes: int) -> float:

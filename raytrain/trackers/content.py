@@ -25,6 +25,9 @@ CURVE = "epoch/"
 CHOSEN = "raytrain.chosen"
 """Name of the tag that says whether validation has chosen a trial: "true" or "false"."""
 
+PASSING: tuple[str, ...] = ("raytrain.error", "raytrain.commit")
+"""Names of the tags that a trial need not keep: a retry may end without an error, and run code without a commit."""
+
 _MEASURED = tuple(field.name for field in fields(TrialResult) if field.name not in {"trial", "recipe", "attempts"})
 
 
@@ -108,30 +111,37 @@ class Common:
         tags: Tags that all trials have.
         varied: Names of the recipe fields that tell configurations apart, in the order of the recipe.
         started_ms: When each trial first started, in milliseconds since 1970, by its id.
+        commits: Commit of the code that last trained each trial, by its id; "" where it is not known.
     """
 
     tags: Mapping[str, str]
     varied: Sequence[str]
     started_ms: Mapping[str, int]
+    commits: Mapping[str, str]
 
     @classmethod
-    def of(cls, state: RunState, tags: Mapping[str, str]) -> "Common":
-        """Return what the trials of a run have in common."""
+    def of(cls, state: RunState, folder: Folder) -> "Common":
+        """Return what the trials of a run have in common, by its state and its folder."""
         recipes = [one.trial.recipe for one in list(state.progress.values())]  # another thread may add trials
         fields = [name for name in Recipe.model_fields if name not in {"arch", "seed"}]
         varied = [name for name in fields if any(getattr(one, name) != getattr(recipes[0], name) for one in recipes)]
-        started: dict[str, int] = {}
+        started, last = dict[str, int](), dict[str, int]()
         for event in state.events:
-            if event["event"] in {"started", *STATUSES} and (trial := event.get("trial", "")) not in started:
-                time = event.get("time")  # every line has one
-                started[trial] = round(1000 * datetime.fromisoformat(str(time)).timestamp()) if time else 0
-        return cls(tags, ["arch", *varied], started)
+            if event["event"] in {"started", *STATUSES}:
+                trial, time = event.get("trial", ""), event.get("time")  # every line has one
+                moment = _ms(str(time)) if time else 0
+                started.setdefault(trial, moment)
+                if event["event"] == "started":
+                    last[trial] = moment
+        sessions = _sessions(folder)
+        commits = {trial: _commit_at(moment, sessions) for trial, moment in {**started, **last}.items()}
+        return cls(common_tags(folder), ["arch", *varied], started, commits)
 
 
 def contents_of(record: RunRecord) -> Iterator[TrialContent]:
     """Yield what there is to say of each trial of a run that has started, in the experiment's order."""
     chosen = record.chosen_trial
-    common = Common.of(record.state, common_tags(record.folder))
+    common = Common.of(record.state, record.folder)
     for progress in record.state.progress.values():
         if progress.attempts or progress.result:
             trial = progress.trial.id
@@ -151,10 +161,8 @@ def content_so_far(progress: TrialProgress, folder: Folder, *, common: Common) -
 
 
 def common_tags(folder: Folder) -> dict[str, str]:
-    """Return the tags that all trials of a run have: which run it is and, where it is known, the code's commit."""
-    sessions = read_manifest(folder)["sessions"] if folder.exists(MANIFEST) else []
-    commit = sessions[-1]["code"].get("git_commit") if sessions else None
-    return owner_tags(folder, sessions) | ({"raytrain.commit": commit} if commit else {})
+    """Return the tags that all trials of a run have: which run it is."""
+    return owner_tags(folder, _sessions(folder))
 
 
 def content_of(
@@ -185,6 +193,8 @@ def content_of(
     status = progress.result.status if progress.result else progress.status
     words = {"raytrain.trial": result.trial, "raytrain.status": status, "raytrain.phase": result.phase}
     words["raytrain.configuration"] = " ".join(f"{name}={recipe[name]}" for name in common.varied)
+    if commit := common.commits.get(result.trial):
+        words["raytrain.commit"] = commit
     if result.error:
         words["raytrain.error"] = result.error[:500]
     measured = {name: getattr(result, name) for name in _MEASURED} if progress.result else {}
@@ -206,6 +216,20 @@ def content_of(
 def digest_of(trial: str) -> str:
     """Return the digest of a trial's recipe, by which trackers know it, from its id."""
     return trial.rpartition("-")[2]
+
+
+def _sessions(folder: Folder) -> list[dict[str, Any]]:
+    return read_manifest(folder)["sessions"] if folder.exists(MANIFEST) else []
+
+
+def _commit_at(moment_ms: int, sessions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the commit of the session that worked on a run at a moment: the last one that had begun by then."""
+    begun = [one for one in sessions if _ms(one["started"]) <= moment_ms] or sessions[:1]
+    return (begun[-1]["code"].get("git_commit") or "") if begun else ""
+
+
+def _ms(time: str) -> int:
+    return round(1000 * datetime.fromisoformat(time).timestamp())
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from raytrain.errors import counted
 from raytrain.runs.state import RunState
 from raytrain.storage.credentials import refuse_credentials
 from raytrain.storage.folder import Folder
-from raytrain.trackers.content import Common, common_tags, content_so_far
+from raytrain.trackers.content import Common, content_so_far
 from raytrain.trackers.sending import Sent, send
 from raytrain.trackers.tracker import CREDENTIALS, Tracker, check_tracker, open_tracker, reason_of
 
@@ -144,7 +144,7 @@ class LiveLog:
                 return
 
     def _look(self, tracker: Tracker, state: RunState) -> None:
-        common = Common.of(state, common_tags(self._folder))
+        common = Common.of(state, self._folder)
         for trial, progress in list(state.progress.items()):
             mark = _mark(state, trial)
             if (progress.attempts or progress.result) and self._seen.get(trial) != mark and not self._record:

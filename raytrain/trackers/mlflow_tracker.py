@@ -12,7 +12,7 @@ from typing import Any
 
 from raytrain.errors import TrackerError
 from raytrain.storage.credentials import is_cut_short, shown_uri
-from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent, digest_of
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
 
@@ -51,6 +51,7 @@ class _Known:
         files: `Attachment.stamp` of its artifacts.
         parameters: Names of its parameters.
         owner: Tags of the run that it is of.
+        passing: Names of those of its tags that are in `PASSING`.
     """
 
     id: str
@@ -60,6 +61,7 @@ class _Known:
     files: list[str]
     parameters: set[str]
     owner: Mapping[str, str]
+    passing: set[str]
 
 
 def tracking_uri(uri: str | None) -> str:
@@ -177,12 +179,10 @@ class MlflowTracker:
     def _create(self, content: TrialContent) -> _Known:
         owner = owner_of(content.tags)
         tags = {**owner, _DIGEST: content.digest, "mlflow.source.name": "raytrain"}
-        if commit := content.tags.get("raytrain.commit"):
-            tags["mlflow.source.git.commit"] = commit
         made = self._client.create_run(
             self._experiment, start_time=content.started_ms or None, tags=tags, run_name=content.trial
         )
-        return _Known(made.info.run_id, 0, content.curve_stamp(0), "", [], set(), owner)
+        return _Known(made.info.run_id, 0, content.curve_stamp(0), "", [], set(), owner, set())
 
     def _tell(self, known: _Known, content: TrialContent, attachments: Sequence[Attachment]) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -216,6 +216,11 @@ class MlflowTracker:
         known.parameters |= set(content.recipe)
         known.stamp, known.owner = content.stamp, owner_of(content.tags)
         tags = {**content.tags, _EPOCHS: str(known.epochs), _CURVE: known.curve, _FILES: json.dumps(known.files)}
+        if commit := content.tags.get("raytrain.commit"):
+            tags["mlflow.source.git.commit"] = commit
+        for name in known.passing.difference(content.tags):
+            self._client.delete_tag(known.id, name)
+        known.passing = set(PASSING).intersection(content.tags)
         # the stamp comes last: a kill before it has everything told again, which changes nothing
         tags[_STAMP] = known.stamp
         self._client.log_batch(known.id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -258,6 +263,7 @@ def _known(run: Any) -> _Known:
         json.loads(tags.get(_FILES, "[]")),
         set(run.data.params),
         owner_of(tags),
+        set(PASSING).intersection(tags),
     )
 
 

@@ -15,6 +15,18 @@ _MAX_SETTINGS = 100_000
 """Largest size in bytes of such a file."""
 
 
+def is_offline() -> bool:
+    """Return whether the user has W&B write into its folder only.
+
+    Raises:
+        TrackerError: The user has W&B drop what it is told.
+    """
+    mode = os.environ.get("WANDB_MODE")
+    if mode == "disabled":
+        raise TrackerError("WANDB_MODE=disabled: nothing would be sent; unset it or set offline")
+    return mode in {"offline", "dryrun"}  # W&B's own alias
+
+
 def has_key(wandb: Any) -> bool:
     """Return whether the user has a key, for which the package `wandb` is asked."""
     return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)

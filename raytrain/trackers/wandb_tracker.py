@@ -13,7 +13,7 @@ import psutil
 
 from raytrain.background import JOIN_TIMEOUT_S, InThread
 from raytrain.errors import TrackerError
-from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent, digest_of
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import (
     ANSWER_S,
@@ -24,7 +24,7 @@ from raytrain.trackers.tracker import (
     answering,
     identities,
 )
-from raytrain.trackers.wandb_settings import has_key, refuse_foreign_settings
+from raytrain.trackers.wandb_settings import has_key, is_offline, refuse_foreign_settings
 
 _LENGTH = 12
 """Number of characters in the id of a run of W&B."""
@@ -53,14 +53,14 @@ class WandbTracker:
             project: Name of the project.
 
         Raises:
-            TrackerError: There is no key, or a file in the folder would have W&B send it elsewhere.
+            TrackerError: There is no key, W&B is disabled, or a file in the folder would have it send all elsewhere.
         """
         import wandb
 
         self._wandb: Any = wandb
         self._project = project
         self._uri = uri
-        self._offline = os.environ.get("WANDB_MODE") == "offline"
+        self._offline = is_offline()
         self._folder = Path(os.environ.get("WANDB_DIR", ".")) / "wandb"
         self._open: dict[str, Any] = {}
         self._others: set[str] = set()
@@ -226,7 +226,7 @@ class WandbTracker:
         for epoch, row in enumerate(content.curve, start=1):
             if epoch > told.get("epochs", 0):
                 run.log({f"{CURVE}{name}": value for name, value in row.items()}, step=epoch)
-        run.summary.update({**content.metrics, **content.tags})
+        run.summary.update({**(dict.fromkeys(PASSING, "") if told else {}), **content.metrics, **content.tags})
         run.tags = [tag for tag in ("raytrain", content.status) if tag] + (
             ["chosen"] if content.tags.get(CHOSEN) == "true" else []
         )

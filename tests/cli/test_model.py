@@ -268,6 +268,18 @@ def test_an_unreadable_image_is_a_row_and_the_others_are_predicted(trained: Fold
     assert "has no images" in call("predict", tmp_path / "m.pth", tmp_path / "empty").stderr
 
 
+def test_an_image_that_is_given_twice_is_two_rows(trained: Folder, tmp_path: Path) -> None:
+    call("export", trained, "-o", tmp_path / "m.pth")
+    for colour in ("black", "white"):
+        Image.new("RGB", (SIZE, SIZE), colour).save(tmp_path / f"{colour}.png")
+    files = [tmp_path / f"{colour}.png" for colour in ("black", "white", "black")]
+    first, second, third = json.loads(call("predict", tmp_path / "m.pth", *files, "--json").stdout)["images"]
+    assert [one["image"] for one in (first, second, third)] == list(map(str, files))
+    assert first == third
+    rows = csv.DictReader(call("predict", tmp_path / "m.pth", *files, "--csv").stdout.splitlines())
+    assert [row["image"] for row in rows] == list(map(str, files))
+
+
 def test_a_data_set_of_other_classes_is_refused(trained: Folder, tmp_path: Path) -> None:
     call("export", trained, "-o", tmp_path / "m.pth")
     for blue, part in enumerate(("train", "test")):

@@ -55,6 +55,23 @@ def test_a_file_of_the_same_size_that_was_written_later_is_brought(tmp_path: Pat
     assert (tmp_path / "here/events.jsonl").read_bytes() == b"b"
 
 
+def test_the_report_of_an_earlier_state_goes_when_later_results_come(source: Folder, tmp_path: Path) -> None:
+    report = tmp_path / "here/report.html"
+    source.write("report.html", b"<h1>first</h1>")
+    pull(source, tmp_path / "here")
+    source.delete("report.html")  # the run goes on, and has one again at its end
+    assert pull(source, tmp_path / "here").files == 0
+    assert report.exists()
+    source.write("events.jsonl", b"more\n")
+    pull(source, tmp_path / "here")
+    assert not report.exists()
+    source.write("report.html", b"<h1>second</h1>")
+    pull(source, tmp_path / "here")
+    source.write("events.jsonl", b"and more\n")
+    assert pull(source, tmp_path / "here").files == 1
+    assert report.read_bytes() == b"<h1>second</h1>"
+
+
 def manifest(*starts: str) -> bytes:
     return json.dumps({"data": {}, "sessions": [{"started": start} for start in starts]}).encode()
 

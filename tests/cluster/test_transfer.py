@@ -88,6 +88,15 @@ def test_a_later_state_of_the_same_run_goes_over_the_earlier(run: Path, tmp_path
     assert (tmp_path / "lr/notes.txt").read_text() == "mine"
 
 
+def test_the_report_of_an_earlier_state_goes_when_a_later_one_has_none(run: Path, tmp_path: Path) -> None:
+    (run / "report.html").write_text("<h1>first</h1>")
+    unpack(pack(run)[0], tmp_path / "lr")
+    assert (tmp_path / "lr/report.html").read_text() == "<h1>first</h1>"
+    (run / "report.html").unlink()  # the run goes on, and has one again at its end
+    unpack(pack(run)[0], tmp_path / "lr")
+    assert "report.html" not in files(tmp_path / "lr")
+
+
 def test_another_run_is_not_written_over(run: Path, tmp_path: Path) -> None:
     (tmp_path / "lr").mkdir()
     (tmp_path / "lr/experiment.yaml").write_text("name: lr\nseeds: [1]\n")

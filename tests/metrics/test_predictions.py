@@ -152,6 +152,13 @@ def test_an_ensemble_takes_the_mean_of_the_probabilities() -> None:
     assert found.networks == 2
 
 
+def test_an_ensemble_takes_the_smallest_half_precision_number_where_all_its_networks_have_0() -> None:
+    found = ensemble([of_softmax([0, 1], [[1.0, 0.0], [1.0, 0.0]])] * 2)
+    assert found is not None
+    assert found.accuracy == 0.5
+    assert found.nll == pytest.approx(-np.log(2.0**-24) / 2)
+
+
 def test_an_ensemble_leaves_out_other_images_and_files_of_an_older_version() -> None:
     one = of_softmax([0, 1], [[0.75, 0.25], [0.5625, 0.4375]])
     assert ensemble([one, predictions([0, 1], [0, 1]), of_softmax([1, 1], [[0, 1], [0, 1]])]) is None

@@ -17,9 +17,10 @@ from raytrain.analysis.record import read_record
 from raytrain.baselines.baselines import open_baseline
 from raytrain.errors import RunFolderError
 from raytrain.report.figures.legend import Entry
+from raytrain.report.figures.timeline import timeline
 from raytrain.report.page import render, write_report
 from raytrain.report.sections import rows
-from raytrain.report.sections.facts import verdict
+from raytrain.report.sections.facts import facts, provenance, verdict
 from raytrain.report.text.quantities import duration
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
@@ -150,6 +151,26 @@ def test_what_cannot_be_seen_is_shown_in_a_page(make_run: Any) -> None:
     assert "\u202e" not in text
     assert "\x1b" not in text
     assert r"cats\u202egnp.\x1b]0;owned\x07" in page.text
+
+
+def test_a_run_that_other_code_continued_names_the_commits_versions_and_machines_of_all_its_sessions(
+    make_run: Any,
+) -> None:
+    folder = make_run()
+    manifest = json.loads(folder.read("manifest.json"))
+    (first,) = manifest["sessions"]
+    first["code"] |= {"git_commit": "1" * 40, "git_diff": "", "git_diff_left_out": []}
+    second = {**first, "code": {**first["code"], "git_commit": "2" * 40, "git_diff": "+ 1", "python": "3.99.0"}}
+    second["machine"] = {**first["machine"], "gpus": ["H200"], "processor": "another one"}
+    folder.write("manifest.json", json.dumps({**manifest, "sessions": [first, second, first]}).encode())
+    record = read_record(folder)
+    said = dict(provenance(record, going_on=False))
+    assert said["Commit"] == f"{'1' * 40}; then {'2' * 40}, with uncommitted changes (in manifest.json)"
+    before, after = said["Versions"].split("; then ")
+    assert after == before.replace(first["code"]["python"], "3.99.0")
+    assert said["Machine"].count("; then another one, ") == 1
+    at_the_top = dict(facts(record, timeline(record.events, record.epochs), {}))
+    assert at_the_top["Machine"].endswith(", no GPU; then H200")
 
 
 def test_a_command_in_a_page_can_be_pasted(make_run: Any) -> None:

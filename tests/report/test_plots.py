@@ -123,6 +123,16 @@ def test_what_a_run_has_no_data_for_is_refused_with_the_reason(make_run: Any) ->
             figure_of(record, kind)
 
 
+def test_a_heat_map_with_too_many_values_on_an_axis_is_refused_with_their_limit(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = read_record(make_run(grid=GRID))
+    figure_of(record, Kind.heat_map)
+    monkeypatch.setattr("raytrain.report.figures.heat_map.MOST_VALUES", 1)  # as a field with 41 values has it
+    with pytest.raises(ExperimentError, match="each axis with at most 40 values"):
+        figure_of(record, Kind.heat_map)
+
+
 def test_a_grid_in_which_nothing_finished_has_no_figure_of_accuracies(make_run: Any) -> None:
     record = read_record(make_run(grid=GRID, ends=dict.fromkeys(range(4), "failed")))
     for kind in (Kind.heat_map, Kind.effects, Kind.parallel):

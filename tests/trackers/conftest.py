@@ -69,6 +69,22 @@ def open_run_folder(tmp_path: Path) -> Callable[..., RunJournal]:
 
 
 @pytest.fixture
+def failed(open_run_folder: Callable[..., RunJournal]) -> tuple[Folder, Callable[[], None]]:
+    """Return the folder of a run whose only trial has failed, and a function that trains it again, to its end."""
+    run = open_run_folder(grid={"lr": [0.1]})
+    _train(run, 0, range(1, 2))
+    run.ended(next(iter(run.state.progress)), {"status": "failed", "error": "no memory", "details": ""})
+    run.close()
+
+    def again() -> None:
+        run = open_run_folder(grid={"lr": [0.1]})
+        _train(run, 0, range(2, EPOCHS + 1))
+        run.close()
+
+    return run.folder, again
+
+
+@pytest.fixture
 def made(open_run_folder: Callable[..., RunJournal]) -> Folder:
     """Return the folder of a run of two trials that have finished."""
     run = open_run_folder()

@@ -167,6 +167,23 @@ def test_a_trial_that_went_on_gets_the_further_epochs_in_the_same_run(
     assert [row[1] for row in rows("runs.status, 1")] == ["FINISHED"]
 
 
+def test_a_trial_that_a_retry_finished_has_no_error_and_the_commit_of_the_retry(
+    failed: tuple[Folder, Callable[[], None]],
+    log: Callable[..., Any],
+    rows: Callable[[str], list[tuple[Any, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, retry = failed
+    log(folder)
+    assert tags_by_value(rows, "raytrain.error") == {"no memory": 1}
+    monkeypatch.setattr("raytrain.provenance.manifest.describe_code", lambda: {"git_commit": "retried"})
+    retry()
+    assert log(folder).updated == 1
+    assert tags_by_value(rows, "raytrain.status") == {"finished": 1}
+    assert tags_by_value(rows, "raytrain.error") == {}
+    assert tags_by_value(rows, "mlflow.source.git.commit") == {"retried": 1}
+
+
 def test_a_trial_that_was_trained_again_gets_another_run_and_the_old_one_says_so(
     made: Folder,
     trained_again: Callable[[], None],

@@ -12,8 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from raytrain.analysis.record import read_record
+from raytrain.cli.app import app
 from raytrain.errors import TrackerError
 from raytrain.storage.folder import Folder
 from raytrain.trackers.content import common_tags
@@ -133,6 +135,18 @@ def test_a_trial_that_was_trained_again_is_another_run(
     assert sorted(one["chosen"] for one in told(folder)) == [False, False, True]
 
 
+def test_a_trial_that_a_retry_finished_has_no_error(failed: tuple[Folder, Callable[[], None]], folder: Path) -> None:
+    run, retry = failed
+    log(run)
+    retry()
+    assert log(run).updated == 1
+    wandb.teardown()
+    found = [one for path in sorted(folder.glob("offline-run-*/run-*.wandb")) for one in records(path)]
+    summaries = [item for one in found if one.WhichOneof("record_type") == "summary" for item in one.summary.update]
+    said = [json.loads(one.value_json) for one in summaries if (one.key or one.nested_key[0]) == "raytrain.error"]
+    assert (said[0], said[-1]) == ("no memory", "")
+
+
 def told(folder: Path) -> list[dict[str, Any]]:
     """Return what each run of W&B has been told."""
     return [json.loads(path.read_text()) for path in (folder / "raytrain").glob("*.json")]
@@ -184,6 +198,23 @@ def test_a_run_that_was_moved_is_found_again(made: Folder, folder: Path, tmp_pat
     moved = shutil.move(str(made), tmp_path / "moved" / "made")
     assert log(Folder.at(moved)).updated == 2
     assert len(told(folder)) == 2
+
+
+def test_what_w_and_b_would_drop_is_refused(made: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    result = CliRunner().invoke(app, ["log", str(made), "--to", "wandb"])
+    assert (result.exit_code, result.stdout) == (6, "")
+    assert result.stderr == "raytrain: WANDB_MODE=disabled: nothing would be sent; unset it or set offline\n"
+
+
+def test_the_other_name_of_the_offline_mode_is_known(
+    made: Folder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert (log(made).new, log(made).unchanged) == (2, 2)
+    assert len(list(folder.glob("offline-run-*"))) == 2
 
 
 def test_without_a_key_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

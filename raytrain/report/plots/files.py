@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import ExperimentError
 from raytrain.report.figures.below import add_legend
+from raytrain.report.figures.heat_map import MOST_VALUES
 from raytrain.report.figures.legend import legend
 from raytrain.report.figures.pictures import quiet
 from raytrain.report.plots import Kind
@@ -51,7 +52,11 @@ KINDS: Mapping[Kind, tuple[Draw, str]] = {
     Kind.lr: (_of_configurations(learning_curves, "lr"), "no trial has an epoch on record"),
     Kind.seconds: (_of_configurations(costs, "seconds"), "it takes two configurations that have finished"),
     Kind.parameters: (_of_configurations(costs, "parameters"), "no two that have finished differ in their parameters"),
-    Kind.heat_map: (heat_map, "it takes a search in which two fields vary, and a trial that finished"),
+    Kind.heat_map: (
+        heat_map,
+        f"it takes a search in which two fields vary, each axis with at most {MOST_VALUES} values, and a trial that "
+        "finished",
+    ),
     Kind.effects: (effects, "it takes a search in which two fields vary, one of them with few values"),
     Kind.parallel: (parallel_coordinates, "it takes a search in which two fields vary, and two trials that finished"),
     Kind.confusion: (confusion_matrix, "the chosen trial has no predictions, or no trial has finished"),

@@ -2,8 +2,9 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from raytrain.analysis.ranking import DASH, Ranking
 from raytrain.analysis.record import RunRecord
@@ -53,24 +54,17 @@ def facts(record: RunRecord, ran: timeline.Timeline, statuses: Mapping[str, str]
             f"{duration(ran.seconds)} on {ran.slots} slot{'s' if ran.slots > 1 else ''}",
         )
     if sessions := record.manifest.get("sessions"):
-        machine = sessions[-1]["machine"]
-        cores = counted(machine["cores"], "core")
-        yield "Machine", ", ".join(machine["gpus"]) or f"{cores} of {machine['processor']}, no GPU"
+        yield "Machine", _in_turn(_gpus_or_cores(one["machine"]) for one in sessions)
         yield "Started", day(sessions[0]["started"])
 
 
 def provenance(record: RunRecord, *, going_on: bool) -> Iterator[tuple[str, str]]:
-    """Yield what the manifest says of the code, the data and the machine."""
+    """Yield what the manifest says of the code, the data and the machine; of several sessions, what each had."""
     if sessions := record.manifest.get("sessions"):
-        code, machine = sessions[-1]["code"], sessions[-1]["machine"]
-        versions = {"raytrain": code["raytrain"], "Python": code["python"], **code["packages"]}
-        yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-        if code["git_commit"]:
-            changed = code.get("git_diff") or code.get("git_diff_left_out")
-            changed = ", with uncommitted changes (in manifest.json)" if changed else ""
-            yield "Commit", code["git_commit"] + changed
-        memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
-        yield "Machine", f"{machine['processor']}, {counted(machine['cores'], 'core')}, {memory}, {machine['system']}"
+        yield "Versions", _in_turn(_versions(one["code"]) for one in sessions)
+        if any(one["code"]["git_commit"] for one in sessions):
+            yield "Commit", _in_turn(_commit(one["code"]) for one in sessions)
+        yield "Machine", _in_turn(_machine(one["machine"]) for one in sessions)
         ends = [day(one.get("ended")) for one in sessions]
         if going_on:
             ends[-1] = "now, unless it was killed"
@@ -90,3 +84,29 @@ def command(record: RunRecord) -> str:
     """Return the command that began the run, quoted for a shell; "" where no session is on record."""
     sessions = record.manifest.get("sessions")
     return shlex.join(sessions[0]["command"]) if sessions else ""
+
+
+def _in_turn(texts: Iterable[str]) -> str:
+    """Return what sessions had, one after the other, each thing once."""
+    return "; then ".join(dict.fromkeys(texts))
+
+
+def _versions(code: Mapping[str, Any]) -> str:
+    versions = {"raytrain": code["raytrain"], "Python": code["python"], **code["packages"]}
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _commit(code: Mapping[str, Any]) -> str:
+    if not code["git_commit"]:
+        return "unknown"
+    changed = code.get("git_diff") or code.get("git_diff_left_out")
+    return code["git_commit"] + (", with uncommitted changes (in manifest.json)" if changed else "")
+
+
+def _gpus_or_cores(machine: Mapping[str, Any]) -> str:
+    return ", ".join(machine["gpus"]) or f"{counted(machine['cores'], 'core')} of {machine['processor']}, no GPU"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
+    return f"{machine['processor']}, {counted(machine['cores'], 'core')}, {memory}, {machine['system']}"
