@@ -5,12 +5,12 @@
 
 `images` are (N, H, W, 3) or (N, H, W) uint8, or a list of paths; `labels` are integers or names. Paths and labels may
 be columns of pandas. With parts of its own it returns a mapping instead: `{"train": (images, labels), "test": (images,
-labels), "val": (images, labels)}`, of which "test" and "val" may be missing; "classes" may list the names of the labels
-0, 1, .... Without it each label is a class.
+labels), "val": (images, labels)}`, of which "test" and "val" may be missing; "classes" may be a list of the names
+of the labels 0, 1, .... Without it each label is a class.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,11 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     pairs = {name: _pair(parts[name], where=f"{where} returned {name}") for name in PARTS if name in parts}
     if not len(pairs["train"][1]):
         raise DataError(f"{where} returned train without an image: there is nothing to train on")
-    named = None if (given := parts.get("classes")) is None else tuple(map(str, given))
+    named = _named(parts.get("classes"), where=where)
     for name, (_, labels) in pairs.items():
         refuse_missing(labels, where=f"{where} returned {name}", nan_too="nan" not in (named or ()))
     origin = Origin(background=background)
-    values = _values(parts.get("classes"), {name: labels for name, (_, labels) in pairs.items()}, where=where)
+    values = _values(named, {name: labels for name, (_, labels) in pairs.items()}, where=where)
     if warning := gap_warning(values):
         origin.warnings.append(warning)
     if named is None and (warning := missing_warning(pairs["train"][1])):
@@ -186,13 +186,25 @@ def _kind(given: Any) -> str:
     return counted(len(given), "thing") if isinstance(given, tuple | list) else type(given).__name__
 
 
-def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> list[Any]:
+def _named(given: Any, *, where: str) -> tuple[str, ...] | None:
+    """Return the names of the labels 0, 1, ..., or None where the function gives none; their order must be its own."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping | Set | str) or not isinstance(given, Iterable):
+        raise DataError(
+            f"{where} returned classes of the type {type(given).__name__}; return a list of the names of the labels "
+            "0, 1, ..., in this order"
+        )
+    return tuple(map(str, given))
+
+
+def _values(named: Sequence[str] | None, labels: Mapping[str, NDArray[Any]], *, where: str) -> list[Any]:
     """Return the label of each class, an integer or a word: 0, 1, ... where the classes are named beside them."""
     words = {name: part.dtype.kind == "U" for name, part in labels.items() if len(part)}
     if len(set(words.values())) > 1:
         raise DataError(f"{where} returned words as labels in one part and integers in another; return one of them")
-    if given is not None:
-        return list(map(str, given)) if True in words.values() else list(range(len(given)))
+    if named is not None:
+        return list(named) if True in words.values() else list(range(len(named)))
     refuse_ids(labels["train"], where=where)
     values: list[Any] = np.unique(np.concatenate([part for part in labels.values() if len(part)])).tolist()
     if isinstance(values[0], int) and values[0] < 0:

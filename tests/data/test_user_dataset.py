@@ -221,3 +221,20 @@ def test_a_class_that_training_lacks_is_refused_unless_classes_name_it(
     found = loaded(f"{pixels}    return {{{parts}, 'classes': ['cat', 'dog', 'eel']}}\n")
     assert found.classes == ("cat", "dog", "eel")
     assert found.origin.warnings == ["there is no training image of the class eel"]
+
+
+WITH_CLASSES = PIXELS.format("[0, 1] * 4") + "    return {{'train': (images, labels), 'classes': {0}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("classes", "kind"),
+    [("{'dog': 1, 'cat': 0}", "dict"), ("{'cat', 'dog'}", "set"), ("'cd'", "str"), ("2", "int")],
+)
+def test_names_of_classes_that_are_no_list_are_refused(classes: str, kind: str, loaded: Loaded):
+    with pytest.raises(DataError, match=f"load returned classes of the type {kind}; return a list of the names"):
+        loaded(WITH_CLASSES.format(classes))
+
+
+@pytest.mark.parametrize("classes", ["['cat', 'dog']", "numpy.array(['cat', 'dog'])", "iter(('cat', 'dog'))"])
+def test_names_of_classes_are_taken_in_their_order(classes: str, loaded: Loaded):
+    assert loaded(WITH_CLASSES.format(classes)).classes == ("cat", "dog")
