@@ -30,6 +30,7 @@ from raytrain.data.layouts.labels import (
     missing_warning,
     refuse_ids,
     refuse_missing,
+    refuse_repeated,
     some,
 )
 from raytrain.data.layouts.source_folder import MAX_FILE, shown
@@ -195,7 +196,9 @@ def _named(given: Any, *, where: str) -> tuple[str, ...] | None:
             f"{where} returned classes of the type {type(given).__name__}; return a list of the names of the labels "
             "0, 1, ..., in this order"
         )
-    return tuple(map(str, given))
+    names = tuple(map(str, given))
+    refuse_repeated(names, where=where)
+    return names
 
 
 def _values(named: Sequence[str] | None, labels: Mapping[str, NDArray[Any]], *, where: str) -> list[Any]:

@@ -103,7 +103,12 @@ def test_classes_without_names_are_numbered(tmp_path: Path):
     assert load(str(tmp_path), image_size=8).classes == ("0", "1")
 
 
-@pytest.mark.parametrize("about", ["{", "7", "[]", '{"info": 7}', "[" * 100_000])
+NAMES = '{"info": {"features": {"label": {"names": %s}}}}'
+
+
+@pytest.mark.parametrize(
+    "about", ["{", "7", "[]", '{"info": 7}', "[" * 100_000, NAMES % "null", NAMES % '{"1": "dog", "0": "cat"}']
+)
 def test_metadata_that_says_nothing_leaves_classes_without_names(about: str, tmp_path: Path):
     write_both(tmp_path)
     table = pq.read_table(tmp_path / "train.parquet").replace_schema_metadata({"huggingface": about})
@@ -459,6 +464,12 @@ def test_a_label_beyond_the_class_names_is_refused(tmp_path: Path):
     write(tmp_path / "train.parquet", [GOOD, GOOD], [0, 2], names=["cat", "dog"])
     write(tmp_path / "test.parquet", [GOOD], [0], names=["cat", "dog"])
     with pytest.raises(DataError, match="has the label 2; labels run from 0 to 1"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_two_classes_of_the_same_name_are_refused(tmp_path: Path):
+    write_both(tmp_path, names=["crane", "crane"])
+    with pytest.raises(DataError, match=r"train\.parquet gives several classes the name crane; give each"):
         load(str(tmp_path), image_size=8)
 
 

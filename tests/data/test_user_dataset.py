@@ -238,3 +238,8 @@ def test_names_of_classes_that_are_no_list_are_refused(classes: str, kind: str, 
 @pytest.mark.parametrize("classes", ["['cat', 'dog']", "numpy.array(['cat', 'dog'])", "iter(('cat', 'dog'))"])
 def test_names_of_classes_are_taken_in_their_order(classes: str, loaded: Loaded):
     assert loaded(WITH_CLASSES.format(classes)).classes == ("cat", "dog")
+
+
+def test_two_classes_of_the_same_name_are_refused(loaded: Loaded):
+    with pytest.raises(DataError, match="load gives several classes the name cat; give each a name of its own"):
+        loaded(WITH_CLASSES.format("['cat', 'cat']"))

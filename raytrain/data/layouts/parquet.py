@@ -27,8 +27,8 @@ from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError, counted, did_you_mean
 
-# Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "parquet-5"
+# Part of the cache key: raise it when the same files shall give something else.
+FORMAT = "parquet-6"
 
 PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
 """What the name of a part's files, or of its folder, begins with, in any case of letters; no letter follows it."""
