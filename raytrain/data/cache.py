@@ -19,7 +19,7 @@ from raytrain.data.origin import Origin
 from raytrain.errors import PreflightError
 from raytrain.machine import memory_limit
 from raytrain.storage.disk import free_bytes
-from raytrain.storage.typed_path import expanded
+from raytrain.storage.typed_path import expanded, is_a_folder
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def cached(key: str, build: Callable[[], ImageDataset]) -> ImageDataset:
     """Return the data set stored under `key`, or build and store it.
 
     Of many processes on one machine a single one builds, the others wait and read. An entry that is not
-    what was stored is built again; a cache that cannot be written is done without.
+    what was stored is built again; a cache that cannot be read or written is done without.
 
     Args:
         key: A hash of everything that determines the arrays.
@@ -195,7 +195,7 @@ def _read(entry: Path, *, mapped: bool) -> ImageDataset | None:
     The content is compared by its hash. Mapped images may be many times the memory: there, files that have kept their
     size and their time of change are taken for what they were.
     """
-    if not entry.is_dir():
+    if not is_a_folder(entry):  # nor one that may not be entered
         return None
     try:
         about: Any = json.loads((entry / "dataset.json").read_text(encoding="utf-8"))
