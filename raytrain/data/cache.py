@@ -168,9 +168,6 @@ def _write(entry: Path, dataset: ImageDataset, partial: Path) -> None:
             np.save(file, part.images)
         np.save(partial / f"{name}_labels.npy", part.labels)
     kept = {f"{name}_{what}.npy" for name in parts for what in ("images", "labels")}
-    for file in partial.iterdir():
-        if file.name not in kept:  # such as those of test images without labels
-            file.unlink()
     about: dict[str, Any] = {
         "classes": dataset.classes,
         "fingerprint": dataset.fingerprint,

@@ -292,6 +292,15 @@ def test_a_test_part_without_labels_is_none(tmp_path: Path):
     assert (dataset.test.labels.tolist(), dataset.val) == ([1], None)
 
 
+@pytest.mark.parametrize("labels", [[-1, -1], pa.array([None, None], pa.int64())])
+def test_images_without_labels_are_not_decoded(labels: Any, tmp_path: Path):
+    write(tmp_path / "train.parquet", [struct(0), struct(1)] * 5, [0, 1] * 5)
+    write(tmp_path / "test.parquet", [struct(3), {"bytes": b"no image", "path": None}], labels)
+    dataset = load(str(tmp_path), image_size=8, test_size=2)
+    assert sum(dataset.origin.sizes.values()) == len(dataset.train) + len(dataset.test) == 10
+    assert "the 2 test images have no labels and are not used" in dataset.origin.remarks
+
+
 @pytest.mark.parametrize("below", ["data", "plain_text", "default", "mine"])
 def test_the_files_may_lie_in_a_folder(below: str, tmp_path: Path):
     write_both(tmp_path / below)

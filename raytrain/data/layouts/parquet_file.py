@@ -125,12 +125,13 @@ def _class_name(value: int | str, names: tuple[str, ...]) -> str:
     return names[value] if isinstance(value, int) and value < len(names) else str(value)
 
 
-def read_labels(folder: SourceFolder, files: list[str], *, columns: Columns) -> tuple[NDArray[Any], bool]:
-    """Return the labels of the training images, of which none is read, and whether a file names the classes.
+def read_labels(folder: SourceFolder, files: list[str], *, part: str, columns: Columns) -> tuple[NDArray[Any], bool]:
+    """Return the labels of the images of a part, of which none is read, and whether a file names the classes.
 
     Args:
         folder: The folder that holds the files.
-        files: The paths in it of those of the part "train".
+        files: The paths in it of those of the part.
+        part: Name of the part; in "test", images may have no label.
         columns: Names of the columns.
 
     Returns:
@@ -148,7 +149,7 @@ def read_labels(folder: SourceFolder, files: list[str], *, columns: Columns) -> 
             names = _class_names(parquet.schema_arrow, label, where)
             named = named or bool(names)
             for row, batch in _batches(parquet, (label,)):
-                labels.append(_labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest("train")))
+                labels.append(_labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part)))
     return np.concatenate(labels[1:] or labels), named
 
 
