@@ -10,7 +10,7 @@ of the labels 0, 1, .... Without it each label is a class.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from raytrain.data.origin import Origin
 from raytrain.errors import DataError, counted
 from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.calls import as_declared, parsed
+from raytrain.user_code.component import typed
 from raytrain.user_code.isolation import isolated
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import Reference, without_digest
@@ -66,7 +67,12 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
         _, arguments = parsed(text, what="data set")
     except ValueError as error:
         raise DataError(without_digest(str(error))) from None
-    parameters = _parameters(function)
+    try:
+        parameters = typed(function, inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{reference.place}:{reference.attribute}: has no signature; name a function or a class written in Python"
+        ) from None
     offered = {"image_size": image_size} if "image_size" in parameters else {}
     arguments = {
         name: as_declared(value, parameters[name].annotation) if name in parameters else value  # the call refuses it
@@ -117,13 +123,6 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     empty = LabelledImages(np.empty((0, image_size, image_size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
     train, test, val = labelled["train"], labelled.get("test", empty), labelled.get("val")
     return compare_parts(image_dataset(train, test, classes=classes, val=val, origin=origin))
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(function, eval_str=True).parameters
-    except NameError:  # an annotation that is imported for type checkers only
-        return inspect.signature(function).parameters
 
 
 def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:

@@ -276,3 +276,17 @@ def test_a_recipe_gives_a_path_and_several_names_as_the_function_declares_them()
     assert text.endswith("(folder='/a/b', names=[c, d])")
     assert DATASET_CHOICES.canonical(text) == text
     assert load(text, image_size=8, test_size=2).classes == ("c", "d")
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_annotation_that_python_cannot_evaluate_takes_any_value_and_the_others_are_as_declared():
+    Path("mine.py").write_text(TYPED.replace("int | None", "callable | None"))
+    text = raytrain.code("mine.py:load") + "(folder='/a/b', names=[c, d], limit=4)"
+    assert load(text, image_size=8, test_size=2).classes == ("c", "d")
+
+
+def test_a_function_without_a_signature_is_one_message(loaded: Loaded):
+    with pytest.raises(
+        DataError, match=r"mine\.py:load: has no signature; name a function or a class written in Python"
+    ):
+        loaded("load = iter\n")
