@@ -19,7 +19,7 @@ from raytrain.data.origin import Origin
 from raytrain.errors import PreflightError
 from raytrain.machine import memory_limit
 from raytrain.storage.disk import free_bytes
-from raytrain.storage.typed_path import expanded
+from raytrain.storage.typed_path import expanded, is_a_folder
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def cached(key: str, build: Callable[[], ImageDataset]) -> ImageDataset:
     """Return the data set stored under `key`, or build and store it.
 
     Of many processes on one machine a single one builds, the others wait and read. An entry that is not
-    what was stored is built again; a cache that cannot be written is done without.
+    what was stored is built again; a cache that cannot be read or written is done without.
 
     Args:
         key: A hash of everything that determines the arrays.
@@ -168,9 +168,6 @@ def _write(entry: Path, dataset: ImageDataset, partial: Path) -> None:
             np.save(file, part.images)
         np.save(partial / f"{name}_labels.npy", part.labels)
     kept = {f"{name}_{what}.npy" for name in parts for what in ("images", "labels")}
-    for file in partial.iterdir():
-        if file.name not in kept:  # such as those of test images without labels
-            file.unlink()
     about: dict[str, Any] = {
         "classes": dataset.classes,
         "fingerprint": dataset.fingerprint,
@@ -195,7 +192,7 @@ def _read(entry: Path, *, mapped: bool) -> ImageDataset | None:
     The content is compared by its hash. Mapped images may be many times the memory: there, files that have kept their
     size and their time of change are taken for what they were.
     """
-    if not entry.is_dir():
+    if not is_a_folder(entry):  # nor one that may not be entered
         return None
     try:
         about: Any = json.loads((entry / "dataset.json").read_text(encoding="utf-8"))

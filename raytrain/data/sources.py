@@ -16,7 +16,7 @@ from raytrain.data.named import CIFAR_FOLDERS, DATASETS
 from raytrain.data.split import TEST_SIZE, refuse_no_size, with_test
 from raytrain.data.user_dataset import load_user_dataset
 from raytrain.errors import DataError, did_you_mean
-from raytrain.storage.typed_path import expanded, is_there
+from raytrain.storage.typed_path import expanded, is_a_folder, is_there
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 from raytrain.user_code.source import kept
@@ -31,7 +31,7 @@ class PixelsError(DataError):
 def is_here(dataset: str) -> bool:
     """Return whether a data set can be loaded without a network, as far as that can be told without reading it."""
     if dataset in CIFAR_FOLDERS:
-        return (data_home() / CIFAR_FOLDERS[dataset]).is_dir()
+        return is_a_folder(data_home() / CIFAR_FOLDERS[dataset])
     if reference := reference_of(name_of(dataset)):
         return kept(reference.digest) is not None
     if is_on_hub(dataset):

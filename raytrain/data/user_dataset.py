@@ -5,12 +5,12 @@
 
 `images` are (N, H, W, 3) or (N, H, W) uint8, or a list of paths; `labels` are integers or names. Paths and labels may
 be columns of pandas. With parts of its own it returns a mapping instead: `{"train": (images, labels), "test": (images,
-labels), "val": (images, labels)}`, of which "test" and "val" may be missing; "classes" may list the names of the labels
-0, 1, .... Without it each label is a class.
+labels), "val": (images, labels)}`, of which "test" and "val" may be missing; "classes" may be a list of the names
+of the labels 0, 1, .... Without it each label is a class.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from raytrain.data.layouts.labels import (
     missing_warning,
     refuse_ids,
     refuse_missing,
+    refuse_repeated,
     some,
 )
 from raytrain.data.layouts.source_folder import MAX_FILE, shown
@@ -37,6 +38,7 @@ from raytrain.data.origin import Origin
 from raytrain.errors import DataError, counted
 from raytrain.storage.bounded import read_bounded
 from raytrain.user_code.calls import as_declared, parsed
+from raytrain.user_code.component import typed
 from raytrain.user_code.isolation import isolated
 from raytrain.user_code.modules import definition, explained, imported
 from raytrain.user_code.reference import Reference, without_digest
@@ -65,7 +67,12 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
         _, arguments = parsed(text, what="data set")
     except ValueError as error:
         raise DataError(without_digest(str(error))) from None
-    parameters = _parameters(function)
+    try:
+        parameters = typed(function, inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{reference.place}:{reference.attribute}: has no signature; name a function or a class written in Python"
+        ) from None
     offered = {"image_size": image_size} if "image_size" in parameters else {}
     arguments = {
         name: as_declared(value, parameters[name].annotation) if name in parameters else value  # the call refuses it
@@ -88,11 +95,11 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     pairs = {name: _pair(parts[name], where=f"{where} returned {name}") for name in PARTS if name in parts}
     if not len(pairs["train"][1]):
         raise DataError(f"{where} returned train without an image: there is nothing to train on")
-    named = None if (given := parts.get("classes")) is None else tuple(map(str, given))
+    named = _named(parts.get("classes"), where=where)
     for name, (_, labels) in pairs.items():
         refuse_missing(labels, where=f"{where} returned {name}", nan_too="nan" not in (named or ()))
     origin = Origin(background=background)
-    values = _values(parts.get("classes"), {name: labels for name, (_, labels) in pairs.items()}, where=where)
+    values = _values(named, {name: labels for name, (_, labels) in pairs.items()}, where=where)
     if warning := gap_warning(values):
         origin.warnings.append(warning)
     if named is None and (warning := missing_warning(pairs["train"][1])):
@@ -116,13 +123,6 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
     empty = LabelledImages(np.empty((0, image_size, image_size, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
     train, test, val = labelled["train"], labelled.get("test", empty), labelled.get("val")
     return compare_parts(image_dataset(train, test, classes=classes, val=val, origin=origin))
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(function, eval_str=True).parameters
-    except NameError:  # an annotation that is imported for type checkers only
-        return inspect.signature(function).parameters
 
 
 def _pair(given: Any, *, where: str) -> tuple[Any, NDArray[Any]]:
@@ -186,13 +186,27 @@ def _kind(given: Any) -> str:
     return counted(len(given), "thing") if isinstance(given, tuple | list) else type(given).__name__
 
 
-def _values(given: Any, labels: Mapping[str, NDArray[Any]], *, where: str) -> list[Any]:
+def _named(given: Any, *, where: str) -> tuple[str, ...] | None:
+    """Return the names of the labels 0, 1, ..., or None where the function gives none; their order must be its own."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping | Set | str) or not isinstance(given, Iterable):
+        raise DataError(
+            f"{where} returned classes of the type {type(given).__name__}; return a list of the names of the labels "
+            "0, 1, ..., in this order"
+        )
+    names = tuple(map(str, given))
+    refuse_repeated(names, where=where)
+    return names
+
+
+def _values(named: Sequence[str] | None, labels: Mapping[str, NDArray[Any]], *, where: str) -> list[Any]:
     """Return the label of each class, an integer or a word: 0, 1, ... where the classes are named beside them."""
     words = {name: part.dtype.kind == "U" for name, part in labels.items() if len(part)}
     if len(set(words.values())) > 1:
         raise DataError(f"{where} returned words as labels in one part and integers in another; return one of them")
-    if given is not None:
-        return list(map(str, given)) if True in words.values() else list(range(len(given)))
+    if named is not None:
+        return list(named) if True in words.values() else list(range(len(named)))
     refuse_ids(labels["train"], where=where)
     values: list[Any] = np.unique(np.concatenate([part for part in labels.values() if len(part)])).tolist()
     if isinstance(values[0], int) and values[0] < 0:

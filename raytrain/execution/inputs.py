@@ -1,10 +1,11 @@
 """The trials of a run and the images that they are given: read once for all, checked, described in the manifest."""
 
 import logging
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from raytrain.data import Splits, split
+from raytrain.data import ImageDataset, Splits, split
 from raytrain.data.augmentation.resolution import resolution_of
 from raytrain.data.data_key import DataKey
 from raytrain.data.split import refuse_no_classes
@@ -142,7 +143,11 @@ def _refuse_what_cannot_choose(recipe: Recipe, *, classes: int) -> None:
 
 
 def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKey:
-    """Return the images that `trials` need, by `Recipe.data_key`, and as they are without validation split if asked."""
+    """Return the images that `trials` need, by `Recipe.data_key`, and as they are without validation split if asked.
+
+    Raises:
+        RaytrainError: They cannot be read or split, or trials differ in a `val_size` that has no effect.
+    """
     keys = dict.fromkeys(trial.recipe.data_key for trial in trials)
     if unsplit_too:
         keys |= dict.fromkeys(key._replace(val_size=0) for key in keys)
@@ -150,6 +155,7 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
     datasets = {key: key.load() for key in dict.fromkeys(unsplit.values())}
     for key, images in datasets.items():
         refuse_no_classes(images, name=key.dataset)
+    _refuse_val_sizes_without_effect(keys, datasets)
     splits = {key: split(datasets[unsplit[key]], key.val_size) for key in keys}
     warnings = [
         few_validation_images(key.dataset, len(one.val), own=datasets[unsplit[key]].val is not None)
@@ -158,6 +164,23 @@ def load_splits(trials: list[Trial], *, unsplit_too: bool = False) -> SplitsByKe
     for warning in dict.fromkeys(filter(None, warnings)):
         log.warning("%s", warning)
     return splits
+
+
+def _refuse_val_sizes_without_effect(keys: Iterable[DataKey], datasets: Mapping[DataKey, ImageDataset]) -> None:
+    """Raise ExperimentError where trials differ in `val_size`, and all keep the validation part of their data set.
+
+    Args:
+        keys: The different keys of the trials.
+        datasets: Their data sets, by the key with `val_size` 0.
+    """
+    for unsplit, images in datasets.items():
+        sizes = [f"{key.val_size:g}" for key in keys if key.val_size and key._replace(val_size=0) == unsplit]
+        if images.val and len(sizes) > 1:
+            listed = " and ".join(sizes[:2]) + (" and others" if len(sizes) > 2 else "")
+            raise ExperimentError(
+                f"val_size varies ({listed}) without effect: {unsplit.dataset!r} has validation images of its own, "
+                "which all these trials keep, and the same training would be ranked several times. Give one val_size"
+            )
 
 
 def few_validation_images(dataset: str, count: int, *, own: bool) -> str:

@@ -5,8 +5,9 @@ import re
 from raytrain.errors import PreflightError
 
 _USER = re.compile(
-    r"://\S*:\S*@"  # user:password@, whatever the password holds: a /, ?, # or @ in it need not be encoded
-    r"|://[^/\s]*@"  # user@
+    r"://[^/\s]*:\S*@"  # user:password@, whatever the password holds: a /, ?, # or @ in it need not be encoded
+    r"|(?<!s3)(?<!gs)://\S*:\S*@"  # the same of a user with a / in it, which s3:// and gs:// have not
+    r"|://(?!anonymous@)[^/\s]*@|://anonymous@[^/\s]*@"  # user@, but not what pyarrow calls no account: anonymous@
 )
 _KEY = re.compile(r"([?&#][^=&\s]*(?:key|secret|token|passw|credential|sig)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 _MASK = "***"

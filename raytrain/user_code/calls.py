@@ -2,11 +2,16 @@
 
 import ast
 import keyword
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path, PurePath
 from typing import Any, get_origin
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from raytrain.user_code.reference import without_digest
 
 _TEXT = re.compile(r"\s*(?P<name>[^()]+?)\s*(?:\((?P<arguments>.*)\))?\s*", re.DOTALL)
 
@@ -40,7 +45,17 @@ def parsed(given: object, *, what: str) -> tuple[str, Any]:
 
 
 def written(name: str, arguments: Mapping[str, Any]) -> str:
-    """Return the text of a component: `crop(padding=2)`; without arguments its name."""
+    """Return the text of a component: `crop(padding=2)`; without arguments its name.
+
+    Raises:
+        ValueError: An argument has a value that would not be read from the text as it is.
+    """
+    for argument, value in arguments.items():
+        if not _is_read_back(value):
+            raise ValueError(
+                f"{without_digest(name)}: {argument} is {value!r}, which the text of a recipe cannot hold; give text, "
+                "a finite number, true or false, or a list of these"
+            )
     parts = [f"{argument}={value_text(value)}" for argument, value in arguments.items()]
     return f"{name}({', '.join(parts)})" if parts else name
 
@@ -51,12 +66,22 @@ def value_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(value_text, value))}]"
-    if isinstance(value, str):
+    if isinstance(value, str | PurePath):
+        value = str(value)
         plain = value.isidentifier() and not keyword.iskeyword(value) and value not in {"true", "false"}
         return value if plain else repr(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return repr(value)
+
+
+def _is_read_back(value: Any) -> bool:
+    """Return whether text can hold a value; YAML has some that it cannot."""
+    if isinstance(value, Mapping):
+        return all(map(_is_read_back, [*value, *value.values()]))
+    if isinstance(value, tuple | list):
+        return all(map(_is_read_back, value))
+    return not isinstance(value, date) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _arguments(text: str, arguments: str) -> dict[str, Any]:
@@ -85,6 +110,8 @@ def _value(node: ast.expr) -> Any:
 def checked(value: object, annotation: Any, *, what: str) -> Any:
     """Return a value as its parameter declares it: several values as a tuple, or as a list where only that will do.
 
+    Text is a path where only that will do.
+
     Args:
         value: The value.
         annotation: Type of the parameter.
@@ -95,9 +122,11 @@ def checked(value: object, annotation: Any, *, what: str) -> Any:
     """
     kinds = (list, tuple) if annotation is list or get_origin(annotation) is list else (tuple, list)
     problems: list[tuple[int, str]] = []
-    for given in [kind(value) for kind in kinds] if isinstance(value, list | tuple) else [value]:
+    either: tuple[Any, ...] = (value, _with_paths(value))
+    several = isinstance(value, list | tuple)
+    for given in [kind(one) for one in either for kind in kinds] if several else either:
         try:
-            return TypeAdapter(annotation).validate_python(given, strict=True)
+            return _asked_for(TypeAdapter(annotation).validate_python(given, strict=True))
         except ValidationError as error:
             first = error.errors()[0]
             problems.append((len(first["loc"]), first["msg"]))
@@ -105,9 +134,21 @@ def checked(value: object, annotation: Any, *, what: str) -> Any:
     raise ValueError(f"{what} is {value!r}: {problem[0].lower()}{problem[1:]}") from None
 
 
+def _asked_for(found: Any) -> Any:
+    """Return several values as a tuple where pydantic checks each of an Iterable only when it is asked for it."""
+    return tuple(found) if isinstance(found, Iterator) else found
+
+
+def _with_paths(value: object) -> Any:
+    """Return a value with paths in the place of its texts."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_with_paths, value))
+    return Path(value) if isinstance(value, str) else value
+
+
 def as_declared(value: Any, annotation: Any) -> Any:
     """Return a value from text as its parameter declares it: a list where it wants a list."""
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        return _asked_for(TypeAdapter(annotation).validate_python(value))
     except (ValidationError, PydanticUserError, NameError):
         return value

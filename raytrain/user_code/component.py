@@ -207,15 +207,16 @@ class Components:
                 f"by position ({self._where(reference)})"
             )
         passed = {one.name for one in by_position[: self.leading]} | self.supplied | self.supplied_to_user_code
-        names = vars(sys.modules.get(getattr(function, "__module__", ""), builtins))
-        return {
-            one.name: one.replace(annotation=_type_if_known(one.annotation, names))
-            for one in parameters
-            if one.name not in passed and one.kind in _BY_NAME
-        }
+        return typed(function, [one for one in parameters if one.name not in passed and one.kind in _BY_NAME])
 
     def _where(self, reference: Reference) -> str:
         return definition(imported(reference), reference)
+
+
+def typed(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> dict[str, inspect.Parameter]:
+    """Return parameters of a function of the user's by their names, each with its type; Any where it is not known."""
+    names = vars(sys.modules.get(getattr(function, "__module__", ""), builtins))
+    return {one.name: one.replace(annotation=_type_if_known(one.annotation, names)) for one in parameters}
 
 
 @cache

@@ -12,6 +12,9 @@ from raytrain.data.cache import cached
 from raytrain.data.images import image_dataset
 from raytrain.errors import DataError
 
+NO_NAME = "x" * 300
+"""Longer than a file system allows: to look there is an OSError for root too, as that of a folder without access."""
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -117,6 +120,12 @@ def test_a_full_disk_keeps_nothing_of_an_entry(home: Path, monkeypatch: pytest.M
 def test_a_home_that_cannot_be_written_is_done_without(home: Path):
     home.write_text("a file where the folder should be")
     build = Builder()
+    assert len(cached("key", build).train) == 4
+
+
+def test_a_home_that_may_not_be_entered_is_done_without(home: Path, monkeypatch: pytest.MonkeyPatch):
+    build = Builder()
+    monkeypatch.setenv("RAYTRAIN_DATA", str(home.parent / NO_NAME))
     assert len(cached("key", build).train) == 4
 
 

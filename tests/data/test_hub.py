@@ -154,6 +154,14 @@ def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.Mon
         load("hf:someone/birds@v1", image_size=8)
 
 
+def test_without_a_place_to_keep_it_one_message_says_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAYTRAIN_DATA", str(home.parent / ("x" * 300)))  # an OSError for root too, as that of no access
+    assert not is_here("hf:someone/birds")
+    assert not is_here("cifar10")
+    with pytest.raises(DataError, match=r"hf:someone/birds cannot be kept in .*; set RAYTRAIN_DATA to a folder"):
+        load("hf:someone/birds", image_size=8)
+
+
 @pytest.mark.parametrize("name", ["hf:", "hf:mnist", "hf:a/b/c", "hf:a b", "hf:../..", "hf:a/b@"])
 def test_a_malformed_name_is_refused(name: str):
     with pytest.raises(DataError, match="hf:OWNER/NAME"):

@@ -103,7 +103,12 @@ def test_classes_without_names_are_numbered(tmp_path: Path):
     assert load(str(tmp_path), image_size=8).classes == ("0", "1")
 
 
-@pytest.mark.parametrize("about", ["{", "7", "[]", '{"info": 7}', "[" * 100_000])
+NAMES = '{"info": {"features": {"label": {"names": %s}}}}'
+
+
+@pytest.mark.parametrize(
+    "about", ["{", "7", "[]", '{"info": 7}', "[" * 100_000, NAMES % "null", NAMES % '{"1": "dog", "0": "cat"}']
+)
 def test_metadata_that_says_nothing_leaves_classes_without_names(about: str, tmp_path: Path):
     write_both(tmp_path)
     table = pq.read_table(tmp_path / "train.parquet").replace_schema_metadata({"huggingface": about})
@@ -287,6 +292,15 @@ def test_a_test_part_without_labels_is_none(tmp_path: Path):
     assert (dataset.test.labels.tolist(), dataset.val) == ([1], None)
 
 
+@pytest.mark.parametrize("labels", [[-1, -1], pa.array([None, None], pa.int64())])
+def test_images_without_labels_are_not_decoded(labels: Any, tmp_path: Path):
+    write(tmp_path / "train.parquet", [struct(0), struct(1)] * 5, [0, 1] * 5)
+    write(tmp_path / "test.parquet", [struct(3), {"bytes": b"no image", "path": None}], labels)
+    dataset = load(str(tmp_path), image_size=8, test_size=2)
+    assert sum(dataset.origin.sizes.values()) == len(dataset.train) + len(dataset.test) == 10
+    assert "the 2 test images have no labels and are not used" in dataset.origin.remarks
+
+
 @pytest.mark.parametrize("below", ["data", "plain_text", "default", "mine"])
 def test_the_files_may_lie_in_a_folder(below: str, tmp_path: Path):
     write_both(tmp_path / below)
@@ -459,6 +473,12 @@ def test_a_label_beyond_the_class_names_is_refused(tmp_path: Path):
     write(tmp_path / "train.parquet", [GOOD, GOOD], [0, 2], names=["cat", "dog"])
     write(tmp_path / "test.parquet", [GOOD], [0], names=["cat", "dog"])
     with pytest.raises(DataError, match="has the label 2; labels run from 0 to 1"):
+        load(str(tmp_path), image_size=8)
+
+
+def test_two_classes_of_the_same_name_are_refused(tmp_path: Path):
+    write_both(tmp_path, names=["crane", "crane"])
+    with pytest.raises(DataError, match=r"train\.parquet gives several classes the name crane; give each"):
         load(str(tmp_path), image_size=8)
 
 

@@ -16,7 +16,7 @@ import pytest
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from raytrain.data import DATASETS, load, refuse
+from raytrain.data import DATASETS, advised_where_gone, load, refuse
 from raytrain.data.data_key import DataKey
 from raytrain.errors import DataError, PreflightError
 
@@ -53,6 +53,15 @@ class Downloader:
         return SimpleNamespace(
             data=channels_first.transpose(0, 2, 3, 1), targets=[n % 10 for n in range(count)], classes=classes
         )
+
+
+def test_a_folder_that_may_not_be_looked_for_is_one_message_with_the_advice(tmp_path: Path):
+    there = str(tmp_path / ("x" * 300))  # an OSError for root too, as that of no access
+    with (
+        pytest.raises(DataError, match=r"cannot be listed .*\nMove it back\."),
+        advised_where_gone(there, "Move it back."),
+    ):
+        load(there, image_size=8)
 
 
 @pytest.mark.parametrize("image_size", [8, 32])

@@ -10,6 +10,7 @@ from PIL import Image
 import raytrain
 from raytrain.data import ImageDataset, load
 from raytrain.errors import DataError
+from raytrain.training.choices import DATASET_CHOICES
 
 HEAD = "from pathlib import Path\nimport numpy\n\n\ndef load():\n    "
 PIXELS = HEAD + "images = numpy.random.default_rng(0).integers(0, 256, (len(labels := {0}), 4, 4)).astype('uint8')\n"
@@ -17,12 +18,18 @@ Loaded = Callable[..., ImageDataset]
 
 
 @pytest.fixture
-def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
-    """Load the data set of a module's function `load`."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder."""
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def loaded(folder: Path) -> Loaded:
+    """Load the data set of a module's function `load`."""
 
     def of(source: str, *, skip_bad: bool = False) -> ImageDataset:
-        Path("mine.py").write_text(source)
+        (folder / "mine.py").write_text(source)
         return load(raytrain.code("mine.py:load"), image_size=8, test_size=2, skip_bad=skip_bad)
 
     return of
@@ -221,3 +228,65 @@ def test_a_class_that_training_lacks_is_refused_unless_classes_name_it(
     found = loaded(f"{pixels}    return {{{parts}, 'classes': ['cat', 'dog', 'eel']}}\n")
     assert found.classes == ("cat", "dog", "eel")
     assert found.origin.warnings == ["there is no training image of the class eel"]
+
+
+WITH_CLASSES = PIXELS.format("[0, 1] * 4") + "    return {{'train': (images, labels), 'classes': {0}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("classes", "kind"),
+    [("{'dog': 1, 'cat': 0}", "dict"), ("{'cat', 'dog'}", "set"), ("'cd'", "str"), ("2", "int")],
+)
+def test_names_of_classes_that_are_no_list_are_refused(classes: str, kind: str, loaded: Loaded):
+    with pytest.raises(DataError, match=f"load returned classes of the type {kind}; return a list of the names"):
+        loaded(WITH_CLASSES.format(classes))
+
+
+@pytest.mark.parametrize("classes", ["['cat', 'dog']", "numpy.array(['cat', 'dog'])", "iter(('cat', 'dog'))"])
+def test_names_of_classes_are_taken_in_their_order(classes: str, loaded: Loaded):
+    assert loaded(WITH_CLASSES.format(classes)).classes == ("cat", "dog")
+
+
+def test_two_classes_of_the_same_name_are_refused(loaded: Loaded):
+    with pytest.raises(DataError, match="load gives several classes the name cat; give each a name of its own"):
+        loaded(WITH_CLASSES.format("['cat', 'cat']"))
+
+
+TYPED = """
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy
+
+
+def load(*, folder: Path, names: Iterable[str], limit: int | None = None):
+    assert folder.name == "b"
+    images = numpy.arange(4 * 64, dtype=numpy.uint8).reshape(4, 8, 8)
+    return images[:limit], [*names, *names]
+"""
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_recipe_gives_a_path_and_several_names_as_the_function_declares_them():
+    Path("mine.py").write_text(TYPED)
+    given = {"folder": "/a/b", "names": ["c", "d"]}
+    text = DATASET_CHOICES.canonical({raytrain.code("mine.py:load"): given})
+    assert text.endswith("(folder='/a/b', names=[c, d])")
+    assert DATASET_CHOICES.canonical(text) == text
+    assert load(text, image_size=8, test_size=2).classes == ("c", "d")
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_annotation_that_python_cannot_evaluate_takes_any_value_and_the_others_are_as_declared():
+    Path("mine.py").write_text(TYPED.replace("int | None", "callable | None"))
+    text = raytrain.code("mine.py:load") + "(folder='/a/b', names=[c, d], limit=4)"
+    assert load(text, image_size=8, test_size=2).classes == ("c", "d")
+
+
+def test_a_function_without_a_signature_is_one_message(loaded: Loaded):
+    with pytest.raises(
+        DataError, match=r"mine\.py:load: has no signature; name a function or a class written in Python"
+    ):
+        loaded("load = iter\n")

@@ -59,6 +59,30 @@ def test_val_size_is_no_advice_where_the_data_set_has_validation_images_of_its_o
     assert "; add images, best 100 or more" in few_validation_images("photos", 5, own=True)
 
 
+@pytest.fixture
+def with_validation(tmp_path: Path) -> Recipe:
+    """A recipe for a folder that has validation images of its own."""
+    for number in range(24):
+        folder = tmp_path / "photos" / ("train", "val", "test")[number % 3] / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(folder / f"{number}.png")
+    return Recipe(dataset=str(tmp_path / "photos"), image_size=8)
+
+
+def test_a_grid_over_val_size_is_refused_where_the_data_set_has_validation_images_of_its_own(with_validation: Recipe):
+    experiment = Experiment(name="sizes", recipe=with_validation, grid={"val_size": [0.1, 0.2, 3]})
+    with pytest.raises(
+        ExperimentError, match=r"val_size varies \(0.1 and 0.2 and others\) without effect: .*photos' has"
+    ):
+        trials_and_splits(experiment)
+
+
+def test_a_val_size_of_0_beside_another_trains_on_more_images(with_validation: Recipe):
+    both = [with_validation.replace(val_size=size) for size in (0, 0.2)]
+    splits = load_splits([Trial.of(one) for one in both])
+    assert [len(splits[one.data_key].train) for one in both] == [16, 8]
+
+
 def test_images_that_each_epoch_leaves_out_are_warned_of_once(caplog: pytest.LogCaptureFixture):
     recipe = DIGITS.replace(width=2, batch_size=800)
     with caplog.at_level(logging.WARNING):

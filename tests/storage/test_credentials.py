@@ -18,6 +18,12 @@ from raytrain.storage.credentials import is_cut_short, refuse_credentials, shown
         ("http://u:1#hunter2@host/x", "http://***@host/x"),
         ("http://u:/?#@hunter2@host/x", "http://***@host/x"),
         ("http://?hunter2@host/x", "http://***@host/x"),
+        ("http://me/you:hunter2@host/x", "http://***@host/x"),
+        ("s3://key:hunt/er2@bucket/x", "s3://***@bucket/x"),
+        ("s3://key:hunt/er2@bucket/2024:01/x@2", "s3://***@2"),
+        ("gs://anonymous@hunter2@bucket/x", "gs://***@bucket/x"),
+        ("gs://anonymous:hunter2@bucket/x", "gs://***@bucket/x"),
+        ("gs://anonymous2@bucket/x", "gs://***@bucket/x"),
         ("HTTP://u:a?hunter2@host: no answer", "HTTP://***@host: no answer"),
         ("s3://bucket/x?secret_key=a#hunter2&b=1", "s3://bucket/x?secret_key=***&b=1"),
         ("s3://bucket/x#token=hunter2", "s3://bucket/x#token=***"),
@@ -51,7 +57,17 @@ def test_an_address_that_all_programs_read_alike_is_not_cut(uri: str) -> None:
     assert not is_cut_short(uri)
 
 
-@pytest.mark.parametrize("text", ["http://127.0.0.1:5000/x", "sqlite:////home/a@b/mlflow.db", "s3://bucket/x?region=a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:5000/x",
+        "sqlite:////home/a@b/mlflow.db",
+        "s3://bucket/x?region=a",
+        "gs://anonymous@bucket/photos",
+        "s3://bucket/2024:01/x@2",
+        "gs://anonymous@bucket/2024:01/x@2",
+    ],
+)
 def test_an_address_without_credentials_is_shown_as_it_is(text: str) -> None:
     assert without_credentials(text) == text
     refuse_credentials(text)

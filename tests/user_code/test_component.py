@@ -1,6 +1,9 @@
 """Components: names with arguments, read from what YAML and command lines give, and written in one form."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -26,8 +29,14 @@ def stamp(*, words: str = "", steps: list[int] | None = None, rows: list[int] = 
     return words, steps, rows
 
 
+def pack(*, box: Path = Path("a"), lids: list[Path] | None = None, names: Iterable[str] = (), limit: float = math.inf):
+    return box, lids, names, limit
+
+
 PAINTERS = Components(
-    "painter", {"paint": paint, "wipe": lambda picture: picture, "stamp": stamp}, supplied=frozenset({"brush"})
+    "painter",
+    {"paint": paint, "wipe": lambda picture: picture, "stamp": stamp, "pack": pack},
+    supplied=frozenset({"brush"}),
 )
 
 
@@ -56,6 +65,9 @@ PAINTERS = Components(
         ({"stamp": {"steps": None}}, "stamp"),
         ({"stamp": {"rows": [1]}}, "stamp"),
         ({"stamp": {"rows": [2]}}, "stamp(rows=[2])"),
+        ({"pack": {"box": "a/b.c", "lids": ["d", "e/f"]}}, "pack(box='a/b.c', lids=[d, 'e/f'])"),
+        ({"pack": {"box": "a", "limit": math.inf}}, "pack"),  # the defaults
+        ({"pack": {"names": ["a", "b c"]}}, "pack(names=[a, 'b c'])"),
     ],
 )
 def test_a_component_has_one_text(given: object, text: str):
@@ -81,6 +93,10 @@ def test_a_component_has_one_text(given: object, text: str):
         ({"paint": {"sizes": [1.0, "a"]}}, "sizes is [1.0, 'a']: input should be a valid number"),
         ({"stamp": {"steps": [1, "a"]}}, "steps is [1, 'a']: input should be a valid integer"),
         ({"stamp": {"rows": [1, "a"]}}, "rows is [1, 'a']: input should be a valid integer"),
+        ({"pack": {"box": 3}}, "box is 3"),
+        ({"pack": {"names": ["a", 1]}}, "names is ['a', 1]: input should be a valid string"),
+        ({"pack": {"limit": -math.inf}}, "pack: limit is -inf, which the text of a recipe cannot hold"),
+        ({"pack": {"limit": math.nan}}, "pack: limit is nan, which the text of a recipe cannot hold"),
         ({"wipe": 3}, "painter wipe takes no arguments, given 3"),
         ("paint(3)", "'paint(3)' cannot be read"),
         ("paint(layers=)", "cannot be read"),
@@ -108,6 +124,15 @@ def test_arguments_are_bound_and_the_rest_is_passed():
 def test_a_word_arrives_as_it_was_given(word: str):
     text = PAINTERS.canonical({"stamp": {"words": word}})
     assert PAINTERS.function(text)() == (word, None, [1])
+
+
+@pytest.mark.parametrize("value", [date(2020, 1, 2), [0.5, math.inf], {"a": math.nan}])
+def test_what_text_cannot_hold_is_refused_of_a_library_too(value: object):
+    libraries = Components("painter", {}, libraries={"timm": lambda model, **_: model})
+    with pytest.raises(
+        ValueError, match=r"timm:brush: size is .*, which the text of a recipe cannot hold; give text, a finite"
+    ):
+        libraries.canonical({"timm:brush": {"size": value}})
 
 
 def test_accepted_names_every_parameter():

@@ -15,6 +15,7 @@ from raytrain.data.cache import data_home
 from raytrain.data.layouts.decode import SUFFIXES
 from raytrain.data.layouts.source_folder import SourceFolder
 from raytrain.errors import DataError, counted
+from raytrain.storage.typed_path import is_there
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def is_on_hub(dataset: str) -> bool:
 
 def is_fetched(address: str, configuration: str) -> bool:
     """Return whether a data set of the hub is on this machine; arguments are those of `open_repository`."""
-    return (_place(address, configuration) / DONE).exists()
+    return is_there(_place(address, configuration) / DONE)
 
 
 def open_repository(address: str, configuration: str) -> SourceFolder:
@@ -47,15 +48,21 @@ def open_repository(address: str, configuration: str) -> SourceFolder:
         configuration: Folder of the repository that is fetched alone; empty for all of it.
 
     Raises:
-        DataError: The name is malformed, the hub has no such data set or does not answer, or huggingface_hub is not
-            installed.
+        DataError: The name is malformed, the hub has no such data set or does not answer, huggingface_hub is not
+            installed, or there is no place to keep it.
     """
     place = _place(address, configuration)
-    if not (place / DONE).exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"):  # of many processes one fetches
-            if not (place / DONE).exists():
-                _fetch(address, configuration, place)
+    if not is_there(place / DONE):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{place}.lock"):  # of many processes one fetches
+                if not is_there(place / DONE):
+                    _fetch(address, configuration, place)
+        except (OSError, NotImplementedError) as error:  # read-only, or a file system without locks
+            raise DataError(
+                f"{address} cannot be kept in {place.parent} ({error}); set RAYTRAIN_DATA to a folder that can be "
+                "written, or give the folder of a download"
+            ) from error
     return SourceFolder(fs.LocalFileSystem(), place.as_posix(), address)
 
 
@@ -112,7 +119,7 @@ def _fetch(address: str, configuration: str, place: Path) -> None:
         ) from error
     if not wanted:
         raise DataError(f"{address} holds no Parquet files and no images{f' in {within}' if within else ''}")
-    if missing := [name for name in wanted if not (place / name).exists()]:
+    if missing := [name for name in wanted if not is_there(place / name)]:
         # the library returns what is there when the hub no longer answers
         files = counted(len(wanted), "file")
         raise DataError(f"{address}: {len(missing):,} of {files} did not arrive; run the command again")

@@ -1,5 +1,7 @@
 """Labels that nothing names: each value is a class, and too many different values are an id."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,17 @@ def refuse_missing(labels: NDArray[Any], *, where: str, nan_too: bool) -> None:
             f"{where}: {_how_many(rows, labels)} nan, {in_rows(rows)}, which NumPy makes of a missing label; drop such "
             "rows; if a class is really called nan, return the names of all classes as classes"
         )
+
+
+def refuse_repeated(names: Iterable[str], *, where: str) -> None:
+    """Raise DataError where two classes have the same name: nothing could tell them apart.
+
+    Args:
+        names: Names of the classes.
+        where: What gives them, for the message.
+    """
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{where} gives several classes the name {some(repeated)}; give each a name of its own")
 
 
 def missing_warning(labels: NDArray[Any]) -> str:

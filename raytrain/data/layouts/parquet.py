@@ -27,8 +27,8 @@ from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError, counted, did_you_mean
 
-# Part of the cache key: raise it when the same files shall give other arrays.
-FORMAT = "parquet-5"
+# Part of the cache key: raise it when the same files shall give something else.
+FORMAT = "parquet-6"
 
 PARTS = {"train": "train", "test": "test", "val": "val|valid|validation|dev"}
 """What the name of a part's files, or of its folder, begins with, in any case of letters; no letter follows it."""
@@ -117,8 +117,12 @@ def load_parquet(
         origin = Origin(address=folder.address, background=background)
         asked = columns_of(columns)
         _refuse_ids(folder, files["train"], asked)
+        none = _unlabelled(folder, files.get("test", []), asked)
+        if none:
+            several = f"the {none:,} test images have no labels and are"
+            origin.remarks.append(f"{'the only test image has no label and is' if none == 1 else several} not used")
         for part in ("train", "val", "test"):
-            if part in files:
+            if part in files and not (part == "test" and none):
                 images, labels, names = read_part(
                     folder,
                     files[part],
@@ -130,11 +134,6 @@ def load_parquet(
                     place=place,
                 )
                 read[part] = images, labels
-        if "test" in read and (read["test"][1] == UNLABELLED).all():
-            none = len(read.pop("test")[1])
-            several = f"the {none:,} test images have no labels and are"
-            origin.remarks.append(f"{'the only test image has no label and is' if none == 1 else several} not used")
-            del origin.names["test"]
         if "test" not in read and "val" in read:
             origin.remarks.append("there are no labelled test images, so the validation images are the test set")
             read["test"] = read.pop("val")
@@ -208,9 +207,15 @@ def _refuse_ids(folder: SourceFolder, files: list[str], columns: Columns) -> Non
 
     The labels are read alone, so that this takes a second, however long the images take to decode.
     """
-    labels, named = read_labels(folder, files, columns=columns)
+    labels, named = read_labels(folder, files, part="train", columns=columns)
     if not named:
         refuse_ids(labels, where=folder.address)
+
+
+def _unlabelled(folder: SourceFolder, files: list[str], columns: Columns) -> int:
+    """Return the number of test images where none has a label, else 0; the labels are read alone."""
+    labels, _ = read_labels(folder, files, part="test", columns=columns)
+    return len(labels) if (labels == UNLABELLED).all() else 0
 
 
 def _numbered(

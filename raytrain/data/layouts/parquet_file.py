@@ -16,6 +16,7 @@ from raytrain.data.layouts import blocks
 from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.columns import Columns
 from raytrain.data.layouts.decode import LFS_POINTER, decode_all
+from raytrain.data.layouts.labels import refuse_repeated
 from raytrain.data.layouts.source_folder import SourceFolder
 from raytrain.data.mapped import Images
 from raytrain.data.origin import Origin
@@ -97,7 +98,7 @@ def read_part(
         where = folder.locate(file)
         with _opened(folder, file) as parquet:
             image, label = _found_columns(parquet.schema_arrow, where, columns)
-            names = _same_names(names, _class_names(parquet.schema_arrow, label), where)
+            names = _same_names(names, _class_names(parquet.schema_arrow, label, where), where)
             for row, batch in _batches(parquet, (image, label), rows=_rows_of_a_block(parquet, image)):
                 numbers = _labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part))
                 encoded = _encoded(batch.column(image))
@@ -124,12 +125,13 @@ def _class_name(value: int | str, names: tuple[str, ...]) -> str:
     return names[value] if isinstance(value, int) and value < len(names) else str(value)
 
 
-def read_labels(folder: SourceFolder, files: list[str], *, columns: Columns) -> tuple[NDArray[Any], bool]:
-    """Return the labels of the training images, of which none is read, and whether a file names the classes.
+def read_labels(folder: SourceFolder, files: list[str], *, part: str, columns: Columns) -> tuple[NDArray[Any], bool]:
+    """Return the labels of the images of a part, of which none is read, and whether a file names the classes.
 
     Args:
         folder: The folder that holds the files.
-        files: The paths in it of those of the part "train".
+        files: The paths in it of those of the part.
+        part: Name of the part; in "test", images may have no label.
         columns: Names of the columns.
 
     Returns:
@@ -144,10 +146,10 @@ def read_labels(folder: SourceFolder, files: list[str], *, columns: Columns) -> 
         where = folder.locate(file)
         with _opened(folder, file) as parquet:
             _, label = _found_columns(parquet.schema_arrow, where, columns)
-            names = _class_names(parquet.schema_arrow, label)
+            names = _class_names(parquet.schema_arrow, label, where)
             named = named or bool(names)
             for row, batch in _batches(parquet, (label,)):
-                labels.append(_labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest("train")))
+                labels.append(_labels(batch.column(label), _row_name(where, row), len(names), lowest=_lowest(part)))
     return np.concatenate(labels[1:] or labels), named
 
 
@@ -255,14 +257,18 @@ def _encoded(column: Any) -> list[bytes | None]:
     return files
 
 
-def _class_names(schema: Any, label: str) -> tuple[str, ...]:
+def _class_names(schema: Any, label: str, where: str) -> tuple[str, ...]:
     """Return what the Hugging Face metadata calls the labels; empty where it says nothing."""
     try:
         about: Any = json.loads((schema.metadata or {})[b"huggingface"])
         names: Any = about["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return ()
-    return tuple(str(name) for name in names)
+    if not isinstance(names, list):
+        return ()
+    found = tuple(map(str, names))
+    refuse_repeated(found, where=where)
+    return found
 
 
 def _same_names(before: tuple[str, ...], names: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from raytrain.data.progress import Progress
 from raytrain.errors import DataError
 from raytrain.storage.bounded import read_bounded, too_large
 from raytrain.storage.credentials import refuse_credentials
-from raytrain.storage.typed_path import expanded
+from raytrain.storage.typed_path import expanded, is_a_folder, is_there
 
 arrow_fs: Any = fs  # pyarrow ships no types
 
@@ -56,7 +56,7 @@ class SourceFolder:
 
     def exists(self) -> bool:
         """Return whether this is a folder that is there."""
-        return Path(self.path).is_dir() if self._local else _kind(self._look(self.path)) == "Directory"
+        return is_a_folder(self.path) if self._local else _kind(self._look(self.path)) == "Directory"
 
     def files(self) -> list[str]:
         """Return the sorted names of the files in it, hidden ones left out."""
@@ -83,7 +83,7 @@ class SourceFolder:
 
     def devices(self) -> list[str]:
         """Return those of `others` that are devices, pipes or sockets, or links to some."""
-        return [name for name in self.others() if Path(self.path, name).exists()]
+        return [name for name in self.others() if is_there(Path(self.path, name))]
 
     def links_out(self) -> list[str]:
         """Return the sorted names of the links to files and folders outside of the data set; no hidden ones.
@@ -172,7 +172,7 @@ class SourceFolder:
         """
         folder = Path(self.top or self.path).resolve()
         snapshots = (parent for parent in folder.parents if parent.name == "snapshots")
-        return next((one.parent for one in snapshots if (one.parent / "blobs").is_dir()), folder)
+        return next((one.parent for one in snapshots if is_a_folder(one.parent / "blobs")), folder)
 
     @property
     def _local(self) -> bool:
