@@ -3,17 +3,21 @@
 import contextlib
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from raytrain.background import InThread
 from raytrain.cli.app import app
 from raytrain.cli.cluster.submit import submission_of
 from raytrain.cluster import jobs as jobs_module
@@ -242,6 +246,51 @@ def test_a_job_that_was_taken_after_all_is_not_submitted_again(monkeypatch: pyte
     jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
     jobs.submit(["train"], Package(Path("somewhere"), {}), job="lr-1", run="lr", out=None, install=())
     assert asked == ["lr-1"]
+
+
+def test_a_log_is_followed_on_where_the_dashboard_closes_the_connection_or_a_proxy_answers_instead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: Any = SimpleNamespace(real_url="http://127.0.0.1:1")
+    lost = [
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.WSServerHandshakeError(asked, (), status=502, message="Bad Gateway"),
+        RuntimeError("WebSocket connection closed unexpectedly with close code 1006"),
+    ]
+
+    class Client:
+        async def tail_job_logs(self, _job: str) -> AsyncIterator[str]:
+            yield "epoch 1\n"
+            if lost:
+                raise lost.pop(0)
+            yield "epoch 2\n"
+
+        def list_jobs(self) -> list[SimpleNamespace]:
+            done = SimpleNamespace(value="SUCCEEDED")
+            times = {"start_time": 1000, "end_time": 2000, "message": "", "driver_exit_code": 0}
+            return [SimpleNamespace(submission_id="lr-1", status=done, metadata={}, entrypoint="", **times)]
+
+    monkeypatch.setattr(jobs_module, "POLL_INTERVAL_S", 0.01)
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
+    shown: list[str] = []
+    assert jobs.follow("lr-1", shown.append).status == "SUCCEEDED"
+    assert ("".join(shown), lost) == ("epoch 1\nepoch 2\n", [])
+
+
+def test_what_answers_and_is_no_http_is_no_dashboard() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+        call = InThread(answer)
+        with pytest.raises(ClusterError, match="answers, but not as a Ray dashboard"):
+            Jobs(f"http://127.0.0.1:{server.getsockname()[1]}")
+        call.result()
 
 
 @pytest.mark.parametrize(
