@@ -111,6 +111,49 @@ def test_data_that_stays_behind_is_noticed(here: Path) -> None:
     assert read("train", "--set", "dataset=photos", send=("photos",)).send == (Path("photos"),)
 
 
+@pytest.mark.parametrize("sent", [(), ("../photos",), ("..",), ("photos/../../photos",)])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_data_that_would_be_called_otherwise_there_is_not_sent(
+    sent: tuple[str, ...], in_file: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("photos", "work/photos"):
+        (here / name).mkdir(parents=True)
+    monkeypatch.chdir(here / "work")
+    Path("x.yaml").write_text("recipe: {dataset: ../photos}\n")
+    words = ("train", "x.yaml") if in_file else ("train", "--set", "dataset=../photos")
+    with pytest.raises(
+        ExperimentError, match=r"where the command looks for \.\./photos\.\nRun submit from a folder above"
+    ):
+        read(*words, send=sent)
+    monkeypatch.chdir(here)
+    if in_file:  # what the message advises
+        assert read("train", "work/x.yaml", send=("photos",)).send == (Path("photos"),)
+
+
+def test_an_absolute_path_is_one_that_all_nodes_share_and_is_not_sent(here: Path) -> None:
+    (here / "photos").mkdir()
+    named = f"dataset={here / 'photos'}"
+    assert read("train", "--set", named).send == ()
+    for sent in (str(here / "photos"), "photos", "."):
+        with pytest.raises(ExperimentError, match=r"it would be photos on the cluster, where the command looks for /"):
+            read("train", "--set", named, send=(sent,))
+
+
+def test_data_beside_an_experiment_file_from_elsewhere_is_sent_and_is_not_what_the_command_line_names(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("study/photos", "work"):
+        (here / name).mkdir(parents=True)
+    (here / "study" / "x.yaml").write_text("recipe: {dataset: photos}\n")
+    monkeypatch.chdir(here / "work")
+    with pytest.raises(ExperimentError, match=r"--send \.\./study/photos"):
+        read("train", "../study/x.yaml")
+    for sent in ("../study/photos", "../study", str(here / "study" / "photos")):
+        assert read("train", "../study/x.yaml", send=(sent,)).send == (Path(sent),)
+    with pytest.raises(ExperimentError, match=r"where the command looks for \.\./study/photos"):
+        read("train", "../study/x.yaml", "--set", "dataset=../study/photos", send=("../study/photos",))
+
+
 def test_curves_that_stay_behind_are_noticed(here: Path) -> None:
     (here / "bank.parquet").touch()
     text = (here / "grid.yaml").read_text() + "asha: {lose_at_most: 0.2, curves: [bank.parquet, a-run-there]}\n"
