@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -95,7 +96,7 @@ def _check(address: str, *, insecure: bool) -> None:
         if error.code in {401, 403}:
             raise ClusterError(REFUSED.format(address=address)) from error
         raise ClusterError(f"{address} answers, but not as a Ray dashboard ({error})") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (HTTPException, KeyError, TypeError, ValueError) as error:
         raise ClusterError(f"{address} answers, but not as a Ray dashboard") from error
     except OSError as error:
         reason = getattr(error, "reason", error)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import aiohttp
 import tenacity
 
 from raytrain.cluster import dashboard
@@ -125,9 +126,8 @@ class Jobs:
         environment: dict[str, Any] = {
             "working_dir": str(package.folder),
             "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_TIMEOUT_S:.0f}"},
+            **({"uv": {"packages": list(install)}} if install else {}),
         }
-        if install:
-            environment["uv"] = {"packages": list(install)}
         self._start(
             f"{PYTHON} raytrain {shlex.join(arguments)}" + ("" if out else f" --out {REMOTE_RUNS}"),
             environment,
@@ -188,7 +188,7 @@ class Jobs:
             try:
                 asyncio.run(tail())
                 found = self.get(job)
-            except (ClusterError, RuntimeError, OSError) as error:
+            except (ClusterError, RuntimeError, OSError, aiohttp.ClientError) as error:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > RECONNECT_TIMEOUT_S:
                     raise ClusterError(

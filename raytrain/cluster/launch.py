@@ -25,6 +25,8 @@ from raytrain.storage.typed_path import expanded
 
 log = logging.getLogger(__name__)
 
+HEAD_TIMEOUT_S = 120.0
+"""Seconds within which Ray must say whether the head of a cluster is there."""
 STOP_TIMEOUT_S = 20
 """Seconds within which `ray stop` must end on a worker."""
 TOKEN = Path("~/.ray/auth_token")
@@ -69,17 +71,16 @@ def up(file: ClusterFile, path: Path) -> None:
         ClusterError: `ray up` failed; what it printed says why.
     """
     make_token()
+    if not _is_up(path, provider=file.provider):
+        _write_state(_read_state() | {file.name: time.time()})  # before `ray up`, which may fail with machines running
     _ray("up", "--yes", "--no-config-cache", str(path), provider=file.provider)
-    state = _read_state()
-    state.setdefault(file.name, time.time())
-    _write_state(state)
 
 
 def down(file: ClusterFile, path: Path) -> float | None:
     """End the cluster.
 
     Returns:
-        Seconds since its start, or None if it was not started from here.
+        Seconds since its start; None where that is not known, as of a cluster that was started elsewhere.
 
     Raises:
         ExperimentError: The file is a template that is not filled in.
@@ -92,7 +93,7 @@ def down(file: ClusterFile, path: Path) -> float | None:
     state = _read_state()
     started = state.pop(file.name, None)
     _write_state(state)
-    return None if started is None else time.time() - started
+    return time.time() - started if isinstance(started, float | int) else None
 
 
 def status(file: ClusterFile, path: Path) -> None:
@@ -164,11 +165,26 @@ def ssh_command(cluster: Mapping[str, Any], address: str, command: str) -> list[
     return ["ssh", *words, *key, f"{auth['ssh_user']}@{address}", remote]
 
 
-def _ray(*arguments: str, provider: str) -> None:
+def _is_up(path: Path, *, provider: str) -> bool:
+    """Return whether the head of a cluster is there, be it ready or not; False where Ray cannot say."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        asked = _run("get-head-ip", str(path), provider=provider, timeout=HEAD_TIMEOUT_S, **pipes)
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == 0 or b" is in state " in asked.stdout  # so Ray says of a head that is not ready
+
+
+def _run(*arguments: str, provider: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     if provider == "local":
         environment.setdefault("RAY_UP_enable_autoscaler_v2", "0")  # the other one starts only one worker
-    done = subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *arguments], env=environment, check=False)
+    command = [sys.executable, "-m", "ray.scripts.scripts", *arguments]
+    return subprocess.run(command, env=environment, check=False, **options)
+
+
+def _ray(*arguments: str, provider: str) -> None:
+    done = _run(*arguments, provider=provider)
     if done.returncode:
         raise ClusterError(f"`ray {' '.join(arguments)}` failed with exit code {done.returncode}; see its output")
 

@@ -57,20 +57,18 @@ class Package:
     def add(self, path: Path, *, beside: Path | None = None) -> None:
         """Add a file or a folder, less what its .gitignore and .rayignore leave out.
 
-        It is called there as `name_there` says. What lies outside of the working folder, beside an experiment file from
-        there, lies beside it again.
+        It is called there as `name_beside` says.
 
         Args:
             path: The file or folder.
             beside: Experiment file of the command; None for a shipped one.
 
         Raises:
-            PreflightError: It is not there.
+            PreflightError: It is not there, or has no name of its own.
         """
-        there = name_there(path)
-        if beside and _is_from_elsewhere(beside) and _is_from_elsewhere(path):
-            whole, top = path.resolve(), beside.resolve().parent
-            there = whole.relative_to(top).as_posix() if whole.is_relative_to(top) else there
+        there = name_beside(path, beside)
+        if there in {"", ".."}:
+            raise PreflightError(f"--send {path}: has no name there; send it by its name, or what is needed of it")
         if path.is_dir():
             self._copy(path, there)
         elif path.is_file():
@@ -163,13 +161,33 @@ def _lines(files: Iterable[Path]) -> Iterator[str]:
 
 def name_there(path: Path) -> str:
     """Return what a path is called in a package: the same if it is relative and inside the current directory."""
-    inside = not path.is_absolute() and ".." not in path.parts
-    return path.as_posix() if inside else path.name
+    return path.name if _is_from_elsewhere(path) else path.as_posix()
+
+
+def name_beside(path: Path, file: Path | None) -> str:
+    """Return what a path is called in a package with an experiment file: as `name_there` says, or as `from_file`."""
+    return from_file(path, file) or name_there(path)
+
+
+def from_file(path: Path, file: Path | None) -> str | None:
+    """Return the path from an experiment file to what lies beside it; None where the command's paths stay as they are.
+
+    An experiment file from outside of the working folder is called by its name alone in a package, and what lies beside
+    it lies beside it again.
+
+    Args:
+        path: The file or folder.
+        file: The experiment file; None for a shipped one.
+    """
+    if file is None or not (_is_from_elsewhere(file) and _is_from_elsewhere(path)):
+        return None
+    whole, top = path.resolve(), file.resolve().parent
+    return whole.relative_to(top).as_posix() if whole.is_relative_to(top) else None
 
 
 def _is_from_elsewhere(path: Path) -> bool:
     """Return whether a file or folder is called otherwise in a package: by its name alone."""
-    return name_there(path) != path.as_posix()
+    return path.is_absolute() or ".." in path.parts
 
 
 def with_path(arguments: Sequence[str], path: Path) -> list[str]:

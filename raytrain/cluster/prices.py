@@ -54,7 +54,7 @@ def node_prices(file: ClusterFile) -> list[NodePrice]:
     for name, node in file.node_types().items():
         config = node.get("node_config") or {}
         instance = str(config.get("InstanceType") or config.get("machineType") or "")
-        spot = "spot" in str(config).lower() or "preemptible: true" in str(config).lower()
+        spot = _is_spot(config)
         price = listed.get(instance)
         dollars = None if price is None else float(price) * (float(table.get("spot", 1)) if spot else 1)
         given = node.get("max_workers")
@@ -64,6 +64,18 @@ def node_prices(file: ClusterFile) -> list[NodePrice]:
         itself = int(name == head)
         rows.append(NodePrice(name, instance, spot, itself + least, itself + most, dollars))
     return sorted(rows, key=lambda row: row.name != head)
+
+
+def _is_spot(config: dict[str, Any]) -> bool:
+    """Return whether the cloud may take back a node of a `node_config`."""
+    market = config.get("InstanceMarketOptions")  # AWS
+    scheduling = config.get("scheduling")  # Google Cloud; Ray's examples make a list of the settings
+    settings = scheduling if isinstance(scheduling, list) else [scheduling]
+    return (isinstance(market, dict) and market.get("MarketType") == "spot") or any(
+        one.get("preemptible") is True or one.get("provisioningModel") == "SPOT"
+        for one in settings
+        if isinstance(one, dict)
+    )
 
 
 def worker_limit(file: ClusterFile) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
+from raytrain.background import lost_interrupts_raised
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.execution import signals
 from raytrain.execution.signals import Terminated, interrupt_of
@@ -70,6 +71,7 @@ class Interruption:
         self.before_exit: Callable[[], object] = lambda: None
         self._caught = False
         self._out_of_time = False
+        self._ended_by_limit = False
         self._raised: KeyboardInterrupt | None = None
         self._dropped = False
 
@@ -88,15 +90,13 @@ class Interruption:
             return
         before = {number: signal.getsignal(number) for number in (*signals.taken(), _WAKE)}
         self.install()
-        signals.process.raise_lost = self._raise_lost
         try:
-            with self._raised_again():
+            with lost_interrupts_raised(self._raise_lost), self._raised_again():
                 yield
         except KeyboardInterrupt as caught:
             raise self.cause_of(caught) from None
         finally:
             signals.process.saving = False
-            signals.process.raise_lost = lambda: None
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -144,6 +144,9 @@ class Interruption:
         signal.setitimer(signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 0.001))
         try:
             yield
+        except KeyboardInterrupt:
+            self._ended_by_limit = self._out_of_time
+            raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
@@ -163,10 +166,21 @@ class Interruption:
                 os._exit(exit_code(interrupt))
             raise interrupt  # a notebook or a script goes on
         self._caught = True
-        if self._out_of_time:  # the run is ending already, in good order
+        if self._limit_is_ending():  # the run is ending already, in good order
             return
+        self._dropped = False
         self._raised = interrupt
         raise interrupt
+
+    def _limit_is_ending(self) -> bool:
+        """Return whether the time limit ends the training, or has ended it; False where a library has swallowed it.
+
+        It ends it while a `finally`, an `except` or a context deals with the interrupt.
+        """
+        dealt_with = sys.exception()
+        while dealt_with and not isinstance(dealt_with, KeyboardInterrupt):  # within Ray it is a plain one
+            dealt_with = dealt_with.__context__
+        return self._ended_by_limit or (self._out_of_time and dealt_with is not None)
 
     def _alarm(self, _number: int, _frame: FrameType | None) -> None:
         if not self._caught:
@@ -178,6 +192,6 @@ class Interruption:
         if self._dropped and self._raised:
             self._dropped = False
             raise self._raised
-        if not (self._caught or self._out_of_time):
+        if not (self._caught or self._limit_is_ending()):
             self._raised = Woken()
             raise self._raised

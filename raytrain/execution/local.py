@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from raytrain.background import raise_lost
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError, counted
-from raytrain.execution import signals
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Listed, PromotedFirst, Queue
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
@@ -160,7 +160,7 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
             after, until = journal.state.epochs_known(trial.id, rungs), journal.state.runs_to(trial.id, rungs)
             for report in trial_run.reports(after=after, until=until):
                 journal.reported(trial.id, report)
-                signals.process.raise_lost()  # a library that is called in an epoch may have swallowed it
+                raise_lost()  # a library that is called in an epoch may have swallowed it
                 if rungs and not report.final and not _goes_on(journal, trial, report, rungs):
                     break
     except StorageError:

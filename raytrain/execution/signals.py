@@ -14,7 +14,6 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 
 from raytrain.background import exit_at_once
@@ -52,14 +51,12 @@ class Process:
         arrived: The first signal that arrived; None before.
         saving: Whether a run is being trained or saved, which may take as long as it needs.
         watching: Whether this process is the command, and not a notebook or a script that calls the package.
-        raise_lost: Raises what a signal has raised before, where the training still goes on: it was swallowed then.
     """
 
     def __init__(self) -> None:
         self.arrived: int | None = None
         self.saving = False
         self.watching = False
-        self.raise_lost: Callable[[], None] = lambda: None
         self._starting = True
         self._said = False
         self._handled = False

@@ -6,8 +6,8 @@ import importlib
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
@@ -41,6 +41,9 @@ class RayBackend:
     session: Session
     trial_timeout_s: float
     ordered_by_time: bool = True
+    _stored: dict[DataKey, Any] = field(default_factory=dict[DataKey, Any], init=False)
+    """References to the images in Ray's object store. Tune keeps what it is given until the process ends, so every
+    stage and round gets the same."""
 
     @property
     def slots(self) -> int:
@@ -64,9 +67,11 @@ class RayBackend:
 
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train the pending trials of a run, under ASHA where the experiment has it."""
-        from raytrain.ray_backend.tuner import run_trials
+        from raytrain.ray_backend.tuner import run_trials, store
 
-        run_trials(journal, splits, placement=self.placement, trial_timeout_s=self.trial_timeout_s)
+        self._stored.update(store({key: splits[key] for key in splits if key not in self._stored}))
+        limit = self.trial_timeout_s
+        run_trials(journal, splits, placement=self.placement, stored=self._stored, trial_timeout_s=limit)
 
     def measure(self, recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits]) -> "list[Speed]":
         """Return how fast each recipe trains on the nodes."""

@@ -258,6 +258,7 @@ def is_on_network_disk(path: Path) -> bool:
     """Return whether the file system that holds `path` is one that several hosts may mount."""
     if not MOUNTS.exists():
         return False
+    path = Path(os.path.realpath(path))  # a link may lead to another disk
     kinds = {fields[1]: fields[2] for line in MOUNTS.read_text().splitlines() if len(fields := line.split()) > 2}
     holding = next((str(parent) for parent in (path, *path.parents) if str(parent) in kinds), "/")
     kind = kinds.get(holding, "")

@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
+from raytrain.background import raise_lost
 from raytrain.errors import StorageError, counted
 from raytrain.experiment.duration.order import Costs, kind_of
 from raytrain.metrics.epoch import Report
@@ -81,6 +82,10 @@ class Recorder(tune.Callback):
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
         self._ended: list[TuneTrial] = []  # the first and the last
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Raise an interrupt that a library has swallowed: Tune calls this in the main thread, many times a second."""
+        raise_lost()
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial starts, for the first time or again."""

@@ -26,7 +26,7 @@ from raytrain.ray_backend.asha import AshaScheduler, InOrder, id_of
 from raytrain.ray_backend.internals import head, sweeps
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.recorder import Recorder, SilentReporter
-from raytrain.ray_backend.trial import TrialJob, run_trial
+from raytrain.ray_backend.trial import SplitsRefs, TrialJob, run_trial
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.state import RunState
@@ -47,6 +47,7 @@ def run_trials(
     splits: Mapping[DataKey, Splits],
     *,
     placement: Placement,
+    stored: SplitsRefs | None = None,
     train: Callable[..., None] = run_trial,
     trial_timeout_s: float = TRIAL_TIMEOUT_S,
 ) -> None:
@@ -56,6 +57,8 @@ def run_trials(
         journal: Journal of the run, with its pending trials.
         splits: The split images of each data set, by `Recipe.data_key`.
         placement: Resources of each trial, and number of trials at a time.
+        stored: References to these images in Ray's object store, from `store`; None puts them there. They stay until
+            the connection to Ray ends, so a session of several calls puts them there once.
         train: Function that trains one trial; a benchmark replaces it to measure the scheduling alone.
         trial_timeout_s: Seconds for which a trial may show no progress before its process is killed and started again.
 
@@ -74,9 +77,7 @@ def run_trials(
     recorder = Recorder(journal, scheduler, costs, watchdog, workers=placement.workers, threads=threads)
     search = _Search(journal, rungs, partial(_job, journal, rungs, scratch=str(scratch)))
     search.queue = _queue(state, pending, costs, rungs, slots=placement.concurrent, running=search.running)
-    trainable = tune.with_parameters(
-        train, splits={key: ray.put(images) for key, images in splits.items()}, placement=placement
-    )
+    trainable = tune.with_parameters(train, splits=store(splits) if stored is None else stored, placement=placement)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _resources(placement)),
         # whole recipes, in our order: the grid was expanded where its errors have a file and a line
@@ -114,6 +115,11 @@ def run_trials(
         remove_scratch(scratch)
     if recorder.problem:
         raise recorder.problem
+
+
+def store(splits: Mapping[DataKey, Splits]) -> SplitsRefs:
+    """Put images into Ray's object store, and return references to them, by `Recipe.data_key`."""
+    return {key: ray.put(images) for key, images in splits.items()}
 
 
 def remove_scratch(scratch: Folder) -> None:

@@ -152,12 +152,12 @@ def test_a_file_of_another_kind_has_findings_and_no_traceback(content: str, foun
     assert lines
 
 
-def prices(tmp_path: Path, table: str | None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def prices(tmp_path: Path, table: str | None, monkeypatch: pytest.MonkeyPatch, *, text: str | None = None) -> list[Any]:
     monkeypatch.setattr("raytrain.cluster.prices.user_table", lambda: tmp_path / "prices.yaml")
     if table:
         (tmp_path / "prices.yaml").write_text(table)
     path = tmp_path / "cluster.yaml"
-    path.write_text(filled("cluster.yaml"))
+    path.write_text(text or filled("cluster.yaml"))
     return node_prices(read_cluster_file(path))
 
 
@@ -169,6 +169,34 @@ def test_an_hour_costs_the_head_at_least_and_every_worker_at_most(
     assert (head.instance, head.spot, head.least, head.most, head.dollars) == ("m6i.xlarge", False, 1, 1, 0.25)
     assert (worker.instance, worker.spot, worker.least, worker.most, worker.dollars) == ("g6.xlarge", True, 0, 4, 0.5)
     assert "together $0.25 to $2.25 an hour" in describe([head, worker], workers=4)
+
+
+SPOT = "InstanceMarketOptions: {MarketType: spot}"
+IN_A_LIST = "      scheduling: # spot\n        - {preemptible: true}\n        - {onHostMaintenance: TERMINATE}\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "before", "after", "spot"),
+    [
+        ("cluster.yaml", "", "", True),
+        ("cluster.yaml", SPOT, "InstanceMarketOptions: {MarketType: capacity-block}", False),
+        ("cluster.yaml", SPOT, "TagSpecifications: [{Tags: [{Key: team, Value: spotless}]}]", False),
+        ("cluster.gcp.yaml", "", "", True),
+        ("cluster.gcp.yaml", "{preemptible: true}", "{preemptible: false}", False),
+        ("cluster.gcp.yaml", "{preemptible: true}", "{provisioningModel: SPOT}", True),
+        ("cluster.gcp.yaml", IN_A_LIST, "      scheduling: {provisioningModel: SPOT}\n", True),
+        ("cluster.gcp.yaml", IN_A_LIST, "      labels: {team: spotless}\n", False),
+    ],
+)
+def test_a_node_is_spot_by_the_setting_of_its_cloud(
+    template: str, before: str, after: str, spot: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = filled(template)
+    assert before in text
+    table = "spot: 0.5\naws: {m6i.xlarge: 0.25, g6.xlarge: 1.0}\ngcp: {n2-standard-4: 0.25, g2-standard-4: 1.0}\n"
+    head, worker = prices(tmp_path, table, monkeypatch, text=text.replace(before, after) if before else text)
+    assert (head.spot, head.dollars) == (False, 0.25)
+    assert (worker.spot, worker.dollars) == (spot, 0.5 if spot else 1.0)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +250,9 @@ def test_a_machine_that_the_table_does_not_know_is_named(tmp_path: Path, monkeyp
     assert "together $0.25 to $0.25 an hour, plus nodes without a price" in text
 
 
+@pytest.mark.parametrize("template", ["cluster.yaml", "cluster.gcp.yaml"])
 def test_the_table_that_comes_with_raytrain_knows_the_templates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert all(row.dollars for row in prices(tmp_path, None, monkeypatch))
+    rows = prices(tmp_path, None, monkeypatch, text=filled(template))
+    assert [row.dollars is not None for row in rows] == [True, True]

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,16 +26,37 @@ worker_start_ray_commands: ["RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_I
 """
 
 
+HEAD = {
+    "up-to-date": b"192.168.0.10\n",
+    "update-failed": b"Head node (192.168.0.10) is in state update-failed.\nRuntimeError: Head node not found!\n",
+    None: b"RuntimeError: Head node of cluster (ours) not found!\n",
+}
+"""What `ray get-head-ip` prints, by the state of the head."""
+
+
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Commands of Ray's that were run, in a home and with a state of its own."""
+    """Commands of Ray's that were run, in a home and with a state of its own; one that asks for the head is not listed.
+
+    A cluster is there from `up`, also one that fails on the way, to `down`.
+    """
     commands: list[list[str]] = []
+    there: dict[str, str] = {}  # by file
 
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         assert options["env"]["RAY_AUTH_MODE"] == "token"
         assert command[:3] == [sys.executable, "-m", "ray.scripts.scripts"]
+        name, *words = command[3:]
+        if name == "get-head-ip":
+            state = there.get(words[-1])
+            return subprocess.CompletedProcess(command, 0 if state == "up-to-date" else 1, HEAD[state])
         commands.append(command[3:])
-        return subprocess.CompletedProcess(command, 1 if "broken" in str(command) else 0)
+        code = 1 if "broken" in str(command) else 0
+        if name == "up":
+            there[words[-1]] = "update-failed" if code else "up-to-date"
+        if name == "down":
+            there.pop(words[-1], None)
+        return subprocess.CompletedProcess(command, code)
 
     monkeypatch.setattr(launch.subprocess, "run", run)
     monkeypatch.setattr(launch, "TOKEN", tmp_path / ".ray" / "auth_token")
@@ -86,7 +109,51 @@ def test_up_makes_a_token_that_only_its_owner_reads_and_down_says_how_long_it_ra
     done = raytrain("cluster", "down", file)
     assert ran[-1] == ["down", "--yes", str(file)]
     assert "the cluster is down; it ran for 0:00:0" in done.stderr
-    assert "it was not started from this machine" in raytrain("cluster", "down", file).stderr
+    assert "the cluster is down; its start is not known" in raytrain("cluster", "down", file).stderr
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function that sets the time."""
+    times = [0.0]
+    monkeypatch.setattr(launch, "time", SimpleNamespace(time=lambda: times[-1]))
+    return times.append
+
+
+def test_a_cluster_that_did_not_come_up_whole_has_run_since_it_was_started(
+    ran: list[list[str]], tmp_path: Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(LOCAL)
+    clock(1000.0)
+    assert raytrain("cluster", "up", "--yes", broken).exit_code == 6
+    clock(1600.0)
+    assert raytrain("cluster", "up", "--yes", broken).exit_code == 6  # its head is there
+    clock(4600.0)
+    monkeypatch.setattr(launch, "_ray", lambda *_, **__: None)
+    assert "it ran for 1:00:00" in raytrain("cluster", "down", broken).stderr
+    assert [words[0] for words in ran] == ["up", "up"]
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_cluster_that_was_ended_without_raytrain_is_started_anew(file: Path, clock: Callable[[float], None]) -> None:
+    clock(1000.0)
+    raytrain("cluster", "up", "--yes", file)
+    ended_by_hand = [sys.executable, "-m", "ray.scripts.scripts", "down", str(file)]
+    subprocess.run(ended_by_hand, env={"RAY_AUTH_MODE": "token"}, check=True)
+    clock(901_000.0)
+    raytrain("cluster", "up", "--yes", file)
+    clock(901_060.0)
+    assert "it ran for 0:01:00" in raytrain("cluster", "down", file).stderr
+
+
+@pytest.mark.usefixtures("ran")
+def test_the_start_of_a_cluster_that_was_started_elsewhere_is_not_known(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_is_up", lambda *_, **__: True)
+    raytrain("cluster", "up", "--yes", file)
+    assert "its start is not known" in raytrain("cluster", "down", file).stderr
 
 
 def test_where_nobody_answers_nothing_is_started(ran: list[list[str]], file: Path) -> None:

@@ -98,6 +98,15 @@ def test_ignore_files_leave_files_out(package: Package, here: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("path", ["..", "/", "photos/.."])
+def test_what_has_no_name_cannot_be_sent(path: str, package: Package) -> None:
+    """It would be copied to where raytrain itself lies, or to where it comes from."""
+    with pytest.raises(PreflightError, match=f"--send {path}: has no name there; send it by its name"):
+        package.add(Path(path))
+    assert not package.folder.exists()
+
+
+@pytest.mark.usefixtures("here")
 def test_what_is_not_there_cannot_be_sent(package: Package) -> None:
     with pytest.raises(PreflightError, match="nowhere: there is no such file or folder; check the path of --send"):
         package.add(Path("nowhere"))

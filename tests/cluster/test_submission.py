@@ -3,17 +3,21 @@
 import contextlib
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from raytrain.background import InThread
 from raytrain.cli.app import app
 from raytrain.cli.cluster.submit import submission_of
 from raytrain.cluster import jobs as jobs_module
@@ -105,6 +109,49 @@ def test_data_that_stays_behind_is_noticed(here: Path) -> None:
     with pytest.raises(ExperimentError, match="--send photos"):
         read("train", "--set", "dataset=photos")
     assert read("train", "--set", "dataset=photos", send=("photos",)).send == (Path("photos"),)
+
+
+@pytest.mark.parametrize("sent", [(), ("../photos",), ("..",), ("photos/../../photos",)])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_data_that_would_be_called_otherwise_there_is_not_sent(
+    sent: tuple[str, ...], in_file: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("photos", "work/photos"):
+        (here / name).mkdir(parents=True)
+    monkeypatch.chdir(here / "work")
+    Path("x.yaml").write_text("recipe: {dataset: ../photos}\n")
+    words = ("train", "x.yaml") if in_file else ("train", "--set", "dataset=../photos")
+    with pytest.raises(
+        ExperimentError, match=r"where the command looks for \.\./photos\.\nRun submit from a folder above"
+    ):
+        read(*words, send=sent)
+    monkeypatch.chdir(here)
+    if in_file:  # what the message advises
+        assert read("train", "work/x.yaml", send=("photos",)).send == (Path("photos"),)
+
+
+def test_an_absolute_path_is_one_that_all_nodes_share_and_is_not_sent(here: Path) -> None:
+    (here / "photos").mkdir()
+    named = f"dataset={here / 'photos'}"
+    assert read("train", "--set", named).send == ()
+    for sent in (str(here / "photos"), "photos", "."):
+        with pytest.raises(ExperimentError, match=r"it would be photos on the cluster, where the command looks for /"):
+            read("train", "--set", named, send=(sent,))
+
+
+def test_data_beside_an_experiment_file_from_elsewhere_is_sent_and_is_not_what_the_command_line_names(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("study/photos", "work"):
+        (here / name).mkdir(parents=True)
+    (here / "study" / "x.yaml").write_text("recipe: {dataset: photos}\n")
+    monkeypatch.chdir(here / "work")
+    with pytest.raises(ExperimentError, match=r"--send \.\./study/photos"):
+        read("train", "../study/x.yaml")
+    for sent in ("../study/photos", "../study", str(here / "study" / "photos")):
+        assert read("train", "../study/x.yaml", send=(sent,)).send == (Path(sent),)
+    with pytest.raises(ExperimentError, match=r"where the command looks for \.\./study/photos"):
+        read("train", "../study/x.yaml", "--set", "dataset=../study/photos", send=("../study/photos",))
 
 
 def test_curves_that_stay_behind_are_noticed(here: Path) -> None:
@@ -242,6 +289,51 @@ def test_a_job_that_was_taken_after_all_is_not_submitted_again(monkeypatch: pyte
     jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
     jobs.submit(["train"], Package(Path("somewhere"), {}), job="lr-1", run="lr", out=None, install=())
     assert asked == ["lr-1"]
+
+
+def test_a_log_is_followed_on_where_the_dashboard_closes_the_connection_or_a_proxy_answers_instead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: Any = SimpleNamespace(real_url="http://127.0.0.1:1")
+    lost = [
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.WSServerHandshakeError(asked, (), status=502, message="Bad Gateway"),
+        RuntimeError("WebSocket connection closed unexpectedly with close code 1006"),
+    ]
+
+    class Client:
+        async def tail_job_logs(self, _job: str) -> AsyncIterator[str]:
+            yield "epoch 1\n"
+            if lost:
+                raise lost.pop(0)
+            yield "epoch 2\n"
+
+        def list_jobs(self) -> list[SimpleNamespace]:
+            done = SimpleNamespace(value="SUCCEEDED")
+            times = {"start_time": 1000, "end_time": 2000, "message": "", "driver_exit_code": 0}
+            return [SimpleNamespace(submission_id="lr-1", status=done, metadata={}, entrypoint="", **times)]
+
+    monkeypatch.setattr(jobs_module, "POLL_INTERVAL_S", 0.01)
+    jobs = object.__new__(Jobs)
+    jobs.address, jobs._client = "http://127.0.0.1:1", Client()  # type: ignore[assignment]
+    shown: list[str] = []
+    assert jobs.follow("lr-1", shown.append).status == "SUCCEEDED"
+    assert ("".join(shown), lost) == ("epoch 1\nepoch 2\n", [])
+
+
+def test_what_answers_and_is_no_http_is_no_dashboard() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+        call = InThread(answer)
+        with pytest.raises(ClusterError, match="answers, but not as a Ray dashboard"):
+            Jobs(f"http://127.0.0.1:{server.getsockname()[1]}")
+        call.result()
 
 
 @pytest.mark.parametrize(

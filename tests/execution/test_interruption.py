@@ -7,16 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from raytrain.background import InThread
+from raytrain.background import InThread, raise_lost
 from raytrain.errors import ExperimentError, RayLostError
-from raytrain.execution import signals
 from raytrain.execution.backend import Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Terminated, Woken, exit_code, wake_main_thread
 from raytrain.execution.options import RunOptions
@@ -112,7 +111,36 @@ def test_an_interrupt_that_a_library_swallows_in_an_epoch_ends_the_run_after_the
     outcome = run_experiment(Experiment(name="x", recipe=recipe), RunOptions(str(tmp_path), local=True))
     (result,) = outcome.record.results
     assert (outcome.exit_code, result.status, result.epochs) == (143, "unfinished", 1)
-    signals.process.raise_lost()  # nothing is left of it
+    raise_lost()  # nothing is left of it
+
+
+def test_a_time_limit_that_a_library_swallows_is_raised_again_and_leaves_a_signal_its_effect() -> None:
+    limited = Interruption(limit_s=0.05)
+    with pytest.raises(OutOfTime), limited.handled(), limited.limited():
+        swallow_the_limit(then=raise_lost)
+    ended = Interruption(limit_s=0.05)
+    with pytest.raises(Terminated), ended.handled(), ended.limited():
+        swallow_the_limit(then=lambda: signal.raise_signal(signal.SIGTERM))
+
+
+def swallow_the_limit(*, then: Callable[[], None]) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        time.sleep(20)
+    then()
+
+
+def test_a_signal_while_the_time_limit_ends_the_training_changes_nothing() -> None:
+    """The twin of the one above: what is on its way, and not swallowed, is not disturbed."""
+    interruption = Interruption(limit_s=0.05)
+
+    def train() -> None:
+        try:
+            time.sleep(20)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(OutOfTime), interruption.handled(), interruption.limited():
+        train()
 
 
 def test_what_else_a_finalizer_raises_is_reported_as_before() -> None:

@@ -101,3 +101,16 @@ def test_a_disk_in_the_network_is_known_by_its_mount(
     monkeypatch.setattr(preflight, "MOUNTS", mounts)
     assert preflight.is_on_network_disk(Path("/data/runs/lr")) is shared
     assert not preflight.is_on_network_disk(Path("/home/runs"))
+
+
+def test_a_run_folder_that_a_link_leads_to_is_on_the_disk_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "runs").symlink_to("shared")
+    (tmp_path / "shared" / "here").symlink_to(tmp_path)
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/home {tmp_path.resolve()}/shared nfs4 rw 0 0\n")
+    monkeypatch.setattr(preflight, "MOUNTS", mounts)
+    assert preflight.is_on_network_disk(tmp_path / "runs" / "lr")
+    assert not preflight.is_on_network_disk(tmp_path / "shared" / "here" / "lr")

@@ -237,7 +237,7 @@ def down(file: ClusterPath) -> None:
 
     cluster = read_cluster_file(file)
     seconds = launch.down(cluster, file)
-    ran = f"it ran for {clock(seconds)}" if seconds is not None else "it was not started from this machine"
+    ran = f"it ran for {clock(seconds)}" if seconds is not None else "its start is not known"
     typer.echo(f"raytrain: the cluster is down; {ran}", err=True)
     if prices := price_list(cluster):
         typer.echo(prices, err=True)

@@ -11,6 +11,7 @@ import typer
 
 from raytrain.cli.experiment.comparison import comparison_of, separation_of
 from raytrain.cli.options import changes_of, experiment_of, search_of
+from raytrain.cluster.package import from_file, name_beside
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError, did_you_mean
 from raytrain.report.text.visible import quoted
@@ -63,12 +64,13 @@ def submission_of(
             f"--out {out} would be lost with the job; give a URI such as s3://bucket/runs, an absolute path that all "
             "nodes share, or no --out"
         )
-    _refuse_unsent_data(experiment, send)
+    file = file if file and is_a_file(file) else None
+    _refuse_unsent_data(experiment, send, file=file, words=words)
     job = name or f"{experiment.name}-{os.urandom(3).hex()}"
     return Submission(
         tuple(words),
         experiment,
-        file if file and is_a_file(file) else None,
+        file,
         tuple(send),
         out,
         _job_name(job),
@@ -122,20 +124,58 @@ def _experiment_of(command: str, options: dict[str, Any]) -> tuple[Path | None, 
     return file, experiment_of(file, options["set_"], changes, unnamed=command)
 
 
-def _refuse_unsent_data(experiment: "Experiment", send: Sequence[Path]) -> None:
+def _refuse_unsent_data(
+    experiment: "Experiment", send: Sequence[Path], *, file: Path | None, words: Sequence[str]
+) -> None:
     from raytrain.data.sources import parted  # pyarrow and NumPy, which other submissions do not wait for
 
     needed = {parted(trial.recipe.dataset)[0]: "dataset {} is a local folder" for trial in experiment.trials()}
     curves = experiment.asha.curves if experiment.asha else ()
     needed |= dict.fromkeys(curves, "asha.curves names {}, a local file or folder")
     for name, what in needed.items():
-        path = Path(name)
-        sent = any(path == one or one in path.parents for one in send)
-        if "://" not in name and is_there(path) and not path.is_absolute() and not sent:
+        path = Path(os.path.expanduser(name))  # noqa: PTH111 (it leaves a home that is unknown here as it is)
+        if "://" in name or not is_there(path):
+            continue
+        looked_for = _looked_for(name, file, words)
+        places = [place for one in send if (place := _sent_as(path, one, file))]
+        if looked_for in places or (path.is_absolute() and not looked_for and not places):
+            continue  # the last: a path that all nodes share
+        if looked_for:
             raise ExperimentError(
                 f"{what.format(name)}, which the cluster cannot see.\n"
                 f"Send it with --send {quoted(name)}, or give a URI or a path that all nodes share."
             )
+        raise ExperimentError(
+            f"{what.format(name)}. Sent with --send, it would be {places[0] if places else name_beside(path, file)} on "
+            f"the cluster, where the command looks for {name}.\n"
+            "Run submit from a folder above the data and name the data by its path from there, or give a URI or a path "
+            "that all nodes share."
+        )
+
+
+def _looked_for(name: str, file: Path | None, words: Sequence[str]) -> str | None:
+    """Return where the command looks for data within the package; None where its name leads out of that.
+
+    Args:
+        name: Name of the data, as the working folder has it.
+        file: Experiment file of the command, whose own names for data start from its folder.
+        words: Words of the command.
+    """
+    path = Path(name)
+    if path.is_absolute() or name.startswith("~"):
+        return None
+    if ".." not in path.parts:
+        return path.as_posix()
+    on_command_line = any(word.partition("=")[2] == name for word in words)
+    return None if on_command_line else from_file(path, file)
+
+
+def _sent_as(path: Path, sent: Path, file: Path | None) -> str | None:
+    """Return what data is called in the package, if it is `sent` or in that folder."""
+    whole, folder = path.resolve(), sent.resolve()
+    if not whole.is_relative_to(folder):
+        return None
+    return (Path(name_beside(sent, file)) / whole.relative_to(folder)).as_posix()
 
 
 def _job_name(name: str) -> str:
