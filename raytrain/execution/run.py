@@ -158,9 +158,9 @@ def _run(
     later = [trial for one in stages.stand_ins(journal.state, why_not=fits) for trial in one]
     sizes = cache(partial(parameters_of, [*pending, *later], splits))
     images = sum(one.bytes_in_memory for one in splits.values())
-    most = stages.most_at_a_time(journal.state, listed=len(trials))
-    in_all = stages.most_in_all(experiment, listed=len(trials))
-    work = Work(folder, most, in_all, meanwhile=sizes, images=images, threads=options.threads)
+    in_search = stages.most_waiting_in_search(experiment, listed=len(trials))
+    left = stages.most_waiting_from_now(journal.state, listed=len(trials))
+    work = Work(folder, trials=in_search, left=left, meanwhile=sizes, images=images, threads=options.threads)
     with open_backend(
         experiment, work, address=options.address, local=options.local, trial_timeout_s=options.trial_timeout_s
     ) as backend:

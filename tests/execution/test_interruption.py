@@ -250,7 +250,7 @@ def test_a_ray_that_is_lost_while_no_trial_runs_is_said_and_is_no_interruption(m
         yield Lost()
 
     monkeypatch.setitem(sys.modules, "raytrain.ray_backend.backend", SimpleNamespace(ray_backend=lost_backend))
-    work = Work(Folder.at("runs/x"), trials=1, in_all=1)
+    work = Work(Folder.at("runs/x"), trials=1, left=1)
     lost = pytest.raises(RayLostError, match="Ray is gone: its raylet has died")
     with lost as caught, open_backend(Experiment(name="x"), work, address=None, local=False):
         raise Woken

@@ -188,7 +188,7 @@ def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
 
 def placed(work: Work, *, cores: int) -> tuple[int, int]:
     """Return the number of trials at a time, and the number of threads of each."""
-    placement = place(Resources(), nodes=[{"CPU": float(cores)}], trials=work.in_all, left=work.trials)
+    placement = place(Resources(), nodes=[{"CPU": float(cores)}], trials=work.trials, left=work.left)
     return placement.concurrent, placement.cpus
 
 
@@ -221,9 +221,9 @@ def test_later_stages_have_a_slot_for_each_of_their_trials(
     first, *others = state.progress.values()
     for progress in (first, *others):
         progress.end(progress.result_so_far("finished" if progress is first else "stopped"))
-    assert stages.most_at_a_time(state, listed=3) == 2
+    assert stages.most_waiting_from_now(state, listed=3) == 2
     separate = Experiment.model_validate({**keys, "asha": None, "separate": {"points": 1.0}, "seeds": [0, 1]})
-    assert stages.most_in_all(separate, listed=6) == 6
+    assert stages.most_waiting_in_search(separate, listed=6) == 6
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def samples_left(state: RunState) -> int:
     return state.experiment.samples_proposed - len(state.proposed) if state.stage == "search" else 0
 
 
-def most_at_a_time(state: RunState, *, listed: int) -> int:
+def most_waiting_from_now(state: RunState, *, listed: int) -> int:
     """Return the largest number of trials that wait together from now on, in a later round or a later stage too.
 
     Args:
@@ -91,7 +91,7 @@ def most_at_a_time(state: RunState, *, listed: int) -> int:
     return max(len(state.pending()), next_round, *(later[one] for one in order[order.index(state.stage) + 1 :]), 0)
 
 
-def most_in_all(experiment: Experiment, *, listed: int) -> int:
+def most_waiting_in_search(experiment: Experiment, *, listed: int) -> int:
     """Return the largest number of trials that wait together in the search of a run, whatever has ended by now.
 
     The cores are divided among as many, in later stages too. A continued run divides them as it did before: with other
