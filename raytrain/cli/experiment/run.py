@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raytrain.cli.experiment.comparison import Compared, MaxSeeds, UntilSeparated, comparison_of, separation_of
+from raytrain.cli.experiment.compare_arguments import Compared, MaxSeeds, UntilSeparated, comparison_of, separation_of
 from raytrain.cli.options import (
     Address,
     AllowCode,
