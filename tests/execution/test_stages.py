@@ -14,6 +14,7 @@ from raytrain.execution.backend import Work
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.execution.stages import stages
+from raytrain.execution.stages.confirm import confirm
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Resources
 from raytrain.ray_backend.placement import place
@@ -72,7 +73,7 @@ def test_a_configuration_of_which_a_seed_is_paused_is_not_confirmed_before_a_com
         else:
             accuracy = 0.9 if recipe.lr == 0.02 else 0.8
             progress.end(progress.result_so_far("finished", val_accuracy=accuracy, val_loss=1.0))
-    stages.STAGES["confirm"](RunJournal(Folder.at(tmp_path / "x"), state))
+    confirm(RunJournal(Folder.at(tmp_path / "x"), state))
     assert [one.trial.recipe.lr for one in state.progress.values() if one.stage == "confirm"] == [0.03]
 
 
