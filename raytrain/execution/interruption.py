@@ -88,7 +88,7 @@ class Interruption:
             return
         before = {number: signal.getsignal(number) for number in (*signals.taken(), _WAKE)}
         self.install()
-        signals.process.raise_lost = self._raise_lost
+        signals.process.raise_swallowed = self._raise_swallowed
         try:
             with self._raised_again():
                 yield
@@ -96,7 +96,7 @@ class Interruption:
             raise self.cause_of(caught) from None
         finally:
             signals.process.saving = False
-            signals.process.raise_lost = lambda: None
+            signals.process.raise_swallowed = lambda: None
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -125,7 +125,7 @@ class Interruption:
             self._dropped = False
             sys.unraisablehook = before
 
-    def _raise_lost(self) -> None:
+    def _raise_swallowed(self) -> None:
         if self._raised:
             self._dropped = False
             raise self._raised

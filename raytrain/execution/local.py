@@ -160,7 +160,7 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
             after, until = journal.state.epochs_known(trial.id, rungs), journal.state.runs_to(trial.id, rungs)
             for report in trial_run.reports(after=after, until=until):
                 journal.reported(trial.id, report)
-                signals.process.raise_lost()  # a library that is called in an epoch may have swallowed it
+                signals.process.raise_swallowed()  # a library that is called in an epoch may have swallowed it
                 if rungs and not report.final and not _goes_on(journal, trial, report, rungs):
                     break
     except StorageError:

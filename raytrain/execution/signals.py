@@ -52,14 +52,14 @@ class Process:
         arrived: The first signal that arrived; None before.
         saving: Whether a run is being trained or saved, which may take as long as it needs.
         watching: Whether this process is the command, and not a notebook or a script that calls the package.
-        raise_lost: Raises what a signal has raised before, where the training still goes on: it was swallowed then.
+        raise_swallowed: Raises again what a signal has raised, where the training still goes on: it was swallowed then.
     """
 
     def __init__(self) -> None:
         self.arrived: int | None = None
         self.saving = False
         self.watching = False
-        self.raise_lost: Callable[[], None] = lambda: None
+        self.raise_swallowed: Callable[[], None] = lambda: None
         self._starting = True
         self._said = False
         self._handled = False

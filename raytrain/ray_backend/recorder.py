@@ -80,7 +80,7 @@ class Recorder(tune.Callback):
         self._threads = threads
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
-        self._ended: list[TuneTrial] = []  # the first and the last
+        self._first_and_last_ended: list[TuneTrial] = []
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial starts, for the first time or again."""
@@ -101,14 +101,15 @@ class Recorder(tune.Callback):
         message: Message = result["message"]
         for name in result.keys() - NEEDED_BY_TUNE:
             del result[name]
-        result["recorded_by"] = "raytrain"  # of a trial whose results say nothing Tune prints that it has ended
+        # Tune prints that a trial has completed, whatever `verbose` says, if its last result has only Tune's own keys
+        result["recorded_by"] = "raytrain"
         self._try(lambda: self._record(id_of(trial), message))
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Let go of what Tune holds of the trials that ended before this one, with which it is not done yet."""
-        if self._ended:
-            sweeps.empty(self._ended[-1], like=self._ended[0])
-        self._ended = [*self._ended[:1], trial]
+        if known := self._first_and_last_ended:
+            sweeps.empty(known[-1], like=known[0])
+        self._first_and_last_ended = [*known[:1], trial]
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died and that it will be started again."""

@@ -112,7 +112,7 @@ def test_an_interrupt_that_a_library_swallows_in_an_epoch_ends_the_run_after_the
     outcome = run_experiment(Experiment(name="x", recipe=recipe), RunOptions(str(tmp_path), local=True))
     (result,) = outcome.record.results
     assert (outcome.exit_code, result.status, result.epochs) == (143, "unfinished", 1)
-    signals.process.raise_lost()  # nothing is left of it
+    signals.process.raise_swallowed()  # nothing is left of it
 
 
 def test_what_else_a_finalizer_raises_is_reported_as_before() -> None:
