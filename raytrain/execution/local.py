@@ -175,7 +175,7 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
 def _goes_on(journal: RunJournal, trial: Trial, report: Report, rungs: Rungs) -> bool:
     assert report.metrics.val, "an experiment with asha has a validation split"
     quality = report.metrics.quality(trial.recipe.select)
-    decision = rungs.judge(trial.id, epoch=report.metrics.epoch, accuracy=quality)
+    decision = rungs.judge(trial.id, epoch=report.metrics.epoch, quality=quality)
     if decision:
         journal.judged(trial.id, epoch=report.metrics.epoch, decision=decision)
     return decision is None or not decision.stop

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -44,13 +44,10 @@ from raytrain.runs.writing.lock import OR_ANOTHER_NAME, run_locked
 from raytrain.runs.writing.mistake_sheet import NamedImages
 from raytrain.runs.writing.resume import removed_trials
 from raytrain.storage.folder import Folder
-from raytrain.trackers.live import LiveLog
+from raytrain.trackers.live import LiveLog, Shown
 from raytrain.training.initial import write_initial
 
 log = logging.getLogger(__name__)
-
-Shown = Callable[[RunState], AbstractContextManager[None]]
-"""Function that returns a context in which the progress of a run is shown."""
 
 
 @dataclass(frozen=True)
