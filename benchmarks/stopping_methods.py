@@ -63,16 +63,16 @@ class RayAsha:
         # a bracket leaves the first ones out
         self.at = [math.ceil(rung) for rung in rungs_between(first, epochs=epochs, reduction_factor=factor)]
 
-    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+    def judge(self, trial: str, *, epoch: int, quality: float) -> Decision | None:
         if trial not in self._trials:
             self._trials[trial] = type("Named", (), {"trial_id": trial})()
             self._scheduler.on_trial_add(None, self._trials[trial])  # type: ignore[arg-type]
         action = self._scheduler.on_trial_result(
             None,  # type: ignore[arg-type]
             self._trials[trial],
-            {"epoch": epoch, "accuracy": accuracy},
+            {"epoch": epoch, "accuracy": quality},
         )
-        return Decision(epoch, accuracy, None, stop=action == "STOP")
+        return Decision(epoch, quality, None, stop=action == "STOP")
 
 
 def ray_asha(first: int, factor: float, *, brackets: int) -> Method:
@@ -94,12 +94,12 @@ class MedianRule:
         self._curves = curves
         self._means: defaultdict[int, dict[str, float]] = defaultdict(dict)
 
-    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+    def judge(self, trial: str, *, epoch: int, quality: float) -> Decision | None:
         so_far = self._curves[trial].accuracies[:epoch]
         others = list(self._means[epoch].values())
         self._means[epoch][trial] = statistics.fmean(so_far)
         cut = statistics.median(others) if len(others) >= 3 else None
-        return Decision(epoch, accuracy, cut, stop=cut is not None and max(so_far) < cut)
+        return Decision(epoch, quality, cut, stop=cut is not None and max(so_far) < cut)
 
 
 def median(grace: int) -> Method:

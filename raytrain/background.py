@@ -1,4 +1,4 @@
-"""Calls in another thread, once or again and again; before this process ends at once; after a lost interrupt."""
+"""Calls in another thread, once or again and again; before this process ends at once; after a swallowed interrupt."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ JOIN_TIMEOUT_S = 5.0
 
 
 _LAST: list[Callable[[], object]] = []
-_LOST: list[Callable[[], object]] = []
+_SWALLOWED: list[Callable[[], object]] = []
 
 
 @contextmanager
@@ -38,22 +38,22 @@ def exit_at_once(code: int) -> NoReturn:
 
 
 @contextmanager
-def lost_interrupts_raised(by: Callable[[], object]) -> Generator[None]:
-    """Have `raise_lost` call `by` for as long as the context lasts."""
-    _LOST.append(by)
+def swallowed_interrupts_raised(by: Callable[[], object]) -> Generator[None]:
+    """Have `raise_swallowed` call `by` for as long as the context lasts."""
+    _SWALLOWED.append(by)
     try:
         yield
     finally:
-        _LOST.remove(by)
+        _SWALLOWED.remove(by)
 
 
-def raise_lost() -> None:
+def raise_swallowed() -> None:
     """Raise what a signal or the time limit has raised before, if it has: whoever calls this still trains.
 
     Code in C that clears errors drops it without a word. So the loops over trials call this again and again, in the
     main thread. It is a function of a module, because Ray pickles the callback that calls it.
     """
-    for act in reversed(_LOST):
+    for act in reversed(_SWALLOWED):
         act()
 
 

@@ -21,7 +21,13 @@ from typer.testing import CliRunner
 from raytrain import errors
 from raytrain.cli.app import app
 from raytrain.experiment.reading import read_experiment
-from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
+from raytrain.training.choices import (
+    ARCH_CHOICES,
+    AUGMENT_CHOICES,
+    LOOKAHEAD_CHOICES,
+    OPTIMIZER_CHOICES,
+    SCHEDULE_CHOICES,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -249,8 +255,8 @@ def test_the_list_of_flags_is_complete(every_command: dict[str, Any]) -> None:
 
 def test_the_list_of_functions_with_their_arguments_is_complete() -> None:
     fields = {
-        "arch": ARCHS,
-        "augment": AUGMENTATIONS,
+        "arch": ARCH_CHOICES,
+        "augment": AUGMENT_CHOICES,
         "optimizer": OPTIMIZER_CHOICES,
         "schedule": SCHEDULE_CHOICES,
         "lookahead": LOOKAHEAD_CHOICES,

@@ -18,7 +18,7 @@ from raytrain.experiment.asha import Decision, Promotion, Rungs
 class Rule(Protocol):
     """A rule that judges running trials, as `experiment.asha.Rungs` does."""
 
-    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+    def judge(self, trial: str, *, epoch: int, quality: float) -> Decision | None:
         """Return the decision on a trial after an epoch, or None where it goes on unjudged."""
         ...
 
@@ -89,7 +89,7 @@ def search(curves: Mapping[str, Curve], rule: Rule, *, at: Sequence[int], order:
         now, _, name, epoch = heapq.heappop(running)
         reached[name] = epoch
         if epoch < len(curves[name].accuracies):
-            decision = rule.judge(name, epoch=epoch, accuracy=curves[name].accuracies[epoch - 1])
+            decision = rule.judge(name, epoch=epoch, quality=curves[name].accuracies[epoch - 1])
             if decision is None or not (decision.stop or decision.pause):
                 run_on(name, now)
                 continue

@@ -131,7 +131,7 @@ def _stopped(curves: Mapping[str, Curve], rungs: Rungs) -> dict[str, int]:
     for _, epoch, name in sorted(_arrivals(curves)):
         if name in stopped or epoch == len(curves[name].accuracies):
             continue
-        decision: Decision | None = rungs.judge(name, epoch=epoch, accuracy=curves[name].accuracies[epoch - 1])
+        decision: Decision | None = rungs.judge(name, epoch=epoch, quality=curves[name].accuracies[epoch - 1])
         if decision and decision.stop:
             stopped[name] = epoch
     return stopped
@@ -154,7 +154,7 @@ def _paused(curves: Mapping[str, Curve], promotion: Rungs) -> dict[str, int]:
         now, epoch, name = heapq.heappop(running)
         done[name] = epoch
         if epoch < len(curves[name].accuracies):
-            promotion.judge(name, epoch=epoch, accuracy=curves[name].accuracies[epoch - 1])
+            promotion.judge(name, epoch=epoch, quality=curves[name].accuracies[epoch - 1])
         while chosen := promotion.promotable() or (None if running else promotion.best_left()):
             del promotion.paused[chosen]
             run_on(chosen, now)

@@ -17,7 +17,7 @@ from raytrain.cli.cluster import cluster, doctor
 from raytrain.cli.completion import join_bash_words
 from raytrain.cli.examples import add_examples
 from raytrain.cli.experiment import fields, new, plan, run
-from raytrain.cli.runs import analysis, comparison, judge, log, removal, results, view
+from raytrain.cli.runs import analysis, diff, judge, log, removal, rerun, results, view
 from raytrain.errors import PreflightError, RayLostError, RaytrainError, did_you_mean
 from raytrain.execution import signals
 from raytrain.execution.interruption import exit_code
@@ -99,7 +99,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    *(run, plan, results, comparison, removal, analysis, judge, view, log),
+    *(run, plan, results, diff, rerun, removal, analysis, judge, view, log),
     *(model, cluster, doctor, fields, data, new),
 ):
     commands.add_commands(app)

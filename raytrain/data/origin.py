@@ -82,10 +82,10 @@ class Origin:
         self.turned += facts.turned
         self.transparent += facts.transparent
 
-    def left_out_in_words(self, *, hidden: bool) -> str:
-        """Return what was left out, with its number: "60 .heic, 1 hidden"; hidden files only if asked."""
+    def left_out_in_words(self) -> str:
+        """Return what was left out, with its number: "60 .heic, 1 .txt"; hidden files are not said."""
         listed = sorted(self.left_out.items())
-        shown = [(what, count) for what, count in listed if hidden or what != HIDDEN]
+        shown = [(what, count) for what, count in listed if what != HIDDEN]
         return ", ".join(counted(count, _ONE.get(what, what), what) for what, count in shown)
 
     def refuse_unreadable(self, *, why: str = "") -> None:

@@ -216,7 +216,7 @@ def _unknown(dataset: str, *, there: bool) -> DataError:
 
 def _log(dataset: ImageDataset, name: str) -> None:
     """Log what was decided when the files were read, at each loading: the cache keeps it."""
-    if left_out := dataset.origin.left_out_in_words(hidden=False):
+    if left_out := dataset.origin.left_out_in_words():
         log.warning("%s: left out, because only images are read: %s", name, left_out)
     if skipped := len(dataset.origin.unreadable):
         images = "1 image" if skipped == 1 else f"{skipped:,} images"

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from raytrain.data import Splits
@@ -106,16 +106,17 @@ class Work:
 
     Attributes:
         folder: The run folder.
-        trials: Largest number of trials that wait together from now on.
-        in_all: The same in the search, from the start of the run on; the cores are divided among as many.
+        trials: Largest number of trials that wait together in the search, among which cores are divided.
+        left: Largest number of trials that wait together from now on.
         meanwhile: Function that is called while Ray starts.
         images: Bytes of the images that Ray keeps in memory for all trials.
         threads: Number of CPU threads of trials in this process; None for that of the experiment's resources.
     """
 
     folder: Folder
+    _: KW_ONLY
     trials: int
-    in_all: int
+    left: int
     meanwhile: Callable[[], object] = lambda: None
     images: int = 0
     threads: int | None = None
@@ -188,8 +189,8 @@ def open_backend(
             experiment.resources,
             address=address,
             folder=work.folder,
-            trials=work.in_all,
-            left=work.trials,
+            trials=work.trials,
+            left=work.left,
             images=work.images,
             meanwhile=work.meanwhile,
             wake=wake_main_thread,

@@ -235,7 +235,7 @@ def under_earlier_name(
         PreflightError: The run folder cannot be read.
     """
     now = experiment.recipe.dataset
-    listed = experiment.varies("dataset") or any("dataset" in one for one in experiment.include)
+    listed = experiment.differs_in("dataset")
     with storage_errors_explained(folder):
         if listed or reference_of(name_of(now)) or not folder.exists(EXPERIMENT):
             return experiment, trials, splits

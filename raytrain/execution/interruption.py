@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from raytrain.background import lost_interrupts_raised
+from raytrain.background import swallowed_interrupts_raised
 from raytrain.errors import ExitCode, ExperimentError
 from raytrain.execution import signals
 from raytrain.execution.signals import Terminated, interrupt_of
@@ -91,7 +91,7 @@ class Interruption:
         before = {number: signal.getsignal(number) for number in (*signals.taken(), _WAKE)}
         self.install()
         try:
-            with lost_interrupts_raised(self._raise_lost), self._raised_again():
+            with swallowed_interrupts_raised(self._raise_swallowed), self._raised_again():
                 yield
         except KeyboardInterrupt as caught:
             raise self.cause_of(caught) from None
@@ -125,7 +125,7 @@ class Interruption:
             self._dropped = False
             sys.unraisablehook = before
 
-    def _raise_lost(self) -> None:
+    def _raise_swallowed(self) -> None:
         if self._raised:
             self._dropped = False
             raise self._raised

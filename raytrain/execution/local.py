@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from raytrain.background import raise_lost
+from raytrain.background import raise_swallowed
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError, counted
@@ -160,7 +160,7 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
             after, until = journal.state.epochs_known(trial.id, rungs), journal.state.runs_to(trial.id, rungs)
             for report in trial_run.reports(after=after, until=until):
                 journal.reported(trial.id, report)
-                raise_lost()  # a library that is called in an epoch may have swallowed it
+                raise_swallowed()  # a library that is called in an epoch may have swallowed it
                 if rungs and not report.final and not _goes_on(journal, trial, report, rungs):
                     break
     except StorageError:
@@ -175,7 +175,7 @@ def _run_trial(journal: RunJournal, trial: Trial, splits: Splits, rungs: Rungs |
 def _goes_on(journal: RunJournal, trial: Trial, report: Report, rungs: Rungs) -> bool:
     assert report.metrics.val, "an experiment with asha has a validation split"
     quality = report.metrics.quality(trial.recipe.select)
-    decision = rungs.judge(trial.id, epoch=report.metrics.epoch, accuracy=quality)
+    decision = rungs.judge(trial.id, epoch=report.metrics.epoch, quality=quality)
     if decision:
         journal.judged(trial.id, epoch=report.metrics.epoch, decision=decision)
     return decision is None or not decision.stop

@@ -151,11 +151,14 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
             adopted = (epochs_to_adopt(trial, folder, epochs_before=epochs) for epochs in earlier)
             pending[trial] = next(filter(None, adopted), 0)
     later = stages.stand_ins(run, why_not=fits)
-    at_a_time = stages.most_at_a_time(run, listed=len(trials))
-    in_all = stages.most_in_all(experiment, listed=len(trials))
     recipes = {kind_of(trial.recipe): trial.recipe for trial in may_train(run, pending, later)}
     interruption = Interruption()
-    work = Work(folder, at_a_time, in_all, images=sum(one.bytes_in_memory for one in splits.values()))
+    work = Work(
+        folder,
+        trials=stages.most_waiting_in_search(experiment, listed=len(trials)),
+        left=stages.most_waiting_from_now(run, listed=len(trials)),
+        images=sum(one.bytes_in_memory for one in splits.values()),
+    )
     with interruption.handled(), open_backend(experiment, work, address=address, local=local) as backend:
         interruption.install()
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))

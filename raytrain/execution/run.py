@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -44,13 +44,10 @@ from raytrain.runs.writing.lock import OR_ANOTHER_NAME, run_locked
 from raytrain.runs.writing.mistake_sheet import NamedImages
 from raytrain.runs.writing.resume import removed_trials
 from raytrain.storage.folder import Folder
-from raytrain.trackers.live import LiveLog
+from raytrain.trackers.live import LiveLog, Shown
 from raytrain.training.initial import write_initial
 
 log = logging.getLogger(__name__)
-
-Shown = Callable[[RunState], AbstractContextManager[None]]
-"""Function that returns a context in which the progress of a run is shown."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +155,9 @@ def _run(
     later = [trial for one in stages.stand_ins(journal.state, why_not=fits) for trial in one]
     sizes = cache(partial(parameters_of, [*pending, *later], splits))
     images = sum(one.bytes_in_memory for one in splits.values())
-    most = stages.most_at_a_time(journal.state, listed=len(trials))
-    in_all = stages.most_in_all(experiment, listed=len(trials))
-    work = Work(folder, most, in_all, meanwhile=sizes, images=images, threads=options.threads)
+    in_search = stages.most_waiting_in_search(experiment, listed=len(trials))
+    left = stages.most_waiting_from_now(journal.state, listed=len(trials))
+    work = Work(folder, trials=in_search, left=left, meanwhile=sizes, images=images, threads=options.threads)
     with open_backend(
         experiment, work, address=options.address, local=options.local, trial_timeout_s=options.trial_timeout_s
     ) as backend:

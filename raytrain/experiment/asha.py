@@ -84,19 +84,19 @@ class Rungs:
         ):
             self.recorded.setdefault(rung, {})
 
-    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+    def judge(self, trial: str, *, epoch: int, quality: float) -> Decision | None:
         """Return the decision on `trial` after `epoch`, or None when it is at no rung.
 
-        A trial is judged at the highest rung that it has reached, once, and its accuracy is recorded there. It is not
+        A trial is judged at the highest rung that it has reached, once, and its quality is recorded there. It is not
         judged at a lower one afterwards, over which it has jumped where rungs are less than an epoch apart.
         """
         rung = max((rung for rung in self.recorded if rung <= epoch), default=None)
         if rung is not None and trial not in (others := self.recorded[rung]):
             ascending = self._ascending(rung)
             cut = quantile(ascending, 1 - 1 / self.reduction_factor) if ascending else None
-            others[trial] = accuracy
-            bisect.insort(ascending, accuracy)
-            return Decision(rung, accuracy, cut, stop=cut is not None and accuracy < cut)
+            others[trial] = quality
+            bisect.insort(ascending, quality)
+            return Decision(rung, quality, cut, stop=cut is not None and quality < cut)
         return None
 
     def _ascending(self, rung: float) -> list[float]:
@@ -133,11 +133,11 @@ class Promotion(Rungs):
 
     paused: dict[str, float] = field(default_factory=dict[str, float])
     lost: set[str] = field(default_factory=set[str])
-    _standings: dict[float, "_Standing"] = field(
-        default_factory=lambda: dict[float, "_Standing"](), init=False, repr=False, compare=False
+    _orders: dict[float, "_RungOrder"] = field(
+        default_factory=lambda: dict[float, "_RungOrder"](), init=False, repr=False, compare=False
     )
 
-    def judge(self, trial: str, *, epoch: int, accuracy: float) -> Decision | None:
+    def judge(self, trial: str, *, epoch: int, quality: float) -> Decision | None:
         """Record `trial` at the rung of `epoch` and have it pause; return None when there is no rung at that epoch.
 
         The cut is that of the trials recorded so far, with this one; it moves as others come.
@@ -145,10 +145,10 @@ class Promotion(Rungs):
         rung = max((rung for rung in self.recorded if math.ceil(rung) == epoch), default=None)
         if rung is None:
             return None
-        standing = self._standing(rung)
-        standing.take(trial, accuracy)
+        order = self._order(rung)
+        order.take(trial, quality)
         self.paused[trial] = rung
-        return Decision(rung, accuracy, standing.accuracy_at(self._places(rung)), stop=False, pause=True)
+        return Decision(rung, quality, order.quality_at(self._places(rung)), stop=False, pause=True)
 
     def until(self, *, epoch: int, epochs: int) -> int:
         """Return the epoch to which a trial of `epochs` epochs runs after `epoch`: the next rung, or its last."""
@@ -164,16 +164,16 @@ class Promotion(Rungs):
     def promotable(self) -> str | None:
         """Return the paused trial that goes on next, or None where none is among the best of its rung."""
         for rung in sorted(self.recorded, reverse=True):
-            standing = self._standing(rung)
-            best = standing.best(self.paused)
-            if best is not None and standing.before(best) < self._places(rung):
+            order = self._order(rung)
+            best = order.best(self.paused)
+            if best is not None and order.before(best) < self._places(rung):
                 return best
         return None
 
     def best_left(self) -> str | None:
         """Return the paused trial that goes on when none runs, none is new and none is promotable; None at the end."""
         for rung in sorted(self.recorded, reverse=True):
-            best = self._standing(rung).best(self.paused)
+            best = self._order(rung).best(self.paused)
             passed = (one for one in self.recorded[rung] if self.paused.get(one) != rung and one not in self.lost)
             if best is not None and next(passed, None) is None:
                 return best
@@ -182,15 +182,15 @@ class Promotion(Rungs):
     def _places(self, rung: float) -> int:
         return math.floor(len(self.recorded[rung]) / self.reduction_factor)
 
-    def _standing(self, rung: float) -> "_Standing":
+    def _order(self, rung: float) -> "_RungOrder":
         """Return the order of the trials at a rung; it is made anew where others have changed what is on record."""
-        known = self._standings.get(rung)
+        known = self._orders.get(rung)
         if known is None or not known.is_of(self.recorded[rung], self.paused):
-            known = self._standings[rung] = _Standing(rung, self.recorded[rung], self.paused)
+            known = self._orders[rung] = _RungOrder(rung, self.recorded[rung], self.paused)
         return known
 
 
-class _Standing:
+class _RungOrder:
     """The trials at a rung, the best first; of equal ones, the one that came first.
 
     To look through all of them for each decision would take the square of their number.
@@ -201,7 +201,7 @@ class _Standing:
 
         Args:
             rung: Epoch of the rung.
-            recorded: Accuracy of each trial that has come to the rung, in the order in which they came.
+            recorded: Quality of each trial that has come to the rung, in the order in which they came.
             paused: The rung at which each paused trial waits.
         """
         self._rung, self._recorded, self._paused = rung, recorded, paused
@@ -218,17 +218,17 @@ class _Standing:
         """Return whether these are what the order was made from, and nobody else has added to it."""
         return self._recorded is recorded and self._paused is paused and len(recorded) == len(self._ordered)
 
-    def take(self, trial: str, accuracy: float) -> None:
-        """Record a trial, which pauses; where it was recorded before, with another accuracy perhaps."""
+    def take(self, trial: str, quality: float) -> None:
+        """Record a trial, which pauses; where it was recorded before, with another quality perhaps."""
         if trial in self._recorded:
             del self._ordered[bisect.bisect_left(self._ordered, self._key(trial))]
-        self._recorded[trial] = accuracy
+        self._recorded[trial] = quality
         self._arrived.setdefault(trial, len(self._arrived))
         bisect.insort(self._ordered, self._key(trial))
         heapq.heappush(self._waiting, (*self._key(trial), trial))
 
-    def accuracy_at(self, place: int) -> float | None:
-        """Return the accuracy of the trial at a place, counted from 1; None for place 0."""
+    def quality_at(self, place: int) -> float | None:
+        """Return the quality of the trial at a place, counted from 1; None for place 0."""
         return -self._ordered[place - 1][0] if place else None
 
     def best(self, paused: dict[str, float]) -> str | None:

@@ -177,6 +177,10 @@ class Experiment(Section):
         """Return whether a recipe field is an axis of the grid."""
         return field in grid.fields(self.grid)
 
+    def differs_in(self, field: str) -> bool:
+        """Return whether trials may differ in a recipe field: the grid or an entry of `include` has it."""
+        return self.varies(field) or any(field in entry for entry in self.include)
+
     @property
     def samples_listed(self) -> int | None:
         """The number of samples that are known before anything has been trained; None where every combination is."""
@@ -251,7 +255,7 @@ class Experiment(Section):
             f"{field} has no effect where {reason}"
             for recipe in recipes
             for field, reason in inert(recipe.model_dump()).items()
-            if self.varies(field) or any(field in entry for entry in self.include)
+            if self.differs_in(field)
         }
         why = f": {'; '.join(sorted(reasons))}" if reasons else ""
         what = "combination trains" if several == 1 else "combinations train"

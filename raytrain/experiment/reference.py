@@ -9,8 +9,8 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.search.arguments import FIELDS
 from raytrain.experiment.search.grid import RANGES
 from raytrain.training.choices import (
-    ARCHS,
-    AUGMENTATIONS,
+    ARCH_CHOICES,
+    AUGMENT_CHOICES,
     LOOKAHEAD_CHOICES,
     LOSS_CHOICES,
     OPTIMIZER_CHOICES,
@@ -20,8 +20,8 @@ from raytrain.training.recipe import EpochTime, Recipe
 from raytrain.user_code.component import Components
 
 COMPONENTS: Mapping[str, Components] = {
-    "arch": ARCHS,
-    "augment": AUGMENTATIONS,
+    "arch": ARCH_CHOICES,
+    "augment": AUGMENT_CHOICES,
     "optimizer": OPTIMIZER_CHOICES,
     "schedule": SCHEDULE_CHOICES,
     "lookahead": LOOKAHEAD_CHOICES,

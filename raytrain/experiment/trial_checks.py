@@ -41,7 +41,7 @@ def refuse_what_cannot_run(
             f"select is {' in some trials and '.join(selects)} in others: one metric ranks all trials of an "
             "experiment; give one under recipe, and compare by the others with --columns"
         )
-    if separate and len({trial.recipe.replace(seed=0).digest for trial in trials}) < 2:
+    if separate and len({trial.recipe.digest_without_seed for trial in trials}) < 2:
         raise ExperimentError("separate needs at least two configurations, and the experiment has one; add a grid")
     if asha and asha.lose_at_most is not None:
         _refuse_unlike_curves(trials, sampler)

@@ -60,5 +60,5 @@ def _add_folder(found: ImagePaths, path: Path, *, follow_links: bool) -> None:
     found.refused |= {path / name: "a device, pipe or socket" for name in tree.devices}
     if tree.refusal:
         found.refusals.append(f"{path}: {tree.refusal}")
-    if words := Origin(left_out=Counter(tree.left_out)).left_out_in_words(hidden=False):
+    if words := Origin(left_out=Counter(tree.left_out)).left_out_in_words():
         found.left_out.append(f"{path}: left out, because only images are read: {words}")

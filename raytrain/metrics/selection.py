@@ -43,6 +43,10 @@ class Selection:
             return float("-inf")
         return -value if self.lower_is_better else value
 
+    def key(self, value: float | None, loss: float | None) -> tuple[float, float]:
+        """Return what decides between epochs or trials, more is better: the quality of a value, then the lower loss."""
+        return self.quality(value), float("-inf") if loss is None else -loss
+
     def text(self, value: float) -> str:
         """Return a value as text: a loss in nats, anything else in per cent."""
         return f"{value:.4f}" if self.in_nats else f"{100 * value:.2f} %"

@@ -59,7 +59,7 @@ class AshaScheduler(InOrder):
         quality = result.get("quality")
         if quality is None:  # a trial at its end is not judged
             return TrialScheduler.CONTINUE
-        decision = self._rungs.judge(id_of(trial), epoch=result["epoch"], accuracy=quality)
+        decision = self._rungs.judge(id_of(trial), epoch=result["epoch"], quality=quality)
         if decision is None:
             return TrialScheduler.CONTINUE
         self._decisions[id_of(trial)] = decision

@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raytrain.background import raise_lost
+from raytrain.background import raise_swallowed
 from raytrain.errors import StorageError, counted
 from raytrain.experiment.duration.order import Costs, kind_of
 from raytrain.metrics.epoch import Report
@@ -81,11 +81,11 @@ class Recorder(tune.Callback):
         self._threads = threads
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
-        self._ended: list[TuneTrial] = []  # the first and the last
+        self._first_and_last_ended: list[TuneTrial] = []
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Raise an interrupt that a library has swallowed: Tune calls this in the main thread, many times a second."""
-        raise_lost()
+        raise_swallowed()
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial starts, for the first time or again."""
@@ -106,14 +106,15 @@ class Recorder(tune.Callback):
         message: Message = result["message"]
         for name in result.keys() - NEEDED_BY_TUNE:
             del result[name]
-        result["recorded_by"] = "raytrain"  # of a trial whose results say nothing Tune prints that it has ended
+        # Tune prints that a trial has completed, whatever `verbose` says, if its last result has only Tune's own keys
+        result["recorded_by"] = "raytrain"
         self._try(lambda: self._record(id_of(trial), message))
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Let go of what Tune holds of the trials that ended before this one, with which it is not done yet."""
-        if self._ended:
-            sweeps.empty(self._ended[-1], like=self._ended[0])
-        self._ended = [*self._ended[:1], trial]
+        if known := self._first_and_last_ended:
+            sweeps.empty(known[-1], like=known[0])
+        self._first_and_last_ended = [*known[:1], trial]
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died and that it will be started again."""

@@ -80,10 +80,10 @@ def run_trials(
     trainable = tune.with_parameters(train, splits=store(splits) if stored is None else stored, placement=placement)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _resources(placement)),
-        # whole recipes, in our order: the grid was expanded where its errors have a file and a line
+        # Tune gets complete recipes: reading.py has expanded the grid, so that errors name the file and the line
         tune_config=tune.TuneConfig(
             search_alg=search,
-            # a trial that pauses and goes on counts again
+            # -1: a promoted trial is a new trial to Tune, so their number is not known
             num_samples=-1 if isinstance(rungs, Promotion) else len(pending),
             scheduler=scheduler or InOrder(),
             max_concurrent_trials=placement.concurrent,

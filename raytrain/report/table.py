@@ -26,18 +26,11 @@ SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % i
 """Columns that are left out, in this order, when the table is too wide."""
 
 
-def headings(ranking: "Ranking") -> list[str]:
-    """Return the columns of the ranked table: one for each recipe field that differs, between the fixed ones."""
-    return list(cells_by_heading(ranking))
-
-
-def rows(ranking: "Ranking") -> list[list[str]]:
-    """Return the ranked table's cells as text, a row for each configuration, best first."""
-    return [list(row) for row in zip(*cells_by_heading(ranking).values(), strict=True)]
-
-
 def cells_by_heading(ranking: "Ranking", now: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Return the cells by heading. What differs between the seeds of a configuration is shown as their mean.
+    """Return the cells of the ranked table by heading, a row for each configuration, best first.
+
+    Each recipe field that differs has a column, between the fixed ones. What differs between the seeds of a
+    configuration is shown as their mean.
 
     Args:
         ranking: Ranking to show.

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 Share = Annotated[float, Ge(0), Le(1)]
 """A fraction in [0, 1]."""
 Stage = Literal["search", "rescue", "confirm", "separate"]
-"""Reason why a trial is run: the experiment lists it, it was stopped early and runs on, it confirms a choice, or it is
-a further seed that separates configurations."""
+"""Reason why a trial is run, in the order of the stages of a run: the experiment lists it, it was stopped early and
+runs on, it confirms a choice, or it is a further seed that separates configurations."""
 
 Status = Literal["finished", "stopped", "paused", "diverged", "failed", "unfinished"]
 

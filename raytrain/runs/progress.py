@@ -77,7 +77,7 @@ class TrialProgress:
 
     def _quality(self, row: dict[str, Any]) -> tuple[float, float]:
         selection = SELECTIONS[self.trial.recipe.select]
-        return selection.quality(row.get(selection.val_field)), -row["val_loss"]
+        return selection.key(row.get(selection.val_field), row["val_loss"])
 
     def replace_epochs(self, rows: list[dict[str, Any]]) -> None:
         """Count these rows in place of all that were counted."""

@@ -82,8 +82,7 @@ class TrialResult:
         Without a validation split, the least of all.
         """
         selection = selection_of(self.recipe)
-        loss = float("inf") if self.val_loss is None else self.val_loss
-        return selection.quality(getattr(self, selection.val_field)), -loss
+        return selection.key(getattr(self, selection.val_field), self.val_loss)
 
     @cached_property
     def configuration(self) -> Hashable:

@@ -76,20 +76,19 @@ def _value_of(line: bytes) -> Any:
     return value if end == len(text) else json.loads(line)
 
 
-def read_whole(folder: Folder, name: str, *, most: int | None = None) -> bytes:
+def read_whole(folder: Folder, name: str) -> bytes:
     """Return the content of a file.
 
     Args:
         folder: The folder.
         name: Name of the file.
-        most: Largest size in bytes; None for `MAX_BYTES`.
 
     Raises:
-        RunFolderError: It cannot be read, as where it is a folder, a device, or larger.
+        RunFolderError: It cannot be read, as where it is a folder, a device, or larger than `MAX_BYTES`.
         StorageError: The storage does not answer.
     """
     try:
-        return folder.read(name, most=MAX_BYTES if most is None else most)
+        return folder.read(name, most=MAX_BYTES)
     except StorageError:
         raise
     except OSError as error:

@@ -28,6 +28,7 @@ FINISH_S = 30.0
 """Longest time in seconds for which a command waits at its end for what is left to send."""
 
 Shown = Callable[[RunState], AbstractContextManager[None]]
+"""Function that returns a context in which the progress of a run is shown."""
 
 
 class LiveLog:

@@ -31,14 +31,14 @@ USER_MOMENTS = 3
 """Numbers for each parameter that an optimizer of the user's is taken to keep at most, to see whether the disk is large
 enough."""
 
-ARCHS = Components(
+ARCH_CHOICES = Components(
     "architecture",
     ARCHITECTURES,
     supplied=frozenset({"width"}),
     supplied_to_user_code=frozenset({"num_classes", "image_size", "in_channels"}),
     libraries=LIBRARIES,
 )
-AUGMENTATIONS = Components(
+AUGMENT_CHOICES = Components(
     "augmentation", AUGMENTS, supplied=frozenset({"generator", "index", "epoch", "seed"}), leading=1
 )
 MIX_CHOICES = Components("mix", MIXES, supplied=frozenset({"num_classes", "alpha", "generator"}), leading=2)
@@ -64,7 +64,7 @@ def build_network(arch: str, *, num_classes: int, width: int, image_size: int) -
         width: The recipe's `width`.
         image_size: Height and width of the images in pixels.
     """
-    return ARCHS.call(arch, num_classes=num_classes, width=width, image_size=image_size, in_channels=3)
+    return ARCH_CHOICES.call(arch, num_classes=num_classes, width=width, image_size=image_size, in_channels=3)
 
 
 def as_tuple(value: object) -> object:
@@ -75,7 +75,7 @@ def as_tuple(value: object) -> object:
 def _augment_text(value: object) -> object:
     if isinstance(value, str | Mapping) or not isinstance(value, list | tuple):
         return value  # no list: pydantic says so
-    return tuple(AUGMENTATIONS.canonical(each) for each in value)
+    return tuple(AUGMENT_CHOICES.canonical(each) for each in value)
 
 
 def _mix_text(value: object) -> object:
@@ -102,7 +102,7 @@ def is_user_code(value: object) -> bool:
 
 
 CANONICAL: dict[str, Callable[[Any], Any]] = {
-    "arch": ARCHS.canonical,
+    "arch": ARCH_CHOICES.canonical,
     "augment": _augment_text,
     "optimizer": OPTIMIZER_CHOICES.canonical,
     "schedule": SCHEDULE_CHOICES.canonical,

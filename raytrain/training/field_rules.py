@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytrain.models.architectures import WITHOUT_RESIDUAL_BLOCKS
 from raytrain.models.libraries import LIBRARIES, library_model
-from raytrain.training.choices import AUGMENTATIONS
+from raytrain.training.choices import AUGMENT_CHOICES
 from raytrain.training.initial import NONE, PRETRAINED
 from raytrain.user_code.calls import name_of
 
@@ -40,7 +40,7 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
             f"layer_decay: {recipe.layer_decay:g} is for sgd, adam, adamw and optimizers of your own, given "
             f"optimizer: {recipe.optimizer}; give backbone_lr_factor"
         )
-    for name, arguments in map(AUGMENTATIONS.parsed, recipe.augment):
+    for name, arguments in map(AUGMENT_CHOICES.parsed, recipe.augment):
         if name == "crop" and arguments.get("mode") == "reflect" and arguments.get("padding", 4) >= recipe.image_size:
             yield (
                 f"augment: crop with mode: reflect needs a padding below image_size: {recipe.image_size}, "

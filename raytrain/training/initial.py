@@ -215,9 +215,9 @@ def read_source(init: str, arch: str) -> bytes:
     if init == PRETRAINED and source is None:
         from raytrain.models.pretrained import pretrained_weights
         from raytrain.models.weights import as_safetensors
-        from raytrain.training.choices import ARCHS
+        from raytrain.training.choices import ARCH_CHOICES
 
-        return as_safetensors(pretrained_weights(*ARCHS.parsed(arch)))
+        return as_safetensors(pretrained_weights(*ARCH_CHOICES.parsed(arch)))
     if source is None:
         raise ModelError(f"init: {init}: the weights are not in the run folder; give the command again that began it")
     try:

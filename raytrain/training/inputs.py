@@ -8,7 +8,7 @@ from torch import Tensor
 from raytrain.data.augmentation.resolution import resized, resolution_of
 from raytrain.data.balance import balanced_order
 from raytrain.data.batches import images_per_step, normalize, permutation, seeded, training_batches
-from raytrain.training.choices import AUGMENTATIONS, MIX_CHOICES
+from raytrain.training.choices import AUGMENT_CHOICES, MIX_CHOICES
 from raytrain.training.evaluation import TrainingData, images_at_once, rank_and_world_size
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.component import accepted
@@ -38,7 +38,7 @@ def training_inputs(recipe: Recipe, data: TrainingData, *, epoch: int) -> Iterat
     batches = training_batches(data.train, batch_size=recipe.batch_size, order=order, rank=rank, world_size=world_size)
     size = resolution_of(recipe.resolution, epoch=epoch, epochs=recipe.epochs, full=recipe.image_size)
     mix = MIX_CHOICES.bound(recipe.mix) if mixed_epoch else None
-    augmentations = [AUGMENTATIONS.function(name) for name in recipe.augment]
+    augmentations = [AUGMENT_CHOICES.function(name) for name in recipe.augment]
     for images, labels, index in batches:
         offered = {"generator": augment_generator, "index": index, "epoch": epoch, "seed": recipe.seed}
         for function in augmentations:

@@ -11,6 +11,8 @@ from raytrain.user_code.modules import place_in_user_code
 OUT_OF_MEMORY = "out of memory"
 """The beginning of the line when memory ran out."""
 ADVICE = "try a smaller batch_size or width, fewer trials at one time (--max-concurrent), or a larger machine"
+LONGEST = 300
+"""Most characters of an error's own words."""
 _SAID_IN_PROCESS = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_alloc|Unable to allocate")
 _SAID_BY_RAY = re.compile(r"low on memory|memory usage threshold|OutOfMemory")
 _KILLED = re.compile(r"SIGKILL|connection error code|exit code -?9\b|unexpected(?:ly)? ", re.IGNORECASE)
@@ -114,5 +116,5 @@ def described_death(said: str) -> str:
     return _shortened(said.strip().splitlines()[-1])
 
 
-def _shortened(text: str, most: int = 300) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -258,7 +258,7 @@ class Recipe(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON has them, a tuple as a list; `model_dump(mode="json")` takes four times as long."""
-        return {**vars(self), **{name: list(getattr(self, name)) for name in _tuples()}}
+        return {**vars(self), "augment": list(self.augment)}
 
     @property
     def effect(self) -> tuple[Any, ...]:
@@ -280,10 +280,10 @@ class Recipe(BaseModel):
         }
         return hashlib.sha256(_SORTED.encode(kept).encode()).hexdigest()[:8]
 
-
-@cache
-def _tuples() -> tuple[str, ...]:
-    return tuple(name for name, default in _defaults().items() if isinstance(default, tuple))
+    @property
+    def digest_without_seed(self) -> str:
+        """The identity of the configuration: equal in trials that differ in the seed alone."""
+        return self.model_copy(update={"seed": 0}).digest
 
 
 @cache

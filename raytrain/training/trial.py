@@ -193,7 +193,7 @@ class TrialRun:
 
     def _quality(self, val: Evaluation) -> tuple[float, float]:
         selection = SELECTIONS[self.recipe.select]
-        return selection.quality(getattr(val, selection.measure)), -val.loss
+        return selection.key(getattr(val, selection.measure), val.loss)
 
     def _save(self, epoch: int) -> None:
         if rank_and_world_size()[0] != 0:

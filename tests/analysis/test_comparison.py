@@ -8,7 +8,7 @@ from raytrain.analysis.ranking import beside, rank
 from raytrain.analysis.wording import explain, footer
 from raytrain.baselines.baselines import Baseline, BaselineCurve
 from raytrain.report.records import flat_rows
-from raytrain.report.table import headings, markdown, rows
+from raytrain.report.table import cells_by_heading, markdown
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
 
@@ -26,7 +26,8 @@ def ran(name: str, epochs: int, status: str = "finished") -> TrialResult:
 
 def test_rows_are_at_equal_epochs_or_at_the_end_of_a_shorter_curve() -> None:
     ranking = beside(rank([ran("a", 3), ran("b", 2)], {}), STUDY)
-    cells = [dict(zip(headings(ranking), row, strict=True)) for row in rows(ranking)]
+    columns = cells_by_heading(ranking)
+    cells = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     shown = [(row["rank"], row["trial"], row["epochs"], row["test accuracy %"], row["status"]) for row in cells[2:]]
     assert shown == [
         ("–", "study/long", "3/4", "70.00", "baseline at 3"),

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from raytrain.background import InThread, raise_lost
+from raytrain.background import InThread, raise_swallowed
 from raytrain.errors import ExperimentError, RayLostError
 from raytrain.execution.backend import Work, open_backend
 from raytrain.execution.interruption import Interruption, OutOfTime, Terminated, Woken, exit_code, wake_main_thread
@@ -111,13 +111,13 @@ def test_an_interrupt_that_a_library_swallows_in_an_epoch_ends_the_run_after_the
     outcome = run_experiment(Experiment(name="x", recipe=recipe), RunOptions(str(tmp_path), local=True))
     (result,) = outcome.record.results
     assert (outcome.exit_code, result.status, result.epochs) == (143, "unfinished", 1)
-    raise_lost()  # nothing is left of it
+    raise_swallowed()  # nothing is left of it
 
 
 def test_a_time_limit_that_a_library_swallows_is_raised_again_and_leaves_a_signal_its_effect() -> None:
     limited = Interruption(limit_s=0.05)
     with pytest.raises(OutOfTime), limited.handled(), limited.limited():
-        swallow_the_limit(then=raise_lost)
+        swallow_the_limit(then=raise_swallowed)
     ended = Interruption(limit_s=0.05)
     with pytest.raises(Terminated), ended.handled(), ended.limited():
         swallow_the_limit(then=lambda: signal.raise_signal(signal.SIGTERM))
@@ -278,7 +278,7 @@ def test_a_ray_that_is_lost_while_no_trial_runs_is_said_and_is_no_interruption(m
         yield Lost()
 
     monkeypatch.setitem(sys.modules, "raytrain.ray_backend.backend", SimpleNamespace(ray_backend=lost_backend))
-    work = Work(Folder.at("runs/x"), trials=1, in_all=1)
+    work = Work(Folder.at("runs/x"), trials=1, left=1)
     lost = pytest.raises(RayLostError, match="Ray is gone: its raylet has died")
     with lost as caught, open_backend(Experiment(name="x"), work, address=None, local=False):
         raise Woken

@@ -415,7 +415,7 @@ def test_resources_that_a_run_in_this_process_does_not_have_are_warned_of(
     monkeypatch.setattr(local, "local_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(local, "this_machine", lambda: {"CPU": 2.0, "GPU": 0.0})
     experiment = Experiment(name="x", resources=Resources(**resources))
-    with open_backend(experiment, Work(Folder.at(tmp_path), 1, 1), address=None, local=True):
+    with open_backend(experiment, Work(Folder.at(tmp_path), trials=1, left=1), address=None, local=True):
         pass
     assert len(caplog.messages) == len(warned)
     for message, text in zip(caplog.messages, warned, strict=True):
@@ -424,7 +424,7 @@ def test_resources_that_a_run_in_this_process_does_not_have_are_warned_of(
 
 def test_a_worker_group_cannot_be_had_without_ray(tmp_path):
     experiment = Experiment(name="x", resources=Resources(trainer="workers"))
-    work = Work(Folder.at(tmp_path), 1, 1, lambda: None)
+    work = Work(Folder.at(tmp_path), trials=1, left=1)
     with (
         pytest.raises(PreflightError, match=r"--local trains without Ray Train; leave --local out"),
         open_backend(experiment, work, address=None, local=True),

@@ -14,6 +14,7 @@ from raytrain.execution.backend import Work
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, run
 from raytrain.execution.stages import stages
+from raytrain.execution.stages.confirm import confirm
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Resources
 from raytrain.ray_backend.placement import place
@@ -72,7 +73,7 @@ def test_a_configuration_of_which_a_seed_is_paused_is_not_confirmed_before_a_com
         else:
             accuracy = 0.9 if recipe.lr == 0.02 else 0.8
             progress.end(progress.result_so_far("finished", val_accuracy=accuracy, val_loss=1.0))
-    stages.STAGES["confirm"](RunJournal(Folder.at(tmp_path / "x"), state))
+    confirm(RunJournal(Folder.at(tmp_path / "x"), state))
     assert [one.trial.recipe.lr for one in state.progress.values() if one.stage == "confirm"] == [0.03]
 
 
@@ -188,7 +189,7 @@ def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
 
 def placed(work: Work, *, cores: int) -> tuple[int, int]:
     """Return the number of trials at a time, and the number of threads of each."""
-    placement = place(Resources(), nodes=[{"CPU": float(cores)}], trials=work.in_all, left=work.trials)
+    placement = place(Resources(), nodes=[{"CPU": float(cores)}], trials=work.trials, left=work.left)
     return placement.concurrent, placement.cpus
 
 
@@ -221,9 +222,9 @@ def test_later_stages_have_a_slot_for_each_of_their_trials(
     first, *others = state.progress.values()
     for progress in (first, *others):
         progress.end(progress.result_so_far("finished" if progress is first else "stopped"))
-    assert stages.most_at_a_time(state, listed=3) == 2
+    assert stages.most_waiting_from_now(state, listed=3) == 2
     separate = Experiment.model_validate({**keys, "asha": None, "separate": {"points": 1.0}, "seeds": [0, 1]})
-    assert stages.most_in_all(separate, listed=6) == 6
+    assert stages.most_waiting_in_search(separate, listed=6) == 6
 
 
 @pytest.mark.parametrize(

@@ -40,57 +40,57 @@ def test_rungs_are_counted_from_the_first(rule, most, rungs):
 def test_a_trial_that_goes_on_from_the_only_rung_runs_to_its_end():
     rungs = Promotion(2, 18, 3, most=1)
     assert [rungs.until(epoch=epoch, epochs=18) for epoch in (0, 2)] == [2, 18]
-    assert rungs.judge("a", epoch=6, accuracy=0.0) is None
+    assert rungs.judge("a", epoch=6, quality=0.0) is None
 
 
 def test_the_first_to_arrive_always_goes_on():
-    decision = Rungs(2, 10, 3).judge("a", epoch=2, accuracy=0.0)
+    decision = Rungs(2, 10, 3).judge("a", epoch=2, quality=0.0)
     assert decision == Decision(rung=2, accuracy=0.0, cut=None, stop=False)
 
 
 def test_between_rungs_nothing_is_decided():
     rungs = Rungs(2, 10, 2)  # 2, 4, 8
-    assert rungs.judge("a", epoch=1, accuracy=0.5) is None
-    assert rungs.judge("a", epoch=2, accuracy=0.5) is not None
-    assert rungs.judge("a", epoch=3, accuracy=0.5) is None
-    assert rungs.judge("a", epoch=4, accuracy=0.5).rung == 4
+    assert rungs.judge("a", epoch=1, quality=0.5) is None
+    assert rungs.judge("a", epoch=2, quality=0.5) is not None
+    assert rungs.judge("a", epoch=3, quality=0.5) is None
+    assert rungs.judge("a", epoch=4, quality=0.5).rung == 4
 
 
 def test_a_trial_is_judged_once_per_rung():
     rungs = Rungs(2, 10, 2)
-    rungs.judge("a", epoch=2, accuracy=0.5)
-    assert rungs.judge("a", epoch=2, accuracy=0.9) is None
+    rungs.judge("a", epoch=2, quality=0.5)
+    assert rungs.judge("a", epoch=2, quality=0.9) is None
     assert rungs.recorded[2] == {"a": 0.5}
 
 
 def test_a_trial_below_the_cut_is_stopped_and_one_at_the_cut_goes_on():
     rungs = Rungs(1, 10, 2)
     for name, accuracy in (("a", 0.2), ("b", 0.6)):
-        rungs.judge(name, epoch=1, accuracy=accuracy)
-    assert rungs.judge("c", epoch=1, accuracy=0.39) == Decision(1, 0.39, pytest.approx(0.4), stop=True)
+        rungs.judge(name, epoch=1, quality=accuracy)
+    assert rungs.judge("c", epoch=1, quality=0.39) == Decision(1, 0.39, pytest.approx(0.4), stop=True)
     rungs = Rungs(1, 10, 2)
-    rungs.judge("a", epoch=1, accuracy=0.4)
-    assert not rungs.judge("b", epoch=1, accuracy=0.4).stop
+    rungs.judge("a", epoch=1, quality=0.4)
+    assert not rungs.judge("b", epoch=1, quality=0.4).stop
 
 
 def test_a_stopped_trial_counts_for_those_who_come_later():
     rungs = Rungs(1, 10, 2)
     for name, accuracy in (("a", 0.8), ("b", 0.2)):
-        rungs.judge(name, epoch=1, accuracy=accuracy)
-    assert rungs.judge("c", epoch=1, accuracy=0.45).cut == pytest.approx(0.5)
+        rungs.judge(name, epoch=1, quality=accuracy)
+    assert rungs.judge("c", epoch=1, quality=0.45).cut == pytest.approx(0.5)
 
 
 def test_a_trial_that_comes_late_is_judged_at_the_highest_rung_it_has_reached():
     rungs = Rungs(1, 10, 3)  # 1, 3, 9
-    assert rungs.judge("a", epoch=5, accuracy=0.5).rung == 3
-    assert rungs.judge("a", epoch=6, accuracy=0.5) is None, "not at the lower one, over which it has jumped"
+    assert rungs.judge("a", epoch=5, quality=0.5).rung == 3
+    assert rungs.judge("a", epoch=6, quality=0.5) is None, "not at the lower one, over which it has jumped"
 
 
 def test_decisions_on_record_are_gone_on_from():
     rungs = Rungs(2, 10, 2, {2: {"a": 0.9}})
     assert sorted(rungs.recorded) == [2, 4, 8]
-    assert rungs.judge("a", epoch=2, accuracy=0.1) is None
-    assert rungs.judge("b", epoch=2, accuracy=0.5).stop
+    assert rungs.judge("a", epoch=2, quality=0.1) is None
+    assert rungs.judge("b", epoch=2, quality=0.5).stop
 
 
 def slow_quantile(values, q):
@@ -116,7 +116,7 @@ def test_decisions_equal_a_recomputation_from_the_curves_in_any_order(curves, fa
         trial = order.choice(list(reached))
         reached[trial] += 1
         epoch, accuracy = reached[trial], curves[trial][reached[trial] - 1]
-        decision = rungs.judge(str(trial), epoch=epoch, accuracy=accuracy)
+        decision = rungs.judge(str(trial), epoch=epoch, quality=accuracy)
         due = [rung for rung in rungs.recorded if math.ceil(rung) == epoch]
         assert (decision is not None) == bool(due)
         if decision is not None:
@@ -134,44 +134,44 @@ def test_an_epoch_is_due_until_its_trial_has_been_judged_there():
     assert rungs.due("a", epoch=1) is None
     assert rungs.due("a", epoch=2) == 2
     assert rungs.due("a", epoch=7) == 2
-    rungs.judge("a", epoch=2, accuracy=0.5)
+    rungs.judge("a", epoch=2, quality=0.5)
     assert rungs.due("a", epoch=5) is None
     assert rungs.due("a", epoch=6) == 6
-    rungs.judge("a", epoch=7, accuracy=0.5)
+    rungs.judge("a", epoch=7, quality=0.5)
     assert rungs.due("a", epoch=17) is None
 
 
 def test_who_was_judged_at_a_higher_rung_is_not_due_at_a_lower_one():
     rungs = Rungs(2, 20, 3)
-    rungs.judge("a", epoch=6, accuracy=0.5)
+    rungs.judge("a", epoch=6, quality=0.5)
     assert rungs.due("a", epoch=9) is None
 
 
 def test_a_rung_between_two_epochs_is_due_at_the_later_one():
     assert Rungs(3, 20, 2.5).due("a", epoch=7) == 3
     rungs = Rungs(3, 20, 2.5)
-    rungs.judge("a", epoch=3, accuracy=0.5)
+    rungs.judge("a", epoch=3, quality=0.5)
     assert rungs.due("a", epoch=8) == 8  # the rung at 7.5
 
 
 def test_under_promotion_every_trial_pauses_at_its_rung_and_nobody_is_stopped():
     promotion = Promotion(2, 20, 3)  # 2, 6, 18
-    assert promotion.judge("a", epoch=1, accuracy=0.9) is None
-    assert promotion.judge("a", epoch=2, accuracy=0.9) == Decision(2, 0.9, None, stop=False, pause=True)
+    assert promotion.judge("a", epoch=1, quality=0.9) is None
+    assert promotion.judge("a", epoch=2, quality=0.9) == Decision(2, 0.9, None, stop=False, pause=True)
     assert (promotion.paused, promotion.promotable()) == ({"a": 2}, None)
 
 
 def test_a_paused_trial_goes_on_once_it_is_among_the_best_of_its_rung_however_late():
     promotion = Promotion(1, 9, 3)
     for name, accuracy in (("early", 0.5), ("worse", 0.4)):
-        promotion.judge(name, epoch=1, accuracy=accuracy)
+        promotion.judge(name, epoch=1, quality=accuracy)
         assert promotion.promotable() is None
-    promotion.judge("late", epoch=1, accuracy=0.6)
+    promotion.judge("late", epoch=1, quality=0.6)
     assert promotion.promotable() == "late"
     del promotion.paused["late"]
     for name in ("x", "y", "z"):
         assert promotion.promotable() is None
-        promotion.judge(name, epoch=1, accuracy=0.1)
+        promotion.judge(name, epoch=1, quality=0.1)
     assert promotion.promotable() == "early"  # of six, the best two
 
 
@@ -184,7 +184,7 @@ def test_the_highest_rung_is_served_first():
 def test_of_equal_trials_the_first_to_come_goes_on():
     promotion = Promotion(1, 9, 2)
     for name in ("first", "second"):
-        promotion.judge(name, epoch=1, accuracy=0.5)
+        promotion.judge(name, epoch=1, quality=0.5)
     assert promotion.promotable() == "first"
     del promotion.paused["first"]
     assert promotion.promotable() is None
@@ -199,7 +199,7 @@ def test_a_trial_runs_to_the_next_rung_or_to_its_end():
 def test_where_the_trial_that_went_on_is_lost_the_next_best_goes_on_at_the_end():
     promotion = Promotion(1, 9, 3)
     for name, accuracy in (("a", 0.5), ("b", 0.6)):
-        promotion.judge(name, epoch=1, accuracy=accuracy)
+        promotion.judge(name, epoch=1, quality=accuracy)
     assert (promotion.promotable(), promotion.best_left()) == (None, "b")
     del promotion.paused["b"]
     assert promotion.best_left() is None
@@ -282,7 +282,7 @@ def test_trials_are_handed_out_as_the_paper_says(curves, factor, first, slots, s
         trial = running.pop(chance.randrange(len(running)))
         done[trial] = promotion.until(epoch=done[trial], epochs=20)
         accuracy = curves[trials.index(trial)][done[trial] - 1]
-        decision = promotion.judge(trial.id, epoch=done[trial], accuracy=accuracy)
+        decision = promotion.judge(trial.id, epoch=done[trial], quality=accuracy)
         assert (decision is None) == (done[trial] == 20)
     assert found == jobs
     assert 20 in done.values()
@@ -309,7 +309,7 @@ def test_a_trial_that_has_just_paused_is_not_started_before_its_process_has_ende
 def test_a_trial_is_not_judged_at_a_rung_over_which_it_has_jumped() -> None:
     rungs = Rungs(1, 16, 1.2)
     judged = [
-        (epoch, decision.rung) for epoch in range(1, 17) if (decision := rungs.judge("a", epoch=epoch, accuracy=0.5))
+        (epoch, decision.rung) for epoch in range(1, 17) if (decision := rungs.judge("a", epoch=epoch, quality=0.5))
     ]
     assert [rung for _, rung in judged] == sorted(rung for _, rung in judged)
     assert all(epoch - 1 < rung <= epoch for epoch, rung in judged)
@@ -324,12 +324,12 @@ def test_the_cut_is_numpys_quantile_to_the_last_bit(accuracies: list[float], fac
 def test_accuracies_that_others_put_at_a_rung_count_too() -> None:
     rungs = Rungs(1, 9, 2)
     for number in range(4):
-        rungs.judge(f"t{number}", epoch=1, accuracy=number / 10)
+        rungs.judge(f"t{number}", epoch=1, quality=number / 10)
     copied = copy.deepcopy(rungs)
     copied.recorded = {rung: {trial: 1 - value for trial, value in at.items()} for rung, at in rungs.recorded.items()}
     cut = float(np.quantile([1, 0.9, 0.8, 0.7], 0.5))
-    assert copied.judge("new", epoch=1, accuracy=0.5) == Decision(1.0, 0.5, cut, stop=True)
+    assert copied.judge("new", epoch=1, quality=0.5) == Decision(1.0, 0.5, cut, stop=True)
     rungs.recorded[1.0]["elsewhere"] = 0.9
-    judged = rungs.judge("new", epoch=1, accuracy=0.5)
+    judged = rungs.judge("new", epoch=1, quality=0.5)
     assert judged is not None
     assert judged.cut == float(np.quantile([0, 0.1, 0.2, 0.3, 0.9], 0.5))

@@ -84,7 +84,7 @@ def test_who_goes_on_is_who_a_search_through_all_trials_finds(
         # a new trial, or one that a command which was killed has left at its rung, judged again
         trial = chance.choice([f"t{number}", *epochs])
         epochs.setdefault(trial, 1)
-        decision = promotion.judge(trial, epoch=epochs[trial], accuracy=accuracy)
+        decision = promotion.judge(trial, epoch=epochs[trial], quality=accuracy)
         if decision is not None:
             cut = slow.cut(decision.rung)
             assert decision == Decision(decision.rung, accuracy, cut, stop=False, pause=True)
@@ -124,8 +124,8 @@ def test_decisions_on_many_trials_take_hardly_more_than_their_number() -> None:
     Compared.times = 0
     for number in range(trials):
         epochs[f"t{number}"] = 1
-        promotion.judge(f"t{number}", epoch=1, accuracy=Compared(chance.random()))
+        promotion.judge(f"t{number}", epoch=1, quality=Compared(chance.random()))
         while (chosen := promotion.promotable()) is not None:
             go_on(promotion, epochs)
-            promotion.judge(chosen, epoch=epochs[chosen], accuracy=Compared(chance.random()))
+            promotion.judge(chosen, epoch=epochs[chosen], quality=Compared(chance.random()))
     assert Compared.times < 60 * trials * math.log2(trials)

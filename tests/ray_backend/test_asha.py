@@ -46,7 +46,7 @@ def test_the_scheduler_and_the_rule_take_the_same_decisions_on_random_curves(see
         name = str(rng.choice(list(running)))
         running[name] += 1
         epoch, accuracy = running[name], float(rng.random())
-        decision = rule.judge(name, epoch=epoch, accuracy=accuracy)
+        decision = rule.judge(name, epoch=epoch, quality=accuracy)
         action = scheduler.on_trial_result(None, trials[name], {"epoch": epoch, "quality": accuracy})
         assert scheduler.fetch_decision(name) == decision
         stopped = bool(decision and decision.stop)

@@ -49,8 +49,7 @@ def ranking(*results: TrialResult) -> Ranking:
 
 
 def column(name: str) -> list[str]:
-    index = table.headings(RANKING).index(name)
-    return [row[index] for row in table.rows(RANKING)]
+    return table.cells_by_heading(RANKING)[name]
 
 
 def test_rows_are_ranked_by_test_accuracy_and_only_finished_trials_have_a_rank():
@@ -97,29 +96,26 @@ def test_a_trial_is_named_by_its_digest():
 
 
 def test_only_fields_that_differ_have_a_column():
-    fixed = table.headings(ranking(RESULTS[0]))
+    fixed = table.cells_by_heading(ranking(RESULTS[0]))
     several = ranking(result(recipe={"augment": ["crop", "flip"]}, test_accuracy=0.9), result(test_accuracy=0.8))
-    assert [name for name in table.headings(several) if name not in fixed] == ["augment"]
-    assert [row[3] for row in table.rows(several)] == ["crop+flip", "none"]
+    cells = table.cells_by_heading(several)
+    assert [name for name in cells if name not in fixed] == ["augment"]
+    assert list(cells.values())[3] == ["crop+flip", "none"]
 
 
 def test_seeds_of_a_configuration_are_one_row_with_their_means_and_their_interval():
     seeds = [result(recipe={"seed": n}, test_accuracy=0.8 + n / 100, train_accuracy=0.9, seconds=n) for n in range(3)]
-    several = ranking(*seeds)
-    (row,) = table.rows(several)
-    cells = dict(zip(table.headings(several), row, strict=True))
+    cells = table.cells_by_heading(ranking(*seeds))
     assert "seed" not in cells
-    assert (cells["seeds"], cells["test accuracy %"], cells["seconds"]) == ("3", "81.00", "1.0")
-    assert cells["95 % interval"] == "78.52 to 83.48"  # 81 ± 4.3027 / sqrt(3)
-    assert cells["trial"].endswith(" +2")
+    assert (cells["seeds"], cells["test accuracy %"], cells["seconds"]) == (["3"], ["81.00"], ["1.0"])
+    assert cells["95 % interval"] == ["78.52 to 83.48"]  # 81 ± 4.3027 / sqrt(3)
+    assert cells["trial"][0].endswith(" +2")
 
 
 def test_seeds_that_were_stopped_at_different_epochs_say_so():
     seeds = [result("stopped", recipe={"seed": n}, epochs=epochs, val_accuracy=0.5) for n, epochs in enumerate((5, 9))]
-    several = ranking(*seeds)
-    (row,) = table.rows(several)
-    cells = dict(zip(table.headings(several), row, strict=True))
-    assert (cells["epochs"], cells["status"]) == ("5–9/20", "stopped at 5–9")
+    cells = table.cells_by_heading(ranking(*seeds))
+    assert (cells["epochs"], cells["status"]) == (["5–9/20"], ["stopped at 5–9"])
 
 
 def test_words_stand_to_the_left_and_numbers_to_the_right():
@@ -140,8 +136,9 @@ def test_rows_that_trained_on_the_validation_images_are_told_from_the_others():
 
 def test_trials_of_several_runs_are_named_with_their_run():
     several = ranking(result(trial="one/a-1", test_accuracy=0.9), result(trial="two/a-1", test_accuracy=0.8))
-    assert table.headings(several)[1] == "run"
-    assert [row[1] for row in table.rows(several)] == ["one", "two"]
+    cells = table.cells_by_heading(several)
+    assert list(cells)[1] == "run"
+    assert cells["run"] == ["one", "two"]
 
 
 def shown_in(width: int, made: Ranking = RANKING, **options: Any) -> str:
@@ -215,7 +212,7 @@ def test_nothing_in_a_cell_is_a_command_of_latex():
 
 def test_plain_text_has_every_cell_on_one_line_and_no_trailing_spaces():
     lines = table.plain(RANKING).splitlines()
-    for row in table.rows(RANKING):
+    for row in zip(*table.cells_by_heading(RANKING).values(), strict=True):
         assert any(all(text in line for text in row) for line in lines)
     assert all(line == line.rstrip() for line in lines)
 
@@ -376,7 +373,7 @@ def test_metrics_beside_accuracy_are_columns_of_every_file_and_of_the_table_wher
         assert {name: rows[0][name] for name in wanted} == wanted
         assert rows[0]["ece"] == pytest.approx(0.05)
         assert {rows[1][name] for name in (*wanted, "ece")} == {None}
-    assert not {*metric_columns.METRIC_HEADINGS.values()} & {*table.headings(made)}
+    assert not {*metric_columns.METRIC_HEADINGS.values()} & {*table.cells_by_heading(made)}
     named = table.markdown(made, columns=["balanced_accuracy", "macro_f1", "nll", "ece", "top5_accuracy"])
     assert named.splitlines()[0] == "| balanced accuracy % | macro F1 % | NLL | ECE % | top-5 accuracy % |"
     assert named.splitlines()[2:] == ["| 50.00 | 44.44 | 0.7000 | 5.00 | – |", "| – | – | – | – | – |"]

@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge
 
-from raytrain.training.choices import ARCHS, AUGMENTATIONS, LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
+from raytrain.training.choices import (
+    ARCH_CHOICES,
+    AUGMENT_CHOICES,
+    LOOKAHEAD_CHOICES,
+    OPTIMIZER_CHOICES,
+    SCHEDULE_CHOICES,
+)
 from raytrain.user_code.component import Components, accepted, name_of, one_of
 
 
@@ -140,7 +146,9 @@ def test_accepted_names_every_parameter():
 
 
 @pytest.mark.parametrize(
-    "components", [ARCHS, AUGMENTATIONS, OPTIMIZER_CHOICES, SCHEDULE_CHOICES, LOOKAHEAD_CHOICES], ids=lambda r: r.what
+    "components",
+    [ARCH_CHOICES, AUGMENT_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES, LOOKAHEAD_CHOICES],
+    ids=lambda r: r.what,
 )
 def test_every_component_can_be_written_with_its_arguments(components: Components):
     """An annotation that cannot be evaluated, or a default that its own type refuses, would show here."""

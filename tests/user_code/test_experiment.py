@@ -23,7 +23,7 @@ from raytrain.inference.model import load_model
 from raytrain.runs.folder import read_state
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
-from raytrain.training.choices import AUGMENTATIONS
+from raytrain.training.choices import AUGMENT_CHOICES
 from raytrain.training.recipe import Recipe
 from raytrain.user_code import declared
 from raytrain.user_code import source as sources
@@ -444,7 +444,7 @@ def test_bytes_for_floats_are_warned_of_once(folder: Path, caplog: pytest.LogCap
 def test_noise_as_the_documentation_has_it_leaves_the_images_as_bright_behind_jitter() -> None:
     text = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text()
     Path("parts.py").write_text(text.partition("# my_parts.py\n")[2].partition("```")[0])
-    noise = AUGMENTATIONS.function(raytrain.code("parts.py:noise"))
+    noise = AUGMENT_CHOICES.function(raytrain.code("parts.py:noise"))
     pixels = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for images, full in ((pixels, 255), (pixels / 255, 1)):
         noisy = noise(images, generator=torch.Generator().manual_seed(1))

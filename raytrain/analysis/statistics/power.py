@@ -19,8 +19,8 @@ QUANTILES = 200
 """Number of quantiles at which a distribution without a closed form is evaluated."""
 
 
-def resolvable_gap(deviation: float, seeds: int, *, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Return the smallest difference of two means that Welch's test finds with probability `power`.
+def resolvable_gap(deviation: float, seeds: int, *, alpha: float = ALPHA) -> float:
+    """Return the smallest difference of two means that Welch's test finds with probability `POWER`.
 
     It assumes normal accuracies with equal deviations. The usual formula with the quantiles of two t distributions is
     too optimistic for small numbers of seeds: with 3 seeds, the test finds its gap with a power of 68 %, not 80 %.
@@ -29,12 +29,11 @@ def resolvable_gap(deviation: float, seeds: int, *, alpha: float = ALPHA, power:
         deviation: Standard deviation over seeds, in the unit of the result.
         seeds: Number of seeds of each of the two configurations, at least 2.
         alpha: Significance level, two-sided.
-        power: Probability of finding the difference.
     """
     highest = 4.0
-    while welch_power(highest, seeds, alpha=alpha) < power:
+    while welch_power(highest, seeds, alpha=alpha) < POWER:
         highest *= 2
-    shift: Any = scipy.optimize.brentq(lambda shift: welch_power(shift, seeds, alpha=alpha) - power, 0.0, highest)
+    shift: Any = scipy.optimize.brentq(lambda shift: welch_power(shift, seeds, alpha=alpha) - POWER, 0.0, highest)
     return float(shift) * deviation * math.sqrt(2 / seeds)
 
 
@@ -58,27 +57,24 @@ def welch_power(shift: float, seeds: int, *, alpha: float = ALPHA) -> float:
     return float(np.mean(special.ndtr(shift - needed) + special.ndtr(-shift - needed)))
 
 
-def resolvable_gap_of_images(
-    disagreement: float, images: int, *, alpha: float = ALPHA, power: float = POWER
-) -> float | None:
-    """Return the smallest difference of two accuracies that McNemar's test finds with probability `power`.
+def resolvable_gap_of_images(disagreement: float, images: int, *, alpha: float = ALPHA) -> float | None:
+    """Return the smallest difference of two accuracies that McNemar's test finds with probability `POWER`.
 
     Args:
         disagreement: Share of the images on which one of two equally good networks is right and the other wrong; of two
             that differ by a gap, it is larger by the gap.
         images: Size of the test set.
         alpha: Significance level, two-sided.
-        power: Probability of finding the difference.
 
     Returns:
         The difference, a fraction; None where no difference is found with that probability.
     """
     low, high = 0.0, 1.0 - disagreement
-    if mcnemar_power(high, disagreement, images, alpha=alpha) < power:
+    if mcnemar_power(high, disagreement, images, alpha=alpha) < POWER:
         return None
     while high - low > 0.01 / images:
         middle = (low + high) / 2
-        if mcnemar_power(middle, disagreement, images, alpha=alpha) < power:
+        if mcnemar_power(middle, disagreement, images, alpha=alpha) < POWER:
             low = middle
         else:
             high = middle
@@ -130,11 +126,11 @@ def _most_of_fewer(counts: NDArray[np.int_], *, alpha: float) -> NDArray[np.floa
     return np.where(found, tried, -1.0).max(axis=1)
 
 
-def seeds_for(gap: float, deviation: float, *, alpha: float = ALPHA, power: float = POWER) -> int | None:
+def seeds_for(gap: float, deviation: float, *, alpha: float = ALPHA) -> int | None:
     """Return how many seeds of each of two configurations find a difference of `gap`; None if over `MOST_SEEDS`."""
 
     def enough(seeds: int) -> bool:
-        return resolvable_gap(deviation, seeds, alpha=alpha, power=power) <= gap
+        return resolvable_gap(deviation, seeds, alpha=alpha) <= gap
 
     counts = range(2, MOST_SEEDS + 1)
     position = bisect.bisect_left(counts, True, key=enough)  # noqa: FBT003 (the value that is looked for)

@@ -143,8 +143,8 @@ def _value(count: int, mean: float, variance: float) -> float:
     return float(_evidence(np.array(count), np.array(mean), np.array(variance)))
 
 
-def mean_sequence(differences: Differences, *, alpha: float = ALPHA) -> Interval | None:
-    """Return the interval that holds the mean difference after this and every other seed, with probability 1 - alpha.
+def mean_sequence(differences: Differences) -> Interval | None:
+    """Return the interval that holds the mean difference after this and every other seed, with probability 1 - `ALPHA`.
 
     A confidence sequence: the means that the two-sided mixture does not reject. Wang and Ramdas, arXiv:2310.03722.
 
@@ -153,7 +153,7 @@ def mean_sequence(differences: Differences, *, alpha: float = ALPHA) -> Interval
     """
     count = len(differences)
     # the share of the squares that the mean may have: the largest that the mixture does not reject
-    share = (count + SCALE**-2) * (1 - (alpha / math.sqrt(1 + count * SCALE**2)) ** (2 / count))
+    share = (count + SCALE**-2) * (1 - (ALPHA / math.sqrt(1 + count * SCALE**2)) ** (2 / count))
     if share >= count:
         return None
     deviation = math.sqrt(_variances(differences.values, differences.floors)[-1])
@@ -161,17 +161,17 @@ def mean_sequence(differences: Differences, *, alpha: float = ALPHA) -> Interval
     return Interval(differences.mean - half, differences.mean + half)
 
 
-def online_level(position: int, kept: int, *, alpha: float = ALPHA) -> float:
+def online_level(position: int, kept: int) -> float:
     """Return the level at which the next of many candidates is tested, so that few of those that are kept are false.
 
-    The share of false ones among those kept is at most alpha on average, and so is the chance of any where no candidate
-    is better: the levels of all candidates add up to alpha until one is kept. The rule of LOND for e-values: Z. Xu and
-    A. Ramdas, Online multiple testing with e-values, AISTATS 2024 (e-LOND); A. Javanmard and A. Montanari, Annals of
-    Statistics 46 (2018). The levels fall as position^(-5/4), which is the slowest for the first hundred candidates.
+    The share of false ones among those kept is at most `ALPHA` on average, and so is the chance of any where no
+    candidate is better: the levels of all candidates add up to `ALPHA` until one is kept. The rule of LOND for
+    e-values: Z. Xu and A. Ramdas, Online multiple testing with e-values, AISTATS 2024 (e-LOND); A. Javanmard and
+    A. Montanari, Annals of Statistics 46 (2018). The levels fall as position^(-5/4), which is the slowest for the first
+    hundred candidates.
 
     Args:
         position: Position of the candidate among all, from 1.
         kept: Number of candidates that were kept before it was first judged.
-        alpha: Share of the kept that may be false.
     """
-    return alpha * (kept + 1) * position**-1.25 / float(special.zeta(1.25))
+    return ALPHA * (kept + 1) * position**-1.25 / float(special.zeta(1.25))

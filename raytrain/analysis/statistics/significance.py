@@ -28,7 +28,7 @@ class Interval:
     high: float
 
 
-def wilson(correct: int, total: int, *, confidence: float = CONFIDENCE) -> Interval:
+def wilson(correct: int, total: int) -> Interval:
     """Return Wilson's interval of an accuracy that was measured on `total` images, for one training run.
 
     It does not include the variation over seeds. E. B. Wilson, JASA 22 (1927).
@@ -38,16 +38,14 @@ def wilson(correct: int, total: int, *, confidence: float = CONFIDENCE) -> Inter
     """
     if not 0 <= correct <= total or not total:
         raise ValueError(f"{correct} of {total} images are no accuracy")
-    z, rate = float(special.ndtri((1 + confidence) / 2)), correct / total
+    z, rate = float(special.ndtri((1 + CONFIDENCE) / 2)), correct / total
     middle = rate + z**2 / (2 * total)
     half = z * math.sqrt(rate * (1 - rate) / total + z**2 / (4 * total**2))
     low, high = ((middle + side) / (1 + z**2 / total) for side in (-half, half))
     return Interval(low if correct else 0.0, high if correct < total else 1.0)
 
 
-def mean_interval(
-    values: Sequence[float], *, floor: float = 0.0, images: float = 0.0, confidence: float = CONFIDENCE
-) -> Interval:
+def mean_interval(values: Sequence[float], *, floor: float = 0.0, images: float = 0.0) -> Interval:
     """Return the interval of the mean accuracy of a configuration, over seeds and, with `images`, over test images.
 
     Student's t for the seeds; the two variances are added, as by F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
@@ -59,7 +57,6 @@ def mean_interval(
         values: Accuracy of each seed.
         floor: Least variance over seeds, from `variance_floor`.
         images: Variance of the mean over test sets of this size, from `image_variance`; 0 for these images alone.
-        confidence: Probability with which the interval holds the true mean.
 
     Raises:
         ValueError: There are fewer than two values.
@@ -69,7 +66,7 @@ def mean_interval(
     mean, freedom = float(np.mean(values)), len(values) - 1
     seeds = max(float(np.var(values, ddof=1)), floor) / len(values)
     freedom = freedom * ((seeds + images) / seeds) ** 1.5 if seeds else freedom
-    half = float(special.stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(seeds + images)
+    half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(seeds + images)
     return Interval(mean - half, mean + half)
 
 
@@ -230,9 +227,7 @@ def pairwise(count: int, p_value: Callable[[int, int], float]) -> dict[tuple[int
     return dict(zip(pairs, holm([p_value(*pair) for pair in pairs]), strict=True))
 
 
-def rank_intervals(
-    p_values: Mapping[tuple[int, int], float], count: int, *, alpha: float = ALPHA
-) -> list[tuple[int, int]]:
+def rank_intervals(p_values: Mapping[tuple[int, int], float], count: int) -> list[tuple[int, int]]:
     """Return the first and last rank that each of `count` configurations may have: (1, 2), (1, 3), (2, 3).
 
     A configuration is behind those that are better by the test, and ahead of those that are worse. Whether two differ
@@ -241,11 +236,10 @@ def rank_intervals(
 
     Args:
         p_values: Corrected p-values by pair of indices, from `pairwise`; the configurations stand in the order of their
-            means.
+            means. A pair with a smaller one than `ALPHA` differs.
         count: Number of configurations.
-        alpha: Significance level; a pair with a smaller p-value differs.
     """
-    differ = {pair for pair, p_value in p_values.items() if p_value < alpha}
+    differ = {pair for pair, p_value in p_values.items() if p_value < ALPHA}
     first = [1 + sum((other, index) in differ for other in range(index)) for index in range(count)]
     last = [count - sum((index, other) in differ for other in range(index + 1, count)) for index in range(count)]
     for better, worse in itertools.combinations(range(count), 2):

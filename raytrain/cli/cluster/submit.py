@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from raytrain.cli.experiment.comparison import comparison_of, separation_of
+from raytrain.cli.experiment.compare_arguments import comparison_of, separation_of
 from raytrain.cli.options import changes_of, experiment_of, search_of
 from raytrain.cluster.package import from_file, name_beside
 from raytrain.cluster.submission import Submission

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raytrain.cli.experiment.comparison import Compared, MaxSeeds, UntilSeparated, comparison_of, separation_of
+from raytrain.cli.experiment.compare_arguments import Compared, MaxSeeds, UntilSeparated, comparison_of, separation_of
 from raytrain.cli.options import (
     Address,
     AllowCode,
@@ -86,7 +86,7 @@ def train(
             f"train runs one recipe, but {experiment} is a search of {read.samples} samples.\n"
             "Set the fields of its grid with --set and leave the grid out, or run the search with: raytrain tune"
         )
-    if len({trial.recipe.replace(seed=0).digest for trial in trials}) > 1:
+    if len({trial.recipe.digest_without_seed for trial in trials}) > 1:
         from raytrain.runs.results import varied_fields
 
         recipes = [trial.recipe.model_dump() for trial in trials]

@@ -133,7 +133,7 @@ def _experiment(candidate: str, out: str) -> "Experiment | None":
     changes = changes_of(None, workers=None, gpus=None, no_asha=True) | {"confirm": None, "separate": None}
     experiment = experiment_of(Path(candidate), None, changes)
     recipes = [trial.recipe for trial in experiment.trials()]
-    digests = {recipe.replace(seed=0).digest for recipe in recipes}
+    digests = {recipe.digest_without_seed for recipe in recipes}
     if shipped and (there := _digests_of_run(candidate, out)) and (len(digests) > 1 or there != digests):
         return None
     if len(digests) > 1 or experiment.samples_proposed:
@@ -157,7 +157,7 @@ def _digests_of_run(name: str, out: str) -> set[str]:
         folder = open_run(name, out=out)
     except RunFolderError:
         return set()
-    return {trial.recipe.replace(seed=0).digest for trial in read_run(folder).trials()}
+    return {trial.recipe.digest_without_seed for trial in read_run(folder).trials()}
 
 
 def _refuse_options_of_training(ctx: typer.Context, candidate: str) -> None:

@@ -32,7 +32,7 @@ def confirm(journal: RunJournal) -> None:
     _withdraw_others(journal, chosen)
     journal.add(chosen, stage="confirm")
     if journal.state.pending():
-        count = len({_configuration(trial) for trial in chosen})
+        count = len({trial.recipe.digest_without_seed for trial in chosen})
         are = "configuration is" if count == 1 else f"{count:,} configurations are"
         log.info("the best %s trained again with fresh seeds", are)
 
@@ -79,7 +79,7 @@ def _withdraw_others(journal: RunJournal, chosen: Collection[Trial]) -> None:
     groups: dict[str, list[TrialProgress]] = {}
     for one in state.progress.values():
         if one.stage == "confirm":
-            groups.setdefault(_configuration(one.trial), []).append(one)
+            groups.setdefault(one.trial.recipe.digest_without_seed, []).append(one)
     gone: list[TrialProgress] = []
     for group in groups.values():
         not_ended = [one for one in group if one.status not in FINAL]
@@ -95,8 +95,3 @@ def _withdraw_others(journal: RunJournal, chosen: Collection[Trial]) -> None:
             "trained there now, and some of its seeds are missing",
             counted(ended, "trial"),
         )
-
-
-def _configuration(trial: Trial) -> str:
-    """Return what trials have in common that differ in the seed."""
-    return trial.recipe.model_copy(update={"seed": 0}).digest

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from raytrain.analysis.record import RunRecord
 from raytrain.errors import counted
@@ -24,6 +24,8 @@ from raytrain.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""Stages in order."""
 
 WhyNot = Callable[[Trial], str]
 """Function that returns why a trial cannot be trained, "" if it can."""
@@ -54,15 +56,17 @@ def advance(
         failed_only: Whether only trials that failed are to be trained: then no stage chooses others.
         further: Function that is asked for further seeds in the last stage; None for those that `separate` adds.
     """
-    choose = STAGES | {"search": partial(_search, why_not=why_not)}
-    if further:
-        choose["separate"] = partial(_add_seeds, further=further)
-    order = list(STAGES)
+    choose: dict[Stage, Callable[[RunJournal], None]] = {
+        "search": partial(_search, why_not=why_not),
+        "rescue": _rescue,
+        "confirm": confirm,
+        "separate": partial(_add_seeds, further=further) if further else _separate,
+    }
     state = journal.state
-    again = not failed_only and (state.stage == order[-1] or samples_left(state) > 0)
+    again = not failed_only and (state.stage == STAGES[-1] or samples_left(state) > 0)
     if again:
         state.give_up_failed()
-    for stage in order[order.index(state.stage) + (not again) :]:
+    for stage in STAGES[STAGES.index(state.stage) + (not again) :]:
         state.stage = stage
         if not failed_only:
             choose[stage](journal)
@@ -78,20 +82,20 @@ def samples_left(state: RunState) -> int:
     return state.experiment.samples_proposed - len(state.proposed) if state.stage == "search" else 0
 
 
-def most_at_a_time(state: RunState, *, listed: int) -> int:
+def most_waiting_from_now(state: RunState, *, listed: int) -> int:
     """Return the largest number of trials that wait together from now on, in a later round or a later stage too.
 
     Args:
         state: State of the run.
         listed: Number of trials that the experiment lists before anything is trained.
     """
-    experiment, order = state.experiment, list(STAGES)
+    experiment = state.experiment
     later = _most_by_stage(experiment, listed=listed)
     next_round = len(experiment.seeds or (0,)) * min(samples_left(state), experiment.round_size)
-    return max(len(state.pending()), next_round, *(later[one] for one in order[order.index(state.stage) + 1 :]), 0)
+    return max(len(state.pending()), next_round, *(later[one] for one in STAGES[STAGES.index(state.stage) + 1 :]), 0)
 
 
-def most_in_all(experiment: Experiment, *, listed: int) -> int:
+def most_waiting_in_search(experiment: Experiment, *, listed: int) -> int:
     """Return the largest number of trials that wait together in the search of a run, whatever has ended by now.
 
     The cores are divided among as many, in later stages too. A continued run divides them as it did before: with other
@@ -241,12 +245,3 @@ def _add_seeds(journal: RunJournal, *, further: Further) -> None:
     journal.add(added, stage="separate")
     if pending := journal.state.pending():
         log.info("no answer yet; trained next: seed %s", ", ".join(str(one.recipe.seed) for one in pending))
-
-
-STAGES: dict[Stage, Callable[[RunJournal], None]] = {
-    "search": partial(_search, why_not=_nothing_against),
-    "rescue": _rescue,
-    "confirm": confirm,
-    "separate": _separate,
-}
-"""Stages in order, each with the function that chooses its trials."""

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from raytrain.experiment.asha import Promotion
 from raytrain.experiment.trial import Trial
 from raytrain.models.architectures import forward_flops, parameter_count
-from raytrain.training.choices import ARCHS, build_network
+from raytrain.training.choices import ARCH_CHOICES, build_network
 from raytrain.training.recipe import EpochTime, Recipe
 from raytrain.user_code.calls import name_of
 
@@ -58,7 +58,7 @@ def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> Mod
         # out of the context, within which PyTorch imports its compiler
         return ModelSize(parameter_count(model), forward_flops(model, image_size))
 
-    if name_of(arch) in ARCHS.entries:
+    if name_of(arch) in ARCH_CHOICES.entries:
         return sized()
     with contextlib.suppress(Exception):  # whatever a network of others does when it is built
         return sized()

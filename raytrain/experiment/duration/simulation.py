@@ -105,7 +105,7 @@ def sweep(
             result.finished.append(trial)
         elif (
             judged
-            and (decision := judged.judge(trial.id, epoch=epoch, accuracy=(quality or {})[trial]))
+            and (decision := judged.judge(trial.id, epoch=epoch, quality=(quality or {})[trial]))
             and (decision.stop or decision.pause)
         ):
             result.stopped[trial] = done[trial] = epoch

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from raytrain.experiment.rehearsal.network import IMAGES, kind
-from raytrain.training.choices import AUGMENTATIONS, LOSS_CHOICES, MIX_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
+from raytrain.training.choices import AUGMENT_CHOICES, LOSS_CHOICES, MIX_CHOICES, OPTIMIZER_CHOICES, SCHEDULE_CHOICES
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.component import accepted
 from raytrain.user_code.reference import without_digest
@@ -35,7 +35,7 @@ def augmentation_fault(text: str, before: "list[Tensor]", *, seed: int) -> str |
 
     images = before[-1]
     offered = {"generator": torch.Generator(), "index": torch.arange(IMAGES), "epoch": 0, "seed": seed}
-    returned = AUGMENTATIONS.call(text, images, **offered)
+    returned = AUGMENT_CHOICES.call(text, images, **offered)
     if not isinstance(returned, torch.Tensor):
         return f"returns {kind(returned)}; it must return images, as it is given them"
     if returned.shape[:2] != images.shape[:2] or returned.ndim != 4:

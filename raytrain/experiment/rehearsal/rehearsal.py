@@ -15,8 +15,8 @@ from raytrain.experiment.rehearsal.parts import (
 )
 from raytrain.models.libraries import library_model
 from raytrain.training.choices import (
-    ARCHS,
-    AUGMENTATIONS,
+    ARCH_CHOICES,
+    AUGMENT_CHOICES,
     LOSS_CHOICES,
     MIX_CHOICES,
     OPTIMIZER_CHOICES,
@@ -53,7 +53,7 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]], *, workers: int = 1) -> None
         sizes = _sizes(recipe, augmented[chain])
         several = workers > 1 and recipe.freeze_epochs < recipe.epochs  # a backbone that stays frozen has no gradients
         calls: list[tuple[Components, str, Callable[[], str | None]]] = [
-            (ARCHS, recipe.arch, partial(network_fault, recipe, classes, sizes, several_workers=several)),
+            (ARCH_CHOICES, recipe.arch, partial(network_fault, recipe, classes, sizes, several_workers=several)),
             (MIX_CHOICES, recipe.mix, partial(mix_fault, recipe, classes)),
             (OPTIMIZER_CHOICES, recipe.optimizer, partial(optimizer_fault, recipe)),
             (SCHEDULE_CHOICES, recipe.schedule, partial(schedule_fault, recipe)),
@@ -68,7 +68,7 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]], *, workers: int = 1) -> None
             done.add(key)
             if reference_of(name_of(text)):
                 _called(components.what, text, call)
-            elif library and components is ARCHS:
+            elif library and components is ARCH_CHOICES:
                 _built(components.what, text, call)
 
 
@@ -81,7 +81,7 @@ def _augmented(recipe: Recipe) -> tuple[int, int]:
     images = [pixels.permute(0, 3, 1, 2)]
     for text in recipe.augment:
         tried = _called if reference_of(name_of(text)) else _built
-        tried(AUGMENTATIONS.what, text, partial(augmentation_fault, text, images, seed=recipe.seed))
+        tried(AUGMENT_CHOICES.what, text, partial(augmentation_fault, text, images, seed=recipe.seed))
     height, width = images[-1].shape[2:]
     return height, width
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from raytrain.errors import ExperimentError
 from raytrain.training.choices import (
-    ARCHS,
+    ARCH_CHOICES,
     DATASET_CHOICES,
     LOOKAHEAD_CHOICES,
     LOSS_CHOICES,
@@ -23,7 +23,7 @@ from raytrain.user_code.component import Components
 from raytrain.user_code.reference import without_digest
 
 COMPONENTS: Mapping[str, Components] = {
-    "arch": ARCHS,
+    "arch": ARCH_CHOICES,
     "optimizer": OPTIMIZER_CHOICES,
     "schedule": SCHEDULE_CHOICES,
     "lookahead": LOOKAHEAD_CHOICES,

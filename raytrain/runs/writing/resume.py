@@ -9,8 +9,9 @@ from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.search.grid import fields, order
 from raytrain.experiment.trial import Trial
-from raytrain.runs.folder import is_from_a_run
+from raytrain.runs.folder import EXPERIMENT, is_from_a_run
 from raytrain.runs.state import RunState
+from raytrain.runs.trial_files import checkpoint_folder
 from raytrain.runs.user_code import code_difference
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
@@ -36,7 +37,7 @@ def refuse_other_experiment(folder: Folder, experiment: Experiment) -> None:
     """
     if not is_from_a_run(folder):
         raise RunFolderError(
-            f"{folder}/experiment.yaml was not written by a run, and this run would replace it.\n"
+            f"{folder}/{EXPERIMENT} was not written by a run, and this run would replace it.\n"
             "Give this run another name (--name, or `name` in its file) or another --out, or move that file away."
         )
     before = _experiment_in(folder)
@@ -76,7 +77,7 @@ def named_after(folder: Folder, experiment: Experiment) -> Experiment:
 
 def epochs_before(folder: Folder) -> int | None:
     """Return the epochs of the recipe that was run in a run folder before, or None where none was."""
-    return _experiment_in(folder)["recipe"]["epochs"] if folder.exists("experiment.yaml") else None
+    return _experiment_in(folder)["recipe"]["epochs"] if folder.exists(EXPERIMENT) else None
 
 
 def earlier_epochs(state: RunState, *, before: int | None = None) -> list[int]:
@@ -90,7 +91,7 @@ def earlier_epochs(state: RunState, *, before: int | None = None) -> list[int]:
         before: Number of epochs of the recipe in the earlier run, from `epochs_before`.
     """
     now = state.experiment
-    if now.varies("epochs") or any("epochs" in one for one in now.include):
+    if now.differs_in("epochs"):
         return []
     added = {int(event["recipe"]["epochs"]) for event in state.events if event["event"] == "added"}
     return sorted((one for one in {before, *added} if one is not None and one < now.recipe.epochs), reverse=True)
@@ -116,7 +117,7 @@ def removed_trials(folder: Folder, state: RunState) -> str:
 def _of_other_lengths(folder: Folder, state: RunState) -> set[str]:
     """Return the ids of unlisted trials that are listed with another number of epochs, and perhaps of other trials."""
     now = state.experiment
-    if now.varies("epochs") or any("epochs" in one for one in now.include):
+    if now.differs_in("epochs"):
         return set()  # trials of another length are removed as all others are
     listed = [one.trial.recipe for one in state.progress.values()]
     ended = (line for line in read_lines(folder, "trials.jsonl") if line["trial"] in state.unlisted)
@@ -189,15 +190,15 @@ def _common(before: dict[str, Any], experiment: Experiment) -> bool:
 
 
 def _has_more_epochs(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    return before["recipe"]["epochs"] < now["recipe"]["epochs"] and not _varies(now, "epochs")
+    return before["recipe"]["epochs"] < now["recipe"]["epochs"] and not _varies_epochs(now)
 
 
 def _seeds(experiment: dict[str, Any]) -> list[int]:
     return experiment["seeds"] or [experiment["recipe"]["seed"]]
 
 
-def _varies(experiment: dict[str, Any], field: str) -> bool:
-    return field in fields(experiment["grid"]) or any(field in entry for entry in experiment["include"])
+def _varies_epochs(experiment: dict[str, Any]) -> bool:
+    return "epochs" in fields(experiment["grid"]) or any("epochs" in entry for entry in experiment["include"])
 
 
 def _differences(before: object, now: object, path: str = "") -> list[str]:
@@ -246,7 +247,7 @@ def adopt_shorter(trials: list[Trial], run: Folder, *, epochs_before: int) -> li
         for trial in trials
         if not is_same_course(trial.recipe)
         and _shorter(trial, run, epochs_before).names()
-        and not _newest_epoch(run / "trials" / trial.id / "checkpoint")
+        and not _newest_epoch(checkpoint_folder(run, trial.id))
     ]
     if again:
         one = len(again) == 1
@@ -260,7 +261,7 @@ def _shorter(trial: Trial, run: Folder, epochs: int) -> Folder:
 
     Nothing is in it where there can be no such trial, as where the recipe has more `warmup_epochs` than these.
     """
-    return run / "trials" / _id_with(trial.recipe, epochs) / "checkpoint"
+    return checkpoint_folder(run, _id_with(trial.recipe, epochs))
 
 
 def _id_with(recipe: Recipe, epochs: int) -> str:
@@ -276,7 +277,7 @@ def epochs_to_adopt(trial: Trial, run: Folder, *, epochs_before: int) -> int:
     """
     if trial.recipe.epochs <= epochs_before or not is_same_course(trial.recipe):
         return 0
-    if _newest_epoch(run / "trials" / trial.id / "checkpoint"):
+    if _newest_epoch(checkpoint_folder(run, trial.id)):
         return 0
     return _newest_epoch(_shorter(trial, run, epochs_before))
 
@@ -289,7 +290,7 @@ def _newest_epoch(checkpoints: Folder) -> int:
 def _adopts(trial: Trial, run: Folder, epochs_before: int) -> bool:
     if not epochs_to_adopt(trial, run, epochs_before=epochs_before):
         return False
-    there, here = _shorter(trial, run, epochs_before), run / "trials" / trial.id / "checkpoint"
+    there, here = _shorter(trial, run, epochs_before), checkpoint_folder(run, trial.id)
     newest_first = sorted(there.names(), reverse=True)
     for name in sorted(newest_first, key=lambda name: name.endswith(".json")):  # last, as they vouch for the others
         here.write(name, there.read(name))

@@ -7,7 +7,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional
 
 from raytrain.data.augmentation.resized_crop import crop_and_resize, draw_boxes, random_resized_crop
-from raytrain.training.choices import AUGMENTATIONS
+from raytrain.training.choices import AUGMENT_CHOICES
 
 COUNT = 2000
 
@@ -78,11 +78,11 @@ def test_images_may_be_stored_larger_than_the_network_sees_them():
 
 def test_a_recipe_keeps_its_ranges_as_text():
     given = {"random_resized_crop": {"scale": [0.35, 1], "size": 24}}
-    assert AUGMENTATIONS.canonical(given) == "random_resized_crop(scale=[0.35, 1], size=24)"
-    assert AUGMENTATIONS.canonical({"random_resized_crop": {"scale": [0.08, 1.0]}}) == "random_resized_crop"
+    assert AUGMENT_CHOICES.canonical(given) == "random_resized_crop(scale=[0.35, 1], size=24)"
+    assert AUGMENT_CHOICES.canonical({"random_resized_crop": {"scale": [0.08, 1.0]}}) == "random_resized_crop"
 
 
 @pytest.mark.parametrize("scale", [[0, 1], [0.5], [0.5, 2], 0.5])
 def test_a_scale_that_is_no_range_of_shares_is_refused(scale: object):
     with pytest.raises(ValueError, match="random_resized_crop: scale"):
-        AUGMENTATIONS.canonical({"random_resized_crop": {"scale": scale}})
+        AUGMENT_CHOICES.canonical({"random_resized_crop": {"scale": scale}})

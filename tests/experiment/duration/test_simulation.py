@@ -50,7 +50,7 @@ def test_trials_are_stopped_as_asha_stops_them_one_by_one() -> None:
     one_by_one = Rungs(first=1, epochs=9, reduction_factor=3)
     for one in trials:
         for epoch in range(1, 9):
-            decision = one_by_one.judge(one.id, epoch=epoch, accuracy=quality[one])
+            decision = one_by_one.judge(one.id, epoch=epoch, quality=quality[one])
             if decision and decision.stop:
                 expected[one] = epoch
                 break

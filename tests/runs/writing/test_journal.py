@@ -248,7 +248,7 @@ def test_rungs_remember_earlier_decisions(open_folder: Any):
     run.judged(first, epoch=1, decision=Decision(1.0, 0.6, None, stop=False))
     rungs = open_folder(asha=asha, recipe={"epochs": 9}).state.rungs()
     assert rungs.recorded == {1.0: {first: 0.6}, 3.0: {}}
-    assert rungs.judge(second, epoch=1, accuracy=0.5).stop
+    assert rungs.judge(second, epoch=1, quality=0.5).stop
 
 
 @pytest.mark.parametrize(("schedule", "compared"), [("cosine", False), ("constant", True)])
