@@ -189,6 +189,17 @@ def test_combinations_that_train_the_same_are_one_trial_and_that_is_said():
 
 @pytest.mark.parametrize("values", [[0.8, 0.9], [0.8], [0.7, 0.95]])
 def test_a_trial_stays_the_same_when_a_field_without_effect_on_it_gets_values(values: list[float]):
+def test_only_fields_that_differ_among_combinations_that_train_the_same_are_the_reason():
+    grid = {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}, "lr": [0.1, 0.01]}
+    drawn = experiment(grid=grid, samples=20).repeated()
+    assert drawn.endswith("train the same as another, and are left out: the same values are drawn more than once")
+    mixes = {"mix": ["none", "cutmix"], "mix_alpha": [0.5, 1.0], "nesterov": [False, True]}
+    assert experiment(grid=mixes, include=[{"mix": "cutmix", "mix_alpha": 0.5}]).repeated() == (
+        "3 combinations train the same as another, and are left out: mix_alpha has no effect where mix is none; "
+        "the same values are listed more than once"
+    )
+
+
     (_, before) = experiment(grid={"optimizer": ["sgd", "adam"]}).trials()
     after = experiment(grid={"optimizer": ["sgd", "adam"], "momentum": values}).trials()
     assert [one for one in after if one.recipe.optimizer == "adam"] == [before]
