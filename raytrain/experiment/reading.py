@@ -16,7 +16,7 @@ from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis
 from raytrain.experiment.search.repeated import repeated_axis
 from raytrain.experiment.search.written_grid import with_values, without_dependent
-from raytrain.experiment.trial_checks import refuse_several_test_sets
+from raytrain.experiment.trial_checks import refuse_several_test_sets, refuse_without_effect
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml
 from raytrain.storage.folder import Folder
@@ -125,6 +125,7 @@ def _build(
         if left_out and "asha" in values:  # it is to be right all the same
             Experiment.model_validate({"name": "asha", "asha": values["asha"]})
         experiment = Experiment.model_validate(_override(_merged(values, changes), overrides))
+        refuse_without_effect(experiment, options=changes)
         refuse_several_test_sets(experiment.trials(), experiment.grid, drawn=experiment.samples is not None)
     except ValidationError as error:
         raise ExperimentError(_locate(error, source, overrides, changes)) from None
