@@ -149,6 +149,24 @@ class Ranking:
         return SELECTIONS[self.select]
 
     @property
+    def bias(self) -> str:
+        """How the metric is that ranks, in words, where what was best was chosen."""
+        return "too low" if self.selection.lower_is_better else "biased upwards"
+
+    @property
+    def survivors_text(self) -> str:
+        """A sentence on the ranked configurations that lost seeds, and on how those that were stopped are trained."""
+        which = "configuration" if self.survivors == 1 else "configurations"
+        lost = f"In {self.survivors} ranked {which}, some seeds were stopped early, failed or diverged."
+        biased = f"{lost} The mean {self.selection.words} over the others is {self.bias}"
+        ranked = {one.results[0].configuration for one in self.standings if one.rank != DASH}
+        if any(
+            one.status in {"stopped", "paused"} and one.results[0].configuration in ranked for one in self.standings
+        ):
+            biased += "; asha: {rescue: N} in the experiment trains the N best stopped or paused trials to their end"
+        return f"{biased}."
+
+    @property
     def unknown_text(self) -> str:
         """A sentence on the finished configurations of which the metric that ranks is not known; "" for none."""
         unknown = sum(one.score is None and one.test_accuracy is not None for one in self.standings)

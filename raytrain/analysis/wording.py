@@ -80,12 +80,7 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
             f"{_first_place(ranking)}"
         )
     if ranking.survivors:
-        which = "configuration" if ranking.survivors == 1 else "configurations"
-        yield (
-            f"In {ranking.survivors} ranked {which}, some seeds were stopped early, failed or diverged. The mean "
-            f"{ranking.selection.words} over the others is {_biased(ranking)}; --no-asha trains to the end what "
-            "was stopped."
-        )
+        yield ranking.survivors_text
     yield from (*ranking.notes, *ranking.warnings)
     yield from _choice(ranking)
 
@@ -148,17 +143,12 @@ def _accuracies(ranking: Ranking) -> Iterator[str]:
     elif len(_finished(ranking)) > 1:
         yield (
             "There is no validation split: accuracies are those of the last epoch, and rows are in the order of their "
-            f"test {words}. The {words} of the first row is {_biased(ranking)}, because the test set chose it."
+            f"test {words}. The {words} of the first row is {ranking.bias}, because the test set chose it."
         )
     else:  # one row is the first by no choice
         yield "There is no validation split: accuracies are those of the last epoch."
     if len(with_split) > 1:
         yield "Rows without a validation accuracy trained on those images too; their accuracies are of the last epoch."
-
-
-def _biased(ranking: Ranking) -> str:
-    """Return how the metric is that ranks, where what was best was chosen."""
-    return "too low" if ranking.selection.lower_is_better else "biased upwards"
 
 
 def _test_reads(recipes: Sequence[dict[str, Any]]) -> str:

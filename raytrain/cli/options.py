@@ -286,12 +286,5 @@ def experiment_of(
     if path is not None and str(path) in SHIPPED and not is_a_file(path):
         path = shipped_experiment(str(path))
     if path is None:
-        experiment = default_experiment(unnamed, overrides=overrides, changes=changes)
-    else:
-        experiment = read_experiment(path, overrides=overrides, changes=changes)
-    if "round_size" in changes and experiment.sampler != "tpe":
-        raise ExperimentError(
-            f"--round-size {changes['round_size']} is of rounds of tpe, and the sampler is {experiment.sampler}; add "
-            "--sampler tpe, or leave it out"
-        )
-    return experiment
+        return default_experiment(unnamed, overrides=overrides, changes=changes)
+    return read_experiment(path, overrides=overrides, changes=changes)

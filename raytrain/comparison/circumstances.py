@@ -34,8 +34,8 @@ class Difference:
         return f"{self.part}: {self.name} was {self.first}, is {self.second}"
 
 
-Circumstances = Mapping[str, Mapping[str, str]]
-"""Values as text, by part and name."""
+Circumstances = Mapping[str, Mapping[str, Any]]
+"""Values by part and name: texts, or settings, whose sections have values by name in their turn."""
 
 
 def circumstances(record: RunRecord, trial: TrialResult | None = None) -> Circumstances:
@@ -78,27 +78,36 @@ def differences(first: Circumstances, second: Circumstances) -> list[Difference]
     found: list[Difference] = []
     for part in dict.fromkeys([*first, *second]):
         here, there = first.get(part, {}), second.get(part, {})
-        names = dict.fromkeys([*here, *there])
-        sections = {section for name in names for section in _sections(name)}
         missing = [NONE if part == "data" and values else UNKNOWN for values in (here, there)]
         found += [
-            Difference(part, name, one, other)
-            for name in names
-            if name not in sections
-            and (one := _value(here, name, missing[0])) != (other := _value(there, name, missing[1]))
+            Difference(part, ".".join(path), one, other)
+            for path, one, other in _beside(here, there, missing=missing)
+            if one != other
         ]
     return found
 
 
-def _value(values: Mapping[str, str], name: str, missing: str) -> str:
-    """Return the value of a setting: that of the section around it where the whole section is not set."""
-    return next((values[one] for one in (name, *_sections(name)) if one in values), missing)
+def _beside(
+    here: Mapping[str, Any], there: Mapping[str, Any], *, missing: Sequence[str], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yield the path of each setting with its value in both, as text.
+
+    A section is entered where the other side has it too, or nothing in its place; beside a value it is one value.
+    """
+    for name in dict.fromkeys([*here, *there]):
+        one, other = here.get(name, missing[0]), there.get(name, missing[1])
+        first, second = _section(one), _section(other)
+        if first is None or second is None or not (first or second):
+            yield (*path, name), _text(one), _text(other)
+        else:
+            yield from _beside(first, second, missing=(NONE, NONE), path=(*path, name))
 
 
-def _sections(name: str) -> list[str]:
-    """Return the names of the sections around a setting with a dotted name, the innermost first."""
-    parts = name.split(".")
-    return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
+def _section(value: object) -> Mapping[str, Any] | None:
+    """Return the settings of a section, of which there are none where nothing is in its place; None for a value."""
+    if isinstance(value, dict):
+        return value
+    return {} if _text(value) in {NONE, UNKNOWN} else None
 
 
 def data_label(result: TrialResult) -> str:
@@ -114,22 +123,14 @@ def data_label(result: TrialResult) -> str:
 
 
 def settings(part: str, values: Mapping[str, Any]) -> Circumstances:
-    """Return nested settings, such as those of an experiment, as one part with dotted names."""
-    return {part: dict(_flat(values))}
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", _text(value)
+    """Return nested settings, such as those of an experiment, as one part."""
+    return {part: values}
 
 
 def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or NONE
-    return NONE if value is None or value in ("", {}) else str(value)
+    return NONE if value is None or value == "" else str(value)
 
 
 def _all(values: Sequence[str | None]) -> str:

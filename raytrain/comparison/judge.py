@@ -247,7 +247,7 @@ def complete_seeds(record: RunRecord) -> dict[int, TrialResult]:
                 "diverged": "has diverged",
             }.get(other.status, "has not ended")
             todo = {
-                **dict.fromkeys(("stopped", "paused"), "train all seeds to the end, with --no-asha"),
+                **dict.fromkeys(("stopped", "paused"), "train all seeds to the end under another name, with --no-asha"),
                 "unfinished": f"continue it with: raytrain resume {shlex.quote(record.name)}",
                 "failed": f"try it again with: raytrain resume {shlex.quote(record.name)} --failed-only",
             }

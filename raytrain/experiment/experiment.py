@@ -8,14 +8,13 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search import grid, tpe
-from raytrain.experiment.search.combination import combined, combined_unless_excluded, plain
+from raytrain.experiment.search.combination import combined, combined_unless_excluded, plain, why_the_same
 from raytrain.experiment.search.exclusion import canonical_options, matches, refuse_unknown_arguments
 from raytrain.experiment.search.grid import Axis, Sampler, checked_axis
 from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, Section, Seed, Separate
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.trial_checks import refuse_what_cannot_run
 from raytrain.training.choices import as_tuple, canonical
-from raytrain.training.field_rules import inert
 from raytrain.training.initial import PRETRAINED
 from raytrain.training.recipe import Recipe
 
@@ -251,15 +250,10 @@ class Experiment(Section):
         several = (len(recipes) - len({recipe.effect for recipe in recipes})) // len(self.seeds or (0,))
         if not several:
             return ""
-        reasons = {
-            f"{field} has no effect where {reason}"
-            for recipe in recipes
-            for field, reason in inert(recipe.model_dump()).items()
-            if self.differs_in(field)
-        }
-        why = f": {'; '.join(sorted(reasons))}" if reasons else ""
+        why = why_the_same(recipes, listed="drawn" if self.samples else "listed")
         what = "combination trains" if several == 1 else "combinations train"
-        return f"{several} {what} the same as another, and {'is' if several == 1 else 'are'} left out{why}"
+        left_out = f"{several} {what} the same as another, and {'is' if several == 1 else 'are'} left out"
+        return f"{left_out}: {why}" if why else left_out
 
     def _recipes(self) -> list[Recipe]:
         seeds = self.seeds or (self.recipe.seed,)

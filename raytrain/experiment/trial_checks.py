@@ -1,6 +1,7 @@
 """What no experiment may ask of its trials together: refused once they are listed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from raytrain.data.data_key import OF_TEST_IMAGES
 from raytrain.errors import ExperimentError
@@ -8,6 +9,9 @@ from raytrain.experiment.search.grid import Grid, Sampler, values_of
 from raytrain.experiment.sections import Asha, Separate
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.selection import SELECTIONS
+
+if TYPE_CHECKING:
+    from raytrain.experiment.experiment import Experiment
 
 
 def refuse_what_cannot_run(
@@ -75,6 +79,34 @@ def _refuse_unlike_curves(trials: Sequence[Trial], sampler: Sampler) -> None:
         raise ExperimentError(
             f"asha.lose_at_most is in points of accuracy, and select is {select}; select accuracy, or give a "
             "grace_period instead"
+        )
+
+
+def refuse_without_effect(experiment: "Experiment", *, options: Collection[str]) -> None:
+    """Refuse what is said of how trials are drawn, and would change nothing.
+
+    Only for experiments that are read: a run of an earlier version may say it, and is still shown. A copy of the
+    experiment of a run has every key, with the default where nothing was said.
+
+    Args:
+        experiment: The experiment.
+        options: Keys that the command line gives.
+
+    Raises:
+        ExperimentError: There is such a key; the message says what to give.
+    """
+    sampler, given = experiment.sampler, experiment.model_fields_set
+    said = sampler == "sobol" or (sampler == "random" and "sampler" in given and "samples" not in given)
+    if said and experiment.samples is None:
+        raise ExperimentError(
+            f"sampler: {sampler} draws samples, and samples is missing, so that every combination would be a trial; "
+            "say how many samples to draw, such as samples: 20 (--samples 20), or give sampler: grid"
+        )
+    size = experiment.round_size
+    if sampler != "tpe" and ("round_size" in options or size != type(experiment).model_fields["round_size"].default):
+        raise ExperimentError(
+            f"round_size: {size} is of rounds of tpe, and the sampler is {sampler}; give sampler: tpe (--sampler tpe), "
+            "or leave it out"
         )
 
 

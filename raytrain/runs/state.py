@@ -12,6 +12,7 @@ from raytrain.experiment.trial import Trial
 from raytrain.runs.events import AshaChosen, Event, Judged, Stage, Status
 from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import TrialResult
+from raytrain.training.field_rules import course
 from raytrain.training.recipe import Recipe
 
 
@@ -261,13 +262,12 @@ class RunState:
         asha = self.asha
         if asha is None or self.stage != "search":
             return None
-        lengths = {progress.trial.recipe.epochs for progress in self.progress.values()}
-        epochs, comparable = max(lengths), {None, *lengths}
+        epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
         rule = Promotion if asha.mode == "promote" else Rungs
         rungs = rule(asha.first_rung(epochs), epochs, asha.reduction_factor, most=asha.rungs)
-        # a removed trial counts, but not one of another number of epochs, whose course was another one
-        kept = (one for one in self._judged if one["trial"] in self.progress or one.get("epochs") in comparable)
-        judged = [event for event in kept if event["rung"] in rungs.recorded]
+        judged = [event for event in self._judged if event["rung"] in rungs.recorded]  # a removed trial counts, too
+        rungs.courses = {event["trial"]: event.get("epochs") for event in judged}
+        rungs.courses |= {trial_id: course(progress.trial.recipe) for trial_id, progress in self.progress.items()}
         for event in judged:
             rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]
         if isinstance(rungs, Promotion):

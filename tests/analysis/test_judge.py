@@ -257,10 +257,12 @@ def test_seeds_that_are_missing_are_refused(write: WriteRun, write_run: WriteRun
     write("base", BASE, lr=0.1)
     write_run("alone", rows(900), recipe={"lr": 0.2}, seeds=[17])
     write("failed", (900, 901, 902), lr=0.2, statuses=["finished", "failed", "finished"])
+    write("stopped", (900, 901, 902), lr=0.2, statuses=["finished", "stopped", "finished"])
     for name, what in [
         ("alone", "train alone with --seeds 0,1,2,3,4,5,17"),
         ("failed", "seed 1 of failed has failed"),
         ("failed", "raytrain resume failed --failed-only"),
+        ("stopped", "train all seeds to the end under another name, with --no-asha"),
         ("base", "give two runs"),
     ]:
         refused = judged("base", name)

@@ -571,6 +571,15 @@ def test_seeds_that_were_stopped_are_not_passed_over_in_silence() -> None:
     assert not any("were stopped early" in s for s in explain(rank([*finished, other], {})))
 
 
+@pytest.mark.parametrize("status", ["stopped", "paused", "failed", "diverged"])
+def test_the_advice_to_rescue_is_given_where_a_seed_of_a_ranked_row_was_stopped(status: str) -> None:
+    rows = [result("a0", test_accuracy=0.9), result("a1", seed=1, status=status, epochs=4)]
+    elsewhere = result("c1", seed=1, lr=0.3, status="stopped", epochs=4)
+    said = " ".join(explain(rank([*rows, elsewhere], {})))
+    assert ("; asha: {rescue: N} in the experiment trains the N best" in said) == (status in {"stopped", "paused"})
+    assert "--no-asha" not in said
+
+
 def test_of_configurations_that_lost_a_seed_those_that_have_a_rank_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raytrain.analysis.ranking.MOST_COMPARED", 2)
     finished = [result(f"t{lr}", lr=lr, test_accuracy=1 - lr / 10) for lr in (1, 2, 3, 4)]

@@ -160,3 +160,28 @@ def test_a_section_that_one_side_has_is_told_by_its_settings_alone() -> None:
     assert [(one.name, one.first, one.second) for one in differences(with_it, without)] == [
         (name, second, first) for name, first, second in told
     ]
+
+
+def test_an_axis_whose_argument_is_an_axis_too_is_compared_by_itself(write_run: WriteRun) -> None:
+    depths, several = {"arch.depth": [2, 3]}, ["airbench", "airbench(multiples=[1, 3, 3])"]
+    write_run("plain", [range(900)], grid={"arch": ["airbench"]})
+    write_run("deep", [range(900)] * 2, grid={"arch": ["airbench"], **depths})
+    write_run("wide", [range(900)] * 4, grid={"arch": several, **depths})
+    for sides, name, first, second in [
+        (("plain", "deep"), "grid.arch.depth", "none", "2, 3"),
+        (("deep", "wide"), "grid.arch", "airbench", "airbench, airbench(multiples=[1, 3, 3])"),
+    ]:
+        (found,) = [one for one in diff(*sides)["differences"] if one["part"] == "experiment"]
+        assert (found["name"], found["first"], found["second"]) == (name, first, second)
+
+
+def test_values_with_axes_of_their_own_stand_beside_a_list_as_one_value() -> None:
+    axes = {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}}
+    listed, below, other = (
+        settings("experiment", {"grid": grid})
+        for grid in ({"optimizer": ["sgd"]}, axes, {"optimizer": {"sgd": {"momentum": [0.8]}}})
+    )
+    told = [(one.name, one.first, one.second) for one in differences(listed, below)]
+    assert told == [("grid.optimizer", "sgd", str(axes["optimizer"]))]
+    told = [(one.name, one.first, one.second) for one in differences(below, other)]
+    assert told == [("grid.optimizer.sgd.momentum", "0.8, 0.9", "0.8"), ("grid.optimizer.adam", "{}", "none")]

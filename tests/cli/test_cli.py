@@ -271,6 +271,12 @@ def test_the_size_of_a_round_of_tpe_is_an_option(started: list[Any]):
         (["tune", "--grid", "lr=0.1", "--sampler", "sobel"], "unknown choice 'sobel'; did you mean 'sobol'?"),
         (["tune", "--grid", "lr=0.1", "--samples", "a few"], "'a few'"),
         (["tune", "--grid", "lr=0.1", "--round-size", "4"], "of rounds of tpe, and the sampler is random"),
+        (["tune", "--grid", "lr=0.1", "--round-size", "8"], "of rounds of tpe, and the sampler is random"),
+        (
+            ["tune", "--grid", "lr=0.1,0.2", "--sampler", "sobol"],
+            "sampler: sobol draws samples, and samples is missing",
+        ),
+        (["tune", "--grid", "lr=0.1,0.2", "--sampler", "random"], "sampler: random draws samples, and samples is"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_with_what_to_write(words: list[str], said: str, started: list[Any]):

@@ -1,6 +1,7 @@
 """Tests of ASHA's setting for what one accepts to lose: chosen from runs on record, kept, said; nothing is trained."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -225,6 +226,35 @@ def test_a_file_of_curves_that_cannot_be_read_is_one_clear_error(tmp_path: Path,
     with pytest.raises(ExperimentError, match=said):
         run_here(tmp_path / "runs", NEW, asha={**NEW["asha"], "curves": [str(bank)]})
     assert not (tmp_path / "runs" / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: row | {"seconds": 2.0}, "the seconds of t0 do not rise with its epochs"),
+        (lambda row: row | {"epoch": row["epoch"] - 1}, "the epochs of t0 are not 1 to 18, each once"),
+        (lambda row: row | {"epoch": 1}, "the epochs of t0 are not 1 to 18, each once"),
+        (
+            lambda row: None if row["trial"] == "t1" and row["epoch"] > 6 else row,
+            "its trials have 6 to 18 epochs, as if some were stopped",
+        ),
+    ],
+)
+def test_a_file_whose_rows_are_no_complete_curves_is_refused(tmp_path: Path, change: Any, said: str) -> None:
+    bank = curves_file(tmp_path / "bank.parquet")
+    rows = [changed for row in pq.read_table(bank).to_pylist() if (changed := change(row))]
+    pq.write_table(pa.Table.from_pylist(rows), bank)
+    with pytest.raises(ExperimentError, match=re.escape(said)):
+        run_here(tmp_path / "runs", NEW, asha={**NEW["asha"], "curves": [str(bank)]})
+
+
+def test_the_metrics_file_of_a_run_is_refused_as_curves_and_the_run_itself_is_taken(tmp_path: Path) -> None:
+    run_here(tmp_path, FULL)
+    metrics = tmp_path / "full" / "metrics.parquet"
+    with pytest.raises(ExperimentError, match="no curves can be read"):
+        run_here(tmp_path, NEW, asha={**NEW["asha"], "curves": [str(metrics)]})
+    run_here(tmp_path, NEW, asha={**NEW["asha"], "curves": ["full"]})
+    assert chosen(tmp_path)[0]["curves"] == 12
 
 
 def test_a_run_of_curves_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Tests of raytrain.experiment.trial_checks: what an experiment may not ask of its trials together."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
-from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.reading import read_experiment, stored_text
 
 
 def read(folder: Path, text: str) -> Experiment:
@@ -56,3 +57,22 @@ def test_an_experiment_that_a_run_keeps_may_still_have_several(tmp_path: Path) -
         len(Experiment.model_validate({"name": tmp_path.name, "grid": {"dataset": ["digits", "cifar10"]}}).trials())
         == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("round_size: 4", "round_size: 4 is of rounds of tpe, and the sampler is random; give sampler: tpe"),
+        ("round_size: 4\nsamples: 2\nsampler: sobol", "round_size: 4 is of rounds of tpe, and the sampler is sobol"),
+        ("sampler: sobol", "sampler: sobol draws samples, and samples is missing"),
+        ("sampler: random", "sampler: random draws samples, and samples is missing"),
+    ],
+)
+def test_what_is_said_of_samples_and_would_change_nothing_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ExperimentError, match=re.escape(said)):
+        read(tmp_path, f"grid: {{lr: [0.1, 0.2]}}\n{text}")
+
+
+def test_a_copy_of_what_a_run_keeps_says_every_default_and_is_taken(tmp_path: Path) -> None:
+    kept = read(tmp_path, "grid: {lr: [0.1, 0.2]}")
+    assert read(tmp_path, stored_text(kept)) == kept

@@ -1,8 +1,9 @@
 """ASHA's setting for `asha.lose_at_most`: chosen from complete learning curves on record, before a run begins."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,7 @@ def _in_parquet(path: Path) -> dict[str, Curve]:
         by_trial: dict[str, list[Mapping[str, Any]]] = {}
         for row in sorted(rows, key=lambda row: row["epoch"]):
             by_trial.setdefault(row["trial"], []).append(row)
+        _refuse_incomplete(by_trial)
         return {
             one: Curve(
                 [float(row["val_accuracy"]) for row in of], [float(row["seconds"]) for row in of], validated=True
@@ -225,3 +227,16 @@ def _in_parquet(path: Path) -> dict[str, Curve]:
             f"asha.curves names {path}, from which no curves can be read ({first_line(error)}); give a Parquet "
             f"file with the columns {', '.join(COLUMNS)}, such as benchmarks/curve_bank.py writes, or the name of a run"
         ) from error
+
+
+def _refuse_incomplete(by_trial: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Refuse, by a ValueError, rows that are no complete curves, such as those in metrics.parquet of a run."""
+    for trial, rows in by_trial.items():
+        if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+            raise ValueError(f"the epochs of {trial} are not 1 to {len(rows)}, each once")
+        if not all(one["seconds"] < other["seconds"] for one, other in pairwise(rows)):
+            raise ValueError(f"the seconds of {trial} do not rise with its epochs: they count from its start")
+    if len(lengths := sorted({len(rows) for rows in by_trial.values()})) > 1:
+        raise ValueError(
+            f"its trials have {lengths[0]} to {lengths[-1]} epochs, as if some were stopped; all must have as many"
+        )

@@ -63,6 +63,28 @@ def combined_unless_excluded(
     return None if any(matches(made, entry) for entry in exclude) else made
 
 
+def why_the_same(recipes: Sequence[Recipe], *, listed: str) -> str:
+    """Return why some of the recipes train the same as another: a reason for each field in which these differ.
+
+    Args:
+        recipes: The recipes.
+        listed: How they came about, for those that are equal: "drawn" or "listed".
+    """
+    by_effect: dict[tuple[Any, ...], list[Recipe]] = {}
+    for recipe in recipes:
+        by_effect.setdefault(recipe.effect, []).append(recipe)
+    several = [same for same in by_effect.values() if len(same) > 1]
+    reasons = {
+        f"{field} has no effect where {reason}"
+        for same in several
+        for recipe in same
+        for field, reason in inert(vars(recipe)).items()
+        if any(getattr(one, field) != getattr(recipe, field) for one in same)
+    }
+    equal = any(len(set(same)) < len(same) for same in several)
+    return "; ".join([*sorted(reasons), *([f"the same values are {listed} more than once"] if equal else [])])
+
+
 def plain(recipe: Recipe, *, like: Recipe) -> Recipe:
     """Return a recipe that trains the same, in which fields without effect have the values that another one has.
 

@@ -4,20 +4,22 @@ An axis is kept in one of three forms:
 
 - a tuple: its values;
 - a mapping with one key of `RANGES`: the range that samples are drawn from, `{"loguniform": (1e-4, 1.0)}`;
-- any other mapping: its keys are the values, and each has axes of its own, `{"sgd": {"momentum": (0.8, 0.9)}}`.
+- any other mapping: its keys are the values, and each has axes of its own, `{"sgd": {"momentum": (0.8, 0.9)}}`. In a
+  file and in JSON they are text, also where the value is a number, true or false.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, Literal, get_args
 
 from raytrain.errors import unknown
 from raytrain.experiment.search.arguments import is_argument
 from raytrain.training.choices import as_tuple, canonical
 from raytrain.training.recipe import Recipe
 
-Axis = tuple[Any, ...] | dict[str, Any]
+Axis = tuple[Any, ...] | dict[Any, Any]
 """An axis in one of the three forms above."""
 Grid = Mapping[str, Axis]
 """Axes by recipe field."""
@@ -100,12 +102,13 @@ def _ends(field: str, kind: str, given: object) -> tuple[float, float]:
     return low, high
 
 
-def _conditional(field: str, given: Mapping[Any, Any]) -> dict[str, Any]:
+def _conditional(field: str, given: Mapping[Any, Any]) -> dict[Any, Any]:
     if not given:
         raise ValueError(f"the axis {field!r} is empty; give it at least one value, or remove it")
-    axes: dict[str, Any] = {}
-    for value, below in given.items():
-        if not isinstance(value, str):
+    axes: dict[Any, Any] = {}
+    for key, below in given.items():
+        value = value_of_key(field, key)
+        if not isinstance(value, (str, bool, int, float) if _takes_numbers(field) else str):
             raise ValueError(  # noqa: TRY004 (pydantic reports a ValueError)
                 f"the value {value!r} of the axis {field!r} is no name; only a name has axes of its own"
             )
@@ -114,10 +117,32 @@ def _conditional(field: str, given: Mapping[Any, Any]) -> dict[str, Any]:
                 f"the value {value!r} of the axis {field!r} has {below!r} below it; give it axes of its own, such as "
                 f"{{{value}: {{momentum: [0.8, 0.9]}}}}, or {{}} for none. The ranges are {', '.join(RANGES)}"
             )
-        if (name := canonical(field, value)) in axes:
+        if (kept := canonical(field, value)) in axes:
             raise ValueError(f"the axis {field!r} has the value {value!r} twice; put all axes of it below one of them")
-        axes[name] = {name: checked_axis(name, axis) for name, axis in (below or {}).items()}
+        axes[kept] = {name: checked_axis(name, axis) for name, axis in (below or {}).items()}
     return axes
+
+
+def value_of_key(field: str, key: object) -> Any:
+    """Return the value of an axis that a key stands for, below which it has axes of its own.
+
+    Keys of a file are text. Where the field takes numbers, or true and false, the key is read as one if it can be; so
+    it is for an argument, whose type is not known here.
+    """
+    if not isinstance(key, str) or not _takes_numbers(field):
+        return key
+    for kind in (int, float):
+        with suppress(ValueError, OverflowError):
+            if math.isfinite(number := kind(key)):
+                return number
+    return {"true": True, "false": False}.get(key.lower(), key)
+
+
+def _takes_numbers(field: str) -> bool:
+    if field not in Recipe.model_fields:
+        return True
+    kind = Recipe.model_fields[field].annotation
+    return not {bool, int, float}.isdisjoint((kind, *get_args(kind)))
 
 
 def is_range(axis: Axis) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from raytrain.experiment.search.grid import RANGES, Axis
+from raytrain.experiment.search.grid import RANGES, Axis, value_of_key
 
 
 def names(grid: Mapping[str, Any]) -> frozenset[str]:
@@ -64,10 +64,10 @@ def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     fixed: dict[str, Any] = {}
     for field, axis in grid.items():
         conditional = _has_axes_below(axis)
-        value = values.get(field)
-        if conditional and isinstance(value, str) and value in axis:  # the axes below that value stay
-            below = axis[value]
-            fixed[field] = {value: with_values(below, values) if isinstance(below, Mapping) else below}
+        given = [key for key in axis if _same(value_of_key(field, key), values.get(field))] if conditional else []
+        if given:  # the axes below that value stay
+            below = axis[given[0]]
+            fixed[field] = {given[0]: with_values(below, values) if isinstance(below, Mapping) else below}
         elif field in values:
             fixed[field] = [values[field]]
         elif conditional:
@@ -78,3 +78,7 @@ def with_values(grid: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
         else:
             fixed[field] = axis
     return fixed
+
+
+def _same(one: object, other: object) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)  # 1 is not true

@@ -108,7 +108,9 @@ def test_drawn_numbers_have_four_digits_and_stay_within_their_range():
         ("lr", {"uniform": [0, float("inf")]}, "give its two ends"),
         ("width", {"int": [1.5, 3]}, "give whole numbers"),
         ("optimizer", {"sgd": [0.9]}, "give it axes of its own"),
-        ("nesterov", {True: {}}, "is no name"),
+        ("optimizer", {1: {}}, "is no name"),
+        ("nesterov", {None: {}}, "is no name"),
+        ("width", {"8": {}, 8: {}}, "has the value 8 twice"),
         ("optimizer", {"sgd": {"momentun": [0.9]}}, "unknown recipe field 'momentun'; did you mean 'momentum'?"),
         (
             "optimizer",
@@ -187,6 +189,17 @@ def test_combinations_that_train_the_same_are_one_trial_and_that_is_said():
     assert experiment(grid={"lr": [0.1, 0.2]}).repeated() == ""
 
 
+def test_only_fields_that_differ_among_combinations_that_train_the_same_are_the_reason():
+    grid = {"optimizer": {"sgd": {"momentum": [0.8, 0.9]}, "adam": {}}, "lr": [0.1, 0.01]}
+    drawn = experiment(grid=grid, samples=20).repeated()
+    assert drawn.endswith("train the same as another, and are left out: the same values are drawn more than once")
+    mixes = {"mix": ["none", "cutmix"], "mix_alpha": [0.5, 1.0], "nesterov": [False, True]}
+    assert experiment(grid=mixes, include=[{"mix": "cutmix", "mix_alpha": 0.5}]).repeated() == (
+        "3 combinations train the same as another, and are left out: mix_alpha has no effect where mix is none; "
+        "the same values are listed more than once"
+    )
+
+
 @pytest.mark.parametrize("values", [[0.8, 0.9], [0.8], [0.7, 0.95]])
 def test_a_trial_stays_the_same_when_a_field_without_effect_on_it_gets_values(values: list[float]):
     (_, before) = experiment(grid={"optimizer": ["sgd", "adam"]}).trials()
@@ -204,6 +217,39 @@ def test_a_repeated_combination_is_counted_once_for_all_seeds():
     x = experiment(grid={"optimizer": ["adam"], "momentum": [0.8, 0.9]}, seeds=[0, 1, 2])
     assert len(x.trials()) == 3
     assert x.repeated().startswith("1 combination trains the same as another, and is left out: momentum has no effect")
+
+
+@pytest.mark.parametrize(
+    ("grid", "values"),
+    [
+        (
+            "{nesterov: {true: {momentum: [0.8, 0.9]}, false: {}}}",
+            [{"nesterov": True, "momentum": 0.8}, {"nesterov": True, "momentum": 0.9}, {"nesterov": False}],
+        ),
+        ("{width: {8: {lr: [0.1]}, 16: {}}}", [{"width": 8, "lr": 0.1}, {"width": 16}]),
+        ("{lr: {1e-3: {width: [8]}, 0.5: {}}}", [{"lr": 0.001, "width": 8}, {"lr": 0.5}]),
+        (
+            "{arch: [airbench], arch.depth: {2: {lr: [0.1]}, 3: {}}}",
+            [{"arch": "airbench", "arch.depth": 2, "lr": 0.1}, {"arch": "airbench", "arch.depth": 3}],
+        ),
+        ("{mix: {none: {}, cutmix: {mix_alpha: [0.5]}}}", [{"mix": "none"}, {"mix": "cutmix", "mix_alpha": 0.5}]),
+    ],
+)
+def test_numbers_and_true_and_false_may_have_axes_of_their_own_in_a_file(grid: str, values: list[dict[str, Any]]):
+    x = experiment(grid=parse_value(grid, name="x"))
+    assert [[(name, type(one), one) for name, one in found.items()] for found in x.combinations()] == [
+        [(name, type(one), one) for name, one in expected.items()] for expected in values
+    ]
+    again = Experiment.model_validate(parse_value(dump_yaml(x.model_dump(mode="json")), name="x"))
+    assert again == x
+    assert again.replace(name="y").trials() == x.trials()
+
+
+def test_a_set_number_of_a_conditional_axis_keeps_the_axes_below_it():
+    said = parse_value("{nesterov: {true: {momentum: [0.8]}, false: {}}, width: {1: {lr: [0.1]}}}", name="x")
+    assert with_values(said, {"nesterov": True})["nesterov"] == {"True": {"momentum": [0.8]}}
+    assert with_values(said, {"width": 1})["width"] == {"1": {"lr": [0.1]}}
+    assert with_values(said, {"width": True})["width"] == [True]
 
 
 def test_a_set_value_of_a_conditional_axis_keeps_the_axes_below_it():
