@@ -266,7 +266,7 @@ def test_trials_of_more_epochs_are_compared_with_shorter_ones_only_where_the_cou
     assert not {*short} & {*longer.progress}
     again = open_folder(asha=asha, recipe={"epochs": 24, "schedule": schedule}, grid={"lr": [0.2, 0.3]}).state
     for state in (longer, again):
-        decision = state.rungs().judge(next(iter(state.progress)), epoch=9, accuracy=0.5)
+        decision = state.rungs().judge(next(iter(state.progress)), epoch=9, quality=0.5)
         assert (decision.cut, decision.stop) == ((0.9, True) if compared else (None, False))
 
 
@@ -283,9 +283,9 @@ def test_trials_of_several_lengths_in_one_grid_are_compared_only_where_the_cours
     run.started(short)
     run.judged(short, epoch=3, decision=Decision(3.0, 0.9, None, stop=False, pause=pause))
     for rungs in (run.state.rungs(), open_folder(**keys).state.rungs()):
-        first = rungs.judge(long, epoch=3, accuracy=0.5)
-        rungs.judge(other, epoch=3, accuracy=0.8)
-        second = rungs.judge(last, epoch=3, accuracy=0.4)
+        first = rungs.judge(long, epoch=3, quality=0.5)
+        rungs.judge(other, epoch=3, quality=0.8)
+        second = rungs.judge(last, epoch=3, quality=0.4)
         if pause:
             assert second.cut == (0.8 if compared else 0.5)
             del rungs.paused[short]
