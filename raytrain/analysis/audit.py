@@ -167,15 +167,10 @@ def _held(judged: Sequence[Mapping[str, Any]], paused: set[str]) -> list[Mapping
         if event["stop"]:
             held.append(event)
         elif last.get(event["trial"]) is event:
-            there = sorted((one["accuracy"] for one in judged if _compared(one, event)), reverse=True)
-            stayed = sum(_compared(one, event) for one in last.values())
+            there = sorted((one["accuracy"] for one in judged if one["rung"] == event["rung"]), reverse=True)
+            stayed = sum(one["rung"] == event["rung"] for one in last.values())
             held.append({**event, "cut": there[max(1, len(there) - stayed) - 1]})
     return held
-
-
-def _compared(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two decisions are of one rung, and of trials whose course is the same."""
-    return (one["rung"], one.get("epochs")) == (other["rung"], other.get("epochs"))
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:

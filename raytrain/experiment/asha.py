@@ -2,14 +2,13 @@
 
 `Rungs` stops trials, as Ray Tune's AsyncHyperBandScheduler does: a trial is judged by what has been recorded at its
 rung *so far*, so the first to arrive always goes on, and who was stopped stays so. `Promotion` is the paper's
-algorithm 2: every trial pauses at its rung, and the best of a rung go on, whoever came first. The paper's trials are
-equally long. Here, trials whose course depends on their number of epochs are compared with those of the same number.
+algorithm 2: every trial pauses at its rung, and the best of a rung go on, whoever came first.
 """
 
 import bisect
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -58,10 +57,6 @@ def quantile(ascending: Sequence[float], share: float) -> float:
     return high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part
 
 
-Course = int | None
-"""Number of epochs of a trial whose course depends on it; None for all others, which are compared with each other."""
-
-
 @dataclass
 class Rungs:
     """The validation accuracies of trials at each rung; or, by `Selection.quality`, what else the recipes select by.
@@ -71,7 +66,6 @@ class Rungs:
         epochs: Epochs of the longest trial, the paper's R.
         reduction_factor: The paper's eta.
         most: Largest number of rungs; None for all below `epochs`, as in the paper.
-        courses: Course of each trial, None where it is missing; those of another one are not compared.
         recorded: For each rung, the accuracy of each trial that was judged there.
     """
 
@@ -79,13 +73,9 @@ class Rungs:
     epochs: int
     reduction_factor: float
     most: int | None = field(default=None, kw_only=True)
-    courses: Mapping[str, Course] = field(default_factory=dict[str, Course], kw_only=True)
     recorded: dict[float, dict[str, float]] = field(default_factory=dict[float, dict[str, float]])
-    _sorted: dict[float, tuple[dict[str, float], dict[Course, list[float]]]] = field(
-        default_factory=lambda: dict[float, tuple[dict[str, float], dict[Course, list[float]]]](),
-        init=False,
-        repr=False,
-        compare=False,
+    _sorted: dict[float, tuple[dict[str, float], list[float]]] = field(
+        default_factory=dict[float, tuple[dict[str, float], list[float]]], init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
@@ -102,30 +92,21 @@ class Rungs:
         """
         rung = max((rung for rung in self.recorded if rung <= epoch), default=None)
         if rung is not None and trial not in (others := self.recorded[rung]):
-            ascending = self._ascending(rung, self.courses.get(trial))
+            ascending = self._ascending(rung)
             cut = quantile(ascending, 1 - 1 / self.reduction_factor) if ascending else None
             others[trial] = quality
             bisect.insort(ascending, quality)
             return Decision(rung, quality, cut, stop=cut is not None and quality < cut)
         return None
 
-    def _ascending(self, rung: float, course: Course) -> list[float]:
-        """Return the accuracies of a course at a rung in ascending order; sorted anew where others were recorded."""
+    def _ascending(self, rung: float) -> list[float]:
+        """Return the accuracies at a rung in ascending order; they are sorted anew where others were recorded there."""
         recorded = self.recorded[rung]
-        known, by_course = self._sorted.get(rung, (None, dict[Course, list[float]]()))
-        if known is not recorded or sum(map(len, by_course.values())) != len(recorded):
-            by_course = {
-                one: sorted(recorded[trial] for trial in trials) for one, trials in self.by_course(rung).items()
-            }
-            self._sorted[rung] = recorded, by_course
-        return by_course.setdefault(course, [])
-
-    def by_course(self, rung: float) -> dict[Course, list[str]]:
-        """Return the trials at a rung by their course, in the order in which they came."""
-        found: dict[Course, list[str]] = {}
-        for trial in self.recorded[rung]:
-            found.setdefault(self.courses.get(trial), []).append(trial)
-        return found
+        known, ascending = self._sorted.get(rung, (None, []))
+        if known is not recorded or len(ascending) != len(recorded):
+            ascending = sorted(recorded.values())
+            self._sorted[rung] = recorded, ascending
+        return ascending
 
     def due(self, trial: str, *, epoch: int) -> int | None:
         """Return the first epoch up to `epoch` at which `trial` should have been judged and was not, or None."""
@@ -139,11 +120,11 @@ class Rungs:
 class Promotion(Rungs):
     """The rungs of trials that pause there, and which of them goes on: algorithm 2 of the paper.
 
-    A paused trial may go on while it is among the best floor(n / eta) of the n trials of its course that have been
-    recorded at its rung. Of several rungs, the highest comes first. The paper draws a new trial where none may go on,
-    without end; an experiment has a last trial. When all have started and none runs, `best_left` says who goes on
-    still: where all trials of a rung are paused, because they are fewer than eta, its best one does. So each rung lets
-    at least one trial of each course pass, and at least one reaches its end.
+    A paused trial may go on while it is among the best floor(n / eta) of the n trials that have been recorded at its
+    rung. Of several rungs, the highest comes first. The paper draws a new trial where none may go on, without end; an
+    experiment has a last trial. When all have started and none runs, `best_left` says who goes on still: where all
+    trials of a rung are paused, because they are fewer than eta, its best one does. So each rung lets at least one
+    trial pass, and at least one reaches its end.
 
     Attributes:
         paused: The rung at which each paused trial waits.
@@ -152,8 +133,8 @@ class Promotion(Rungs):
 
     paused: dict[str, float] = field(default_factory=dict[str, float])
     lost: set[str] = field(default_factory=set[str])
-    _orders: dict[float, dict[Course, "_RungOrder"]] = field(
-        default_factory=lambda: dict[float, dict[Course, "_RungOrder"]](), init=False, repr=False, compare=False
+    _orders: dict[float, "_RungOrder"] = field(
+        default_factory=lambda: dict[float, "_RungOrder"](), init=False, repr=False, compare=False
     )
 
     def judge(self, trial: str, *, epoch: int, quality: float) -> Decision | None:
@@ -164,13 +145,10 @@ class Promotion(Rungs):
         rung = max((rung for rung in self.recorded if math.ceil(rung) == epoch), default=None)
         if rung is None:
             return None
-        there, course = self._orders_at(rung), self.courses.get(trial)
-        if course not in there:
-            there[course] = _RungOrder(rung, [], self.recorded[rung], self.paused)
-        there[course].take(trial, quality)
+        order = self._order(rung)
+        order.take(trial, quality)
         self.paused[trial] = rung
-        cut = there[course].quality_at(self._places(there[course]))
-        return Decision(rung, quality, cut, stop=False, pause=True)
+        return Decision(rung, quality, order.quality_at(self._places(rung)), stop=False, pause=True)
 
     def until(self, *, epoch: int, epochs: int) -> int:
         """Return the epoch to which a trial of `epochs` epochs runs after `epoch`: the next rung, or its last."""
@@ -185,83 +163,64 @@ class Promotion(Rungs):
 
     def promotable(self) -> str | None:
         """Return the paused trial that goes on next, or None where none is among the best of its rung."""
-        for order in self._highest_first():
+        for rung in sorted(self.recorded, reverse=True):
+            order = self._order(rung)
             best = order.best(self.paused)
-            if best is not None and order.before(best) < self._places(order):
+            if best is not None and order.before(best) < self._places(rung):
                 return best
         return None
 
     def best_left(self) -> str | None:
         """Return the paused trial that goes on when none runs, none is new and none is promotable; None at the end."""
-        for order in self._highest_first():
-            best = order.best(self.paused)
-            passed = (one for one in order.gone(self.paused) if one not in self.lost)
+        for rung in sorted(self.recorded, reverse=True):
+            best = self._order(rung).best(self.paused)
+            passed = (one for one in self.recorded[rung] if self.paused.get(one) != rung and one not in self.lost)
             if best is not None and next(passed, None) is None:
                 return best
         return None
 
-    def _highest_first(self) -> Iterator["_RungOrder"]:
-        for rung in sorted(self.recorded, reverse=True):
-            yield from self._orders_at(rung).values()
+    def _places(self, rung: float) -> int:
+        return math.floor(len(self.recorded[rung]) / self.reduction_factor)
 
-    def _places(self, order: "_RungOrder") -> int:
-        return math.floor(len(order) / self.reduction_factor)
-
-    def _orders_at(self, rung: float) -> dict[Course, "_RungOrder"]:
-        """Return the order of the trials of each course at a rung; made anew where others have changed the record."""
-        recorded, known = self.recorded[rung], self._orders.get(rung, dict[Course, _RungOrder]())
-        if sum(map(len, known.values())) != len(recorded) or not all(
-            order.is_of(recorded, self.paused) for order in known.values()
-        ):
-            known = {
-                course: _RungOrder(rung, trials, recorded, self.paused)
-                for course, trials in self.by_course(rung).items()
-            }
-        self._orders[rung] = known
+    def _order(self, rung: float) -> "_RungOrder":
+        """Return the order of the trials at a rung; it is made anew where others have changed what is on record."""
+        known = self._orders.get(rung)
+        if known is None or not known.is_of(self.recorded[rung], self.paused):
+            known = self._orders[rung] = _RungOrder(rung, self.recorded[rung], self.paused)
         return known
 
 
 class _RungOrder:
-    """The trials of a course at a rung, the best first; of equal ones, the one that came first.
+    """The trials at a rung, the best first; of equal ones, the one that came first.
 
     To look through all of them for each decision would take the square of their number.
     """
 
-    def __init__(
-        self, rung: float, trials: Sequence[str], recorded: dict[str, float], paused: dict[str, float]
-    ) -> None:
+    def __init__(self, rung: float, recorded: dict[str, float], paused: dict[str, float]) -> None:
         """Sort the trials of a rung.
 
         Args:
             rung: Epoch of the rung.
-            trials: The trials of the course that have come to the rung, in the order in which they came.
-            recorded: Quality of each trial that has come to the rung, of other courses too.
+            recorded: Quality of each trial that has come to the rung, in the order in which they came.
             paused: The rung at which each paused trial waits.
         """
         self._rung, self._recorded, self._paused = rung, recorded, paused
-        self._arrived = {trial: number for number, trial in enumerate(trials)}
-        self._ordered = sorted(self._key(trial) for trial in trials)
+        self._arrived = {trial: number for number, trial in enumerate(recorded)}
+        self._ordered = sorted(self._key(trial) for trial in recorded)
         # the best of those that pause; one that goes on stays here until it would be the next
-        self._waiting = [(*self._key(trial), trial) for trial in trials if paused.get(trial) == rung]
+        self._waiting = [(*self._key(trial), trial) for trial in recorded if paused.get(trial) == rung]
         heapq.heapify(self._waiting)
 
     def _key(self, trial: str) -> tuple[float, int]:
         return -self._recorded[trial], self._arrived[trial]
 
-    def __len__(self) -> int:
-        return len(self._ordered)
-
     def is_of(self, recorded: dict[str, float], paused: dict[str, float]) -> bool:
-        """Return whether these are what the order was made from."""
-        return self._recorded is recorded and self._paused is paused
-
-    def gone(self, paused: dict[str, float]) -> Iterator[str]:
-        """Yield the trials that are not paused here any more."""
-        return (trial for trial in self._arrived if paused.get(trial) != self._rung)
+        """Return whether these are what the order was made from, and nobody else has added to it."""
+        return self._recorded is recorded and self._paused is paused and len(recorded) == len(self._ordered)
 
     def take(self, trial: str, quality: float) -> None:
         """Record a trial, which pauses; where it was recorded before, with another quality perhaps."""
-        if trial in self._arrived:
+        if trial in self._recorded:
             del self._ordered[bisect.bisect_left(self._ordered, self._key(trial))]
         self._recorded[trial] = quality
         self._arrived.setdefault(trial, len(self._arrived))

@@ -16,7 +16,11 @@ from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis
 from raytrain.experiment.search.repeated import Repeated, repeated_argument, repeated_axis
 from raytrain.experiment.search.written_grid import as_written, with_values, without_dependent
-from raytrain.experiment.trial_checks import refuse_several_test_sets, refuse_without_effect
+from raytrain.experiment.trial_checks import (
+    refuse_several_test_sets,
+    refuse_unlike_courses,
+    refuse_without_effect,
+)
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml
 from raytrain.storage.folder import Folder
@@ -128,6 +132,7 @@ def _build(
         experiment = Experiment.model_validate(written)
         refuse_without_effect(experiment, options=changes)
         refuse_several_test_sets(experiment.trials(), experiment.grid, drawn=experiment.samples is not None)
+        refuse_unlike_courses(experiment.trials(), asha=experiment.asha)
     except ValidationError as error:
         raise ExperimentError(_locate(error, source, overrides, changes)) from None
     except CombinationError as error:

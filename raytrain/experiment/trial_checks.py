@@ -9,6 +9,7 @@ from raytrain.experiment.search.grid import Grid, Sampler, values_of
 from raytrain.experiment.sections import Asha, Separate
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.selection import SELECTIONS
+from raytrain.training.field_rules import is_same_course
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -103,10 +104,33 @@ def refuse_without_effect(experiment: "Experiment", *, options: Collection[str])
             "say how many samples to draw, such as samples: 20 (--samples 20), or give sampler: grid"
         )
     size = experiment.round_size
-    if sampler != "tpe" and ("round_size" in options or size != type(experiment).model_fields["round_size"].default):
+    changed = size != type(experiment).model_fields["round_size"].default
+    if sampler != "tpe" and ("round_size" in options or (changed and "sampler" not in options)):
         raise ExperimentError(
             f"round_size: {size} is of rounds of tpe, and the sampler is {sampler}; give sampler: tpe (--sampler tpe), "
             "or leave it out"
+        )
+
+
+def refuse_unlike_courses(trials: Sequence[Trial], *, asha: Asha | None) -> None:
+    """Refuse ASHA for trials of several lengths that are not alike at the same epoch.
+
+    Only for experiments that are read: a run of an earlier version may have such trials, and is still shown.
+
+    Args:
+        trials: The trials of an experiment.
+        asha: How trials are stopped early; None if they are not.
+
+    Raises:
+        ExperimentError: A longer trial would be compared with a shorter one that is nearer to its end.
+    """
+    lengths = sorted({trial.recipe.epochs for trial in trials})
+    unlike = next((trial.recipe for trial in trials if not is_same_course(trial.recipe)), None)
+    if asha and len(lengths) > 1 and unlike:
+        raise ExperimentError(
+            f"asha compares trials at the same epoch, and these have {lengths[0]} to {lengths[-1]} epochs: with "
+            f"schedule: {unlike.schedule}, a shorter one is nearer to its end there, and the longer ones would lose. "
+            "Give all of them the same epochs, make an experiment for each length, or run without asha (--no-asha)"
         )
 
 

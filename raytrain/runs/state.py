@@ -12,7 +12,6 @@ from raytrain.experiment.trial import Trial
 from raytrain.runs.events import AshaChosen, Event, Judged, Stage, Status
 from raytrain.runs.progress import Setting, TrialProgress
 from raytrain.runs.results import TrialResult
-from raytrain.training.field_rules import course
 from raytrain.training.recipe import Recipe
 
 
@@ -262,12 +261,13 @@ class RunState:
         asha = self.asha
         if asha is None or self.stage != "search":
             return None
-        epochs = max(progress.trial.recipe.epochs for progress in self.progress.values())
+        lengths = {progress.trial.recipe.epochs for progress in self.progress.values()}
+        epochs, comparable = max(lengths), {None, *lengths}
         rule = Promotion if asha.mode == "promote" else Rungs
         rungs = rule(asha.first_rung(epochs), epochs, asha.reduction_factor, most=asha.rungs)
-        judged = [event for event in self._judged if event["rung"] in rungs.recorded]  # a removed trial counts, too
-        rungs.courses = {event["trial"]: event.get("epochs") for event in judged}
-        rungs.courses |= {trial_id: course(progress.trial.recipe) for trial_id, progress in self.progress.items()}
+        # a removed trial counts, but not one of another number of epochs, whose course was another one
+        kept = (one for one in self._judged if one["trial"] in self.progress or one.get("epochs") in comparable)
+        judged = [event for event in kept if event["rung"] in rungs.recorded]
         for event in judged:
             rungs.recorded[event["rung"]][event["trial"]] = event["accuracy"]
         if isinstance(rungs, Promotion):

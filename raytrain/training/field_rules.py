@@ -83,11 +83,6 @@ def is_same_course(recipe: "Recipe") -> bool:
     )
 
 
-def course(recipe: "Recipe") -> int | None:
-    """Return the number of epochs of a recipe if its course depends on it, else None: as `is_same_course` says."""
-    return None if is_same_course(recipe) else recipe.epochs
-
-
 def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields of a recipe that change nothing beside its others, each with the reason: "mix is none".
 

@@ -195,20 +195,6 @@ def test_paused_trials_are_audited_by_the_cut_that_their_rung_came_to() -> None:
     ]
 
 
-def test_the_cut_of_a_paused_trial_is_of_those_that_it_was_compared_with() -> None:
-    trials = {
-        "a": trial("a", "paused", 0.3),
-        "b": trial("b", "finished", 0.6, 0.7, 0.7, 0.7),
-        "longer": trial("longer", "paused", 0.9),
-    }
-    events = [
-        {**rung(name, 1, accuracy, None, stop=False), "pause": True, "epochs": epochs}
-        for name, accuracy, epochs in (("a", 0.3, 4), ("b", 0.6, 4), ("longer", 0.9, 8))
-    ]
-    audited = audit([r for r, _ in trials.values()], {name: rows for name, (_, rows) in trials.items()}, events)
-    assert [(stop.trial, stop.cut) for stop in audited.stops] == [("a", 0.6), ("longer", 0.9)]
-
-
 def test_a_rescued_trial_has_saved_nothing_and_is_counted_once_it_has_come_to_its_end() -> None:
     trials = {
         "a": trial("a", "finished", 0.5, 0.6, 0.7, 0.8),

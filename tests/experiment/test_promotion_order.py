@@ -1,7 +1,6 @@
 """Promotion against the same rule written down slowly: it looks through all trials of a rung for each decision."""
 
 import math
-from collections.abc import Iterator
 from random import Random
 from typing import ClassVar
 
@@ -19,38 +18,30 @@ class Slow:
         self.factor = promotion.reduction_factor
         self.promotion = promotion
 
-    def compared(self) -> Iterator[tuple[float, dict[str, float]]]:
-        """Yield each rung, the highest first, with the accuracies of the trials there that are compared."""
-        course = self.promotion.courses.get
-        for rung in sorted(self.recorded, reverse=True):
-            there = self.recorded[rung]
-            for one in dict.fromkeys(map(course, there)):
-                yield rung, {trial: accuracy for trial, accuracy in there.items() if course(trial) == one}
-
-    def best(self, rung: float, there: dict[str, float]) -> str | None:
-        paused = [trial for trial in there if self.promotion.paused.get(trial) == rung]
-        return max(paused, key=there.__getitem__, default=None)
+    def best(self, rung: float) -> str | None:
+        paused = [trial for trial in self.recorded[rung] if self.promotion.paused.get(trial) == rung]
+        return max(paused, key=self.recorded[rung].__getitem__, default=None)
 
     def promotable(self) -> str | None:
-        for rung, there in self.compared():
+        for rung in sorted(self.recorded, reverse=True):
+            there = self.recorded[rung]
             ranked = sorted(there, key=lambda trial: -there[trial])  # stable: of equal ones, the first to come
-            best = self.best(rung, there)
+            best = self.best(rung)
             if best is not None and best in ranked[: math.floor(len(there) / self.factor)]:
                 return best
         return None
 
     def best_left(self) -> str | None:
-        for rung, there in self.compared():
-            waits = [self.promotion.paused.get(trial) == rung for trial in there]
-            gone = [trial for trial, paused in zip(there, waits, strict=True) if not paused]
+        for rung in sorted(self.recorded, reverse=True):
+            waits = [self.promotion.paused.get(trial) == rung for trial in self.recorded[rung]]
+            gone = [trial for trial, paused in zip(self.recorded[rung], waits, strict=True) if not paused]
             if any(waits) and set(gone) <= self.promotion.lost:
-                return self.best(rung, there)
+                return self.best(rung)
         return None
 
-    def cut(self, trial: str, rung: float) -> float | None:
-        there = next(there for at, there in self.compared() if at == rung and trial in there)
-        places = math.floor(len(there) / self.factor)
-        return sorted(there.values(), reverse=True)[places - 1] if places else None
+    def cut(self, rung: float) -> float | None:
+        places = math.floor(len(self.recorded[rung]) / self.factor)
+        return sorted(self.recorded[rung].values(), reverse=True)[places - 1] if places else None
 
 
 def go_on(promotion: Promotion, epochs: dict[str, int]) -> bool:
@@ -82,13 +73,12 @@ def change_otherwise(promotion: Promotion, chance: Random) -> None:
 @given(
     accuracies=st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.30000001, 0.5, 0.9]) | st.floats(-5, 1), max_size=60),
     factor=st.sampled_from([1.5, 2, 3, 4]),
-    courses=st.dictionaries(st.integers(0, 30).map(lambda number: f"t{number}"), st.sampled_from([16, 20])),
     chance=st.randoms(use_true_random=False),
 )
 def test_who_goes_on_is_who_a_search_through_all_trials_finds(
-    accuracies: list[float], factor: float, courses: dict[str, int], chance: Random
+    accuracies: list[float], factor: float, chance: Random
 ) -> None:
-    promotion = Promotion(1, 16, factor, courses=courses)
+    promotion = Promotion(1, 16, factor)
     slow, epochs = Slow(promotion), dict[str, int]()
     for number, accuracy in enumerate(accuracies):
         # a new trial, or one that a command which was killed has left at its rung, judged again
@@ -96,7 +86,7 @@ def test_who_goes_on_is_who_a_search_through_all_trials_finds(
         epochs.setdefault(trial, 1)
         decision = promotion.judge(trial, epoch=epochs[trial], quality=accuracy)
         if decision is not None:
-            cut = slow.cut(trial, decision.rung)
+            cut = slow.cut(decision.rung)
             assert decision == Decision(decision.rung, accuracy, cut, stop=False, pause=True)
         if chance.random() < 0.3:
             change_otherwise(promotion, chance)

@@ -76,3 +76,35 @@ def test_what_is_said_of_samples_and_would_change_nothing_is_refused(tmp_path: P
 def test_a_copy_of_what_a_run_keeps_says_every_default_and_is_taken(tmp_path: Path) -> None:
     kept = read(tmp_path, "grid: {lr: [0.1, 0.2]}")
     assert read(tmp_path, stored_text(kept)) == kept
+
+
+def test_another_sampler_on_the_command_line_may_leave_the_round_size_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("grid: {lr: {loguniform: [0.01, 1]}}\nsamples: 2\nsampler: tpe\nround_size: 4")
+    assert read_experiment(tmp_path / "x.yaml", changes={"sampler": "random"}).sampler == "random"
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("grid: {epochs: [12, 24]}", "12 to 24"),
+        ("grid: {epochs: [24, 12], schedule: [constant, cosine]}", "12 to 24"),
+        ("recipe: {epochs: 10}\ninclude: [{}, {epochs: 5}]", "5 to 10"),
+        ("grid: {epochs: {int: [8, 80]}}\nsamples: 5", " to "),
+    ],
+)
+def test_asha_is_refused_where_trials_of_other_lengths_are_not_alike_at_an_epoch(
+    tmp_path: Path, text: str, lengths: str
+) -> None:
+    with pytest.raises(ExperimentError, match=r"asha compares trials at the same epoch.*--no-asha") as caught:
+        read(tmp_path, f"{text}\nasha: {{}}")
+    assert lengths in str(caught.value)
+    assert len(read(tmp_path, text).trials()) > 1
+
+
+@pytest.mark.parametrize("schedules", ["constant", "constant, cosine"])
+def test_asha_takes_several_lengths_of_one_course_and_several_courses_of_one_length(
+    tmp_path: Path, schedules: str
+) -> None:
+    axis = "epochs: [12, 24]" if schedules == "constant" else "lr: [0.1, 0.2]"
+    found = read(tmp_path, f"recipe: {{warmup_epochs: 1}}\ngrid: {{{axis}, schedule: [{schedules}]}}\nasha: {{}}")
+    assert found.asha

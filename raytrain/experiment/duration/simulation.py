@@ -175,14 +175,13 @@ def _judged_after(rungs: Rungs | None) -> list[int]:
 
 
 def _by_place(rungs: Rungs | None) -> Rungs | None:
-    """Return rungs with the place of each accuracy among those it is compared with, in [0, 1], instead of it."""
+    """Return rungs with the place of each accuracy among those on record, in [0, 1], instead of the accuracy."""
     if rungs is None:
         return None
-    places: dict[float, dict[str, float]] = {rung: {} for rung in rungs.recorded}
+    places: dict[float, dict[str, float]] = {}
     for rung, accuracies in rungs.recorded.items():
-        for trials in rungs.by_course(rung).values():
-            ranks = scipy.stats.rankdata([accuracies[trial] for trial in trials]).tolist()  # equal ones share the mean
-            places[rung] |= {trial: (rank - 0.5) / len(ranks) for trial, rank in zip(trials, ranks, strict=True)}
+        ranks = scipy.stats.rankdata(list(accuracies.values())).tolist()  # from 1; equal ones share the mean
+        places[rung] = {trial: (rank - 0.5) / len(ranks) for trial, rank in zip(accuracies, ranks, strict=True)}
     placed = copy.deepcopy(rungs)
     placed.recorded = places
     return placed

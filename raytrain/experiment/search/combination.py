@@ -74,13 +74,11 @@ def why_the_same(recipes: Sequence[Recipe], *, listed: str) -> str:
     for recipe in recipes:
         by_effect.setdefault(recipe.effect, []).append(recipe)
     several = [same for same in by_effect.values() if len(same) > 1]
-    reasons = {
-        f"{field} has no effect where {reason}"
-        for same in several
-        for recipe in same
-        for field, reason in inert(vars(recipe)).items()
-        if any(getattr(one, field) != getattr(recipe, field) for one in same)
-    }
+    reasons: set[str] = set()
+    for same in several:
+        differing = {name for name, value in vars(same[0]).items() if any(getattr(one, name) != value for one in same)}
+        found = (pair for one in same for pair in inert(vars(one)).items())
+        reasons |= {f"{field} has no effect where {reason}" for field, reason in found if field in differing}
     equal = any(len(set(same)) < len(same) for same in several)
     return "; ".join([*sorted(reasons), *([f"the same values are {listed} more than once"] if equal else [])])
 

@@ -124,12 +124,6 @@ def test_accuracies_that_are_on_record_judge_the_rest(*, quality: float, stopped
     assert bool(result.stopped) is stopped
 
 
-def test_accuracies_of_another_course_do_not_judge_the_rest() -> None:
-    rungs = Rungs(first=3, epochs=9, reduction_factor=3, courses={SHORT.id: SHORT.recipe.epochs})
-    rungs.recorded[3.0] = {"a": 0.70, "b": 0.75, "c": 0.80}
-    assert not sweep({SHORT: 0}, LENGTHS, slots=1, rungs=rungs, quality={SHORT: 0.0}).stopped
-
-
 def test_a_rung_that_is_behind_a_trial_does_not_judge_it_again() -> None:
     rungs = Rungs(first=3, epochs=9, reduction_factor=3)
     rungs.recorded[3.0] = {SHORT.id: 0.5, "a": 0.9, "b": 0.95}
