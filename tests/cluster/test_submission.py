@@ -163,6 +163,17 @@ def test_curves_that_stay_behind_are_noticed(here: Path) -> None:
     assert read("tune", "grid.yaml", send=("bank.parquet",)).send == (Path("bank.parquet"),)
 
 
+def test_a_linked_file_in_a_folder_is_sent_with_it(here: Path) -> None:
+    for name in ("data", "elsewhere"):
+        (here / name).mkdir()
+    for name, target in {"a": here / "elsewhere" / "a", "b": here / "data" / "c"}.items():
+        target.touch()
+        (here / "data" / name).symlink_to(target)
+        words = ("train", "--set", f"dataset=data/{name}")
+        for sent in ("data", f"data/{name}"):
+            assert read(*words, send=(sent,)).send == (Path(sent),)
+
+
 @pytest.mark.parametrize("name", ["a/b", "", "-x", "a b", "x" * 101])
 def test_a_jobs_name_can_be_typed(name: str) -> None:
     if not name:

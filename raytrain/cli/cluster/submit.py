@@ -172,10 +172,10 @@ def _looked_for(name: str, file: Path | None, words: Sequence[str]) -> str | Non
 
 def _sent_as(path: Path, sent: Path, file: Path | None) -> str | None:
     """Return what data is called in the package, if it is `sent` or in that folder."""
-    whole, folder = path.resolve(), sent.resolve()
-    if not whole.is_relative_to(folder):
-        return None
-    return (Path(name_beside(sent, file)) / whole.relative_to(folder)).as_posix()
+    folder = sent.resolve()
+    linked = [path.parent.resolve() / path.name] if path.is_file() else []  # it travels as what it stands for
+    inside = next((one for one in (*linked, path.resolve()) if one.is_relative_to(folder)), None)
+    return inside and (Path(name_beside(sent, file)) / inside.relative_to(folder)).as_posix()
 
 
 def _job_name(name: str) -> str:
