@@ -71,8 +71,10 @@ def up(file: ClusterFile, path: Path) -> None:
         ClusterError: `ray up` failed; what it printed says why.
     """
     make_token()
-    if not _is_up(path, provider=file.provider):
-        _write_state(_read_state() | {file.name: time.time()})  # before `ray up`, which may fail with machines running
+    is_up = _is_up(path, provider=file.provider)
+    state, now = _read_state(), time.time()
+    if not is_up:  # written before `ray up`, which may fail with machines running
+        _write_state(state | {file.name: state.get(file.name, now) if is_up is None else now})
     _ray("up", "--yes", "--no-config-cache", str(path), provider=file.provider)
 
 
@@ -165,14 +167,16 @@ def ssh_command(cluster: Mapping[str, Any], address: str, command: str) -> list[
     return ["ssh", *words, *key, f"{auth['ssh_user']}@{address}", remote]
 
 
-def _is_up(path: Path, *, provider: str) -> bool:
-    """Return whether the head of a cluster is there, be it ready or not; False where Ray cannot say."""
+def _is_up(path: Path, *, provider: str) -> bool | None:
+    """Return whether the head of a cluster is there, be it ready or not; None where Ray cannot say."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
         asked = _run("get-head-ip", str(path), provider=provider, timeout=HEAD_TIMEOUT_S, **pipes)
     except subprocess.TimeoutExpired:
-        return False
-    return asked.returncode == 0 or b" is in state " in asked.stdout  # so Ray says of a head that is not ready
+        return None
+    if asked.returncode == 0 or b" is in state " in asked.stdout:  # so Ray says of a head that is not ready
+        return True
+    return False if b"not found!" in asked.stdout else None
 
 
 def _run(*arguments: str, provider: str, **options: Any) -> subprocess.CompletedProcess[bytes]:

@@ -102,7 +102,7 @@ class Package:
         """
         here, path = Path.cwd(), path.parent.resolve() / path.name  # a link travels as the file that it stands for
         # an experiment file from elsewhere stands alone at the top of the package, and so does what lies beside it
-        tops = [beside.resolve().parent, here] if beside and _is_from_elsewhere(beside) else [here]
+        tops = [beside.resolve().parent, here] if beside and is_from_elsewhere(beside) else [here]
         top = next((top for top in tops if path.is_relative_to(top)), None)
         if top is None:
             raise PreflightError(
@@ -161,7 +161,7 @@ def _lines(files: Iterable[Path]) -> Iterator[str]:
 
 def name_there(path: Path) -> str:
     """Return what a path is called in a package: the same if it is relative and inside the current directory."""
-    return path.name if _is_from_elsewhere(path) else path.as_posix()
+    return path.name if is_from_elsewhere(path) else path.as_posix()
 
 
 def name_beside(path: Path, file: Path | None) -> str:
@@ -179,13 +179,13 @@ def from_file(path: Path, file: Path | None) -> str | None:
         path: The file or folder.
         file: The experiment file; None for a shipped one.
     """
-    if file is None or not (_is_from_elsewhere(file) and _is_from_elsewhere(path)):
+    if file is None or not (is_from_elsewhere(file) and is_from_elsewhere(path)):
         return None
     whole, top = path.resolve(), file.resolve().parent
     return whole.relative_to(top).as_posix() if whole.is_relative_to(top) else None
 
 
-def _is_from_elsewhere(path: Path) -> bool:
+def is_from_elsewhere(path: Path) -> bool:
     """Return whether a file or folder is called otherwise in a package: by its name alone."""
     return path.is_absolute() or ".." in path.parts
 

@@ -139,7 +139,7 @@ def _unpack(content: bytes, folder: Path) -> None:
                 raise JobError(
                     f"the archive of {folder.name} unpacks to more than {LARGEST:,} bytes; nothing was copied"
                 )
-        arrived = {name: _content(archive, name) for name in (EXPERIMENT, MANIFEST)}
+        arrived = {name: _content(archive, name) for name in (EXPERIMENT, MANIFEST, "events.jsonl")}
         if problem := _in_the_way(arrived.get, Folder.at(folder)):
             raise JobError(problem)
         arriving = folder.with_name(f".{folder.name}.arriving")
@@ -147,7 +147,9 @@ def _unpack(content: bytes, folder: Path) -> None:
             arriving.unlink()
         shutil.rmtree(arriving, ignore_errors=True)
         archive.extractall(arriving, filter="data")
-    (folder / REPORT).unlink(missing_ok=True)  # of an earlier state; a later one may have none
+    here = Folder.at(folder)
+    if any(content != (here.read(name) if here.exists(name) else None) for name, content in arrived.items()):
+        (folder / REPORT).unlink(missing_ok=True)  # of an earlier state; a later one may have none
     shutil.copytree(arriving, folder, dirs_exist_ok=True)
     shutil.rmtree(arriving)
 

@@ -143,13 +143,16 @@ class Interruption:
         before = signal.signal(signal.SIGALRM, self._alarm)
         signal.setitimer(signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 0.001))
         try:
-            yield
-        except KeyboardInterrupt:
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+        except KeyboardInterrupt as caught:
             self._ended_by_limit = self._out_of_time
+            if isinstance(caught, OutOfTime):
+                self._raised = caught  # and no signal that Python has dropped on the way, as in a generator it closes
             raise
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
 
     def install(self) -> None:
         """Install the signal handlers, also again after `ray.init`, which installs its own handler of SIGTERM."""
@@ -189,6 +192,8 @@ class Interruption:
             raise self._raised
 
     def _wake(self, _number: int, _frame: FrameType | None) -> None:
+        if self._ended_by_limit:  # the run is being saved
+            return
         if self._dropped and self._raised:
             self._dropped = False
             raise self._raised

@@ -224,7 +224,7 @@ def _sessions(folder: Folder) -> list[dict[str, Any]]:
 
 def _commit_at(moment_ms: int, sessions: Sequence[Mapping[str, Any]]) -> str:
     """Return the commit of the session that worked on a run at a moment: the last one that had begun by then."""
-    begun = [one for one in sessions if _ms(one["started"]) <= moment_ms] or sessions[:1]
+    begun = [one for one in sessions if _ms(one["started"]) <= moment_ms]
     return (begun[-1]["code"].get("git_commit") or "") if begun else ""
 
 

@@ -126,7 +126,10 @@ def checked(value: object, annotation: Any, *, what: str) -> Any:
     several = isinstance(value, list | tuple)
     for given in [kind(one) for one in either for kind in kinds] if several else either:
         try:
-            return _asked_for(TypeAdapter(annotation).validate_python(given, strict=True))
+            found = TypeAdapter(annotation).validate_python(given, strict=True)
+            if several or not isinstance(found, Iterator):
+                return _asked_for(found)
+            problems.append((0, "give a list"))  # a text would be its letters, and a mapping its keys
         except ValidationError as error:
             first = error.errors()[0]
             problems.append((len(first["loc"]), first["msg"]))

@@ -148,6 +148,28 @@ def test_a_cluster_that_was_ended_without_raytrain_is_started_anew(file: Path, c
 
 
 @pytest.mark.usefixtures("ran")
+@pytest.mark.parametrize("said", [b"NoCredentialsError: Unable to locate credentials\n", None], ids=["error", "late"])
+def test_a_start_stays_on_record_where_ray_cannot_say_whether_the_head_is_up(
+    said: bytes | None, file: Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = launch._run
+
+    def run(*words: str, **options: Any) -> Any:
+        if words[0] != "get-head-ip":
+            return answered(*words, **options)
+        if said is None:
+            raise subprocess.TimeoutExpired("ray", 120)
+        return subprocess.CompletedProcess("ray", 1, said)
+
+    monkeypatch.setattr(launch, "_run", run)
+    for time in (1000.0, 4000.0):
+        clock(time)
+        raytrain("cluster", "up", "--yes", file)
+    clock(4600.0)
+    assert "it ran for 1:00:00" in raytrain("cluster", "down", file).stderr
+
+
+@pytest.mark.usefixtures("ran")
 def test_the_start_of_a_cluster_that_was_started_elsewhere_is_not_known(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,34 @@ def test_data_beside_an_experiment_file_from_elsewhere_is_sent_and_is_not_what_t
         read("train", "../study/x.yaml", "--set", "dataset=../study/photos", send=("../study/photos",))
 
 
+def test_an_experiment_file_by_an_absolute_path_looks_for_its_data_beside_it(here: Path) -> None:
+    for name in ("exp/photos", "other"):
+        (here / name).mkdir(parents=True)
+    file = here / "exp" / "x.yaml"
+    file.write_text("recipe: {dataset: photos}\n")
+    whole = here / "exp" / "photos"
+    for sent in ((), ("exp/photos",), ("exp",)):
+        with pytest.raises(ExperimentError, match=f"--send {whole}"):
+            read("train", str(file), send=sent)
+    for sent in (whole, whole.parent):
+        assert read("train", str(file), send=(str(sent),)).send == (sent,)
+    for words in ((str(file), "--set", "dataset=exp/photos"), ("exp/x.yaml",)):  # these look in the working folder
+        assert read("train", *words, send=("exp/photos",)).send == (Path("exp/photos"),)
+    file.write_text("recipe: {dataset: ../other}\n")
+    with pytest.raises(ExperimentError, match=r"where the command looks for \.\./other"):
+        read("train", str(file), send=("other",))
+
+
+def test_linked_data_beside_an_experiment_file_by_an_absolute_path_is_sent(here: Path) -> None:
+    (here / "elsewhere").mkdir()
+    (here / "work").mkdir()
+    (here / "work" / "photos").symlink_to(here / "elsewhere")
+    (here / "work" / "x.yaml").write_text("recipe: {dataset: photos}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here / "work")
+        assert read("train", str(here / "work" / "x.yaml"), send=("photos",)).send == (Path("photos"),)
+
+
 def test_curves_that_stay_behind_are_noticed(here: Path) -> None:
     (here / "bank.parquet").touch()
     text = (here / "grid.yaml").read_text() + "asha: {lose_at_most: 0.2, curves: [bank.parquet, a-run-there]}\n"
@@ -161,6 +189,17 @@ def test_curves_that_stay_behind_are_noticed(here: Path) -> None:
     with pytest.raises(ExperimentError, match=r"asha.curves names bank.parquet, .*\n.*--send bank.parquet"):
         read("tune", "grid.yaml")
     assert read("tune", "grid.yaml", send=("bank.parquet",)).send == (Path("bank.parquet"),)
+
+
+def test_a_linked_file_in_a_folder_is_sent_with_it(here: Path) -> None:
+    for name in ("data", "elsewhere"):
+        (here / name).mkdir()
+    for name, target in {"a": here / "elsewhere" / "a", "b": here / "data" / "c"}.items():
+        target.touch()
+        (here / "data" / name).symlink_to(target)
+        words = ("train", "--set", f"dataset=data/{name}")
+        for sent in ("data", f"data/{name}"):
+            assert read(*words, send=(sent,)).send == (Path(sent),)
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "-x", "a b", "x" * 101])

@@ -93,8 +93,17 @@ def test_the_report_of_an_earlier_state_goes_when_a_later_one_has_none(run: Path
     unpack(pack(run)[0], tmp_path / "lr")
     assert (tmp_path / "lr/report.html").read_text() == "<h1>first</h1>"
     (run / "report.html").unlink()  # the run goes on, and has one again at its end
+    (run / "events.jsonl").write_text("{}\n")
     unpack(pack(run)[0], tmp_path / "lr")
     assert "report.html" not in files(tmp_path / "lr")
+
+
+def test_a_report_that_was_made_here_stays_when_the_same_state_arrives_again(run: Path, tmp_path: Path) -> None:
+    (run / "events.jsonl").write_text("{}\n")
+    unpack(pack(run)[0], tmp_path / "lr")
+    (tmp_path / "lr/report.html").write_text("<h1>mine</h1>")
+    unpack(pack(run)[0], tmp_path / "lr")
+    assert (tmp_path / "lr/report.html").read_text() == "<h1>mine</h1>"
 
 
 def test_another_run_is_not_written_over(run: Path, tmp_path: Path) -> None:

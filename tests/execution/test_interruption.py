@@ -143,6 +143,26 @@ def test_a_signal_while_the_time_limit_ends_the_training_changes_nothing() -> No
         train()
 
 
+def test_a_signal_in_a_generator_that_the_time_limit_closes_does_not_interrupt_the_saving() -> None:
+    interruption = Interruption(limit_s=0.05)
+
+    def batches() -> Generator[int]:
+        try:
+            yield 0
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
+    def train() -> None:
+        for _ in batches():
+            time.sleep(20)
+
+    with interruption.handled():
+        with pytest.raises(OutOfTime) as caught, interruption.limited():
+            train()
+        assert interruption.cause_of(caught.value) is caught.value
+        time.sleep(0.3)  # the saving
+
+
 def test_what_else_a_finalizer_raises_is_reported_as_before() -> None:
     class Broken:
         def __del__(self) -> None:

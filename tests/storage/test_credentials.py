@@ -21,6 +21,8 @@ from raytrain.storage.credentials import is_cut_short, refuse_credentials, shown
         ("http://me/you:hunter2@host/x", "http://***@host/x"),
         ("s3://key:hunt/er2@bucket/x", "s3://***@bucket/x"),
         ("s3://key:hunt/er2@bucket/2024:01/x@2", "s3://***@2"),
+        ("s3://b/runs?endpoint_override=me:hunter2@minio:9000", "s3://***@minio:9000"),
+        ("s3://b/2024:01/x@2?endpoint_override=me:hunter2@minio:9000", "s3://***@minio:9000"),
         ("gs://anonymous@hunter2@bucket/x", "gs://***@bucket/x"),
         ("gs://anonymous:hunter2@bucket/x", "gs://***@bucket/x"),
         ("gs://anonymous2@bucket/x", "gs://***@bucket/x"),
@@ -65,6 +67,7 @@ def test_an_address_that_all_programs_read_alike_is_not_cut(uri: str) -> None:
         "s3://bucket/x?region=a",
         "gs://anonymous@bucket/photos",
         "s3://bucket/2024:01/x@2",
+        "s3://bucket/2024:01/x@2?endpoint_override=http://minio:9000",
         "gs://anonymous@bucket/2024:01/x@2",
     ],
 )

@@ -101,6 +101,8 @@ def test_a_component_has_one_text(given: object, text: str):
         ({"stamp": {"rows": [1, "a"]}}, "rows is [1, 'a']: input should be a valid integer"),
         ({"pack": {"box": 3}}, "box is 3"),
         ({"pack": {"names": ["a", 1]}}, "names is ['a', 1]: input should be a valid string"),
+        ({"pack": {"names": "cat"}}, "names is 'cat': give a list"),
+        ({"pack": {"names": {"cat": 1}}}, "names is {'cat': 1}: give a list"),
         ({"pack": {"limit": -math.inf}}, "pack: limit is -inf, which the text of a recipe cannot hold"),
         ({"pack": {"limit": math.nan}}, "pack: limit is nan, which the text of a recipe cannot hold"),
         ({"wipe": 3}, "painter wipe takes no arguments, given 3"),

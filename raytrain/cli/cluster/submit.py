@@ -11,7 +11,7 @@ import typer
 
 from raytrain.cli.experiment.compare_arguments import comparison_of, separation_of
 from raytrain.cli.options import changes_of, experiment_of, search_of
-from raytrain.cluster.package import from_file, name_beside
+from raytrain.cluster.package import is_from_elsewhere, name_beside
 from raytrain.cluster.submission import Submission
 from raytrain.errors import ExperimentError, did_you_mean
 from raytrain.report.text.visible import quoted
@@ -141,15 +141,18 @@ def _refuse_unsent_data(
         if looked_for in places or (path.is_absolute() and not looked_for and not places):
             continue  # the last: a path that all nodes share
         if looked_for:
+            sent = name if _sent_as(path, path, file) == looked_for else str(path.absolute())
             raise ExperimentError(
                 f"{what.format(name)}, which the cluster cannot see.\n"
-                f"Send it with --send {quoted(name)}, or give a URI or a path that all nodes share."
+                f"Send it with --send {quoted(sent)}, or give a URI or a path that all nodes share."
             )
+        above_file = file and not path.is_absolute() and ".." not in path.parts
+        there = os.path.relpath(path, file.parent) if file and above_file else name
         raise ExperimentError(
             f"{what.format(name)}. Sent with --send, it would be {places[0] if places else name_beside(path, file)} on "
-            f"the cluster, where the command looks for {name}.\n"
-            "Run submit from a folder above the data and name the data by its path from there, or give a URI or a path "
-            "that all nodes share."
+            f"the cluster, where the command looks for {there}.\n"
+            "Run submit from a folder above the data, name the data and the experiment file by their paths from there, "
+            "or give a URI or a path that all nodes share."
         )
 
 
@@ -164,18 +167,19 @@ def _looked_for(name: str, file: Path | None, words: Sequence[str]) -> str | Non
     path = Path(name)
     if path.is_absolute() or name.startswith("~"):
         return None
-    if ".." not in path.parts:
-        return path.as_posix()
-    on_command_line = any(word.partition("=")[2] == name for word in words)
-    return None if on_command_line else from_file(path, file)
+    given = re.compile(rf"[=,\[\s]{re.escape(name)}(?:[],#\s]|$)")
+    if file and is_from_elsewhere(file) and not any(map(given.search, words)):
+        top, whole = file.resolve().parent, Path(os.path.normpath(path.parent.resolve() / path.name))
+        return whole.relative_to(top).as_posix() if whole.is_relative_to(top) else None
+    return None if ".." in path.parts else path.as_posix()
 
 
 def _sent_as(path: Path, sent: Path, file: Path | None) -> str | None:
     """Return what data is called in the package, if it is `sent` or in that folder."""
-    whole, folder = path.resolve(), sent.resolve()
-    if not whole.is_relative_to(folder):
-        return None
-    return (Path(name_beside(sent, file)) / whole.relative_to(folder)).as_posix()
+    folder = sent.resolve()
+    linked = [path.parent.resolve() / path.name] if path.is_file() else []  # it travels as what it stands for
+    inside = next((one for one in (*linked, path.resolve()) if one.is_relative_to(folder)), None)
+    return inside and (Path(name_beside(sent, file)) / inside.relative_to(folder)).as_posix()
 
 
 def _job_name(name: str) -> str:
