@@ -130,6 +130,7 @@ def test_the_readme_has_at_most_120_lines() -> None:
     [
         ("accurate", r"`accurate` reaches ([\d.]+) % test accuracy \(([\d.]+) % with .+?\)\s+in (\d+) minutes"),
         ("fast", r"`fast` ([\d.]+) % \(([\d.]+) %\) in (\d+):"),
+        ("standard", r"`standard`, a usual ResNet-18, reaches ([\d.]+) % \(([\d.]+) %\) in (\d+):"),
     ],
 )
 def test_the_accuracy_on_cifar10_in_the_readme_is_that_of_its_record(experiment: str, sentence: str) -> None:
@@ -139,7 +140,7 @@ def test_the_accuracy_on_cifar10_in_the_readme_is_that_of_its_record(experiment:
     minutes = median(one["seconds"] for one in finished) / 60
     assert len(finished) == len(record["results"]), "every seed that was started is reported"
     (counts,) = re.findall(r"\[means of (\d+) and (\d+) seeds\]", README)
-    seeds = dict(zip(("accurate", "fast"), counts, strict=True))
+    seeds = {**dict(zip(("accurate", "fast"), counts, strict=True)), "standard": "1"}
     assert seeds[experiment] == str(len(finished))
     assert re.findall(sentence, README) == [(f"{plain:.2f}", f"{views:.2f}", f"{minutes:.0f}")]
 
