@@ -147,6 +147,7 @@ def test_a_proxy_is_not_asked_for_this_machine(served: str, monkeypatch: pytest.
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxy for all tests after this one
     monkeypatch.setenv("no_proxy", "intern.example")
     assert dashboard.find(served, insecure=False) == served
     assert os.environ["no_proxy"] == "intern.example,127.0.0.1,localhost,::1"
