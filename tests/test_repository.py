@@ -130,7 +130,7 @@ def test_the_readme_has_at_most_120_lines() -> None:
     [
         ("accurate", r"`accurate` reaches ([\d.]+) % test accuracy \(([\d.]+) % with .+?\)\s+in (\d+) minutes"),
         ("fast", r"`fast` ([\d.]+) % \(([\d.]+) %\) in (\d+):"),
-        ("standard", r"`standard`, a usual ResNet-18, reaches ([\d.]+) % \(([\d.]+) %\) in (\d+):"),
+        ("standard", r"`standard`, a ResNet-18, reaches ([\d.]+) % \(([\d.]+) %\) in (\d+):"),
     ],
 )
 def test_the_accuracy_on_cifar10_in_the_readme_is_that_of_its_record(experiment: str, sentence: str) -> None:
