@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Generic, NoReturn, TypeVar, cast
 
 log = logging.getLogger(__name__)
@@ -20,13 +20,17 @@ _SWALLOWED: list[Callable[[], object]] = []
 
 
 @contextmanager
-def before_exit(act: Callable[[], object]) -> Generator[None]:
-    """Have `exit_at_once` call `act` in whatever thread ends the process, for as long as the context lasts."""
-    _LAST.append(act)
+def _among(calls: list[Callable[[], object]], act: Callable[[], object]) -> Generator[None]:
+    calls.append(act)
     try:
         yield
     finally:
-        _LAST.remove(act)
+        calls.remove(act)
+
+
+def before_exit(act: Callable[[], object]) -> AbstractContextManager[None]:
+    """Have `exit_at_once` call `act` in whatever thread ends the process, for as long as the context lasts."""
+    return _among(_LAST, act)
 
 
 def exit_at_once(code: int) -> NoReturn:
@@ -37,21 +41,17 @@ def exit_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
-@contextmanager
-def swallowed_interrupts_raised(by: Callable[[], object]) -> Generator[None]:
+def swallowed_interrupts_raised(by: Callable[[], object]) -> AbstractContextManager[None]:
     """Have `raise_swallowed` call `by` for as long as the context lasts."""
-    _SWALLOWED.append(by)
-    try:
-        yield
-    finally:
-        _SWALLOWED.remove(by)
+    return _among(_SWALLOWED, by)
 
 
 def raise_swallowed() -> None:
-    """Raise what a signal or the time limit has raised before, if it has: whoever calls this still trains.
+    """Raise an interrupt again that a library has swallowed: that of a signal or of the time limit.
 
-    Code in C that clears errors drops it without a word. So the loops over trials call this again and again, in the
-    main thread. It is a function of a module, because Ray pickles the callback that calls it.
+    Code in C may clear an error without a word. The loops over trials call this often, in the main thread. If they
+    still run after an interrupt, it was swallowed. This is a function of a module, because Ray pickles the callback
+    that calls it.
     """
     for act in reversed(_SWALLOWED):
         act()

@@ -68,7 +68,7 @@ class Package:
         """
         there = name_beside(path, beside)
         if there in {"", ".."}:
-            raise PreflightError(f"--send {path}: has no name there; send it by its name, or what is needed of it")
+            raise PreflightError(f"--send {path} has no name; name the folder itself, or what you need of it")
         if path.is_dir():
             self._copy(path, there)
         elif path.is_file():

@@ -151,7 +151,7 @@ class Interruption:
         except KeyboardInterrupt as caught:
             self._ended_by_limit = self._out_of_time
             if isinstance(caught, OutOfTime):
-                self._raised = caught  # and no signal that Python has dropped on the way, as in a generator it closes
+                self._raised = caught  # not a signal that Python has dropped since
             raise
 
     def install(self) -> None:

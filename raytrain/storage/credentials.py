@@ -6,9 +6,9 @@ from raytrain.errors import PreflightError
 
 _USER = re.compile(
     r"://[^/\s]*:\S*@"  # user:password@, whatever the password holds: a /, ?, # or @ in it need not be encoded
-    r"|(?<!s3)(?<!gs)://\S*:\S*@"  # the same of a user with a / in it, which s3:// and gs:// have not
-    r"|://[^?\s]*\?\S*:\S*@"  # nor have they a : and an @ in their options, behind the ?, unless of an account
-    r"|://(?!anonymous@)[^/\s]*@|://anonymous@[^/\s]*@"  # user@, but not what pyarrow calls no account: anonymous@
+    r"|(?<!s3)(?<!gs)://\S*:\S*@"  # the same of a user with a / in it; in s3:// and gs://, a path follows the /
+    r"|://[^?\s]*\?\S*:\S*@"  # user:password@ of an address in the options behind the ?
+    r"|://(?!anonymous@)[^/\s]*@|://anonymous@[^/\s]*@"  # user@, but not anonymous@: no account
 )
 _KEY = re.compile(r"([?&#][^=&\s]*(?:key|secret|token|passw|credential|sig)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 _MASK = "***"

@@ -101,7 +101,7 @@ def test_ignore_files_leave_files_out(package: Package, here: Path) -> None:
 @pytest.mark.parametrize("path", ["..", "/", "photos/.."])
 def test_what_has_no_name_cannot_be_sent(path: str, package: Package) -> None:
     """It would be copied to where raytrain itself lies, or to where it comes from."""
-    with pytest.raises(PreflightError, match=f"--send {path}: has no name there; send it by its name"):
+    with pytest.raises(PreflightError, match=f"--send {path} has no name; name the folder itself"):
         package.add(Path(path))
     assert not package.folder.exists()
 

@@ -139,7 +139,7 @@ def _refuse_unsent_data(
         looked_for = _looked_for(name, file, words)
         places = [place for one in send if (place := _sent_as(path, one, file))]
         if looked_for in places or (path.is_absolute() and not looked_for and not places):
-            continue  # the last: a path that all nodes share
+            continue  # it is sent, or it is a path that all nodes share
         if looked_for:
             sent = name if _sent_as(path, path, file) == looked_for else str(path.absolute())
             raise ExperimentError(
