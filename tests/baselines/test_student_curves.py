@@ -93,6 +93,21 @@ def test_the_times_of_standard_yaml_to_an_accuracy_are_those_of_its_record() -> 
     assert f"| `standard.yaml`, ResNet-18, seed 0 | {' | '.join(cells)} |" in page
 
 
+def test_the_first_epochs_of_the_student_are_within_those_of_two_seeds_as_the_study_says() -> None:
+    record = json.loads((EXPERIMENTS / "records/student-start.json").read_text())
+    by_seed = {one["recipe"]["seed"]: record["epochs"][one["trial"]] for one in record["results"]}
+    (his,) = (one for one in open_baseline("student").curves if one.name == "resnet18")
+    study = (EXPERIMENTS.parent / "docs/study.md").read_text()
+    for at, (his_loss, his_accuracy) in enumerate(zip(his.train_loss[:3], his.test_accuracy[:3], strict=True)):
+        assert his_loss is not None
+        assert his_accuracy is not None
+        losses, accuracies = ([by_seed[seed][at][name] for seed in (0, 1)] for name in ("train_loss", "test_accuracy"))
+        shown = [f"{loss:.3f}" for loss in (his_loss, *losses)] + [f"{100 * x:.2f}" for x in (his_accuracy, *accuracies)]
+        assert f"| {at + 1} | {' | '.join(shown)} |" in study
+        assert min(accuracies) < his_accuracy < max(accuracies)
+        assert (min(losses) < his_loss < max(losses)) == (at > 0)
+
+
 def test_the_student_experiments_give_the_hours_of_the_logs_and_the_steps_and_deviation_of_raytrain() -> None:
     study = (EXPERIMENTS.parent / "docs/study.md").read_text()
     ratios: list[float] = []
