@@ -30,6 +30,7 @@ from raytrain.execution.plan import Plan
 from raytrain.experiment import reading
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.shipped import SHIPPED, shipped_experiment
+from raytrain.experiment.trial_checks import refuse_what_earlier_versions_took
 from raytrain.report import REPORT, live, records
 from raytrain.runs import folder as run_folders
 from raytrain.runs.events import TRIAL_TIMEOUT_S
@@ -224,6 +225,7 @@ def run(
     Raises:
         RaytrainError: The run cannot start, or not go on, for one of the reasons in `raytrain.errors`.
     """
+    refuse_what_earlier_versions_took(experiment)
     options = RunOptions(str(out), address, local, mode, trial_timeout_s, time_limit_s, log)
     console = Console(stderr=True)
     outcome = running.run(
@@ -257,6 +259,7 @@ def plan(
     Raises:
         RaytrainError: The run could not start, or one of its trials cannot be trained at all.
     """
+    refuse_what_earlier_versions_took(experiment)
     return planning.make_plan(experiment, out=str(out), address=address, local=local)
 
 

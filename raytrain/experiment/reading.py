@@ -1,6 +1,6 @@
 """Experiments read from YAML, with errors that name the file, the line and the nearest valid key."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,8 @@ from raytrain.experiment.search.arguments import is_argument
 from raytrain.experiment.search.assigned import with_argument_set
 from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis
-from raytrain.experiment.search.repeated import Repeated, repeated_argument, repeated_axis
-from raytrain.experiment.search.written_grid import as_written, with_values, without_dependent
-from raytrain.experiment.trial_checks import (
-    refuse_several_test_sets,
-    refuse_unlike_courses,
-    refuse_without_effect,
-)
+from raytrain.experiment.search.written_grid import with_values, without_dependent
+from raytrain.experiment.trial_checks import RepeatedError, refuse_what_earlier_versions_took
 from raytrain.experiment.user_code import read_user_code, with_user_code_read
 from raytrain.experiment.yaml_source import MAX_BYTES, MAX_VALUES, Keys, YamlSource, dump_yaml, parse_value, read_yaml
 from raytrain.storage.folder import Folder
@@ -130,36 +125,18 @@ def _build(
             Experiment.model_validate({"name": "asha", "asha": values["asha"]})
         written = _override(_merged(values, changes), overrides)
         experiment = Experiment.model_validate(written)
-        refuse_without_effect(experiment, options=changes)
-        refuse_several_test_sets(experiment.trials(), experiment.grid, drawn=experiment.samples is not None)
-        refuse_unlike_courses(experiment.trials(), asha=experiment.asha)
+        refuse_what_earlier_versions_took(experiment, options=changes, written=written, overrides=overrides)
     except ValidationError as error:
         raise ExperimentError(_locate(error, source, overrides, changes)) from None
     except CombinationError as error:
         raise ExperimentError(_locate_combination(error, source, overrides)) from None
+    except RepeatedError as error:
+        in_file = source.name and not _set_by(changes, error.path)
+        where = source.where(error.path) if in_file else ".".join(map(str, error.path))
+        raise ExperimentError(f"{where}: {error}") from None
     except ExperimentError as error:
         raise ExperimentError(f"{source.name}: {error}" if source.name else str(error)) from None
-    for section, repeated in _repeated(experiment, written, overrides):
-        path: Keys = (*section, *repeated.path)
-        where = source.where(path) if source.name and not _set_by(changes, path) else ".".join(map(str, path))
-        raise ExperimentError(f"{where}: {repeated.message}")
     return experiment
-
-
-def _repeated(
-    experiment: Experiment, written: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> Iterator[tuple[Keys, Repeated]]:
-    """Yield what a trial would have two values of, each with its section.
-
-    Not in `Experiment`: what earlier versions ran can still be read.
-    """
-    found: list[tuple[Keys, Repeated | None]] = [(("grid",), repeated_axis(experiment.grid))]
-    found.append((("grid",), repeated_argument(as_written(written.get("grid") or {}), apart_from=overrides)))
-    entries: list[dict[str, Any]] = written.get("include") or []
-    for index, entry in enumerate(entries):
-        one = {str(field): (value,) for field, value in entry.items()}
-        found.append((("include", index), repeated_argument(one, apart_from=overrides)))
-    yield from ((section, one) for section, one in found if one)
 
 
 def _override(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """What no experiment may ask of its trials together: refused once they are listed."""
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from raytrain.data.data_key import OF_TEST_IMAGES
 from raytrain.errors import ExperimentError
-from raytrain.experiment.search.grid import Grid, Sampler, values_of
+from raytrain.experiment.search.grid import Grid, Sampler, fields, values_of
+from raytrain.experiment.search.repeated import Repeated, repeated_argument, repeated_axis
+from raytrain.experiment.search.written_grid import as_written
 from raytrain.experiment.sections import Asha, Separate
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.selection import SELECTIONS
@@ -83,11 +85,69 @@ def _refuse_unlike_curves(trials: Sequence[Trial], sampler: Sampler) -> None:
         )
 
 
-def refuse_without_effect(experiment: "Experiment", *, options: Collection[str]) -> None:
+class RepeatedError(ExperimentError):
+    """A combination, or an entry of `include`, would have two values of an axis or of an argument."""
+
+    def __init__(self, section: tuple[str | int, ...], repeated: Repeated) -> None:
+        self.path = (*section, *repeated.path)
+        super().__init__(repeated.message)
+
+
+def refuse_what_earlier_versions_took(
+    experiment: "Experiment",
+    *,
+    options: Collection[str] | None = None,
+    written: Mapping[str, Any] | None = None,
+    overrides: Collection[str] = (),
+) -> None:
+    """Refuse an experiment whose trials could run, and would not be what was meant, or not be comparable.
+
+    For every experiment that is read or made in Python. Not in `Experiment` itself: a run of an earlier version may
+    have such a one, and is still shown.
+
+    Args:
+        experiment: The experiment.
+        options: Keys that the command line gives; None for an experiment that is there already.
+        written: Top-level keys as a file and the command line say them; None where that is not known any more.
+        overrides: Recipe fields and arguments that the command line sets.
+
+    Raises:
+        RepeatedError: A trial would have two values of an axis or of an argument.
+        ExperimentError: It is such an experiment for another reason, or one of its trials is invalid.
+    """
+    if options is None:  # a sampler that is said may have come from an option, beside the round_size of a file
+        options = experiment.model_fields_set & {"sampler"}
+    _refuse_without_effect(experiment, options=options)
+    trials = experiment.trials()
+    _refuse_several_test_sets(trials, experiment.grid, drawn=experiment.samples is not None)
+    _refuse_unlike_courses(trials, asha=experiment.asha)
+    if written is None:
+        written, overrides = {"grid": experiment.grid, "include": experiment.include}, _single(experiment.grid)
+    for error in _repeated(written, experiment.grid, apart_from=overrides):
+        raise error
+
+
+def _single(grid: Grid) -> list[str]:
+    """Return the axes of one value. `read_experiment(set=...)` leaves such, which replace what components name."""
+    values = {axis: values_of(grid, axis) for axis in fields(grid)}
+    return [axis for axis, found in values.items() if all(value == found[0] for value in found)]
+
+
+def _repeated(written: Mapping[str, Any], grid: Grid, *, apart_from: Collection[str]) -> Iterator[RepeatedError]:
+    if found := repeated_axis(grid):
+        yield RepeatedError(("grid",), found)
+    if found := repeated_argument(as_written(written.get("grid") or {}), apart_from=apart_from):
+        yield RepeatedError(("grid",), found)
+    entries: Sequence[Mapping[str, Any]] = written.get("include") or ()
+    for index, entry in enumerate(entries):
+        if found := repeated_argument({str(field): (value,) for field, value in entry.items()}):
+            yield RepeatedError(("include", index), found)
+
+
+def _refuse_without_effect(experiment: "Experiment", *, options: Collection[str]) -> None:
     """Refuse what is said of how trials are drawn, and would change nothing.
 
-    Only for experiments that are read: a run of an earlier version may say it, and is still shown. A copy of the
-    experiment of a run has every key, with the default where nothing was said.
+    A copy of the experiment of a run has every key, with the default where nothing was said.
 
     Args:
         experiment: The experiment.
@@ -112,10 +172,8 @@ def refuse_without_effect(experiment: "Experiment", *, options: Collection[str])
         )
 
 
-def refuse_unlike_courses(trials: Sequence[Trial], *, asha: Asha | None) -> None:
+def _refuse_unlike_courses(trials: Sequence[Trial], *, asha: Asha | None) -> None:
     """Refuse ASHA for trials of several lengths that are not alike at the same epoch.
-
-    Only for experiments that are read: a run of an earlier version may have such trials, and is still shown.
 
     Args:
         trials: The trials of an experiment.
@@ -134,10 +192,8 @@ def refuse_unlike_courses(trials: Sequence[Trial], *, asha: Asha | None) -> None
         )
 
 
-def refuse_several_test_sets(trials: Sequence[Trial], grid: Grid, *, drawn: bool) -> None:
+def _refuse_several_test_sets(trials: Sequence[Trial], grid: Grid, *, drawn: bool) -> None:
     """Refuse trials that would be tested on different images.
-
-    Only for experiments that are read: a run of an earlier version may have several test sets, and is still shown.
 
     Args:
         trials: The trials of an experiment.

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ def test_importing_raytrain_loads_nothing_heavy() -> None:
     program = f"import raytrain, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("start", [raytrain.run, raytrain.plan])
+def test_what_a_file_is_refused_for_is_not_started(tmp_path: Path, start: Callable[..., Any]) -> None:
+    recipe = raytrain.Recipe(**SETTINGS)
+    unlike = raytrain.Experiment(name="mine", recipe=recipe, grid={"epochs": [2, 4]}, asha={})
+    with pytest.raises(ExperimentError, match="asha compares trials at the same epoch, and these have 2 to 4 epochs"):
+        start(unlike, out=tmp_path / "runs", local=True)
+    undrawn = raytrain.Experiment(name="mine", recipe=recipe, grid={"lr": [0.1, 0.01]}, sampler="sobol")
+    with pytest.raises(ExperimentError, match="sampler: sobol draws samples, and samples is missing"):
+        start(undrawn, out=tmp_path / "runs", local=True)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

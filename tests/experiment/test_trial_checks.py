@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raytrain.errors import ExperimentError
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_experiment, stored_text
+from raytrain.experiment.trial_checks import refuse_what_earlier_versions_took
 
 
 def read(folder: Path, text: str) -> Experiment:
@@ -108,3 +110,47 @@ def test_asha_takes_several_lengths_of_one_course_and_several_courses_of_one_len
     axis = "epochs: [12, 24]" if schedules == "constant" else "lr: [0.1, 0.2]"
     found = read(tmp_path, f"recipe: {{warmup_epochs: 1}}\ngrid: {{{axis}, schedule: [{schedules}]}}\nasha: {{}}")
     assert found.asha
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"grid": {"lr": [0.1, 0.2]}, "sampler": "sobol"}, "sampler: sobol draws samples, and samples is missing"),
+        ({"grid": {"lr": [0.1, 0.2]}, "sampler": "random"}, "sampler: random draws samples, and samples is missing"),
+        ({"grid": {"lr": [0.1, 0.2]}, "samples": 2, "round_size": 4}, "round_size: 4 is of rounds of tpe"),
+        ({"grid": {"epochs": [12, 24]}, "asha": {}}, "asha compares trials at the same epoch"),
+        ({"grid": {"dataset": ["digits", "cifar10"]}}, "dataset varies (digits and cifar10)"),
+        (
+            {"grid": {"optimizer": {"sgd": {"lr": [0.1]}}, "lr": [0.2]}},
+            "a grid takes an axis once, and lr is one both of its own and below optimizer: sgd",
+        ),
+        ({"grid": {"arch": ["airbench(depth=3)"], "arch.depth": [4, 5]}}, "airbench(depth=3) gives depth itself"),
+        ({"include": [{"arch": "airbench(depth=3)", "arch.depth": 4}]}, "airbench(depth=3) gives depth itself"),
+    ],
+)
+def test_an_experiment_made_in_python_is_refused_as_a_file_is(tmp_path: Path, keys: dict[str, Any], said: str) -> None:
+    experiment = Experiment.model_validate({"name": "mine", **keys})
+    with pytest.raises(ExperimentError, match=re.escape(said)) as in_python:
+        refuse_what_earlier_versions_took(experiment)
+    assert str(in_python.value).startswith(said)
+    with pytest.raises(ExperimentError, match=re.escape(said)):
+        read(tmp_path, str(keys))  # YAML reads it as it is
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "changes"),
+    [
+        ("grid: {lr: {loguniform: [0.01, 1]}}\nsamples: 2\nsampler: tpe\nround_size: 4", {}, {"sampler": "random"}),
+        ("grid: {arch: [airbench(depth=3)]}\ninclude: [{arch: airbench(depth=4), lr: 1}]", {"arch.depth": 5}, {}),
+        ("grid: {arch: {airbench(depth=3): {}, airbench: {arch.depth: [4, 5]}}}", {"arch.depth": 5}, {}),
+        ("grid: {dataset: [digits, cifar10]}", {"dataset": "digits"}, {}),
+        ("grid: {epochs: [12, 24]}\nasha: {}", {}, {"asha": None}),
+    ],
+)
+def test_what_has_been_read_is_not_refused_afterwards(
+    tmp_path: Path, text: str, overrides: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    found = read_experiment(tmp_path / "x.yaml", overrides=overrides, changes=changes)
+    refuse_what_earlier_versions_took(found)
+    refuse_what_earlier_versions_took(found.replace(name="again"))

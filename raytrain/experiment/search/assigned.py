@@ -39,7 +39,16 @@ def with_argument_set(values: Mapping[str, Any], axis: str, value: Any) -> dict[
         changed["recipe"] = {**recipe, field: with_argument(before, axis, value)}
     if entries:
         changed["include"] = [
-            {**one, axis: value} if isinstance(one, dict) and (field in one or not in_recipe) else one
+            _with_value(one, axis, value) if isinstance(one, dict) and (field in one or not in_recipe) else one
             for one in entries
         ]
     return changed
+
+
+def _with_value(entry: Mapping[str, Any], axis: str, value: Any) -> dict[str, Any]:
+    """Return an entry of `include` with the value of an argument, in the component where the entry names it."""
+    field = axis.partition(".")[0]
+    if field not in entry:
+        return {**entry, axis: value}
+    others = {name: one for name, one in entry.items() if name != axis}
+    return {**others, field: with_argument(entry[field], axis, value)}
