@@ -102,8 +102,9 @@ AshaMode = Annotated[
     Literal["stop", "promote", "none"] | None,
     typer.Option(
         "--asha",
+        metavar="<stop|promote>",
         show_default="as the experiment says",
-        help="Early stopping: stop weak trials, pause all and promote the best, or none, as --no-asha.",
+        help="Early stopping: stop weak trials, or pause all and promote the best.",
     ),
 ]
 NoAsha = Annotated[bool, typer.Option("--no-asha", help="Run every trial to its end, without early stopping.")]

@@ -39,3 +39,11 @@ def test_help_shows_what_an_option_does_when_it_is_left_out(command: tuple[str, 
     shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
     assert shown.exit_code == 0
     assert default in shown.stdout
+
+
+def test_help_names_one_way_to_run_every_trial_to_its_end() -> None:
+    shown = CliRunner().invoke(app, ["tune", "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
+    (row,) = [line for line in shown.stdout.splitlines() if "--asha " in line]
+    assert "<stop|promote>" in row
+    assert "none" not in row
+    assert "--no-asha" in shown.stdout
