@@ -40,6 +40,8 @@ LARGEST = 4 * 2**30
 STORED = "The run folder is in shared storage: "
 LINE = 2**16
 """Number of base64 characters per line of the log that carries the archive."""
+SHOWN = frozenset({EXPERIMENT, MANIFEST, "events.jsonl", "trials.jsonl", "metrics.jsonl", "predictions.npz"})
+"""Names of the files that a report is made of: those of the run, and those in the folder of a trial."""
 
 
 def pack(folder: Path) -> tuple[bytes, int]:
@@ -171,10 +173,7 @@ def _in_the_way(arriving: Callable[[str], bytes | None], target: Folder) -> str 
     """
 
     def here(name: str) -> bytes | None:
-        try:
-            return target.read(name)
-        except FileNotFoundError:
-            return None
+        return target.read(name) if target.exists(name) else None
 
     if not any(target.exists(name) for name in (EXPERIMENT, *WRITTEN)):
         return None
@@ -243,7 +242,7 @@ class Pulled:
 def pull(source: Folder, target: Path) -> Pulled:
     """Copy the files of the run folder `source` that `target` lacks or has in an older state.
 
-    Files that only `target` has stay, but for the report of an earlier state. A file is replaced as a whole, so a pull
+    Files that only `target` has stay, but for the report of earlier results. A file is replaced as a whole, so a pull
     that is interrupted leaves nothing torn; the next one goes on.
 
     Raises:
@@ -268,7 +267,8 @@ def pull(source: Folder, target: Path) -> Pulled:
         if problem := _in_the_way(there, Folder.at(target)):
             raise RunFolderError(problem)
         new = [file for file in files if not _is_here(file, target)]
-        if new and all(file.name != REPORT or file in new for file in files):
+        later = any(PurePosixPath(file.name).name in SHOWN for file in new)
+        if later and all(file.name != REPORT or file in new for file in files):
             (target / REPORT).unlink(missing_ok=True)
         # the manifest first: it tells which run this is, where the copy is interrupted
         copied = [file for file in sorted(new, key=lambda one: one.name != MANIFEST) if _copy(file, source, target)]

@@ -37,7 +37,7 @@ from raytrain.data.layouts.source_folder import MAX_FILE, shown
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError, counted
 from raytrain.storage.bounded import read_bounded
-from raytrain.user_code.calls import as_declared, parsed
+from raytrain.user_code.calls import checked, parsed
 from raytrain.user_code.component import typed
 from raytrain.user_code.isolation import isolated
 from raytrain.user_code.modules import definition, explained, imported
@@ -74,10 +74,16 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
             f"{reference.place}:{reference.attribute}: has no signature; name a function or a class written in Python"
         ) from None
     offered = {"image_size": image_size} if "image_size" in parameters else {}
-    arguments = {
-        name: as_declared(value, parameters[name].annotation) if name in parameters else value  # the call refuses it
-        for name, value in arguments.items()
-    }
+    what = f"data set {reference.place}:{reference.attribute}"
+    try:
+        arguments = {
+            name: checked(value, parameters[name].annotation, what=f"{what}: {name}")
+            if name in parameters
+            else value  # the call refuses it
+            for name, value in arguments.items()
+        }
+    except ValueError as error:
+        raise DataError(str(error)) from None
     try:
         with isolated() as changed:
             returned = function(**offered, **arguments)
@@ -179,7 +185,8 @@ def _labels(given: Any, *, where: str) -> NDArray[Any]:
 
 
 def _are_paths(images: Any) -> bool:
-    return isinstance(images, Sequence) and all(isinstance(one, str | Path) for one in images)
+    listed = isinstance(images, Sequence) and not isinstance(images, str)  # the letters of a text are no paths
+    return listed and all(isinstance(one, str | Path) for one in images)
 
 
 def _kind(given: Any) -> str:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from raytrain.errors import ExperimentError, ModelError, first_line
 from raytrain.storage.bounded import read_bounded
+from raytrain.storage.typed_path import is_there
 from raytrain.user_code.source import Files
 
 FORMAT = 1
@@ -119,7 +120,7 @@ def description_values(description: ModelDescription) -> dict[str, Any]:
 def refuse_to_replace(path: Path, *, force: bool) -> None:
     """Raise ExperimentError if a file is there, or its description, and `force` does not say to replace them."""
     described = description_of(path)
-    if existing := [str(one) for one in (path, described) if one.exists() and not force]:
+    if existing := [str(one) for one in (path, described) if is_there(one) and not force]:
         raise ExperimentError(f"{' and '.join(existing)} would be replaced; choose another --output, or add --force")
 
 
@@ -182,11 +183,14 @@ def read_model(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
             f"{path}: cannot be read: {error.strerror}; write one with: raytrain export RUN -o model.pth"
         ) from error
     described = description_of(path)
-    if described.exists():
-        try:
-            values = _json(read_bounded(described, most=MAX_DESCRIPTION), str(described))
-        except OSError as error:
-            raise ModelError(f"{described}: cannot be read: {error.strerror}; export the model again") from error
+    try:
+        description = read_bounded(described, most=MAX_DESCRIPTION)
+    except FileNotFoundError:
+        description = None
+    except OSError as error:
+        raise ModelError(f"{described}: cannot be read: {error.strerror}; export the model again") from error
+    if description is not None:
+        values = _json(description, str(described))
         if values.pop("sha256", None) != hashlib.sha256(content).hexdigest():
             raise ModelError(f"{described}: describes other weights than {path.name}; export both again")
         values.pop("weights", None)

@@ -11,9 +11,15 @@ from raytrain.user_code.modules import place_in_user_code
 OUT_OF_MEMORY = "out of memory"
 """The beginning of the line when memory ran out."""
 ADVICE = "try a smaller batch_size or width, fewer trials at one time (--max-concurrent), or a larger machine"
+UNUSED = (
+    "the network did not use some of its trainable parameters for a batch. With several workers, each of them needs a "
+    "gradient in every step: let the network use all of them for every batch, or train with one worker"
+)
+"""The line when DistributedDataParallel has waited in vain for the gradient of a parameter."""
 LONGEST = 300
 """Most characters of an error's own words."""
 _SAID_IN_PROCESS = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_alloc|Unable to allocate")
+_SAID_OF_UNUSED = "Expected to have finished reduction in the prior iteration"
 _SAID_BY_RAY = re.compile(r"low on memory|memory usage threshold|OutOfMemory")
 _KILLED = re.compile(r"SIGKILL|connection error code|exit code -?9\b|unexpected(?:ly)? ", re.IGNORECASE)
 
@@ -64,7 +70,7 @@ def outcome_of_ranks(error: BaseException, failures: Mapping[int, BaseException]
     ended = [one for _, one in sorted(failures.items()) if isinstance(one, RankFailedError)]
     if not ended or len(ended) < len(failures):  # a process died, which is why the others failed
         return outcome_of(error)
-    return min(ended, key=lambda one: not one.in_user_code).outcome
+    return min(ended, key=lambda one: not (one.in_user_code or one.outcome["error"] == UNUSED)).outcome
 
 
 def ends_its_trial(error: BaseException) -> bool:
@@ -98,7 +104,7 @@ def described(error: BaseException) -> str:
     said = _shortened(" ".join([*([f"{place}:"] if place else []), f"{name}:" if lines else name, *lines]))
     if isinstance(error, MemoryError) or "OutOfMemory" in name or _SAID_IN_PROCESS.search(str(error)):
         return f"{OUT_OF_MEMORY}: {ADVICE} ({said})"
-    return said
+    return UNUSED if _SAID_OF_UNUSED in str(error) else said
 
 
 def described_death(said: str) -> str:

@@ -72,6 +72,30 @@ def test_the_report_of_an_earlier_state_goes_when_later_results_come(source: Fol
     assert report.read_bytes() == b"<h1>second</h1>"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("events.jsonl", True),
+        ("trials.jsonl", True),
+        ("trials/a/metrics.jsonl", True),
+        ("trials/a/predictions.npz", True),
+        ("trials/a/checkpoint/epoch-0001.json", False),
+        ("trials/a/tb/events.out.tfevents", False),
+        ("README.md", False),
+    ],
+)
+def test_a_report_that_was_made_here_stays_unless_a_file_that_it_shows_is_newer(
+    name: str, shown: bool, source: Folder, tmp_path: Path
+) -> None:
+    pull(source, tmp_path / "here")
+    report = tmp_path / "here/report.html"
+    report.write_bytes(b"<h1>made here</h1>")
+    where, _, file = name.rpartition("/")
+    (source / where if where else source).write(file, b"newer\n")
+    assert pull(source, tmp_path / "here").files == 1
+    assert report.exists() is not shown
+
+
 def manifest(*starts: str) -> bytes:
     return json.dumps({"data": {}, "sessions": [{"started": start} for start in starts]}).encode()
 

@@ -129,6 +129,19 @@ def test_parquet_files_that_do_not_fit_lose_what_cannot_be_read_and_what_has_no_
     ]
 
 
+def test_test_images_without_labels_take_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    write_parquet(tmp_path, rows=9, broken=1)
+    used = (9 + 7) * SIZE**2 * 3
+    monkeypatch.setattr("raytrain.data.cache.most_in_memory", lambda: used)
+    with caplog.at_level(logging.INFO):
+        assert isinstance(read(str(tmp_path), image_size=SIZE).train.images, np.ndarray)
+        assert "the images take" not in caplog.text
+        monkeypatch.setattr("raytrain.data.cache.most_in_memory", lambda: used - 1)
+        assert isinstance(read(str(tmp_path), image_size=SIZE).train.images, MappedImages)
+
+
 def test_interrupted_decoding_leaves_nothing_and_starts_over(
     tiny_images: str, small_memory: Callable[[], None], monkeypatch: pytest.MonkeyPatch, home: Path
 ):

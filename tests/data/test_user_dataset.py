@@ -106,6 +106,7 @@ def test_each_label_is_a_class_and_a_number_that_is_no_label_is_none(
             "mine.py:load: the 8 validation images are the training images",
         ),
         (HEAD + "return numpy.zeros((0, 4, 4), 'uint8'), numpy.zeros(0, 'int64')\n", "nothing to train on"),
+        (HEAD + "return 'a.png', ['cat']\n", r"images of shape \(\) and type <U5; return .*, or a list of paths"),
         (
             PIXELS.format("numpy.arange(8) % 2") + "    part = images[:0], labels[:0]\n"
             "    return {'train': part, 'test': (images, labels), 'classes': ['cat', 'dog']}\n",
@@ -276,6 +277,15 @@ def test_a_recipe_gives_a_path_and_several_names_as_the_function_declares_them()
     assert text.endswith("(folder='/a/b', names=[c, d])")
     assert DATASET_CHOICES.canonical(text) == text
     assert load(text, image_size=8, test_size=2).classes == ("c", "d")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("names", ["cat", "{'cat': 1}"])
+def test_a_word_in_the_place_of_several_names_is_not_taken_for_its_letters(names: str):
+    Path("mine.py").write_text(TYPED)
+    text = raytrain.code("mine.py:load") + f"(folder='/a/b', names={names})"
+    with pytest.raises(DataError, match=r"^data set mine\.py:load: names is .*: give a list$"):
+        load(text, image_size=8, test_size=2)
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,7 +1,11 @@
 """Tests of a model as Python has it: arrays of any memory layout, and files of networks with tied weights."""
 
 import dataclasses
+import errno
+import io
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,10 @@ from typer.testing import CliRunner
 from raytrain.cli.app import app
 from raytrain.data import ImageDataset, LabelledImages
 from raytrain.data.layouts.decode import FORMATS
+from raytrain.errors import ExperimentError, ModelError
 from raytrain.inference import model as inference
 from raytrain.inference.model import Model, evaluate_on
-from raytrain.inference.model_file import ModelDescription, read_model, write_model
+from raytrain.inference.model_file import ModelDescription, description_of, read_model, write_model
 from raytrain.training.recipe import Recipe
 
 SIZE = 8
@@ -170,3 +175,42 @@ def test_weights_that_two_layers_share_are_written_and_read(suffix: str, tmp_pat
     _, weights = read_model(path)
     assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
     assert weights.keys() == network.state_dict().keys()
+
+
+def refuse_access(monkeypatch: pytest.MonkeyPatch, refused: Callable[[Path], bool]) -> None:
+    """Have some paths be neither looked at nor opened, as where a user may not enter their folder; root always may."""
+
+    def refusing(real: Any) -> Any:
+        def call(path: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, str | Path) and refused(Path(path)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+    for owner, name in ((os, "stat"), (os, "open"), (io, "open")):
+        monkeypatch.setattr(owner, name, refusing(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_folder_that_may_not_be_entered_is_one_message(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"model.{suffix}"
+    refuse_access(monkeypatch, lambda one: one.parent == tmp_path)
+    with pytest.raises(ExperimentError, match=rf"^{path}: cannot be written: Permission denied; choose a file in"):
+        write_model(path, DESCRIPTION, {}, force=False)
+    with pytest.raises(ModelError, match=rf"^{path}: cannot be read: Permission denied; write one with"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_description_that_is_a_link_to_where_one_may_not_go_is_one_message(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"model.{suffix}"
+    write_model(path, DESCRIPTION, {}, force=False)
+    described = description_of(path)
+    refuse_access(monkeypatch, lambda one: one == described)
+    with pytest.raises(ModelError, match=rf"^{described}: cannot be read: Permission denied; export the model again"):
+        read_model(path)

@@ -1,14 +1,24 @@
 """Why a trial failed, in one line with what to do."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from raytrain.errors import DataError
-from raytrain.training.outcome import OUT_OF_MEMORY, RankFailedError, described, described_death, outcome_of_ranks
+from raytrain.training.outcome import (
+    OUT_OF_MEMORY,
+    UNUSED,
+    RankFailedError,
+    described,
+    described_death,
+    outcome_of_ranks,
+)
 from raytrain.user_code.modules import imported
 from raytrain.user_code.reference import Reference
 from raytrain.user_code.source import read
@@ -87,3 +97,49 @@ def test_where_a_rank_died_the_trial_failed_by_its_death() -> None:
     found = outcome_of_ranks(died, {0: failed(0, lost), 1: RuntimeError("it died")})
     assert found["error"].endswith("it died")
     assert outcome_of_ranks(ValueError("no controller"), {})["error"] == "ValueError: no controller"
+
+
+class SometimesBoth(nn.Module):
+    """A network with a layer that it leaves out where an image is dark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always, self.bright = nn.Linear(3, 2), nn.Linear(2, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.always(images)
+        return self.bright(logits) if images.mean() > 0 else logits
+
+
+@pytest.fixture
+def unused(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., object]]:
+    """Train a network a step on each batch under DistributedDataParallel, as one rank."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+
+    def train(*_: object) -> None:
+        model = DistributedDataParallel(SometimesBoth())
+        for brightness in (1.0, -1.0, 1.0):
+            model(torch.full((4, 3), brightness)).sum().backward()
+
+    yield train
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(360)
+def test_a_parameter_that_a_batch_does_not_use_is_said_in_a_sentence_of_ours(unused: Callable[..., object]) -> None:
+    with pytest.raises(RuntimeError, match="unused parameter") as error:
+        unused()
+    assert described(error.value) == UNUSED
+    assert "\n" not in UNUSED
+    assert len(UNUSED) < 300
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(360)
+def test_where_ranks_lose_the_one_that_waits_for_a_parameter_the_trial_failed_by_that(
+    unused: Callable[..., object],
+) -> None:
+    of_train = RuntimeError("Training failed due to worker errors:\n[Rank 0]")
+    assert outcome_of_ranks(of_train, {0: failed(0, lost), 1: failed(1, unused)})["error"] == UNUSED

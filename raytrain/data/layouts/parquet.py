@@ -110,22 +110,23 @@ def load_parquet(
     hashes = hash_each(folder, listed)
     for part in files.values():  # the images of two parts are compared once they are decoded
         _refuse_copies(folder, {name: hashes[name] for name in part})
+    asked = columns_of(columns)
+    _refuse_ids(folder, files["train"], asked)  # before the test part, whose faults are often the same
+    none = _unlabelled(folder, files.get("test", []), asked)
+    used = {part: found for part, found in files.items() if not (part == "test" and none)}
 
     def build(place: Path | None) -> ImageDataset:
         read: dict[str, tuple[Images, NDArray[Any]]] = {}
         names: tuple[str, ...] = ()
         origin = Origin(address=folder.address, background=background)
-        asked = columns_of(columns)
-        _refuse_ids(folder, files["train"], asked)
-        none = _unlabelled(folder, files.get("test", []), asked)
         if none:
             several = f"the {none:,} test images have no labels and are"
             origin.remarks.append(f"{'the only test image has no label and is' if none == 1 else several} not used")
         for part in ("train", "val", "test"):
-            if part in files and not (part == "test" and none):
+            if part in used:
                 images, labels, names = read_part(
                     folder,
-                    files[part],
+                    used[part],
                     names,
                     part=part,
                     image_size=image_size,
@@ -151,7 +152,7 @@ def load_parquet(
         return compare_parts(dataset)
 
     source = combined({**hashes, "": columns} if columns else hashes)
-    size = sum(count_rows(folder, file) for file in listed) * image_size**2 * 3
+    size = sum(count_rows(folder, file) for part in used.values() for file in part) * image_size**2 * 3
     key = f"{FORMAT}-{image_size}-{source[:32]}{key_suffix(background)}"
     dataset = cached_or_mapped(key, build, size=size)
     dataset.origin.address = folder.address  # the cache may have been filled from another place
