@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from raytrain.errors import ExperimentError, ModelError, RunFolderError, StorageError
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import MAX_BYTES
+from raytrain.storage.typed_path import is_a_file
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.source import shown
 
@@ -99,7 +100,7 @@ def weights(name: str, *, folder: str | Path = ".") -> str:
     match = _WITH_DIGEST.fullmatch(name)
     plain = match["name"] if match else name
     path = Path(folder) / plain
-    if path.is_file():
+    if is_a_file(path):
         found = _known(path.name, _digest_of_file(path), Source(path.read_bytes, path))
     elif match and match["digest"] in _SOURCES:
         return name
@@ -252,9 +253,7 @@ def _of_trial(name: str, folder: Path) -> str:
 
     content = newest_weights(Folder.at(found) / "trials" / matching[0] / "checkpoint")
     if content is None:
-        raise ExperimentError(
-            f"the trial {matching[0]} of {found} has no checkpoint that can be read; give another one"
-        )
+        raise ExperimentError(f"the trial {matching[0]} of {found} has no checkpoint that can be read; give another")
     if len(content) > LARGEST:
         raise ExperimentError(_too_large(name, len(content)))
     label = f"{Folder.at(found).name}/{matching[0].rpartition('-')[2]}"

@@ -102,7 +102,8 @@ def test_the_first_epochs_of_the_student_are_within_those_of_two_seeds_as_the_st
         assert his_loss is not None
         assert his_accuracy is not None
         losses, accuracies = ([by_seed[seed][at][name] for seed in (0, 1)] for name in ("train_loss", "test_accuracy"))
-        shown = [f"{loss:.3f}" for loss in (his_loss, *losses)] + [f"{100 * x:.2f}" for x in (his_accuracy, *accuracies)]
+        shown = [f"{loss:.3f}" for loss in (his_loss, *losses)]
+        shown += [f"{100 * accuracy:.2f}" for accuracy in (his_accuracy, *accuracies)]
         assert f"| {at + 1} | {' | '.join(shown)} |" in study
         assert min(accuracies) < his_accuracy < max(accuracies)
         assert (min(losses) < his_loss < max(losses)) == (at > 0)

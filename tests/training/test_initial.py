@@ -141,6 +141,11 @@ def test_the_loop_starts_from_the_weights_that_init_names_or_not_at_all(make_dat
     assert raytrain.initial_weights(PLAIN) is None
 
 
+def test_a_name_longer_than_a_path_may_be_names_no_weights() -> None:
+    with pytest.raises(ExperimentError, match="there is no file x{300}"):
+        weights("x" * 300 + ".pth")
+
+
 def test_weights_that_this_process_has_not_read_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = saved(some_weights())
     monkeypatch.setattr(initial, "_SOURCES", {})
