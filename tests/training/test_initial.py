@@ -142,7 +142,7 @@ def test_the_loop_starts_from_the_weights_that_init_names_or_not_at_all(make_dat
 
 
 def test_a_name_longer_than_a_path_may_be_names_no_weights() -> None:
-    with pytest.raises(ExperimentError, match="there is no file x{300}"):
+    with pytest.raises(ExperimentError, match=r"there is no file x{300}"):
         weights("x" * 300 + ".pth")
 
 
