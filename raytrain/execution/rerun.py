@@ -15,6 +15,7 @@ from raytrain.execution.run import RunOutcome, Shown, run
 from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.repository import commit_of, has_commit
+from raytrain.provenance.versions import describe_code
 from raytrain.runs.folder import is_same_folder
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
@@ -81,15 +82,15 @@ def missing_commits(record: RunRecord) -> list[str]:
 
 
 def other_commits(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the commits that a run was trained at and that are in the repository here, but not what is installed.
+    """Return the commits that a run was trained at and that are in the repository here, which is at another one.
 
-    Each comes with the commit of the installed code. [] where that is in no repository.
+    Each comes with that one: the commit that a run here records. [] where there is no repository.
     """
-    installed = commit_of(Path(str(files("raytrain"))))
+    here = describe_code()["git_commit"]
     missing = missing_commits(record)
     sessions = record.manifest.get("sessions", ())
     commits = dict.fromkeys(str(commit) for one in sessions if (commit := one.get("code", {}).get("git_commit")))
-    return [(commit, installed) for commit in commits if installed and commit != installed and commit not in missing]
+    return [(commit, here) for commit in commits if here and commit != here and commit not in missing]
 
 
 def _refuse_other_images(record: RunRecord, result: TrialResult) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
+from raytrain.execution.rerun import missing_commits, other_commits
 from raytrain.metrics.predictions import Predictions
+from raytrain.provenance.versions import describe_code
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 
@@ -281,11 +285,27 @@ def test_a_commit_that_is_there_but_not_installed_is_said(runs: Path, monkeypatc
 
     change(runs / "one" / "manifest.json", edit)
     monkeypatch.setattr("raytrain.execution.rerun.has_commit", lambda *_: True)
-    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: installed)
+    monkeypatch.setattr("raytrain.provenance.versions.commit_of", lambda _: installed)
     said = f"The run was trained at commit {recorded}, the code here is at {installed}, and is used."
     assert said in call("rerun", "one").stderr
-    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: recorded)
+    monkeypatch.setattr("raytrain.provenance.versions.commit_of", lambda _: recorded)
     assert "was trained at commit" not in call("rerun", "one").stderr
+
+
+def test_a_run_begun_in_another_repository_is_at_the_commit_of_that_one(runs: Path) -> None:
+    def commit() -> str:
+        git = ("git", "-c", "user.name=x", "-c", "user.email=x@localhost")
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+    subprocess.run(["git", "init", "-q"], check=True)
+    first = commit()
+    change(runs / "one" / "manifest.json", lambda content: content["sessions"][0]["code"].update(git_commit=first))
+    record = read_record(Folder.at(runs / "one"))
+    assert describe_code()["git_commit"] == first
+    assert (missing_commits(record), other_commits(record)) == ([], [])
+    second = commit()
+    assert (missing_commits(record), other_commits(record)) == ([], [(first, second)])
 
 
 def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
