@@ -13,6 +13,7 @@ from raytrain.execution.inputs import load_splits
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, Shown, run
 from raytrain.experiment.experiment import NAME, Experiment
+from raytrain.experiment.sections import Resources
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.repository import commit_of, has_commit
 from raytrain.provenance.versions import describe_code
@@ -61,6 +62,8 @@ def rerun(
 def experiment_of_rerun(record: RunRecord, result: TrialResult, *, name: str | None) -> Experiment:
     """Return the experiment of one trial, as it was trained, under `name` or a name made of those of run and trial.
 
+    A run that left the GPUs unused is repeated without one.
+
     Raises:
         RunFolderError: The recipe is of another version of raytrain.
     """
@@ -68,7 +71,9 @@ def experiment_of_rerun(record: RunRecord, result: TrialResult, *, name: str | N
     if name is None and not NAME.fullmatch(chosen):  # the run was renamed, or has a long name
         chosen = f"rerun-{result.digest}"
     try:
-        return Experiment(name=chosen, recipe=Recipe(**result.recipe))
+        without_gpu = record.state.experiment.resources.gpus_per_worker == 0
+        resources = Resources(gpus_per_worker=0) if without_gpu else Resources()
+        return Experiment(name=chosen, recipe=Recipe(**result.recipe), resources=resources)
     except ValueError as error:
         raise RunFolderError(f"the recipe of {result.trial} is not one of this version: {error}") from error
 

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
-from raytrain.execution.rerun import missing_commits, other_commits
+from raytrain.execution.rerun import experiment_of_rerun, missing_commits, other_commits
+from raytrain.experiment.sections import Resources
 from raytrain.metrics.predictions import Predictions
 from raytrain.provenance.versions import describe_code
 from raytrain.runs.results import read_results
@@ -306,6 +307,16 @@ def test_a_run_begun_in_another_repository_is_at_the_commit_of_that_one(runs: Pa
     assert (missing_commits(record), other_commits(record)) == ([], [])
     second = commit()
     assert (missing_commits(record), other_commits(record)) == ([], [(first, second)])
+
+
+@pytest.mark.parametrize(("recorded", "again"), [("auto", "auto"), ("0", 0), ("0.5", "auto")])
+def test_what_was_trained_without_a_gpu_on_purpose_is_so_again(runs: Path, recorded: str, again: object) -> None:
+    file = runs / "one" / "experiment.yaml"
+    text = file.read_text()
+    assert text.count("gpus_per_worker: auto") == 1
+    file.write_text(text.replace("gpus_per_worker: auto", f"gpus_per_worker: {recorded}"))
+    record = read_record(Folder.at(runs / "one"))
+    assert experiment_of_rerun(record, record.listed[0], name=None).resources == Resources(gpus_per_worker=again)
 
 
 def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
