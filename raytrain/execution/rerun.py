@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from raytrain.analysis.record import RunRecord
-from raytrain.comparison.circumstances import data_label
+from raytrain.comparison.circumstances import data_label, differences, of_code
 from raytrain.data import advised_where_gone
 from raytrain.errors import DataError, RunFolderError
 from raytrain.execution.inputs import load_splits
@@ -96,6 +96,27 @@ def other_commits(record: RunRecord) -> list[tuple[str, str]]:
     sessions = record.manifest.get("sessions", ())
     commits = dict.fromkeys(str(commit) for one in sessions if (commit := one.get("code", {}).get("git_commit")))
     return [(commit, here) for commit in commits if here and commit != here and commit not in missing]
+
+
+def refuse_other_code(again: RunRecord) -> None:
+    """Refuse a rerun that was trained before, if its code or versions are not those that a run here would have.
+
+    Args:
+        again: Record of the run with the rerun, its only trial.
+
+    Raises:
+        RunFolderError: They differ.
+    """
+    (trial,) = again.state.results()
+    ended = next((one["time"] for one in reversed(again.events) if one.get("trial") == trial.trial), "")
+    sessions = again.manifest.get("sessions", ())
+    # a later session may have only written the tables anew
+    then = [one.get("code", {}) for one in sessions if str(one["started"]) <= ended][-1:]
+    if found := differences(of_code(then), of_code([describe_code()])):
+        raise RunFolderError(
+            f"{again.folder} was trained before, and not with what is here now: {'; '.join(map(str, found))}.\n"
+            "Nothing was trained, so nothing here was verified; add --fresh to train it again."
+        )
 
 
 def _refuse_other_images(record: RunRecord, result: TrialResult) -> None:

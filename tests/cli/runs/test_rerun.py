@@ -1,11 +1,13 @@
 """Tests of `raytrain diff` and `raytrain rerun`: what differs is named, and what is on record is trained again."""
 
+import copy
 import hashlib
 import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -331,11 +333,37 @@ def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
 def test_a_rerun_that_is_there_already_is_not_trained_twice_unless_asked() -> None:
     assert call("rerun", "one", "--name", "again").exit_code == 0
     second = call("rerun", "one", "--name", "again", "--verify")
-    assert "again was trained before; --fresh trains it again." in second.stderr
+    said = "Nothing was trained now: again was trained before, and is compared; --fresh trains it again."
+    assert second.stdout.startswith(f"{said}\n")
     assert second.exit_code == 0
+    assert "again was trained before; --fresh trains it again." in call("rerun", "one", "--name", "again").stderr
     third = call("rerun", "one", "--name", "again", "--verify", "--fresh")
-    assert "was trained before" not in third.stderr
+    assert "was trained before" not in third.output
     assert third.exit_code == 0
+
+
+def test_an_earlier_rerun_of_other_versions_verifies_nothing(runs: Path) -> None:
+    words = ("rerun", "one", "--name", "again", "--verify", "--json", "--quiet")
+
+    def trained(*more: str) -> int:
+        done = call(*words, *more)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)["trained"]
+
+    assert [trained(), trained()] == [1, 0]
+
+    def edit(manifest: Any) -> None:
+        (session,) = manifest["sessions"]
+        later = {**copy.deepcopy(session), "started": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        session["code"]["packages"]["torch"] = "2.0.0"
+        manifest["sessions"].append(later)  # it has trained nothing
+
+    change(runs / "again" / "manifest.json", edit)
+    refused = call(*words)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "not with what is here now: versions: torch was 2.0.0, is" in refused.stderr
+    assert "add --fresh to train it again" in refused.stderr
+    assert trained("--fresh") == 1
 
 
 def test_a_trial_without_predictions_cannot_be_verified(runs: Path) -> None:
