@@ -52,6 +52,18 @@ def circumstances(record: RunRecord, trial: TrialResult | None = None) -> Circum
         data = {(label := data_label(trial)): data.get(label, UNKNOWN)}
     return {
         "data": data,
+        **of_code(codes),
+        "machine": {
+            "processor": _all([machine.get("processor") for machine in machines]),
+            "GPUs": _all([", ".join(machine.get("gpus", ())) or NONE for machine in machines]),
+            **(_computed(record, trial.trial) if trial else {}),
+        },
+    }
+
+
+def of_code(codes: Sequence[Mapping[str, Any]]) -> Circumstances:
+    """Return the code and the versions of sessions, each described as `describe_code` does."""
+    return {
         "code": {
             "commit": _all([code.get("git_commit") or NONE for code in codes]),
             "uncommitted changes": _all(list(map(_changes, codes))),
@@ -60,11 +72,6 @@ def circumstances(record: RunRecord, trial: TrialResult | None = None) -> Circum
             "raytrain": _all([code.get("raytrain") for code in codes]),
             "python": _all([code.get("python") for code in codes]),
             **_packages(codes),
-        },
-        "machine": {
-            "processor": _all([machine.get("processor") for machine in machines]),
-            "GPUs": _all([", ".join(machine.get("gpus", ())) or NONE for machine in machines]),
-            **(_computed(record, trial.trial) if trial else {}),
         },
     }
 

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from raytrain.errors import RunFolderError
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import as_line, drop_torn_line, read_lines
+from raytrain.storage.json_lines import as_line, mend_last_line, read_lines
 
 FILE = "verdicts.jsonl"
 _ADVICE = "Put a copy of the file there, or move it away to begin a new session"
@@ -78,5 +78,5 @@ def _check(line: object) -> None:
 
 def add_judgement(out: Folder, judgement: Judgement) -> None:
     """Append a judgement, with the time, to microseconds: an equal line would be taken for a copy by mistake."""
-    drop_torn_line(out, FILE)
+    mend_last_line(out, FILE)
     out.append(FILE, as_line({**asdict(judgement), "time": datetime.now(UTC).isoformat(timespec="microseconds")}))

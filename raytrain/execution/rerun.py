@@ -6,15 +6,17 @@ from importlib.resources import files
 from pathlib import Path
 
 from raytrain.analysis.record import RunRecord
-from raytrain.comparison.circumstances import data_label
+from raytrain.comparison.circumstances import data_label, differences, of_code
 from raytrain.data import advised_where_gone
 from raytrain.errors import DataError, RunFolderError
 from raytrain.execution.inputs import load_splits
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import RunOutcome, Shown, run
 from raytrain.experiment.experiment import NAME, Experiment
+from raytrain.experiment.sections import Resources
 from raytrain.experiment.trial import Trial
 from raytrain.provenance.repository import commit_of, has_commit
+from raytrain.provenance.versions import describe_code
 from raytrain.runs.folder import is_same_folder
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
@@ -60,6 +62,8 @@ def rerun(
 def experiment_of_rerun(record: RunRecord, result: TrialResult, *, name: str | None) -> Experiment:
     """Return the experiment of one trial, as it was trained, under `name` or a name made of those of run and trial.
 
+    A run that left the GPUs unused is repeated without one.
+
     Raises:
         RunFolderError: The recipe is of another version of raytrain.
     """
@@ -67,7 +71,9 @@ def experiment_of_rerun(record: RunRecord, result: TrialResult, *, name: str | N
     if name is None and not NAME.fullmatch(chosen):  # the run was renamed, or has a long name
         chosen = f"rerun-{result.digest}"
     try:
-        return Experiment(name=chosen, recipe=Recipe(**result.recipe))
+        without_gpu = record.state.experiment.resources.gpus_per_worker == 0
+        resources = Resources(gpus_per_worker=0) if without_gpu else Resources()
+        return Experiment(name=chosen, recipe=Recipe(**result.recipe), resources=resources)
     except ValueError as error:
         raise RunFolderError(f"the recipe of {result.trial} is not one of this version: {error}") from error
 
@@ -81,15 +87,36 @@ def missing_commits(record: RunRecord) -> list[str]:
 
 
 def other_commits(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the commits that a run was trained at and that are in the repository here, but not what is installed.
+    """Return the commits that a run was trained at and that are in the repository here, which is at another one.
 
-    Each comes with the commit of the installed code. [] where that is in no repository.
+    Each comes with that one: the commit that a run here records. [] where there is no repository.
     """
-    installed = commit_of(Path(str(files("raytrain"))))
+    here = describe_code()["git_commit"]
     missing = missing_commits(record)
     sessions = record.manifest.get("sessions", ())
     commits = dict.fromkeys(str(commit) for one in sessions if (commit := one.get("code", {}).get("git_commit")))
-    return [(commit, installed) for commit in commits if installed and commit != installed and commit not in missing]
+    return [(commit, here) for commit in commits if here and commit != here and commit not in missing]
+
+
+def refuse_other_code(again: RunRecord) -> None:
+    """Refuse a rerun that was trained before, if its code or versions are not those that a run here would have.
+
+    Args:
+        again: Record of the run with the rerun, its only trial.
+
+    Raises:
+        RunFolderError: They differ.
+    """
+    (trial,) = again.state.results()
+    ended = next((one["time"] for one in reversed(again.events) if one.get("trial") == trial.trial), "")
+    sessions = again.manifest.get("sessions", ())
+    # a later session may have only written the tables anew
+    then = [one.get("code", {}) for one in sessions if str(one["started"]) <= ended][-1:]
+    if found := differences(of_code(then), of_code([describe_code()])):
+        raise RunFolderError(
+            f"{again.folder} was trained before, and not with what is here now: {'; '.join(map(str, found))}.\n"
+            "Nothing was trained, so nothing here was verified; add --fresh to train it again."
+        )
 
 
 def _refuse_other_images(record: RunRecord, result: TrialResult) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from pyarrow import fs
 
@@ -49,13 +50,13 @@ class Folder:
         filesystem: Any,  # a pyarrow.fs.FileSystem
         path: str,
         *,
-        query: str = "",
+        around: tuple[str, str] = ("", ""),  # what its URI has before and behind the path
         retry_s: float = 0.0,
         required: Path | None = None,
     ) -> None:
         self._filesystem = filesystem
         self._path = path.rstrip("/")
-        self._query = query
+        self._around = around
         self._retry_s = retry_s
         self._required = required
         self._local = isinstance(filesystem, fs.LocalFileSystem)
@@ -86,8 +87,9 @@ class Folder:
             ) from error
         if not path.strip("/"):
             raise PreflightError(f"{text}: names no folder; give a URI such as s3://bucket/runs")
-        _, mark, options = text.partition("?")
-        return cls(filesystem, path, query=mark + options)
+        address, mark, options = text.partition("?")
+        user = "anonymous@" if "://anonymous@" in address else ""  # no account; others are refused as credentials
+        return cls(filesystem, path, around=(user, mark + options))
 
     def retrying(self, seconds: float | None = None) -> "Folder":
         """Return this folder, which tries again when its storage does not answer; so do the folders below it.
@@ -108,13 +110,14 @@ class Folder:
         return self._with(path=f"{self._path}/{name}")
 
     def _with(self, **changes: Any) -> "Folder":
-        kept: dict[str, Any] = {"path": self._path, "query": self._query}
+        kept: dict[str, Any] = {"path": self._path, "around": self._around}
         kept |= {"retry_s": self._retry_s, "required": self._required}
         return Folder(self._filesystem, **kept | changes)
 
     def __str__(self) -> str:
-        # with the options, such as another endpoint than AWS's: a worker opens the folder by this text
-        return self._path if self._local else f"{self._filesystem.type_name}://{self._path}{self._query}"
+        # a worker opens the folder by this text, between a user and options such as another endpoint than AWS's
+        path = quote(self._path, safe="/:@!$&'()*+,;=")  # a URI may have these as they are
+        return self._path if self._local else f"{self._filesystem.type_name}://{path.join(self._around)}"
 
     @property
     def name(self) -> str:
@@ -124,8 +127,7 @@ class Folder:
     @property
     def parent(self) -> str:
         """The folder that it is in, as `at` takes it."""
-        path = self._path.rpartition("/")[0]
-        return str(Folder(self._filesystem, path, query=self._query)) or "/"
+        return str(self._with(path=self._path.rpartition("/")[0])) or "/"
 
     @property
     def local_path(self) -> Path | None:

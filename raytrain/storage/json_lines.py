@@ -97,11 +97,25 @@ def read_whole(folder: Folder, name: str) -> bytes:
         ) from error
 
 
-def drop_torn_line(folder: Folder, name: str) -> None:
-    """Remove a last line that a kill left half written, so that the next line starts on its own."""
+def mend_last_line(folder: Folder, name: str) -> None:
+    """Have a last line that a kill cut short end, so that the next one starts on its own.
+
+    If only its newline is missing, it gets one; `read_lines` takes it as it is. Else what is there of it is removed.
+    """
     content = folder.read(name) if folder.exists(name) else b""
-    if not content.endswith(b"\n") and content:
-        folder.write(name, content[: content.rfind(b"\n") + 1])
+    whole, newline, last = content.rpartition(b"\n")
+    if _is_object(last):
+        folder.append(name, b"\n")
+    elif last:
+        folder.write(name, whole + newline)
+
+
+def _is_object(line: bytes) -> bool:
+    """Return whether a line is an object up to its closing brace: no beginning of a longer object is one."""
+    try:
+        return isinstance(_value_of(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_torn(line: bytes) -> bool:
@@ -109,6 +123,8 @@ def _is_torn(line: bytes) -> bool:
 
     After a power failure, zeros may stand where the disk had made room and nothing was written.
     """
+    if _is_object(line):
+        return False
     line = line.rstrip(b"\0")
     if not line:
         return True

@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--half", action="store_true", help="kill in the middle of a write")
     parser.add_argument("--every", type=int, default=1, help="try every n-th moment only")
-    parser.add_argument("--without", choices=["epochs_known", "drop_torn_line"])
+    parser.add_argument("--without", choices=["epochs_known", "mend_last_line"])
     parser.add_argument("--separate", action="store_true", help="add seeds until the two are told apart")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,8 +121,8 @@ def main() -> int:
     experiment = experiment_on(options.images, separate=options.separate)
     if options.without == "epochs_known":
         RunState.epochs_known = lambda self, trial_id, _rungs: self.progress[trial_id].epoch
-    if options.without == "drop_torn_line":
-        logs.drop_torn_line = lambda _folder, _name: None
+    if options.without == "mend_last_line":
+        logs.mend_last_line = lambda _folder, _name: None
 
     def whole(out: Path) -> None:
         run(experiment, RunOptions(out=str(out), local=True))

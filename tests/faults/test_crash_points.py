@@ -57,6 +57,6 @@ def test_seeds_that_are_added_one_by_one_are_the_same_after_a_kill(tiny_images: 
 
 def test_what_a_continued_run_relies_on_is_missed_when_it_is_taken_away(tiny_images: str, tmp_path: Path) -> None:
     # a report that ASHA was not asked about comes of a kill between writes, half a line of one in the middle
-    runs = [("--without", "epochs_known", "--every", "4"), ("--without", "drop_torn_line", "--half", "--every", "4")]
+    runs = [("--without", "epochs_known", "--every", "4"), ("--without", "mend_last_line", "--half", "--every", "4")]
     for found in crash(tiny_images, tmp_path, *runs):
         assert found["differing"] != []

@@ -181,6 +181,24 @@ def test_its_text_keeps_the_endpoint_of_an_object_store():
     assert str(Folder.at(str(folder)) / "y") == f"s3://bucket/runs/x/y?{options}"
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/my%20runs?region=eu-1",
+        "s3://bucket/a%3Fb%23c%25d%C3%A9?region=eu-1",
+        "s3://bucket/a+b=c;d,e!$&'()*:@~?region=eu-1",
+        "gcs://anonymous@bucket/runs",
+    ],
+)
+def test_the_text_of_a_folder_in_object_storage_opens_it_again(uri: str) -> None:
+    folder = Folder.at(uri)
+    assert str(folder) == uri
+    inner = folder / "50% done"
+    assert Folder.at(inner.parent)._path == folder._path
+    assert Folder.at(str(inner))._path == f"{folder._path}/50% done"
+    assert str(Folder.at(str(inner))) == str(inner)
+
+
 def test_a_trailing_slash_changes_nothing(tmp_path):
     assert str(Folder.at(f"file://{tmp_path}/runs/") / "x") == str(Folder.at(tmp_path / "runs") / "x")
 

@@ -50,7 +50,7 @@ def rerun(
     from raytrain.comparison.verification import predictions_of
     from raytrain.comparison.verification import verify as compared
     from raytrain.execution.options import RunOptions
-    from raytrain.execution.rerun import OtherImagesError, experiment_of_rerun
+    from raytrain.execution.rerun import OtherImagesError, experiment_of_rerun, refuse_other_code
     from raytrain.execution.rerun import rerun as train_again
     from raytrain.inference.export import find_trial
     from raytrain.runs.user_code import keep_code
@@ -77,14 +77,19 @@ def rerun(
             output.write_results(outcome.record.ranking, Format.json if json else Format.table, None)
     if not quiet:
         output.say_what_next(outcome, name=experiment.name, out=out)
-        if not outcome.trained:
+        if not outcome.trained and (json or not verify):
             typer.echo(f"{experiment.name} was trained before; --fresh trains it again.", err=True)
     if outcome.interrupted or not verify:
         raise typer.Exit(outcome.exit_code)
+    if not outcome.trained:
+        refuse_other_code(outcome.record)
     verification = compared(record, result, outcome.record)
+    before = f"Nothing was trained now: {experiment.name} was trained before, and is compared; --fresh trains it again."
     with output.tolerant_output():
-        sentences = visible("\n".join([*verification.sentences(), ""]))
-        typer.echo(document(verification.as_dict()) if json else sentences, nl=False)
+        said = [*(() if outcome.trained else (before,)), *verification.sentences(), ""]
+        sentences = visible("\n".join(said))
+        content = {**verification.as_dict(), "trained": outcome.trained}
+        typer.echo(document(content) if json else sentences, nl=False)
     raise typer.Exit(ExitCode.DONE if verification.holds else ExitCode.ASSERTION_FAILED)
 
 

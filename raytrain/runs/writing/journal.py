@@ -231,10 +231,9 @@ class RunJournal:
         progress = self.state.progress[trial_id]
         row = report.metrics.row()
         if row["epoch"] > progress.epoch or self._differs(trial_id, row):
-            folder = trial_folder(self.folder, trial_id)
-            folder.append(METRICS, as_line(row))
+            trial_folder(self.folder, trial_id).append(METRICS, as_line(row))
             progress.add_epoch(row)
-            self._scalars.add(trial_id, row, folder=folder / "tb", first_epoch=row["epoch"])
+            self._scalars.add(trial_id, row, run=self.folder, first_epoch=row["epoch"])
         if report.final:
             self._finished(trial_id, report.final, test_tracked=report.metrics.test is not None)
 
@@ -261,13 +260,13 @@ class RunJournal:
         test = {"test_loss": final.test.loss, "test_accuracy": final.test.accuracy}
         first = self.state.progress[trial_id].epoch + 1
         if not test_tracked:
-            self._scalars.add(trial_id, {"epoch": final.epoch, **test}, folder=folder / "tb", first_epoch=first)
+            self._scalars.add(trial_id, {"epoch": final.epoch, **test}, run=self.folder, first_epoch=first)
         if final.predictions:
             folder.write(PREDICTIONS, final.predictions, durable=True)
             tests = self.tests.get(self.state.progress[trial_id].trial.recipe.data_key)
             if (sheet := sheet_of(final.predictions, tests)) is not None:
-                tb = folder / "tb"
-                self._scalars.add_picture(trial_id, MISTAKES, sheet, epoch=final.epoch, folder=tb, first_epoch=first)
+                run = self.folder
+                self._scalars.add_picture(trial_id, MISTAKES, sheet, epoch=final.epoch, run=run, first_epoch=first)
         self._end(trial_id, "finished", ran_on=final.ran_on(), **final.measured())
 
     def _end(
@@ -280,7 +279,7 @@ class RunJournal:
         line: dict[str, object] = {"event": status, "trial": trial_id, "epoch": progress.epoch, **(ran_on or {})}
         self.note(line)  # pyright: ignore[reportArgumentType] (an Ended)
         if progress.epoch:
-            self._scalars.end(result, self.state.progress, folder=trial_folder(self.folder, trial_id) / "tb")
+            self._scalars.end(result, self.state.progress, run=self.folder)
 
     def _differs(self, trial_id: str, row: dict[str, object]) -> bool:
         """Return False if `row` is on record; else forget its epoch and later ones."""

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from raytrain.runs.state import RunState
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import as_line, drop_torn_line
+from raytrain.storage.json_lines import as_line, mend_last_line
 
 LOGS = ("trials.jsonl", "events.jsonl")
 """Names of the files to which lines are appended."""
 
 
 def open_logs(folder: Folder, state: RunState, notes: Sequence[bytes]) -> None:
-    """Make the files ready for further lines: drop what a kill has cut short, and write what it has kept from coming.
+    """Make the files ready for further lines: mend what a kill has cut short, and write what it has kept from coming.
 
     A kill may come between the result of a trial and the event of its end. Without the event, the result would be taken
     for the newest of its trial, also after the trial has started again.
@@ -22,7 +22,7 @@ def open_logs(folder: Folder, state: RunState, notes: Sequence[bytes]) -> None:
         notes: Further lines for events.jsonl.
     """
     for name in LOGS:
-        drop_torn_line(folder, name)
+        mend_last_line(folder, name)
     lines: list[bytes] = []
     for result in state.late:
         # not the time of now: the trial did not run until this command

@@ -1,10 +1,13 @@
 """Tests of `raytrain diff` and `raytrain rerun`: what differs is named, and what is on record is trained again."""
 
+import copy
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from raytrain.analysis.record import read_record
 from raytrain.cli.app import app
+from raytrain.execution.rerun import experiment_of_rerun, missing_commits, other_commits
+from raytrain.experiment.sections import Resources
 from raytrain.metrics.predictions import Predictions
+from raytrain.provenance.versions import describe_code
 from raytrain.runs.results import read_results
 from raytrain.storage.folder import Folder
 
@@ -281,11 +288,37 @@ def test_a_commit_that_is_there_but_not_installed_is_said(runs: Path, monkeypatc
 
     change(runs / "one" / "manifest.json", edit)
     monkeypatch.setattr("raytrain.execution.rerun.has_commit", lambda *_: True)
-    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: installed)
+    monkeypatch.setattr("raytrain.provenance.versions.commit_of", lambda _: installed)
     said = f"The run was trained at commit {recorded}, the code here is at {installed}, and is used."
     assert said in call("rerun", "one").stderr
-    monkeypatch.setattr("raytrain.execution.rerun.commit_of", lambda _: recorded)
+    monkeypatch.setattr("raytrain.provenance.versions.commit_of", lambda _: recorded)
     assert "was trained at commit" not in call("rerun", "one").stderr
+
+
+def test_a_run_begun_in_another_repository_is_at_the_commit_of_that_one(runs: Path) -> None:
+    def commit() -> str:
+        git = ("git", "-c", "user.name=x", "-c", "user.email=x@localhost")
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+    subprocess.run(["git", "init", "-q"], check=True)
+    first = commit()
+    change(runs / "one" / "manifest.json", lambda content: content["sessions"][0]["code"].update(git_commit=first))
+    record = read_record(Folder.at(runs / "one"))
+    assert describe_code()["git_commit"] == first
+    assert (missing_commits(record), other_commits(record)) == ([], [])
+    second = commit()
+    assert (missing_commits(record), other_commits(record)) == ([], [(first, second)])
+
+
+@pytest.mark.parametrize(("recorded", "again"), [("auto", "auto"), ("0", 0), ("0.5", "auto")])
+def test_what_was_trained_without_a_gpu_on_purpose_is_so_again(runs: Path, recorded: str, again: object) -> None:
+    file = runs / "one" / "experiment.yaml"
+    text = file.read_text()
+    assert text.count("gpus_per_worker: auto") == 1
+    file.write_text(text.replace("gpus_per_worker: auto", f"gpus_per_worker: {recorded}"))
+    record = read_record(Folder.at(runs / "one"))
+    assert experiment_of_rerun(record, record.listed[0], name=None).resources == Resources(gpus_per_worker=again)
 
 
 def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
@@ -300,11 +333,37 @@ def test_a_rerun_is_never_written_into_its_run(runs: Path) -> None:
 def test_a_rerun_that_is_there_already_is_not_trained_twice_unless_asked() -> None:
     assert call("rerun", "one", "--name", "again").exit_code == 0
     second = call("rerun", "one", "--name", "again", "--verify")
-    assert "again was trained before; --fresh trains it again." in second.stderr
+    said = "Nothing was trained now: again was trained before, and is compared; --fresh trains it again."
+    assert second.stdout.startswith(f"{said}\n")
     assert second.exit_code == 0
+    assert "again was trained before; --fresh trains it again." in call("rerun", "one", "--name", "again").stderr
     third = call("rerun", "one", "--name", "again", "--verify", "--fresh")
-    assert "was trained before" not in third.stderr
+    assert "was trained before" not in third.output
     assert third.exit_code == 0
+
+
+def test_an_earlier_rerun_of_other_versions_verifies_nothing(runs: Path) -> None:
+    words = ("rerun", "one", "--name", "again", "--verify", "--json", "--quiet")
+
+    def trained(*more: str) -> int:
+        done = call(*words, *more)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)["trained"]
+
+    assert [trained(), trained()] == [1, 0]
+
+    def edit(manifest: Any) -> None:
+        (session,) = manifest["sessions"]
+        later = {**copy.deepcopy(session), "started": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        session["code"]["packages"]["torch"] = "2.0.0"
+        manifest["sessions"].append(later)  # it has trained nothing
+
+    change(runs / "again" / "manifest.json", edit)
+    refused = call(*words)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "not with what is here now: versions: torch was 2.0.0, is" in refused.stderr
+    assert "add --fresh to train it again" in refused.stderr
+    assert trained("--fresh") == 1
 
 
 def test_a_trial_without_predictions_cannot_be_verified(runs: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import struct
 import threading
 import time
@@ -480,6 +481,72 @@ def test_tensorboard_shows_the_tracked_test_set_of_every_epoch(open_folder: Any)
         run.reported(trial, Report(metrics(epoch, test=True), final(2) if epoch == 3 else None))
     logged = scalars(trial_folder(run.folder, trial).local_path / "tb")
     assert logged["Accuracy/Test"] == pytest.approx({1: 0.25, 2: 0.25, 3: 0.25})
+
+
+def killed(run: RunJournal) -> None:
+    """Leave of a run what a kill leaves now: what is in its files, and not what is to be written to them."""
+    folder = Path(str(run.folder))
+    shutil.copytree(folder, folder.with_name("left"))
+    run.close()
+    shutil.rmtree(folder)
+    folder.with_name("left").rename(folder)
+
+
+def test_tensorboard_shows_every_epoch_once_after_kills(open_folder: Any):
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
+    for epochs in ([1, 2, 3, 4, 5], [6, 7], [8], [7, 8, 9]):
+        run = open_folder(recipe={"epochs": 10})
+        trial = next(iter(run.state.progress))
+        run.started(trial, where="here")
+        for epoch in epochs:
+            run.reported(trial, Report(replace(metrics(epoch, (epoch + len(epochs)) / 20), seconds=0.001)))
+        killed(run)
+    run = open_folder(recipe={"epochs": 10})
+    run.started(trial, where="here")
+    run.reported(trial, Report(metrics(10), final(10)))
+    read = reader.EventAccumulator(str(trial_folder(run.folder, trial).local_path / "tb")).Reload()
+    rows = lines(run, "metrics.jsonl", "trials", trial)
+    shown = [(one.step, one.value) for one in read.Scalars("Accuracy/Val")]
+    assert shown == [(row["epoch"], pytest.approx(row["val_accuracy"])) for row in rows]
+    assert [row["epoch"] for row in rows] == [*range(1, 11)]
+    times = [one.wall_time for one in read.Scalars("LR")]
+    assert times == sorted(times)
+    assert [one.step for one in read.Scalars("Accuracy/Test")] == [10]
+
+
+def test_tensorboard_keeps_the_times_of_what_a_paused_trial_has_logged(open_folder: Any):
+    run = open_folder(recipe={"epochs": 10})
+    trial = next(iter(run.state.progress))
+    run.started(trial, where="here")
+    for epoch in (1, 2):
+        run.reported(trial, Report(metrics(epoch)))
+    run.close()
+    folder = trial_folder(run.folder, trial).local_path / "tb"
+    (before,) = folder.iterdir()
+    whole = scalars(folder)
+    again = open_folder(recipe={"epochs": 10})
+    again.reported(trial, Report(metrics(3)))
+    assert len(lines(again, "metrics.jsonl", "trials", trial)) == 3
+    before.unlink()
+    assert set(whole["LR"]) == {1, 2}
+    assert set(scalars(folder)["LR"]) == {3}
+
+
+def test_a_run_outside_the_local_disk_has_every_epoch_in_tensorboard_after_a_kill(
+    tmp_path: Path, opened: list[RunJournal]
+):
+    experiment = Experiment.model_validate(KEYS)
+    trials = experiment.trials()
+    trial = trials[0].id
+    for epochs in ((1, 2), (3,)):
+        remote = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+        run = RunJournal.open(Folder(remote, "run"), experiment, trials)
+        run.begin({trial.id: 7 for trial in trials})
+        opened.append(run)  # nothing of the first is sent: its file is closed only after the test
+        train(run, trial, start=epochs[0], epochs=epochs[-1])
+    assert set(scalars(tmp_path / "run" / "trials" / trial / "tb")["LR"]) == {1, 2, 3}
 
 
 def test_a_run_outside_the_local_disk_gets_its_event_files_at_the_end(tmp_path: Path, opened: list[RunJournal]):

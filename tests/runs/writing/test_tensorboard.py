@@ -93,20 +93,19 @@ def test_a_resumed_trial_hides_what_was_logged_of_the_epochs_trained_again(tmp_p
 
 @pytest.fixture
 def tried(tmp_path):
-    """Return the folder of event files of two trials with other learning rates, one finished and one failed."""
+    """Return the folder of two trials with other learning rates, one finished and one failed."""
     recipes = [Recipe(lr=0.1, epochs=2), Recipe(lr=0.2, epochs=2)]
     trials = {f"trial{number}": TrialProgress(Trial.of(recipe)) for number, recipe in enumerate(recipes)}
-    logs = RunScalars()
+    logs, run = RunScalars(), Folder.at(tmp_path)
     for number, recipe in enumerate(recipes):
-        folder = Folder.at(tmp_path) / f"trial{number}" / "tb"
         for epoch in (1, 2):
-            logs.add(f"trial{number}", {**ROW, "epoch": epoch}, folder=folder, first_epoch=epoch)
+            logs.add(f"trial{number}", {**ROW, "epoch": epoch}, run=run, first_epoch=epoch)
         status = ("finished", "failed")[number]
         measured = {"val_accuracy": 0.5, "test_accuracy": 0.75} if status == "finished" else {}
         result = TrialResult(f"trial{number}", status, recipe.model_dump(mode="json"), 1000, 2, **measured)
-        logs.end(result, trials, folder=folder)
+        logs.end(result, trials, run=run)
     logs.close_all()
-    return tmp_path
+    return tmp_path / "trials"
 
 
 def hparams(folder):
@@ -164,7 +163,7 @@ def test_of_thousands_of_trials_the_fields_that_vary_are_looked_for_once(tmp_pat
 
     def end(name):
         recipe = trials[name].trial.recipe.model_dump(mode="json")
-        logs.end(TrialResult(name, "finished", recipe, 1000, 2), trials, folder=Folder.at(tmp_path) / name)
+        logs.end(TrialResult(name, "finished", recipe, 1000, 2), trials, run=Folder.at(tmp_path))
 
     end("trial0")
     end("trial1")
