@@ -15,6 +15,7 @@ from raytrain.experiment.search.assigned import with_argument_set
 from raytrain.experiment.search.combination import CombinationError
 from raytrain.experiment.search.grid import checked_axis
 from raytrain.experiment.search.repeated import Repeated, repeated_argument, repeated_axis
+from raytrain.experiment.search.untaken import refuse_untaken
 from raytrain.experiment.search.written_grid import as_written, with_values, without_dependent
 from raytrain.experiment.trial_checks import (
     refuse_several_test_sets,
@@ -131,8 +132,10 @@ def _build(
         written = _override(_merged(values, changes), overrides)
         experiment = Experiment.model_validate(written)
         refuse_without_effect(experiment, options=changes)
-        refuse_several_test_sets(experiment.trials(), experiment.grid, drawn=experiment.samples is not None)
-        refuse_unlike_courses(experiment.trials(), asha=experiment.asha)
+        trials = experiment.trials()
+        refuse_several_test_sets(trials, experiment.grid, drawn=experiment.samples is not None)
+        refuse_unlike_courses(trials, asha=experiment.asha)
+        refuse_untaken(trials)
     except ValidationError as error:
         raise ExperimentError(_locate(error, source, overrides, changes)) from None
     except CombinationError as error:

@@ -8,9 +8,21 @@ from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.training.choices import AUGMENT_CHOICES
 from raytrain.training.initial import NONE, PRETRAINED
 from raytrain.user_code.calls import name_of
+from raytrain.user_code.component import accepted
+from raytrain.user_code.modules import imported
+from raytrain.user_code.reference import reference_of
+from raytrain.user_code.source import kept
 
 if TYPE_CHECKING:
     from raytrain.training.recipe import Recipe
+
+
+_OFFERED = {
+    "arch": {"width": "width"},
+    "mix": {"mix_alpha": "alpha"},
+    "optimizer": {"momentum": "momentum", "nesterov": "nesterov"},
+}
+"""By field that may name code of the user's: the fields whose values it is offered, each with the parameter's name."""
 
 
 def contradictions(recipe: "Recipe") -> Iterator[str]:
@@ -81,6 +93,21 @@ def is_same_course(recipe: "Recipe") -> bool:
         and not recipe.resolution
         and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
     )
+
+
+def not_taken(recipe: "Recipe") -> dict[str, str]:
+    """Return the fields of a recipe that code of the user's does not take, each with the field that names the code.
+
+    Asked where an experiment is read. They are not among those of `inert`, which is also asked of runs whose code may
+    not be imported: which trials a run has must not depend on that.
+    """
+    found: dict[str, str] = {}
+    for field, offered in _OFFERED.items():
+        reference = reference_of(name_of(getattr(recipe, field)))
+        if reference and kept(reference.digest):
+            names = accepted(imported(reference))
+            found |= {name: field for name, parameter in offered.items() if parameter not in names}
+    return found
 
 
 def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
