@@ -463,6 +463,31 @@ def test_of_a_very_large_network_the_shape_alone_is_looked_at(folder: Path, monk
     rehearse([(recipe, 4)])
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm"])
+def test_a_network_that_cannot_be_copied_is_refused_with_a_moving_average(folder: Path, norm: str) -> None:
+    (folder / "norms.py").write_text(
+        "from torch import nn\nfrom torch.nn import utils\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, num_classes, *, new: bool = False):\n"
+        "        super().__init__()\n"
+        f"        norm = (utils.parametrizations if new else utils).{norm}\n"
+        "        self.layer = norm(nn.Linear(3, num_classes))\n\n"
+        "    def forward(self, images):\n"
+        f"        return self.layer(images.mean((2, 3)))\n# {folder}\n"
+    )
+    name = raytrain.code("norms.py:Net")
+    plain, averaged = Recipe(arch=name, image_size=16), Recipe(arch=name, image_size=16, ema_decay=0.9)
+    rehearse([(plain, 3), (averaged.replace(arch=f"{name}(new=true)"), 3)])
+    if norm == "spectral_norm":  # the one with hooks can be copied before it is called
+        rehearse([(averaged, 3)])
+        return
+    with pytest.raises(
+        ExperimentError, match=r"^norms\.py:\d+: architecture Net cannot be copied, which ema_decay .*parametrizations"
+    ):
+        rehearse([(plain, 3), (averaged, 3)])  # the first does not vouch for the second
+
+
 UNTAKEN = """
 import torch
 from torch import nn
