@@ -10,7 +10,7 @@ from raytrain.training.initial import NONE, PRETRAINED
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.component import accepted
 from raytrain.user_code.modules import imported
-from raytrain.user_code.reference import reference_of
+from raytrain.user_code.reference import reference_of, without_digest
 from raytrain.user_code.source import kept
 
 if TYPE_CHECKING:
@@ -82,17 +82,25 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
 
 
 def is_same_course(recipe: "Recipe") -> bool:
-    """Return whether the first epochs of a recipe are the same however many it has in all.
+    """Return whether the first epochs of a recipe are the same however many it has in all."""
+    return bound_to_the_end(recipe) is None
 
-    A learning rate that falls towards the end, mixing that ends some epochs before it, and slow weights that are
-    taken over there, depend on where the end is.
+
+def bound_to_the_end(recipe: "Recipe") -> str | None:
+    """Return a field by which the first epochs depend on how many there are, as "schedule: cosine"; None without one.
+
+    A learning rate that falls towards the end, mixing that ends some epochs before it, slow weights that are taken over
+    there, and a resolution that changes after a share of the epochs, depend on where the end is.
     """
-    return (
-        recipe.schedule == "constant"
-        and recipe.lookahead == "none"
-        and not recipe.resolution
-        and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
-    )
+    if recipe.schedule != "constant":
+        return f"schedule: {without_digest(recipe.schedule)}"
+    if recipe.lookahead != "none":
+        return f"lookahead: {recipe.lookahead}"
+    if recipe.resolution:
+        return f"resolution: {recipe.resolution}"
+    if recipe.mix != "none" and recipe.mix_off_epochs:
+        return f"mix_off_epochs: {recipe.mix_off_epochs}"
+    return None
 
 
 def not_taken(recipe: "Recipe") -> dict[str, str]:
