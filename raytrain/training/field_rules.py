@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from raytrain.training.recipe import Recipe
 
 
+_OWN_MOMENTUM = frozenset({"adam", "adamw"})
+"""Optimizers that have momentum of their own: a recipe's `momentum` and `nesterov` have no effect."""
 _OFFERED = {
     "arch": {"width": "width"},
     "mix": {"mix_alpha": "alpha"},
@@ -29,7 +31,7 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
     """Yield what is wrong with fields of a recipe that are valid each by itself: a sentence for each contradiction."""
     if recipe.decoupled_weight_decay and recipe.optimizer == "adam":
         yield "decoupled_weight_decay: true is for sgd, adamw and muon; adam divides the decay away"
-    if recipe.nesterov and recipe.momentum == 0:
+    if recipe.nesterov and recipe.momentum == 0 and name_of(recipe.optimizer) not in _OWN_MOMENTUM:
         yield "nesterov: true needs a momentum above 0; momentum is 0"
     if recipe.warmup_epochs >= recipe.epochs:
         yield (
@@ -126,7 +128,7 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
     """
     optimizer = name_of(recipe["optimizer"])
     found: dict[str, str] = {}
-    if optimizer in {"adam", "adamw"}:
+    if optimizer in _OWN_MOMENTUM:
         found["momentum"] = found["nesterov"] = f"optimizer is {optimizer}, which has its own"
     found |= _inert_beside_mix(recipe)
     if recipe["weight_decay"] == 0:
