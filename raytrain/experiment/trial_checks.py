@@ -7,11 +7,12 @@ from raytrain.data.data_key import OF_TEST_IMAGES
 from raytrain.errors import ExperimentError
 from raytrain.experiment.search.grid import Grid, Sampler, fields, values_of
 from raytrain.experiment.search.repeated import Repeated, repeated_argument, repeated_axis
+from raytrain.experiment.search.untaken import refuse_untaken
 from raytrain.experiment.search.written_grid import as_written
 from raytrain.experiment.sections import Asha, Separate
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.selection import SELECTIONS
-from raytrain.training.field_rules import is_same_course
+from raytrain.training.field_rules import bound_to_the_end
 
 if TYPE_CHECKING:
     from raytrain.experiment.experiment import Experiment
@@ -121,6 +122,7 @@ def refuse_what_earlier_versions_took(
     trials = experiment.trials()
     _refuse_several_test_sets(trials, experiment.grid, drawn=experiment.samples is not None)
     _refuse_unlike_courses(trials, asha=experiment.asha)
+    refuse_untaken(trials)
     if written is None:
         written, overrides = {"grid": experiment.grid, "include": experiment.include}, _single(experiment.grid)
     for error in _repeated(written, experiment.grid, apart_from=overrides):
@@ -183,11 +185,11 @@ def _refuse_unlike_courses(trials: Sequence[Trial], *, asha: Asha | None) -> Non
         ExperimentError: A longer trial would be compared with a shorter one that is nearer to its end.
     """
     lengths = sorted({trial.recipe.epochs for trial in trials})
-    unlike = next((trial.recipe for trial in trials if not is_same_course(trial.recipe)), None)
-    if asha and len(lengths) > 1 and unlike:
+    reason = next(filter(None, (bound_to_the_end(trial.recipe) for trial in trials)), None)
+    if asha and len(lengths) > 1 and reason:
         raise ExperimentError(
             f"asha compares trials at the same epoch, and these have {lengths[0]} to {lengths[-1]} epochs: with "
-            f"schedule: {unlike.schedule}, a shorter one is nearer to its end there, and the longer ones would lose. "
+            f"{reason}, a shorter one is nearer to its end there, and the longer ones would lose. "
             "Give all of them the same epochs, make an experiment for each length, or run without asha (--no-asha)"
         )
 

@@ -39,9 +39,15 @@ class Lookahead:
         """
         import torch
 
+        from raytrain.optim.averaging import may_be_infinite
+
         self.every = every
         self._kept = kept
         self.slow = [one.clone(memory_format=torch.contiguous_format) for one in _numbers(network)]
+        everything = (*network.parameters(), *network.buffers())
+        self._may_be_infinite = [
+            flag for one, flag in zip(everything, may_be_infinite(network), strict=True) if one.is_floating_point()
+        ]
 
     def follow(self, network: nn.Module, *, step: int, total_steps: int) -> None:
         """Move the slow weights and let the network take them over, where that is due after this step.
@@ -51,11 +57,16 @@ class Lookahead:
             step: Number of optimizer steps so far.
             total_steps: Number of optimizer steps of the whole training.
         """
+        from raytrain.optim.averaging import take_over_infinite
+
         if step % self.every:
             return
         share = 1.0 - self._kept(step / total_steps)
-        for slow, fast in zip(self.slow, _numbers(network), strict=True):
-            fast.copy_(slow.lerp_(fast, share))
+        for slow, fast, infinite in zip(self.slow, _numbers(network), self._may_be_infinite, strict=True):
+            slow.lerp_(fast, share)
+            if infinite:  # of infinite numbers there is no average: they are the network's
+                take_over_infinite(slow, fast)
+            fast.copy_(slow)
 
     def finish(self, network: nn.Module, *, step: int) -> None:
         """Let the network take the slow weights over at the end; it keeps its own where they have never moved.

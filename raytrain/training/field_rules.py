@@ -8,16 +8,30 @@ from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.training.choices import AUGMENT_CHOICES
 from raytrain.training.initial import NONE, PRETRAINED
 from raytrain.user_code.calls import name_of
+from raytrain.user_code.component import accepted
+from raytrain.user_code.modules import imported
+from raytrain.user_code.reference import reference_of, without_digest
+from raytrain.user_code.source import kept
 
 if TYPE_CHECKING:
     from raytrain.training.recipe import Recipe
+
+
+_OWN_MOMENTUM = frozenset({"adam", "adamw"})
+"""Optimizers that have momentum of their own: a recipe's `momentum` and `nesterov` have no effect."""
+_OFFERED = {
+    "arch": {"width": "width"},
+    "mix": {"mix_alpha": "alpha"},
+    "optimizer": {"momentum": "momentum", "nesterov": "nesterov"},
+}
+"""By field that may name code of the user's: the fields whose values it is offered, each with the parameter's name."""
 
 
 def contradictions(recipe: "Recipe") -> Iterator[str]:
     """Yield what is wrong with fields of a recipe that are valid each by itself: a sentence for each contradiction."""
     if recipe.decoupled_weight_decay and recipe.optimizer == "adam":
         yield "decoupled_weight_decay: true is for sgd, adamw and muon; adam divides the decay away"
-    if recipe.nesterov and recipe.momentum == 0:
+    if recipe.nesterov and recipe.momentum == 0 and name_of(recipe.optimizer) not in _OWN_MOMENTUM:
         yield "nesterov: true needs a momentum above 0; momentum is 0"
     if recipe.warmup_epochs >= recipe.epochs:
         yield (
@@ -70,17 +84,40 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
 
 
 def is_same_course(recipe: "Recipe") -> bool:
-    """Return whether the first epochs of a recipe are the same however many it has in all.
+    """Return whether the first epochs of a recipe are the same however many it has in all."""
+    return bound_to_the_end(recipe) is None
 
-    A learning rate that falls towards the end, mixing that ends some epochs before it, and slow weights that are
-    taken over there, depend on where the end is.
+
+def bound_to_the_end(recipe: "Recipe") -> str | None:
+    """Return a field by which the first epochs depend on how many there are, as "schedule: cosine"; None without one.
+
+    A learning rate that falls towards the end, mixing that ends some epochs before it, slow weights that are taken over
+    there, and a resolution that changes after a share of the epochs, depend on where the end is.
     """
-    return (
-        recipe.schedule == "constant"
-        and recipe.lookahead == "none"
-        and not recipe.resolution
-        and (recipe.mix == "none" or recipe.mix_off_epochs == 0)
-    )
+    if recipe.schedule != "constant":
+        return f"schedule: {without_digest(recipe.schedule)}"
+    if recipe.lookahead != "none":
+        return f"lookahead: {recipe.lookahead}"
+    if recipe.resolution:
+        return f"resolution: {recipe.resolution}"
+    if recipe.mix != "none" and recipe.mix_off_epochs:
+        return f"mix_off_epochs: {recipe.mix_off_epochs}"
+    return None
+
+
+def not_taken(recipe: "Recipe") -> dict[str, str]:
+    """Return the fields of a recipe that code of the user's does not take, each with the field that names the code.
+
+    Asked where an experiment is read. They are not among those of `inert`, which is also asked of runs whose code may
+    not be imported: which trials a run has must not depend on that.
+    """
+    found: dict[str, str] = {}
+    for field, offered in _OFFERED.items():
+        reference = reference_of(name_of(getattr(recipe, field)))
+        if reference and kept(reference.digest):
+            names = accepted(imported(reference))
+            found |= {name: field for name, parameter in offered.items() if parameter not in names}
+    return found
 
 
 def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -91,7 +128,7 @@ def inert(recipe: Mapping[str, Any]) -> dict[str, str]:
     """
     optimizer = name_of(recipe["optimizer"])
     found: dict[str, str] = {}
-    if optimizer in {"adam", "adamw"}:
+    if optimizer in _OWN_MOMENTUM:
         found["momentum"] = found["nesterov"] = f"optimizer is {optimizer}, which has its own"
     found |= _inert_beside_mix(recipe)
     if recipe["weight_decay"] == 0:

@@ -150,7 +150,7 @@ class Recipe(BaseModel):
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
     """Learning rate in the course of training, or code of your own, with arguments where it takes some."""
     warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
-    """Number of epochs of linear warm-up before the schedule begins; may be a fraction."""
+    """Number of epochs of linear warm-up before the schedule; may be a fraction, and is rounded to whole steps."""
     epochs: Annotated[int, Field(ge=1, le=1_000_000), EpochTime.SAME] = 10
     """Number of passes over the training split. Each leaves out the images of the last incomplete batch, which are
     others in each epoch."""

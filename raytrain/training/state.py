@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raytrain.data.batches import normalize
 from raytrain.models import architectures
@@ -14,6 +13,7 @@ from raytrain.models.head import backbone_and_head, head_of, set_batchnorm_momen
 from raytrain.models.layers import layers_of
 from raytrain.models.sync_batchnorm import synchronised
 from raytrain.models.weights import initialise
+from raytrain.optim.averaging import MovingAverage
 from raytrain.optim.lookahead import Lookahead
 from raytrain.optim.optimizers import parameter_groups
 from raytrain.training.choices import LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES
@@ -42,9 +42,7 @@ class TrainState:
     ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self.ema = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True) if ema_decay else None
-        )
+        self.ema = MovingAverage(model, decay=ema_decay) if ema_decay else None
         self.lookahead = lookahead
         self.device = next(model.parameters()).device
         self.precision = precision
@@ -175,7 +173,7 @@ def evaluated_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
     """Return the weights of `TrainState.evaluated_model` from what `TrainState.state_dict` has returned."""
     if saved["ema"] is None:
         return saved["model"]
-    averaged: dict[str, Tensor] = saved["ema"]  # of an AveragedModel, which counts its updates beside its module
+    averaged: dict[str, Tensor] = saved["ema"]  # of a MovingAverage, which counts its updates beside its module
     return {name.removeprefix("module."): one for name, one in averaged.items() if name.startswith("module.")}
 
 

@@ -103,6 +103,22 @@ def test_asha_is_refused_where_trials_of_other_lengths_are_not_alike_at_an_epoch
     assert len(read(tmp_path, text).trials()) > 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ("schedule: linear, lookahead: cubic", "schedule: linear"),
+        ("schedule: constant, lookahead: cubic", "lookahead: cubic"),
+        ("schedule: constant, resolution: {0: 24, 0.4: 32}", "resolution: 0:24,0.4:32"),
+        ("schedule: constant, mix: mixup, mix_off_epochs: 2", "mix_off_epochs: 2"),
+    ],
+)
+def test_asha_is_refused_for_several_lengths_by_the_field_that_is_the_reason(
+    tmp_path: Path, fields: str, reason: str
+) -> None:
+    with pytest.raises(ExperimentError, match=rf"epochs: with {re.escape(reason)}, a shorter one is nearer to its end"):
+        read(tmp_path, f"recipe: {{{fields}}}\ngrid: {{epochs: [12, 24]}}\nasha: {{}}")
+
+
 @pytest.mark.parametrize("schedules", ["constant", "constant, cosine"])
 def test_asha_takes_several_lengths_of_one_course_and_several_courses_of_one_length(
     tmp_path: Path, schedules: str

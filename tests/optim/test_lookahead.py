@@ -86,6 +86,22 @@ def test_the_defaults_are_those_of_the_sources() -> None:
     assert drifted["constant"] != drifted["cubic"]
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])  # PyTorch's lerp computes from the nearer end
+def test_infinite_numbers_stay_and_integers_are_the_networks(share: float) -> None:
+    network = nn.Linear(2, 2)
+    mask = torch.zeros(4, 4).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
+    network.register_buffer("mask", mask.clone())
+    network.register_buffer("index", torch.arange(169))
+    network.register_parameter("fixed", nn.Parameter(mask.clone(), requires_grad=False))
+    lookahead = constant(network, every=1, share=share)
+    for step in range(1, 4):
+        lookahead.follow(network, step=step, total_steps=3)
+    lookahead.finish(network, step=3)
+    for name in ("mask", "fixed"):
+        assert torch.equal(getattr(network, name), mask)
+    assert torch.equal(network.get_buffer("index"), torch.arange(169))
+
+
 def test_none_has_no_slow_weights() -> None:
     assert LOOKAHEADS["none"](Numbers()) is None
 

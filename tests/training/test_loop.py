@@ -218,6 +218,18 @@ def test_comparison_of_states_covers_weights_buffers_optimizer_and_average(make_
     assert {"/model/stem.0.weight", "/model/stem.1.running_var", "/ema/module.stem.0.weight"} <= changed
 
 
+def test_the_moving_average_keeps_integers_and_infinite_numbers():
+    network = torch.nn.Linear(2, 2)
+    network.register_buffer("index", torch.arange(169))
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    state = TrainState(network, optimizer, ema_decay=0.9, precision="fp32")
+    for _ in range(4):
+        state.ema.update_parameters(network)
+    assert torch.equal(state.evaluated_model.get_buffer("index"), torch.arange(169))
+    assert state.evaluated_model.get_buffer("mask").tolist() == [0, -torch.inf]
+
+
 def slow_training(recipe, state, data, after_step=None):
     """Train by hand: a plain loop over torch.optim.SGD in float32; returns loss and accuracy of each epoch."""
     model = copy.deepcopy(state.model).to(memory_format=torch.contiguous_format)

@@ -194,6 +194,8 @@ def test_fields_that_contradict_each_other_are_refused(fields, named):
     "fields",
     [
         {"nesterov": True, "momentum": 0.1},
+        {"nesterov": True, "momentum": 0.0, "optimizer": "adam"},
+        {"nesterov": True, "momentum": 0.0, "optimizer": "adamw"},
         {"epochs": 3, "warmup_epochs": 2.9},
         {"epochs": 3, "mix_off_epochs": 3},
         {"mix": "cutmix", "batch_size": 2},

@@ -91,6 +91,7 @@ them."""
 WITHOUT_EFFECT: list[tuple[str, dict[str, Any], Any]] = [
     ("momentum", {"optimizer": "adam"}, 0.5),
     ("nesterov", {"optimizer": "adamw"}, True),
+    ("nesterov", {"optimizer": "adam", "momentum": 0.0}, True),
     ("mix_alpha", {}, 0.2),
     ("mix_prob", {}, 0.5),
     ("mix_off_epochs", {}, 1),

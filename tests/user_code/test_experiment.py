@@ -14,7 +14,7 @@ from raytrain.cli.app import app
 from raytrain.errors import ExperimentError, ModelError, RunFolderError
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
-from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.reading import read_experiment, read_run
 from raytrain.experiment.rehearsal.rehearsal import rehearse
 from raytrain.experiment.search.assignments import parse_overrides
 from raytrain.experiment.trial import Trial
@@ -461,6 +461,104 @@ def test_of_a_very_large_network_the_shape_alone_is_looked_at(folder: Path, monk
     with pytest.raises(ExperimentError, match="not finite"):
         rehearse([(recipe, 3)])
     rehearse([(recipe, 4)])
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm"])
+def test_a_network_that_cannot_be_copied_is_refused_with_a_moving_average(folder: Path, norm: str) -> None:
+    (folder / "norms.py").write_text(
+        "from torch import nn\nfrom torch.nn import utils\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, num_classes, *, new: bool = False):\n"
+        "        super().__init__()\n"
+        f"        norm = (utils.parametrizations if new else utils).{norm}\n"
+        "        self.layer = norm(nn.Linear(3, num_classes))\n\n"
+        "    def forward(self, images):\n"
+        f"        return self.layer(images.mean((2, 3)))\n# {folder}\n"
+    )
+    name = raytrain.code("norms.py:Net")
+    plain, averaged = Recipe(arch=name, image_size=16), Recipe(arch=name, image_size=16, ema_decay=0.9)
+    rehearse([(plain, 3), (averaged.replace(arch=f"{name}(new=true)"), 3)])
+    if norm == "spectral_norm":  # the one with hooks can be copied before it is called
+        rehearse([(averaged, 3)])
+        return
+    with pytest.raises(
+        ExperimentError, match=r"^norms\.py:\d+: architecture Net cannot be copied, which ema_decay .*parametrizations"
+    ):
+        rehearse([(plain, 3), (averaged, 3)])  # the first does not vouch for the second
+
+
+UNTAKEN = """
+import torch
+from torch import nn
+
+
+def make(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, num_classes))
+
+
+def opt(parameters, *, lr):
+    return torch.optim.RMSprop(parameters, lr=lr)
+
+
+def mixer(images, labels, *, num_classes):
+    return images, nn.functional.one_hot(labels, num_classes).float()
+
+
+def wide(num_classes, **rest):
+    return make(num_classes)
+"""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rest", "field", "code"),
+    [
+        ("arch: untaken.py:make", "grid: {width: [8, 16]}", "width", "make"),
+        ("arch: untaken.py:wide", "grid: {width: [8, 16], lr: [0.1, 0.2]}", "width", "wide"),
+        ("arch: untaken.py:make", "include: [{width: 8}, {width: 16}]", "width", "make"),
+        ("width: 4", "grid: {arch: [resnet9, untaken.py:make], width: [8, 16]}", "width", "make"),
+        ("optimizer: untaken.py:opt", "grid: {momentum: [0.8, 0.9]}", "momentum", "opt"),
+        ("optimizer: untaken.py:opt", "grid: {nesterov: [true, false]}", "nesterov", "opt"),
+        ("mix: untaken.py:mixer", "grid: {mix_alpha: [0.2, 1.0]}", "mix_alpha", "mixer"),
+    ],
+)
+def test_trials_that_differ_only_in_what_the_code_does_not_take_are_refused(
+    folder: Path, recipe: str, rest: str, field: str, code: str
+) -> None:
+    (folder / "untaken.py").write_text(UNTAKEN)
+    problem = rf"{field} varies \(\S+ and \S+\), and untaken\.py:{code} does not take it: .*untaken\.py:{code}: {{}}}}"
+    with pytest.raises(ExperimentError, match=problem):
+        read_experiment(written(folder, recipe, rest))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rest", "trials"),
+    [
+        ("arch: untaken.py:make, width: 8", "grid: {lr: [0.1, 0.2]}", 2),
+        ("arch: my_net.py:MyNet", "grid: {width: [8, 16]}", 2),  # it takes it
+        ("width: 4", "grid: {arch: {resnet9: {width: [8, 16]}, untaken.py:make: {}}}", 3),  # as the message says
+        ("mix: untaken.py:mixer, mix_prob: 0", "grid: {mix_alpha: [0.2, 1.0]}", 1),  # without effect in any case
+    ],
+)
+def test_trials_that_differ_in_what_the_code_takes_are_listed(
+    folder: Path, recipe: str, rest: str, trials: int
+) -> None:
+    (folder / "untaken.py").write_text(UNTAKEN)
+    assert len(read_experiment(written(folder, recipe, rest)).trials()) == trials
+
+
+def test_a_run_that_has_such_trials_is_read_with_all_of_them(folder: Path, request: pytest.FixtureRequest) -> None:
+    (folder / "untaken.py").write_text(UNTAKEN)
+    one = read_experiment(written(folder, f"{SMALL}, arch: untaken.py:make"))
+    experiment = one.replace(grid={"width": [8, 16]})  # as an earlier version read the file
+    trials = experiment.trials()
+    journal = RunJournal.open(Folder.at("runs/mine"), experiment, trials)
+    journal.begin({})
+    journal.close()
+    assert len(trials) == 2
+    assert read_run(Folder.at("runs/mine")).trials() == trials
+    request.getfixturevalue("elsewhere")
+    assert list(read_state(journal.folder).progress) == [one.id for one in trials]
 
 
 HEADS = """

@@ -1,5 +1,6 @@
 """The user's network, or a library's, on images of noise."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,10 @@ LARGEST = 100_000_000
 NO_VIEW = "view size is not compatible"
 """What PyTorch says where `view` is asked for what the memory order does not allow."""
 WITHOUT_VIEW = "images lie in channels_last memory: use reshape or flatten, or set channels_last: false"
+
+
+class _CopyError(Exception):
+    """A network cannot be copied."""
 
 
 def network_fault(recipe: Recipe, classes: int, sizes: list[tuple[int, int]], *, several_workers: bool) -> str | None:
@@ -38,6 +43,8 @@ def network_fault(recipe: Recipe, classes: int, sizes: list[tuple[int, int]], *,
         network: Any = build_network(recipe.arch, num_classes=classes, width=recipe.width, image_size=recipe.image_size)
         logits: list[Any] = []
         unused.clear()
+        if recipe.ema_decay and isinstance(network, torch.nn.Module):
+            _copied(network)
         for size in sizes if isinstance(network, torch.nn.Module) else ():
             logits.append(_logits(network, recipe, *size))
             if several_workers:
@@ -53,7 +60,10 @@ def network_fault(recipe: Recipe, classes: int, sizes: list[tuple[int, int]], *,
         with torch.device("meta"):
             network, logits = tried()
     except Exception:  # noqa: BLE001 (some code needs numbers; what is wrong with it shows on the CPU)
-        network, logits = tried_on_the_processor()
+        try:
+            network, logits = tried_on_the_processor()
+        except _CopyError as error:
+            return str(error)
     if not isinstance(network, torch.nn.Module):
         return f"makes {kind(network)}; it must make a torch.nn.Module that maps (N, 3, H, W) to (N, num_classes)"
     for found, size in zip(logits, sizes, strict=True):
@@ -71,6 +81,19 @@ def network_fault(recipe: Recipe, classes: int, sizes: list[tuple[int, int]], *,
         if not all(one.isfinite().all() for one in numbers):
             return "returns numbers that are not finite for images of noise; it must return finite logits"
     return _without_use(list(unused)) if unused else None
+
+
+def _copied(network: Any) -> None:
+    """Copy a network as it is before it is called, which is when the moving average is made."""
+    try:
+        copy.deepcopy(network)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "").partition(". ")[0].rstrip(".")
+        raise _CopyError(
+            f"cannot be copied, which ema_decay needs for the moving average ({type(error).__name__}: {reason}). Where "
+            "it uses torch.nn.utils.weight_norm or spectral_norm, take those of torch.nn.utils.parametrizations, which "
+            "can be copied; or set ema_decay: 0"
+        ) from error
 
 
 def _without_gradient(network: Any, logits: Any) -> list[str]:

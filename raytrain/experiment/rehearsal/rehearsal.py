@@ -62,7 +62,8 @@ def rehearse(recipes: Iterable[tuple[Recipe, int]], *, workers: int = 1) -> None
         for components, text, call in calls:
             mixed = (recipe.mix != "none", recipe.mix_alpha)  # a loss then meets mixed targets
             shapes = (classes, recipe.width, recipe.image_size, recipe.channels_last, tuple(sizes))
-            key = (components.what, text, shapes, recipe.label_smoothing, mixed, recipe.sync_batchnorm, several)
+            network = (recipe.sync_batchnorm, several, recipe.ema_decay > 0)
+            key = (components.what, text, shapes, recipe.label_smoothing, mixed, network)
             if key in done:
                 continue
             done.add(key)
