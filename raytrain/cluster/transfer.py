@@ -268,19 +268,20 @@ def pull(source: Folder, target: Path) -> Pulled:
             raise RunFolderError(problem)
         new = [file for file in files if not _is_here(file, target)]
         later = any(PurePosixPath(file.name).name in SHOWN for file in new)
-        if later and all(file.name != REPORT or file in new for file in files):
+        if not later:  # a report that was made here since then shows the same results
+            new = [file for file in new if file.name != REPORT or not _is_here(file, target, of_any_size=True)]
+        elif all(file.name != REPORT or file in new for file in files):
             (target / REPORT).unlink(missing_ok=True)
         # the manifest first: it tells which run this is, where the copy is interrupted
         copied = [file for file in sorted(new, key=lambda one: one.name != MANIFEST) if _copy(file, source, target)]
     return Pulled(len(copied), sum(file.size for file in copied), len(files) - len(new))
 
 
-def _is_here(file: StoredFile, target: Path) -> bool:
-    try:
+def _is_here(file: StoredFile, target: Path, *, of_any_size: bool = False) -> bool:
+    with contextlib.suppress(OSError):
         here = (target / file.name).stat()
-    except OSError:
-        return False
-    return here.st_size == file.size and here.st_mtime_ns >= file.modified
+        return (of_any_size or here.st_size == file.size) and here.st_mtime_ns >= file.modified
+    return False
 
 
 def _copy(file: StoredFile, source: Folder, target: Path) -> bool:

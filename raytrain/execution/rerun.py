@@ -111,7 +111,7 @@ def refuse_other_code(again: RunRecord) -> None:
     ended = next((one["time"] for one in reversed(again.events) if one.get("trial") == trial.trial), "")
     sessions = again.manifest.get("sessions", ())
     # a later session may have only written the tables anew
-    then = [one.get("code", {}) for one in sessions if str(one["started"]) <= ended][-1:]
+    then = [one.get("code", {}) for one in sessions if str(one["started"]) <= ended]
     if found := differences(of_code(then), of_code([describe_code()])):
         raise RunFolderError(
             f"{again.folder} was trained before, and not with what is here now: {'; '.join(map(str, found))}.\n"

@@ -122,9 +122,9 @@ def checked(value: object, annotation: Any, *, what: str) -> Any:
     """
     kinds = (list, tuple) if annotation is list or get_origin(annotation) is list else (tuple, list)
     problems: list[tuple[int, str]] = []
-    either: tuple[Any, ...] = (value, _with_paths(value))
+    written: list[Any] = [value, *(_rewritten(value, kind, text) for text in (str, Path) for kind in (tuple, list))]
     several = isinstance(value, list | tuple)
-    for given in [kind(one) for one in either for kind in kinds] if several else either:
+    for given in [kind(one) for one in written for kind in kinds] if several else written:
         try:
             found = TypeAdapter(annotation).validate_python(given, strict=True)
             if several or not isinstance(found, Iterator):
@@ -142,11 +142,11 @@ def _asked_for(found: Any) -> Any:
     return tuple(found) if isinstance(found, Iterator) else found
 
 
-def _with_paths(value: object) -> Any:
-    """Return a value with paths in the place of its texts."""
+def _rewritten(value: object, kind: type[list[Any] | tuple[Any, ...]], text: type[str | Path]) -> Any:
+    """Return a value with lists or tuples in the place of both, and texts or paths in the place of its texts."""
     if isinstance(value, list | tuple):
-        return tuple(map(_with_paths, value))
-    return Path(value) if isinstance(value, str) else value
+        return kind(_rewritten(one, kind, text) for one in value)
+    return text(value) if isinstance(value, str) else value
 
 
 def as_declared(value: Any, annotation: Any) -> Any:

@@ -96,6 +96,20 @@ def test_a_report_that_was_made_here_stays_unless_a_file_that_it_shows_is_newer(
     assert report.exists() is not shown
 
 
+def test_a_report_that_was_made_here_stays_beside_an_older_one_there_until_its_results_are_newer(
+    source: Folder, tmp_path: Path
+) -> None:
+    source.write("report.html", b"<h1>there</h1>")
+    pull(source, tmp_path / "here")
+    report = tmp_path / "here/report.html"
+    report.write_bytes(b"<h1>made here, with a baseline</h1>")
+    assert pull(source, tmp_path / "here").files == 0
+    assert report.read_bytes() == b"<h1>made here, with a baseline</h1>"
+    source.write("trials.jsonl", b"newer\n")
+    assert pull(source, tmp_path / "here").files == 2
+    assert report.read_bytes() == b"<h1>there</h1>"
+
+
 def manifest(*starts: str) -> bytes:
     return json.dumps({"data": {}, "sessions": [{"started": start} for start in starts]}).encode()
 

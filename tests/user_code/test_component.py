@@ -35,13 +35,17 @@ def stamp(*, words: str = "", steps: list[int] | None = None, rows: list[int] = 
     return words, steps, rows
 
 
+def cut(*, boxes: list[list[int]] | None = None, files: list[tuple[Path, int]] | None = None) -> tuple[Any, ...]:
+    return boxes, files
+
+
 def pack(*, box: Path = Path("a"), lids: list[Path] | None = None, names: Iterable[str] = (), limit: float = math.inf):
     return box, lids, names, limit
 
 
 PAINTERS = Components(
     "painter",
-    {"paint": paint, "wipe": lambda picture: picture, "stamp": stamp, "pack": pack},
+    {"paint": paint, "wipe": lambda picture: picture, "stamp": stamp, "pack": pack, "cut": cut},
     supplied=frozenset({"brush"}),
 )
 
@@ -71,6 +75,8 @@ PAINTERS = Components(
         ({"stamp": {"steps": None}}, "stamp"),
         ({"stamp": {"rows": [1]}}, "stamp"),
         ({"stamp": {"rows": [2]}}, "stamp(rows=[2])"),
+        ({"cut": {"boxes": [[1, 2], [3, 4]]}}, "cut(boxes=[[1, 2], [3, 4]])"),
+        ({"cut": {"files": [["a", 1]]}}, "cut(files=[[a, 1]])"),
         ({"pack": {"box": "a/b.c", "lids": ["d", "e/f"]}}, "pack(box='a/b.c', lids=[d, 'e/f'])"),
         ({"pack": {"box": "a", "limit": math.inf}}, "pack"),  # the defaults
         ({"pack": {"names": ["a", "b c"]}}, "pack(names=[a, 'b c'])"),

@@ -355,13 +355,14 @@ def test_an_earlier_rerun_of_other_versions_verifies_nothing(runs: Path) -> None
     def edit(manifest: Any) -> None:
         (session,) = manifest["sessions"]
         later = {**copy.deepcopy(session), "started": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        session["code"]["packages"]["torch"] = "2.0.0"
-        manifest["sessions"].append(later)  # it has trained nothing
+        first = copy.deepcopy(session)  # which a kill has ended, and another version has gone on
+        first["code"]["packages"]["torch"] = "2.0.0"
+        manifest["sessions"] = [first, session, later]  # the last one has trained nothing
 
     change(runs / "again" / "manifest.json", edit)
     refused = call(*words)
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "not with what is here now: versions: torch was 2.0.0, is" in refused.stderr
+    assert "not with what is here now: versions: torch was 2.0.0" in refused.stderr
     assert "add --fresh to train it again" in refused.stderr
     assert trained("--fresh") == 1
 
