@@ -120,9 +120,10 @@ def refuse_what_earlier_versions_took(
         options = experiment.model_fields_set & {"sampler"}
     _refuse_without_effect(experiment, options=options)
     trials = experiment.trials()
-    _refuse_several_test_sets(trials, experiment.grid, drawn=experiment.samples is not None)
+    drawn = experiment.samples is not None
+    _refuse_several_test_sets(trials, experiment.grid, drawn=drawn)
     _refuse_unlike_courses(trials, asha=experiment.asha)
-    refuse_untaken(trials)
+    refuse_untaken(trials, drawn=drawn)
     if written is None:
         written, overrides = {"grid": experiment.grid, "include": experiment.include}, _single(experiment.grid)
     for error in _repeated(written, experiment.grid, apart_from=overrides):

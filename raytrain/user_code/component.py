@@ -232,10 +232,17 @@ def _keywords(function: Any, supplied: frozenset[str]) -> Mapping[str, inspect.P
     }
 
 
-@cache
 def accepted(function: Callable[..., Any]) -> frozenset[str]:
     """Return the names of the parameters that a function takes."""
+    # not kept for an object that is called: it may not be hashable
+    return _accepted(function) if inspect.isroutine(function) or inspect.isclass(function) else _signature(function)
+
+
+def _signature(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
+
+
+_accepted = cache(_signature)
 
 
 def takes_any_name(function: Callable[..., Any]) -> bool:

@@ -489,6 +489,8 @@ def test_a_network_that_cannot_be_copied_is_refused_with_a_moving_average(folder
 
 
 UNTAKEN = """
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -507,6 +509,17 @@ def mixer(images, labels, *, num_classes):
 
 def wide(num_classes, **rest):
     return make(num_classes)
+
+
+@dataclass
+class Factory:
+    channels: int = 4
+
+    def __call__(self, num_classes):
+        return make(num_classes)
+
+
+factory = Factory()  # which has no hash
 """
 
 
@@ -520,6 +533,14 @@ def wide(num_classes, **rest):
         ("optimizer: untaken.py:opt", "grid: {momentum: [0.8, 0.9]}", "momentum", "opt"),
         ("optimizer: untaken.py:opt", "grid: {nesterov: [true, false]}", "nesterov", "opt"),
         ("mix: untaken.py:mixer", "grid: {mix_alpha: [0.2, 1.0]}", "mix_alpha", "mixer"),
+        ("arch: untaken.py:factory", "grid: {width: [8, 16]}", "width", "factory"),
+        # no two differ in it alone
+        (
+            "arch: untaken.py:make",
+            "grid: {width: {int: [4, 64]}, lr: {uniform: [0.1, 1]}}\nsamples: 2",
+            "width",
+            "make",
+        ),
     ],
 )
 def test_trials_that_differ_only_in_what_the_code_does_not_take_are_refused(
@@ -538,6 +559,7 @@ def test_trials_that_differ_only_in_what_the_code_does_not_take_are_refused(
         ("arch: my_net.py:MyNet", "grid: {width: [8, 16]}", 2),  # it takes it
         ("width: 4", "grid: {arch: {resnet9: {width: [8, 16]}, untaken.py:make: {}}}", 3),  # as the message says
         ("mix: untaken.py:mixer, mix_prob: 0", "grid: {mix_alpha: [0.2, 1.0]}", 1),  # without effect in any case
+        ("arch: untaken.py:make", "grid: {lr: {uniform: [0.1, 1]}}\nsamples: 3", 3),
     ],
 )
 def test_trials_that_differ_in_what_the_code_takes_are_listed(

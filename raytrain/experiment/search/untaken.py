@@ -14,11 +14,15 @@ _OF_RAYTRAIN = {"arch": "resnet18", "mix": "mixup", "optimizer": "sgd"}
 """A value of each field that takes what code of the user's may not, for the example in a message."""
 
 
-def refuse_untaken(trials: Sequence[Trial]) -> None:
+def refuse_untaken(trials: Sequence[Trial], *, drawn: bool) -> None:
     """Refuse trials that differ only in fields that code of the user's does not take.
+
+    Values that are drawn are refused wherever such a field varies: whether two trials differ in it alone is then a
+    matter of luck, and another one when the search grows.
 
     Args:
         trials: The trials of an experiment, whose code this process keeps.
+        drawn: Whether the values of the axes are drawn.
 
     Raises:
         ExperimentError: There are such trials; the message names the fields and the code.
@@ -28,9 +32,11 @@ def refuse_untaken(trials: Sequence[Trial]) -> None:
         untaken = not_taken(recipe)
         if not untaken:
             continue
-        effect = zip(vars(recipe), recipe.effect, strict=True)
-        other = found.setdefault(tuple(None if name in untaken else value for name, value in effect), recipe)
-        differing = [name for name in untaken if getattr(other, name) != getattr(recipe, name)]
+        effect = dict(zip(vars(recipe), recipe.effect, strict=True))
+        same = set(untaken.values()) if drawn else effect.keys() - untaken
+        other = found.setdefault(tuple((name, value) for name, value in effect.items() if name in same), recipe)
+        theirs = dict(zip(vars(other), other.effect, strict=True))
+        differing = [name for name in untaken if theirs[name] != effect[name]]
         if differing:
             raise ExperimentError(_refusal(differing[0], untaken[differing[0]], other, recipe))
 
