@@ -1,9 +1,7 @@
 """Baselines made of TensorBoard logs: event files are TFRecords of `Event` messages (TensorFlow, record_writer.cc)."""
 
-import contextlib
 import logging
 import math
-import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -26,6 +24,7 @@ from raytrain.baselines.baselines import (
 from raytrain.errors import DataError, ExperimentError
 from raytrain.runs.writing.tensorboard import TAGS
 from raytrain.storage.bounded import read_bounded
+from raytrain.storage.replacing import replace_file
 from raytrain.storage.typed_path import is_a_file
 
 log = logging.getLogger(__name__)
@@ -75,14 +74,10 @@ def import_events(folder: Path, name: str, *, force: bool = False) -> Baseline:
 
 def _write(path: Path, text: str) -> None:
     """Write a file as a whole: what it held before stays if that fails."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise ExperimentError(
             f"{path.parent}: cannot be written: {error.strerror}; make room there, or name another folder for data "
             "with RAYTRAIN_DATA"

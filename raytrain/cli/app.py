@@ -41,7 +41,8 @@ class _Commands(TyperGroup):
         signals.process.begin()
         try:
             _refuse_to_start_nowhere()
-            return super().invoke(ctx)
+            super().invoke(ctx)
+            sys.stdout.flush()
         except RayLostError as error:
             from raytrain.cli.output import leave
 
@@ -56,6 +57,12 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as interrupt:
             typer.echo("raytrain: interrupted", err=True)
             raise typer.Exit(exit_code(interrupt)) from None
+        except OSError as error:
+            from raytrain.cli.output import end_of_output
+
+            if (code := end_of_output(error)) is None:
+                raise
+            raise typer.Exit(code) from None
 
 
 def _refuse_to_start_nowhere() -> None:

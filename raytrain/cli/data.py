@@ -24,7 +24,7 @@ Columns = Annotated[
     str,
     typer.Option(metavar="image=NAME,label=NAME", help="Columns of Parquet files.", show_default="the usual names"),
 ]
-ImageSize = Annotated[int, typer.Option(min=8, help="Height and width in pixels.")]
+ImageSize = Annotated[int, typer.Option(min=8, max=1024, help="Height and width in pixels.")]
 TestSize = Annotated[
     float,
     typer.Option(

@@ -131,7 +131,10 @@ def seconds_of(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if not found or float(found[1]) == 0:
         raise ExperimentError(f"--time-limit: {text!r} is not a time; give a number with s, m, h or d, such as 90m")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    if seconds > YEAR_S:
+        raise ExperimentError(f"--time-limit: {text!r} is more than a year; leave the option out for no limit")
+    return seconds
 
 
 TimeLimit = Annotated[

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import shutil
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -21,6 +22,8 @@ from raytrain.report.document import document
 from raytrain.report.text.columns import as_latex, as_markdown, as_text, fitted
 from raytrain.report.text.quantities import duration
 from raytrain.report.text.visible import VisibleFormatter, in_one_line, quoted, visible
+from raytrain.storage.replacing import not_written, replace_file
+from raytrain.storage.trouble import FULL
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
@@ -53,6 +56,27 @@ def tolerant_output() -> Generator[None]:
     except OSError as error:
         _discard_output()
         typer.echo(f"raytrain: standard output cannot be written: {error.strerror}", err=True)
+
+
+def end_of_output(error: OSError) -> ExitCode | None:
+    """Say that the output has no room left, or nothing if its reader has gone, and return the exit code of that.
+
+    What is still to be printed then goes nowhere. Returns None for any other error.
+    """
+    if isinstance(error, BrokenPipeError) and _reader_has_gone():
+        _discard_output()  # whoever reads has read enough, as `head` has
+        return ExitCode.DONE
+    if error.errno in FULL:
+        _discard_output()
+        typer.echo(f"raytrain: the output cannot be written: {error.strerror}", err=True)
+        return ExitCode.REFUSED
+    return None
+
+
+def _reader_has_gone() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
@@ -230,17 +254,16 @@ def _write(content: bytes, output: Path | None, what: str) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file that the user has named.
+    """Write a file that the user has named. What it held before stays if that fails.
 
     Raises:
-        ExperimentError: It cannot be written.
+        StorageError: The disk is full.
+        ExperimentError: It cannot be written for another reason.
     """
     try:
-        path.write_bytes(content)
+        replace_file(path, content)
     except OSError as error:
-        raise ExperimentError(
-            f"{path}: cannot be written: {error.strerror}; choose a file in an existing folder"
-        ) from error
+        raise not_written(path, error) from error
 
 
 def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> bytes:

@@ -85,7 +85,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
     Raises:
         ExperimentError: It is missing or is no YAML mapping.
     """
-    return ClusterFile(read_yaml(path), path.absolute().parent)
+    return ClusterFile(read_yaml(path, what="a cluster file"), path.absolute().parent)
 
 
 def findings(file: ClusterFile, *, template_only: bool = False) -> list[Finding]:

@@ -46,7 +46,7 @@ def node_prices(file: ClusterFile) -> list[NodePrice]:
     """Return the node types of a cluster on a cloud, the head first; none for machines of one's own."""
     mine = user_table()
     chosen = mine if mine and mine.is_file() else Path(__file__).with_name("prices.yaml")
-    table: dict[str, Any] = read_yaml(chosen).values
+    table: dict[str, Any] = read_yaml(chosen, what="a table of prices").values
     listed = table.get(file.provider) or {}
     head = file.values.get("head_node_type")
     limit = worker_limit(file)

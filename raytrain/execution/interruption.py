@@ -18,6 +18,8 @@ _WAKE = signal.SIGUSR2
 """Signal that another thread sends to wake the main thread, which only a signal can do. Tune uses SIGUSR1."""
 
 
+LONGEST_S = 365 * 24 * 3600
+"""Longest time limit in seconds that is counted: a timer takes no infinity."""
 _AGAIN_S = 0.05
 """Seconds after which an interrupt that was dropped is raised again."""
 
@@ -141,7 +143,8 @@ class Interruption:
             yield
             return
         before = signal.signal(signal.SIGALRM, self._alarm)
-        signal.setitimer(signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 0.001))
+        left_s = min(max(self._deadline - time.monotonic(), 0.001), LONGEST_S)
+        signal.setitimer(signal.ITIMER_REAL, left_s)
         try:
             try:
                 yield

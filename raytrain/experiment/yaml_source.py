@@ -52,8 +52,12 @@ class YamlSource:
         return f"{self.name}:1:1"
 
 
-def read_yaml(path: Path) -> YamlSource:
+def read_yaml(path: Path, *, what: str = "an experiment") -> YamlSource:
     """Return the mapping that the file at `path` holds.
+
+    Args:
+        path: The file.
+        what: What messages say that the file should be.
 
     Raises:
         ExperimentError: The file is missing, unreadable, not YAML, or its top is not a mapping.
@@ -62,14 +66,14 @@ def read_yaml(path: Path) -> YamlSource:
     try:
         text = read_bounded(path, most=MAX_BYTES, regular=False).decode()  # a pipe may hold an experiment
     except FileNotFoundError:
-        raise ExperimentError(f"{name}: no such file; give the path of an experiment in YAML") from None
+        raise ExperimentError(f"{name}: no such file; give the path of {what} in YAML") from None
     except IsADirectoryError:
-        raise ExperimentError(f"{name}: is a folder; give the path of an experiment in YAML") from None
+        raise ExperimentError(f"{name}: is a folder; give the path of {what} in YAML") from None
     except UnicodeDecodeError:
-        raise ExperimentError(f"{name}: is not UTF-8 text; give the path of an experiment in YAML") from None
+        raise ExperimentError(f"{name}: is not UTF-8 text; give the path of {what} in YAML") from None
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise ExperimentError(f"{name}: {error.strerror}; this is not an experiment file") from None
+            raise ExperimentError(f"{name}: {error.strerror}; give the path of {what} in YAML") from None
         raise ExperimentError(f"{name}: cannot be read: {error.strerror}") from error
     document = _parse(text, name)
     if not isinstance(document, CommentedMap):

@@ -12,7 +12,6 @@ that one model may lie in one folder in every format. The last two are programs,
 import hashlib
 import io
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from raytrain.errors import ExperimentError, ModelError, first_line
 from raytrain.storage.bounded import read_bounded
+from raytrain.storage.replacing import not_written, replace_file
 from raytrain.storage.typed_path import is_there
 from raytrain.user_code.source import Files
 
@@ -128,18 +128,17 @@ def write_described(path: Path, content: bytes, values: Mapping[str, Any]) -> No
     """Write a file, and beside it a JSON file with `values` and the SHA-256 of the content.
 
     Raises:
+        StorageError: The disk is full.
         ExperimentError: The folder is not there, or cannot be written to.
     """
     described = description_of(path)
     said = {**values, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         # the weights first: a description never speaks of weights that are not there
-        _replace(path, content)
-        _replace(described, json.dumps(said, indent=1).encode() + b"\n")
+        replace_file(path, content)
+        replace_file(described, json.dumps(said, indent=1).encode() + b"\n")
     except OSError as error:
-        raise ExperimentError(
-            f"{path}: cannot be written: {error.strerror}; choose a file in an existing folder"
-        ) from error
+        raise not_written(path, error) from error
 
 
 def format_of(path: Path | None, given: str | None) -> str:
@@ -260,9 +259,3 @@ def _safetensors(weights: Mapping[str, Tensor], values: Mapping[str, Any]) -> by
     # a copy of each: the format has no room for two names of one weight, as networks with tied weights have them
     own = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
     return save(own, metadata={_KEY: json.dumps(values)})
-
-
-def _replace(path: Path, content: bytes) -> None:
-    written = path.with_name(f"{path.name}.{os.getpid()}.part")
-    written.write_bytes(content)
-    written.replace(path)

@@ -61,7 +61,7 @@ def shown(state: RunState, console: Console, *, left: Left = lambda: None) -> Ge
         with _shown_in_notebook(state, left):
             yield
         return
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         with lines_shown(state, console):
             yield
         return

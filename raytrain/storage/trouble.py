@@ -6,7 +6,8 @@ from pathlib import Path
 from raytrain.storage.disk import free_bytes
 from raytrain.storage.retry import passes
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Error numbers of a disk, a quota or a largest file size that has no room left."""
 
 
 def why_not(where: str, error: OSError, *, size: int, disk: Path | None, retry_s: float) -> str:
@@ -19,7 +20,7 @@ def why_not(where: str, error: OSError, *, size: int, disk: Path | None, retry_s
         disk: Folder on the local disk, which may not have been made yet; None in object storage.
         retry_s: Seconds for which it was tried again.
     """
-    if error.errno in _FULL:
+    if error.errno in FULL:
         free = f", {free_bytes(disk):,} are free" if disk else ""
         return (
             f"{where}: no space is left: {size:,} bytes were to be written{free}.\n"

@@ -218,11 +218,11 @@ def test_a_disk_that_fills_up_leaves_the_old_baseline(tmp_path: Path, monkeypatc
     log(tmp_path, (1, 0.1, 0.2))
     before = import_events(tmp_path, "kept")
 
-    def full(path: Path, *_: object, **__: object) -> None:
-        path.write_bytes(b"half")
+    def full(path: Path, *_: object) -> None:
+        path.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ExperimentError, match="cannot be written: No space left on device"):
         import_events(tmp_path, "kept", force=True)
     assert open_baseline("kept") == before

@@ -154,6 +154,7 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
     "a name that ends a line": (["train", "--name", "a\nb"], "cannot name a run"),
     "no time": (["tune", "--grid", "g.yaml", "--time-limit", "soon"], "'soon' is not a time"),
     "a time of nothing": (["tune", "--grid", "g.yaml", "--time-limit", "0h"], "'0h' is not a time"),
+    "a time without end": (["tune", "--grid", "g.yaml", "--time-limit", "200000d"], "'200000d' is more than a year"),
     "seeds that are words": (["tune", "--grid", "g.yaml", "--seeds", "a,b"], "give whole numbers separated by commas"),
     "no seeds": (["tune", "--grid", "g.yaml", "--seeds", ""], "give whole numbers separated by commas"),
     "a seed missing": (["tune", "--grid", "g.yaml", "--seeds", "1,,2"], "give whole numbers separated by commas"),
@@ -374,6 +375,19 @@ def test_a_place_that_cannot_be_written_ends_with_3_before_anything_is_trained(p
     assert (result.exit_code, result.stdout) == (3, "")
     assert "cannot be written" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data", "verify", "digits", "--image-size", "2048"], "given '2048'; must be less than or equal to 1024"),
+        (["cluster", "check", "no.yaml"], "no.yaml: no such file; give the path of a cluster file in YAML"),
+    ],
+)
+def test_what_cannot_be_is_said_of_commands_without_runs_too(words: list[str], said: str):
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,18 @@ def test_an_output_that_cannot_show_a_character_takes_nothing_from_the_run(comma
     assert "Traceback" not in said
     assert "finished" in done.stdout.decode(errors="replace")
     assert_stored(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("words", [["fields"], ["schema"], ["baseline", "show", "student"]])
+def test_a_full_output_is_one_message_and_a_closed_one_is_none(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "raytrain", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    message = "raytrain: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (3, message)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,6 +1,7 @@
 """Two signals, the first in good order."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -94,6 +95,11 @@ def test_a_time_limit_that_python_drops_in_a_finalizer_still_ends_the_run() -> N
     interruption = Interruption(limit_s=60)
     with pytest.raises(OutOfTime), interruption.handled(), interruption.limited():
         drop(signal.SIGALRM)
+
+
+def test_a_time_limit_without_end_is_none() -> None:
+    with Interruption(limit_s=math.inf).limited():
+        pass
 
 
 def test_an_interrupt_that_a_library_swallows_in_an_epoch_ends_the_run_after_the_epoch(

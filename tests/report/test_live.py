@@ -176,9 +176,9 @@ def test_a_name_with_brackets_is_no_markup(tmp_path: Path):
 # ---------------------------------------------------------------- lines
 
 
-def shown(run: RunJournal, act: Any) -> list[str]:
-    console = Console(file=io.StringIO(), width=60, record=True)
-    assert not console.is_terminal
+def shown(run: RunJournal, act: Any, **terminal: Any) -> list[str]:
+    console = Console(file=io.StringIO(), width=60, record=True, **terminal)
+    assert console.is_terminal is bool(terminal)
     with live.shown(run.state, console):
         act(run)
     return console.export_text().splitlines()
@@ -193,6 +193,10 @@ def test_without_a_terminal_each_start_and_end_is_a_line(run: RunJournal):
     assert [diverged, "diverged at epoch 1"] in said
     assert [running, "started"] in said
     assert len(lines) == 5
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_the_lines_too(run: RunJournal):
+    assert len(shown(run, begin, force_terminal=True, _environ={"TERM": "dumb"})) == 5
 
 
 def test_a_line_is_not_broken_where_the_output_is_narrow(run: RunJournal):

@@ -87,8 +87,9 @@ def _print_list(found: "list[FieldReference]") -> None:
     for one in found:
         table.add_row(*map(Text, (one.name, _default(one), in_short(one.meaning))))
     console = Console()
-    console.print(table)
-    console.print("\n`raytrain fields FIELD` explains one of them, with its choices.", markup=False)
+    with console.capture() as printed:  # Rich ends the process itself where the reader has gone
+        console.print(table)
+    typer.echo(printed.get() + "\n`raytrain fields FIELD` explains one of them, with its choices.")
 
 
 def _print_family(field: str | None, like: str, *, markdown: bool, json: bool) -> None:

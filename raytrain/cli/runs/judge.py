@@ -95,7 +95,8 @@ def judge(
         _refuse_options_of_training(ctx, candidate)
         candidate_run = open_run(candidate, out=out)
         verdict = Referee(read_record(folder), session, margin=margin / 100).look(read_record(candidate_run))
-        _print(verdict, json=json)
+        with output.tolerant_output():  # the judgement is stored
+            _print(verdict, json=json)
         raise typer.Exit(_code(verdict))
     referee = Referee(read_record(folder), session, margin=margin / 100, max_seeds=max_seeds)
     outcome = _train(ctx, referee, experiment, RunOptions(out, address, local, time_limit_s=time_limit), quiet=quiet)
