@@ -58,7 +58,7 @@ class _Commands(TyperGroup):
             typer.echo("raytrain: interrupted", err=True)
             raise typer.Exit(exit_code(interrupt)) from None
         except OSError as error:
-            from raytrain.cli.output import end_of_output
+            from raytrain.cli.closed_output import end_of_output
 
             if (code := end_of_output(error)) is None:
                 raise

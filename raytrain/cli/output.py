@@ -2,7 +2,6 @@
 
 import logging
 import os
-import select
 import shutil
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from raytrain.analysis.columns import check_column, column_names
 from raytrain.analysis.wording import explain, footer
+from raytrain.cli.closed_output import discard_output
 from raytrain.cli.options import Format
 from raytrain.errors import ExitCode, ExperimentError, counted
 from raytrain.report import REPORT, records, table
@@ -23,7 +23,6 @@ from raytrain.report.text.columns import as_latex, as_markdown, as_text, fitted
 from raytrain.report.text.quantities import duration
 from raytrain.report.text.visible import VisibleFormatter, in_one_line, quoted, visible
 from raytrain.storage.replacing import not_written, replace_file
-from raytrain.storage.trouble import FULL
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking
@@ -52,31 +51,10 @@ def tolerant_output() -> Generator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()  # whoever reads has read enough, as `head` has
+        discard_output()  # whoever reads has read enough, as `head` has
     except OSError as error:
-        _discard_output()
+        discard_output()
         typer.echo(f"raytrain: standard output cannot be written: {error.strerror}", err=True)
-
-
-def end_of_output(error: OSError) -> ExitCode | None:
-    """Say that the output has no room left, or nothing if its reader has gone, and return the exit code of that.
-
-    What is still to be printed then goes nowhere. Returns None for any other error.
-    """
-    if isinstance(error, BrokenPipeError) and _reader_has_gone():
-        _discard_output()  # whoever reads has read enough, as `head` has
-        return ExitCode.DONE
-    if error.errno in FULL:
-        _discard_output()
-        typer.echo(f"raytrain: the output cannot be written: {error.strerror}", err=True)
-        return ExitCode.REFUSED
-    return None
-
-
-def _reader_has_gone() -> bool:
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
@@ -297,8 +275,3 @@ def leave(code: int) -> NoReturn:
     with tolerant_output():
         sys.stderr.flush()
     os._exit(code)
-
-
-def _discard_output() -> None:
-    """Have what is still to be printed, and what Python flushes at its exit, go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
