@@ -35,7 +35,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LINES := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo lint check test test-fast test-computing test-waiting test-heavy test-long test-lowest test-newest test-bound test-ray test-cluster test-faults test-crashes host-tools browser-tools docs bench mutants wheel lock clean
+.PHONY: help venv demo lint check test test-quick longer test-fast test-computing test-waiting test-heavy test-long test-lowest test-newest test-bound test-ray test-cluster test-faults test-crashes host-tools browser-tools docs bench mutants wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,8 +65,8 @@ lint: $(STAMP) ## the static checks alone
 	$(BIN)/vulture
 	$(BIN)/typos
 
-check: $(STAMP) ## everything fast: the static checks and the tests that need no Ray
-	@$(MAKE) --no-print-directory -j 2 $(LINES) lint test-fast
+check: $(STAMP) ## everything quick: the static checks, and the tests that take up to a tenth of a second each
+	@$(MAKE) --no-print-directory -j 2 $(LINES) lint test-quick
 
 test: $(STAMP) ## the static checks and all tests but the heavy and the long ones; `make test COVERAGE=yes` adds the heavy ones and a floor
 	@rm -f .coverage .coverage-*
@@ -76,7 +76,14 @@ test: $(STAMP) ## the static checks and all tests but the heavy and the long one
 	$(if $(COVERAGE),$(BIN)/coverage combine --quiet .coverage-computing .coverage-waiting .coverage-heavy)
 	$(if $(COVERAGE),$(BIN)/coverage report)
 
-test-fast: $(STAMP)
+test-quick: $(STAMP)
+	$(BIN)/pytest -q -n logical --dist worksteal -m "$(FAST) and not longer"
+
+longer: $(STAMP) ## measure the tests anew, and write which of them `make check` leaves out: tests/longer.txt
+	$(BIN)/pytest -q -n logical --dist worksteal -m "$(FAST)" --junitxml=build/longer.xml
+	$(BIN)/python tests/longer.py build/longer.xml
+
+test-fast: $(STAMP) ## the tests that need neither Ray nor more than a second each
 	$(BIN)/pytest -q -n logical --dist worksteal -m "$(FAST)"
 
 test-computing: $(STAMP)

@@ -24,6 +24,8 @@ settings.load_profile("raytrain")
 RAY_TIMEOUT_SECONDS = 720
 # "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.leftovers)
 LONGEST_TEMPORARY_FOLDER = 13
+# the tests that `make check` leaves to `make test`; `make longer` writes it
+LONGER = Path(__file__).with_name("longer.txt")
 
 # This process, and those that it starts, compute in one thread each. Threads that wait for each other spin: beside
 # other tests, two trials on the digits took 56 s of processor time on two threads and 8 s on one (`trained` in
@@ -145,7 +147,10 @@ def marked_files(request: pytest.FixtureRequest) -> set[Path]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     marked = [item for item in items if any(map(item.get_closest_marker, ("ray", "cluster", "gpu")))]
     config.stash[MARKED_FILES] = {item.path for item in marked}
+    longer = frozenset(LONGER.read_text(encoding="utf-8").splitlines())
     for item in items:
+        if item.nodeid.partition("[")[0] in longer:
+            item.add_marker("longer")
         starts_ray = item.get_closest_marker("ray") or item.get_closest_marker("cluster")
         if starts_ray and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(RAY_TIMEOUT_SECONDS))

@@ -354,6 +354,17 @@ def test_make_targets_named_in_the_documents_exist() -> None:
     assert {"demo", "test", "bench"} <= named <= targets
 
 
+def test_every_test_that_make_check_leaves_out_exists() -> None:
+    named = (ROOT / "tests" / "longer.txt").read_text(encoding="utf-8").splitlines()
+    missing = [
+        one
+        for one in named
+        if f"def {one.partition('::')[2]}(" not in (ROOT / one.partition("::")[0]).read_text(encoding="utf-8")
+    ]
+    assert named
+    assert not missing, "`make longer` writes tests/longer.txt anew"
+
+
 def test_make_looks_into_every_file_with_tests_that_start_ray(marked_files: set[Path]) -> None:
     (pattern,) = re.findall(r"grep -lrE .*'(\S+)' tests\)", (ROOT / "Makefile").read_text())
     assert [file for file in marked_files if not re.search(pattern, file.read_text())] == []
