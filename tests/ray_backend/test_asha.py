@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -102,12 +103,13 @@ def test_trials_start_in_the_order_in_which_they_were_added_and_ended_ones_are_n
 
 def test_tune_lets_go_of_a_trial_when_the_next_one_has_ended() -> None:
     scheduler = InOrder()
-    first, second, third = (SimpleNamespace(trial_id=name) for name in "abc")
-    controller = SimpleNamespace(_trials=[first, second, third], _stopped_trials=[])
+    first, second, third = (Mock() for _ in "abc")
+    controller = SimpleNamespace(_trials=[first, second, third], _stopped_trials=set())
     for trial, left in ((first, [first, second, third]), (third, [second, third]), (second, [second])):
-        scheduler.on_trial_complete(controller, trial, {})  # type: ignore[arg-type]
+        scheduler.on_trial_complete(controller, trial, {})
         assert controller._trials == left
-        controller._stopped_trials.append(trial)
+        controller._stopped_trials.add(trial)
+    assert controller._stopped_trials == {second}
 
 
 PROMOTING = Experiment.model_validate(

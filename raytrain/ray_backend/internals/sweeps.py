@@ -63,10 +63,10 @@ def forget(controller: Any, trial: Any) -> None:
 
     Args:
         controller: The `TuneController` of the sweep.
-        trial: Trial of Tune that it is done with: `stop_trial` has returned.
+        trial: Trial of Tune that it is done with: its `stop_trial` has returned.
     """
     controller._trials.remove(trial)
-    controller._stopped_trials.remove(trial)
+    controller._stopped_trials.discard(trial)  # it is among the failed ones where `stop_trial` met an error
 
 
 SPARED = {"PlacementGroupCleanerCallback", "DatasetsCallback"}
