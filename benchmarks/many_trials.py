@@ -11,7 +11,7 @@ Chromium takes to open it. With `--trained` the trials are real too, without ASH
 bench-many_trials_trained.json.
 """
 
-import io
+import os
 import platform
 import statistics
 import subprocess
@@ -116,12 +116,16 @@ def main() -> None:
     record = Record("many_trials_trained" if options.trained else "many_trials")
     trials = experiment.trials()
     tenth = len(trials) // 10
-    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, ray_session(None):
+    with (
+        tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out,
+        Path(os.devnull).open("w") as nowhere,  # a file in memory would grow with each drawing
+        ray_session(None),
+    ):
         run = RunJournal.open(Folder.at(out) / "many", experiment, trials)
         run.begin({trial.id: 1 for trial in trials})
         memory: list[tuple[int, float]] = []
         drawn: list[float] = []
-        screen = Console(file=io.StringIO(), force_terminal=True, width=120, height=40)
+        screen = Console(file=nowhere, force_terminal=True, width=120, height=40)
         stop = threading.Event()
 
         def draw() -> None:

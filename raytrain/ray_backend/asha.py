@@ -6,6 +6,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from raytrain.experiment.asha import Decision, Rungs
+from raytrain.ray_backend.internals import sweeps
 
 
 class InOrder(FIFOScheduler):
@@ -19,6 +20,7 @@ class InOrder(FIFOScheduler):
         """Begin without trials."""
         super().__init__()
         self._added: dict[str, int] = {}
+        self._last_ended: TuneTrial | None = None
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """Take note of when a trial was added."""
@@ -28,6 +30,12 @@ class InOrder(FIFOScheduler):
         """Return the trial that was added first of those that wait; one whose process has died waits again."""
         waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == TuneTrial.PENDING]
         return min(waiting, key=lambda trial: self._added[trial.trial_id], default=None)
+
+    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
+        """Have Tune let go of the trial that ended before this one, with which it is not done yet."""
+        if self._last_ended:
+            sweeps.forget(tune_controller, self._last_ended)
+        self._last_ended = trial
 
 
 class AshaScheduler(InOrder):

@@ -7,13 +7,13 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from raytrain.background import raise_swallowed
 from raytrain.errors import StorageError, counted
 from raytrain.experiment.duration.order import Costs, kind_of
 from raytrain.metrics.epoch import Report
 from raytrain.ray_backend.asha import AshaScheduler, id_of
-from raytrain.ray_backend.internals import sweeps
 from raytrain.ray_backend.trial import EpochMessage, Message
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.writing.journal import RunJournal
@@ -53,6 +53,18 @@ class SilentReporter(tune.ProgressReporter):
         """Do nothing; Tune does not call it when there is nothing to report."""
 
 
+class SilentProgress(TrialProgressCallback):
+    """Prints nothing about trials, and keeps none of them.
+
+    Tune adds a callback that does both, whatever `verbose` says, unless there is one of its kind.
+    """
+
+    def on_trial_result(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+    on_trial_error = on_trial_complete = on_trial_result
+
+
 class Recorder(tune.Callback):
     """Records what happens.
 
@@ -81,7 +93,6 @@ class Recorder(tune.Callback):
         self._threads = threads
         self._workers: dict[str, int] = {}
         self._hosts: dict[str, list[str]] = {}
-        self._first_and_last_ended: list[TuneTrial] = []
 
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Raise an interrupt that a library has swallowed: Tune calls this in the main thread, many times a second."""
@@ -98,23 +109,15 @@ class Recorder(tune.Callback):
     ) -> None:
         """Record what a trial's process has reported.
 
-        Tune would keep the newest result of every trial, with statistics of each number in it, until the run ends: the
-        whole recipe, and in the last one the predictions of all test images. It lets a callback change the result, so
-        all that nobody reads again is taken out. Tune also shows the scheduler the
-        newest result once more at the end of a trial, which must not be judged twice.
+        Tune would flatten it, and keep it with statistics of each number in it: the whole recipe, and in the last one
+        the predictions of all test images. It lets a callback change the result, so all that nobody reads again is
+        taken out. Tune also shows the scheduler the newest result once more at the end of a trial, which must not be
+        judged twice.
         """
         message: Message = result["message"]
         for name in result.keys() - NEEDED_BY_TUNE:
             del result[name]
-        # Tune prints that a trial has completed, whatever `verbose` says, if its last result has only Tune's own keys
-        result["recorded_by"] = "raytrain"
         self._try(lambda: self._record(id_of(trial), message))
-
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Let go of what Tune holds of the trials that ended before this one, with which it is not done yet."""
-        if known := self._first_and_last_ended:
-            sweeps.empty(known[-1], like=known[0])
-        self._first_and_last_ended = [*known[:1], trial]
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record that a trial's process has died and that it will be started again."""

@@ -25,7 +25,7 @@ from raytrain.experiment.trial import Trial
 from raytrain.ray_backend.asha import AshaScheduler, InOrder, id_of
 from raytrain.ray_backend.internals import head, sweeps
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
-from raytrain.ray_backend.recorder import Recorder, SilentReporter
+from raytrain.ray_backend.recorder import Recorder, SilentProgress, SilentReporter
 from raytrain.ray_backend.trial import SplitsRefs, TrialJob, run_trial
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.events import TRIAL_TIMEOUT_S
@@ -94,7 +94,7 @@ def run_trials(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(scratch),
-            callbacks=[recorder],
+            callbacks=[recorder, SilentProgress()],
             stop=recorder.stop,
             progress_reporter=SilentReporter(),
             failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),

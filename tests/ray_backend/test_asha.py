@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.utils.callback import _create_default_callbacks
 
 from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.order import Costs, Listed, PromotedFirst
@@ -15,7 +17,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend import tuner
 from raytrain.ray_backend.asha import AshaScheduler, InOrder
-from raytrain.ray_backend.recorder import NEEDED_BY_TUNE, Recorder
+from raytrain.ray_backend.recorder import NEEDED_BY_TUNE, Recorder, SilentProgress
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.folder import read_state
 from raytrain.runs.writing.journal import RunJournal
@@ -99,6 +101,17 @@ def test_trials_start_in_the_order_in_which_they_were_added_and_ended_ones_are_n
     assert scheduler.choose_trial_to_run(controller) is None
 
 
+def test_tune_lets_go_of_a_trial_when_the_next_one_has_ended() -> None:
+    scheduler = InOrder()
+    first, second, third = (Mock() for _ in "abc")
+    controller = SimpleNamespace(_trials=[first, second, third], _stopped_trials=set())
+    for trial, left in ((first, [first, second, third]), (third, [second, third]), (second, [second])):
+        scheduler.on_trial_complete(controller, trial, {})
+        assert controller._trials == left
+        controller._stopped_trials.add(trial)
+    assert controller._stopped_trials == {second}
+
+
 PROMOTING = Experiment.model_validate(
     {
         "name": "tiny",
@@ -145,8 +158,8 @@ def tune(journal: RunJournal, quality: Mapping[str, float], *, slots: int) -> li
             result = reported(epoch, quality[job["trial_id"]])
             assert scheduler.on_trial_result(None, trial, result) == "CONTINUE"  # type: ignore[arg-type]
             recorder.on_trial_result(0, [], trial, result)  # type: ignore[arg-type]
-            # Tune keeps what is left of a result until the run ends: no recipe, and nothing that grows with the images
-            assert set(result) <= NEEDED_BY_TUNE | {"recorded_by"}
+            # Tune keeps what is left of a result: no recipe, and nothing that grows with the images
+            assert set(result) <= NEEDED_BY_TUNE
         # Tune shows the newest result again when a trial's function has returned
         assert scheduler.on_trial_result(None, trial, result | {"done": True}) == "CONTINUE"  # type: ignore[arg-type]
         search.on_trial_complete(trial.trial_id, result)
@@ -172,20 +185,13 @@ def test_under_promotion_a_trial_is_another_to_tune_each_time_that_it_goes_on(tm
     assert len(judged) == len({*judged}), "once at each rung"
 
 
-def test_tune_prints_nothing_of_its_own_about_a_trial_that_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("ray.tune.utils.log.verbosity", 0)  # as the tuner sets it
-    trials = PROMOTING.trials()
-    journal = RunJournal.open(Folder.at(tmp_path / "tiny"), PROMOTING, trials)
-    recorder = Recorder(journal, None, Costs({}), Watchdog(timeout_s=60), workers=1)
-    monkeypatch.setattr(recorder, "_record", lambda *_: None)
-    # those of a trial that failed have nothing else in them
-    result: dict[str, Any] = {"message": {"kind": "end"}, "training_iteration": 1, "done": False, "date": "today"}
-    ended = type("Ended", (), {"config": {"job": {"trial_id": "a"}}, "last_result": result})()
-    recorder.on_trial_result(0, [], ended, result)
-    TrialProgressCallback().on_trial_complete(0, [], ended)
-    assert capsys.readouterr().out == ""
-    del result["recorded_by"]
-    TrialProgressCallback().on_trial_complete(0, [], ended)
-    assert "completed. Last result" in capsys.readouterr().out, "what it would print otherwise"
+def test_tune_prints_nothing_of_its_own_about_a_trial_and_keeps_none(capsys: pytest.CaptureFixture[str]) -> None:
+    ours = SilentProgress()
+    printing = [one for one in _create_default_callbacks([ours]) if isinstance(one, TrialProgressCallback)]
+    assert printing == [ours], "Tune adds none of its own"
+    before = repr(vars(ours))
+    trial = SimpleNamespace(last_result={"done": True})
+    ours.on_trial_result(0, [], trial, trial.last_result)
+    ours.on_trial_complete(0, [], trial)
+    ours.on_trial_error(0, [], trial)
+    assert (capsys.readouterr().out, repr(vars(ours))) == ("", before)

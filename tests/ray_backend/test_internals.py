@@ -1,10 +1,12 @@
 """A canary for each private symbol of Ray that raytrain uses: a new version of Ray fails here first."""
 
+import gc
 import inspect
 import os
 import re
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,35 +228,27 @@ def test_tune_hears_of_a_lost_worker_as_of_a_death_while_the_context_lasts(monke
     assert [type(error) for error in heard] == [RayActorError, OutOfMemoryError]
 
 
-def test_of_an_ended_trial_of_tune_our_id_is_left() -> None:
-    from ray import tune
+def test_tune_lets_go_of_a_trial_that_has_ended_and_knows_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial
 
-    job = {"trial_id": "a", "recipe": {"lr": 0.1}}
-    first, trial = (
-        Trial("__fake", stub=True, config={"job": job}, evaluated_params={"job": job}, experiment_tag="lr=0.1")
-        for _ in range(2)
-    )
-    first.placement_group_factory, trial.placement_group_factory = (
-        tune.PlacementGroupFactory([{"CPU": 1}]) for _ in "ab"
-    )
-    trial.update_last_result({"accuracy": 0.5, "training_iteration": 1})
-    kept = {
-        "experiment_tag",
-        "placement_group_factory",
-        "config",
-        "evaluated_params",
-        "_Trial__unresolved_config",
-        "run_metadata",
-    }
-    assert kept <= vars(trial).keys()
-    assert {"last_result", "metric_analysis", "metric_n_steps"} <= vars(trial.run_metadata).keys()
-    assert trial.metric_analysis
-    sweeps.empty(trial, like=first)
-    assert trial.placement_group_factory is first.placement_group_factory
-    assert trial.experiment_tag == ""
-    assert trial.config == trial._Trial__unresolved_config == {"job": {"trial_id": "a"}}
-    assert [trial.evaluated_params, trial.run_metadata.last_result, trial.metric_analysis] == [{}, {}, {}]
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # else it asks Ray how many CPUs there are
+    controller = TuneController(storage=Mock(), resource_manager_factory=Mock())
+    ended, other = (Trial("__fake", stub=True, trial_id=name) for name in "ab")
+    with sweeps.trials_unsaved():
+        for trial in (ended, other):
+            trial.create_placement_group_factory = Mock()
+            controller.add_trial(trial)
+            controller._set_trial_status(trial, Trial.RUNNING)
+        controller.stop_trial(ended)
+    assert controller.get_trials() == [ended, other]
+    sweeps.forget(controller, ended)
+    assert controller.get_trials() == [other]
+    controller._pending_trials_list.clear()  # Tune does so when it starts the next trial
+    known = weakref.ref(ended)
+    del ended, trial
+    gc.collect()
+    assert known() is None
 
 
 def test_tune_keeps_no_copy_of_its_trials() -> None:

@@ -54,24 +54,19 @@ def trials_unsaved() -> Generator[None]:
         TuneController._mark_trial_to_checkpoint = original  # pyright: ignore[reportPrivateUsage]
 
 
-def empty(trial: Any, *, like: Any) -> None:
-    """Take out of an ended trial of Tune what nobody reads again: of its configuration all but our id, and its results.
+def forget(controller: Any, trial: Any) -> None:
+    """Have Tune let go of a trial that has ended.
 
-    Tune keeps every trial until the sweep ends: two copies of its recipe, a name of all its fields, statistics of each
-    number that it has reported, and a copy of the resources that all trials have. It has no setting against it (the
-    attributes of `Trial` and of its `run_metadata`, Ray 2.57 to 2.60; no upstream issue is known).
+    It keeps every trial, with its configuration and its newest result, until the sweep ends, and then looks for a table
+    of each one in the storage. All that is known of a trial is in the run folder, and Tune has no setting against it
+    (`TuneController._trials` and `_stopped_trials`, Ray 2.57 to 2.60; ray-project/ray#64231).
 
     Args:
-        trial: Trial of Tune.
-        like: Another one, whose resources it shares from now on if they are equal.
+        controller: The `TuneController` of the sweep.
+        trial: Trial of Tune that it is done with: its `stop_trial` has returned.
     """
-    if trial.placement_group_factory == like.placement_group_factory:
-        trial.placement_group_factory = like.placement_group_factory
-    trial.experiment_tag = ""
-    trial.config = trial._Trial__unresolved_config = {"job": {"trial_id": trial.config["job"]["trial_id"]}}
-    trial.evaluated_params = {}
-    known = trial.run_metadata
-    known.last_result, known.metric_analysis, known.metric_n_steps = {}, {}, {}
+    controller._trials.remove(trial)
+    controller._stopped_trials.discard(trial)  # it is among the failed ones where `stop_trial` met an error
 
 
 SPARED = {"PlacementGroupCleanerCallback", "DatasetsCallback"}
