@@ -57,6 +57,19 @@ def test_an_experiment_is_checked_without_torch_and_ray() -> None:
     assert loaded_by(CHECK, among=("torch", "ray")) == set()
 
 
+INPUTS = """
+from raytrain.experiment.reading import read_experiment
+from raytrain.experiment.shipped import shipped_experiment
+from raytrain.execution.inputs import trials_and_splits
+trials, splits = trials_and_splits(read_experiment(shipped_experiment("quick")))
+assert len(trials) == 5
+"""
+
+
+def test_what_is_read_before_ray_starts_leaves_torch_to_be_imported_beside_it() -> None:
+    assert loaded_by(INPUTS, among=("torch", "ray")) == set()
+
+
 def test_a_run_starts_and_a_table_is_ranked_without_the_slow_parts_of_scipy() -> None:
     slow = ("torch", "ray", "scipy.stats", "scipy.optimize", "pandas", "matplotlib", "plotly", "jinja2")
     assert loaded_by("import raytrain.execution.run, raytrain.analysis.statistics.power", among=slow) == set()

@@ -102,20 +102,30 @@ def refuse_single_images(recipe: Recipe, splits: Splits, *, workers: int) -> Non
 def smallest_part(images: int, batch_size: int, workers: int, accumulate: int) -> int:
     """Return how few images a network is given at a time in a step of training.
 
+    The sizes are those of `parts_of_share` in data/batches.py. PyTorch is not imported for them, because a command
+    imports it while Ray starts.
+
     Args:
         images: Number of training images, at least one for each worker.
         batch_size: Images per step over all workers.
         workers: Number of workers that share them.
         accumulate: Largest number of parts of each worker's share.
     """
-    import torch
+    together = min(batch_size, images - images % workers)
+    least, most = together // workers, -(-together // workers)  # the shares of a step
+    parts = max(1, min(_chunks(most, accumulate)[0], least))
+    return min(
+        last if number == parts else share // parts
+        for share in (least, most)
+        for number, last in [_chunks(share, accumulate)]
+    )
 
-    from raytrain.data.batches import images_per_step, parts_of_share
 
-    together = images_per_step(images, batch_size=batch_size, world_size=workers)
-    shares = (torch.empty(together // workers, 0), torch.empty(-(-together // workers), 0))
-    parts = (parts_of_share(one, most=accumulate, images=together, world_size=workers) for one in shares)
-    return min(len(part) for some in parts for part in some)
+def _chunks(share: int, most: int) -> tuple[int, int]:
+    """Return into how many parts `torch.chunk` cuts a share, and the size of the last and smallest one."""
+    size = max(1, -(-share // most))
+    number = max(1, -(-share // size))
+    return number, share - size * (number - 1)
 
 
 @cache

@@ -108,6 +108,7 @@ def run_trials(
             repeating(partial(watchdog.look, journal), every=1.0),
             sweeps.lost_workers_restart(),
             sweeps.trials_unsaved(),
+            sweeps.callbacks_uncounted(),
         ):
             tuner.fit()
         release_all_groups()  # after an error or a signal they go with the job

@@ -1,3 +1,4 @@
+import itertools
 import logging
 import re
 from dataclasses import asdict
@@ -207,3 +208,12 @@ def test_the_smallest_part_is_that_of_the_ranks_of_a_step(images: int, batch_siz
         for part in parts_of_share(labels, most=accumulate, images=together, world_size=workers)
     ]
     assert smallest_part(images, batch_size, workers, accumulate) == min(parts)
+
+
+def test_the_smallest_part_is_that_of_every_small_batch():
+    for workers, accumulate in itertools.product(range(1, 5), range(1, 9)):
+        for images in range(workers, 24):
+            shares = [torch.arange(images)[rank::workers] for rank in range(workers)]
+            parts = [parts_of_share(one, most=accumulate, images=images, world_size=workers) for one in shares]
+            smallest = min(len(part) for some in parts for part in some)
+            assert smallest_part(images, images, workers, accumulate) == smallest, (images, workers, accumulate)
