@@ -20,7 +20,8 @@ from comparison import Comparison, Record, arguments, interleaved
 
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
-from raytrain.experiment.duration.order import Costs, LongestFirst, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, kind_of, model_size
+from raytrain.experiment.duration.order import LongestFirst
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.ray_backend import tuner

@@ -14,7 +14,7 @@ from raytrain.execution.initial import initial_contents
 from raytrain.execution.inputs import parameters_of, trials_and_splits, under_earlier_name, why_not
 from raytrain.execution.interruption import Interruption
 from raytrain.execution.stages import stages
-from raytrain.experiment.duration.order import Kind, kind_of
+from raytrain.experiment.duration.costs import Kind, kind_of
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial

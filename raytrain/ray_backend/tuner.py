@@ -19,7 +19,8 @@ from raytrain.data.augmentation.resolution import mean_area
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError, first_line
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, Kind, kind_of, model_size
+from raytrain.experiment.duration.order import ORDERS, PromotedFirst, Queue
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.trial import Trial
 from raytrain.ray_backend.asha import AshaScheduler, InOrder, id_of

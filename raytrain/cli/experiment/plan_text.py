@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from raytrain.execution.plan import Plan
-from raytrain.experiment.duration.order import DECIDE_THE_TIME
+from raytrain.experiment.duration.costs import DECIDE_THE_TIME
 from raytrain.experiment.trial import Trial
 from raytrain.report.column_text import axis_cells, cell
 from raytrain.report.text.columns import as_text

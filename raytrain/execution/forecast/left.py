@@ -9,7 +9,7 @@ from statistics import median
 from raytrain.data.augmentation.resolution import mean_area
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
 from raytrain.execution.stages.stages import stand_ins
-from raytrain.experiment.duration.order import Costs, Kind, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, Kind, kind_of, model_size
 from raytrain.experiment.duration.simulation import Lengths
 from raytrain.experiment.trial import Trial
 from raytrain.runs.progress import Setting

@@ -15,7 +15,8 @@ import numpy as np
 import scipy
 
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import ORDERS, Costs, Kind, Listed, Order, PromotedFirst, Queue, kind_of
+from raytrain.experiment.duration.costs import Costs, Kind, kind_of
+from raytrain.experiment.duration.order import ORDERS, Listed, Order, PromotedFirst, Queue
 from raytrain.experiment.trial import Trial
 
 SIMULATED_TRIALS = 20_000

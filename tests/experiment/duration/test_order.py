@@ -1,4 +1,4 @@
-"""Tests of raytrain.experiment.duration.order: what trials are expected to cost, and the order in which they start."""
+"""Tests of experiment.duration.costs and order: what trials are expected to cost, and the order in which they start."""
 
 import itertools
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel
 
-from raytrain.experiment.duration.order import Costs, LongestFirst, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, kind_of, model_size
+from raytrain.experiment.duration.order import LongestFirst
 from raytrain.experiment.trial import Trial
 from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
 from raytrain.training.recipe import EpochTime, Recipe

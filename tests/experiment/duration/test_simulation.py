@@ -5,7 +5,8 @@ from itertools import count, permutations
 import pytest
 
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import Order, kind_of
+from raytrain.experiment.duration.costs import kind_of
+from raytrain.experiment.duration.order import Order
 from raytrain.experiment.duration.simulation import Lengths, best, faster_order, sweep
 from raytrain.experiment.trial import Trial
 from raytrain.training.recipe import Recipe
