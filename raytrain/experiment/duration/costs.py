@@ -5,12 +5,16 @@ kind has been measured, from that.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 from statistics import median
+from typing import Self
 
+from raytrain.data import Splits
+from raytrain.data.augmentation.resolution import mean_area
+from raytrain.data.data_key import DataKey
 from raytrain.models.architectures import forward_flops, parameter_count
 from raytrain.training.choices import ARCH_CHOICES, build_network
 from raytrain.training.recipe import EpochTime, Recipe
@@ -67,6 +71,18 @@ def kind_of(recipe: Recipe) -> Kind:
     return _DECIDING(recipe)
 
 
+def epoch_flops(recipe: Recipe, *, images: int, classes: int) -> float:
+    """Return the floating-point operations of the forward passes of an epoch, on average over the trial.
+
+    Args:
+        recipe: The recipe.
+        images: Number of training images.
+        classes: Number of classes.
+    """
+    area = mean_area(recipe.resolution, epochs=recipe.epochs, full=recipe.image_size)
+    return float(images) * model_size(recipe, classes).forward_flops * area
+
+
 class Costs:
     """Expected seconds of an epoch, by kind of trial.
 
@@ -78,6 +94,20 @@ class Costs:
         self._flops = dict(flops)
         self._seconds: dict[Kind, float] = {}
         self._epochs: dict[Kind, int] = {}
+
+    @classmethod
+    def of(cls, recipes: Iterable[Recipe], splits: Mapping[DataKey, Splits]) -> Self:
+        """Return the costs of recipes by their operations alone, without those whose images are not there.
+
+        Args:
+            recipes: The recipes.
+            splits: The split images of each data set, by `Recipe.data_key`.
+        """
+        flops: dict[Kind, float] = {}
+        for recipe in recipes:
+            if (images := splits.get(recipe.data_key)) and (kind := kind_of(recipe)) not in flops:
+                flops[kind] = epoch_flops(recipe, images=len(images.train), classes=len(images.classes))
+        return cls(flops)
 
     def took(self, kind: Kind, seconds: float, *, epochs: int = 1) -> None:
         """Add a measurement: the seconds that a number of epochs of a kind took together."""

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, Protocol
 
-from raytrain.experiment.asha import Promotion
+from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
+from raytrain.experiment.asha import Promotion, Rungs
 from raytrain.experiment.duration.costs import Costs, Kind, kind_of
 from raytrain.experiment.trial import Trial
 
@@ -129,3 +131,52 @@ Order = Literal["longest", "shortest", "listed"]
 """Which of the waiting trials starts next."""
 ORDERS: dict[Order, type[LongestFirst]] = {"longest": LongestFirst, "shortest": ShortestFirst}
 """Queues by the order that they hand trials out in."""
+
+
+def queue_of(
+    trials: Mapping[Trial, int],
+    costs: Costs,
+    order: Order,
+    rungs: Rungs | None = None,
+    *,
+    running: Callable[[], Collection[str]] = lambda: (),
+) -> Queue:
+    """Return the trials that wait, in an order; under promoting ASHA, those that may go on come before new ones.
+
+    Args:
+        trials: The trials, each with the number of epochs that it has done.
+        costs: Expected seconds of an epoch.
+        order: Which of them starts next.
+        rungs: ASHA's rungs; None lets all trials finish.
+        running: Function that returns the ids of the trials that hold a slot.
+    """
+
+    def ordered(some: Mapping[Trial, int]) -> Queue:
+        if order == "listed":
+            return Listed(some)
+        return ORDERS[order](((trial, trial.recipe.epochs - epoch) for trial, epoch in some.items()), costs)
+
+    if isinstance(rungs, Promotion):
+        return PromotedFirst(trials, rungs, new=ordered, running=running)
+    return ordered(trials)
+
+
+def arranged(trials: Iterable[Trial], order: Order, splits: Mapping[DataKey, Splits]) -> list[Trial]:
+    """Return trials in an order by the operations of their epochs; equal ones stay as listed.
+
+    It goes by the whole of each trial, whatever it has done: what is left of them keeps the order that all had.
+
+    Args:
+        trials: The trials, as listed.
+        order: Which of them comes first.
+        splits: The split images of each data set, by `Recipe.data_key`.
+    """
+    as_listed = list(trials)
+    if order == "listed":
+        return as_listed
+    costs = Costs.of((trial.recipe for trial in as_listed), splits)
+
+    def cost(trial: Trial) -> float:
+        return costs.epoch_seconds(kind_of(trial.recipe)) * trial.recipe.epochs
+
+    return sorted(as_listed, key=cost, reverse=order == "longest")
