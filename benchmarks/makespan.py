@@ -20,10 +20,10 @@ from comparison import Comparison, Record, arguments, interleaved
 
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
-from raytrain.experiment.duration.order import Costs, LongestFirst, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, kind_of, model_size
+from raytrain.experiment.duration.order import ORDERS, LongestFirst
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
-from raytrain.ray_backend import tuner
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import Recipe
 
@@ -73,7 +73,7 @@ def real(order: Callable[..., Any], *, width: int, epochs: int) -> tuple[float, 
             "resources": {"cpus_per_worker": 1, "max_concurrent": 2},
         }
     )
-    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, mock.patch.dict(tuner.ORDERS, longest=order):
+    with tempfile.TemporaryDirectory(prefix="raytrain-bench-") as out, mock.patch.dict(ORDERS, longest=order):
         outcome = run(experiment, RunOptions(out=out))
         events = list(read_lines(outcome.folder, "events.jsonl"))
     assert {result.status for result in outcome.results} == {"finished"}, outcome.results

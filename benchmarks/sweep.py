@@ -23,7 +23,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from raytrain.analysis.record import RunRecord
 from raytrain.execution.inputs import load_splits
-from raytrain.experiment.duration.order import model_size
+from raytrain.experiment.duration.costs import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.session import ray_session

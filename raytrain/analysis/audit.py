@@ -9,6 +9,7 @@ from typing import Any, Literal
 import scipy
 
 from raytrain.analysis.replay import Curve, Replay, replays
+from raytrain.experiment.asha import Rungs
 from raytrain.metrics.selection import SELECTIONS, Select, select_of
 from raytrain.runs.results import TrialResult
 
@@ -77,7 +78,7 @@ class Audit:
         regret: Validation accuracy reached by the best rescued trial minus that of the best trial never stopped, a
             fraction, at least 0; None when no rescued trial ran to its end.
         complete: Number of trials that ran to the end, which are those that can be replayed.
-        replays: Results of other ASHA settings on the complete trials.
+        replays: Results of ASHA on the complete trials, with the run's setting and others.
         mode: Whether ASHA stops trials or has them pause.
         select: Metric that ASHA goes by. Where it is not accuracy, what is called accuracy above is its
             `Selection.quality`: a negative log-likelihood is negated.
@@ -111,6 +112,7 @@ def audit(
     epochs: Mapping[str, Sequence[Mapping[str, Any]]],
     events: Sequence[Mapping[str, Any]],
     *,
+    own: Rungs | None = None,
     replayed: bool = True,
 ) -> Audit:
     """Return the audit of a run.
@@ -119,7 +121,8 @@ def audit(
         results: Results of the trials; those of the phase "confirm" are ignored.
         epochs: Rows of metrics.jsonl, by trial id.
         events: Rows of events.jsonl.
-        replayed: Whether to replay other settings, which takes minutes where thousands of trials ran to the end.
+        own: Rungs of the run, whose setting is replayed; None where it has none.
+        replayed: Whether to replay settings of ASHA, which takes minutes where thousands of trials ran to the end.
     """
     searched = {result.trial: result for result in results if result.phase == "search"}
     recipe = next((result.recipe for result in searched.values()), {})
@@ -152,7 +155,7 @@ def audit(
         seconds=seconds,
         regret=max(0.0, max(ends) - max(let_through)) if ends and let_through else None,
         complete=len(complete),
-        replays=replays(complete) if replayed else (),
+        replays=replays(complete, own) if replayed else (),
         select=select,
         mode="promote" if any(event.get("pause") for event in judged) else "stop",
         chosen=next((event["why"] for event in reversed(events) if event["event"] == "asha chosen"), ""),

@@ -6,10 +6,10 @@ rung. One seed each is an illustration of a rule, not a law about it.
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from raytrain.experiment.asha import Decision, Promotion, Rungs
+from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
 
 Mode = Literal["stop", "promote"]
 
@@ -18,6 +18,8 @@ GRACE_PERIODS = (1, 2, 5, 10, 20, 25, 50, 100)
 REDUCTION_FACTORS = (2, 3, 4)
 RULES: dict[Mode, type[Rungs]] = {"stop": Rungs, "promote": Promotion}
 """The rule of each mode."""
+_Setting = tuple[int, int | None, float]
+"""First rung, largest number of rungs, reduction factor."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Replay:
         regret: Accuracy reached by the best trial minus that of the best kept one, a fraction; 0 if the best was kept.
         epochs_saved: Share of all epochs that would not have been run.
         seconds_saved: Share of all training seconds that would not have been spent.
+        this_run: Whether it is the setting of the run whose trials are replayed, in its mode or the other one.
     """
 
     mode: Mode
@@ -69,24 +72,46 @@ class Replay:
     regret: float
     epochs_saved: float
     seconds_saved: float
+    this_run: bool = False
 
 
-def replays(curves: Mapping[str, Curve]) -> list[Replay]:
+def replays(curves: Mapping[str, Curve], own: Rungs | None = None) -> list[Replay]:
     """Return what each mode with every setting of `GRACE_PERIODS` and `REDUCTION_FACTORS` would have done.
 
     Where these make several rungs, they are replayed with the first one alone, too. There is none for one curve.
+
+    Args:
+        curves: Complete learning curves, by trial.
+        own: Rungs of the run that the trials are of, whose setting is replayed as well; None where it has none.
     """
     if len(curves) < 2:
         return []
     longest = max(len(curve.accuracies) for curve in curves.values())
-    return [
-        replay(curves, grace_period=grace, reduction_factor=factor, rungs=rungs, mode=mode)
-        for mode in MODES
+    settings: set[_Setting] = {
+        (grace, rungs, factor)
         for grace in GRACE_PERIODS
         for rungs in (None, 1)
         for factor in REDUCTION_FACTORS
         if grace < longest and (rungs is None or grace * factor < longest)
+    }
+    of_this_run = _setting_of(own, longest) if own and own.first < longest else None
+    if of_this_run:
+        settings.add(of_this_run)
+    return [
+        replace(
+            replay(curves, grace_period=grace, reduction_factor=factor, rungs=rungs, mode=mode),
+            this_run=(grace, rungs, factor) == of_this_run,
+        )
+        for mode in MODES
+        for grace, rungs, factor in sorted(settings, key=lambda one: (one[0], one[1] or 0, one[2]))
     ]
+
+
+def _setting_of(own: Rungs, epochs: int) -> _Setting:
+    """Return the setting of a run, without a limit to its rungs where there would not be more of them."""
+    every = rungs_between(own.first, epochs=epochs, reduction_factor=own.reduction_factor)
+    most = own.most if own.most is not None and own.most < len(every) else None
+    return own.first, most, own.reduction_factor
 
 
 def replay(

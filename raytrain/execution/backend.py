@@ -10,10 +10,12 @@ from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import PreflightError, RayLostError
 from raytrain.execution.interruption import Woken, wake_main_thread
+from raytrain.experiment.duration.order import Order
 from raytrain.experiment.experiment import Experiment
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.planned import Range
 from raytrain.runs.progress import Setting
+from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -49,13 +51,12 @@ class Backend(Protocol):
         ...
 
     @property
-    def ordered_by_time(self) -> bool:
-        """Whether trials start by the time that they are expected to take; else they start as listed."""
-        ...
-
-    @property
     def description(self) -> str:
         """Slots, cores and GPUs in words."""
+        ...
+
+    def fixed_order(self, run: RunState, splits: SplitsByKey) -> Order | None:
+        """Return the order in which the trials of a run start, or None where it goes by the time that epochs take."""
         ...
 
     def run_trials(self, journal: RunJournal, splits: SplitsByKey) -> None:
@@ -93,7 +94,6 @@ def setting_of(backend: Backend, splits: SplitsByKey, planned: Range | None) -> 
     """
     return Setting(
         backend.slots,
-        backend.ordered_by_time,
         images={key: len(images.train) for key, images in splits.items()},
         classes={key: len(images.classes) for key, images in splits.items()},
         planned=planned,

@@ -12,7 +12,7 @@ from raytrain.data.split import refuse_no_classes
 from raytrain.errors import DataError, ExperimentError, RunFolderError, first_line
 from raytrain.execution.backend import SplitsByKey
 from raytrain.execution.initial import trained_on_test_images
-from raytrain.experiment.duration.order import model_size
+from raytrain.experiment.duration.costs import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.rehearsal.rehearsal import rehearse

@@ -11,11 +11,14 @@ from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError, counted
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import Listed, PromotedFirst, Queue
+from raytrain.experiment.duration.costs import Costs
+from raytrain.experiment.duration.order import Order, Queue, arranged, queue_of
+from raytrain.experiment.duration.simulation import order_from_the_start
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images, unmeasurable
 from raytrain.experiment.sections import Resources
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import Report
+from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.training.devices import allotted_threads, gpu_bytes, local_device, prepare, this_machine
 from raytrain.training.evaluation import TrainingData
@@ -33,12 +36,10 @@ class LocalBackend:
         slots: Number of trials at a time, 1.
         cpus: Number of CPU cores of a trial: `cpus_per_worker` of the experiment, or all of this machine.
         gpus: 1 where trials train on an NVIDIA GPU, else 0.
-        ordered_by_time: False: trials start in the listed order.
         description: Placement of the trials, in words.
     """
 
     slots = 1
-    ordered_by_time = False
 
     def __init__(self, resources: Resources | None = None, *, threads: int | None = None) -> None:
         """Look at this machine.
@@ -61,7 +62,7 @@ class LocalBackend:
         on_cpu = ", on the CPU" if self._resources.gpus_per_worker == 0 else ""
         cpus = self._resources.cpus_per_worker
         with_threads = "" if cpus == "auto" else f", with {cpus} thread{'s' if cpus > 1 else ''}"
-        return f"one after another, as listed, in this process{on_cpu}{with_threads}"
+        return f"one after another, in this process{on_cpu}{with_threads}"
 
     def lacking(self) -> list[str]:
         """Return a warning for each resource of the experiment that trials in this process do not have."""
@@ -83,10 +84,25 @@ class LocalBackend:
             )
         return warnings
 
+    def fixed_order(self, run: RunState, splits: Mapping[DataKey, Splits]) -> Order:
+        """Return the order in which the trials of a run start: under ASHA that which should end first, else as listed.
+
+        It goes by the operations of an epoch, and by nothing that has been measured or trained: a run that was
+        interrupted ends as if it had not been.
+        """
+        rungs = run.rungs()
+        if rungs is None:
+            return "listed"
+        listed = [one.trial for one in run.progress.values() if one.stage in {"search", "rescue"}]
+        costs = Costs.of((trial.recipe for trial in listed), splits)
+        known = [trial for trial in listed if trial.recipe.data_key in splits]
+        return order_from_the_start(known, costs, slots=self.slots, rungs=rungs)
+
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train every pending trial of a run, under ASHA where the experiment has it.
 
         Trials run one by one, so stopping ASHA never stops the first and compares each later one with those before it.
+        They start in the order of `fixed_order`.
 
         Args:
             journal: Journal of the run, with its pending trials.
@@ -96,7 +112,7 @@ class LocalBackend:
             StorageError: The run folder, or a checkpoint, cannot be written any longer.
         """
         rungs = journal.state.rungs()
-        queue = _queue(journal, rungs)
+        queue = _queue(journal.state, rungs, splits, self.fixed_order(journal.state, splits))
         if self._threads:
             torch.set_num_threads(self._threads)
         while trial := queue.next():
@@ -122,12 +138,11 @@ class LocalBackend:
         """Do nothing: nothing was started."""
 
 
-def _queue(journal: RunJournal, rungs: Rungs | None) -> Queue:
-    state = journal.state
-    pending = {trial: state.progress[trial.id].epoch for trial in state.pending()}
-    if isinstance(rungs, Promotion):
-        return PromotedFirst(pending, rungs, new=Listed, running=lambda: ())
-    return Listed(pending)
+def _queue(state: RunState, rungs: Rungs | None, splits: Mapping[DataKey, Splits], order: Order) -> Queue:
+    if state.setting:
+        state.setting.order = order
+    pending = {trial: state.progress[trial.id].epoch for trial in arranged(state.pending(), order, splits)}
+    return queue_of(pending, Costs({}), "listed", rungs)
 
 
 def _device(resources: Resources) -> torch.device:

@@ -14,7 +14,8 @@ from raytrain.execution.initial import initial_contents
 from raytrain.execution.inputs import parameters_of, trials_and_splits, under_earlier_name, why_not
 from raytrain.execution.interruption import Interruption
 from raytrain.execution.stages import stages
-from raytrain.experiment.duration.order import Kind, kind_of
+from raytrain.experiment.duration.costs import Kind, kind_of
+from raytrain.experiment.duration.order import Order, arranged
 from raytrain.experiment.duration.simulation import Lengths, faster_order
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
@@ -68,6 +69,7 @@ class Plan:
         gpus: Number of GPUs per slot, which may be a fraction.
         device: Device of the measurement, such as "cpu" or a GPU's name.
         kinds: Groups of trials that take equally long, the longest first.
+        order: Which of the waiting trials starts next: the longest, the shortest, or as listed.
         rungs: Epochs of ASHA's rungs.
         mode: Whether ASHA stops trials there, or has them pause and promotes the best; None without rungs.
         asha_chosen: Sentence about the setting that `asha.lose_at_most` chose; "" where it is given.
@@ -91,6 +93,7 @@ class Plan:
     gpus: float
     device: str
     kinds: list[KindPlan]
+    order: Order
     rungs: list[float]
     mode: Literal["stop", "promote"] | None
     asha_chosen: str
@@ -162,15 +165,20 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     with interruption.handled(), open_backend(experiment, work, address=address, local=local) as backend:
         interruption.install()
         speeds = dict(zip(recipes, backend.measure(list(recipes.values()), splits), strict=True))
+        fixed = backend.fixed_order(run, splits)
     lengths = _lengths(recipes, speeds, splits)
     rungs = run.rungs()
-    order = faster_order(pending, lengths, slots=backend.slots, rungs=rungs) if backend.ordered_by_time else "listed"
-    layout = Layout(lengths, backend.slots, order)
-    unstopped = Layout(lengths, backend.slots, "longest" if backend.ordered_by_time else "listed")
+    if fixed:  # the slots are given the trials as they stand here
+        pending = {trial: pending[trial] for trial in arranged(pending, fixed, splits)}
+        later = [arranged(one, fixed, splits) for one in later]
+    order = fixed or faster_order(pending, lengths, slots=backend.slots, rungs=rungs)
+    layout = Layout(lengths, backend.slots, "listed" if fixed else order)
+    unstopped = Layout(lengths, backend.slots, "listed" if fixed else "longest")
     sweeps = simulated(run, pending, layout, rungs, later=later)
     all_run = simulated(run, pending, unstopped, None, later=later)
     planned = [*pending, *(trial for one in later for trial in one)]
     parameters = parameters_of(planned, splits)
+    kinds = _kinds(pending, parameters, lengths)
     seconds = Range.of(at_all_speeds([one.seconds for one in sweeps]))
     remember(str(folder), on_record, seconds, where=backend.description)
     return Plan(
@@ -183,7 +191,8 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
         cpus=backend.cpus,
         gpus=backend.gpus,
         device=next(iter(speeds.values())).device,
-        kinds=_kinds(pending, parameters, lengths),
+        kinds=kinds,
+        order=order if len(kinds) > 1 else "listed",
         rungs=sorted(rungs.recorded) if rungs else [],
         mode=run.asha.mode if rungs and run.asha else None,
         asha_chosen=run.asha_chosen["why"] if rungs and run.asha_chosen else "",

@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ class Rungs:
             bisect.insort(ascending, quality)
             return Decision(rung, quality, cut, stop=cut is not None and quality < cut)
         return None
+
+    def emptied(self) -> Self:
+        """Return the same rungs with nothing on record."""
+        return type(self)(self.first, self.epochs, self.reduction_factor, most=self.most)
 
     def _ascending(self, rung: float) -> list[float]:
         """Return the accuracies at a rung in ascending order; they are sorted anew where others were recorded there."""

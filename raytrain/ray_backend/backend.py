@@ -17,6 +17,7 @@ from raytrain.machine import DEVICE, may_have_gpu, named_device, usable_cores
 from raytrain.ray_backend import session
 from raytrain.ray_backend.placement import Placement, place
 from raytrain.ray_backend.session import Session
+from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.training.recipe import Recipe
@@ -35,13 +36,11 @@ class RayBackend:
         placement: Resources of each trial, and number of trials at a time.
         session: Connection to Ray.
         trial_timeout_s: Seconds for which a trial may show no progress before its process is killed.
-        ordered_by_time: True: trials start by the time that they are expected to take.
     """
 
     placement: Placement
     session: Session
     trial_timeout_s: float
-    ordered_by_time: bool = True
     _stored: dict[DataKey, Any] = field(default_factory=dict[DataKey, Any], init=False)
     """References to the images in Ray's object store. Tune keeps what it is given until the process ends, so every
     stage and round gets the same."""
@@ -65,6 +64,9 @@ class RayBackend:
     def description(self) -> str:
         """Slots, cores and GPUs in words."""
         return str(self.placement)
+
+    def fixed_order(self, run: RunState, splits: Mapping[DataKey, Splits]) -> None:
+        """Return None: trials start by the time that their epochs are expected to take, as it is measured."""
 
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train the pending trials of a run, under ASHA where the experiment has it."""

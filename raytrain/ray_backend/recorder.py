@@ -11,7 +11,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 from raytrain.background import raise_swallowed
 from raytrain.errors import StorageError, counted
-from raytrain.experiment.duration.order import Costs, kind_of
+from raytrain.experiment.duration.costs import Costs, kind_of
 from raytrain.metrics.epoch import Report
 from raytrain.ray_backend.asha import AshaScheduler, id_of
 from raytrain.ray_backend.trial import EpochMessage, Message

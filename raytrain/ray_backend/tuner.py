@@ -15,12 +15,12 @@ from ray.tune.search import Searcher
 
 from raytrain.background import repeating
 from raytrain.data import Splits
-from raytrain.data.augmentation.resolution import mean_area
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError, first_line
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import ORDERS, Costs, Kind, PromotedFirst, Queue, kind_of, model_size
-from raytrain.experiment.duration.simulation import Lengths, faster_order
+from raytrain.experiment.duration.costs import Costs, kind_of
+from raytrain.experiment.duration.order import Queue, queue_of
+from raytrain.experiment.duration.simulation import faster_order, lengths_of
 from raytrain.experiment.trial import Trial
 from raytrain.ray_backend.asha import AshaScheduler, InOrder, id_of
 from raytrain.ray_backend.internals import head, sweeps
@@ -250,15 +250,11 @@ def _queue(
     running: Callable[[], set[str]],
 ) -> Queue:
     """Return the trials that wait, in the order in which the sweep is expected to end first."""
-    done = {trial: trial.recipe.epochs - state.epochs_left(trial.id) for trial in pending}
-    kinds = {kind_of(trial.recipe) for trial in pending}
-    lengths = Lengths({kind: costs.epoch_seconds(kind) for kind in kinds}, dict.fromkeys(kinds, 0.0))
-    order = faster_order(done, lengths, slots=slots, rungs=rungs)
-
-    def ordered(trials: Mapping[Trial, int]) -> Queue:
-        return ORDERS[order](((trial, state.epochs_left(trial.id)) for trial in trials), costs)
-
-    return PromotedFirst(done, rungs, new=ordered, running=running) if isinstance(rungs, Promotion) else ordered(done)
+    done = {trial: state.progress[trial.id].epoch for trial in pending}
+    order = faster_order(done, lengths_of(pending, costs), slots=slots, rungs=rungs)
+    if state.setting:
+        state.setting.order = order
+    return queue_of(done, costs, order, rungs, running=running)
 
 
 def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str) -> TrialJob:
@@ -275,18 +271,10 @@ def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str
 
 def run_costs(state: RunState, splits: Mapping[DataKey, Splits]) -> Costs:
     """Return what the trials of a run are expected to cost, by what its earlier sessions took."""
-    flops: dict[Kind, float] = {}
-    for progress in state.progress.values():
-        recipe = progress.trial.recipe
-        if recipe.data_key in splits:
-            images = splits[recipe.data_key]
-            image = model_size(recipe, len(images.classes)).forward_flops
-            area = mean_area(recipe.resolution, epochs=recipe.epochs, full=recipe.image_size)
-            flops[kind_of(recipe)] = float(len(images.train)) * image * area
-    costs = Costs(flops)
-    for progress in state.progress.values():
-        if (kind := kind_of(progress.trial.recipe)) in flops:
-            costs.took(kind, progress.seconds, epochs=progress.epoch)
+    here = [progress for progress in state.progress.values() if progress.trial.recipe.data_key in splits]
+    costs = Costs.of((progress.trial.recipe for progress in here), splits)
+    for progress in here:
+        costs.took(kind_of(progress.trial.recipe), progress.seconds, epochs=progress.epoch)
     return costs
 
 

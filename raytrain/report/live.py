@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raytrain.background import repeating
-from raytrain.experiment.duration.order import Kind, kind_of
+from raytrain.experiment.duration.costs import Kind, kind_of
 from raytrain.report.column_text import cell
 from raytrain.report.lines import lines_shown
 from raytrain.report.table import status

@@ -11,7 +11,7 @@ from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.report.metric_columns import metric_text
 from raytrain.report.text.quantities import DASH, data_size, per_cent
 
-AUDIT_LEFT = {"trial", "mode", "kept", "rescued"}
+AUDIT_LEFT = {"trial", "mode", "kept", "rescued", "setting"}
 """Columns of text in the tables of an audit, which are aligned left."""
 MOST_NAMED = 6
 """Most trials that a cell names; of more it gives the number."""
@@ -101,7 +101,10 @@ def stop_columns(audit: Audit, labels: Mapping[str, str] | None = None) -> dict[
 def replay_columns(
     replays: Sequence[Replay], labels: Mapping[str, str] | None = None, *, select: Select = "accuracy"
 ) -> dict[str, list[str]]:
-    """Return a row for each setting; those that would have done the same with one grace period are one row."""
+    """Return a row for each setting; those that would have done the same with one grace period are one row.
+
+    The setting of the run has rows of its own, which say so.
+    """
     rows: list[tuple[Replay, list[str]]] = []
     for one in replays:
         before = rows[-1][0] if rows else None
@@ -109,7 +112,7 @@ def replay_columns(
             rows[-1][1].append(f"{one.reduction_factor:g}")
         else:
             rows.append((one, [f"{one.reduction_factor:g}"]))
-    return {
+    columns = {
         "mode": [one.mode for one, _ in rows],
         "grace period": [str(one.grace_period) for one, _ in rows],
         "reduction factor": [", ".join(factors) for _, factors in rows],
@@ -118,11 +121,13 @@ def replay_columns(
         "regret": [_difference(one.regret, select).split()[0] for one, _ in rows],
         "epochs saved": [f"{one.epochs_saved:.0%}" for one, _ in rows],
         "seconds saved": [f"{one.seconds_saved:.0%}" for one, _ in rows],
+        "setting": ["this run's setting" if one.this_run else "" for one, _ in rows],
     }
+    return {heading: cells for heading, cells in columns.items() if any(cells)}
 
 
 def _did(one: Replay) -> tuple[object, ...]:
-    return one.mode, one.grace_period, one.rungs, one.kept, one.stopped
+    return one.mode, one.grace_period, one.rungs, one.kept, one.stopped, one.this_run
 
 
 def _rescue_outcome(rescued: bool, final: float | None, select: Select) -> str:  # noqa: FBT001

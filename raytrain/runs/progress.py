@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raytrain.data.data_key import DataKey
+from raytrain.experiment.duration.order import Order
 from raytrain.experiment.trial import Trial
 from raytrain.metrics.epoch import DETAILS
 from raytrain.metrics.selection import SELECTIONS
@@ -16,23 +17,23 @@ VALIDATION = ("val_loss", "val_accuracy", *(f"val_{name}" for name in DETAILS))
 """Validation metrics of a row of metrics.jsonl that a result has too; all but the first two may be missing."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setting:
     """Where the trials of a run are trained now, and on how many images: what an estimate of their time needs.
 
     Attributes:
         slots: Number of trials that run at the same time.
-        ordered_by_time: Whether trials start by the time that they are expected to take; else as listed.
         images: Number of training images of each split data set.
         classes: Number of classes of each split data set.
         planned: Seconds that the run takes, as `raytrain plan` said; None where it was not asked.
+        order: Which of the waiting trials starts next; whoever runs a stage of them says so.
     """
 
     slots: int
-    ordered_by_time: bool
     images: Mapping[DataKey, int]
     classes: Mapping[DataKey, int]
     planned: Range | None = None
+    order: Order = "listed"
 
 
 @dataclass

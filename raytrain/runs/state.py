@@ -221,11 +221,6 @@ class RunState:
         """Return the SHA-256 of the predictions of each trial, where the end of the trial has it."""
         return {event["trial"]: event["predictions"] for event in self.events if "predictions" in event}
 
-    def epochs_left(self, trial_id: str) -> int:
-        """Return how many epochs of a trial are not on record."""
-        progress = self.progress[trial_id]
-        return progress.trial.recipe.epochs - progress.epoch
-
     def epochs_known(self, trial_id: str, rungs: Rungs | None) -> int:
         """Return how many epochs of a trial need not be reported again.
 

@@ -7,6 +7,7 @@ import pytest
 from raytrain.analysis.audit import audit, rank_correlation
 from raytrain.analysis.replay import Curve, replay, replays
 from raytrain.baselines.baselines import open_baseline
+from raytrain.experiment.asha import Rungs
 from raytrain.report.tables import stop_columns, summary
 from raytrain.runs.results import TrialResult
 from raytrain.training.recipe import Recipe
@@ -70,6 +71,35 @@ def test_settings_are_replayed_below_the_last_epoch_and_for_two_curves_or_more()
         (1, 4),
         (2, 2),
     }
+
+
+@pytest.mark.parametrize(
+    ("own", "setting"),
+    [
+        (Rungs(3, 9, 3), (3, None, 3)),  # the default of 9 epochs: epoch 3, and the next rung would be the last epoch
+        (Rungs(2, 9, 2.5, most=1), (2, 1, 2.5)),
+        (Rungs(2, 9, 3, most=2), (2, None, 3)),  # there are no more than two
+        (Rungs(1, 9, 2, most=2), (1, 2, 2)),
+    ],
+)
+def test_the_setting_of_the_run_is_replayed_in_both_modes_and_marked(
+    own: Rungs, setting: tuple[int, int | None, float]
+) -> None:
+    curve = Curve([0.1] * 9, [float(second) for second in range(9)])
+    made = replays({"a": curve, "b": curve}, own)
+    of_this_run = [(one.mode, one.grace_period, one.rungs, one.reduction_factor) for one in made if one.this_run]
+    assert of_this_run == [("stop", *setting), ("promote", *setting)]
+    all_settings = [(one.mode, one.grace_period, one.rungs, one.reduction_factor) for one in made]
+    assert len(set(all_settings)) == len(made)
+    without = {
+        (one.mode, one.grace_period, one.rungs, one.reduction_factor) for one in replays({"a": curve, "b": curve})
+    }
+    assert set(all_settings) == without | set(of_this_run)
+
+
+def test_a_first_rung_that_no_complete_trial_has_is_not_replayed() -> None:
+    curve = Curve([0.1] * 3, [1.0, 2.0, 3.0])
+    assert not any(one.this_run for one in replays({"a": curve, "b": curve}, Rungs(3, 9, 3)))
 
 
 def test_the_rank_correlation_is_kendalls() -> None:

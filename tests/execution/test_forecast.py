@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from raytrain.execution.forecast.left import Forecast
+from raytrain.experiment.duration.order import Order
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.runs.planned import Range
@@ -20,7 +21,7 @@ def begun(*done: float, slots: int = 1, planned: Range | None = None, **keys: An
     recipe = {"epochs": 2, "width": 2, "image_size": 8}
     state = RunState(Experiment.model_validate({"name": "x", "recipe": recipe, "grid": grid, **keys}))
     key = state.experiment.recipe.data_key
-    state.setting = Setting(slots, ordered_by_time=True, images={key: 600}, classes={key: 10}, planned=planned)
+    state.setting = Setting(slots, {key: 600}, {key: 10}, planned, order="longest")
     for progress, epochs in zip(state.progress.values(), done, strict=True):
         for epoch in range(1, int(epochs) + 1):
             progress.add_epoch({"epoch": epoch, "seconds": EPOCH_S, "val_accuracy": None})
@@ -54,6 +55,14 @@ def test_another_architecture_takes_longer_by_its_operations() -> None:
     known = left(alike)
     assert known
     assert 0 < known < 0.5 * EPOCH_S + 2 * EPOCH_S < (left(deeper) or 0.0)
+
+
+@pytest.mark.parametrize(("order", "epochs"), [("longest", 4), ("shortest", 1 + 4), ("listed", 1 + 4)])
+def test_trials_start_in_the_order_of_the_run(order: Order, epochs: int) -> None:
+    state = begun(2, 0, 0, 0, slots=2, grid={"epochs": [2, 1, 3, 4]})
+    assert state.setting
+    state.setting.order = order
+    assert left(state) == pytest.approx(epochs * EPOCH_S)
 
 
 def test_trials_that_are_confirmed_later_count() -> None:

@@ -237,6 +237,51 @@ def test_an_asha_run_gone_on_with_remembers_who_was_judged(splits, tmp_path, mon
     assert [(r.status, r.epochs) for r in run.results()] == [(r.status, r.epochs) for r in whole.results()]
 
 
+ARCHITECTURES_LISTED = {
+    "recipe": RECIPE.replace(epochs=6),
+    "grid": {"arch": ["resnet34", "resnet9", "resnet18"], "lr": [0.1, 0.2]},
+}
+
+
+def starts(run):
+    """Return the architecture of each trial, in the order in which they started first."""
+    archs = {one.id: one.recipe.arch for one in run.trials}
+    return [archs[one] for one in dict.fromkeys(event["trial"] for event in run.events("started"))]
+
+
+def test_under_asha_the_cheap_trials_start_first_and_expensive_ones_are_compared_with_them(
+    splits, tmp_path, train_as_said
+):
+    train_as_said(lambda recipe, _: {"resnet9": 0.5, "resnet18": 0.6, "resnet34": 0.4}[recipe.arch])
+    run = Run(tmp_path, splits, **ARCHITECTURES_LISTED, asha=Asha(grace_period=2, reduction_factor=2))
+    run.go()
+    assert starts(run) == ["resnet9", "resnet9", "resnet18", "resnet18", "resnet34", "resnet34"]
+    assert [(result.status, result.epochs) for result in run.results()[:2]] == [("stopped", 2)] * 2
+
+
+def test_without_asha_trials_start_as_listed(splits, tmp_path, train_as_said):
+    train_as_said(lambda *_: 0.5)
+    run = Run(tmp_path, splits, **ARCHITECTURES_LISTED)
+    run.go()
+    assert starts(run) == [one.recipe.arch for one in run.trials]
+
+
+@pytest.mark.parametrize("killed_at", [2, 5, 9, 14, 18, 22])
+@pytest.mark.parametrize("mode", ["stop", "promote"])
+def test_trials_of_several_lengths_that_were_interrupted_continue_in_their_order(
+    splits, tmp_path, train_as_said, killed_at_event, mode, killed_at
+):
+    train_as_said(lambda recipe, epoch: {"resnet9": 0.5, "resnet18": 0.4, "resnet34": 0.6}[recipe.arch] * epoch / 7)
+    fields = {**ARCHITECTURES_LISTED, "asha": Asha(mode=mode, grace_period=2, reduction_factor=2)}
+    whole, run = Run(tmp_path / "whole", splits, **fields), Run(tmp_path / "run", splits, **fields)
+    whole.go()
+    with killed_at_event(killed_at), pytest.raises(KeyboardInterrupt):
+        run.go()
+    run.go()
+    assert starts(run) == starts(whole)
+    assert ends(run) == ends(whole)
+
+
 PROMOTING = {
     "recipe": RECIPE.replace(epochs=6),
     "grid": {"lr": [1e-9, 2e-9, 0.05, 3e-9]},  # the third learns, and is not the first to come
@@ -364,7 +409,7 @@ def test_a_trial_takes_the_cores_of_its_resources_as_threads_unless_others_are_n
     named.go(threads=1)
     assert [event["threads"] for one in (run, named) for event in one.events("finished")] == [3, 1]
     assert LocalBackend(resources).cpus == 3
-    assert LocalBackend(resources).description == "one after another, as listed, in this process, with 3 threads"
+    assert LocalBackend(resources).description == "one after another, in this process, with 3 threads"
 
 
 @pytest.mark.parametrize(
@@ -392,7 +437,7 @@ def test_what_is_measured_and_priced_is_the_device_that_trials_train_on(
     with pytest.raises(KeyboardInterrupt):
         run.go()
     assert (measured, started, backend.gpus) == ([device], [device], priced)
-    assert backend.description == f"one after another, as listed, in this process{placed}"
+    assert backend.description == f"one after another, in this process{placed}"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from raytrain.experiment.duration.simulation import Sweep, sweep
 from raytrain.experiment.duration.speed import Speed, measure_speed, some_images
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Asha, Confirm, Separate
+from raytrain.experiment.trial import Trial
 from raytrain.runs.trial_files import checkpoint_folder
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
@@ -197,6 +198,33 @@ def test_one_after_another_means_as_listed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("raytrain.execution.forecast.sweeps.sweep", swept)
     assert make_plan(experiment(), out=str(tmp_path), local=True)
     assert set(seen) == {"listed"}
+
+
+@pytest.mark.parametrize("mode", ["stop", "promote"])
+def test_under_asha_a_plan_takes_the_trials_in_the_order_of_a_run_without_ray(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train_as_said: Callable[[Callable[[Recipe, int], float]], None],
+    mode: Literal["stop", "promote"],
+) -> None:
+    train_as_said(lambda *_: 0.5)  # the plan finds all as fast, whatever their operations
+    archs = experiment(grid={"arch": ("resnet34", "resnet9", "resnet18")}, asha=Asha(mode=mode, grace_period=1))
+    seen: list[list[str]] = []
+
+    def swept(trials: dict[Trial, int], *given: Any, **more: Any) -> Sweep:
+        if more.get("rungs") and not seen:
+            assert more["order"] == "listed"
+            seen.append([trial.id for trial in trials])
+        return sweep(trials, *given, **more)
+
+    monkeypatch.setattr("raytrain.execution.forecast.sweeps.sweep", swept)
+    plan = make_plan(archs, out=str(tmp_path), local=True)
+    outcome = run(archs, RunOptions(out=str(tmp_path), local=True))
+    started = [event["trial"] for event in outcome.record.events if event["event"] == "started"]
+    assert seen == [list(dict.fromkeys(started))]
+    assert plan
+    assert plan.order == {"stop": "shortest"}.get(mode, plan.order)
+    assert f"; the {plan.order} first\n" in plan_text(plan)
 
 
 @pytest.mark.usefixtures("known_speed")

@@ -237,7 +237,7 @@ def test_flops_are_those_that_pytorch_counts(name, size):
 @pytest.mark.slow
 def test_the_size_of_a_model_is_known_without_pytorchs_compiler():
     code = (
-        "import sys; from raytrain.experiment.duration.order import model_size; "
+        "import sys; from raytrain.experiment.duration.costs import model_size; "
         "from raytrain.training.recipe import Recipe; "
         "model_size(Recipe(), 10); assert 'torch' in sys.modules; assert 'torch._dynamo' not in sys.modules"
     )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.errors import ExperimentError
-from raytrain.experiment.duration.order import model_size
+from raytrain.experiment.duration.costs import model_size
 from raytrain.experiment.rehearsal.rehearsal import rehearse
 from raytrain.experiment.trial import Trial
 from raytrain.models.families import LibraryNetwork, family

@@ -12,7 +12,8 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.utils.callback import _create_default_callbacks
 
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import Costs, Listed, PromotedFirst
+from raytrain.experiment.duration.costs import Costs
+from raytrain.experiment.duration.order import Listed, PromotedFirst
 from raytrain.experiment.experiment import Experiment
 from raytrain.metrics.epoch import EpochMetrics, Evaluation, FinalMetrics, Report
 from raytrain.ray_backend import tuner

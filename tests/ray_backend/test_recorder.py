@@ -8,7 +8,7 @@ import pytest
 from ray import cloudpickle
 
 from raytrain.execution.interruption import Interruption, Terminated
-from raytrain.experiment.duration.order import Costs
+from raytrain.experiment.duration.costs import Costs
 from raytrain.ray_backend.recorder import Recorder
 from raytrain.ray_backend.watchdog import Watchdog
 from raytrain.runs.writing.journal import RunJournal

@@ -70,6 +70,20 @@ def test_the_audit_says_that_trials_which_were_stopped_are_missing_from_its_repl
     assert f"The 1 that was stopped or paused is {said}" in ended.stdout
 
 
+def test_the_audit_replays_the_setting_of_the_run_in_both_modes_and_says_which_it_is(make_run: Any) -> None:
+    folder = make_run(grid={"lr": [0.1, 0.2]}, asha={"grace_period": 3})
+    ended = CliRunner().invoke(app, ["audit", str(folder)])
+    assert "The setting of this run and others, replayed on the 2 trials" in ended.stdout
+    marked = [line.split()[:4] for line in ended.stdout.splitlines() if line.endswith("this run's setting")]
+    assert marked == [["stop", "3", "3", "all"], ["promote", "3", "3", "all"]]
+    found = json.loads(CliRunner().invoke(app, ["audit", str(folder), "--json"]).stdout)["replays"]
+    own = [(one["mode"], one["grace_period"], one["reduction_factor"]) for one in found if one["this_run"]]
+    assert own == [("stop", 3, 3), ("promote", 3, 3)]
+    without = CliRunner().invoke(app, ["audit", str(make_run("without", grid={"lr": [0.1, 0.2]}))])
+    assert "Other settings, replayed on the 2 trials" in without.stdout
+    assert "this run" not in without.stdout
+
+
 def test_a_run_that_is_not_there_and_a_damaged_one_are_one_message_each(make_run: Any) -> None:
     folder = make_run()
     absent = report("absent", "--out", str(Path(str(folder)).parent))

@@ -108,7 +108,7 @@ def test_the_header_counts_and_says_the_time(run: RunJournal):
 def set_up(run: RunJournal) -> RunJournal:
     """Say that trials run one after another, on 600 images an epoch."""
     key = run.state.experiment.recipe.data_key
-    run.state.setting = Setting(1, ordered_by_time=False, images={key: 600}, classes={key: 10})
+    run.state.setting = Setting(1, images={key: 600}, classes={key: 10})
     return run
 
 

@@ -188,7 +188,6 @@ def test_the_happenings_are_what_the_name_of_each_trial_says(tmp_path: Path) -> 
         ("finished", 1),
     ]  # fmt: skip
     assert [trial.id for trial in state.pending()] == [INTERRUPTED.id, WAITING.id]
-    assert (state.epochs_left(INTERRUPTED.id), state.epochs_left(WAITING.id)) == (2, 3)
     rungs = state.rungs()
     assert rungs is not None
     assert rungs.recorded[1.0] == {FINISHED.id: 0.1, RESCUED.id: 0.05}

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from raytrain.execution.plan import Plan
-from raytrain.experiment.duration.order import DECIDE_THE_TIME
+from raytrain.experiment.duration.costs import DECIDE_THE_TIME
+from raytrain.experiment.duration.order import Order
 from raytrain.experiment.trial import Trial
 from raytrain.report.column_text import axis_cells, cell
 from raytrain.report.text.columns import as_text
@@ -13,6 +14,7 @@ from raytrain.runs.results import varied_fields
 
 SWEEPS_FOR_RANGE = 20
 """Number of simulated sweeps from which on a range of nine in ten is stated, where chance decides who is stopped."""
+_START: dict[Order, str] = {"longest": "the longest first", "shortest": "the shortest first", "listed": "as listed"}
 
 
 def plan_text(plan: Plan, *, price: float | None = None, width: int | None = None) -> str:
@@ -60,7 +62,7 @@ def _facts(plan: Plan, price: float | None) -> Iterator[tuple[str, str]]:
     done = f", {plan.done} {'has' if plan.done == 1 else 'have'} ended already" if plan.done else ""
     rounds = "a round" if plan.rounds == 1 else f"{plan.rounds} rounds"
     later = f", and about {plan.later} that tpe proposes later, in {rounds}" if plan.later else ""
-    yield "Trials", f"{plan.trials}{later}{done}; {plan.placement}"
+    yield "Trials", f"{plan.trials}{later}{done}; {plan.placement}; {_START[plan.order]}"
     if plan.rungs:
         yield "Early stopping", f"after {_rungs(plan.rungs)}; {_stopped(plan)}"
     if plan.asha_chosen:

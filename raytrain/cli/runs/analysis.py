@@ -70,7 +70,7 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
     from raytrain.runs.results import configurations
 
     record = read_record(open_run(name, out=out))
-    audited = audit(record.results, record.epochs, record.events)
+    audited = audit(record.results, record.epochs, record.events, own=record.state.rungs())
     if json:
         typer.echo(document(asdict(audited)), nl=False)
         return
@@ -159,7 +159,8 @@ def _show_replays(
         )
         typer.echo(f"{why}, so no other setting can be replayed.")
         return
-    typer.echo(f"Other settings, replayed on the {complete} trials that ran to the end, as if all had started at once:")
+    which = "The setting of this run and others" if any(one.this_run for one in made) else "Other settings"
+    typer.echo(f"{which}, replayed on the {complete} trials that ran to the end, as if all had started at once:")
     if held:
         were = "1 that was stopped or paused is" if held == 1 else f"{held} that were stopped or paused are"
         typer.echo(f"The {were} not among them, so this says little about the whole search.")

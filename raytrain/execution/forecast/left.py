@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from raytrain.data.augmentation.resolution import mean_area
 from raytrain.execution.forecast.sweeps import Layout, may_train, simulated
 from raytrain.execution.stages.stages import stand_ins
-from raytrain.experiment.duration.order import Costs, Kind, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, Kind, epoch_flops, kind_of
+from raytrain.experiment.duration.order import Order
 from raytrain.experiment.duration.simulation import Lengths
 from raytrain.experiment.trial import Trial
 from raytrain.runs.progress import Setting
@@ -24,6 +24,9 @@ SHARE = 0.01
 """Share of the time that simulations may take, because trials train beside them."""
 SIMULATED_TRIALS = 1000
 """Trials to simulate in all sweeps of a forecast together: some hundredths of a second."""
+
+_SIGN: dict[Order, int] = {"longest": -1, "listed": 0, "shortest": 1}
+"""Factors of the time that a trial has left by which those that wait are sorted, in each order."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,8 @@ class Forecast:
         running = {one.trial: (one.epoch, one.within_epoch) for one in left if one.status == "running"}
 
         def rank(one: Trial) -> tuple[bool, float]:
-            done = state.progress[one.id].epoch
-            rest = (one.recipe.epochs - done) * epoch_s[kind_of(one.recipe)] if setting.ordered_by_time else 0.0
-            return one not in running, -rest
+            rest = (one.recipe.epochs - state.progress[one.id].epoch) * epoch_s[kind_of(one.recipe)]
+            return one not in running, _SIGN[setting.order] * rest
 
         pending = {trial: state.progress[trial.id].epoch for trial in sorted((one.trial for one in left), key=rank)}
         lengths = _Begun(epoch_s, dict.fromkeys(epoch_s, 0.0), running)
@@ -116,14 +118,13 @@ def known_costs(state: RunState, setting: Setting, recipes: Mapping[Kind, Recipe
     recipes = {kind_of(progress.trial.recipe): progress.trial.recipe for progress in measured} | dict(recipes)
     if not measured or not all(recipe.data_key in setting.images for recipe in recipes.values()):
         return None
-    costs = Costs({kind: _flops(recipe, setting) for kind, recipe in recipes.items()})
+    images, classes = setting.images, setting.classes
+    costs = Costs(
+        {
+            kind: epoch_flops(recipe, images=images[recipe.data_key], classes=classes[recipe.data_key])
+            for kind, recipe in recipes.items()
+        }
+    )
     for progress in measured:
         costs.took(kind_of(progress.trial.recipe), progress.seconds, epochs=progress.epoch)
     return costs
-
-
-def _flops(recipe: Recipe, setting: Setting) -> float:
-    """Return the floating-point operations of the forward passes of an epoch."""
-    key = recipe.data_key
-    area = mean_area(recipe.resolution, epochs=recipe.epochs, full=recipe.image_size)
-    return float(setting.images[key]) * model_size(recipe, setting.classes[key]).forward_flops * area

@@ -1,107 +1,17 @@
-"""Expected seconds of trials, and the order in which they start: the longest first, the shortest, or as listed.
+"""The order in which trials start: the longest first, the shortest, or as listed; those that are promoted before."""
 
-Before anything has run, a trial's time is estimated from its floating-point operations; as soon as an epoch of its
-kind has been measured, from that.
-"""
-
-import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from operator import attrgetter
-from statistics import median
 from typing import Literal, Protocol
 
-from raytrain.experiment.asha import Promotion
+from raytrain.data import Splits
+from raytrain.data.data_key import DataKey
+from raytrain.experiment.asha import Promotion, Rungs
+from raytrain.experiment.duration.costs import Costs, Kind, kind_of
 from raytrain.experiment.trial import Trial
-from raytrain.models.architectures import forward_flops, parameter_count
-from raytrain.training.choices import ARCH_CHOICES, build_network
-from raytrain.training.recipe import EpochTime, Recipe
-from raytrain.user_code.calls import name_of
 
-Kind = tuple[object, ...]
-"""The values of `DECIDE_THE_TIME` in a recipe: recipes with equal ones have epochs of equal length."""
 _Length = tuple[Kind, int]
 """A kind of trial, and the number of epochs that one has left."""
-
-DECIDE_THE_TIME = tuple(name for name, field in Recipe.model_fields.items() if EpochTime.DEPENDS in field.metadata)
-"""Names of the recipe fields that the time of an epoch depends on."""
-_DECIDING: Callable[[Recipe], Kind] = attrgetter(*DECIDE_THE_TIME)
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """The size of a model.
-
-    Attributes:
-        parameters: Number of trainable parameters.
-        forward_flops: Number of floating-point operations in the forward pass of one image.
-    """
-
-    parameters: int
-    forward_flops: int
-
-
-def model_size(recipe: Recipe, num_classes: int) -> ModelSize:
-    """Return the size of a recipe's model, without building its weights."""
-    return _model_size(recipe.arch, recipe.width, recipe.image_size, num_classes)
-
-
-@cache
-def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> ModelSize:
-    import torch  # takes 1.5 s, and commands that only read results need no size
-
-    def sized() -> ModelSize:
-        with torch.device("meta"):
-            model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
-        # out of the context, within which PyTorch imports its compiler
-        return ModelSize(parameter_count(model), forward_flops(model, image_size))
-
-    if name_of(arch) in ARCH_CHOICES.entries:
-        return sized()
-    with contextlib.suppress(Exception):  # whatever a network of others does when it is built
-        return sized()
-    model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
-    parameters = parameter_count(model)
-    # in a linear layer each parameter is multiplied and added once
-    return ModelSize(parameters, max(1, 2 * parameters))
-
-
-def kind_of(recipe: Recipe) -> Kind:
-    """Return what `recipe` has in common with those whose epochs take as long."""
-    return _DECIDING(recipe)
-
-
-class Costs:
-    """Expected seconds of an epoch, by kind of trial.
-
-    Args:
-        flops: Floating-point operations of an epoch by kind, which are known before anything has run.
-    """
-
-    def __init__(self, flops: Mapping[Kind, float]) -> None:
-        self._flops = dict(flops)
-        self._seconds: dict[Kind, float] = {}
-        self._epochs: dict[Kind, int] = {}
-
-    def took(self, kind: Kind, seconds: float, *, epochs: int = 1) -> None:
-        """Add a measurement: the seconds that a number of epochs of a kind took together."""
-        self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
-        self._epochs[kind] = self._epochs.get(kind, 0) + epochs
-
-    def epoch_seconds(self, kind: Kind) -> float:
-        """Return the expected seconds of an epoch: as measured, else from its operations at the other kinds' speed.
-
-        While nothing has been measured, the speed is set to one operation per second: only the order of such numbers
-        means anything.
-        """
-        if self._epochs.get(kind):
-            return self._seconds[kind] / self._epochs[kind]
-        speeds = [
-            self._seconds[known] / epochs / self._flops[known] for known, epochs in self._epochs.items() if epochs
-        ]
-        return self._flops[kind] * (median(speeds) if speeds else 1.0)
 
 
 class Queue(Protocol):
@@ -221,3 +131,52 @@ Order = Literal["longest", "shortest", "listed"]
 """Which of the waiting trials starts next."""
 ORDERS: dict[Order, type[LongestFirst]] = {"longest": LongestFirst, "shortest": ShortestFirst}
 """Queues by the order that they hand trials out in."""
+
+
+def queue_of(
+    trials: Mapping[Trial, int],
+    costs: Costs,
+    order: Order,
+    rungs: Rungs | None = None,
+    *,
+    running: Callable[[], Collection[str]] = lambda: (),
+) -> Queue:
+    """Return the trials that wait, in an order; under promoting ASHA, those that may go on come before new ones.
+
+    Args:
+        trials: The trials, each with the number of epochs that it has done.
+        costs: Expected seconds of an epoch.
+        order: Which of them starts next.
+        rungs: ASHA's rungs; None lets all trials finish.
+        running: Function that returns the ids of the trials that hold a slot.
+    """
+
+    def ordered(some: Mapping[Trial, int]) -> Queue:
+        if order == "listed":
+            return Listed(some)
+        return ORDERS[order](((trial, trial.recipe.epochs - epoch) for trial, epoch in some.items()), costs)
+
+    if isinstance(rungs, Promotion):
+        return PromotedFirst(trials, rungs, new=ordered, running=running)
+    return ordered(trials)
+
+
+def arranged(trials: Iterable[Trial], order: Order, splits: Mapping[DataKey, Splits]) -> list[Trial]:
+    """Return trials in an order by the operations of their epochs; equal ones stay as listed.
+
+    It goes by the whole of each trial, whatever it has done: what is left of them keeps the order that all had.
+
+    Args:
+        trials: The trials, as listed.
+        order: Which of them comes first.
+        splits: The split images of each data set, by `Recipe.data_key`.
+    """
+    as_listed = list(trials)
+    if order == "listed":
+        return as_listed
+    costs = Costs.of((trial.recipe for trial in as_listed), splits)
+
+    def cost(trial: Trial) -> float:
+        return costs.epoch_seconds(kind_of(trial.recipe)) * trial.recipe.epochs
+
+    return sorted(as_listed, key=cost, reverse=order == "longest")

@@ -7,15 +7,16 @@ pause, or lets it go on; many simulated runs give the range.
 import copy
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
 import scipy
 
-from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import ORDERS, Costs, Kind, Listed, Order, PromotedFirst, Queue, kind_of
+from raytrain.experiment.asha import Rungs
+from raytrain.experiment.duration.costs import Costs, Kind, kind_of
+from raytrain.experiment.duration.order import Order, queue_of
 from raytrain.experiment.trial import Trial
 
 SIMULATED_TRIALS = 20_000
@@ -38,6 +39,12 @@ class Lengths:
         """Return the seconds that a trial takes from the end of epoch `after` to the end of epoch `to`."""
         kind = kind_of(trial.recipe)
         return (to - after) * self.epoch_s[kind] + (self.end_s[kind] if to == trial.recipe.epochs else 0.0)
+
+
+def lengths_of(trials: Iterable[Trial], costs: Costs) -> Lengths:
+    """Return how long trials take by what their epochs are expected to cost; nothing follows the last one."""
+    kinds = {kind_of(trial.recipe) for trial in trials}
+    return Lengths({kind: costs.epoch_seconds(kind) for kind in kinds}, dict.fromkeys(kinds, 0.0))
 
 
 @dataclass
@@ -81,7 +88,10 @@ def sweep(
     judged = _by_place(rungs)
     result = Sweep(rungs=judged)
     running: list[tuple[float, int, Trial, int]] = []  # when, where, and which trial will be after which epoch
-    queue = _queue(trials, lengths, order, judged, running=lambda: [trial.id for _, _, trial, _ in running])
+    costs = Costs({})
+    for kind, seconds in lengths.epoch_s.items():
+        costs.took(kind, seconds)
+    queue = queue_of(trials, costs, order, judged, running=lambda: [trial.id for _, _, trial, _ in running])
     done = dict(trials)
     idle = list(range(slots))
 
@@ -136,6 +146,8 @@ def faster_order(trials: Mapping[Trial, int], lengths: Lengths, *, slots: int, r
     """
     if rungs is None or not trials:
         return "longest"
+    if len({lengths.seconds(trial, after=epoch, to=trial.recipe.epochs) for trial, epoch in trials.items()}) == 1:
+        return "shortest"  # as listed in either order
     draws = max(4, min(100, SIMULATED_TRIALS // len(trials)))
     draw = np.random.default_rng(0)
     qualities = [dict(zip(trials, draw.random(len(trials)).tolist(), strict=True)) for _ in range(draws)]
@@ -146,28 +158,18 @@ def faster_order(trials: Mapping[Trial, int], lengths: Lengths, *, slots: int, r
     return "longest" if longest < shortest else "shortest"
 
 
-def _queue(
-    trials: Mapping[Trial, int],
-    lengths: Lengths,
-    order: Order,
-    judged: Rungs | None,
-    *,
-    running: Callable[[], list[str]],
-) -> Queue:
-    costs = Costs({})
-    for kind, seconds in lengths.epoch_s.items():
-        costs.took(kind, seconds)
+def order_from_the_start(trials: Collection[Trial], costs: Costs, *, slots: int, rungs: Rungs) -> Order:
+    """Return the order in which a search under ASHA is expected to end first, whatever it has done so far.
 
-    def ordered(some: Mapping[Trial, int]) -> Queue:
-        if order == "listed":
-            return Listed(some)
-        return ORDERS[order](((trial, trial.recipe.epochs - epoch) for trial, epoch in some.items()), costs)
+    So a search that was interrupted continues in the order in which it began.
 
-    return (
-        PromotedFirst(trials, judged, new=ordered, running=running)
-        if isinstance(judged, Promotion)
-        else ordered(trials)
-    )
+    Args:
+        trials: All trials of the search, also those that have ended.
+        costs: Expected seconds of an epoch, by its operations alone.
+        slots: Number of trials that run at a time.
+        rungs: ASHA's rungs; what is on record there does not count.
+    """
+    return faster_order(dict.fromkeys(trials, 0), lengths_of(trials, costs), slots=slots, rungs=rungs.emptied())
 
 
 def _judged_after(rungs: Rungs | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""Tests of raytrain.experiment.duration.order: what trials are expected to cost, and the order in which they start."""
+"""Tests of experiment.duration.costs and order: what trials are expected to cost, and the order in which they start."""
 
 import itertools
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel
 
-from raytrain.experiment.duration.order import Costs, LongestFirst, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, kind_of, model_size
+from raytrain.experiment.duration.order import LongestFirst, arranged
 from raytrain.experiment.trial import Trial
 from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
 from raytrain.training.recipe import EpochTime, Recipe
@@ -57,6 +58,18 @@ def test_before_anything_ran_the_order_is_that_of_operations_times_epochs():
 def test_trials_of_equal_cost_start_in_listed_order():
     trials = [trial(lr=lr, seed=seed) for lr, seed in itertools.product((0.3, 0.1, 0.2), (1, 0))]
     assert order(LongestFirst([(t, 10) for t in trials], costs_by_flops(trials))) == trials
+
+
+def test_what_is_left_of_the_trials_keeps_the_order_that_all_had(make_splits):
+    alike = itertools.product(("fp32", "bf16"), (0.1, 0.2))  # equal in operations, and of two kinds
+    trials = [trial(arch="resnet34"), *(trial(precision=precision, lr=lr) for precision, lr in alike), trial(epochs=2)]
+    splits = {trials[0].recipe.data_key: make_splits()}
+    whole = arranged(trials, "shortest", splits)
+    assert whole == [trials[5], *trials[1:5], trials[0]]
+    assert arranged(trials, "longest", splits) == [trials[0], *trials[1:5], trials[5]]
+    assert arranged(trials, "listed", {}) == trials
+    for left in itertools.combinations(trials, 3):
+        assert arranged(left, "shortest", splits) == [one for one in whole if one in left]
 
 
 def test_a_trial_that_has_few_epochs_left_waits():

@@ -5,8 +5,9 @@ from itertools import count, permutations
 import pytest
 
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.order import Order, kind_of
-from raytrain.experiment.duration.simulation import Lengths, best, faster_order, sweep
+from raytrain.experiment.duration.costs import Costs, kind_of
+from raytrain.experiment.duration.order import Order
+from raytrain.experiment.duration.simulation import Lengths, best, faster_order, order_from_the_start, sweep
 from raytrain.experiment.trial import Trial
 from raytrain.training.recipe import Recipe
 
@@ -105,6 +106,22 @@ def test_where_nothing_is_stopped_early_the_longest_starts_first() -> None:
 def test_under_asha_the_longest_starts_first_where_that_ends_sooner() -> None:
     late = Rungs(first=199, epochs=200, reduction_factor=3)  # it stops trials when they are nearly done
     assert faster_order(dict.fromkeys(FIVE, 0), STUDENT, slots=2, rungs=late) == "longest"
+
+
+@pytest.mark.parametrize("rule", [Rungs, Promotion])
+def test_the_order_from_the_start_is_the_same_whatever_is_on_record(rule: type[Rungs]) -> None:
+    costs = Costs(STUDENT.epoch_s)
+    new, begun = (rule(first=50, epochs=200, reduction_factor=3) for _ in range(2))
+    begun.judge("another", epoch=50, quality=0.9)
+    expected = faster_order(dict.fromkeys(FIVE, 0), STUDENT, slots=1, rungs=new)
+    assert order_from_the_start(FIVE, costs, slots=1, rungs=begun) == expected
+    assert begun.recorded[50] == {"another": 0.9}
+
+
+def test_trials_of_equal_length_need_no_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("raytrain.experiment.duration.simulation.sweep")
+    alike = dict.fromkeys((trial(lr=lr) for lr in (0.1, 0.2, 0.3)), 0)
+    assert faster_order(alike, LENGTHS, slots=1, rungs=Rungs(1, 9, 3)) == "shortest"
 
 
 def test_one_accuracy_on_record_judges_the_rest_as_none_would() -> None:
