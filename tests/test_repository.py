@@ -28,6 +28,7 @@ from raytrain.training.choices import (
     OPTIMIZER_CHOICES,
     SCHEDULE_CHOICES,
 )
+from raytrain.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -270,6 +271,16 @@ def test_the_list_of_functions_with_their_arguments_is_complete() -> None:
         ]
         for field, components in fields.items()
     }
+
+
+def test_the_table_of_sources_names_fields_and_what_the_code_names() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "raytrain").rglob("*.py"))
+    rows = table("docs/experiments.md", "Sources")
+    fields = [field for names, _, _ in rows for field in re.findall(r"`(\w+)`", names)]
+    assert {"grad_clip", "bias_lr_factor", "bn_momentum", "tta"} <= set(fields) <= set(Recipe.model_fields)
+    cited = {paper for _, sources, _ in rows for paper in re.findall(r"arXiv:[\d.]+\d", sources)}
+    assert len(cited) >= 20
+    assert [paper for paper in sorted(cited) if paper not in code] == []
 
 
 def test_the_list_of_exit_codes_is_that_of_the_code() -> None:

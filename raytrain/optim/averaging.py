@@ -20,9 +20,10 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 class MovingAverage(AveragedModel):
     """The exponential moving average of a network's parameters and buffers.
 
-    It is computed as PyTorch's `get_ema_multi_avg_fn` does, bit for bit, where numbers are floating point and finite.
-    Integers are those of the network: PyTorch cuts off what it averages of them, and so makes 3 of 4. Of the numbers
-    that `may_be_infinite` names, an average that is not finite is replaced by the number that the network has.
+    Szegedy et al. 2016, arXiv:1512.00567, evaluate with such an average. It is computed as PyTorch's
+    `get_ema_multi_avg_fn` does, bit for bit, where numbers are floating point and finite. Integers are those of the
+    network: PyTorch cuts off what it averages of them, and so makes 3 of 4. Of the numbers that `may_be_infinite`
+    names, an average that is not finite is replaced by the number that the network has.
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:

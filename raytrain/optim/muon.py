@@ -1,7 +1,8 @@
 """Muon: momentum whose step, for each matrix of weights, is made orthogonal.
 
 K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon, in
-the form of its CIFAR-10 record. For matrices, `torch.optim.Muon` computes the same but for one factor: it multiplies
+the form of its CIFAR-10 record, except that the iteration is in float32 where the record has bf16, and that weights may
+decay. For matrices, `torch.optim.Muon` computes the same but for one factor: it multiplies
 the step by sqrt(max(1, rows / columns)), so its steps for tall matrices are longer. A test compares the two. PyTorch's
 takes neither the filters of convolutions nor the biases and the head beside them. Positions, class tokens and
 LayerScale of a transformer are no weights of layers, though they have two dimensions or more:

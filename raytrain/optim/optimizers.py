@@ -43,7 +43,8 @@ def parameter_groups(
         decoupled: Whether `weight_decay` is independent of the learning rate and follows the schedule only, as
             K. Jordan 2024, arXiv:2404.00498, section 3.1, has it for SGD. For that it is divided by the group's peak
             learning rate, which the optimizer multiplies with again.
-        bias_lr_factor: Factor of the learning rate of biases and BatchNorm's weights.
+        bias_lr_factor: Factor of the learning rate of biases and BatchNorm's weights. K. Jordan 2024, arXiv:2404.00498,
+            has 64 for the biases of BatchNorm alone, and there they decay.
         head_lr_factor: Factor of the learning rate of the head's weights.
         head_apart: Whether the weights of the head are a group even where they learn as the other weights do.
         backbone_lr_factor: Factor of the learning rate of all parameters that are not in `head`, beside the others.

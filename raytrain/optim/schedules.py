@@ -52,7 +52,8 @@ def triangle(
 ) -> float:
     """Rise from `start` to 1 along a line until the share `peak` of the steps, then fall to `end` along another.
 
-    As K. Jordan 2024, arXiv:2404.00498, whose values are the defaults.
+    As K. Jordan 2024, arXiv:2404.00498, whose values are the defaults. There the peak is rounded down to a whole step;
+    here it may lie between two.
     """
     if progress < peak:
         return start + (1.0 - start) * progress / peak

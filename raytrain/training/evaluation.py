@@ -138,7 +138,7 @@ def evaluate_views(
 ) -> tuple[Evaluation, int]:
     """Return what `evaluate` does, of the mean logits of several views of an image: test-time augmentation.
 
-    K. Jordan 2024, arXiv:2404.00498, section 3.5. That of unsure images only is ours.
+    K. Jordan 2024, arXiv:2404.00498, section 3.5. That only unsure images have several views is ours.
 
     Args:
         model: Maps normalised images (N, 3, H, W) to logits (N, classes).

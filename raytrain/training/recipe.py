@@ -122,7 +122,8 @@ class Recipe(BaseModel):
     lr: Annotated[float, Field(gt=0), EpochTime.SAME] = 0.1
     """Peak learning rate."""
     bias_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
-    """Learning rate of biases, BatchNorm's weights and all else without `weight_decay`, as a multiple of `lr`."""
+    """Learning rate of biases, BatchNorm's weights and all else without `weight_decay`, as a multiple of `lr`. Airbench
+    has a higher one for the biases of BatchNorm (Jordan 2024, arXiv:2404.00498)."""
     head_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
     """Learning rate of the weights of the head, as a multiple of `lr`; `backbone_lr_factor` says what the head is."""
     backbone_lr_factor: Annotated[float, Field(gt=0), EpochTime.SAME, Digest.CHANGED] = 1.0
@@ -146,7 +147,8 @@ class Recipe(BaseModel):
     weight by that fraction. With SGD, momentum carries the decay on, ten times as much in total at 0.9. Refused with
     adam."""
     grad_clip: Annotated[float, Field(ge=0), EpochTime.SAME, Digest.CHANGED] = 0.0
-    """Largest norm of the gradient of all parameters together; a longer one is scaled down to it. 0 for no limit."""
+    """Largest norm of the gradient of all parameters together; a longer one is scaled down to it (Pascanu et al. 2013,
+    arXiv:1211.5063). 0 for no limit."""
     schedule: Annotated[str, EpochTime.SAME] = "cosine"
     """Learning rate in the course of training, or code of your own, with arguments where it takes some."""
     warmup_epochs: Annotated[float, Field(ge=0), EpochTime.SAME] = 0.0
@@ -163,13 +165,13 @@ class Recipe(BaseModel):
     """Whether BatchNorm normalises by the whole batch where several workers share it, at the price of a message between
     them in each layer; otherwise by the worker's own share. It needs GPUs, and changes nothing with one worker."""
     bn_momentum: Annotated[float, Field(ge=0, le=1), EpochTime.SAME, Digest.CHANGED] = 0.0
-    """Weight of the newest batch in the running statistics of each BatchNorm, as PyTorch's `momentum`; 0 for what the
-    network has: 0.1 in the ResNets, 0.4 in airbench. A short training needs more, or the statistics lag behind."""
+    """Weight of the newest batch in each BatchNorm's running statistics, as PyTorch's `momentum`; 0 for the network's
+    own: 0.1 in the ResNets, 0.4 in airbench (Jordan 2024, arXiv:2404.00498). Short trainings need more, or they lag."""
     ema_decay: Annotated[float, Field(ge=0, lt=1), EpochTime.DEPENDS] = 0.0
     """Decay per step of an exponential moving average of the weights, which is then what is evaluated; 0 for none."""
     lookahead: Annotated[str, EpochTime.SAME, Digest.CHANGED] = "none"
-    """Slow weights that move towards the trained ones every few steps, and from which training goes on (Lookahead),
-    with arguments where it takes some; at the end they become the network's."""
+    """Slow weights that move towards the trained ones every few steps, and from which training goes on (Lookahead,
+    Zhang et al. 2019, arXiv:1907.08610), with arguments where it takes some; at the end they become the network's."""
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], EpochTime.DEPENDS] = "auto"
     """Arithmetic of the forward and backward pass. `auto` takes bf16 on an NVIDIA GPU, or fp16 where it has no bf16;
     bf16 on a CPU with AVX512-BF16; fp32 otherwise. On an NVIDIA GPU with TF32 (Ampere and newer), fp32 computes
@@ -185,7 +187,8 @@ class Recipe(BaseModel):
     """Whether the test set is evaluated after every epoch; the results are shown and select nothing."""
     tta: Annotated[Literal["none", "mirror", "shifts"], EpochTime.DEPENDS, Digest.CHANGED] = "none"
     """Test-time augmentation by a second reading of the test set; its column ranks nothing. `mirror`: mean logits of an
-    image and its mirror image. `shifts`: of these (1/4 each) and two one-pixel diagonal shifts, also mirrored (1/8)."""
+    image and its mirror image. `shifts`: of these (1/4 each) and two one-pixel diagonal shifts, also mirrored (1/8), as
+    Jordan 2024, arXiv:2404.00498, has them."""
     tta_below: Annotated[Fraction, EpochTime.DEPENDS, Digest.CHANGED] = 1.0
     """Probability of the predicted class below which `tta` takes several views of an image; the others keep the
     prediction of the plain image. 1 for several views of all images."""

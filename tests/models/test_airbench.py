@@ -1,4 +1,4 @@
-"""The network of airbench: its whitening layer, its groups, its sizes."""
+"""The network of airbench: its whitening layer, its groups, the whole of it, its sizes."""
 
 import pytest
 import torch
@@ -22,6 +22,18 @@ def test_whitened_patches_are_uncorrelated_and_of_variance_one():
     covariance = outputs[:12] @ outputs[:12].T / outputs.shape[1]
     torch.testing.assert_close(covariance, torch.eye(12), atol=0.02, rtol=0)
     torch.testing.assert_close(outputs[12:], -outputs[:12])
+
+
+def test_an_eps_holds_back_the_directions_that_have_little_variance():
+    layer, data = Whitening(), images(4, size=8) * 0.02
+    layer.init_from(data)
+    corners = [(y, x) for y in range(7) for x in range(7)]
+    patches = torch.stack([image[:, y : y + 2, x : x + 2].flatten() for image in data.double() for y, x in corners])
+    variances = torch.linalg.svdvals(patches) ** 2 / len(patches)  # largest first
+    assert variances[-1] < 5e-4 / 10
+    assert variances[0] > 5e-4 / 2
+    outputs = layer(data)[:, :12].double()
+    torch.testing.assert_close(outputs.square().mean((0, 2, 3)), variances / (variances + 5e-4), rtol=1e-3, atol=0)
 
 
 def test_the_filters_are_fixed_and_the_bias_learns():
@@ -76,6 +88,63 @@ def test_a_group_equals_its_definition(depth: int):
             y = y + first
         y = F.gelu(y)
     torch.testing.assert_close(group(x), y)
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """Return x times the probability that a standard normal number is below x."""
+    return x * (1 + torch.erf(x / 2**0.5)) / 2
+
+
+Statistics = dict[str, tuple[torch.Tensor, torch.Tensor]]
+"""Mean and variance of each channel, by the name of the BatchNorm."""
+
+
+def slow_forward(
+    weights: dict[str, torch.Tensor], images: torch.Tensor, *, depth: int, running: Statistics | None = None
+) -> tuple[torch.Tensor, Statistics]:
+    """Return the logits of the published network, for images of 32 pixels, and what each BatchNorm has seen.
+
+    BatchNorm normalises by `running`, or else by the batch. The variance of what it has seen is the unbiased one.
+    """
+    seen: Statistics = {}
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        channels = x.transpose(0, 1).flatten(1)
+        mean, variance = channels.mean(1), channels.var(1, correction=0)
+        seen[name] = mean, channels.var(1, correction=1)
+        if running:
+            mean, variance = running[name]
+        normalised = (channels - mean[:, None]) / (variance[:, None] + 1e-12).sqrt() + weights[f"{name}.bias"][:, None]
+        return normalised.view(x.transpose(0, 1).shape).transpose(0, 1)
+
+    x = gelu(F.conv2d(images, weights["whitening.weight"], weights["whitening.bias"]))
+    for group in ("groups.0", "groups.1", "groups.2"):
+        pooled = F.max_pool2d(F.conv2d(x, weights[f"{group}.first.weight"], padding=1), 2)
+        x = shortcut = gelu(norm(pooled, f"{group}.first_norm"))
+        for number in range(depth - 1):
+            x = F.conv2d(x, weights[f"{group}.others.{number}.weight"], padding=1)
+            x = norm(x, f"{group}.other_norms.{number}")
+            x = gelu(x + shortcut if (depth, number) == (3, 1) else x)
+    pooled = F.max_pool2d(x, 3)
+    assert pooled.shape[2:] == (1, 1)
+    return pooled.flatten(1) @ weights["head.weight"].T / 9, seen
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_the_whole_network_equals_a_slow_one_of_plain_operations(depth: int):
+    torch.manual_seed(0)
+    network, data = airbench(5, width=4, depth=depth).double(), images(8, size=32).double()
+    assert isinstance(network, Airbench)
+    network.init_from(data)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 1 and parameter.requires_grad:
+                parameter.uniform_(-0.5, 0.5)
+        logits, seen = slow_forward(network.state_dict(), data, depth=depth)
+        torch.testing.assert_close(network.train()(data), logits)
+        running = {name: (0.4 * mean, 0.6 + 0.4 * variance) for name, (mean, variance) in seen.items()}
+        logits, _ = slow_forward(network.state_dict(), data, depth=depth, running=running)
+        torch.testing.assert_close(network.eval()(data), logits)
 
 
 def test_batchnorm_learns_no_scale():

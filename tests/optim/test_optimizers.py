@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch.optim import lr_scheduler
 
 from raytrain.models.architectures import ARCHITECTURES, resnet18
 from raytrain.optim.optimizers import OPTIMIZERS, is_weight, parameter_groups
-from raytrain.optim.schedules import SCHEDULES, learning_rate_factor, onecycle
+from raytrain.optim.schedules import SCHEDULES, learning_rate_factor, onecycle, triangle
 from raytrain.training.recipe import Recipe
 
 STEPS = 20
@@ -64,6 +65,18 @@ def test_onecycle_falls_one_step_after_pytorchs():
     assert factors("onecycle")[6:] == pytest.approx(expected[5:-1], abs=1e-12)
 
 
+def test_the_triangle_is_the_interpolation_that_airbench_takes_its_rates_from():
+    progress = np.linspace(0, 1, 1001)
+    expected = np.interp(progress, [0, 0.23, 1], [0.2, 1, 0.07])
+    assert [triangle(each) for each in progress] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_triangle_has_the_start_the_peak_and_the_end_that_are_given():
+    progress = np.linspace(0, 1, 1001)
+    expected = np.interp(progress, [0, 0.6, 1], [0.5, 1, 0])
+    assert [triangle(each, start=0.5, peak=0.6, end=0) for each in progress] == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_stays_between_zero_and_one(schedule):
     values = [SCHEDULES[schedule](i / 1000) for i in range(1001)]
@@ -79,6 +92,7 @@ def test_a_schedule_stays_between_zero_and_one(schedule):
         ("linear", 1, 0),
         ("multistep", 1, 0.01),
         ("onecycle", 1 / 25, 4e-6),
+        ("triangle", 0.2, 0.07),
     ],
 )
 def test_a_schedule_has_its_documented_ends(schedule, start, end):

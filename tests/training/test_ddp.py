@@ -41,6 +41,7 @@ RECIPE = Recipe(
 )
 WEIGHTED = RECIPE.replace(class_weights="balanced", label_smoothing=0.1, ema_decay=0.0)
 FROZEN = RECIPE.replace(freeze_epochs=2, backbone_lr_factor=0.5)
+FROM_IMAGES = RECIPE.replace(arch="airbench")
 AHEAD = RECIPE.replace(lookahead={"cubic": {"every": 4}}, tta="shifts", tta_below=0.277)
 
 
@@ -71,7 +72,7 @@ def written(splits, unbalanced, given, tmp_path_factory):
     They train one recipe after another: the start of two processes takes longer than that.
     """
     place = tmp_path_factory.mktemp("ddp")
-    folders = {name: place / name for name in ("plain", "weighted", "frozen", "ahead")}
+    folders = {name: place / name for name in ("plain", "weighted", "frozen", "ahead", "images")}
     for folder in folders.values():
         folder.mkdir()
     torch.save(given, folders["frozen"] / "model.pth")
@@ -82,6 +83,7 @@ def written(splits, unbalanced, given, tmp_path_factory):
         ("weighted", WEIGHTED, unbalanced),
         ("frozen", frozen, splits),
         ("ahead", AHEAD, splits),
+        ("images", FROM_IMAGES, splits),
     ):
         (folders[name] / "recipe.json").write_text(recipe.model_dump_json())
         (folders[name] / "splits.pickle").write_bytes(pickle.dumps(images))
@@ -133,6 +135,16 @@ def test_ranks_that_start_from_given_weights_and_freeze_equal_one_process(writte
     losses = [metrics.train_loss for metrics in train(FROZEN, alone, TrainingData.on(CPU, splits))]
     # equal as long as no BatchNorm normalises by the rank's share of a batch
     assert [report["metrics"]["train_loss"] for report in one["reports"]][:2] == pytest.approx(losses[:2], rel=1e-4)
+
+
+def test_both_ranks_have_the_filters_that_one_process_computes_from_all_images_also_when_resumed(written, splits):
+    ranks = of_both_ranks(written["images"])
+    alone = TrainState.create(FROM_IMAGES, num_classes=4, device=CPU, data=TrainingData.on(CPU, splits)).model
+    for rank in ranks:
+        assert differing(rank["state"]["model"], ranks[0]["state"]["model"]) == []
+        for state in ("state", "resumed_state"):
+            torch.testing.assert_close(rank[state]["model"]["whitening.weight"], alone.whitening.weight)
+    assert_resumed_equals_through(ranks)
 
 
 def test_both_ranks_hold_the_same_slow_weights_also_when_resumed(written):

@@ -1,7 +1,9 @@
 """The size of the training images in the course of training: small at first, which takes less time, then full.
 
-As H. Touvron et al. 2019, arXiv:1906.06423, and many since: an epoch at 24 pixels takes 56 % of the arithmetic of one
-at 32. A schedule is kept as text, `0:24,0.4:32`: from the share 0 of the epochs on 24 pixels, from 0.4 on 32.
+As the progressive learning of M. Tan and Q. Le 2021, arXiv:2104.00298, who also make the augmentation stronger with the
+size; ours stays as it is. H. Touvron et al. 2019, arXiv:1906.06423, train on small images and fine-tune on larger ones.
+An epoch at 24 pixels takes 56 % of the arithmetic of one at 32. A schedule is kept as text, `0:24,0.4:32`: from the
+share 0 of the epochs on 24 pixels, from 0.4 on 32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Views of images that test-time augmentation averages over."""
+"""Views of images that test-time augmentation averages over.
+
+`mirror` and `shifts` are the two levels of K. Jordan 2024, arXiv:2404.00498, section 3.5, with its weights. There
+images have 32 pixels; here they may have any size.
+"""
 
 from collections.abc import Callable
 
