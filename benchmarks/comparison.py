@@ -10,7 +10,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,8 @@ class Record:
 
     def write(self, path: Path | None = None) -> Path:
         """Write the record, with the date, command, versions and machine, and return its path."""
-        code, machine = describe_code(), describe_machine()
-        del code["git_diff"], code["git_diff_left_out"], machine["host"]
+        code, machine = recorded_code(describe_code()), describe_machine()
+        del machine["host"]
         about = {
             "benchmark": self.name,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -124,6 +124,13 @@ class Record:
         )
         print(f"written: {path}", flush=True)
         return path
+
+
+def recorded_code(code: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record keeps of the code: `uncommitted` where tracked files had changed, not the changes."""
+    kept = {name: value for name, value in code.items() if not name.startswith("git_diff")}
+    changed = code.get("git_diff") or code.get("git_diff_left_out")
+    return {**kept, "uncommitted": True} if changed else kept
 
 
 def interleaved(
