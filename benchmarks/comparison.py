@@ -105,6 +105,11 @@ class Record:
         self.targets.append({"what": what, "measured": float(measured), "target": target, "met": bool(met)})
         print(f"{what}: {measured:.4g}, target {target}: {'met' if met else 'MISSED'}", flush=True)
 
+    @property
+    def usual_path(self) -> Path:
+        """Where the record is written if no other file is named."""
+        return RECORDS / f"bench-{self.name}.json"
+
     def write(self, path: Path | None = None) -> Path:
         """Write the record, with the date, command, versions and machine, and return its path."""
         code, machine = recorded_code(describe_code()), describe_machine()
@@ -118,10 +123,11 @@ class Record:
             "machine": machine,
         }
         rows = [{**asdict(row), "ratio": row.ratio, "ratios": row.ratios} for row in self.rows]
-        path = path or RECORDS / f"bench-{self.name}.json"
-        path.write_text(
-            json.dumps({**about, "rows": rows, "targets": self.targets, "details": self.details}, indent=1) + "\n"
-        )
+        path = path or self.usual_path
+        written = json.dumps({**about, "rows": rows, "targets": self.targets, "details": self.details}, indent=1) + "\n"
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text(written)
+        partial.replace(path)  # whoever is killed here keeps the record that was there
         print(f"written: {path}", flush=True)
         return path
 

@@ -87,9 +87,10 @@ def where(about: dict[str, Any]) -> str:
     """Return the machine and the versions of a record."""
     code, machine = about["code"], about["machine"]
     gpus = ", ".join(machine["gpus"]) or "no GPU"
+    packages = [f"{name} {code['packages'][name]}" for name in ("torch", "ray") if code["packages"][name]]
     return (
         f"{machine['cores']} cores of {machine['processor']}, {gpus}; raytrain {code['raytrain']}, "
-        f"torch {code['packages']['torch']}, ray {code['packages']['ray']}, Python {code['python']}"
+        f"{', '.join(packages)}, Python {code['python']}"
     )
 
 
