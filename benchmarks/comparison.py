@@ -10,7 +10,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,15 @@ class Record:
         self.targets.append({"what": what, "measured": float(measured), "target": target, "met": bool(met)})
         print(f"{what}: {measured:.4g}, target {target}: {'met' if met else 'MISSED'}", flush=True)
 
+    @property
+    def usual_path(self) -> Path:
+        """Where the record is written if no other file is named."""
+        return RECORDS / f"bench-{self.name}.json"
+
     def write(self, path: Path | None = None) -> Path:
         """Write the record, with the date, command, versions and machine, and return its path."""
-        code, machine = describe_code(), describe_machine()
-        del code["git_diff"], code["git_diff_left_out"], machine["host"]
+        code, machine = recorded_code(describe_code()), describe_machine()
+        del machine["host"]
         about = {
             "benchmark": self.name,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -118,12 +123,20 @@ class Record:
             "machine": machine,
         }
         rows = [{**asdict(row), "ratio": row.ratio, "ratios": row.ratios} for row in self.rows]
-        path = path or RECORDS / f"bench-{self.name}.json"
-        path.write_text(
-            json.dumps({**about, "rows": rows, "targets": self.targets, "details": self.details}, indent=1) + "\n"
-        )
+        path = path or self.usual_path
+        written = json.dumps({**about, "rows": rows, "targets": self.targets, "details": self.details}, indent=1) + "\n"
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text(written)
+        partial.replace(path)  # whoever is killed here keeps the record that was there
         print(f"written: {path}", flush=True)
         return path
+
+
+def recorded_code(code: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record keeps of the code: `uncommitted` where tracked files had changed, not the changes."""
+    kept = {name: value for name, value in code.items() if not name.startswith("git_diff")}
+    changed = code.get("git_diff") or code.get("git_diff_left_out")
+    return {**kept, "uncommitted": True} if changed else kept
 
 
 def interleaved(

@@ -59,11 +59,29 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 
 class StudentLoop:
-    """The student's loop."""
+    """The student's loop.
 
-    def __init__(self, arch: str, *, mean: tuple[float, ...], std: tuple[float, ...], lr: float = 0.05) -> None:
+    Attributes:
+        model: The network.
+        batch_size: Images of a step; his is 128.
+        device: The device that computes. Images are read, augmented and mixed on the CPU.
+        seconds: What the epochs so far took, by part.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        lr: float = 0.05,
+        width: int = 64,
+        batch_size: int = 128,
+        device: torch.device = CPU,
+    ) -> None:
         self.mean_std = transforms.Normalize(mean, std)
-        self.model = ARCHITECTURES[arch](10)
+        self.batch_size, self.device = batch_size, device
+        self.model = ARCHITECTURES[arch](10, width=width).to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=0.9)
         self.loss = nn.CrossEntropyLoss()
         self.mix = v2.RandomChoice([v2.CutMix(num_classes=10), v2.MixUp(num_classes=10)])
@@ -76,14 +94,14 @@ class StudentLoop:
             transforms.ColorJitter(0.4, 0.4, 0.4),
         ]
         transform = transforms.Compose([*(augment if augmented else []), transforms.ToTensor(), self.mean_std])
-        return DataLoader(PilImages(images, transform), batch_size=128, shuffle=augmented, num_workers=2)
+        return DataLoader(PilImages(images, transform), batch_size=self.batch_size, shuffle=augmented, num_workers=2)
 
     def epoch(self, train: LabelledImages, test: LabelledImages) -> None:
         started = time.perf_counter()
         self.model.train()
         total = 0.0
         for images, labels in self.batches(train, augmented=True):
-            inputs, targets = self.mix(images, labels)
+            inputs, targets = (mixed.to(self.device) for mixed in self.mix(images, labels))
             self.optimizer.zero_grad()
             loss = self.loss(self.model(inputs), targets)
             loss.backward()
@@ -105,7 +123,8 @@ class StudentLoop:
     def evaluate(self, batches: DataLoader[tuple[Tensor, Tensor]]) -> float:
         self.model.eval()
         correct, seen = 0, 0
-        for images, labels in batches:
+        for pixels, classes in batches:
+            images, labels = pixels.to(self.device), classes.to(self.device)
             logits = self.model(images)
             self.loss(logits, labels).item()
             correct += (logits.argmax(1) == labels).sum().item()

@@ -34,6 +34,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from comparison import recorded_code
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
@@ -198,7 +199,7 @@ def record_of(outcomes: dict[Mutant, str], *, seed: int, possible: int) -> dict[
     """
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": {name: value for name, value in describe_code().items() if not name.startswith("git_diff")},
+        "code": recorded_code(describe_code()),
         "machine": {name: value for name, value in describe_machine().items() if name != "host"},
         "cosmic_ray": metadata.version("cosmic-ray"),
         "seed": seed,

@@ -14,6 +14,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from comparison import recorded_code
+
 from raytrain.analysis.ranking import rank
 from raytrain.analysis.record import read_record
 from raytrain.metrics.predictions import Predictions
@@ -47,7 +49,7 @@ def keep(run: str) -> Path:
     folder = Folder.at(run)
     manifest = json.loads(folder.read("manifest.json"))
     for session in manifest["sessions"]:
-        session["code"] = {name: value for name, value in session["code"].items() if not name.startswith("git_diff")}
+        session["code"] = recorded_code(session["code"])
         del session["machine"]["host"]
     run_record = read_record(folder)
     results = run_record.state.results()
@@ -85,9 +87,10 @@ def where(about: dict[str, Any]) -> str:
     """Return the machine and the versions of a record."""
     code, machine = about["code"], about["machine"]
     gpus = ", ".join(machine["gpus"]) or "no GPU"
+    packages = [f"{name} {code['packages'][name]}" for name in ("torch", "ray") if code["packages"][name]]
     return (
         f"{machine['cores']} cores of {machine['processor']}, {gpus}; raytrain {code['raytrain']}, "
-        f"torch {code['packages']['torch']}, ray {code['packages']['ray']}, Python {code['python']}"
+        f"{', '.join(packages)}, Python {code['python']}"
     )
 
 

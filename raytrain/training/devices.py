@@ -1,16 +1,21 @@
 """The device and the arithmetic that a training run uses."""
 
 import ctypes
+import logging
 import os
+import platform
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
 from raytrain.data.batches import seed_of
 from raytrain.errors import PreflightError, counted
 from raytrain.machine import DEVICE, named_device, usable_cores
+
+log = logging.getLogger(__name__)
 
 
 def choose_device() -> torch.device:
@@ -49,7 +54,8 @@ def prepare(device: torch.device, *, threads: int | None = None) -> None:
         device: The device to train on.
         threads: Number of CPU threads of PyTorch; None leaves PyTorch's own choice.
     """
-    keep_freed_memory()
+    if not keep_freed_memory() and device.type == "cpu":
+        _say_that_memory_is_given_back()
     if threads:
         torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -90,6 +96,16 @@ _MALLOC = (
     (-2, 2**28),  # M_TOP_PAD: take 256 MiB more than is asked for
     (-8, 1),  # M_ARENA_MAX: one heap for all threads; the others could hold 64 MiB each
 )
+
+
+@cache
+def _say_that_memory_is_given_back() -> None:
+    """Log it, once in this process, with the system and the C library that are there."""
+    log.info(
+        "freed memory may go back to the system at each step, which slows large batches down: mallopt, by which glibc "
+        "would keep it, is not there or refuses (%s)",
+        " ".join(filter(None, (sys.platform, *platform.libc_ver()))),
+    )
 
 
 @contextmanager

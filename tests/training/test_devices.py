@@ -1,11 +1,15 @@
 """Tests of raytrain.training.devices, with the hardware stood in for."""
 
+import ctypes
+import logging
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 import torch
 
 from raytrain.errors import PreflightError
+from raytrain.training import devices
 from raytrain.training.devices import (
     allotted_threads,
     autocast,
@@ -60,6 +64,55 @@ def test_a_process_gets_the_threads_it_was_given_and_keeps_its_own_otherwise():
     prepare(CPU)
     assert torch.get_num_threads() == before + 1
     prepare(CPU, threads=before)
+
+
+@pytest.fixture
+def nothing_said():
+    """Forget what was said once in this process, before and after."""
+    devices._say_that_memory_is_given_back.cache_clear()
+    yield
+    devices._say_that_memory_is_given_back.cache_clear()
+
+
+C_LIBRARIES = {
+    "another system": ("darwin", SimpleNamespace(mallopt=lambda *_: 1)),
+    "another C library": ("linux", SimpleNamespace()),
+    "a setting that glibc does not know": ("linux", SimpleNamespace(mallopt=lambda name, _: int(name != -8))),
+}
+
+
+@pytest.mark.parametrize(("system", "library"), C_LIBRARIES.values(), ids=C_LIBRARIES)
+@pytest.mark.usefixtures("nothing_said")
+def test_where_freed_memory_cannot_be_kept_the_log_says_so_once(monkeypatch, caplog, system, library):
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1.2"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    with caplog.at_level(logging.INFO, logger="raytrain"):
+        prepare(CPU)
+        prepare(CPU)
+    (line,) = caplog.messages
+    assert line.startswith("freed memory may go back to the system")
+    assert line.endswith(f"({system} musl 1.2)")
+
+
+@pytest.mark.usefixtures("nothing_said")
+def test_where_freed_memory_is_kept_the_log_says_nothing(monkeypatch, caplog):
+    given = []
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *setting: given.append(setting) or 1))
+    with caplog.at_level(logging.INFO, logger="raytrain"):
+        prepare(CPU)
+    assert given
+    assert caplog.messages == []
+
+
+@pytest.mark.usefixtures("nothing_said")
+def test_a_run_on_a_gpu_is_told_nothing_of_the_memory_of_the_cpu(monkeypatch, caplog):
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    with caplog.at_level(logging.INFO, logger="raytrain"):
+        prepare(GPU)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
