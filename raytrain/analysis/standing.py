@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from raytrain.analysis.statistics.resolution import ImageResolution, SeedResolution
 from raytrain.analysis.statistics.significance import Interval
@@ -30,6 +31,8 @@ class Standing:
         metrics: Further metrics on the test images by trial id; those without predictions are missing.
         score: Mean over the seeds of the test metric that ranks; None unless finished, or where a seed lacks it.
         score_interval: 95 % interval of `score`.
+        of_network: Whether its rank is that of a trained network: it has one seed, and so has another row that is
+            ranked. The test images alone separate these two, and another seed may reverse them.
     """
 
     rank: str
@@ -41,6 +44,7 @@ class Standing:
     metrics: Mapping[str, ClassMetrics] = field(default_factory=dict[str, ClassMetrics], compare=False, repr=False)
     score: float | None = None
     score_interval: Interval | None = None
+    of_network: bool = False
 
     def mean(self, name: str) -> float | None:
         """Return the mean over the seeds of a measured number, such as `test_loss` or `balanced_accuracy`.
@@ -76,6 +80,11 @@ class Standing:
     def may_lead(self) -> bool:
         """Whether no other configuration is better by the test."""
         return self.rank.partition(DASH)[0] == "1"
+
+    @property
+    def rank_of(self) -> Literal["configuration", "network"] | None:
+        """What its rank is of: of a trained network, or of a configuration whatever its seed; None without a rank."""
+        return None if self.rank == DASH else "network" if self.of_network else "configuration"
 
     @property
     def status(self) -> Status:

@@ -10,6 +10,8 @@ from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResoluti
 from raytrain.metrics.selection import Select
 from raytrain.runs.results import run_of
 
+AMONG_NETWORKS = " Among rows of one seed, ranks are of these trained networks; other seeds may give others."
+
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
     """Return what stands below a ranked table: two lines, which `explain` says in full.
@@ -35,10 +37,7 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}.", *ranking.warnings]
     if len(finished) < 2:
         return [*lines, *ranking.warnings]
-    ranked = _ranked(finished)
-    later = not all(standing.may_lead for standing in ranked) and ranked[0].rank != "1"  # a "1" has words of its own
-    other_seeds = " Other seeds may give other ranks." if later and _single(ranked) else ""
-    return [*lines, _lead(ranking) + other_seeds, *ranking.warnings]
+    return [*lines, _lead(ranking) + _other_seeds(_ranked(finished)), *ranking.warnings]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -87,9 +86,20 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 
 def _first_place(ranking: Ranking) -> str:
     """Return who may be first, and what the ranks are of."""
-    single = _single(_ranked(_finished(ranking)))
-    one_seed = "Ranks are of these trained networks; other seeds may give others." if single else ""
-    return f"{_lead(ranking)} {one_seed}".strip()
+    of_network = [standing.of_network for standing in _ranked(_finished(ranking))]
+    if not any(of_network):
+        return _lead(ranking)
+    one_seed = " Ranks are of these trained networks; other seeds may give others."
+    return _lead(ranking) + (one_seed if all(of_network) else AMONG_NETWORKS)
+
+
+def _other_seeds(ranked: Sequence[Standing]) -> str:
+    """Return that other seeds may give other ranks, where a test has separated networks of one seed each."""
+    if all(standing.may_lead for standing in ranked) or not any(standing.of_network for standing in ranked):
+        return ""
+    if not all(standing.of_network for standing in ranked):
+        return AMONG_NETWORKS
+    return "" if ranked[0].rank == "1" else " Other seeds may give other ranks."  # a "1" has words of its own
 
 
 def _lead(ranking: Ranking) -> str:
@@ -106,7 +116,7 @@ def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     if len(ranked) < 2:
         return "One row is ranked." if ranked else "No row is ranked."
     if ranked[0].rank == "1":
-        if _single(ranked):
+        if ranked[0].of_network:
             return f"The first network is ahead of {others}; another seed may not be."
         return f"The first row is ahead of {others}."
     if candidates == 1:
@@ -116,10 +126,6 @@ def _leader(ranked: Sequence[Standing], *, others: str) -> str:
 
 def _ranked(finished: Sequence[Standing]) -> list[Standing]:
     return [standing for standing in finished if standing.rank != DASH]
-
-
-def _single(finished: Sequence[Standing]) -> bool:
-    return all(standing.seeds == 1 for standing in finished)
 
 
 def _finished(ranking: Ranking) -> list[Standing]:

@@ -32,8 +32,7 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     if not chosen.may_lead:
         return f"{found} {accuracy}. {named[id(leads)]} is first with {ranking.score_text(leads)}."
     if chosen.rank == "1":
-        single = all(standing.seeds == 1 for standing in finished)
-        other_seed = "; another seed may not be" if single else ""
+        other_seed = "; another seed may not be" if chosen.of_network else ""
         return f"{found} {accuracy} and is ahead of {ranking.all_others}{other_seed}."
     if candidates > 1:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"
