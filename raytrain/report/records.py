@@ -43,6 +43,7 @@ def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
         rows.append(
             {
                 "rank": standing.rank,
+                "rank_of": standing.rank_of,
                 "chosen": standing is ranking.chosen,
                 "trial": trial_name(standing),
                 "arch": first.recipe["arch"],
@@ -79,6 +80,7 @@ def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
             "test_accuracy_low": standing.interval.low if standing.interval else None,
             "test_accuracy_high": standing.interval.high if standing.interval else None,
             "p_value": standing.p_value,
+            "rank_of": standing.rank_of,
             **{name: standing.of_seed(index, name) for name in METRIC_HEADINGS},
             **selected_bounds(ranking, standing),
         }
@@ -192,7 +194,7 @@ def trial_types() -> dict[str, Any]:
     return {
         **column_types(get_type_hints(TrialResult)),
         **column_types({name: field.annotation for name, field in Recipe.model_fields.items()}),
-        **dict.fromkeys(("data", "run", "rank"), pa.string()),
+        **dict.fromkeys(("data", "run", "rank", "rank_of"), pa.string()),
         **dict.fromkeys(("seeds", "epochs_planned"), pa.int64()),
         **dict.fromkeys(shares, _NUMBER),
         "chosen": pa.bool_(),
