@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from raytrain.analysis.separation import Separation
 from raytrain.analysis.statistics.resolution import ImageResolution, SeedResolution
 from raytrain.analysis.statistics.significance import Interval
 from raytrain.baselines.baselines import BaselineRow
@@ -116,6 +117,7 @@ class Ranking:
         uncompared: Number of finished configurations without a rank, because only the best are compared.
         test_sets: Number of different sets of test images; rows of different ones are not compared.
         of_runs: Whether the ids of its trials begin with the names of their runs.
+        separations: What is known of the pairs of each run that looked at them after each seed, by the run's name.
     """
 
     standings: list[Standing]
@@ -132,6 +134,16 @@ class Ranking:
     uncompared: int = 0
     test_sets: int = 1
     of_runs: bool = False
+    separations: Mapping[str, Separation] = field(default_factory=dict[str, Separation])
+
+    @property
+    def separated_text(self) -> str:
+        """How many pairs are decided, where the one run looked at them after each seed; else "".
+
+        The tests behind the ranks do not allow for such looks.
+        """
+        only = None if self.of_runs else next(iter(self.separations.values()), None)
+        return only.sentences()[0] if only and only.pairs else ""
 
     @property
     def first_complete(self) -> Standing | None:

@@ -34,10 +34,12 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
             among = f"the {count} best rows"
         elif count < len(ranking.standings):
             among += " that have a rank" if count > 1 else " that has a rank"
-        return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}.", *ranking.warnings]
-    if len(finished) < 2:
-        return [*lines, *ranking.warnings]
-    return [*lines, _lead(ranking) + _other_seeds(_ranked(finished)), *ranking.warnings]
+        lines.append(f"Ranks are those among {among}, by test {ranking.selection.words}.")
+    if len(finished) > 1 and ranking.separated_text:
+        lines.append(ranking.separated_text)
+    elif len(finished) > 1 and not rearranged:
+        lines.append(_lead(ranking) + _other_seeds(_ranked(finished)))
+    return [*lines, *ranking.warnings]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -85,7 +87,9 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 
 
 def _first_place(ranking: Ranking) -> str:
-    """Return who may be first, and what the ranks are of."""
+    """Return who may be first, and what the ranks are of; of a run that looked after each seed, where that is said."""
+    if ranking.separated_text:
+        return "The run looked after each seed, which these tests do not allow for; what its pairs have shown is below."
     of_network = [standing.of_network for standing in _ranked(_finished(ranking))]
     if not any(of_network):
         return _lead(ranking)
