@@ -1,6 +1,7 @@
 """A ranking as it is shown: configurations in their order, and what can be said of it."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,10 +9,11 @@ from raytrain.analysis.separation import Separation
 from raytrain.analysis.statistics.resolution import ImageResolution, SeedResolution
 from raytrain.analysis.statistics.significance import Interval
 from raytrain.baselines.baselines import BaselineRow
+from raytrain.errors import counted
 from raytrain.metrics.means import mean_over_seeds
 from raytrain.metrics.predictions import ClassMetrics
 from raytrain.metrics.selection import SELECTIONS, Select, Selection
-from raytrain.runs.results import Status, TrialResult
+from raytrain.runs.results import Status, TrialResult, run_of
 
 DASH = "–"
 METRICS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece")
@@ -71,6 +73,12 @@ class Standing:
             return getattr(self.results[index], name)
         metrics = self.metrics.get(self.results[index].trial)
         return getattr(metrics, name) if metrics else None
+
+    @property
+    def name(self) -> str:
+        """The digest of its first trial; of several runs, the run stands before it."""
+        first = self.results[0]
+        return f"{run}/{first.digest}" if (run := run_of(first)) else first.digest
 
     @property
     def lacks_predictions(self) -> bool:
@@ -186,6 +194,29 @@ class Ranking:
         ):
             biased += "; asha: {rescue: N} in the experiment trains the N best stopped or paused trials to their end"
         return f"{biased}."
+
+    @property
+    def lost_text(self) -> str:
+        """A sentence that names the first ranked configuration of which seeds were lost, and what was; "" for none."""
+        lost: dict[Hashable, dict[Status, int]] = {}
+        seeds = Counter[Hashable]()
+        for one in self.standings:
+            configuration = one.results[0].configuration
+            seeds[configuration] += one.seeds
+            if one.status not in {"finished", "unfinished"}:
+                lost.setdefault(configuration, {})[one.status] = one.seeds
+        rows = [one for one in self.standings if one.rank != DASH and one.results[0].configuration in lost]
+        if not rows:
+            return ""
+        first, configuration = rows[0], rows[0].results[0].configuration
+        counts = lost[configuration]
+        how = ", ".join(f"{count} {status}" for status, count in counts.items())
+        choice = ", and it is not chosen" if any(one is first for one in self.incomplete) else ""
+        more = f" The same is true of {counted(len(rows) - 1, 'other row')}." if len(rows) > 1 else ""
+        return (
+            f"Of {first.name}, {sum(counts.values())} of {seeds[configuration]} seeds did not finish ({how}): its "
+            f"{self.selection.words} is {self.bias}{choice}.{more}"
+        )
 
     @property
     def unknown_text(self) -> str:

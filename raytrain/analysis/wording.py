@@ -8,13 +8,12 @@ from raytrain.analysis.statistics.bootstrap import ADDED, BY_CLASS, DRAWINGS
 from raytrain.analysis.statistics.power import MOST_SEEDS, POWER
 from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
 from raytrain.metrics.selection import Select
-from raytrain.runs.results import run_of
 
 AMONG_NETWORKS = " Among rows of one seed, ranks are of these trained networks; other seeds may give others."
 
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
-    """Return what stands below a ranked table: two lines, which `explain` says in full.
+    """Return what stands below a ranked table: two lines, three where seeds were lost. `explain` says it in full.
 
     Args:
         ranking: Ranking of all rows.
@@ -24,9 +23,9 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         return ["No trial has finished.", *ranking.warnings]
     lines: list[str] = []
     if chosen := ranking.chosen:
-        first = chosen.results[0]
-        name = f"{run}/{first.digest}" if (run := run_of(first)) else first.digest
-        lines.append(f"Validation chooses {name}: {ranking.reached_text(chosen)}.")
+        lines.append(f"Validation chooses {chosen.name}: {ranking.reached_text(chosen)}.")
+    if lost := ranking.lost_text:
+        lines.append(lost)
     if rearranged:
         count = len(_ranked(finished))
         among = f"all {count} rows" if count > 1 else "the only row"
