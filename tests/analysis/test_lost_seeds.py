@@ -1,6 +1,5 @@
 """Tests of what the lines below a table say of a configuration that lost some of its seeds."""
 
-
 import pytest
 
 from raytrain.analysis.ranking import Ranking, rank
