@@ -19,7 +19,7 @@ PLANNED = "epochs_planned"
 _WORDS = ("trial", "status", "error", "phase")
 _OF_RESULT = tuple(field.name for field in fields(TrialResult) if field.name != "recipe")
 _OF_RECIPE = (*(name for name in Recipe.model_fields if name != "epochs"), PLANNED)
-_OF_STANDING = ("seeds", "mean_test_accuracy", "test_accuracy_low", "test_accuracy_high", "p_value")
+_OF_STANDING = ("seeds", "mean_test_accuracy", "test_accuracy_low", "test_accuracy_high", "p_value", "rank_of")
 FURTHER = (*_OF_STANDING, *METRICS)
 """Columns of a configuration beside its results and its recipe."""
 
@@ -62,6 +62,7 @@ def column_value(ranking: Ranking, standing: Standing, name: str) -> Any:
         f"{ranking.select}_low": scores.low if scores else None,
         f"{ranking.select}_high": scores.high if scores else None,
         "p_value": standing.p_value,
+        "rank_of": standing.rank_of,
         "epochs": max(result.epochs for result in results),
         "error": next((result.error for result in results if result.error), None),
     }

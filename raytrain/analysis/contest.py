@@ -1,6 +1,6 @@
 """Several runs in one contest: which may be ranked together, and their rankings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -119,7 +119,18 @@ def _ranked_together(
         images = {_bare(name): one for name, one in images.items()}
         predictions = {_bare(name): one for name, one in predictions.items()}
         results = [replace(one, trial=_bare(one.trial)) for one in results]
-    return rank(results, predictions, images=images)
+    ranking = rank(results, predictions, images=images)
+    looked = {name: record.separation for name, record in records.items() if record.separation}
+    return replace(ranking, separations=looked, warnings=[*ranking.warnings, *(_looked(looked) if prefixed else ())])
+
+
+def _looked(names: Iterable[str]) -> Iterator[str]:
+    """Yield for each run that looked at its pairs after each seed that the tests of a table do not allow for it."""
+    for name in names:
+        yield (
+            f"{name} looked at its pairs after each seed. The ranks do not allow for that; what the pairs have shown "
+            f"is in: raytrain results {name}"
+        )
 
 
 def _bare(trial: str) -> str:

@@ -76,8 +76,13 @@ def rank(
         lambda one, other: others[one].p_value(others[other]) if others else by_images(one, other),
     )
     ranks = [_text(*between) for between in rank_intervals(p_values, len(tested))] + [DASH] * len(rows[len(tested) :])
+    single = {index for index, group in enumerate(tested) if len(group) == 1}
+    networks = single if len(single) > 1 else set[int]()
     standings = [
-        _standing(group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=other)
+        replace(
+            _standing(group, sample, metrics, rank=rank, p_value=p_values.get((0, index)), other=other),
+            of_network=index in networks,
+        )
         for index, (rank, group, sample, other) in enumerate(zip_longest(ranks, rows, samples, others))
     ]
     again = {_setting(group[0]) for group in groups if group[0].phase == "confirm"}

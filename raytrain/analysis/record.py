@@ -74,7 +74,10 @@ class RunRecord:
     def ranking(self) -> Ranking:
         """The configurations, best first, and how sure that order is."""
         ranking = rank(self.listed, self.predictions)
-        return replace(ranking, notes=[*ranking.notes, *self.separation.sentences()]) if self.separation else ranking
+        if self.separation is None:
+            return ranking
+        notes = [*ranking.notes, *self.separation.sentences()]
+        return replace(ranking, notes=notes, separations={self.name: self.separation})
 
     @cached_property
     def separation(self) -> Separation | None:

@@ -1,15 +1,19 @@
 """A ranking as it is shown: configurations in their order, and what can be said of it."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
+from raytrain.analysis.separation import Separation
 from raytrain.analysis.statistics.resolution import ImageResolution, SeedResolution
 from raytrain.analysis.statistics.significance import Interval
 from raytrain.baselines.baselines import BaselineRow
+from raytrain.errors import counted
 from raytrain.metrics.means import mean_over_seeds
 from raytrain.metrics.predictions import ClassMetrics
 from raytrain.metrics.selection import SELECTIONS, Select, Selection
-from raytrain.runs.results import Status, TrialResult
+from raytrain.runs.results import Status, TrialResult, run_of
 
 DASH = "–"
 METRICS = ("balanced_accuracy", "macro_f1", "top5_accuracy", "nll", "ece")
@@ -30,6 +34,8 @@ class Standing:
         metrics: Further metrics on the test images by trial id; those without predictions are missing.
         score: Mean over the seeds of the test metric that ranks; None unless finished, or where a seed lacks it.
         score_interval: 95 % interval of `score`.
+        of_network: Whether its rank is that of a trained network: it has one seed, and so has another row that is
+            ranked. The test images alone separate these two, and another seed may reverse them.
     """
 
     rank: str
@@ -41,6 +47,7 @@ class Standing:
     metrics: Mapping[str, ClassMetrics] = field(default_factory=dict[str, ClassMetrics], compare=False, repr=False)
     score: float | None = None
     score_interval: Interval | None = None
+    of_network: bool = False
 
     def mean(self, name: str) -> float | None:
         """Return the mean over the seeds of a measured number, such as `test_loss` or `balanced_accuracy`.
@@ -68,6 +75,12 @@ class Standing:
         return getattr(metrics, name) if metrics else None
 
     @property
+    def name(self) -> str:
+        """The digest of its first trial; of several runs, the run stands before it."""
+        first = self.results[0]
+        return f"{run}/{first.digest}" if (run := run_of(first)) else first.digest
+
+    @property
     def lacks_predictions(self) -> bool:
         """Whether the predictions of one of its seeds are missing."""
         return any(result.trial not in self.metrics for result in self.results)
@@ -76,6 +89,11 @@ class Standing:
     def may_lead(self) -> bool:
         """Whether no other configuration is better by the test."""
         return self.rank.partition(DASH)[0] == "1"
+
+    @property
+    def rank_of(self) -> Literal["configuration", "network"] | None:
+        """What its rank is of: of a trained network, or of a configuration whatever its seed; None without a rank."""
+        return None if self.rank == DASH else "network" if self.of_network else "configuration"
 
     @property
     def status(self) -> Status:
@@ -107,6 +125,7 @@ class Ranking:
         uncompared: Number of finished configurations without a rank, because only the best are compared.
         test_sets: Number of different sets of test images; rows of different ones are not compared.
         of_runs: Whether the ids of its trials begin with the names of their runs.
+        separations: What is known of the pairs of each run that looked at them after each seed, by the run's name.
     """
 
     standings: list[Standing]
@@ -123,6 +142,16 @@ class Ranking:
     uncompared: int = 0
     test_sets: int = 1
     of_runs: bool = False
+    separations: Mapping[str, Separation] = field(default_factory=dict[str, Separation])
+
+    @property
+    def separated_text(self) -> str:
+        """How many pairs are decided, where the one run looked at them after each seed; else "".
+
+        The tests behind the ranks do not allow for such looks.
+        """
+        only = None if self.of_runs else next(iter(self.separations.values()), None)
+        return only.sentences()[0] if only and only.pairs else ""
 
     @property
     def first_complete(self) -> Standing | None:
@@ -165,6 +194,29 @@ class Ranking:
         ):
             biased += "; asha: {rescue: N} in the experiment trains the N best stopped or paused trials to their end"
         return f"{biased}."
+
+    @property
+    def lost_text(self) -> str:
+        """A sentence that names the first ranked configuration of which seeds were lost, and what was; "" for none."""
+        lost: dict[Hashable, dict[Status, int]] = {}
+        seeds = Counter[Hashable]()
+        for one in self.standings:
+            configuration = one.results[0].configuration
+            seeds[configuration] += one.seeds
+            if one.status not in {"finished", "unfinished"}:
+                lost.setdefault(configuration, {})[one.status] = one.seeds
+        rows = [one for one in self.standings if one.rank != DASH and one.results[0].configuration in lost]
+        if not rows:
+            return ""
+        first, configuration = rows[0], rows[0].results[0].configuration
+        counts = lost[configuration]
+        how = ", ".join(f"{count} {status}" for status, count in counts.items())
+        choice = ", and it is not chosen" if any(one is first for one in self.incomplete) else ""
+        more = f" The same is true of {counted(len(rows) - 1, 'other row')}." if len(rows) > 1 else ""
+        return (
+            f"Of {first.name}, {sum(counts.values())} of {seeds[configuration]} seeds did not finish ({how}): its "
+            f"{self.selection.words} is {self.bias}{choice}.{more}"
+        )
 
     @property
     def unknown_text(self) -> str:

@@ -8,11 +8,12 @@ from raytrain.analysis.statistics.bootstrap import ADDED, BY_CLASS, DRAWINGS
 from raytrain.analysis.statistics.power import MOST_SEEDS, POWER
 from raytrain.analysis.statistics.resolution import REFERENCE_GAP, ImageResolution, SeedResolution
 from raytrain.metrics.selection import Select
-from raytrain.runs.results import run_of
+
+AMONG_NETWORKS = " Among rows of one seed, ranks are of these trained networks; other seeds may give others."
 
 
 def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
-    """Return what stands below a ranked table: two lines, which `explain` says in full.
+    """Return what stands below a ranked table: two lines, three where seeds were lost. `explain` says it in full.
 
     Args:
         ranking: Ranking of all rows.
@@ -22,9 +23,9 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
         return ["No trial has finished.", *ranking.warnings]
     lines: list[str] = []
     if chosen := ranking.chosen:
-        first = chosen.results[0]
-        name = f"{run}/{first.digest}" if (run := run_of(first)) else first.digest
-        lines.append(f"Validation chooses {name}: {ranking.reached_text(chosen)}.")
+        lines.append(f"Validation chooses {chosen.name}: {ranking.reached_text(chosen)}.")
+    if lost := ranking.lost_text:
+        lines.append(lost)
     if rearranged:
         count = len(_ranked(finished))
         among = f"all {count} rows" if count > 1 else "the only row"
@@ -32,13 +33,12 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
             among = f"the {count} best rows"
         elif count < len(ranking.standings):
             among += " that have a rank" if count > 1 else " that has a rank"
-        return [*lines, f"Ranks are those among {among}, by test {ranking.selection.words}.", *ranking.warnings]
-    if len(finished) < 2:
-        return [*lines, *ranking.warnings]
-    ranked = _ranked(finished)
-    later = not all(standing.may_lead for standing in ranked) and ranked[0].rank != "1"  # a "1" has words of its own
-    other_seeds = " Other seeds may give other ranks." if later and _single(ranked) else ""
-    return [*lines, _lead(ranking) + other_seeds, *ranking.warnings]
+        lines.append(f"Ranks are those among {among}, by test {ranking.selection.words}.")
+    if len(finished) > 1 and ranking.separated_text:
+        lines.append(ranking.separated_text)
+    elif len(finished) > 1 and not rearranged:
+        lines.append(_lead(ranking) + _other_seeds(_ranked(finished)))
+    return [*lines, *ranking.warnings]
 
 
 def explain(ranking: Ranking) -> list[str]:
@@ -86,10 +86,23 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 
 
 def _first_place(ranking: Ranking) -> str:
-    """Return who may be first, and what the ranks are of."""
-    single = _single(_ranked(_finished(ranking)))
-    one_seed = "Ranks are of these trained networks; other seeds may give others." if single else ""
-    return f"{_lead(ranking)} {one_seed}".strip()
+    """Return who may be first, and what the ranks are of; of a run that looked after each seed, where that is said."""
+    if ranking.separated_text:
+        return "The run looked after each seed, which these tests do not allow for; what its pairs have shown is below."
+    of_network = [standing.of_network for standing in _ranked(_finished(ranking))]
+    if not any(of_network):
+        return _lead(ranking)
+    one_seed = " Ranks are of these trained networks; other seeds may give others."
+    return _lead(ranking) + (one_seed if all(of_network) else AMONG_NETWORKS)
+
+
+def _other_seeds(ranked: Sequence[Standing]) -> str:
+    """Return that other seeds may give other ranks, where a test has separated networks of one seed each."""
+    if all(standing.may_lead for standing in ranked) or not any(standing.of_network for standing in ranked):
+        return ""
+    if not all(standing.of_network for standing in ranked):
+        return AMONG_NETWORKS
+    return "" if ranked[0].rank == "1" else " Other seeds may give other ranks."  # a "1" has words of its own
 
 
 def _lead(ranking: Ranking) -> str:
@@ -106,7 +119,7 @@ def _leader(ranked: Sequence[Standing], *, others: str) -> str:
     if len(ranked) < 2:
         return "One row is ranked." if ranked else "No row is ranked."
     if ranked[0].rank == "1":
-        if _single(ranked):
+        if ranked[0].of_network:
             return f"The first network is ahead of {others}; another seed may not be."
         return f"The first row is ahead of {others}."
     if candidates == 1:
@@ -116,10 +129,6 @@ def _leader(ranked: Sequence[Standing], *, others: str) -> str:
 
 def _ranked(finished: Sequence[Standing]) -> list[Standing]:
     return [standing for standing in finished if standing.rank != DASH]
-
-
-def _single(finished: Sequence[Standing]) -> bool:
-    return all(standing.seeds == 1 for standing in finished)
 
 
 def _finished(ranking: Ranking) -> list[Standing]:

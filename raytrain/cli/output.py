@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
@@ -71,15 +71,22 @@ def say_what_next(outcome: "RunOutcome", *, name: str, out: str) -> None:
         ended = "The only trial has" if count == 1 else f"All {count} trials have"
         typer.echo(f"{ended} ended already; nothing was trained.", err=True)
     say_errors(outcome)
-    for line in footer(outcome.record.ranking):
+    said = footer(outcome.record.ranking)
+    for line in said:
         typer.echo(visible(line), err=True)
-    for sentence in outcome.record.separation.sentences() if outcome.record.separation else ():
-        typer.echo(visible(sentence), err=True)
+    say_separation(outcome, but=said)
     if outcome.planned and not outcome.interrupted:
         typer.echo(_against_plan(outcome.planned, taken_s=outcome.seconds), err=True)
     whole = outcome.folder.exists(REPORT) and not outcome.interrupted
     where = in_one_line(str(outcome.folder)) + (f"/{REPORT}" if whole else "")
     typer.echo(f"{where}  More: raytrain results {run} --explain", err=True)
+
+
+def say_separation(outcome: "RunOutcome", *, but: Sequence[str] = ()) -> None:
+    """Say what a run that looked after each seed has found of each pair, `but` for what has been said."""
+    for sentence in outcome.record.separation.sentences() if outcome.record.separation else ():
+        if sentence not in but:
+            typer.echo(visible(sentence), err=True)
 
 
 def say_interrupted(outcome: "RunOutcome") -> None:
@@ -187,7 +194,7 @@ def write_tables(
         known, found = _rows(ranking, [name for name in columns if name != "data"])
         names += known
         rows += [{"data": heading.rpartition(": ")[0], **row} for row in found]
-    _write(_of_rows(rows, format_, names), output, counted(count, "result"))
+    _write(_of_rows(rows, format_, names, rankings.values()), output, counted(count, "result"))
 
 
 def write_runs(runs: "Sequence[RunSummary]", format_: Format, output: Path | None) -> None:
@@ -252,7 +259,7 @@ def _written(ranking: "Ranking", format_: Format, columns: Sequence[str]) -> byt
     if format_ is Format.tex:
         return table.latex(ranking, columns=columns).encode()
     names, rows = _rows(ranking, columns)
-    return _of_rows(rows, format_, names)
+    return _of_rows(rows, format_, names, [ranking])
 
 
 def _rows(ranking: "Ranking", columns: Sequence[str]) -> tuple[Sequence[str], list[dict[str, Any]]]:
@@ -264,10 +271,14 @@ def _rows(ranking: "Ranking", columns: Sequence[str]) -> tuple[Sequence[str], li
     return (columns, [{name: row[name] for name in columns} for row in rows]) if columns else (known, rows)
 
 
-def _of_rows(rows: Sequence[dict[str, Any]], format_: Format, columns: Sequence[str]) -> bytes:
+def _of_rows(
+    rows: Sequence[dict[str, Any]], format_: Format, columns: Sequence[str], rankings: "Iterable[Ranking]"
+) -> bytes:
     if format_ is Format.parquet:
         return records.as_parquet(rows, types=records.trial_types(), columns=columns)
-    return (records.as_csv(rows, columns=columns) if format_ is Format.csv else document({"trials": rows})).encode()
+    if format_ is Format.csv:
+        return records.as_csv(rows, columns=columns).encode()
+    return document({"trials": rows, "separations": records.separation_values(rankings)}).encode()
 
 
 def leave(code: int) -> NoReturn:

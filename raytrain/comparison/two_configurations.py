@@ -1,6 +1,6 @@
 """Whether two configurations differ, seed by seed and image by image, by the metric that decides in both."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,9 +72,11 @@ def _accuracy_test(first: Tested, second: Tested) -> tuple[float | None, str]:
     samples = [Sample.of(standing.results, seen, dataset=SAME_IMAGES) for standing, seen in (first, second)]
     counts = [len(sample.accuracies) for sample in samples]
     reached = [by_seed(standing.results, seen) for standing, seen in (first, second)]
-    if min(counts) > 1 and reached[0].keys() == reached[1].keys() and len(reached[0]) == min(counts):
-        paired = paired_differences(*reached, seeds=sorted(reached[0]))
-        return paired_t(paired.values.tolist(), floor=float(paired.floors[-1])), _over_seeds(*counts, paired=True)
+    if shared := _worth_pairing(*reached):
+        paired = paired_differences(*reached, seeds=shared)
+        differences: list[float] = paired.values.tolist()
+        said = _over_pairs(differences, *counts, in_nats=False)
+        return paired_t(differences, floor=float(paired.floors[-1])), said
     if max(counts) > 1:
         return compare(*samples), _over_seeds(*counts)
     correct = [sample.correct for sample in samples]
@@ -92,10 +94,12 @@ def _by_metric(first: Tested, second: Tested, select: Select) -> Compared | None
         return None
     counts = len(one.values), len(other.values)
     seeds = [sorted(result.recipe["seed"] for result in standing.results) for standing, _ in (first, second)]
-    if min(counts) > 1 and seeds[0] == seeds[1]:
-        differences = [value - there for value, there in zip(one.values, other.values, strict=True)]
-        paired = MetricSample(differences, one.replicates - other.replicates, one.data)
-        p_value, test = paired_t(differences, floor=paired.floor), _over_seeds(*counts, paired=True)
+    if shared := _worth_pairing(*seeds):
+        rows = [[of_side.index(seed) for seed in shared] for of_side in seeds]
+        differences = [one.values[here] - other.values[there] for here, there in zip(*rows, strict=True)]
+        paired = MetricSample(differences, one.replicates[rows[0]] - other.replicates[rows[1]], one.data)
+        said = _over_pairs(differences, *counts, in_nats=SELECTIONS[select].in_nats)
+        p_value, test = paired_t(differences, floor=paired.floor), said
     elif max(counts) > 1:
         p_value, test = one.p_value(other), _over_seeds(*counts)
     else:
@@ -114,10 +118,29 @@ def _sample(standing: Standing, predictions: Mapping[str, Predictions], select: 
     return metric_samples([values], predictions, select, [SAME_IMAGES])[0]
 
 
-def _over_seeds(first: int, second: int, *, paired: bool = False) -> str:
+def _worth_pairing(first: Collection[int], second: Collection[int]) -> list[int]:
+    """Return the seeds by whose differences two configurations are compared; none where Welch's test sees more.
+
+    To pair k of n seeds leaves the others out, and takes the variance off that both share: it is the better test where
+    k / n is above 1 minus the correlation of the seeds. That was about 0.5 where layers are the same
+    (docs/statistics.md, the bank), so at least half of the seeds of the side with fewer must be shared.
+    """
+    shared = sorted({*first} & {*second})
+    return shared if len(shared) >= max(2, min(len(first), len(second)) / 2) else []
+
+
+def _over_pairs(differences: Sequence[float], first: int, second: int, *, in_nats: bool) -> str:
+    """Return the paired test in words; where it leaves seeds out, how the pairs differ, second minus first."""
+    pairs = len(differences)
+    if pairs == first == second:
+        return f"Student's t over {pairs} paired seeds"
+    mean = -mean_over_seeds(differences)
+    by = f"{mean:+.4f} nats" if in_nats else f"{100 * mean:+.2f} points"
+    return f"Student's t over {pairs} paired seeds of {first} and {second}, which differ by {by}"
+
+
+def _over_seeds(first: int, second: int) -> str:
     fewer, more = sorted((first, second))
-    if paired:
-        return f"Student's t over {fewer} paired seeds"
     if fewer > 1:
         return f"Welch's over {first} and {second} seeds"
     return f"one seed against {more}, by Student's t"

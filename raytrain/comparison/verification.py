@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from raytrain.analysis.record import RunRecord
+from raytrain.analysis.statistics.p_values import p_text
 from raytrain.analysis.statistics.sample import Sample
 from raytrain.analysis.statistics.significance import ALPHA, mcnemar, one_against_several
 from raytrain.comparison.circumstances import Difference, circumstances, differences
@@ -79,7 +80,8 @@ class Verification:
         if self.p_value is not None:
             noise = "the test images explain" if self.test.startswith(MCNEMARS) else "seeds differ"
             found = f"no more than {noise}" if self.holds else "more than chance explains"
-            yield f"That is {found}: p = {self.p_value:.3g} ({self.test})."
+            said = p_text(self.p_value)
+            yield f"That is {found}: p {said if said.startswith('<') else f'= {said}'} ({self.test})."
         elif self.verdict == "different" and self.exact:
             yield "Equal bits were expected: the data, versions, processor and threads are the same, on a CPU."
         for difference in self.differences:

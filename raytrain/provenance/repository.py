@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from raytrain.provenance.masking import masked
+
 GIT_TIMEOUT_S = 10
 MAX_FILES = 200
 """Most changed files whose changes are kept."""
@@ -27,7 +29,6 @@ CODE = (
 """Ends of the names of files whose changes are kept; of others the name is kept."""
 SECRET_FILES = re.compile(r"(^|[/._-])(secrets?|credentials?|passwords?|id_rsa|id_ed25519)([/._-]|$)", re.IGNORECASE)
 """Paths that are left out even where they are code."""
-MASK = "[masked]"
 
 _HARMLESS = {
     "core.fsmonitor": "false",
@@ -41,26 +42,7 @@ _DIFF = (
     *("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames"),
     *("--ignore-submodules=all", "--submodule=short"),
 )
-_ASSIGNMENT = re.compile(
-    r"""(?P<name>(?<![\w.-])["']?[\w.-]{0,99}?"""
-    r"""(?:passwo?r?d|passwd|secret|token|api_?-?key|access_?-?key|private_?-?key|credential)"""
-    r"""[\w.-]{0,99}["']?\]?[ \t]{0,9}(?::|=>?)[ \t]{0,9})"""
-    r"""(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s"',;}{)(\]\[]+)""",
-    re.IGNORECASE,
-)
-_TOKENS = re.compile(
-    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
-    r"|\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
-    r"|\bhf_[A-Za-z0-9]{20,}|\bsk-[\w-]{20,}|\bxox[abeoprs]-[\w-]{10,}|\bAIza[\w-]{30,}"
-    r"|\beyJ[\w-]{10,300}\.eyJ[\w-]{10,2000}\.[\w-]+"  # JSON Web Token
-    r"|(?<=://)[^/\s:@]{0,200}:[^\s\"']{1,200}(?=@)"  # user:password in a URL, whatever the password holds
-    # any key in base64: at least 32 characters, with capitals, small letters and digits
-    r"|(?<![\w/+-])(?=[\w/+-]{0,99}[a-z])(?=[\w/+-]{0,99}[A-Z])(?=[\w/+-]{0,99}[0-9])[A-Za-z0-9/+_-]{32,}=*(?![\w/+])"
-)
-_KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _FILTER = re.compile(r"filter\..*\.(clean|smudge|process|required)", re.DOTALL)
-_HEADER = re.compile(r"\b(bearer|basic)([ \t]+)(?=[\w.~+/-]*[\d=])[\w.~+/-]{6,}=*", re.IGNORECASE)
-_PLAIN = re.compile(r"""["']?(none|null|true|false|)["']?""", re.IGNORECASE)
 
 
 class Changes(NamedTuple):
@@ -107,20 +89,6 @@ def changes_of(folder: Path) -> Changes:
     kept = [name for name in changed if name.endswith(CODE) and not SECRET_FILES.search(name)][:MAX_FILES]
     diff = _git(*_DIFF, "--", *kept, cwd=Path(top), settings=filters) if kept else ""
     return Changes(diff and masked(diff[:MAX_DIFF]), [name for name in changed if name not in kept])
-
-
-def masked(text: str) -> str:
-    """Return a text in which everything that looks like a password, a token or a private key is replaced by `MASK`."""
-    text = _KEY_BLOCK.sub(MASK, text)
-    text = _TOKENS.sub(MASK, text)
-    text = _HEADER.sub(rf"\1\2{MASK}", text)
-    return _ASSIGNMENT.sub(_masked_assignment, text)
-
-
-def _masked_assignment(found: re.Match[str]) -> str:
-    name, value = found["name"], found["value"]
-    count = value.isdecimal() and "token" in name.lower()  # such as tokens_per_batch = 128
-    return found[0] if count or _PLAIN.fullmatch(value) else name + MASK
 
 
 def _filters_off(folder: Path) -> dict[str, str] | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytrain.analysis.columns import is_recipe_field
+from raytrain.analysis.statistics.p_values import p_text
 from raytrain.metrics.selection import SELECTIONS
 from raytrain.report.metric_columns import METRIC_HEADINGS, selected_names
 from raytrain.report.text.quantities import DASH, per_cent
@@ -54,6 +55,8 @@ def value_text(name: str, value: object) -> str:
         return cell(value)
     if _is_share(name):
         return per_cent(value)
+    if name == "p_value":
+        return p_text(value)
     if name == "parameters":
         return f"{value / 1e6:.2f} M"
     if name == "seconds":

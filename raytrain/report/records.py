@@ -17,6 +17,7 @@ from raytrain.report.text.quantities import DASH
 from raytrain.report.text.visible import visible
 from raytrain.runs.results import TrialResult, run_of, varied_fields
 from raytrain.training.recipe import Recipe
+from raytrain.user_code.reference import without_digest
 
 if TYPE_CHECKING:
     from raytrain.analysis.ranking import Ranking, Standing  # brings SciPy, which running trials do not wait for
@@ -43,6 +44,7 @@ def configuration_rows(ranking: "Ranking") -> list[dict[str, Any]]:
         rows.append(
             {
                 "rank": standing.rank,
+                "rank_of": standing.rank_of,
                 "chosen": standing is ranking.chosen,
                 "trial": trial_name(standing),
                 "arch": first.recipe["arch"],
@@ -79,6 +81,7 @@ def flat_rows(ranking: "Ranking") -> list[dict[str, Any]]:
             "test_accuracy_low": standing.interval.low if standing.interval else None,
             "test_accuracy_high": standing.interval.high if standing.interval else None,
             "p_value": standing.p_value,
+            "rank_of": standing.rank_of,
             **{name: standing.of_seed(index, name) for name in METRIC_HEADINGS},
             **selected_bounds(ranking, standing),
         }
@@ -102,6 +105,32 @@ def baseline_values(row: "BaselineRow") -> dict[str, Any]:
         "train_accuracy": row.train_accuracy,
         "test_accuracy": row.test_accuracy,
     }
+
+
+def separation_values(rankings: Iterable["Ranking"]) -> list[dict[str, Any]]:
+    """Return what is known of the pairs of each run that looked at them after each seed; a run has one entry.
+
+    A difference is the mean of the first minus the second over the paired seeds, a fraction; None without any.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for ranking in rankings:
+        for run, known in ranking.separations.items():
+            prefix = f"{run}/" if ranking.of_runs else ""
+            pairs = [
+                {
+                    "first": without_digest(pair.one.name),
+                    "second": without_digest(pair.other.name),
+                    "first_trials": [prefix + result.trial for result in pair.one.finished.values()],
+                    "second_trials": [prefix + result.trial for result in pair.other.finished.values()],
+                    "answer": pair.answer,
+                    "seeds": pair.seeds,
+                    "difference": pair.mean if pair.seeds else None,
+                }
+                for pair in known.pairs
+            ]
+            limits = {"points": known.separate.points, "max_seeds": known.separate.max_seeds}
+            found[run] = {"run": run, **limits, "dropped": known.dropped, "pairs": pairs}
+    return list(found.values())
 
 
 def as_csv(rows: Sequence[dict[str, Any]], *, columns: Iterable[str] = ()) -> str:
@@ -192,7 +221,7 @@ def trial_types() -> dict[str, Any]:
     return {
         **column_types(get_type_hints(TrialResult)),
         **column_types({name: field.annotation for name, field in Recipe.model_fields.items()}),
-        **dict.fromkeys(("data", "run", "rank"), pa.string()),
+        **dict.fromkeys(("data", "run", "rank", "rank_of"), pa.string()),
         **dict.fromkeys(("seeds", "epochs_planned"), pa.int64()),
         **dict.fromkeys(shares, _NUMBER),
         "chosen": pa.bool_(),

@@ -24,6 +24,10 @@ CHOSEN = ", chosen"
 """Text after the status of the configuration that validation chooses."""
 SPARE = ("trial", "parameters", "train accuracy %", "seconds", "epochs", "95 % interval")
 """Columns that are left out, in this order, when the table is too wide."""
+OF_NETWORK = "rank of trained network"
+"""Heading of the ranks where each is that of a network: the rows have one seed each."""
+OF_SOME = "rank (1 seed: of trained network)"
+"""Heading of the ranks where some of them are those of networks."""
 
 
 def cells_by_heading(ranking: "Ranking", now: Mapping[str, str] | None = None) -> dict[str, list[str]]:
@@ -42,7 +46,7 @@ def cells_by_heading(ranking: "Ranking", now: Mapping[str, str] | None = None) -
     several_seeds = any(standing.seeds > 1 for standing in standings)
     varied = [name for name in varied_fields(result.recipe for result in first) if name != "seed"]
     columns = {
-        "rank": [standing.rank for standing in standings],
+        _rank_heading(standings): [standing.rank for standing in standings],
         **({"run": [run_of(result) for result in first]} if several_runs else {}),
         "trial": [trial_name(standing) for standing in standings],
         "architecture": _without_digests([str(result.recipe["arch"]) for result in first]),
@@ -61,6 +65,14 @@ def cells_by_heading(ranking: "Ranking", now: Mapping[str, str] | None = None) -
     }
     beside = [_baseline_cells(row) for row in ranking.beside]
     return {name: [*cells, *(row.get(name, DASH) for row in beside)] for name, cells in columns.items()}
+
+
+def _rank_heading(standings: Sequence["Standing"]) -> str:
+    """Return the heading of the ranks, which says where they are those of trained networks."""
+    of_network = {standing.of_network for standing in standings if standing.rank != DASH}
+    if True not in of_network:
+        return "rank"
+    return OF_SOME if False in of_network else OF_NETWORK
 
 
 def _without_digests(full: list[str]) -> list[str]:
@@ -106,7 +118,7 @@ def terminal_table(ranking: "Ranking", *, width: int, columns: Sequence[str] = (
 def _dispensable(ranking: "Ranking", cells: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the names of the columns that a narrow terminal leaves out, in that order."""
     axes = varied_fields(standing.results[0].recipe for standing in ranking.standings)
-    alike = ["arch"] if len(set(cells["arch"])) == 1 and len(cells["rank"]) > 1 else []
+    alike = ["arch"] if len(set(cells["arch"])) == 1 and len(cells["arch"]) > 1 else []
     order = [*map(name_of, SPARE), "test_tta_accuracy %", "seeds", *alike, "val_accuracy %"]
     return [name for name in order if name not in axes]
 
@@ -155,7 +167,8 @@ def _selected(ranking: "Ranking", columns: Sequence[str]) -> dict[str, list[str]
     known = column_names(ranking)
     for name in columns:
         check_column(name, known)
-    shown = {heading_of(name): _cells(ranking, name) for name in columns}
+    rank = _rank_heading(ranking.standings)
+    shown = {rank if name == "rank" else heading_of(name): _cells(ranking, name) for name in columns}
     return {heading: cells.get(heading, made) for heading, made in shown.items()}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from raytrain.analysis.audit import Audit
 from raytrain.analysis.replay import Replay
+from raytrain.analysis.statistics.p_values import p_text
 from raytrain.baselines.baselines import LAST_EPOCHS, Baseline, BaselineCurve
 from raytrain.comparison.overview import RunSummary
 from raytrain.comparison.side_by_side import SideBySide
@@ -161,7 +162,7 @@ def accuracy_columns(found: SideBySide) -> dict[str, list[str]]:
     rows = found.accuracies
     names = {"first": [_trials(one.first) for one in rows], "second": [_trials(one.second) for one in rows]}
     p_and_test = {
-        "p": [DASH if one.p_value is None else f"{one.p_value:.3g}" for one in rows],
+        "p": [DASH if one.p_value is None else p_text(one.p_value) for one in rows],
         "test": [one.test for one in rows],
     }
     if all(one.metric == "accuracy" for one in rows):

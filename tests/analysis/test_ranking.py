@@ -74,7 +74,7 @@ def test_single_seeds_that_the_images_cannot_tell_apart_may_both_be_first() -> N
 def test_where_a_test_puts_a_network_behind_another_seed_is_said_to_change_that(shown: list[str], said: bool) -> None:
     def ranking(seeds: int) -> Ranking:
         group = [result(f"s{seed}", seed=seed, test_accuracy=0.9) for seed in range(seeds)]
-        return Ranking([Standing(one, group, test_accuracy=0.9) for one in shown])
+        return Ranking([Standing(one, group, test_accuracy=0.9, of_network=seeds == 1) for one in shown])
 
     assert footer(ranking(1))[-1].endswith(" Other seeds may give other ranks.") == said
     assert "Other seeds" not in footer(ranking(2))[-1]

@@ -13,11 +13,14 @@ from typer.testing import CliRunner
 from raytrain.analysis.record import read_record
 from raytrain.analysis.separation import Separation, decided, separation, taken_up
 from raytrain.analysis.statistics.sequential import Differences, seeds_until_larger
+from raytrain.analysis.wording import explain
 from raytrain.cli.app import app
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.sections import Separate
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.yaml_source import dump_yaml
+from raytrain.report.figures.legend import legend
+from raytrain.report.sections.facts import verdict
 from raytrain.runs.events import Stage
 from raytrain.runs.results import TrialResult
 from raytrain.runs.state import RunState
@@ -236,6 +239,70 @@ def test_the_sentences_count_the_answers_and_say_who_is_ahead() -> None:
     assert lines[1].endswith(" points of test accuracy (4 seeds).")
     many = {0.1 * n: [0.9] for n in range(1, 8)}
     assert separated(many).sentences()[-1] == "The other 6 pairs are not listed."
+
+
+def write_separated(write_run: Callable[..., None], name: str = "run", **keys: Any) -> None:
+    """Write a run of two configurations, the first ahead by `AHEAD`, which looked after each of six seeds."""
+    keys = {"grid": {"lr": [0.1, 0.2]}, "seeds": list(range(6)), "separate": {"points": 0.3}} | keys
+    trials = [trial.recipe for trial in Experiment.model_validate({"name": name, **keys}).trials()]
+    right = [range(900 + (round(1000 * AHEAD[one.seed]) if one.lr == 0.1 else 0)) for one in trials]
+    write_run(name, right, predicted=False, **keys)
+
+
+FOUND = "Of 1 pair, 1 is separated, 0 are the same within 0.3 points of test accuracy, and 0 are not decided. If the"
+
+
+def test_below_the_table_stands_what_the_pairs_have_shown_and_not_what_tests_say_that_allow_for_no_looks(
+    write_run: Callable[..., None], tmp_path: Path
+) -> None:
+    write_separated(write_run)
+    for options in ([], ["--sort", "lr"], ["--explain"]):
+        said = CliRunner().invoke(app, ["results", "run", *options]).stderr
+        assert said.count(FOUND) == 1
+        assert "ahead of all others" not in said
+    ranking = read_record(Folder.at(str(tmp_path / "run"))).ranking
+    said = verdict(ranking, legend(ranking))
+    assert "chosen by validation, reaches" in said
+    assert FOUND in said
+    assert "ahead of all others" not in said
+    assert "The run looked after each seed, which these tests do not allow for" in " ".join(explain(ranking))
+
+
+def test_without_looks_the_tests_of_the_table_say_who_is_ahead(write_run: Callable[..., None]) -> None:
+    write_separated(write_run, separate=None)
+    result = CliRunner().invoke(app, ["results", "run"])
+    assert "The first row is ahead of all others." in result.stderr
+    assert "Of 1 pair" not in result.stderr
+
+
+def test_json_holds_the_pairs_of_each_run_that_looked_after_each_seed(write_run: Callable[..., None]) -> None:
+    write_separated(write_run)
+    write_separated(write_run, "plain", separate=None, recipe={"width": 3})
+    assert json.loads(CliRunner().invoke(app, ["results", "plain", "--json"]).stdout)["separations"] == []
+    document = json.loads(CliRunner().invoke(app, ["results", "run", "--json"]).stdout)
+    assert document["schema_version"] == 1
+    (found,) = document["separations"]
+    (pair,) = found.pop("pairs")
+    assert found == {"run": "run", "points": 0.3, "max_seeds": 20, "dropped": 0}
+    assert pair.pop("difference") == pytest.approx(np.mean(AHEAD[:4]))
+    listed = {lr: [row["trial"] for row in document["trials"] if row["lr"] == lr] for lr in (0.1, 0.2)}
+    assert sorted(pair.pop("first_trials")) == sorted(listed[0.1])
+    assert sorted(pair.pop("second_trials")) == sorted(listed[0.2])
+    assert pair == {"first": "lr=0.1", "second": "lr=0.2", "answer": "ahead", "seeds": 4}
+    both = CliRunner().invoke(app, ["results", "run", "plain", "--json"]).stdout
+    (found,) = json.loads(both)["separations"]
+    assert {trial for pair in found["pairs"] for trial in pair["first_trials"]} <= {
+        row["trial"] for row in json.loads(both)["trials"]
+    }
+
+
+def test_beside_another_run_it_is_said_that_the_ranks_do_not_allow_for_looks(write_run: Callable[..., None]) -> None:
+    write_separated(write_run)
+    write_separated(write_run, "plain", separate=None, recipe={"width": 3})
+    said = CliRunner().invoke(app, ["results", "run", "plain"]).stderr
+    assert "run looked at its pairs after each seed. The ranks do not allow for that" in said
+    assert "raytrain results run" in said
+    assert "plain looked" not in said
 
 
 def test_max_seeds_alone_is_refused() -> None:

@@ -93,10 +93,42 @@ def test_several_seeds_are_paired_where_both_sides_have_the_same(write_run: Writ
     assert row["test"] == "Student's t over 4 paired seeds"
     gains = [0.010, 0.012, 0.011, 0.009]
     assert row["p_value"] == pytest.approx(stats.ttest_1samp(gains, 0).pvalue, rel=1e-6)
-    write_run("other", better, recipe={"lr": 0.3}, seeds=[0, 1, 2, 4])
+    write_run("other", better, recipe={"lr": 0.3}, seeds=[4, 5, 6, 7])
     (row,) = diff("here", "other")["accuracies"]
     assert row["test"] == "Welch's over 4 and 4 seeds"
     assert row["p_value"] > 0.5
+
+
+def test_the_seeds_that_two_runs_share_are_paired_and_their_number_and_difference_are_said(write_run: WriteRun) -> None:
+    """Seven of ten are shared; the three others of the second run are so bad that all seeds together say less."""
+    rights = [700, 800, 900, 750, 850, 720, 880]
+    gains = [10, 12, 11, 9, 10, 12, 11]
+    write_run("here", [range(one) for one in [*rights, 810, 760, 840]], recipe={"lr": 0.1}, seeds=list(range(10)))
+    better = [right + gain for right, gain in zip(rights, gains, strict=True)]
+    seeds = [*range(7), 20, 21, 22]
+    write_run("there", [range(one) for one in [*better, 500, 510, 520]], recipe={"lr": 0.2}, seeds=seeds)
+    (row,) = diff("here", "there")["accuracies"]
+    assert row["test"] == "Student's t over 7 paired seeds of 10 and 10, which differ by +1.07 points"
+    assert row["second_accuracy"] < row["first_accuracy"]  # of all seeds
+    assert row["p_value"] < 1e-3
+
+
+@pytest.mark.parametrize(("seeds", "pairs"), [([0, 1, 20, 21], 2), ([0, 20, 21, 22], 0), ([0, 1], 2), ([0, 20], 0)])
+def test_seeds_are_paired_where_at_least_two_are_shared_and_half_of_the_side_with_fewer(
+    write_run: WriteRun, seeds: list[int], pairs: int
+) -> None:
+    write_run("here", [range(right) for right in (700, 800, 900, 750)], recipe={"lr": 0.1}, seeds=[0, 1, 2, 3])
+    write_run("there", [range(700 + 10 * seed) for seed in range(len(seeds))], recipe={"lr": 0.2}, seeds=seeds)
+    (row,) = diff("here", "there")["accuracies"]
+    start = f"Student's t over {pairs} paired seeds of 4 and {len(seeds)}, which differ by" if pairs else "Welch's over"
+    assert row["test"].startswith(start)
+
+
+def test_two_shared_seeds_of_ten_are_too_few_to_leave_the_others_out(write_run: WriteRun) -> None:
+    for name, first, lr in (("here", 0, 0.1), ("there", 8, 0.2)):
+        write_run(name, [range(900)] * 10, recipe={"lr": lr}, seeds=list(range(first, first + 10)))
+    (row,) = diff("here", "there")["accuracies"]
+    assert row["test"] == "Welch's over 10 and 10 seeds"
 
 
 def f1(right: int) -> float:
@@ -133,6 +165,12 @@ def test_another_metric_is_paired_by_seed_where_both_sides_have_the_same(write_r
     assert (row["metric"], row["test"]) == ("macro_f1", "Student's t over 4 paired seeds")
     assert row["p_value"] < 0.05
     (row,) = diff("here", "other")["accuracies"]
+    points = 100 * sum(f1(right + gain) - f1(right) for right, gain in zip(rights[:3], gains, strict=False)) / 3
+    said = f"Student's t over 3 paired seeds of 4 and 4, which differ by {points:+.2f} points"
+    assert (row["metric"], row["test"]) == ("macro_f1", said)
+    assert row["p_value"] < 0.1
+    write_run("apart", better, recipe={"lr": 0.4, "select": "macro_f1"}, seeds=[4, 5, 6, 7])
+    (row,) = diff("here", "apart")["accuracies"]
     assert (row["metric"], row["test"]) == ("macro_f1", "Welch's over 4 and 4 seeds")
     assert row["p_value"] > 0.5
 

@@ -476,8 +476,8 @@ def test_results_are_written_for_people(finished: str, format_: str, to_file: bo
     result = call("results", finished, "-f", format_, *(["-o", "file"] if to_file else []))
     text = Path("file").read_text() if to_file else result.stdout
     assert text.count("finished") == 2
-    assert ("| rank | trial" in text) == (format_ == "md")
-    assert ("rank & trial" in text) == (format_ == "tex")
+    assert ("| rank of trained network | trial" in text) == (format_ == "md")
+    assert ("rank of trained network & trial" in text) == (format_ == "tex")
 
 
 @pytest.mark.usefixtures("finished", "empty_report")

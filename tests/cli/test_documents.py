@@ -19,9 +19,10 @@ from raytrain.trackers.sending import Sent
 
 JOB = Job("quick-1a2b", "SUCCEEDED", "compare quick", "quick", "", 1.0, 2.0, 0)
 
+PAIRS = "resnet9 resnet18 RECIPE --name pairs --no-asha --until-separated 5 --max-seeds 2 --local"
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": ("RECIPE --name five --local -q",),
-    "compare": ("resnet9 RECIPE --name three --local -q",),
+    "compare": ("resnet9 RECIPE --name three --local -q", f"{PAIRS} --quiet"),
     "tune": ("--grid lr=0.02 RECIPE --name four --local -q",),
     "resume": ("one --local -q",),
     "plan": ("RECIPE --local", "RECIPE --list"),
@@ -126,6 +127,18 @@ def test_json_is_one_object_with_the_version_of_its_form(tiny_images: str, comma
     assert next(iter(document)) == "schema_version"
     assert isinstance(document["schema_version"], int)
     assert len(document) > 1
+
+
+@pytest.mark.usefixtures("place")
+def test_what_until_separated_has_found_is_among_the_results_that_quiet_leaves(tiny_images: str) -> None:
+    in_json = call("compare", f"{PAIRS} --quiet", tiny_images, "--json")
+    (found,) = json.loads(in_json.stdout)["separations"]
+    assert [(pair["first"], pair["second"]) for pair in found["pairs"]] == [("resnet9", "resnet18")]
+    assert "Of 1 pair, " not in in_json.stderr
+    said = call("compare", f"{PAIRS} --quiet", tiny_images).stderr
+    assert said.count("Of 1 pair, ") == 1
+    assert "Validation chooses" not in said
+    assert call("compare", PAIRS, tiny_images).stderr.count("Of 1 pair, ") == 1
 
 
 def refuse(word: str) -> None:

@@ -260,7 +260,10 @@ def test_the_verdict_is_about_what_is_chosen_and_says_whether_its_lead_is_certai
 
     def said(*ranks: str, chosen: int | None = None, seeds: int = 1) -> str:
         results = [TrialResult("a", "finished", {}, parameters=1, epochs=1)] * seeds
-        standings = [Standing(rank, results, test_accuracy=0.9 - 0.1 * place) for place, rank in enumerate(ranks)]
+        standings = [
+            Standing(rank, results, test_accuracy=0.9 - 0.1 * place, of_network=seeds == 1)
+            for place, rank in enumerate(ranks)
+        ]
         return verdict(Ranking(standings, chosen=None if chosen is None else standings[chosen]), entries[: len(ranks)])
 
     assert said("1") == "resnet34 reaches 90.00 % on the test set."

@@ -53,7 +53,8 @@ def column(name: str) -> list[str]:
 
 
 def test_rows_are_ranked_by_test_accuracy_and_only_finished_trials_have_a_rank():
-    assert column("rank") == ["1–2", "1–2", "–", "–", "–", "–"]  # without predictions nothing tells the two apart
+    # without predictions nothing tells the two apart
+    assert column(table.OF_NETWORK) == ["1–2", "1–2", "–", "–", "–", "–"]
     assert column("lr") == ["0.1", "0.4", "0.3", "5", "0.2", "0.5"]
 
 
@@ -150,7 +151,7 @@ def shown_in(width: int, made: Ranking = RANKING, **options: Any) -> str:
 def test_named_columns_are_shown_whatever_the_width():
     assert shown_in(20, columns=["lr", "test_accuracy"]).split()[:4] == ["test_", "lr", "accuracy", "%"]
     named = table.markdown(RANKING, columns=["rank", "test_accuracy"])
-    assert named.startswith("| rank | test accuracy % |\n| --: | --: |\n")
+    assert named.startswith("| rank of trained network | test accuracy % |\n| --: | --: |\n")
     for write in (table.plain, table.markdown):
         with pytest.raises(ExperimentError, match="unknown column 'tset_accuracy'; did you mean 'test_accuracy'"):
             write(RANKING, columns=["tset_accuracy"])
@@ -279,7 +280,7 @@ def test_no_results_give_empty_tables():
 
 def test_the_readme_says_how_it_was_ranked_and_with_which_command():
     text = table.readme("lr", RANKING, command="raytrain tune --grid lr.yaml")
-    assert text.startswith("# lr\n\n| rank |")
+    assert text.startswith("# lr\n\n| rank of trained network |")
     assert "best epoch on the validation split" in text
     assert "Command: `raytrain tune --grid lr.yaml`" in text
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from raytrain.analysis.statistics.p_values import LEAST
 from raytrain.analysis.statistics.significance import CONFIDENCE, Interval, mean_interval, one_against_several, welch
 from raytrain.metrics.class_metrics import BINS, TOP, calibration_bins
 from raytrain.metrics.predictions import Predictions
@@ -224,7 +225,7 @@ class MetricSample:
             return 1.0
         deviation = float(np.std(self.replicates[0] - other.replicates[0], ddof=1))
         distance = abs(self.values[0] - other.values[0])
-        return 2 * float(special.ndtr(-distance / deviation)) if deviation > ROUNDING else 1.0
+        return max(LEAST, 2 * float(special.ndtr(-distance / deviation))) if deviation > ROUNDING else 1.0
 
 
 def metric_samples(

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from raytrain.analysis.statistics.p_values import LEAST
+
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 AT_ONCE = 65_536
@@ -118,7 +120,8 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
         raise ValueError(f"predictions of {first.size} and of {second.size} images cannot be paired")
     only_first, only_second = np.count_nonzero(first > second), np.count_nonzero(second > first)
     # the cumulative binomial distribution of a fair coin, both sides; scipy.stats.binomtest takes 100 times as long
-    return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+    p_value = 2 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5))
+    return min(1.0, max(LEAST, p_value))
 
 
 def mcnemar_of_all(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -131,7 +134,7 @@ def mcnemar_of_all(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
     for first in range(0, correct.shape[1], AT_ONCE):
         right = correct[:, first : first + AT_ONCE].astype(np.float32)  # which counts these exactly
         only += (right @ (1 - right).T).astype(np.int64)
-    return np.minimum(1.0, 2 * special.bdtr(np.minimum(only, only.T), only + only.T, 0.5))
+    return np.clip(2 * special.bdtr(np.minimum(only, only.T), only + only.T, 0.5), LEAST, 1.0)
 
 
 def welch(first: Sequence[float], second: Sequence[float], *, floors: tuple[float, float] = (0.0, 0.0)) -> float:
@@ -155,7 +158,7 @@ def welch(first: Sequence[float], second: Sequence[float], *, floors: tuple[floa
     if not (whole := sum(errors)):
         return 1.0
     freedom = whole**2 / (errors[0] ** 2 / (len(first) - 1) + errors[1] ** 2 / (len(second) - 1))
-    return 2 * float(special.stdtr(freedom, -abs(fmean(first) - fmean(second)) / math.sqrt(whole)))
+    return max(LEAST, 2 * float(special.stdtr(freedom, -abs(fmean(first) - fmean(second)) / math.sqrt(whole))))
 
 
 def paired_t(differences: Sequence[float], *, floor: float = 0.0) -> float:
@@ -196,7 +199,7 @@ def _student(distance: float, values: Sequence[float], *, share: float, floor: f
     """Return the two-sided p-value of a distance from 0, of which the variance is a share of that of some values."""
     if not (variance := _variance(values, floor) * share):
         return 1.0
-    return 2 * float(special.stdtr(len(values) - 1, -abs(distance) / math.sqrt(variance)))
+    return max(LEAST, 2 * float(special.stdtr(len(values) - 1, -abs(distance) / math.sqrt(variance))))
 
 
 def _variance(values: Sequence[float], floor: float) -> float:

@@ -248,6 +248,8 @@ def _run(ctx: typer.Context, experiment: "Experiment", options: RunOptions, *, j
         output.write_results(outcome.record.ranking, Format.json if json else Format.table, None)
     if not quiet:
         output.say_what_next(outcome, name=experiment.name, out=options.out)
+    elif not json:
+        output.say_separation(outcome)  # a result, which the table does not show
     if outcome.ray_lost:
         output.leave(outcome.exit_code)
     raise typer.Exit(outcome.exit_code)

@@ -15,7 +15,10 @@ from raytrain.report.text.quantities import duration
 
 
 def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
-    """Return one or two sentences on which configuration is chosen, and how it stands among the others."""
+    """Return in some sentences which configuration is chosen, and how it stands among the others.
+
+    Of a run that looked after each seed, what its pairs have shown takes the place of the tests behind the ranks.
+    """
     finished = [standing for standing in ranking.standings if standing.test_accuracy is not None]
     if not finished:
         return "No trial has finished."
@@ -28,12 +31,13 @@ def verdict(ranking: Ranking, entries: Sequence[Entry]) -> str:
     found = f"{named[id(chosen)]}, chosen by validation, reaches" if ranking.chosen else f"{named[id(chosen)]} reaches"
     if sum(standing.rank != DASH for standing in finished) == 1:
         return f"{found} {accuracy}."  # compared with none
+    if ranking.separated_text:
+        return f"{found} {accuracy}. {ranking.separated_text}"
     candidates = sum(standing.may_lead for standing in finished)
     if not chosen.may_lead:
         return f"{found} {accuracy}. {named[id(leads)]} is first with {ranking.score_text(leads)}."
     if chosen.rank == "1":
-        single = all(standing.seeds == 1 for standing in finished)
-        other_seed = "; another seed may not be" if single else ""
+        other_seed = "; another seed may not be" if chosen.of_network else ""
         return f"{found} {accuracy} and is ahead of {ranking.all_others}{other_seed}."
     if candidates > 1:
         others = "another one" if candidates == 2 else f"{candidates - 1} others"

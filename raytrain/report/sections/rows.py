@@ -51,7 +51,8 @@ def first_rows(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
 
 def spare_columns(columns: Mapping[str, Sequence[str]]) -> set[str]:
     """Return the columns that a phone leaves out, so that accuracies stand beside what tells the rows apart."""
-    alike = {"architecture"} if len(set(columns["architecture"])) == 1 and len(columns["rank"]) > 1 else set[str]()
+    archs = columns["architecture"]
+    alike = {"architecture"} if len(set(archs)) == 1 and len(archs) > 1 else set[str]()
     names = list(columns)
     axes = {*names[names.index("architecture") + 1 : names.index("parameters")]} - {"seeds"}
     judged = {"val accuracy %"} if len(axes) > 1 else set[str]()

@@ -273,7 +273,7 @@ def test_select_orders_the_rows_and_chooses(select: str, first: str, chosen: str
 def test_a_metric_has_its_own_columns_intervals_and_ranks_in_place_of_those_of_accuracy() -> None:
     ranking = ranked_by("balanced_accuracy")
     cells = table.cells_by_heading(ranking)
-    assert cells["rank"] == ["1", "2"]
+    assert cells["rank of trained network"] == ["1", "2"]
     assert cells["val balanced accuracy %"] == ["90.00", "50.00"]
     assert cells["test balanced accuracy %"] == ["94.44", "50.00"]
     # of the second class all 10 are right, of the first 80 of 90; two images are added to each
