@@ -16,6 +16,8 @@ from scipy import special
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
+COIN = 1 / 4
+"""Variance of being right on an image where a coin decides: the largest that there is."""
 AT_ONCE = 65_536
 """Images of which `mcnemar_of_all` counts at a time: those of 200 classifiers take 100 MB."""
 
@@ -120,12 +122,13 @@ def variance_floor(correct: NDArray[np.bool_]) -> float:
 
     If whether an image is right varied from seed to seed independently of the other images, this would be the whole
     variance; images that vary together only add to it. It is averaged over all images, so a few seeds whose accuracies
-    agree by chance do not make it 0. An accuracy is a multiple of 1 / N: the variance of that rounding comes on top.
+    agree by chance do not make it 0. Seeds may also agree on an image that varies: where a coin decides, three do in a
+    quarter of cases. So the variance of one such image comes on top.
 
     Args:
         correct: (seeds, N) bool, whether each seed is right on each image; at least two seeds.
     """
-    return (_apart(correct) + 1 / 12) / correct.shape[1] ** 2
+    return (_apart(correct) + COIN) / correct.shape[1] ** 2
 
 
 def _apart(correct: NDArray[np.bool_]) -> float:

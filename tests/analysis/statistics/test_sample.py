@@ -7,7 +7,7 @@ import pytest
 
 from raytrain.analysis.statistics import sample
 from raytrain.analysis.statistics.sample import Sample, compare, comparing
-from raytrain.analysis.statistics.significance import welch, wilson
+from raytrain.analysis.statistics.significance import ALPHA, pairwise, welch, wilson
 
 
 def network(accuracy: float, *, images: int = 50, seeds: int = 1, labels: bytes = b"digits") -> Sample:
@@ -75,3 +75,23 @@ def test_seeds_that_are_right_on_every_image_have_no_narrower_interval_than_one(
     assert interval is not None
     assert interval.low <= wilson(images, images).low
     assert interval.high == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "chance"),
+    [((3, 3, 3), 0.5), ((4,) * 6, 0.5), ((5,) * 13, 0.5), ((1, 5), 5 / 6), ((1, 10, 10), 10 / 11)],
+)
+def test_rows_that_differ_by_chance_on_one_image_are_separated_in_at_most_5_of_100_cases(
+    seeds: tuple[int, ...], chance: float
+) -> None:
+    """All seeds of all rows are right on the other images; few seeds often agree on this one."""
+    draw, separated, cases = np.random.default_rng(0), 0, 400
+    for _ in range(cases):
+        samples = []
+        for count in seeds:
+            correct = np.ones((count, 360), dtype=bool)
+            correct[:, 0] = draw.random(count) < chance
+            samples.append(Sample(correct.mean(axis=1).tolist(), correct, "digits"))
+        p_values = pairwise(len(samples), lambda one, other: compare(samples[one], samples[other]))  # noqa: B023 (called at once)
+        separated += min(p_values.values()) < ALPHA
+    assert separated / cases <= 0.05

@@ -20,6 +20,7 @@ from raytrain.analysis.statistics.power import (
     welch_power,
 )
 from raytrain.analysis.statistics.significance import (
+    COIN,
     accuracy_interval,
     holm,
     mcnemar,
@@ -245,9 +246,9 @@ def test_the_variance_floor_is_that_of_independent_images() -> None:
     draw = np.random.default_rng(0)
     chance = np.where(np.arange(400) < 100, 0.5, 1.0)
     floors = [variance_floor(draw.random((3, 400)) < chance) for _ in range(500)]
-    assert np.mean(floors) == pytest.approx((100 * 0.25 + 1 / 12) / 400**2, rel=0.03)
+    assert np.mean(floors) == pytest.approx((100 * 0.25 + COIN) / 400**2, rel=0.03)
     agreeing = np.ones((2, 400), dtype=bool)
-    assert variance_floor(agreeing) == 1 / 12 / 400**2
+    assert variance_floor(agreeing) == 0.25 / 400**2
 
 
 def test_the_interval_of_an_accuracy_ends_where_the_mean_is_as_far_as_the_variance_there_allows() -> None:
