@@ -153,6 +153,32 @@ def test_the_least_variance_of_networks_in_a_bank_is_that_of_their_predictions(m
         np.testing.assert_allclose(found.values[session], apart.mean(axis=1), atol=1e-12)
 
 
+@pytest.mark.parametrize(("accuracy", "images", "noise"), [(0.99, 360, 0.0005), (0.99, 10_000, 0.001)])
+def test_equal_rows_near_100_per_cent_have_the_accuracy_and_the_noise_that_are_asked_for(
+    accuracy: float, images: int, noise: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import equal_rows
+
+    draw = np.random.default_rng(0)
+    rows = [equal_rows.on_grid([10], noise, images, draw, accuracy=accuracy) for _ in range(600)]
+    found = np.array([one.samples[0].accuracies for one in rows])
+    assert {one.truth for one in rows} == {pytest.approx(accuracy)}
+    assert found.mean() == pytest.approx(accuracy, abs=4 * np.sqrt(accuracy * (1 - accuracy) / images / 600))
+    assert np.sqrt(found.var(axis=1, ddof=1).mean()) == pytest.approx(noise, rel=0.2)
+    assert np.mean([one.networks[0] for one in rows]) == pytest.approx(accuracy, abs=noise / 10)
+
+
+@pytest.mark.parametrize("table", ["rows", "by select", "near 100 %", "one seed"])
+def test_each_row_of_simulated_errors_has_a_cell_for_each_column(table: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import rank_errors
+
+    settings = rank_errors.TABLES[table].settings
+    for setting in settings[:: len(settings) - 1]:
+        assert len(rank_errors.row((table, setting), draws=1)) == len(rank_errors.TABLES[table].columns)
+
+
 def test_a_benchmark_of_plans_goes_on_with_the_runs_that_are_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import plan

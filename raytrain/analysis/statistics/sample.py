@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from raytrain.analysis.statistics.sequential import Differences, floors_of
 from raytrain.analysis.statistics.significance import (
     Interval,
-    image_variance,
+    accuracy_interval,
     mcnemar,
     mcnemar_of_all,
     mean_interval,
@@ -81,10 +81,11 @@ class Sample:
         None if it is unknown: without predictions, seeds that agree by chance would give an interval without width.
         """
         if len(self.accuracies) > 1:
-            if self.correct is None and len(set(self.accuracies)) == 1:
+            if self.correct is not None:
+                return accuracy_interval(self.accuracies, self.correct)
+            if len(set(self.accuracies)) == 1:
                 return None
-            images = image_variance(self.correct) if self.correct is not None else 0.0
-            whole = mean_interval(self.accuracies, floor=self.floor, images=images)
+            whole = mean_interval(self.accuracies)
             return Interval(max(0.0, whole.low), min(1.0, whole.high))  # no accuracy lies beyond
         if self.correct is None or not self.accuracies:
             return None

@@ -18,6 +18,8 @@ from raytrain.analysis.statistics.p_values import LEAST
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
+COIN = 1 / 4
+"""Variance of being right on an image where a coin decides: the largest that there is."""
 AT_ONCE = 65_536
 """Images of which `mcnemar_of_all` counts at a time: those of 200 classifiers take 100 MB."""
 
@@ -48,28 +50,73 @@ def wilson(correct: int, total: int) -> Interval:
 
 
 def mean_interval(values: Sequence[float], *, floor: float = 0.0, images: float = 0.0) -> Interval:
-    """Return the interval of the mean accuracy of a configuration, over seeds and, with `images`, over test images.
+    """Return the interval of the mean of a metric of a configuration, over seeds and, with `images`, over test images.
 
     Student's t for the seeds; the two variances are added, as by F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
-    His degrees of freedom square the ratio of the variances. A variance of two seeds that is low by chance then counts
-    as well known, and the interval is too narrow. Here the ratio is taken to the power of 1.5, which comes nearest to
-    95 % where images and seeds vary about as much (docs/statistics.md has what was simulated).
+    Of accuracies whose predictions are known, `accuracy_interval` is the interval.
 
     Args:
-        values: Accuracy of each seed.
-        floor: Least variance over seeds, from `variance_floor`.
-        images: Variance of the mean over test sets of this size, from `image_variance`; 0 for these images alone.
+        values: Metric of each seed.
+        floor: Least variance over seeds.
+        images: Variance of the mean over test sets of this size; 0 for these images alone.
 
     Raises:
         ValueError: There are fewer than two values.
     """
+    mean, seeds = _mean_and_variance(values, floor)
+    half = _quantile(len(values), over_seeds=seeds, over_images=images) * math.sqrt(seeds + images)
+    return Interval(mean - half, mean + half)
+
+
+def accuracy_interval(values: Sequence[float], correct: NDArray[np.bool_]) -> Interval:
+    """Return the interval of the mean accuracy of a configuration, over seeds and over test images.
+
+    It holds each accuracy p that is not too far from the mean by the variance at p, as Wilson's interval does. With the
+    variance at the mean it would vanish near 100 %. The variance over images is p (1 - p) / N, multiplied by the
+    correlation of two seeds on an image: what they vary by alone belongs to the seeds. If all seeds are right on the
+    same images, the interval is about Wilson's of one seed.
+
+    Intervals of this form for variances of several sources: P. S. Kott, Survey Methodology 43 (2017); C. Franco,
+    R. J. A. Little, T. A. Louis and E. V. Slud, Journal of Survey Statistics and Methodology 7 (2019). Theirs take the
+    whole variance as a multiple of p (1 - p); here the part of the seeds stays what it was measured to be.
+
+    Args:
+        values: Accuracy of each seed.
+        correct: (seeds, N) bool, whether each seed is right on each image; at least two seeds.
+
+    Raises:
+        ValueError: There are fewer than two values.
+    """
+    images, apart = correct.shape[1], _apart(correct) / correct.shape[1]
+    mean, seeds = _mean_and_variance(values, variance_floor(correct))
+    z = float(special.ndtri((1 + CONFIDENCE) / 2))
+    middle = (mean + z**2 / (2 * images)) / (1 + z**2 / images)  # of Wilson's interval: it varies even if mean is 1
+    whole = middle * (1 - middle)
+    correlation = max(0.0, 1 - apart / whole)
+    t = _quantile(len(values), over_seeds=seeds, over_images=correlation * whole / images)
+    # from root to root of (mean - p)² = t² (seeds + correlation p (1 - p) / images)
+    share = t**2 * correlation / images
+    half = math.sqrt(share * mean * (1 - mean) + share**2 / 4 + (1 + share) * t**2 * seeds)
+    low, high = ((mean + share / 2 + side) / (1 + share) for side in (-half, half))
+    return Interval(max(0.0, low), min(1.0, high))
+
+
+def _mean_and_variance(values: Sequence[float], floor: float) -> tuple[float, float]:
+    """Return the mean over seeds, and the variance of that mean."""
     if len(values) < 2:
         raise ValueError("an interval over seeds needs at least two of them")
-    mean, freedom = float(np.mean(values)), len(values) - 1
-    seeds = max(float(np.var(values, ddof=1)), floor) / len(values)
-    freedom = freedom * ((seeds + images) / seeds) ** 1.5 if seeds else freedom
-    half = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(seeds + images)
-    return Interval(mean - half, mean + half)
+    return float(np.mean(values)), max(float(np.var(values, ddof=1)), floor) / len(values)
+
+
+def _quantile(seeds: int, *, over_seeds: float, over_images: float) -> float:
+    """Return Student's t for an interval, from the number of seeds and the two variances of their mean.
+
+    Satterthwaite's degrees of freedom square the ratio of the variances. A variance of two seeds that is low by chance
+    then counts as well known, and the interval is too narrow. Here the ratio is taken to the power of 1.5, which comes
+    nearest to 95 % where images and seeds vary about as much (docs/statistics.md has what was simulated).
+    """
+    freedom = (seeds - 1) * ((over_seeds + over_images) / over_seeds) ** 1.5 if over_seeds else seeds - 1
+    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def variance_floor(correct: NDArray[np.bool_]) -> float:
@@ -77,25 +124,13 @@ def variance_floor(correct: NDArray[np.bool_]) -> float:
 
     If whether an image is right varied from seed to seed independently of the other images, this would be the whole
     variance; images that vary together only add to it. It is averaged over all images, so a few seeds whose accuracies
-    agree by chance do not make it 0. An accuracy is a multiple of 1 / N: the variance of that rounding comes on top.
+    agree by chance do not make it 0. Seeds may also agree on an image that varies: where a coin decides, three do in a
+    quarter of cases. So the variance of one such image comes on top.
 
     Args:
         correct: (seeds, N) bool, whether each seed is right on each image; at least two seeds.
     """
-    images = correct.shape[1]
-    return _apart(correct) / images**2 + 1 / (12 * images**2)
-
-
-def image_variance(correct: NDArray[np.bool_]) -> float:
-    """Return the variance of the mean accuracy over test sets of the same size, what the seeds vary by left out.
-
-    The variance over images of the probability that a seed is right on one, divided by their number.
-
-    Args:
-        correct: (seeds, N) bool, whether each seed is right on each image; at least two seeds.
-    """
-    images, accuracy = correct.shape[1], float(correct.mean())
-    return max(0.0, accuracy * (1 - accuracy) - _apart(correct) / images) / images
+    return (_apart(correct) + COIN) / correct.shape[1] ** 2
 
 
 def _apart(correct: NDArray[np.bool_]) -> float:

@@ -20,8 +20,9 @@ from raytrain.analysis.statistics.power import (
     welch_power,
 )
 from raytrain.analysis.statistics.significance import (
+    COIN,
+    accuracy_interval,
     holm,
-    image_variance,
     mcnemar,
     mcnemar_of_all,
     mean_interval,
@@ -222,7 +223,7 @@ def test_intervals_hold_the_accuracy_of_other_seeds_on_other_images(seeds: int, 
     for _ in range(cases):
         correct = seed_runs(draw, seeds=seeds, images=images, hard=0.1)
         accuracies = correct.mean(axis=1).tolist()
-        interval = mean_interval(accuracies, floor=variance_floor(correct), images=image_variance(correct))
+        interval = accuracy_interval(accuracies, correct)
         held += interval.low <= truth <= interval.high
     assert 0.93 <= held / cases <= 0.99
 
@@ -245,16 +246,50 @@ def test_the_variance_floor_is_that_of_independent_images() -> None:
     draw = np.random.default_rng(0)
     chance = np.where(np.arange(400) < 100, 0.5, 1.0)
     floors = [variance_floor(draw.random((3, 400)) < chance) for _ in range(500)]
-    assert np.mean(floors) == pytest.approx(100 * 0.25 / 400**2 + 1 / (12 * 400**2), rel=0.03)
+    assert np.mean(floors) == pytest.approx((100 * 0.25 + COIN) / 400**2, rel=0.03)
     agreeing = np.ones((2, 400), dtype=bool)
-    assert variance_floor(agreeing) == 1 / (12 * 400**2)
+    assert variance_floor(agreeing) == 0.25 / 400**2
 
 
-def test_the_variance_over_images_leaves_out_what_seeds_vary_by() -> None:
+def test_the_interval_of_an_accuracy_ends_where_the_mean_is_as_far_as_the_variance_there_allows() -> None:
     draw = np.random.default_rng(0)
-    chance = np.where(np.arange(400) < 100, 0.5, 1.0)
-    found = [image_variance(draw.random((3, 400)) < chance) for _ in range(500)]
-    assert np.mean(found) == pytest.approx(np.var(chance) / 400, rel=0.05)
+    correct = draw.random((4, 5000)) < np.where(np.arange(5000) < 4000, 1.0, 0.5)
+    accuracies, images, seeds = correct.mean(axis=1), correct.shape[1], len(correct)
+    interval = accuracy_interval(accuracies.tolist(), correct)
+    over_seeds = max(accuracies.var(ddof=1), variance_floor(correct)) / seeds
+    apart = correct.var(axis=0, ddof=1).mean()
+    middle = (accuracies.mean() * images + Z**2 / 2) / (images + Z**2)
+    correlation = 1 - apart / (middle * (1 - middle))
+    deviations = [
+        (end - accuracies.mean()) / math.sqrt(over_seeds + correlation * end * (1 - end) / images)
+        for end in (interval.low, interval.high)
+    ]
+    assert deviations[1] == pytest.approx(-deviations[0])
+    freedom = (seeds - 1) * (1 + correlation * middle * (1 - middle) / images / over_seeds) ** 1.5
+    assert deviations[1] == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-3)
+
+
+def test_where_all_images_are_alike_the_seeds_are_as_good_as_further_images() -> None:
+    """Each image is right with the same probability: the variance over images is 0, but for what is drawn."""
+    draw, widths = np.random.default_rng(0), []
+    for _ in range(200):
+        correct = draw.random((10, 400)) < 0.9
+        interval = accuracy_interval(correct.mean(axis=1).tolist(), correct)
+        widths.append(interval.high - interval.low)
+    whole = wilson(3600, 4000)
+    assert np.mean(widths) == pytest.approx(whole.high - whole.low, rel=0.25)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("wrong", [0, 1, 5, 360])
+def test_seeds_that_are_right_on_the_same_images_have_about_the_interval_of_one(seeds: int, wrong: int) -> None:
+    correct = np.tile(np.arange(360) >= wrong, (seeds, 1))
+    interval, one = accuracy_interval(correct.mean(axis=1).tolist(), correct), wilson(360 - wrong, 360)
+    assert (interval.low, interval.high) == pytest.approx((one.low, one.high), abs=0.002)
+    assert interval.low <= one.low + 1e-12
+    assert interval.high >= one.high - 1e-12
+    with pytest.raises(ValueError, match="at least two"):
+        accuracy_interval([1.0], correct[:1])
 
 
 def test_one_seed_against_several_is_students_test_of_a_further_observation() -> None:
