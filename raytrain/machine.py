@@ -16,8 +16,6 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 """File that lists the control groups of this process, on Linux."""
 SHARED_MEMORY = Path("/dev/shm")
 """Folder of the memory that processes share, on Linux."""
-GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg")
-"""Names in /dev of the GPUs of NVIDIA, of AMD, and of Windows, on Linux."""
 RESOURCES = (resource.RLIMIT_DATA, resource.RLIMIT_AS)
 """Limits of a process that bound its memory: `ulimit -d` and `ulimit -v`."""
 
@@ -54,15 +52,6 @@ def usable_cores(*, cgroups: Path = CGROUPS, own_groups: Path = OWN_GROUPS) -> i
     """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([there, *(max(1, math.ceil(share)) for share in _core_shares(cgroups, own_groups))])
-
-
-def may_have_gpu(*, devices: Path = Path("/dev")) -> bool:
-    """Return whether this machine seems to have a GPU that PyTorch may use, which is asked without importing PyTorch.
-
-    Args:
-        devices: Folder of the devices.
-    """
-    return any(True for name in GPU_DEVICES for _ in devices.glob(name))
 
 
 def free_shared_memory() -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raytrain import machine
-from raytrain.machine import may_have_gpu, memory_limit, usable_cores
+from raytrain.machine import memory_limit, usable_cores
 
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -99,11 +99,3 @@ def test_a_share_of_time_in_version_1_counts_and_no_share_does_not(tmp_path: Pat
     files = {"cpu__job__cpu_cfs_period_us": "100000\n", "cpu__cpu_cfs_quota_us": "-1\n"}
     assert cores_of(tmp_path, own, **files, cpu__job__cpu_cfs_quota_us="300000\n") == 3
     assert cores_of(tmp_path, own, cpu__job__cpu_cfs_quota_us="-1\n") == 8
-
-
-@pytest.mark.parametrize(
-    ("device", "gpu"), [("nvidia0", True), ("kfd", True), ("dxg", True), ("nvidiactl", False), ("null", False)]
-)
-def test_a_gpu_is_seen_by_its_device(device: str, gpu: bool, tmp_path: Path):
-    (tmp_path / device).touch()
-    assert may_have_gpu(devices=tmp_path) is gpu

@@ -5,15 +5,14 @@
 import importlib
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
-from raytrain.errors import PreflightError
 from raytrain.experiment.sections import Resources
-from raytrain.machine import DEVICE, may_have_gpu, named_device, usable_cores
+from raytrain.machine import DEVICE, named_device
 from raytrain.ray_backend import session
 from raytrain.ray_backend.placement import Placement, place
 from raytrain.ray_backend.session import Session
@@ -70,14 +69,11 @@ class RayBackend:
 
     def run_trials(self, journal: RunJournal, splits: Mapping[DataKey, Splits]) -> None:
         """Train the pending trials of a run, under ASHA where the experiment has it."""
-        from raytrain.ray_backend.internals import sweeps
         from raytrain.ray_backend.tuner import run_trials, store
 
         self._stored.update(store({key: splits[key] for key in splits if key not in self._stored}))
         limit = self.trial_timeout_s
-        # the processes of a Ray that was started here have our environment without asking for it
-        with sweeps.environment_inherited() if self.session.private else nullcontext():
-            run_trials(journal, splits, placement=self.placement, stored=self._stored, trial_timeout_s=limit)
+        run_trials(journal, splits, placement=self.placement, stored=self._stored, trial_timeout_s=limit)
 
     def measure(self, recipes: Sequence[Recipe], splits: Mapping[DataKey, Splits]) -> "list[Speed]":
         """Return how fast each recipe trains on the nodes."""
@@ -139,8 +135,7 @@ def ray_backend(
     if named := named_device():
         log.warning("%s=%s is left out without --local: Ray gives each trial its device", DEVICE, named)
     log.info("connecting to Ray at %s" if address else "starting Ray on this machine", *filter(None, [address]))
-    in_advance = _processes_in_advance(resources, trials=trials, left=left)
-    with session.ray_session(address, meanwhile=prepare, wake=wake, in_advance=in_advance) as connection:
+    with session.ray_session(address, meanwhile=prepare, wake=wake) as connection:
         placement = place(resources, nodes=session.nodes(autoscaled=address is not None), trials=trials, left=left)
         log.info("%s", placement)
         if address or placement.gpus:
@@ -153,16 +148,3 @@ def ray_backend(
 
             refuse_full_store(images, object_store(connection.private))
         yield RayBackend(placement, connection, trial_timeout_s)
-
-
-def _processes_in_advance(resources: Resources, *, trials: int, left: int) -> int:
-    """Return how many processes for trials a Ray on this machine should start at once: one for each slot.
-
-    None where a trial has a worker group, or may have a GPU: those have other processes.
-    """
-    if may_have_gpu() or resources.gpus_per_worker not in {"auto", 0}:
-        return 0
-    with suppress(PreflightError):  # it is said when Ray is up
-        slots = place(resources, nodes=[{"CPU": usable_cores()}], trials=trials, left=left)
-        return 0 if slots.has_worker_group else slots.concurrent
-    return 0

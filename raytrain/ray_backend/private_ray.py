@@ -45,8 +45,6 @@ START_ATTEMPTS = 2
 """How often Ray is started before it is said that it does not start."""
 START_TIMEOUT_S = 120.0
 """Seconds within which a Ray that is started here must be up; Ray itself would wait for 30 s."""
-IMPORTED = "ray.train.torch,raytrain.ray_backend.trial,raytrain.training.trial"
-"""Modules that a process imports which waits for a trial."""
 
 
 @contextmanager
@@ -62,7 +60,7 @@ def private_folder() -> Generator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def start(folder: Path, *, in_advance: int = 0) -> None:
+def start(folder: Path) -> None:
     """Start Ray on this machine, without a dashboard; once more where its node does not come up.
 
     On a busy machine the 30 s that Ray allows its node may be too short, and Ray has no setting for it. So it is waited
@@ -70,7 +68,6 @@ def start(folder: Path, *, in_advance: int = 0) -> None:
 
     Args:
         folder: Where Ray keeps its files.
-        in_advance: Number of processes for trials that it starts at once, and that import what a trial needs.
 
     Raises:
         Exception: It does not come up; Ray has no class of its own for that.
@@ -79,7 +76,7 @@ def start(folder: Path, *, in_advance: int = 0) -> None:
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with _waiting_processes(in_advance), driver.sigterm_handler_kept(), driver.node_awaited(START_TIMEOUT_S):
+            with driver.sigterm_handler_kept(), driver.node_awaited(START_TIMEOUT_S):
                 ray.init(
                     "local",  # whatever RAY_ADDRESS says
                     job_config=driver.job_without_working_folder(),
@@ -97,17 +94,6 @@ def start(folder: Path, *, in_advance: int = 0) -> None:
             end_processes(folder)
         else:
             return
-
-
-@contextmanager
-def _waiting_processes(count: int) -> Generator[None]:
-    """Have a Ray that starts meanwhile start processes for trials at once, while the driver prepares the first ones.
-
-    By itself it would start one for each core, which is too many where fewer trials run at a time.
-    """
-    ahead = {"RAY_prestart_worker_first_driver": "1", "RAY_preload_python_modules": IMPORTED}
-    with environment(ahead if count else {"RAY_prestart_worker_first_driver": "0"}), driver.started_in_advance(count):
-        yield
 
 
 def _allotment() -> dict[str, Any]:

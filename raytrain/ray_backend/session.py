@@ -42,6 +42,8 @@ SETTINGS = {
     # interrupts are handled by who started the run
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "10",
+    # Ray starts a process per core in advance and then none of them is used: the first trial came 0.7 s later
+    "RAY_prestart_worker_first_driver": "0",
     # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
 }
@@ -114,7 +116,6 @@ def ray_session(
     *,
     meanwhile: Callable[[], object] = lambda: None,
     wake: Callable[[], object] = lambda: None,
-    in_advance: int = 0,
 ) -> Generator[Session]:
     """Connect to Ray for as long as the context lasts.
 
@@ -124,7 +125,6 @@ def ray_session(
         meanwhile: Function that is called in another thread while Ray starts, since nearly all of those 4 s are
             waiting. Its error is raised when Ray is up.
         wake: Function that interrupts the main thread; another thread calls it when Ray is lost.
-        in_advance: Number of processes for trials that a Ray on this machine starts at once.
 
     Raises:
         ClusterError: There is no cluster at `address`, it refused us, it runs other versions, or the Ray that is
@@ -137,7 +137,7 @@ def ray_session(
         driver.reread_uv_setting()
     address = cluster_address(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong with a trial is in its error.txt
-    with _joined(address, meanwhile, wake) if address else _started(meanwhile, wake, in_advance) as session:
+    with _joined(address, meanwhile, wake) if address else _started(meanwhile, wake) as session:
         yield session
 
 
@@ -185,7 +185,7 @@ def _configuration(address: str) -> Any:
 
 
 @contextmanager
-def _started(meanwhile: Callable[[], object], wake: Callable[[], object], in_advance: int) -> Generator[Session]:
+def _started(meanwhile: Callable[[], object], wake: Callable[[], object]) -> Generator[Session]:
     private_ray.remove_abandoned()
     private_ray.warn_of_others()
     with (
@@ -200,7 +200,7 @@ def _started(meanwhile: Callable[[], object], wake: Callable[[], object], in_adv
             end = partial(private_ray.end_processes, folder)
             try:
                 with before_exit(end):  # `ray.init` may swallow a signal, or not come back for long
-                    private_ray.start(folder, in_advance=in_advance)
+                    private_ray.start(folder)
             except BaseException:  # also a signal's: nothing of Ray stays
                 end()
                 raise

@@ -8,8 +8,7 @@ import ray
 
 from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
-from raytrain.experiment.sections import Resources
-from raytrain.ray_backend import backend, tuner
+from raytrain.ray_backend import tuner
 from raytrain.ray_backend.backend import RayBackend
 from raytrain.ray_backend.placement import Placement
 
@@ -41,26 +40,3 @@ def test_every_stage_and_round_of_a_session_trains_on_one_copy_of_the_images(
             backend.run_trials(open_run(), splits)
     assert stored == list(splits.values())
     assert given == [dict.fromkeys(splits, "copy 1")] * 3
-
-
-@pytest.mark.parametrize(
-    ("resources", "trials", "gpu", "processes"),
-    [
-        ({}, 10, False, 4),
-        ({}, 1, False, 1),
-        ({"max_concurrent": 3}, 10, False, 3),
-        ({"cpus_per_worker": 2}, 10, False, 2),
-        ({}, 10, True, 0),
-        ({"gpus_per_worker": 1}, 10, False, 0),
-        ({"workers": 2}, 10, False, 0),
-        ({"cpus_per_worker": 8}, 10, False, 0),
-    ],
-    ids=str,
-)
-def test_a_process_is_started_in_advance_for_each_slot_that_computes_on_cores(
-    resources: dict[str, Any], trials: int, gpu: bool, processes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backend, "may_have_gpu", lambda: gpu)
-    monkeypatch.setattr(backend, "usable_cores", lambda: 4)
-    counted = backend._processes_in_advance(Resources.model_validate(resources), trials=trials, left=trials)
-    assert counted == processes

@@ -282,33 +282,6 @@ def test_tune_imports_no_loggers_to_count_callbacks_by(monkeypatch: pytest.Monke
     assert "tag_callbacks(" in inspect.getsource(ray.tune.tune)
 
 
-def test_a_trial_asks_for_no_variables_while_the_context_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-    from ray.tune.execution.class_cache import _ActorClassCache
-
-    asked: list[Any] = []
-    monkeypatch.setattr(ray, "remote", lambda **options: asked.append(options) or (lambda trainable: trainable))
-    with sweeps.environment_inherited():
-        _ActorClassCache().get(int)
-    _ActorClassCache().get(int)
-    inherited, usual = (options["runtime_env"]["env_vars"] for options in asked)
-    assert inherited == {}
-    assert "PL_DISABLE_FORK" in usual
-
-
-def test_ray_starts_as_many_processes_in_advance_as_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray._private import services
-
-    command = ["raylet", "--num_prestart_python_workers=64", "--head"]
-    assert "--num_prestart_python_workers={}" in inspect.getsource(services.start_raylet)
-    monkeypatch.setattr(services, "start_ray_process", Mock())
-    usual = services.start_ray_process
-    with driver.started_in_advance(3):
-        services.start_ray_process(command, "raylet", fate_share=True)
-    usual.assert_called_once_with(["raylet", "--num_prestart_python_workers=3", "--head"], "raylet", fate_share=True)
-    assert services.start_ray_process is usual
-
-
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # Ray copies its own settings
 def test_a_worker_group_has_no_process_that_removes_placement_groups_or_hands_out_data() -> None:
     from ray.train import ScalingConfig

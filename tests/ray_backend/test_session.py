@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ import pytest
 
 from raytrain.errors import ClusterError
 from raytrain.ray_backend import private_ray, session
-from raytrain.ray_backend.internals import sweeps
 from raytrain.ray_backend.session import nodes, ray_session, refuse_unsupported_ray
 
 pytestmark = pytest.mark.ray
@@ -372,25 +370,3 @@ def test_under_uv_run_workers_are_started_as_otherwise(monkeypatch: pytest.Monke
     monkeypatch.setattr(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", True)
     assert environment_of_ray(monkeypatch)["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
     assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV is False
-
-
-@pytest.mark.slow
-def test_a_trial_of_tune_takes_a_process_that_was_started_in_advance_and_has_imported_what_it_needs() -> None:
-    import ray
-    from ray.tune.execution.class_cache import _ActorClassCache
-
-    class Trial:
-        def about(self) -> tuple[int, bool]:
-            return os.getpid(), "raytrain.training.trial" in sys.modules
-
-    def waiting() -> list[int]:
-        children = psutil.Process().children(recursive=True)
-        return [child.pid for child in children if child.name().startswith("ray::IDLE")]
-
-    with ray_session(None, in_advance=1), sweeps.environment_inherited():
-        deadline = time.monotonic() + 60
-        while not waiting() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        (process,) = waiting()
-        actor = _ActorClassCache().get(Trial).options(num_cpus=1).remote()
-        assert ray.get(actor.about.remote(), timeout=60) == (process, True)

@@ -73,30 +73,6 @@ def node_awaited(timeout_s: float) -> Generator[None]:
         services.get_node = original
 
 
-@contextmanager
-def started_in_advance(count: int) -> Generator[None]:
-    """Have a Ray that starts meanwhile start so many processes for trials at once, in place of one for each core.
-
-    They wait for trials, and import `RAY_preload_python_modules` until then. Ray has a setting for whether it does so,
-    and none for their number (`services.start_ray_process` and the raylet's flag `num_prestart_python_workers`, Ray
-    2.57 to 2.60; no upstream issue is known).
-    """
-    from ray._private import services
-
-    original: Any = services.start_ray_process
-    flag = "--num_prestart_python_workers="
-
-    def started(command: list[str], *args: Any, **settings: Any) -> Any:
-        changed = [f"{flag}{count}" if word.startswith(flag) else word for word in command]
-        return original(changed, *args, **settings)
-
-    services.start_ray_process = started
-    try:
-        yield
-    finally:
-        services.start_ray_process = original
-
-
 def _raylet_lives() -> bool:
     """Return whether a raylet that this process has started is there."""
     for child in psutil.Process().children():

@@ -72,24 +72,6 @@ def callbacks_uncounted() -> Generator[None]:
         usage._count_callbacks = original  # pyright: ignore[reportPrivateUsage]
 
 
-@contextmanager
-def environment_inherited() -> Generator[None]:
-    """Have Tune ask for no variables of the environment for its trials, for as long as the context lasts.
-
-    The processes of a Ray that this process has started have all of its variables anyway. Where a trial asks for some,
-    Ray prepares an environment for it, and uses no process that it has started in advance. Tune has no setting against
-    it (`class_cache.DEFAULT_ENV_VARS` and `ENV_VARS_TO_PROPAGATE`, Ray 2.57 to 2.60; no upstream issue is known).
-    """
-    from ray.tune.execution import class_cache
-
-    before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
-    try:
-        yield
-    finally:
-        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = before
-
-
 def forget(controller: Any, trial: Any) -> None:
     """Have Tune let go of a trial that has ended.
 
