@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytrain import loopback
 from raytrain.background import InThread, before_exit
 from raytrain.errors import ClusterError, first_line
+from raytrain.machine import without_proxy
 from raytrain.ray_backend import private_ray
 from raytrain.ray_backend.internals import autoscaler, driver, head
 from raytrain.storage.credentials import refuse_credentials
@@ -192,7 +192,7 @@ def _started(meanwhile: Callable[[], object], wake: Callable[[], object], in_adv
         private_ray.private_folder() as folder,
         private_ray.private_settings(),
         private_ray.environment({name: os.environ.get(name, value) for name, value in STARTING.items()}),
-        private_ray.environment({**ON_ONE_MACHINE, **loopback.without_proxy()}),
+        private_ray.environment({**ON_ONE_MACHINE, **without_proxy()}),
     ):
         advice = "Free memory, disk space or processor time, or run with --local."
         explained = _errors_explained("Ray on this machine", advice=advice)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal, Protocol, TypeVar, get_args
 
-from raytrain import loopback
 from raytrain.background import InThread
 from raytrain.errors import ExperimentError, TrackerError, did_you_mean, first_line
+from raytrain.machine import without_proxy
 from raytrain.storage.credentials import without_credentials
 from raytrain.trackers.content import Attachment, TrialContent
 
@@ -107,7 +107,7 @@ def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
         TrackerError: It does not answer in time, or refuses.
     """
     check_tracker(name)
-    os.environ.update(loopback.without_proxy())
+    os.environ.update(without_proxy())
     if name == "mlflow":
         from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, shown, tracking_uri
 
