@@ -154,10 +154,10 @@ class Place:
 
 def forget() -> None:
     """Have this process forget the code and the weights that a command before was told of, as a new process has."""
-    from raytrain.training import initial
+    from raytrain.training.initial import sources
     from raytrain.user_code import declared, source
 
-    for known in (source._KEPT, initial._SOURCES, declared._KNOWN):
+    for known in (source._KEPT, sources._SOURCES, declared._KNOWN):
         known.clear()
 
 

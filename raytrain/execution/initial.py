@@ -14,15 +14,14 @@ from raytrain.models.normalization import normalization_of_weights
 from raytrain.provenance.manifest import Inputs, read_manifest
 from raytrain.storage.bounded import read_bounded
 from raytrain.storage.folder import Folder
-from raytrain.training.initial import (
-    INIT,
+from raytrain.training.initial.copies import INIT, stored_content
+from raytrain.training.initial.sources import (
     NONE,
     PRETRAINED,
     Source,
     digest_of,
     read_source,
     source_of,
-    stored_content,
     stored_name,
 )
 from raytrain.training.recipe import Recipe

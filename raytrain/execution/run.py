@@ -45,7 +45,7 @@ from raytrain.runs.writing.mistake_sheet import NamedImages
 from raytrain.runs.writing.resume import removed_trials
 from raytrain.storage.folder import Folder
 from raytrain.trackers.live import LiveLog, Shown
-from raytrain.training.initial import write_initial
+from raytrain.training.initial.copies import write_initial
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from raytrain.optim.lookahead import LOOKAHEADS
 from raytrain.optim.losses import LOSSES
 from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
-from raytrain.training.initial import canonical_init
+from raytrain.training.initial.sources import canonical_init
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.component import Components, one_of
 from raytrain.user_code.reference import reference_of

@@ -19,7 +19,7 @@ from raytrain.optim.optimizers import parameter_groups
 from raytrain.training.choices import LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES
 from raytrain.training.devices import choose_precision
 from raytrain.training.evaluation import TrainingData, rank_and_world_size
-from raytrain.training.initial import NONE
+from raytrain.training.initial.sources import NONE
 from raytrain.training.recipe import Recipe
 
 INITIAL_IMAGES = 5000

@@ -1,38 +1,28 @@
-"""Weights that a network starts from: what a recipe's `init` names, and the copy in the run folder that trials read.
+"""What a recipe's `init` names, and where the content of these weights comes from.
 
     none                                weights at random
     model.pth, RUN/TRIAL                as a file or an option says it
     model.pth@3f2a9c1b7d04              with the first digits of the content's SHA-256: the form that recipes keep
     pretrained                          the weights of the library that the network is from
 
-A recipe keeps the digest, so a trial's identity covers the weights, and reading a recipe never reads a file. A run
-copies the content into its folder, `init/`, where its trials find it on whatever machine they are.
+A recipe keeps the digest, so a trial's identity covers the weights, and reading a recipe never reads a file.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raytrain.errors import ExperimentError, ModelError, RunFolderError, StorageError
+from raytrain.errors import ExperimentError, ModelError
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import MAX_BYTES
 from raytrain.storage.typed_path import is_a_file
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.source import shown
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 NONE, PRETRAINED = "none", "pretrained"
-INIT = "init"
-"""Name of the folder in a run folder."""
-FILES = "files.json"
-"""Name of the file beside the copies that has the SHA-256 of each."""
 LARGEST = 4 * 2**30
 """Largest size of a file of weights in bytes: its content is in memory once, and the weights twice."""
 _DIGITS = 12
@@ -136,74 +126,18 @@ def stored_name(init: str, arch: str) -> str:
     if digest := digest_of(init):
         return digest
     plain = name_of(arch).replace(":", "-")
-    return f"{PRETRAINED}-{plain}" + (f"-{_sha256(arch.encode())[:8]}" if arch != name_of(arch) else "")
+    return f"{PRETRAINED}-{plain}" + (f"-{sha256(arch.encode())[:8]}" if arch != name_of(arch) else "")
 
 
-def write_initial(run: Folder, contents: dict[str, bytes]) -> None:
-    """Write the contents of weights into a run folder, by the names of `stored_name`; those that are there stay."""
-    there = run / INIT
-    known = _recorded(there) if there.exists(FILES) else {}
-    for name, content in contents.items():
-        if known.get(name) != _sha256(content) or not there.exists(name):
-            there.write(name, content)
-    if new := {name: _sha256(content) for name, content in contents.items()}:
-        there.write(FILES, json.dumps(known | new, indent=1).encode())
+def remember_source(init: str, arch: str, source: Source) -> None:
+    """Let this process read the weights that a recipe's `init` names from `source`.
 
-
-def stored_content(run: Folder, init: str, arch: str) -> bytes | None:
-    """Return the content of weights from a run folder; None where it is not there.
-
-    Raises:
-        RunFolderError: It has been changed, or cannot be read.
-        StorageError: The storage does not answer.
+    Args:
+        init: The recipe's `init`, which is not `none`.
+        arch: The recipe's `arch`, which pretrained weights depend on.
+        source: Where their content is.
     """
-    there, name = run / INIT, stored_name(init, arch)
-    if not there.exists(FILES) or not there.exists(name):
-        return None
-    try:
-        content = there.read(name, most=LARGEST)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise _unreadable(f"{there}/{name}", error) from error
-    if _sha256(content) != _recorded(there).get(name) or not _sha256(content).startswith(digest_of(init) or ""):
-        raise RunFolderError(
-            f"{there}/{name} has been changed: its SHA-256 is not the recorded one. Remove it, and give the command "
-            "again that began the run"
-        )
-    return content
-
-
-def stored_weights(run: Folder, init: str, arch: str) -> "dict[str, Tensor]":
-    """Return the weights that a trial starts from, from the run folder.
-
-    Raises:
-        RunFolderError: They are missing there, or have been changed.
-        ModelError: They cannot be read.
-    """
-    from raytrain.models.weights import read_weights
-
-    content = stored_content(run, init, arch)
-    if content is None:
-        raise RunFolderError(
-            f"{run}/{INIT}/{stored_name(init, arch)} is missing; give the command again that began the run"
-        )
-    return read_weights(content, name=f"init: {init}")
-
-
-def keep_source(run: Folder, init: str, arch: str) -> None:
-    """Let this process read the weights that a recipe's `init` names from a run folder that has a copy.
-
-    Pretrained ones too: the library may have others by now.
-
-    Raises:
-        RunFolderError: The copy has been changed, or cannot be read.
-        StorageError: The storage does not answer.
-    """
-    if init == NONE or (digest_of(init) or "") in _SOURCES:
-        return
-    if content := stored_content(run, init, arch):
-        _SOURCES[stored_name(init, arch)] = Source(lambda: content)
+    _SOURCES[stored_name(init, arch)] = source
 
 
 def read_source(init: str, arch: str) -> bytes:
@@ -225,7 +159,7 @@ def read_source(init: str, arch: str) -> bytes:
         content = source.read()
     except OSError as error:
         raise ModelError(f"init: {init}: cannot be read: {error.strerror}") from error
-    if not _sha256(content).startswith(digest_of(init) or ""):
+    if not sha256(content).startswith(digest_of(init) or ""):
         raise ModelError(f"init: {init}: was changed while the command began; give the command again")
     return content
 
@@ -257,7 +191,7 @@ def _of_trial(name: str, folder: Path) -> str:
     if len(content) > LARGEST:
         raise ExperimentError(_too_large(name, len(content)))
     label = f"{Folder.at(found).name}/{matching[0].rpartition('-')[2]}"
-    return _known(label, _sha256(content), Source(lambda: content, run=found))
+    return _known(label, sha256(content), Source(lambda: content, run=found))
 
 
 def _known(name: str, sha256: str, source: Source) -> str:
@@ -282,18 +216,6 @@ def _too_large(name: str, size: int) -> str:
     )
 
 
-def _recorded(there: Folder) -> dict[str, str]:
-    try:
-        return dict(json.loads(there.read(FILES, most=MAX_BYTES)))
-    except StorageError:
-        raise
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(f"{there}/{FILES}", error) from error
-
-
-def _unreadable(where: str, error: Exception) -> RunFolderError:
-    return RunFolderError(f"{where} cannot be read: {error}. Remove it, and give the command again that began the run")
-
-
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of content, 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
