@@ -12,9 +12,10 @@ from typing import Any
 
 from raytrain.errors import TrackerError
 from raytrain.storage.credentials import is_cut_short, shown_uri
-from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent, digest_of
+from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
+from raytrain.training.trial_id import trial_digest
 
 # before MLflow is imported, and unless the user has said otherwise: with MLflow's own values, 7 tries of 120 s, a
 # server that is away is noticed after minutes
@@ -160,8 +161,8 @@ class MlflowTracker:
             TrackerError: MLflow does not answer, or refuses.
         """
         with answering(self.where, reason=_reason):
-            for known in self._of(run, digest_of(trial)):
-                self._supersede(known, digest_of(trial))
+            for known in self._of(run, trial_digest(trial)):
+                self._supersede(known, trial_digest(trial))
 
     def close(self) -> None:
         """Do nothing: nothing is buffered."""

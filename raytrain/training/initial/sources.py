@@ -19,6 +19,7 @@ from typing import Any
 from raytrain.errors import ExperimentError, ModelError
 from raytrain.storage.folder import Folder
 from raytrain.storage.typed_path import is_a_file
+from raytrain.training.trial_id import trial_digest
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.source import shown
 
@@ -176,7 +177,7 @@ def _of_trial(name: str, folder: Path) -> str:
         )
     trials = (Folder.at(found) / "trials").names()
     matching = [one for one in trials if one == trial] or [
-        one for one in trials if one.startswith(trial) or one.rpartition("-")[2].startswith(trial)
+        one for one in trials if one.startswith(trial) or trial_digest(one).startswith(trial)
     ]
     if len(matching) != 1:
         what = "several trials" if matching else "no trial"
@@ -190,7 +191,7 @@ def _of_trial(name: str, folder: Path) -> str:
         raise ExperimentError(f"the trial {matching[0]} of {found} has no checkpoint that can be read; give another")
     if len(content) > LARGEST:
         raise ExperimentError(_too_large(name, len(content)))
-    label = f"{Folder.at(found).name}/{matching[0].rpartition('-')[2]}"
+    label = f"{Folder.at(found).name}/{trial_digest(matching[0])}"
     return _known(label, sha256(content), Source(lambda: content, run=found))
 
 
