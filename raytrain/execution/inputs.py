@@ -12,7 +12,6 @@ from raytrain.data.split import refuse_no_classes
 from raytrain.errors import DataError, ExperimentError, RunFolderError, first_line
 from raytrain.execution.backend import SplitsByKey
 from raytrain.execution.initial import trained_on_test_images
-from raytrain.experiment.duration.costs import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.rehearsal.rehearsal import rehearse
@@ -24,7 +23,7 @@ from raytrain.provenance.manifest import Inputs, read_manifest
 from raytrain.runs.folder import EXPERIMENT, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
-from raytrain.training.choices import build_network
+from raytrain.training.choices import build_network, model_size
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.isolation import isolated
