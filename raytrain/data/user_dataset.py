@@ -33,7 +33,7 @@ from raytrain.data.layouts.labels import (
     refuse_repeated,
     some,
 )
-from raytrain.data.layouts.source_folder import MAX_FILE, shown
+from raytrain.data.layouts.source_folder import MAX_FILE, printable_name
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError, counted
 from raytrain.storage.bounded import read_bounded
@@ -262,14 +262,14 @@ def _read(
     for block in in_blocks(_content(path, origin) for path in paths):
         of = len(block)
         rows = [row for row, content in enumerate(block, start) if content is not None]
-        names = [shown(str(paths[row])) for row in rows]
+        names = [printable_name(str(paths[row])) for row in rows]
         there = [content for content in block if content is not None]
         decoded, readable = decode_all(there, image_size=image_size, name=names.__getitem__, origin=origin)
         del block, there  # before the next block is read
         images.add(decoded, of=of)
         kept[np.array(rows, dtype=np.int64)[readable]] = True
         start += of
-    origin.names[part] = [shown(str(path)) for path, read in zip(paths, kept, strict=True) if read]
+    origin.names[part] = [printable_name(str(path)) for path, read in zip(paths, kept, strict=True) if read]
     if lost := sorted({classes[label] for label in set(labels.tolist()) - set(labels[kept].tolist())}):
         origin.refuse_unreadable(why=f"without them {part} holds no image of the class {', '.join(lost)}; replace them")
     return LabelledImages(images.images(), labels[kept])
@@ -280,5 +280,5 @@ def _content(path: str | Path, origin: Origin) -> bytes | None:
     try:
         return read_bounded(Path(path), most=MAX_FILE)
     except OSError as error:
-        origin.unreadable.append((shown(str(path)), f"cannot be read ({error.strerror or error})"))
+        origin.unreadable.append((printable_name(str(path)), f"cannot be read ({error.strerror or error})"))
         return None

@@ -85,7 +85,7 @@ def tracking_uri(uri: str | None) -> str:
     return found
 
 
-def shown(uri: str) -> str:
+def mlflow_at(uri: str) -> str:
     """Return how messages name MLflow at an address: MLFLOW_TRACKING_URI may have a password in it."""
     return f"MLflow at {shown_uri(uri)}"
 
@@ -120,7 +120,7 @@ class MlflowTracker:
         for name in ("mlflow", "alembic"):  # what they do to a new database is nobody's business here
             logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try would be a warning; the last one is our message
-        self.where = f"{shown(uri)}, experiment {experiment}"
+        self.where = f"{mlflow_at(uri)}, experiment {experiment}"
         with answering(self.where, reason=_reason):
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
@@ -272,4 +272,4 @@ def _refuse_missing_folder(uri: str) -> None:
     """Raise TrackerError for a SQLite file in a folder that is not there: SQLAlchemy would try again for minutes."""
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.absolute().parent.is_dir():
-        raise TrackerError(f"{shown(uri)}: the folder {path.absolute().parent} does not exist; create it first")
+        raise TrackerError(f"{mlflow_at(uri)}: the folder {path.absolute().parent} does not exist; create it first")

@@ -109,11 +109,11 @@ def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
     check_tracker(name)
     os.environ.update(without_proxy())
     if name == "mlflow":
-        from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, shown, tracking_uri
+        from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, mlflow_at, tracking_uri
 
         address = tracking_uri(uri)
         return answer_within(
-            answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=shown(address)
+            answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=mlflow_at(address)
         )
     if name == "trackio":
         from raytrain.trackers.trackio_tracker import TrackioTracker

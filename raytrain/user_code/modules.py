@@ -20,7 +20,7 @@ from typing import Any
 from raytrain.errors import ExperimentError
 from raytrain.user_code.isolation import isolated
 from raytrain.user_code.reference import Reference
-from raytrain.user_code.source import Source, kept, shown
+from raytrain.user_code.source import Source, kept, path_from_here
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def explained(error: BaseException, source: Source, *, otherwise: str = "") -> s
         otherwise: Place that is named where no line of that code was running.
     """
     if isinstance(error, SyntaxError):
-        return f"{shown(error.filename or str(source))}:{error.lineno}: is not valid Python: {error.msg}"
+        return f"{path_from_here(error.filename or str(source))}:{error.lineno}: is not valid Python: {error.msg}"
     frames = [
         f"{source.shown_path(file)}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -101,7 +101,7 @@ def explained(error: BaseException, source: Source, *, otherwise: str = "") -> s
 def place_in_user_code(error: BaseException) -> str | None:
     """Return `file:line` of the user's code that was running when an error was raised; None where there was none."""
     places = [
-        f"{shown(frame.f_code.co_filename)}:{line}"
+        f"{path_from_here(frame.f_code.co_filename)}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
         if str(frame.f_globals.get("__name__")).startswith(_PREFIX)
     ]

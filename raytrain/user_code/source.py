@@ -64,7 +64,7 @@ class Source:
 
     def shown_path(self, name: str) -> str:
         """Return the path of a file as messages name it: relative to the working folder where it is inside."""
-        return shown(self.full_path(name))
+        return path_from_here(self.full_path(name))
 
     def __str__(self) -> str:
         lines = {name: text.count("\n") + (not text.endswith("\n")) for name, text in self.files.items()}
@@ -74,7 +74,7 @@ class Source:
 _KEPT: dict[str, Source] = {}
 
 
-def shown(path: str | Path) -> str:
+def path_from_here(path: str | Path) -> str:
     """Return a path as messages name it: relative to the working folder where it is inside."""
     try:
         here = Path.cwd()
@@ -143,7 +143,8 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
         if "." in path.stem:
             better = f"{path.stem.replace('.', '_').strip('_')}.py"
             raise ExperimentError(
-                f"{shown(path)} cannot be imported, since its name has a dot before .py; rename it, such as {better}"
+                f"{path_from_here(path)} cannot be imported, since its name has a dot before .py; rename it, such as "
+                f"{better}"
             )
         source = _closure([path.name], path.parent, only=None)
         return Reference(path.name, reference.attribute, keep(source))
@@ -162,7 +163,7 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
     inside = reference.place.replace(".", "/")
     if not {f"{inside}.py", f"{inside}/__init__.py"} & set(files):
         raise ExperimentError(
-            f"there is no module {reference.place!r} in {shown(root)}; check the name before the colon"
+            f"there is no module {reference.place!r} in {path_from_here(root)}; check the name before the colon"
         )
     source = _closure(files, root, only=None if str(root) in beside else top)
     return Reference(reference.place, reference.attribute, keep(source))
@@ -209,7 +210,7 @@ def _closure(entries: list[str], root: Path, *, only: str | None) -> Source:
                 "folder; that is too much to travel with a trial. Install the package where trials run, and import it "
                 "in a small file"
             )
-        for module in _imported(files[name], name, shown(root / name)):
+        for module in _imported(files[name], name, path_from_here(root / name)):
             top = module.partition(".")[0]
             if (only is None and top not in NOT_BESIDE) or top == only:
                 waiting += _files_of(module, root)
@@ -220,9 +221,11 @@ def _text(path: Path) -> str:
     try:
         return read_bounded(path, most=MAX_BYTES).decode("utf-8-sig")  # Python, too, takes no notice of a BOM
     except FileNotFoundError:
-        raise ExperimentError(f"{shown(path)}: no such file; check the path before the colon") from None
+        raise ExperimentError(f"{path_from_here(path)}: no such file; check the path before the colon") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{shown(path)}: cannot be read: {error}; give a file of Python code in UTF-8") from None
+        raise ExperimentError(
+            f"{path_from_here(path)}: cannot be read: {error}; give a file of Python code in UTF-8"
+        ) from None
 
 
 def _files_of(module: str, root: Path) -> Iterator[str]:

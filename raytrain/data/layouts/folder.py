@@ -16,7 +16,7 @@ from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.image_tree import ImageTree, followed_links, is_image
 from raytrain.data.layouts.parts import WHOLE, part_folders
-from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each, shown
+from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each, printable_name
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
@@ -79,7 +79,7 @@ def load_folder(
         }
         train = images["train"]
         nothing = LabelledImages(train.images[:0], train.labels[:0])
-        classes = tuple(map(shown, parts["train"]))
+        classes = tuple(map(printable_name, parts["train"]))
         test = images.get("test", nothing)
         return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
 
@@ -112,7 +112,7 @@ def _refuse_other_classes(
         if classes:
             raise DataError(
                 f"{folder.address}: {layout['train']}/ and {layout[part]}/ must hold the same classes; "
-                f"{layout[name]}/ lacks {', '.join(map(shown, classes))}"
+                f"{layout[name]}/ lacks {', '.join(map(printable_name, classes))}"
             )
 
 
@@ -146,8 +146,8 @@ def _refuse_empty(folder: SourceFolder, layout: Mapping[str, str], parts: Mappin
         empty = [name for name, files in found.items() if not files]
         if empty:
             raise DataError(
-                f"{where}: no image for the class {', '.join(map(shown, empty))}; add some, or remove the folder "
-                f"(image files end in {' '.join(sorted(SUFFIXES))})"
+                f"{where}: no image for the class {', '.join(map(printable_name, empty))}; add some, or remove the "
+                f"folder (image files end in {' '.join(sorted(SUFFIXES))})"
             )
 
 
@@ -158,12 +158,12 @@ def _not_read(folder: SourceFolder, layout: Mapping[str, str]) -> Iterator[str]:
     loose = [f"{prefix}{name}" for prefix, place in inside.items() for name in place.files() if is_image(name)]
     if loose:
         lie = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
-        yield f"{lie} in no folder of a class, such as {shown(loose[0])}: left out"
+        yield f"{lie} in no folder of a class, such as {printable_name(loose[0])}: left out"
     if WHOLE in layout.values():
         return
     others = [folder.folder(name) for name in folder.folders() if name not in layout.values()]
     unknown = [
-        shown(other.path.rpartition("/")[2])
+        printable_name(other.path.rpartition("/")[2])
         for other in others
         if any(is_image(name) for place in (other, *map(other.folder, other.folders())) for name in place.files())
     ]
@@ -192,23 +192,23 @@ def _read(
     files = [name for names in files_of.values() for name in names]
     positions = [list(classes).index(name) for name in files_of]
     labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in files_of.values()])
-    origin.unreadable += [(shown(name), faults[name]) for name in files if name in faults]
+    origin.unreadable += [(printable_name(name), faults[name]) for name in files if name in faults]
     kept = np.array([name not in faults for name in files], dtype=np.bool_)
     there = [name for name in files if name not in faults]
     images = CollectedImages(len(there), image_size=image_size, part=part, place=place)
     readable: list[NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
     start = 0
     for encoded in in_blocks(read_ahead(folder.read, there)):
-        names = [shown(name) for name in there[start : start + len(encoded)]]
+        names = [printable_name(name) for name in there[start : start + len(encoded)]]
         decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
         del encoded  # before the next block is read
         images.add(decoded, of=len(names))
         readable.append(read)
         start += len(names)
     kept[kept] = np.concatenate(readable)
-    origin.names[part] = [shown(name) for name, read in zip(files, kept, strict=True) if read]
+    origin.names[part] = [printable_name(name) for name, read in zip(files, kept, strict=True) if read]
     lost = [name for name, label in zip(files_of, positions, strict=True) if not kept[labels == label].any()]
     if lost:
-        why = f"without them {part}/ holds no image of the class {', '.join(map(shown, lost))}; replace them"
+        why = f"without them {part}/ holds no image of the class {', '.join(map(printable_name, lost))}; replace them"
         origin.refuse_unreadable(why=why)
     return LabelledImages(images.images(), labels[kept])

@@ -13,11 +13,11 @@ from raytrain.training.initial.sources import (
     LARGEST,
     NONE,
     Source,
-    digest_of,
     remember_source,
     sha256,
     source_of,
     stored_name,
+    weights_digest,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def stored_content(run: Folder, init: str, arch: str) -> bytes | None:
         raise
     except OSError as error:
         raise _unreadable(f"{there}/{name}", error) from error
-    if sha256(content) != _recorded(there).get(name) or not sha256(content).startswith(digest_of(init) or ""):
+    if sha256(content) != _recorded(there).get(name) or not sha256(content).startswith(weights_digest(init) or ""):
         raise RunFolderError(
             f"{there}/{name} has been changed: its SHA-256 is not the recorded one. Remove it, and give the command "
             "again that began the run"

@@ -21,7 +21,7 @@ from raytrain.storage.folder import Folder
 from raytrain.storage.typed_path import is_a_file
 from raytrain.training.trial_id import trial_digest
 from raytrain.user_code.calls import name_of
-from raytrain.user_code.source import shown
+from raytrain.user_code.source import path_from_here
 
 NONE, PRETRAINED = "none", "pretrained"
 LARGEST = 4 * 2**30
@@ -63,7 +63,7 @@ def canonical_init(given: object) -> object:
     )
 
 
-def digest_of(init: str) -> str | None:
+def weights_digest(init: str) -> str | None:
     """Return the digest in a recipe's `init`; None for `none` and `pretrained`."""
     match = _WITH_DIGEST.fullmatch(init)
     return match["digest"] if match else None
@@ -71,7 +71,7 @@ def digest_of(init: str) -> str | None:
 
 def source_of(init: str) -> Source | None:
     """Return the source of the weights that a recipe's `init` names, where this process was told of it."""
-    return _SOURCES.get(digest_of(init) or "")
+    return _SOURCES.get(weights_digest(init) or "")
 
 
 def weights(name: str, *, folder: str | Path = ".") -> str:
@@ -124,7 +124,7 @@ def stored_name(init: str, arch: str) -> str:
         init: The recipe's `init`, which is not `none`.
         arch: The recipe's `arch`, which pretrained weights depend on.
     """
-    if digest := digest_of(init):
+    if digest := weights_digest(init):
         return digest
     plain = name_of(arch).replace(":", "-")
     return f"{PRETRAINED}-{plain}" + (f"-{sha256(arch.encode())[:8]}" if arch != name_of(arch) else "")
@@ -160,7 +160,7 @@ def read_source(init: str, arch: str) -> bytes:
         content = source.read()
     except OSError as error:
         raise ModelError(f"init: {init}: cannot be read: {error.strerror}") from error
-    if not sha256(content).startswith(digest_of(init) or ""):
+    if not sha256(content).startswith(weights_digest(init) or ""):
         raise ModelError(f"init: {init}: was changed while the command began; give the command again")
     return content
 
@@ -172,8 +172,8 @@ def _of_trial(name: str, folder: Path) -> str:
     found = next((one for one in places if Folder.at(one).exists("trials")), None) if slash and run else None
     if found is None:
         raise ExperimentError(
-            f"there is no file {shown(folder / name)}, and no run of that name; give a .pth or .safetensors file, "
-            "RUN/TRIAL, pretrained or none"
+            f"there is no file {path_from_here(folder / name)}, and no run of that name; give a .pth or "
+            ".safetensors file, RUN/TRIAL, pretrained or none"
         )
     trials = (Folder.at(found) / "trials").names()
     matching = [one for one in trials if one == trial] or [
@@ -207,7 +207,7 @@ def _digest_of_file(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ExperimentError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise ExperimentError(f"{path_from_here(path)}: cannot be read: {error.strerror}") from error
 
 
 def _too_large(name: str, size: int) -> str:
