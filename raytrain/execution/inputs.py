@@ -32,8 +32,8 @@ from raytrain.user_code.reference import reference_of, without_digest
 log = logging.getLogger(__name__)
 
 FEW_VALIDATION_IMAGES = 100
-"""Of fewer validation images, one is more than a point of accuracy, and the standard error of an accuracy near one half
-is more than 5 points: what is chosen by them is chosen by chance among settings that differ less."""
+"""Number of validation images below which there is a warning. One image is then more than a point of accuracy, and the
+standard error of an accuracy near one half is more than 5 points: among settings that differ less, chance chooses."""
 MOST_LEFT_OUT = 0.1
 """Share of the training images that an epoch may leave out, for the lack of a whole batch, without a warning."""
 

@@ -40,8 +40,8 @@ LOST = (RayActorError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 WORKER_RETRIES = 2
 """Number of times that the workers of a trial are started again after one has died."""
 PREEMPTIONS = 20
-"""Number of times that they are started again after their node was taken away by its owner; Train's default has no
-limit."""
+"""Number of times that the workers of a trial are started again after the owner of their node took it away; Train's
+default has no limit."""
 CONTROLLER_RETRIES = 5
 """Number of times that Train may fail to start the workers; Train's default has no limit."""
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"

@@ -18,7 +18,8 @@ from raytrain.trackers.content import Attachment, TrialContent
 ANSWER_S = 30.0
 """Seconds in which a tracker must give its first answer."""
 LOCAL_ANSWER_S = 300.0
-"""The same for a database on this machine: it cannot be away, and a busy machine takes a while to make its tables."""
+"""Seconds in which a database on this machine must give its first answer: it cannot be away, and a busy machine takes a
+while to make its tables."""
 
 MOST_OF_A_REASON = 300
 """Most characters that are told of an error."""

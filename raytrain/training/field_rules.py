@@ -24,7 +24,8 @@ _OFFERED = {
     "mix": {"mix_alpha": "alpha"},
     "optimizer": {"momentum": "momentum", "nesterov": "nesterov"},
 }
-"""By field that may name code of the user's: the fields whose values it is offered, each with the parameter's name."""
+"""Fields whose values are offered to code of the user's, each with the parameter's name, by the field that names the
+code."""
 
 
 def contradictions(recipe: "Recipe") -> Iterator[str]:
