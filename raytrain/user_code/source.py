@@ -126,7 +126,7 @@ def texts_of(digests: Iterable[str]) -> dict[str, Files]:
 def read(reference: Reference, *, folder: Path, installed: bool = False) -> Reference:
     """Read and keep the source behind a reference without a digest; return the reference with its digest.
 
-    The place of a file is then its name alone: identity is by content, wherever the file lies.
+    A reference to a file then has its name alone: identity is by content, wherever the file lies.
 
     Args:
         reference: File, relative to `folder` unless absolute; or module, beside `folder`, in the working folder or
@@ -139,7 +139,7 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
         ExperimentError: It is missing, cannot be read, is not Python, or is too large; the message names file and line.
     """
     if reference.is_file:
-        path = (folder / reference.place).resolve()
+        path = (folder / reference.file_or_module).resolve()
         if "." in path.stem:
             better = f"{path.stem.replace('.', '_').strip('_')}.py"
             raise ExperimentError(
@@ -148,7 +148,7 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
             )
         source = _closure([path.name], path.parent, only=None)
         return Reference(path.name, reference.attribute, keep(source))
-    top = reference.place.partition(".")[0]
+    top = reference.file_or_module.partition(".")[0]
     beside = [] if installed else [str(folder.resolve()), str(Path.cwd())]
     searched = [*beside, *sys.path]
     spec = PathFinder.find_spec(top, searched) or _linked(top)
@@ -159,14 +159,15 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
         )
     found = Path(spec.origin) if spec.origin else Path(next(iter(spec.submodule_search_locations or [])))
     root = found.parent.parent if found.name == "__init__.py" else found.parent
-    files = list(_files_of(reference.place, root))
-    inside = reference.place.replace(".", "/")
+    files = list(_files_of(reference.file_or_module, root))
+    inside = reference.file_or_module.replace(".", "/")
     if not {f"{inside}.py", f"{inside}/__init__.py"} & set(files):
         raise ExperimentError(
-            f"there is no module {reference.place!r} in {path_from_here(root)}; check the name before the colon"
+            f"there is no module {reference.file_or_module!r} in {path_from_here(root)}; check the name before "
+            "the colon"
         )
     source = _closure(files, root, only=None if str(root) in beside else top)
-    return Reference(reference.place, reference.attribute, keep(source))
+    return Reference(reference.file_or_module, reference.attribute, keep(source))
 
 
 def _linked(top: str) -> ModuleSpec | None:

@@ -62,7 +62,7 @@ def load_folder(
         _refuse_outside(folder, tree)  # what is missing lies behind the links
         raise
 
-    def build(place: Path | None) -> ImageDataset:
+    def build(disk_folder: Path | None) -> ImageDataset:
         origin = Origin(labels="folders", address=folder.address, background=background)
         images = {
             part: _read(
@@ -73,7 +73,7 @@ def load_folder(
                 image_size=image_size,
                 faults=faults,
                 origin=origin,
-                place=place,
+                disk_folder=disk_folder,
             )
             for part, files in parts.items()
         }
@@ -119,15 +119,15 @@ def _refuse_other_classes(
 def _class_files(folder: SourceFolder, part: str, tree: ImageTree) -> dict[str, list[str]]:
     """Return the image files of each class, relative to `folder` and sorted; none where a link leads out."""
     if part == WHOLE:
-        place, prefix = folder, ""
+        part_folder, prefix = folder, ""
     elif part in tree.entered(folder, "", [part]):
-        place, prefix = folder.folder(part), f"{part}/"
+        part_folder, prefix = folder.folder(part), f"{part}/"
     else:
         return {}
-    above = frozenset({folder.really(), place.really()})
+    above = frozenset({folder.really(), part_folder.really()})
     return {
-        name: tree.images(place.folder(name), f"{prefix}{name}/", above)
-        for name in tree.entered(place, prefix, place.folders())
+        name: tree.images(part_folder.folder(name), f"{prefix}{name}/", above)
+        for name in tree.entered(part_folder, prefix, part_folder.folders())
     }
 
 
@@ -153,9 +153,9 @@ def _refuse_empty(folder: SourceFolder, layout: Mapping[str, str], parts: Mappin
 
 def _not_read(folder: SourceFolder, layout: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning of images that lie in no class, and one of folders with images that are no part."""
-    places = dict.fromkeys(["", *(f"{path}/" for path in layout.values() if path != WHOLE)])
-    inside = {prefix: folder.folder(prefix.rstrip("/")) if prefix else folder for prefix in places}
-    loose = [f"{prefix}{name}" for prefix, place in inside.items() for name in place.files() if is_image(name)]
+    prefixes = dict.fromkeys(["", *(f"{path}/" for path in layout.values() if path != WHOLE)])
+    inside = {prefix: folder.folder(prefix.rstrip("/")) if prefix else folder for prefix in prefixes}
+    loose = [f"{prefix}{name}" for prefix, one in inside.items() for name in one.files() if is_image(name)]
     if loose:
         lie = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
         yield f"{lie} in no folder of a class, such as {printable_name(loose[0])}: left out"
@@ -165,7 +165,7 @@ def _not_read(folder: SourceFolder, layout: Mapping[str, str]) -> Iterator[str]:
     unknown = [
         printable_name(other.path.rpartition("/")[2])
         for other in others
-        if any(is_image(name) for place in (other, *map(other.folder, other.folders())) for name in place.files())
+        if any(is_image(name) for one in (other, *map(other.folder, other.folders())) for name in one.files())
     ]
     if unknown:
         yield f"{'/, '.join(unknown)}/ holds images that are not read: the parts are {', '.join(layout.values())}"
@@ -180,11 +180,11 @@ def _read(
     image_size: int,
     faults: Mapping[str, str],
     origin: Origin,
-    place: Path | None,
+    disk_folder: Path | None,
 ) -> LabelledImages:
     """Return the images of a part that can be read; labels are the positions of its classes among `classes`.
 
-    They are in a file in the folder `place`, if one is given. Files in `faults` are not tried: they have no content.
+    They are in a file in `disk_folder`, if one is given. Files in `faults` are not tried: they have no content.
 
     Raises:
         DataError: Of a class, none can be read.
@@ -195,7 +195,7 @@ def _read(
     origin.unreadable += [(printable_name(name), faults[name]) for name in files if name in faults]
     kept = np.array([name not in faults for name in files], dtype=np.bool_)
     there = [name for name in files if name not in faults]
-    images = CollectedImages(len(there), image_size=image_size, part=part, place=place)
+    images = CollectedImages(len(there), image_size=image_size, part=part, disk_folder=disk_folder)
     readable: list[NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
     start = 0
     for encoded in in_blocks(read_ahead(folder.read, there)):

@@ -168,8 +168,8 @@ def read_source(init: str, arch: str) -> bytes:
 def _of_trial(name: str, folder: Path) -> str:
     run, slash, trial = name.rstrip("/").rpartition("/")
     outs = [folder, Path(), os.environ.get("RAYTRAIN_OUT", "runs")]
-    places = [run] if "://" in run or Path(run).is_absolute() else [f"{out}/{run}" for out in outs]
-    found = next((one for one in places if Folder.at(one).exists("trials")), None) if slash and run else None
+    candidates = [run] if "://" in run or Path(run).is_absolute() else [f"{out}/{run}" for out in outs]
+    found = next((one for one in candidates if Folder.at(one).exists("trials")), None) if slash and run else None
     if found is None:
         raise ExperimentError(
             f"there is no file {path_from_here(folder / name)}, and no run of that name; give a .pth or "
