@@ -45,7 +45,7 @@ START_ATTEMPTS = 2
 """How often Ray is started before it is said that it does not start."""
 START_TIMEOUT_S = 120.0
 """Seconds within which a Ray that is started here must be up; Ray itself would wait for 30 s."""
-IMPORTED = "ray.train.torch,raytrain.ray_backend.trial,raytrain.training.trial"
+IMPORTED = "ray.train.torch,raytrain.ray_backend.trial"
 """Modules that a process imports which waits for a trial."""
 
 
