@@ -23,7 +23,7 @@ from typing import Any
 
 from abuse_damage import damaged_runs
 from abuse_inputs import BadValue, bad_values
-from abuse_place import Found, Place, Wanted, contents, make, module, prepared, sample
+from abuse_workspace import Found, Wanted, Workspace, contents, make, module, prepared, sample
 from comparison import RECORDS, Record, arguments
 
 NOWHERE = ["--local", "--quiet", "--out", "out", "--set", "dataset=./nowhere"]
@@ -72,37 +72,37 @@ BASES: dict[tuple[str, ...], tuple[list[str], list[str]]] = {
 }
 """A right call of every command, arguments and options, that trains nothing: one word of it is replaced or added."""
 WRITES_INTO_THE_RUN = {"report", "resume"}
-NAMES_A_PLACE = {"output", "out", "name", "experiment", "folder"}
-"""Parameters in which a user may name a place outside; `name` of `new` only."""
+NAMES_A_PATH_OUTSIDE = {"output", "out", "name", "experiment", "folder"}
+"""Parameters in which a user may name a path outside; `name` of `new` only."""
 
 
-def options(place: Place, wanted: Wanted) -> None:
+def options(workspace: Workspace, wanted: Wanted) -> None:
     """Give every parameter of every command every bad value of its kind."""
     from raytrain.cli.app import app
 
-    place.renew()
-    before = contents(place.work)
-    around = place.around()
+    workspace.renew()
+    before = contents(workspace.work)
+    around = workspace.around()
     for bad in bad_values(app):
         what = f"{' '.join(bad.command)} {bad.option or bad.parameter}: {bad.kind}"
         if not wanted(what):
             continue
-        answer = place.call(words_of(bad), what)
-        place.found.inputs += 1
-        place.found.kinds.add(bad.kind)
+        answer = workspace.call(words_of(bad), what)
+        workspace.found.inputs += 1
+        workspace.found.kinds.add(bad.kind)
         if answer and bad.refused and (answer.code == 0 or "nowhere" in answer.said or "127.0.0.1:9" in answer.said):
-            place.found.note("silent changes", f"{what}: taken, exit code {answer.code}")
-        after = contents(place.work)
+            workspace.found.note("silent changes", f"{what}: taken, exit code {answer.code}")
+        after = contents(workspace.work)
         changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
         may_write = bad.command[0] in WRITES_INTO_THE_RUN or not changed & before.keys()
         if changed and (not may_write or (answer and answer.code)):
-            shown = ", ".join(str(Path(name).relative_to(place.work)) for name in sorted(changed)[:3])
-            place.found.note("silent changes", f"{what}: exit code {answer and answer.code}, changed {shown}")
-        if place.around() != around and bad.parameter not in NAMES_A_PLACE:
-            place.found.note("writes outside", what)
-        if changed or place.around() != around:
-            place.renew()
-            before, around = contents(place.work), place.around()
+            shown = ", ".join(str(Path(name).relative_to(workspace.work)) for name in sorted(changed)[:3])
+            workspace.found.note("silent changes", f"{what}: exit code {answer and answer.code}, changed {shown}")
+        if workspace.around() != around and bad.parameter not in NAMES_A_PATH_OUTSIDE:
+            workspace.found.note("writes outside", what)
+        if changed or workspace.around() != around:
+            workspace.renew()
+            before, around = contents(workspace.work), workspace.around()
 
 
 def words_of(bad: BadValue) -> list[str]:
@@ -115,25 +115,25 @@ def words_of(bad: BadValue) -> list[str]:
     return [*bad.command, *given, *base, *([f"{bad.option}={bad.value}"] if glued else [bad.option, bad.value])]
 
 
-def experiments(place: Place, wanted: Wanted) -> None:
+def experiments(workspace: Workspace, wanted: Wanted) -> None:
     """Plan, compare and train experiment files that are wrong."""
     bad = module("test_bad_input.py").FILES
-    place.renew()
+    workspace.renew()
     for kind, (text, _) in bad.items():
         Path("bad.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-        before = contents(place.work)
+        before = contents(workspace.work)
         for command in ("plan", "compare", "train"):
             what = f"experiment with {kind}: {command}"
             if (kind, command) in RIGHT or not wanted(what):
                 continue
-            place.found.inputs += 1
-            place.found.kinds.add(kind)
-            answer = place.call([command, "bad.yaml", *BASES[(command,)][1][:-2]], what)
+            workspace.found.inputs += 1
+            workspace.found.kinds.add(kind)
+            answer = workspace.call([command, "bad.yaml", *BASES[(command,)][1][:-2]], what)
             if answer and answer.code == 0:
-                place.found.note("silent changes", f"{what}: taken")
-            if contents(place.work) != before:
-                place.found.note("silent changes", f"{what}: a file changed")
-                before = contents(place.work)
+                workspace.found.note("silent changes", f"{what}: taken")
+            if contents(workspace.work) != before:
+                workspace.found.note("silent changes", f"{what}: a file changed")
+                before = contents(workspace.work)
 
 
 PARTS = {"options": options, "damage": damaged_runs, "experiments": experiments}
@@ -144,11 +144,11 @@ def tried(name: str, wanted: Wanted) -> dict[str, Any]:
     found, started = Found(), time.perf_counter()
     here = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="abuse-") as folder, prepared(Path(folder)):
-        place = Place(Path(folder), found)
-        place.watch()
-        make(place)
+        workspace = Workspace(Path(folder), found)
+        workspace.watch()
+        make(workspace)
         found.exits.clear()
-        PARTS[name](place, wanted)
+        PARTS[name](workspace, wanted)
         os.chdir(here)
     seconds = round(time.perf_counter() - started)
     print(f"{name}: {found.inputs} inputs in {seconds} s", flush=True)

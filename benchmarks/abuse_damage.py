@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from abuse_place import Answer, Place, Wanted, contents, module
+from abuse_workspace import Answer, Wanted, Workspace, contents, module
 
 from raytrain.errors import ExitCode
 
@@ -49,56 +49,56 @@ SENT_AS_THEY_ARE = ("README.md", "report.html")
 """Files that `log` sends, and that are made from the others for readers."""
 
 
-def damaged_runs(place: Place, wanted: Wanted) -> None:
+def damaged_runs(workspace: Workspace, wanted: Wanted) -> None:
     """Damage every file of a run folder in every way, and give it to every command that reads runs."""
     damages: dict[str, Callable[[Path], object]] = module("runs/test_damaged_folder.py").DAMAGES
     with quickly():
-        place.renew()
-        place.call(READERS["log"], "telling of the run before it is damaged")
-        shutil.copytree("told", place.base / "told")
+        workspace.renew()
+        workspace.call(READERS["log"], "telling of the run before it is damaged")
+        shutil.copytree("told", workspace.base / "told")
         whole: dict[str, Answer | None] = {}
         for name, words in (READERS | WRITERS).items():
             for _ in range(2):  # at the first call something may be imported, and warn
-                put_back(place)
-                before, whole[name] = whole.get(name), place.call(words, f"undamaged: {name}")
+                put_back(workspace)
+                before, whole[name] = whole.get(name), workspace.call(words, f"undamaged: {name}")
             assert not [*silent(name, whole[name], before)], (name, before, whole[name])
-        for kind, file in kinds_of(place.pristine / "runs" / RUN).items():
+        for kind, file in kinds_of(workspace.pristine / "runs" / RUN).items():
             for how, damage in damages.items():
                 if wanted(f"{kind} {how}"):
-                    try_all(place, f"{kind} {how}", functools.partial(damage, Path("runs", RUN, file)), whole)
+                    try_all(workspace, f"{kind} {how}", functools.partial(damage, Path("runs", RUN, file)), whole)
 
 
-def try_all(place: Place, what: str, damage: Callable[[], object], whole: dict[str, Answer | None]) -> None:
+def try_all(workspace: Workspace, what: str, damage: Callable[[], object], whole: dict[str, Answer | None]) -> None:
     """Give a damaged run folder to every command.
 
     Args:
-        place: The place.
+        workspace: The working folder and what is around it.
         what: File and damage, in words.
         damage: Function that does the damage.
         whole: What commands came to before the damage.
     """
-    put_back(place)
+    put_back(workspace)
     try:
         damage()
     except ValueError:  # a file without lines has none to lose
         return
-    place.found.kinds.add(what)
+    workspace.found.kinds.add(what)
     run = Path("runs", RUN)
     for name, words in (READERS | WRITERS).items():
         if name in WRITERS:
-            put_back(place)
+            put_back(workspace)
             damage()
         before, beside = contents(run), beside_the_run()
-        place.found.inputs += 1
-        answer = place.call(words, f"{what}: {name}")
+        workspace.found.inputs += 1
+        answer = workspace.call(words, f"{what}: {name}")
         sent = name == "log" and what.startswith(SENT_AS_THEY_ARE)
         for problem in () if sent else silent(name, answer, whole[name]):
-            place.found.note("silent changes", f"{what}: {name} {problem}")
+            workspace.found.note("silent changes", f"{what}: {name} {problem}")
         if beside_the_run() != beside:
-            place.found.note("silent changes", f"{what}: {name} changed a file beside the run")
+            workspace.found.note("silent changes", f"{what}: {name} changed a file beside the run")
         changed = changed_files(before, contents(run))
         if answer and not may_change(name, answer, changed):
-            place.found.note(
+            workspace.found.note(
                 "silent changes", f"{what}: {name}, exit code {answer.code}, changed {sorted(changed)[:3]}"
             )
 
@@ -142,14 +142,14 @@ def beside_the_run() -> dict[str, tuple[int, ...]]:
     return {name: one for name, one in found.items() if not MADE.match(f"{name}/")}
 
 
-def put_back(place: Place) -> None:
+def put_back(workspace: Workspace) -> None:
     """Put the run back as it was, and away what commands have made of it."""
     for path in [*Path().iterdir(), *Path("runs").iterdir()]:
         if MADE.match(f"{path}/"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.copytree(place.pristine / "runs" / RUN, Path("runs", RUN))
-    if (place.base / "told").exists():
-        shutil.copytree(place.base / "told", "told")
+    shutil.copytree(workspace.pristine / "runs" / RUN, Path("runs", RUN))
+    if (workspace.base / "told").exists():
+        shutil.copytree(workspace.base / "told", "told")
 
 
 def kinds_of(run: Path) -> dict[str, Path]:

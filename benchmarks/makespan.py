@@ -20,11 +20,12 @@ from comparison import Comparison, Record, arguments, interleaved
 
 from raytrain.execution.options import RunOptions
 from raytrain.execution.run import run
-from raytrain.experiment.duration.costs import Costs, kind_of, model_size
+from raytrain.experiment.duration.costs import Costs, kind_of
 from raytrain.experiment.duration.order import ORDERS, LongestFirst
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
 from raytrain.storage.json_lines import read_lines
+from raytrain.training.choices import model_size
 from raytrain.training.recipe import Recipe
 
 ARCHS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]

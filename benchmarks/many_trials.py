@@ -44,6 +44,7 @@ from raytrain.report.page import write_report
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
+from raytrain.training.trial_id import trial_digest
 
 FLAT = 1.2
 """The last tenth of the trials may take so many times as long as the second."""
@@ -72,7 +73,7 @@ def sleeping(config: dict[str, Any], *, splits: Any, placement: Placement) -> No
     del splits, placement
     job = config["job"]
     epochs = job["recipe"]["epochs"]
-    generator = np.random.default_rng(int(job["trial_id"].rpartition("-")[2], 16))  # of the recipe's digest
+    generator = np.random.default_rng(int(trial_digest(job["trial_id"]), 16))
     best, rate = generator.uniform(0.5, 0.95), generator.uniform(0.5, 2.0)
     for epoch in range(1, epochs + 1):
         time.sleep(0.01)
@@ -159,7 +160,7 @@ def main() -> None:
         command = [sys.executable, "-m", "raytrain", "results", "many", "--out", out]
         shown: list[str] = []
         read = seconds_of(lambda: shown.extend(subprocess.check_output(command, text=True).splitlines()))
-        missing = {trial.id.rpartition("-")[2] for trial in trials} - {word for line in shown for word in line.split()}
+        missing = {trial_digest(trial.id) for trial in trials} - {word for line in shown for word in line.split()}
         assert not missing, "the table has a row for each trial"
         again = seconds_of(lambda: RunJournal.open(folder, experiment, trials))
         made = seconds_of(lambda: write_report(RunRecord(folder, run.state)))

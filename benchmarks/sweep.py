@@ -23,7 +23,6 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from raytrain.analysis.record import RunRecord
 from raytrain.execution.inputs import load_splits
-from raytrain.experiment.duration.costs import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.session import ray_session
@@ -31,6 +30,7 @@ from raytrain.ray_backend.tuner import run_trials
 from raytrain.report.files import write_tables
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
+from raytrain.training.choices import model_size
 from raytrain.training.recipe import Recipe
 
 CONCURRENT = 2

@@ -9,7 +9,7 @@ from .execution.initial import initial_weights as initial_weights
 from .experiment.experiment import Experiment as Experiment
 from .experiment.user_code import code as code
 from .inference.model import load_model as load_model
-from .training.initial import weights as weights
+from .training.initial.sources import weights as weights
 from .training.loop import train as train
 from .training.recipe import Recipe as Recipe
 from .training.state import TrainState as TrainState

@@ -1,4 +1,7 @@
-"""What this process may use of the machine: all memory and cores, or less where a container or SLURM says so."""
+"""This machine: the memory and cores that this process may use, its GPUs, and how to reach it without a proxy.
+
+A container or SLURM may leave the process less memory and fewer cores than the machine has.
+"""
 
 import math
 import os
@@ -7,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
+from urllib.request import getproxies_environment
 
 DEVICE = "RAYTRAIN_DEVICE"
 """Environment variable that names the device of a run in one process."""
@@ -18,6 +22,8 @@ SHARED_MEMORY = Path("/dev/shm")
 """Folder of the memory that processes share, on Linux."""
 RESOURCES = (resource.RLIMIT_DATA, resource.RLIMIT_AS)
 """Limits of a process that bound its memory: `ulimit -d` and `ulimit -v`."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names by which a machine reaches itself."""
 
 
 def named_device() -> str:
@@ -63,6 +69,19 @@ def free_shared_memory() -> int | None:
         return shutil.disk_usage(SHARED_MEMORY).free
     except OSError:
         return None
+
+
+def without_proxy() -> dict[str, str]:
+    """Return the variables of the environment with which HTTP to this machine goes to it directly.
+
+    They are `no_proxy` and `NO_PROXY`, since some programs read the one and some the other, with the hosts that are
+    listed there already. {} where no proxy is named, or where none is used for any host ("*").
+    """
+    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if not getproxies_environment() or listed.strip() == "*":
+        return {}
+    hosts = ",".join(dict.fromkeys([*filter(None, listed.split(",")), *LOOPBACK]))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def _group_limits(cgroups: Path, own_groups: Path) -> Iterator[int]:

@@ -22,7 +22,7 @@ settings.load_profile("raytrain")
 # These limits end tests that hang, they judge nothing: a nested TorchTrainer of two workers took 94 s on two cores of
 # one machine and 68 s of another.
 RAY_TIMEOUT_SECONDS = 720
-# "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.leftovers)
+# "/t-" and eight letters come after it, and 24 characters leave room for Ray's sockets (ray_backend.private_ray)
 LONGEST_TEMPORARY_FOLDER = 13
 # the tests that `make check` leaves to `make test`; `make longer` writes it
 LONGER = Path(__file__).with_name("longer.txt")

@@ -327,6 +327,12 @@ def test_no_package_has_more_modules_than_contributing_allows() -> None:
     assert {package: count for package, count in counts.items() if count > int(most)} == {}
 
 
+def test_the_top_of_raytrain_has_at_most_the_five_files_that_contributing_allows() -> None:
+    assert "the top of `raytrain/` at most 5 files of Python" in (ROOT / "CONTRIBUTING.md").read_text()
+    files = sorted(path.name for path in (ROOT / "raytrain").glob("*.py"))  # __init__.py and __main__.py count
+    assert len(files) <= 5, files
+
+
 def test_the_tree_in_the_readme_has_the_packages_on_disk() -> None:
     (tree,) = re.findall(r"```\nraytrain/\n(.*?)```", README, flags=re.DOTALL)
     shown = [name for line in tree.splitlines() for name in re.findall(r"(\S+)/(?= )", line.split("   ")[0] + " ")]

@@ -5,11 +5,16 @@ rung. One seed each is an illustration of a rule, not a law about it.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from raytrain.errors import ExperimentError
 from raytrain.experiment.asha import Decision, Promotion, Rungs, rungs_between
+
+if TYPE_CHECKING:
+    from raytrain.baselines.baselines import BaselineCurve
 
 Mode = Literal["stop", "promote"]
 
@@ -44,6 +49,59 @@ class Curve:
     def reached(self) -> float:
         """The accuracy by which the table judges the trial: of the best validated epoch, or else of the last one."""
         return max(self.accuracies) if self.validated else self.accuracies[-1]
+
+
+@dataclass(frozen=True)
+class CurvesOfBaseline:
+    """The curves of a baseline that are replayed as the trials of one experiment, and those that are left out.
+
+    Attributes:
+        replayed: Curves of equally many epochs, with the test accuracy of each, by name.
+        epochs: Number of epochs of each of them.
+        of_other_length: Names of curves with the test accuracy of every epoch, but with another number of epochs.
+        with_gaps: Names of curves without the test accuracy of some epochs.
+    """
+
+    replayed: Mapping[str, Curve]
+    epochs: int
+    of_other_length: Sequence[str]
+    with_gaps: Sequence[str]
+
+
+def curves_of_baseline(curves: Iterable["BaselineCurve"], *, name: str) -> CurvesOfBaseline:
+    """Return which curves of a baseline can be replayed together.
+
+    Args:
+        curves: The curves of the baseline.
+        name: What the baseline is called in a message.
+
+    Raises:
+        ExperimentError: None has a test accuracy, or none has that of every epoch.
+    """
+    tested = {curve.name: curve for curve in curves if curve.tested}
+    if not tested:
+        raise ExperimentError(f"no curve of {name} has a test accuracy, which a replay needs; choose another")
+    whole = {
+        curve: one for curve, one in tested.items() if [at for at, _ in one.tested] == [*range(1, len(one.tested) + 1)]
+    }
+    if not whole:
+        raise ExperimentError(
+            f"no curve of {name} has the test accuracy of every epoch, which a replay needs; choose another"
+        )
+    # an experiment's trials have equal epochs: the commonest number of epochs is the experiment
+    common = Counter(len(one.tested) for one in whole.values()).most_common(1)[0][0]
+    replayed = {curve: _whole_curve(one) for curve, one in whole.items() if len(one.tested) == common}
+    return CurvesOfBaseline(
+        replayed,
+        common,
+        of_other_length=[curve for curve in whole if curve not in replayed],
+        with_gaps=[curve for curve in tested if curve not in whole],
+    )
+
+
+def _whole_curve(curve: "BaselineCurve") -> Curve:
+    seconds = dict(zip(curve.epochs, curve.seconds, strict=True))
+    return Curve([accuracy for _, accuracy in curve.tested], [seconds[epoch] for epoch, _ in curve.tested])
 
 
 @dataclass(frozen=True)

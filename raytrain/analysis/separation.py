@@ -178,7 +178,7 @@ def taken_up(state: RunState) -> list[int]:
     added: list[int] = []
     commands = 0
     first_start: dict[int, tuple[int, int]] = {}
-    """Of a listed seed: how many seeds had been added, and which command it was, when it was started first."""
+    """Number of seeds that had been added, and number of the command, at the first start of each listed seed."""
     for event in state.events:
         if event["event"] == "begun":
             commands += 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from raytrain.experiment.shipped import SHIPPED
+from raytrain.training.trial_id import trial_digest
 
 if TYPE_CHECKING:
     from raytrain.experiment.reference import FieldReference
@@ -36,7 +37,7 @@ def run_or_trial_names(ctx: typer.Context, incomplete: str) -> Found:
     if not slash:
         return run_names(ctx, incomplete)
     trials = sorted(path.name for path in _folders(_out(ctx) / run / "trials"))
-    named = [(name.rpartition("-")[2], name) for name in trials]
+    named = [(trial_digest(name), name) for name in trials]
     return [(f"{run}/{short}", name) for short, name in named if short.startswith(digest)]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from raytrain import loopback
 from raytrain.errors import ClusterError
+from raytrain.machine import without_proxy
 from raytrain.storage.credentials import refuse_credentials
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -45,7 +45,7 @@ def find(address: str | None, *, insecure: bool) -> str:
     except ValueError as error:
         raise ClusterError(f"{given} is no address of a dashboard ({error}); give host:port or a URL") from None
     _use_token_if_there_is_one()
-    os.environ.update(loopback.without_proxy())  # Ray's client in this process reads it, too
+    os.environ.update(without_proxy())  # Ray's client in this process reads it, too
     _check(url, insecure=insecure)
     return url
 

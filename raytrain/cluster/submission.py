@@ -16,7 +16,7 @@ from raytrain.experiment.experiment import NAME, Experiment
 from raytrain.experiment.user_code import digests_of
 from raytrain.storage.folder import Folder
 from raytrain.storage.typed_path import expanded
-from raytrain.training.initial import source_of
+from raytrain.training.initial.sources import source_of
 
 
 @dataclass(frozen=True)

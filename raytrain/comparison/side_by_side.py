@@ -142,7 +142,7 @@ def _pairs(first: Side, second: Side) -> list[tuple[Standing, Standing]]:
     common = [] if first.trial or second.trial else [(here[key], there[key]) for key in here if key in there]
     if common:
         return common
-    one, other = _shown(first), _shown(second)
+    one, other = _representative(first), _representative(second)
     return [(one, other)] if one and other else []
 
 
@@ -155,7 +155,7 @@ def _key(standing: Standing) -> str:
     return json.dumps([recipe, standing.results[0].phase], sort_keys=True)
 
 
-def _shown(side: Side) -> Standing | None:
+def _representative(side: Side) -> Standing | None:
     """Return what stands for a side that has no configuration in common with the other."""
     if side.trial is None:
         return side.record.chosen or side.record.ranking.first_complete

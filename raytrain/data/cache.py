@@ -138,10 +138,10 @@ def _built_in_files(entry: Path, build: Callable[[Path | None], ImageDataset], *
     return dataset
 
 
-def _unwritable(place: Path, size: int, why: str) -> PreflightError:
+def _unwritable(folder: Path, size: int, why: str) -> PreflightError:
     return PreflightError(
         f"the images take {size / 2**30:.1f} GiB, more than a quarter of the {memory_limit() / 2**30:.1f} GiB of "
-        f"memory, and cannot be written to {place} ({why}).\n"
+        f"memory, and cannot be written to {folder} ({why}).\n"
         "Set RAYTRAIN_DATA to a folder on a disk with more space, or train with a smaller image_size."
     )
 

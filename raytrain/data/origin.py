@@ -98,8 +98,8 @@ class Origin:
             return
         count = len(self.unreadable)
         images = "1 image cannot be read" if count == 1 else f"{count:,} images cannot be read"
-        place = f"{self.address.rstrip('/')}/" if self.address else ""
-        listed = [f"  {place}{name} {fault}" for name, fault in self.unreadable[:NAMED]]
+        prefix = f"{self.address.rstrip('/')}/" if self.address else ""
+        listed = [f"  {prefix}{name} {fault}" for name, fault in self.unreadable[:NAMED]]
         more = [f"  and {count - NAMED:,} more"] if count > NAMED else []
         advice = why or (
             "replace or remove them, or go on without them: --set skip_bad=true, "

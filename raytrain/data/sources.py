@@ -139,16 +139,16 @@ def _read(
         address, configuration = parted(dataset)
         on_hub = is_on_hub(address)
         folder = open_repository(address, configuration) if on_hub else open_folder(address)
-        place = find_parquet(folder, configuration)
-        if place is not None:
+        tables = find_parquet(folder, configuration)
+        if tables is not None:
             found = load_parquet(
-                place,
+                tables,
                 image_size=image_size,
                 columns=columns,
                 background=background,
                 follow_links=links == "follow",
             )
-            _say_which(found, folder, place, configuration)
+            _say_which(found, folder, tables, configuration)
         elif has_images(folder):
             found = load_folder(folder, image_size=image_size, background=background, links=links)
         else:
@@ -159,7 +159,7 @@ def _read(
     if columns and found.origin.labels in ("", "folders"):
         raise DataError(f"columns: {columns} is for Parquet files, and {dataset} has none; leave it out")
     if background != WHITE and not found.origin.names:
-        name = f"{reference.place}:{reference.attribute}" if (reference := reference_of(name_of(dataset))) else dataset
+        name = reference.as_written if (reference := reference_of(name_of(dataset))) else dataset
         raise PixelsError(f"background: {background} is for image files, and {name} gives pixels; leave it out")
     return found
 
@@ -174,7 +174,7 @@ def refuse(dataset: ImageDataset, *, skip_bad: bool, name: str) -> None:
             `skip_bad` cannot help it.
     """
     reference = reference_of(name_of(name))
-    address = f"{reference.place}:{reference.attribute}" if reference else dataset.origin.address
+    address = reference.as_written if reference else dataset.origin.address
     if skip_bad and reference and not dataset.origin.names:
         raise DataError(
             f"skip_bad has no effect on {address}, which reads its images itself; leave it out, and have the function "
@@ -194,12 +194,12 @@ def parted(dataset: str) -> tuple[str, str]:
     return address, configuration
 
 
-def _say_which(dataset: ImageDataset, folder: SourceFolder, place: SourceFolder, configuration: str) -> None:
-    if configuration or place.path == folder.path:
+def _say_which(dataset: ImageDataset, folder: SourceFolder, tables: SourceFolder, configuration: str) -> None:
+    if configuration or tables.path == folder.path:
         return
-    others = [name for name in configurations(folder) if folder.folder(name).path != place.path]
+    others = [name for name in configurations(folder) if folder.folder(name).path != tables.path]
     if others:
-        chosen = place.path.rpartition("/")[2]
+        chosen = tables.path.rpartition("/")[2]
         listed = ", ".join(sorted([chosen, *others]))
         dataset.origin.remarks.append(f"of the configurations {listed}, {chosen} is read: # and a name choose another")
 

@@ -33,7 +33,7 @@ from raytrain.data.layouts.labels import (
     refuse_repeated,
     some,
 )
-from raytrain.data.layouts.source_folder import MAX_FILE, shown
+from raytrain.data.layouts.source_folder import MAX_FILE, printable_name
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError, counted
 from raytrain.storage.bounded import read_bounded
@@ -71,10 +71,10 @@ def load_user_dataset(text: str, reference: Reference, *, image_size: int, backg
         parameters = typed(function, inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise DataError(
-            f"{reference.place}:{reference.attribute}: has no signature; name a function or a class written in Python"
+            f"{reference.as_written}: has no signature; name a function or a class written in Python"
         ) from None
     offered = {"image_size": image_size} if "image_size" in parameters else {}
-    what = f"data set {reference.place}:{reference.attribute}"
+    what = f"data set {reference.as_written}"
     try:
         arguments = {
             name: checked(value, parameters[name].annotation, what=f"{what}: {name}")
@@ -228,13 +228,13 @@ def _untrained(labels: Mapping[str, NDArray[np.int64]]) -> list[int]:
 
 def _numbers(labels: NDArray[Any], values: list[Any], *, where: str) -> NDArray[np.int64]:
     """Return each label's position among those of the classes, (N,) int64."""
-    places = {value: number for number, value in enumerate(values)}
-    if unknown := sorted(set(labels.tolist()) - places.keys()):
+    numbers = {value: number for number, value in enumerate(values)}
+    if unknown := sorted(set(labels.tolist()) - numbers.keys()):
         if labels.dtype.kind == "U":
             raise DataError(f"{where} returned the label {unknown[0]!r}, which is not among its classes")
         known = counted(len(values), "class", "classes")
         raise DataError(f"{where} returned the label {unknown[0]} for {known}; count from 0")
-    return np.array([places[label] for label in labels.tolist()], dtype=np.int64)
+    return np.array([numbers[label] for label in labels.tolist()], dtype=np.int64)
 
 
 def _pixels(images: NDArray[np.uint8], *, image_size: int) -> NDArray[np.uint8]:
@@ -256,20 +256,20 @@ def _read(
     Raises:
         DataError: Of a class, none can be read.
     """
-    images = CollectedImages(len(paths), image_size=image_size, part=part, place=None)
+    images = CollectedImages(len(paths), image_size=image_size, part=part, disk_folder=None)
     kept = np.zeros(len(paths), dtype=np.bool_)
     start = 0
     for block in in_blocks(_content(path, origin) for path in paths):
         of = len(block)
         rows = [row for row, content in enumerate(block, start) if content is not None]
-        names = [shown(str(paths[row])) for row in rows]
+        names = [printable_name(str(paths[row])) for row in rows]
         there = [content for content in block if content is not None]
         decoded, readable = decode_all(there, image_size=image_size, name=names.__getitem__, origin=origin)
         del block, there  # before the next block is read
         images.add(decoded, of=of)
         kept[np.array(rows, dtype=np.int64)[readable]] = True
         start += of
-    origin.names[part] = [shown(str(path)) for path, read in zip(paths, kept, strict=True) if read]
+    origin.names[part] = [printable_name(str(path)) for path, read in zip(paths, kept, strict=True) if read]
     if lost := sorted({classes[label] for label in set(labels.tolist()) - set(labels[kept].tolist())}):
         origin.refuse_unreadable(why=f"without them {part} holds no image of the class {', '.join(lost)}; replace them")
     return LabelledImages(images.images(), labels[kept])
@@ -280,5 +280,5 @@ def _content(path: str | Path, origin: Origin) -> bytes | None:
     try:
         return read_bounded(Path(path), most=MAX_FILE)
     except OSError as error:
-        origin.unreadable.append((shown(str(path)), f"cannot be read ({error.strerror or error})"))
+        origin.unreadable.append((printable_name(str(path)), f"cannot be read ({error.strerror or error})"))
         return None

@@ -229,7 +229,7 @@ def run(
     options = RunOptions(str(out), address, local, mode, trial_timeout_s, time_limit_s, log)
     console = Console(stderr=True)
     outcome = running.run(
-        experiment, options, shown=lambda state: live.shown(state, console) if progress else nullcontext()
+        experiment, options, shown=lambda state: live.run_shown(state, console) if progress else nullcontext()
     )
     return Run(outcome.record, interrupted=outcome.interrupted is not None)
 

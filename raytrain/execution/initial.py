@@ -14,16 +14,15 @@ from raytrain.models.normalization import normalization_of_weights
 from raytrain.provenance.manifest import Inputs, read_manifest
 from raytrain.storage.bounded import read_bounded
 from raytrain.storage.folder import Folder
-from raytrain.training.initial import (
-    INIT,
+from raytrain.training.initial.copies import INIT, stored_content
+from raytrain.training.initial.sources import (
     NONE,
     PRETRAINED,
     Source,
-    digest_of,
     read_source,
     source_of,
-    stored_content,
     stored_name,
+    weights_digest,
 )
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
@@ -140,7 +139,7 @@ def _trained_on(source: Source, init: str) -> list[tuple[DataKey, str | None, tu
         if source.path is None or not (described := description_of(source.path)).exists():
             return []
         said = json.loads(read_bounded(described, most=MAX_DESCRIPTION))
-        if said["sha256"].startswith(digest_of(init)) and said["fingerprint"]:
+        if said["sha256"].startswith(weights_digest(init)) and said["fingerprint"]:
             return [(DataKey.of(said["recipe"]), said["fingerprint"], None)]
     except (RunFolderError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         log.debug("what %s was trained on is not known", init, exc_info=True)

@@ -12,7 +12,6 @@ from raytrain.data.split import refuse_no_classes
 from raytrain.errors import DataError, ExperimentError, RunFolderError, first_line
 from raytrain.execution.backend import SplitsByKey
 from raytrain.execution.initial import trained_on_test_images
-from raytrain.experiment.duration.costs import model_size
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.reading import read_run
 from raytrain.experiment.rehearsal.rehearsal import rehearse
@@ -24,7 +23,7 @@ from raytrain.provenance.manifest import Inputs, read_manifest
 from raytrain.runs.folder import EXPERIMENT, storage_errors_explained
 from raytrain.runs.writing.journal import RunJournal
 from raytrain.storage.folder import Folder
-from raytrain.training.choices import build_network
+from raytrain.training.choices import build_network, model_size
 from raytrain.training.recipe import Recipe
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.isolation import isolated
@@ -33,8 +32,8 @@ from raytrain.user_code.reference import reference_of, without_digest
 log = logging.getLogger(__name__)
 
 FEW_VALIDATION_IMAGES = 100
-"""Of fewer validation images, one is more than a point of accuracy, and the standard error of an accuracy near one half
-is more than 5 points: what is chosen by them is chosen by chance among settings that differ less."""
+"""Number of validation images below which there is a warning. One image is then more than a point of accuracy, and the
+standard error of an accuracy near one half is more than 5 points: among settings that differ less, chance chooses."""
 MOST_LEFT_OUT = 0.1
 """Share of the training images that an epoch may leave out, for the lack of a whole batch, without a warning."""
 

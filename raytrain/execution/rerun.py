@@ -20,7 +20,7 @@ from raytrain.provenance.versions import describe_code
 from raytrain.runs.folder import is_same_folder
 from raytrain.runs.results import TrialResult
 from raytrain.storage.folder import Folder
-from raytrain.training.initial import keep_source
+from raytrain.training.initial.copies import keep_source
 from raytrain.training.recipe import Recipe
 
 

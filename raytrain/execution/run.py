@@ -45,7 +45,7 @@ from raytrain.runs.writing.mistake_sheet import NamedImages
 from raytrain.runs.writing.resume import removed_trials
 from raytrain.storage.folder import Folder
 from raytrain.trackers.live import LiveLog, Shown
-from raytrain.training.initial import write_initial
+from raytrain.training.initial.copies import write_initial
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class RunOutcome:
         interrupted: Exit code for the signal or time limit that ended the run early; None otherwise.
         ray_lost: Whether Ray is gone, so that no further call of Ray may be made.
         seconds: Seconds that the trials took together, from the first start to the last end.
-        planned: The same, as `raytrain plan` said it of exactly what was left; None where it was not asked.
+        planned: Seconds that `raytrain plan` expected of exactly what was left; None where it was not asked.
     """
 
     record: RunRecord

@@ -151,9 +151,9 @@ class Promotion(Rungs):
         if rung is None:
             return None
         order = self._order(rung)
-        order.take(trial, quality)
+        order.insert(trial, quality)
         self.paused[trial] = rung
-        return Decision(rung, quality, order.quality_at(self._places(rung)), stop=False, pause=True)
+        return Decision(rung, quality, order.quality_of_rank(self._most_promoted(rung)), stop=False, pause=True)
 
     def until(self, *, epoch: int, epochs: int) -> int:
         """Return the epoch to which a trial of `epochs` epochs runs after `epoch`: the next rung, or its last."""
@@ -171,7 +171,7 @@ class Promotion(Rungs):
         for rung in sorted(self.recorded, reverse=True):
             order = self._order(rung)
             best = order.best(self.paused)
-            if best is not None and order.before(best) < self._places(rung):
+            if best is not None and order.before(best) < self._most_promoted(rung):
                 return best
         return None
 
@@ -184,7 +184,7 @@ class Promotion(Rungs):
                 return best
         return None
 
-    def _places(self, rung: float) -> int:
+    def _most_promoted(self, rung: float) -> int:
         return math.floor(len(self.recorded[rung]) / self.reduction_factor)
 
     def _order(self, rung: float) -> "_RungOrder":
@@ -223,7 +223,7 @@ class _RungOrder:
         """Return whether these are what the order was made from, and nobody else has added to it."""
         return self._recorded is recorded and self._paused is paused and len(recorded) == len(self._ordered)
 
-    def take(self, trial: str, quality: float) -> None:
+    def insert(self, trial: str, quality: float) -> None:
         """Record a trial, which pauses; where it was recorded before, with another quality perhaps."""
         if trial in self._recorded:
             del self._ordered[bisect.bisect_left(self._ordered, self._key(trial))]
@@ -232,9 +232,9 @@ class _RungOrder:
         bisect.insort(self._ordered, self._key(trial))
         heapq.heappush(self._waiting, (*self._key(trial), trial))
 
-    def quality_at(self, place: int) -> float | None:
-        """Return the quality of the trial at a place, counted from 1; None for place 0."""
-        return -self._ordered[place - 1][0] if place else None
+    def quality_of_rank(self, rank: int) -> float | None:
+        """Return the quality of the trial of a rank, counted from 1; None for rank 0."""
+        return -self._ordered[rank - 1][0] if rank else None
 
     def best(self, paused: dict[str, float]) -> str | None:
         """Return the best trial that is paused here."""

@@ -15,7 +15,7 @@ from raytrain.experiment.sections import MAX_TRIALS, Asha, Confirm, Resources, S
 from raytrain.experiment.trial import Trial
 from raytrain.experiment.trial_checks import refuse_what_cannot_run
 from raytrain.training.choices import as_tuple, canonical
-from raytrain.training.initial import PRETRAINED
+from raytrain.training.initial.sources import PRETRAINED
 from raytrain.training.recipe import Recipe
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -13,7 +13,7 @@ from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 
 Change = Callable[[str, Keys], str]
-"""Takes a name and the path of its place in the file."""
+"""Takes a name and the keys that lead to it in the file."""
 
 
 def with_paths_from(
@@ -101,10 +101,10 @@ def _axes(values: Any, path: Keys, change: Change) -> Any:
         return values
     found: dict[Any, Any] = {}
     for field, axis in values.items():
-        place = (*path, field)
+        keys = (*path, field)
         if isinstance(axis, Mapping) and "choice" not in axis:
-            axis = {value: _axes(below, (*place, value), change) for value, below in axis.items()}
-        found[field] = _each(axis, place, change) if field == "dataset" else axis
+            axis = {value: _axes(below, (*keys, value), change) for value, below in axis.items()}
+        found[field] = _each(axis, keys, change) if field == "dataset" else axis
     return found
 
 

@@ -87,7 +87,7 @@ def _refuse_cut(text: str) -> None:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
-    return f"{where + ': ' if where else ''}{first['msg']}, given {_shown(first['input'])}"
+    return f"{where + ': ' if where else ''}{first['msg']}, given {_short_repr(first['input'])}"
 
 
 def default_experiment(
@@ -113,7 +113,7 @@ def _build(
     source: YamlSource, overrides: Mapping[str, Any], values: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> Experiment:
     overrides = {
-        field: read_user_code(field, value, folder=Path(), where=f"--set {field}={_shown(value)}")
+        field: read_user_code(field, value, folder=Path(), where=f"--set {field}={_short_repr(value)}")
         for field, value in overrides.items()
     }
     if "seed" in overrides and changes.get("seeds") is not None:
@@ -180,10 +180,10 @@ def _locate(
     else:
         # the members of a union, such as "auto" or a number, are reported one by one
         same = [first, *(other for other in others if other["loc"][:-1] == first["loc"][:-1] == path)]
-        problem = f"given {_shown(first['input'])}; must be {' or '.join(map(_expected, same))}"
+        problem = f"given {_short_repr(first['input'])}; must be {' or '.join(map(_expected, same))}"
     field = loc[1] if len(loc) > 1 and loc[0] == "recipe" else None
     if said := [name for name in overrides if name == field or (is_argument(name) and name.startswith(f"{field}."))]:
-        return f"{' '.join(f'--set {name}={_shown(overrides[name])}' for name in said)}: {problem}"
+        return f"{' '.join(f'--set {name}={_short_repr(overrides[name])}' for name in said)}: {problem}"
     if first["type"] == "extra_forbidden":  # those of the file have been refused before
         return problem
     if _set_by(changes, loc):  # an option said it, not the file
@@ -200,7 +200,7 @@ def _locate_combination(error: CombinationError, source: YamlSource, overrides: 
     for path, value in _listed(source, field):
         if field in error.changes and _same(value, error.changes[field]):
             return f"{source.where(path)}: grid.{field}: {problem.removeprefix(f'{field}: ')}"
-    shown = ", ".join(f"{name}: {_shown(value)}" for name, value in error.changes.items())
+    shown = ", ".join(f"{name}: {_short_repr(value)}" for name, value in error.changes.items())
     section: Keys = ("grid",)
     entries = source.values.get("include")
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
@@ -263,6 +263,6 @@ def _in_file(path: Keys, source: YamlSource) -> Keys:
     return longest[0] if longest else path[:2]
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

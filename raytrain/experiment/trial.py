@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from raytrain.training.recipe import Recipe
+from raytrain.training.trial_id import trial_id
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.reference import reference_of
 
@@ -25,8 +26,8 @@ class Trial:
         """Return the trial of `recipe`; the same recipe has the same id in every experiment."""
         lr = f"{recipe.lr:g}".replace("+", "")
         names = [short_name(component) for component in (recipe.arch, recipe.optimizer, recipe.schedule)]
-        parts = (*names[:2], f"lr{lr}", names[2], f"s{recipe.seed}", recipe.digest)
-        return cls("-".join(parts), recipe)
+        words = (*names[:2], f"lr{lr}", names[2], f"s{recipe.seed}")
+        return cls(trial_id(words, recipe.digest), recipe)
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.yaml_source import Keys, YamlSource
 from raytrain.storage.typed_path import is_there
 from raytrain.training.choices import BUILT_IN, TAKE_USER_CODE
-from raytrain.training.initial import weights_in
+from raytrain.training.initial.sources import weights_in
 from raytrain.user_code.installed import installed_reference
 from raytrain.user_code.reference import Reference, digests_in, mapped, reference_of, texts_in, without_digest
 from raytrain.user_code.source import kept, read

@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 """Largest difference between the logits of a program and those of its network, as a share of the largest logit, or of 1
 where all are smaller."""
 IMAGES = 16
-"""Number of images on which they are compared; their pixels are noise."""
+"""Number of images of noise on which a program is compared with its network."""
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """Packages of the extra `raytrain[onnx]`."""
 

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
-"""As PyTorch gives them to what averages."""
+"""Tensors in the two forms in which PyTorch gives them to a function that averages."""
 
 
 class MovingAverage(AveragedModel):

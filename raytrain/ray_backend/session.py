@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raytrain import loopback
 from raytrain.background import InThread, before_exit
 from raytrain.errors import ClusterError, first_line
+from raytrain.machine import without_proxy
 from raytrain.ray_backend import private_ray
 from raytrain.ray_backend.internals import autoscaler, driver, head
 from raytrain.storage.credentials import refuse_credentials
@@ -47,14 +47,6 @@ SETTINGS = {
     # a nested trainer takes reports when it looks after its workers: every 2 s would be the least length of an epoch
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
 }
-STARTING = {
-    # on a busy machine the processes of a node take longer to start than Ray's own 30 to 100 s
-    "RAY_gcs_server_port_wait_time_s": "120",
-    "RAY_agent_register_timeout_ms": "240000",
-    "RAY_raylet_start_wait_time_s": "120",
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "120",
-}
-"""Settings of a Ray that is started here; of a cluster, the first one would be how often a wrong token is sent."""
 ON_ONE_MACHINE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 """Settings of a Ray on this machine alone, which no cloud takes away: a process less beside each worker group."""
 TRACEBACK = "Traceback (most recent call last):"
@@ -191,8 +183,8 @@ def _started(meanwhile: Callable[[], object], wake: Callable[[], object]) -> Gen
     with (
         private_ray.private_folder() as folder,
         private_ray.private_settings(),
-        private_ray.environment({name: os.environ.get(name, value) for name, value in STARTING.items()}),
-        private_ray.environment({**ON_ONE_MACHINE, **loopback.without_proxy()}),
+        private_ray.environment({name: os.environ.get(name, value) for name, value in driver.STARTING.items()}),
+        private_ray.environment({**ON_ONE_MACHINE, **without_proxy()}),
     ):
         advice = "Free memory, disk space or processor time, or run with --local."
         explained = _errors_explained("Ray on this machine", advice=advice)

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict
 import ray
 import ray.train
 import torch
+import torch.distributed as dist
 from ray import tune
 from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
@@ -29,9 +30,11 @@ from raytrain.ray_backend.placement import Placement
 from raytrain.ray_backend.watchdog import report_progress
 from raytrain.runs.folder import checkpoints_at
 from raytrain.runs.trial_files import run_of
-from raytrain.training.devices import choose_device, prepare
+from raytrain.training.devices import choose_device, gpu_bytes, prepare
+from raytrain.training.evaluation import TrainingData, rank_and_world_size
 from raytrain.training.outcome import Outcome, RankFailedError, ends_its_trial, outcome_of, outcome_of_ranks
 from raytrain.training.recipe import Recipe
+from raytrain.training.trial import TrialRun
 from raytrain.user_code.source import Files, keep_all
 
 LOST = (RayActorError, NodeDiedError, ObjectLostError, OutOfMemoryError)
@@ -40,8 +43,8 @@ LOST = (RayActorError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 WORKER_RETRIES = 2
 """Number of times that the workers of a trial are started again after one has died."""
 PREEMPTIONS = 20
-"""Number of times that they are started again after their node was taken away by its owner; Train's default has no
-limit."""
+"""Number of times that the workers of a trial are started again after the owner of their node took it away; Train's
+default has no limit."""
 CONTROLLER_RETRIES = 5
 """Number of times that Train may fail to start the workers; Train's default has no limit."""
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
@@ -187,9 +190,6 @@ def train_trial(
         placement: Resources, which give the number of threads and whether to use a GPU.
         report: Ray's report function: `tune.report` in a trial, `ray.train.report` in a worker of a trial.
     """
-    from raytrain.training.devices import gpu_bytes
-    from raytrain.training.evaluation import TrainingData, rank_and_world_size
-    from raytrain.training.trial import TrialRun
 
     def publish(within_epoch: float, evaluated: int = 0) -> None:
         if rank_and_world_size()[0] == 0:
@@ -254,8 +254,6 @@ def _metrics(message: Message) -> dict[str, Any]:
 
 def _hosts() -> list[str]:
     """Return the names of the hosts that train this trial together, each once."""
-    import torch.distributed as dist
-
     if not dist.is_initialized():
         return [platform.node()]
     names = [""] * dist.get_world_size()

@@ -21,16 +21,16 @@ EXAMPLES = 5
 def page(inspection: Inspection, console: Console) -> str:
     """Return the text of the page, as wide as the console is; lines end without spaces."""
     with console.capture() as captured:
-        console.print(Group(*_sections(_shown(inspection))), highlight=False)
+        console.print(Group(*_sections(_with_texts_in_one_line(inspection))), highlight=False)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _shown(values: Any) -> Any:
+def _with_texts_in_one_line(values: Any) -> Any:
     """Return values in which the texts, which may be names of somebody else's files, hold nothing that is not seen."""
     if isinstance(values, Mapping):
-        return {_shown(name): _shown(value) for name, value in values.items()}
+        return {_with_texts_in_one_line(name): _with_texts_in_one_line(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
-        return [_shown(value) for value in values]
+        return [_with_texts_in_one_line(value) for value in values]
     return in_one_line(values) if isinstance(values, str) else values
 
 

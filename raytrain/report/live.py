@@ -49,7 +49,7 @@ Left = Callable[[], float | None]
 
 
 @contextmanager
-def shown(state: RunState, console: Console, *, left: Left = lambda: None) -> Generator[None]:
+def run_shown(state: RunState, console: Console, *, left: Left = lambda: None) -> Generator[None]:
     """Show a run for as long as the context lasts: a live table on a terminal or in a notebook, else plain lines.
 
     Args:
@@ -58,7 +58,7 @@ def shown(state: RunState, console: Console, *, left: Left = lambda: None) -> Ge
         left: Function that returns the seconds until the run ends.
     """
     if console.is_jupyter:
-        with _shown_in_notebook(state, left):
+        with _run_shown_in_notebook(state, left):
             yield
         return
     if not console.is_terminal or console.is_dumb_terminal:
@@ -76,7 +76,7 @@ def shown(state: RunState, console: Console, *, left: Left = lambda: None) -> Ge
 
 
 @contextmanager
-def _shown_in_notebook(state: RunState, left: Left) -> Generator[None]:
+def _run_shown_in_notebook(state: RunState, left: Left) -> Generator[None]:
     """Show the live table in the output of a notebook's cell, drawn again once a second."""
     from IPython.display import HTML, display
 

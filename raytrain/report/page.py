@@ -29,7 +29,7 @@ from raytrain.report.figures.legend import legend
 from raytrain.report.figures.mistakes import Mistakes, mistakes
 from raytrain.report.figures.parallel import parallel
 from raytrain.report.figures.pictures import pictures, static_curves
-from raytrain.report.figures.thinning import shown
+from raytrain.report.figures.thinning import drawn_trials
 from raytrain.report.html import environment, packed_plotly, policy
 from raytrain.report.sections.facts import command, facts, provenance, verdict
 from raytrain.report.sections.rows import PAGE, first_rows, ranked_rows, spare_columns
@@ -122,7 +122,7 @@ def render(record: RunRecord, *, baseline: Baseline | None = None, served: Serve
         rows=first,
         left_out={
             "rows": len(rows) - len(first),
-            "curves": len(record.results) - len(shown(record.ranking.standings, entries)),
+            "curves": len(record.results) - len(drawn_trials(record.ranking.standings, entries)),
             "errors": max(0, len(errors) - ERRORS),
         },
         errors=errors[:ERRORS],

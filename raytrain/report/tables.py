@@ -11,6 +11,7 @@ from raytrain.comparison.side_by_side import SideBySide
 from raytrain.metrics.selection import SELECTIONS, Select
 from raytrain.report.metric_columns import metric_text
 from raytrain.report.text.quantities import DASH, data_size, per_cent
+from raytrain.training.trial_id import trial_digest
 
 AUDIT_LEFT = {"trial", "mode", "kept", "rescued", "setting"}
 """Columns of text in the tables of an audit, which are aligned left."""
@@ -186,7 +187,7 @@ def accuracy_columns(found: SideBySide) -> dict[str, list[str]]:
 
 
 def _trials(trials: Sequence[str]) -> str:
-    digest = trials[0].rpartition("-")[2]
+    digest = trial_digest(trials[0])
     return digest if len(trials) == 1 else f"{digest} +{len(trials) - 1}"
 
 
@@ -234,7 +235,7 @@ def run_columns(runs: Sequence[RunSummary]) -> dict[str, list[str]]:
         "started": [one.started[:10] if one.started else DASH for one in runs],
         "dataset": [", ".join(one.dataset) or DASH for one in runs],
         "trials": [f"{one.finished}/{one.trials}" if one.trials else DASH for one in runs],
-        "chosen": [one.chosen.rpartition("-")[2] if one.chosen else DASH for one in runs],
+        "chosen": [trial_digest(one.chosen) if one.chosen else DASH for one in runs],
         "val_accuracy %": [per_cent(one.val_accuracy) for one in runs],
         "test_accuracy %": [per_cent(one.test_accuracy) for one in runs],
         "size": [data_size(one.bytes) for one in runs],

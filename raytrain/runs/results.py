@@ -18,6 +18,7 @@ from raytrain.runs.events import STATUSES, Status
 from raytrain.storage.folder import Folder
 from raytrain.storage.json_lines import read_lines
 from raytrain.training.recipe import Recipe
+from raytrain.training.trial_id import trial_digest
 
 Phase = Literal["search", "confirm"]
 
@@ -93,8 +94,8 @@ class TrialResult:
 
     @property
     def digest(self) -> str:
-        """The last part of the trial's id: the digest of its recipe, eight hex digits."""
-        return self.trial.rpartition("-")[2]
+        """The digest of the trial's recipe, eight hex digits, which its id ends in."""
+        return trial_digest(self.trial)
 
     def flat(self) -> dict[str, Any]:
         """Return one row for a table: the recipe's fields beside the rest, a list as its names joined by "+"."""

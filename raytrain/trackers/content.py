@@ -213,11 +213,6 @@ def content_of(
     )
 
 
-def digest_of(trial: str) -> str:
-    """Return the digest of a trial's recipe, by which trackers know it, from its id."""
-    return trial.rpartition("-")[2]
-
-
 def _sessions(folder: Folder) -> list[dict[str, Any]]:
     return read_manifest(folder)["sessions"] if folder.exists(MANIFEST) else []
 

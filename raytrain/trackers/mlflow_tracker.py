@@ -12,9 +12,10 @@ from typing import Any
 
 from raytrain.errors import TrackerError
 from raytrain.storage.credentials import is_cut_short, shown_uri
-from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent, digest_of
+from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import ANSWER_S, LOCAL_ANSWER_S, Written, answering, reason_of
+from raytrain.training.trial_id import trial_digest
 
 # before MLflow is imported, and unless the user has said otherwise: with MLflow's own values, 7 tries of 120 s, a
 # server that is away is noticed after minutes
@@ -84,7 +85,7 @@ def tracking_uri(uri: str | None) -> str:
     return found
 
 
-def shown(uri: str) -> str:
+def mlflow_at(uri: str) -> str:
     """Return how messages name MLflow at an address: MLFLOW_TRACKING_URI may have a password in it."""
     return f"MLflow at {shown_uri(uri)}"
 
@@ -119,7 +120,7 @@ class MlflowTracker:
         for name in ("mlflow", "alembic"):  # what they do to a new database is nobody's business here
             logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try would be a warning; the last one is our message
-        self.where = f"{shown(uri)}, experiment {experiment}"
+        self.where = f"{mlflow_at(uri)}, experiment {experiment}"
         with answering(self.where, reason=_reason):
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
@@ -160,8 +161,8 @@ class MlflowTracker:
             TrackerError: MLflow does not answer, or refuses.
         """
         with answering(self.where, reason=_reason):
-            for known in self._of(run, digest_of(trial)):
-                self._supersede(known, digest_of(trial))
+            for known in self._of(run, trial_digest(trial)):
+                self._supersede(known, trial_digest(trial))
 
     def close(self) -> None:
         """Do nothing: nothing is buffered."""
@@ -271,4 +272,4 @@ def _refuse_missing_folder(uri: str) -> None:
     """Raise TrackerError for a SQLite file in a folder that is not there: SQLAlchemy would try again for minutes."""
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.absolute().parent.is_dir():
-        raise TrackerError(f"{shown(uri)}: the folder {path.absolute().parent} does not exist; create it first")
+        raise TrackerError(f"{mlflow_at(uri)}: the folder {path.absolute().parent} does not exist; create it first")

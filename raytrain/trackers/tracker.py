@@ -9,16 +9,17 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal, Protocol, TypeVar, get_args
 
-from raytrain import loopback
 from raytrain.background import InThread
 from raytrain.errors import ExperimentError, TrackerError, did_you_mean, first_line
+from raytrain.machine import without_proxy
 from raytrain.storage.credentials import without_credentials
 from raytrain.trackers.content import Attachment, TrialContent
 
 ANSWER_S = 30.0
 """Seconds in which a tracker must give its first answer."""
 LOCAL_ANSWER_S = 300.0
-"""The same for a database on this machine: it cannot be away, and a busy machine takes a while to make its tables."""
+"""Seconds in which a database on this machine must give its first answer: it cannot be away, and a busy machine takes a
+while to make its tables."""
 
 MOST_OF_A_REASON = 300
 """Most characters that are told of an error."""
@@ -107,13 +108,13 @@ def open_tracker(name: str, *, uri: str | None, project: str) -> Tracker:
         TrackerError: It does not answer in time, or refuses.
     """
     check_tracker(name)
-    os.environ.update(loopback.without_proxy())
+    os.environ.update(without_proxy())
     if name == "mlflow":
-        from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, shown, tracking_uri
+        from raytrain.trackers.mlflow_tracker import MlflowTracker, answer_limit_s, mlflow_at, tracking_uri
 
         address = tracking_uri(uri)
         return answer_within(
-            answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=shown(address)
+            answer_limit_s(address), lambda: MlflowTracker(address, experiment=project), of=mlflow_at(address)
         )
     if name == "trackio":
         from raytrain.trackers.trackio_tracker import TrackioTracker

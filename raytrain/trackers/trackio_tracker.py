@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from raytrain.errors import ExperimentError, TrackerError
-from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent, digest_of
+from raytrain.trackers.content import CHOSEN, CURVE, Attachment, TrialContent
 from raytrain.trackers.owner import RUN, RUN_ID, Owners
 from raytrain.trackers.tracker import Written, first_line, identities
+from raytrain.training.trial_id import trial_digest
 
 _FOLDER = "TRACKIO_DIR"
 """Environment variable that Trackio reads when it is imported."""
@@ -87,7 +88,7 @@ class TrackioTracker:
             TrackerError: It cannot read or write its files.
         """
         with self._answering():
-            for identity, told in self._told(run, digest_of(trial)):
+            for identity, told in self._told(run, trial_digest(trial)):
                 if not told:
                     return
                 self._unchoose(identity, trial, told)

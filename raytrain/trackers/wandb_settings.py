@@ -12,7 +12,7 @@ _SERVER = "https://api.wandb.ai"
 _HARMLESS = {"entity", "project"}
 """Settings that a file in the working folder may have."""
 _MAX_SETTINGS = 100_000
-"""Largest size in bytes of such a file."""
+"""Largest size of a file of settings in the working folder, in bytes."""
 
 
 def is_offline() -> bool:

@@ -13,7 +13,7 @@ import psutil
 
 from raytrain.background import JOIN_TIMEOUT_S, InThread
 from raytrain.errors import TrackerError
-from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent, digest_of
+from raytrain.trackers.content import CHOSEN, CURVE, PASSING, Attachment, TrialContent
 from raytrain.trackers.owner import RUN, Owners, owner_of
 from raytrain.trackers.tracker import (
     ANSWER_S,
@@ -25,6 +25,7 @@ from raytrain.trackers.tracker import (
     identities,
 )
 from raytrain.trackers.wandb_settings import has_key, is_offline, refuse_foreign_settings
+from raytrain.training.trial_id import trial_digest
 
 _LENGTH = 12
 """Number of characters in the id of a run of W&B."""
@@ -101,7 +102,7 @@ class WandbTracker:
             TrackerError: It does not answer, or refuses.
         """
         with answering(self.where):
-            for identity in self._identities(run[RUN], digest_of(trial)):
+            for identity in self._identities(run[RUN], trial_digest(trial)):
                 if not self._offline and self._file(identity).is_file():
                     continue  # it was disowned, and has not been told of since
                 try:

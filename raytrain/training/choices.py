@@ -1,10 +1,15 @@
 """What the fields of a recipe that name components may say, and the form in which a recipe keeps it.
 
+The network that `arch` names is built here, and its size is counted.
+
 The functions themselves live where their kind does: architectures in `raytrain.models`, augmentations in
 `raytrain.data.augmentation.augment`, optimizers and schedules in `raytrain.optim`, losses in `raytrain.optim.losses`.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from raytrain.data.augmentation.augment import AUGMENTS
@@ -13,19 +18,21 @@ from raytrain.data.augmentation.resolution import canonical_resolution
 from raytrain.data.layouts.background import canonical_background
 from raytrain.data.layouts.columns import canonical_columns
 from raytrain.data.named import DATASETS
-from raytrain.models.architectures import ARCHITECTURES
+from raytrain.models.architectures import ARCHITECTURES, forward_flops, parameter_count
 from raytrain.models.libraries import LIBRARIES
 from raytrain.optim.lookahead import LOOKAHEADS
 from raytrain.optim.losses import LOSSES
 from raytrain.optim.optimizers import OPTIMIZERS, OptimizerEntry
 from raytrain.optim.schedules import SCHEDULES
-from raytrain.training.initial import canonical_init
+from raytrain.training.initial.sources import canonical_init
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.component import Components, one_of
 from raytrain.user_code.reference import reference_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from raytrain.training.recipe import Recipe
 
 USER_MOMENTS = 3
 """Numbers for each parameter that an optimizer of the user's is taken to keep at most, to see whether the disk is large
@@ -65,6 +72,44 @@ def build_network(arch: str, *, num_classes: int, width: int, image_size: int) -
         image_size: Height and width of the images in pixels.
     """
     return ARCH_CHOICES.call(arch, num_classes=num_classes, width=width, image_size=image_size, in_channels=3)
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The size of a model.
+
+    Attributes:
+        parameters: Number of trainable parameters.
+        forward_flops: Number of floating-point operations in the forward pass of one image.
+    """
+
+    parameters: int
+    forward_flops: int
+
+
+def model_size(recipe: "Recipe", num_classes: int) -> ModelSize:
+    """Return the size of a recipe's model, without building its weights."""
+    return _model_size(recipe.arch, recipe.width, recipe.image_size, num_classes)
+
+
+@cache
+def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> ModelSize:
+    import torch  # takes 1.5 s, and commands that only read results need no size
+
+    def sized() -> ModelSize:
+        with torch.device("meta"):
+            model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
+        # out of the context, within which PyTorch imports its compiler
+        return ModelSize(parameter_count(model), forward_flops(model, image_size))
+
+    if name_of(arch) in ARCH_CHOICES.entries:
+        return sized()
+    with contextlib.suppress(Exception):  # whatever a network of others does when it is built
+        return sized()
+    model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
+    parameters = parameter_count(model)
+    # in a linear layer each parameter is multiplied and added once
+    return ModelSize(parameters, max(1, 2 * parameters))
 
 
 def as_tuple(value: object) -> object:

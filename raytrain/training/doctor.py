@@ -89,12 +89,12 @@ def _storage(out: str) -> str:
 
 def _disk(out: str) -> Check:
     try:
-        place = Folder.at(out).local_path or data_home()
-        free = free_bytes(place) / 2**30
+        local = Folder.at(out).local_path or data_home()
+        free = free_bytes(local) / 2**30
     except (OSError, RaytrainError) as error:  # also a name that is too long
         return Check("disk", ok=False, found=str(error))
     advice = "Free disk space, or choose another --out."
-    return Check("disk", ok=free >= LEAST_FREE_GIB, found=f"{free:.1f} GiB free for {place}", advice=advice)
+    return Check("disk", ok=free >= LEAST_FREE_GIB, found=f"{free:.1f} GiB free for {local}", advice=advice)
 
 
 def _memory() -> str:

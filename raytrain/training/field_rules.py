@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from raytrain.models.architectures import WITHOUT_RESIDUAL_BLOCKS
 from raytrain.models.libraries import LIBRARIES, library_model
 from raytrain.training.choices import AUGMENT_CHOICES
-from raytrain.training.initial import NONE, PRETRAINED
+from raytrain.training.initial.sources import NONE, PRETRAINED
 from raytrain.user_code.calls import name_of
 from raytrain.user_code.component import accepted
 from raytrain.user_code.modules import imported
@@ -24,7 +24,8 @@ _OFFERED = {
     "mix": {"mix_alpha": "alpha"},
     "optimizer": {"momentum": "momentum", "nesterov": "nesterov"},
 }
-"""By field that may name code of the user's: the fields whose values it is offered, each with the parameter's name."""
+"""Fields whose values are offered to code of the user's, each with the parameter's name, by the field that names the
+code."""
 
 
 def contradictions(recipe: "Recipe") -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, TypedDict
 
 from raytrain.errors import DivergenceError
-from raytrain.user_code.modules import place_in_user_code
+from raytrain.user_code.modules import line_in_user_code
 
 OUT_OF_MEMORY = "out of memory"
 """The beginning of the line when memory ran out."""
@@ -56,7 +56,7 @@ class RankFailedError(Exception):
     @classmethod
     def of(cls, error: BaseException) -> "RankFailedError":
         """Return what another process is told of an error. Call it while the error is handled."""
-        return cls(outcome_of(error), place_in_user_code(error) is not None)
+        return cls(outcome_of(error), line_in_user_code(error) is not None)
 
 
 def outcome_of_ranks(error: BaseException, failures: Mapping[int, BaseException]) -> Outcome:
@@ -78,7 +78,7 @@ def ends_its_trial(error: BaseException) -> bool:
 
     `sys.exit` in code of the user's is such an error. Ray and raytrain use SystemExit to end a process.
     """
-    return isinstance(error, Exception) or (isinstance(error, SystemExit) and place_in_user_code(error) is not None)
+    return isinstance(error, Exception) or (isinstance(error, SystemExit) and line_in_user_code(error) is not None)
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -100,8 +100,8 @@ def described(error: BaseException) -> str:
     name = type(error).__name__
     # Train puts the cause on the second line
     lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
-    place = place_in_user_code(error)
-    said = _shortened(" ".join([*([f"{place}:"] if place else []), f"{name}:" if lines else name, *lines]))
+    line = line_in_user_code(error)
+    said = _shortened(" ".join([*([f"{line}:"] if line else []), f"{name}:" if lines else name, *lines]))
     if isinstance(error, MemoryError) or "OutOfMemory" in name or _SAID_IN_PROCESS.search(str(error)):
         return f"{OUT_OF_MEMORY}: {ADVICE} ({said})"
     return UNUSED if _SAID_OF_UNUSED in str(error) else said

@@ -19,13 +19,14 @@ from raytrain.optim.optimizers import parameter_groups
 from raytrain.training.choices import LOOKAHEAD_CHOICES, OPTIMIZER_CHOICES
 from raytrain.training.devices import choose_precision
 from raytrain.training.evaluation import TrainingData, rank_and_world_size
-from raytrain.training.initial import NONE
+from raytrain.training.initial.sources import NONE
 from raytrain.training.recipe import Recipe
 
 INITIAL_IMAGES = 5000
 """Most training images that an architecture's initial weights are computed from."""
 INITIAL_PIXELS = INITIAL_IMAGES * 32 * 32
-"""Most pixels of these images together, of which each takes 12 bytes; of large ones there are fewer."""
+"""Most pixels, of 12 bytes each, that an architecture's initial weights are computed from: of large images, fewer are
+used."""
 
 
 class TrainState:

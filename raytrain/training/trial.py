@@ -27,7 +27,8 @@ from raytrain.training import checkpoint
 from raytrain.training.checkpoint import Checkpoint
 from raytrain.training.devices import choose_precision, device_name
 from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views, predict, rank_and_world_size
-from raytrain.training.initial import NONE, stored_weights
+from raytrain.training.initial.copies import stored_weights
+from raytrain.training.initial.sources import NONE
 from raytrain.training.inputs import evaluated_at_once
 from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe

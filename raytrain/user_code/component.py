@@ -195,7 +195,7 @@ class Components:
     def _parameters_of_user_code(
         self, function: Callable[..., Any], reference: Reference
     ) -> dict[str, inspect.Parameter]:
-        where = f"{self.what} {reference.place}:{reference.attribute}"
+        where = f"{self.what} {reference.as_written}"
         try:
             parameters = list(inspect.signature(function).parameters.values())
         except (TypeError, ValueError):

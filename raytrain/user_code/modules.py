@@ -20,7 +20,7 @@ from typing import Any
 from raytrain.errors import ExperimentError
 from raytrain.user_code.isolation import isolated
 from raytrain.user_code.reference import Reference
-from raytrain.user_code.source import Source, kept, shown
+from raytrain.user_code.source import Source, kept, path_from_here
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def imported(reference: Reference) -> Callable[..., Any]:
         )
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
-    inside = reference.place.removesuffix(".py") if reference.is_file else reference.place
+    inside = reference.file_or_module.removesuffix(".py") if reference.is_file else reference.file_or_module
     try:
         with isolated() as changed:
             module = importlib.import_module(f"{_PREFIX}{reference.digest}.{inside}")
@@ -57,7 +57,7 @@ def imported(reference: Reference) -> Callable[..., Any]:
     for change in changed:
         log.warning("%s sets %s when it is imported; this is undone: other trials would change with it", source, change)
     found = getattr(module, reference.attribute, None)
-    file = source.shown_path(_file_of(inside, source) or reference.place)
+    file = source.shown_path(_file_of(inside, source) or reference.file_or_module)
     if found is None:
         known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise ExperimentError(
@@ -75,7 +75,7 @@ def definition(function: Callable[..., Any], reference: Reference) -> str:
     source = kept(reference.digest)
     code = getattr(function, "__code__", None) or getattr(getattr(function, "__init__", None), "__code__", None)
     file = _file_in(source, code.co_filename) if source and code else None
-    return f"{source.shown_path(file)}:{code.co_firstlineno}" if source and code and file else reference.place
+    return f"{source.shown_path(file)}:{code.co_firstlineno}" if source and code and file else reference.file_or_module
 
 
 def explained(error: BaseException, source: Source, *, otherwise: str = "") -> str:
@@ -84,10 +84,10 @@ def explained(error: BaseException, source: Source, *, otherwise: str = "") -> s
     Args:
         error: The error.
         source: The code.
-        otherwise: Place that is named where no line of that code was running.
+        otherwise: What is named where no line of that code was running.
     """
     if isinstance(error, SyntaxError):
-        return f"{shown(error.filename or str(source))}:{error.lineno}: is not valid Python: {error.msg}"
+        return f"{path_from_here(error.filename or str(source))}:{error.lineno}: is not valid Python: {error.msg}"
     frames = [
         f"{source.shown_path(file)}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -98,14 +98,14 @@ def explained(error: BaseException, source: Source, *, otherwise: str = "") -> s
     return f"{where}{type(error).__name__}{': ' + reason[0] if reason else ''}"
 
 
-def place_in_user_code(error: BaseException) -> str | None:
+def line_in_user_code(error: BaseException) -> str | None:
     """Return `file:line` of the user's code that was running when an error was raised; None where there was none."""
-    places = [
-        f"{shown(frame.f_code.co_filename)}:{line}"
+    lines = [
+        f"{path_from_here(frame.f_code.co_filename)}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
         if str(frame.f_globals.get("__name__")).startswith(_PREFIX)
     ]
-    return places[-1] if places else None
+    return lines[-1] if lines else None
 
 
 def _file_in(source: Source, compiled: str) -> str | None:

@@ -29,22 +29,27 @@ class Reference:
     """A name that stands for code of the user's own.
 
     Attributes:
-        place: Path of a file, or name of a module.
+        file_or_module: Path of a file, or name of a module.
         attribute: Name of the class or function in it.
         digest: Digest of the source; None before it has been read.
     """
 
-    place: str
+    file_or_module: str
     attribute: str
     digest: str | None
 
     @property
     def is_file(self) -> bool:
-        """Whether `place` is the path of a file."""
-        return self.place.endswith(".py")
+        """Whether `file_or_module` is the path of a file."""
+        return self.file_or_module.endswith(".py")
+
+    @property
+    def as_written(self) -> str:
+        """The reference as its user writes it, without the digest."""
+        return f"{self.file_or_module}:{self.attribute}"
 
     def __str__(self) -> str:
-        return f"{self.place}:{self.attribute}" + (f"@{self.digest}" if self.digest else "")
+        return self.as_written + (f"@{self.digest}" if self.digest else "")
 
 
 def reference_of(name: str) -> Reference | None:

@@ -64,7 +64,7 @@ class Source:
 
     def shown_path(self, name: str) -> str:
         """Return the path of a file as messages name it: relative to the working folder where it is inside."""
-        return shown(self.full_path(name))
+        return path_from_here(self.full_path(name))
 
     def __str__(self) -> str:
         lines = {name: text.count("\n") + (not text.endswith("\n")) for name, text in self.files.items()}
@@ -74,7 +74,7 @@ class Source:
 _KEPT: dict[str, Source] = {}
 
 
-def shown(path: str | Path) -> str:
+def path_from_here(path: str | Path) -> str:
     """Return a path as messages name it: relative to the working folder where it is inside."""
     try:
         here = Path.cwd()
@@ -126,7 +126,7 @@ def texts_of(digests: Iterable[str]) -> dict[str, Files]:
 def read(reference: Reference, *, folder: Path, installed: bool = False) -> Reference:
     """Read and keep the source behind a reference without a digest; return the reference with its digest.
 
-    The place of a file is then its name alone: identity is by content, wherever the file lies.
+    A reference to a file then has its name alone: identity is by content, wherever the file lies.
 
     Args:
         reference: File, relative to `folder` unless absolute; or module, beside `folder`, in the working folder or
@@ -139,15 +139,16 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
         ExperimentError: It is missing, cannot be read, is not Python, or is too large; the message names file and line.
     """
     if reference.is_file:
-        path = (folder / reference.place).resolve()
+        path = (folder / reference.file_or_module).resolve()
         if "." in path.stem:
             better = f"{path.stem.replace('.', '_').strip('_')}.py"
             raise ExperimentError(
-                f"{shown(path)} cannot be imported, since its name has a dot before .py; rename it, such as {better}"
+                f"{path_from_here(path)} cannot be imported, since its name has a dot before .py; rename it, such as "
+                f"{better}"
             )
         source = _closure([path.name], path.parent, only=None)
         return Reference(path.name, reference.attribute, keep(source))
-    top = reference.place.partition(".")[0]
+    top = reference.file_or_module.partition(".")[0]
     beside = [] if installed else [str(folder.resolve()), str(Path.cwd())]
     searched = [*beside, *sys.path]
     spec = PathFinder.find_spec(top, searched) or _linked(top)
@@ -158,14 +159,15 @@ def read(reference: Reference, *, folder: Path, installed: bool = False) -> Refe
         )
     found = Path(spec.origin) if spec.origin else Path(next(iter(spec.submodule_search_locations or [])))
     root = found.parent.parent if found.name == "__init__.py" else found.parent
-    files = list(_files_of(reference.place, root))
-    inside = reference.place.replace(".", "/")
+    files = list(_files_of(reference.file_or_module, root))
+    inside = reference.file_or_module.replace(".", "/")
     if not {f"{inside}.py", f"{inside}/__init__.py"} & set(files):
         raise ExperimentError(
-            f"there is no module {reference.place!r} in {shown(root)}; check the name before the colon"
+            f"there is no module {reference.file_or_module!r} in {path_from_here(root)}; check the name before "
+            "the colon"
         )
     source = _closure(files, root, only=None if str(root) in beside else top)
-    return Reference(reference.place, reference.attribute, keep(source))
+    return Reference(reference.file_or_module, reference.attribute, keep(source))
 
 
 def _linked(top: str) -> ModuleSpec | None:
@@ -209,7 +211,7 @@ def _closure(entries: list[str], root: Path, *, only: str | None) -> Source:
                 "folder; that is too much to travel with a trial. Install the package where trials run, and import it "
                 "in a small file"
             )
-        for module in _imported(files[name], name, shown(root / name)):
+        for module in _imported(files[name], name, path_from_here(root / name)):
             top = module.partition(".")[0]
             if (only is None and top not in NOT_BESIDE) or top == only:
                 waiting += _files_of(module, root)
@@ -220,9 +222,11 @@ def _text(path: Path) -> str:
     try:
         return read_bounded(path, most=MAX_BYTES).decode("utf-8-sig")  # Python, too, takes no notice of a BOM
     except FileNotFoundError:
-        raise ExperimentError(f"{shown(path)}: no such file; check the path before the colon") from None
+        raise ExperimentError(f"{path_from_here(path)}: no such file; check the path before the colon") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{shown(path)}: cannot be read: {error}; give a file of Python code in UTF-8") from None
+        raise ExperimentError(
+            f"{path_from_here(path)}: cannot be read: {error}; give a file of Python code in UTF-8"
+        ) from None
 
 
 def _files_of(module: str, root: Path) -> Iterator[str]:

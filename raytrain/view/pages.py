@@ -144,7 +144,7 @@ def list_page(folders: Mapping[str, Folder], *, version: str, known: dict[str, t
             known[name] = now, row
         rows.append(row)
     rows.sort(key=lambda row: row.started, reverse=True)
-    return Page(_shown("runs.html", title="Runs", root="", version=version, rows=rows))
+    return Page(_page_text("runs.html", title="Runs", root="", version=version, rows=rows))
 
 
 def unlisted_page(reason: str, *, root: str) -> Page:
@@ -207,7 +207,7 @@ def comparison_page(folders: Mapping[str, Folder], *, version: str) -> Page:
         records = {name: read_record(folder) for name, folder in folders.items()}
         found = side_by_side(*(Side(record) for record in records.values()))
         return Page(
-            _shown(
+            _page_text(
                 "comparison.html",
                 title=title,
                 root="../",
@@ -253,7 +253,7 @@ def _charts(records: Mapping[str, RunRecord]) -> dict[str, Any]:
 
 
 def _problem(title: str, reason: str, *, root: str, version: str) -> Page:
-    return Page(_shown("problem.html", title=title, root=root, version=version, reason=reason), 503)
+    return Page(_page_text("problem.html", title=title, root=root, version=version, reason=reason), 503)
 
 
 def _reason(folder: Folder, error: Exception) -> str:
@@ -271,7 +271,7 @@ def _script(name: str) -> str:
     return environment(_TEMPLATES).get_template(name).render()
 
 
-def _shown(template: str, *, charts: Mapping[str, Any] | None = None, **values: Any) -> str:
+def _page_text(template: str, *, charts: Mapping[str, Any] | None = None, **values: Any) -> str:
     """Return a page of this package; one with charts has the scripts that draw them."""
     live, page = _script("live.js"), _script("page.js") if charts else ""
     allowed = [page, get_plotlyjs(), live] if charts else [live]

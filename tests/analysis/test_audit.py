@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from raytrain.analysis.audit import audit, rank_correlation
-from raytrain.analysis.replay import Curve, replay, replays
-from raytrain.baselines.baselines import open_baseline
+from raytrain.analysis.replay import Curve, curves_of_baseline, replay, replays
+from raytrain.baselines.baselines import BaselineCurve, open_baseline
+from raytrain.errors import ExperimentError
 from raytrain.experiment.asha import Rungs
 from raytrain.report.tables import stop_columns, summary
 from raytrain.runs.results import TrialResult
@@ -30,6 +31,39 @@ def test_a_grace_period_of_50_loses_nothing(factor: int) -> None:
     replayed = replay(students(), grace_period=50, reduction_factor=factor)
     assert (replayed.regret, replayed.kept[0]) == (0.0, "resnet101")
     assert replayed.epochs_saved == pytest.approx(2 * 150 / 1000)
+
+
+def logged(name: str, accuracies: dict[int, float | None]) -> BaselineCurve:
+    """Return a curve whose epochs take ten seconds each."""
+    epochs, nothing = tuple(accuracies), (None,) * len(accuracies)
+    seconds = tuple(10.0 * epoch for epoch in epochs)
+    return BaselineCurve(name, None, epochs, seconds, nothing, nothing, nothing, tuple(accuracies.values()))
+
+
+def test_of_a_baseline_the_whole_curves_of_the_commonest_length_are_replayed() -> None:
+    found = curves_of_baseline(
+        [
+            logged("untested", {1: None, 2: None}),
+            logged("late", {2: 0.1, 3: 0.2}),
+            logged("gap", {1: 0.1, 2: None, 3: 0.3}),
+            logged("long", {1: 0.1, 2: 0.2, 3: 0.3}),
+            logged("one", {1: 0.5, 2: 0.6}),
+            logged("other", {1: 0.7, 2: 0.8, 3: None}),
+        ],
+        name="them",
+    )
+    assert found.replayed == {"one": Curve([0.5, 0.6], [10.0, 20.0]), "other": Curve([0.7, 0.8], [10.0, 20.0])}
+    assert (found.epochs, found.of_other_length, found.with_gaps) == (2, ["long"], ["late", "gap"])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "lacking"), [({1: None}, "has a test accuracy"), ({2: 0.5}, "has the test accuracy of every epoch")]
+)
+def test_a_baseline_without_a_curve_that_can_be_replayed_is_refused_by_name(
+    accuracies: dict[int, float | None], lacking: str
+) -> None:
+    with pytest.raises(ExperimentError, match=f"no curve of them {lacking}, which a replay needs; choose another"):
+        curves_of_baseline([logged("one", accuracies)], name="them")
 
 
 def test_a_replay_stops_below_the_quantile_of_those_who_came_before() -> None:

@@ -205,7 +205,7 @@ def test_a_cache_that_cannot_be_written_cannot_be_done_without(
 def test_progress_is_told_while_images_are_decoded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     now = iter([0.0, 5.0, 12.0, 13.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
-    images = collected.CollectedImages(4000, image_size=2, part="train", place=None)
+    images = collected.CollectedImages(4000, image_size=2, part="train", disk_folder=None)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             images.add(np.zeros((999, 2, 2, 3), dtype=np.uint8), of=1000)

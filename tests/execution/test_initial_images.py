@@ -13,7 +13,7 @@ from raytrain.execution.initial import trained_on_test_images
 from raytrain.execution.inputs import described_inputs
 from raytrain.provenance.manifest import Manifest
 from raytrain.storage.folder import Folder
-from raytrain.training.initial import Source, _known, weights
+from raytrain.training.initial.sources import Source, _known, weights
 from raytrain.training.recipe import Recipe
 
 WARNING = "was trained on other images of photos: with no test part"

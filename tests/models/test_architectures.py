@@ -19,6 +19,8 @@ from raytrain.models.architectures import (
     zero_init_residual,
 )
 from raytrain.models.resnet import BasicBlock, Bottleneck
+from raytrain.training.choices import model_size
+from raytrain.training.recipe import Recipe
 
 DEPTHS = {
     "resnet18": (2, 2, 2, 2),
@@ -234,10 +236,17 @@ def test_flops_are_those_that_pytorch_counts(name, size):
     assert forward_flops(on_meta(name, width=4), size) == counter.get_total_flops()
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_size_is_that_of_the_model_itself(arch: str):
+    model = ARCHITECTURES[arch](7, width=4)
+    size = model_size(Recipe(arch=arch, width=4), 7)
+    assert (size.parameters, size.forward_flops) == (parameter_count(model), forward_flops(model, 32))
+
+
 @pytest.mark.slow
 def test_the_size_of_a_model_is_known_without_pytorchs_compiler():
     code = (
-        "import sys; from raytrain.experiment.duration.costs import model_size; "
+        "import sys; from raytrain.training.choices import model_size; "
         "from raytrain.training.recipe import Recipe; "
         "model_size(Recipe(), 10); assert 'torch' in sys.modules; assert 'torch._dynamo' not in sys.modules"
     )

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from raytrain.cli.app import app
 from raytrain.errors import ExperimentError
-from raytrain.experiment.duration.costs import model_size
 from raytrain.experiment.rehearsal.rehearsal import rehearse
 from raytrain.experiment.trial import Trial
 from raytrain.models.families import LibraryNetwork, family
+from raytrain.training.choices import model_size
 from raytrain.training.recipe import Recipe
 
 SMALL = {"torchvision": "torchvision:squeezenet1_1", "timm": "timm:test_resnet"}

@@ -20,7 +20,7 @@ import raytrain
 from raytrain.ray_backend import session
 from raytrain.ray_backend.internals import autoscaler, driver, head, sweeps
 
-PRIVATE = re.compile(r"ray\._private|(?<!RAY)_raylet|ray\.experimental\.internal_kv|\._internal")
+PRIVATE = re.compile(r"ray\._private|_raylet|ray\.experimental\.internal_kv|\._internal")
 PACKAGE = Path(raytrain.__file__).parent
 PATIENCE_S = 90.0
 

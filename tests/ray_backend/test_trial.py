@@ -253,8 +253,8 @@ def test_an_error_is_the_end_of_a_trial_of_one_worker_and_is_told_by_one_of_seve
     def failing(*_: object, **__: object) -> None:
         raise ValueError("too dark")
 
-    monkeypatch.setattr("raytrain.training.evaluation.rank_and_world_size", lambda: (0, workers))
-    monkeypatch.setattr("raytrain.training.trial.TrialRun", failing)
+    monkeypatch.setattr("raytrain.ray_backend.trial.rank_and_world_size", lambda: (0, workers))
+    monkeypatch.setattr("raytrain.ray_backend.trial.TrialRun", failing)
     monkeypatch.setattr(trial.ray, "get", lambda reference: reference)
     monkeypatch.setattr(trial, "report_progress", lambda *_, **__: None)
     data = make_data()

@@ -179,7 +179,7 @@ def test_a_name_with_brackets_is_no_markup(tmp_path: Path):
 def shown(run: RunJournal, act: Any, **terminal: Any) -> list[str]:
     console = Console(file=io.StringIO(), width=60, record=True, **terminal)
     assert console.is_terminal is bool(terminal)
-    with live.shown(run.state, console):
+    with live.run_shown(run.state, console):
         act(run)
     return console.export_text().splitlines()
 
@@ -250,7 +250,7 @@ def test_rungs_and_interruptions_are_no_lines(run: RunJournal):
 def test_on_a_terminal_the_table_is_drawn_and_removed(run: RunJournal):
     file = io.StringIO()
     console = Console(file=file, width=120, height=20, force_terminal=True)
-    with live.shown(run.state, console):
+    with live.run_shown(run.state, console):
         begin(run)
     assert "resnet18" in file.getvalue()
     assert "waiting" in file.getvalue()

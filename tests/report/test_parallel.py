@@ -39,7 +39,7 @@ def test_numbers_stand_by_their_size_on_a_logarithm_where_they_spread_and_words_
     )
     assert found
     assert [axis.name for axis in found.axes] == ["lr", "schedule", "width", "test accuracy %"]
-    lines = [tuple(line.places) for line in reversed(found.lines)]
+    lines = [tuple(line.positions) for line in reversed(found.lines)]
     assert lines == [(1.0, 0.5, 0.0, 1.0), (0.0, 0.0, 0.0, 0.6667), (0.5, 0.5, 0.5, 0.3333), (0.5, 1.0, 1.0, 0.0)]
     assert list(found.axes[0].ticks) == [(0.0, "0.01"), (0.5, "0.1"), (1.0, "1")]
     assert [text for _, text in found.axes[-1].ticks] == ["87.00", "88.00", "89.00", "90.00"]
@@ -51,7 +51,7 @@ def test_a_field_that_has_no_effect_is_skipped() -> None:
     )
     assert found
     place = [axis.name for axis in found.axes].index("momentum")
-    assert [line.places[place] for line in reversed(found.lines)] == [1.0, 0.0, None]
+    assert [line.positions[place] for line in reversed(found.lines)] == [1.0, 0.0, None]
 
 
 def test_long_names_have_room_and_many_values_are_not_written_over_each_other() -> None:

@@ -20,7 +20,8 @@ from raytrain.metrics.predictions import Predictions
 from raytrain.storage.folder import Folder
 from raytrain.training import checkpoint
 from raytrain.training.evaluation import TrainingData, evaluate, evaluate_views
-from raytrain.training.initial import weights, write_initial
+from raytrain.training.initial.copies import write_initial
+from raytrain.training.initial.sources import weights
 from raytrain.training.loop import train
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import TrainState

@@ -23,9 +23,11 @@ from raytrain.experiment.search.assignments import parse_axes
 from raytrain.models.pretrained import pretrained_weights
 from raytrain.models.weights import as_safetensors, initialise, read_weights
 from raytrain.storage.folder import Folder
-from raytrain.training import checkpoint, initial, trial
+from raytrain.training import checkpoint, trial
 from raytrain.training.checkpoint import Checkpoint
-from raytrain.training.initial import keep_source, stored_name, weights, write_initial
+from raytrain.training.initial import copies, sources
+from raytrain.training.initial.copies import keep_source, write_initial
+from raytrain.training.initial.sources import stored_name, weights
 from raytrain.training.recipe import Recipe
 from raytrain.training.state import TrainState
 from raytrain.training.trial import TrialRun
@@ -148,7 +150,7 @@ def test_a_name_longer_than_a_path_may_be_names_no_weights() -> None:
 
 def test_weights_that_this_process_has_not_read_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = saved(some_weights())
-    monkeypatch.setattr(initial, "_SOURCES", {})
+    monkeypatch.setattr(sources, "_SOURCES", {})
     with pytest.raises(ExperimentError, match=r"name them by raytrain\.weights"):
         raytrain.initial_weights(recipe)
 
@@ -246,8 +248,8 @@ def test_a_trial_without_the_copy_of_its_weights_does_not_start_elsewhere(make_d
     recipe = saved(some_weights())
     for damage in (lambda file: file.write_bytes(b"changed"), Path.unlink):
         run = started(recipe, make_data())
-        copies = [file for file in Path("run/init").iterdir() if file.name != initial.FILES]
-        damage(copies[0])
+        (copy,) = (file for file in Path("run/init").iterdir() if file.name != copies.FILES)
+        damage(copy)
         with pytest.raises(RunFolderError, match=r"has been changed|is missing"):
             TrialRun(recipe, data=make_data(), device=CPU, checkpoints=Folder.at("new"), run=Folder.at("run"))
         shutil.rmtree("run")
@@ -274,9 +276,9 @@ def test_a_damaged_copy_of_weights_is_one_message(
 ) -> None:
     recipe, run = saved(some_weights()), Folder.at("run")
     write_initial(run, initial_contents([(recipe, CLASSES)], None))
-    file = initial.FILES if which == "the list" else stored_name(recipe.init, recipe.arch)
+    file = copies.FILES if which == "the list" else stored_name(recipe.init, recipe.arch)
     damage(Path("run", "init", file))
-    monkeypatch.setattr(initial, "_SOURCES", {})  # as in a process that was not told of them
+    monkeypatch.setattr(sources, "_SOURCES", {})  # as in a process that was not told of them
     with pytest.raises(RunFolderError, match=rf"init/{file} (cannot be read|has been changed)"):
         keep_source(run, recipe.init, recipe.arch)
     with pytest.raises(RunFolderError, match=rf"init/{file} (cannot be read|has been changed)"):
@@ -332,7 +334,7 @@ def test_a_trial_of_a_run_is_named_by_its_run_and_the_first_letters_of_its_diges
     ],
 )
 def test_weights_that_cannot_be_taken_are_one_message(name: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(initial, "LARGEST", 100)
+    monkeypatch.setattr(sources, "LARGEST", 100)
     Path("large.pth").write_bytes(bytes(101))
     with pytest.raises(ExperimentError, match=problem):
         weights(name)
@@ -392,7 +394,7 @@ def test_pretrained_weights_of_torchvision_come_from_its_cache(offline: Path, ma
 def test_a_rerun_starts_from_the_runs_copy_of_pretrained_weights_and_asks_no_library(
     make_data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(initial, "_SOURCES", {})
+    monkeypatch.setattr(sources, "_SOURCES", {})
     given = some_weights(SQUEEZENET)
     write_initial(Folder.at("run"), {stored_name("pretrained", SQUEEZENET.arch): as_safetensors(given)})
     with pytest.raises(ModelError, match="cannot be loaded"):
@@ -464,12 +466,12 @@ def test_networks_with_auxiliary_heads_are_refused_by_name(name: str) -> None:
 def test_a_copy_that_is_too_large_or_no_file_is_one_message(make_data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = saved(some_weights())
     started(recipe, make_data())
-    (copy,) = (file for file in Path("run/init").iterdir() if file.name != initial.FILES)
+    (copy,) = (file for file in Path("run/init").iterdir() if file.name != copies.FILES)
     with monkeypatch.context() as patch:
-        patch.setattr(initial, "LARGEST", 8)
+        patch.setattr(copies, "LARGEST", 8)
         with pytest.raises(RunFolderError, match="larger than 8 bytes"):
-            initial.stored_content(Folder.at("run"), recipe.init, recipe.arch)
+            copies.stored_content(Folder.at("run"), recipe.init, recipe.arch)
     copy.unlink()
     copy.mkdir()
     with pytest.raises(RunFolderError, match="no regular file"):
-        initial.stored_content(Folder.at("run"), recipe.init, recipe.arch)
+        copies.stored_content(Folder.at("run"), recipe.init, recipe.arch)

@@ -232,7 +232,7 @@ def with_progress(run: "Callable[[Shown], RunOutcome]", *, quiet: bool) -> "RunO
     log_to_stderr()
     logging.getLogger("raytrain").setLevel(logging.WARNING if quiet else logging.INFO)
     with redirect_stdout(sys.stderr), reading_shown(console):  # what code of the user's prints is no result
-        return run(lambda state: live.shown(state, console, left=Forecast(state).seconds_left))
+        return run(lambda state: live.run_shown(state, console, left=Forecast(state).seconds_left))
 
 
 def _run(ctx: typer.Context, experiment: "Experiment", options: RunOptions, *, json: bool, quiet: bool) -> None:

@@ -3,7 +3,6 @@
 # The imports inside functions load SciPy and pyarrow: at the top they would make `raytrain --help` take 3.2 s instead
 # of 0.5 s.
 
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,37 +98,19 @@ def _audit_run(name: str, out: str, *, json: bool) -> None:
 
 def _audit_baseline(name: str, *, json: bool) -> None:
 
-    from raytrain.analysis.replay import Curve, replays
+    from raytrain.analysis.replay import curves_of_baseline, replays
     from raytrain.baselines.baselines import open_baseline
 
-    tested = {curve.name: curve for curve in open_baseline(name).curves if curve.tested}
-    if not tested:
-        raise ExperimentError(f"no curve of {name} has a test accuracy, which a replay needs; choose another")
-    whole = {
-        name: one for name, one in tested.items() if [at for at, _ in one.tested] == [*range(1, len(one.tested) + 1)]
-    }
-    if not whole:
-        raise ExperimentError(
-            f"no curve of {name} has the test accuracy of every epoch, which a replay needs; choose another"
-        )
-    # an experiment's trials have equal epochs: the commonest number of epochs is the experiment
-    common = Counter(len(curve.tested) for curve in whole.values()).most_common(1)[0][0]
-    seconds = {one.name: dict(zip(one.epochs, one.seconds, strict=True)) for one in tested.values()}
-    curves = {
-        name: Curve([accuracy for _, accuracy in one.tested], [seconds[name][epoch] for epoch, _ in one.tested])
-        for name, one in whole.items()
-        if len(one.tested) == common
-    }
+    found = curves_of_baseline(open_baseline(name).curves, name=name)
+    curves = found.replayed
     made = replays(curves)
     if json:
         typer.echo(document({"replays": [asdict(one) for one in made]}), nl=False)
         return
-    shorter = ", ".join(one for one in whole if one not in curves)
-    gaps = ", ".join(one for one in tested if one not in whole)
-    left = [f"{shorter}, of another length"] if shorter else []
-    left += [f"{gaps}, without the test accuracy of some epochs"] if gaps else []
+    left = [f"{', '.join(found.of_other_length)}, of another length"] if found.of_other_length else []
+    left += [f"{', '.join(found.with_gaps)}, without the test accuracy of some epochs"] if found.with_gaps else []
     typer.echo(
-        f"{counted(len(curves), 'curve')} of {counted(common, 'epoch')}"
+        f"{counted(len(curves), 'curve')} of {counted(found.epochs, 'epoch')}"
         + (f" (left out: {'; '.join(left)})" if left else "")
         + ". ASHA judges them by test accuracy, because the logs have no validation split."
     )

@@ -15,37 +15,37 @@ from raytrain.errors import PreflightError
 class CollectedImages:
     """Takes the images of a part, of which there are at most `count`; nothing holds them twice."""
 
-    def __init__(self, count: int, *, image_size: int, part: str, place: Path | None) -> None:
+    def __init__(self, count: int, *, image_size: int, part: str, disk_folder: Path | None) -> None:
         """Take images from now on.
 
         Args:
             count: Most images that will come.
             image_size: Height and width in pixels.
             part: Name of the part; that of the file, too.
-            place: Folder for the file; None collects in memory.
+            disk_folder: Folder for the file; None collects in memory.
         """
         self._most = count
         self._shape = (image_size, image_size, 3)
         self._there = 0
         self._progress = Progress(f"{part_words(part)} images are decoded", count)
-        self._file = place / f"{part}.npy" if place else None
+        self._file = disk_folder / f"{part}.npy" if disk_folder else None
         if self._file:
             self._append(self._header(count))
-        self._array: NDArray[np.uint8] = np.empty((0 if place else count, *self._shape), dtype=np.uint8)
+        self._pixels: NDArray[np.uint8] = np.empty((0 if disk_folder else count, *self._shape), dtype=np.uint8)
 
     def add(self, images: NDArray[np.uint8], *, of: int) -> None:
         """Take the images that could be read of the next `of`."""
         if self._file:
             self._append(images.data)
         else:
-            self._array[self._there : self._there + len(images)] = images
+            self._pixels[self._there : self._there + len(images)] = images
         self._there += len(images)
         self._progress.add(of)
 
     def images(self) -> Images:
         """Return what was taken, (N, H, W, 3) uint8, mapped where it is in a file."""
         if not self._file:
-            return self._array[: self._there]
+            return self._pixels[: self._there]
         try:
             with self._file.open("r+b") as file:
                 file.write(self._header(self._there))

@@ -16,7 +16,7 @@ from raytrain.data.layouts.collected import CollectedImages
 from raytrain.data.layouts.decode import SUFFIXES, decode_all
 from raytrain.data.layouts.image_tree import ImageTree, followed_links, is_image
 from raytrain.data.layouts.parts import WHOLE, part_folders
-from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each, shown
+from raytrain.data.layouts.source_folder import SourceFolder, combined, hash_each, printable_name
 from raytrain.data.origin import Origin
 from raytrain.errors import DataError
 
@@ -62,7 +62,7 @@ def load_folder(
         _refuse_outside(folder, tree)  # what is missing lies behind the links
         raise
 
-    def build(place: Path | None) -> ImageDataset:
+    def build(disk_folder: Path | None) -> ImageDataset:
         origin = Origin(labels="folders", address=folder.address, background=background)
         images = {
             part: _read(
@@ -73,13 +73,13 @@ def load_folder(
                 image_size=image_size,
                 faults=faults,
                 origin=origin,
-                place=place,
+                disk_folder=disk_folder,
             )
             for part, files in parts.items()
         }
         train = images["train"]
         nothing = LabelledImages(train.images[:0], train.labels[:0])
-        classes = tuple(map(shown, parts["train"]))
+        classes = tuple(map(printable_name, parts["train"]))
         test = images.get("test", nothing)
         return compare_parts(image_dataset(train, test, classes=classes, val=images.get("val"), origin=origin))
 
@@ -112,22 +112,22 @@ def _refuse_other_classes(
         if classes:
             raise DataError(
                 f"{folder.address}: {layout['train']}/ and {layout[part]}/ must hold the same classes; "
-                f"{layout[name]}/ lacks {', '.join(map(shown, classes))}"
+                f"{layout[name]}/ lacks {', '.join(map(printable_name, classes))}"
             )
 
 
 def _class_files(folder: SourceFolder, part: str, tree: ImageTree) -> dict[str, list[str]]:
     """Return the image files of each class, relative to `folder` and sorted; none where a link leads out."""
     if part == WHOLE:
-        place, prefix = folder, ""
+        part_folder, prefix = folder, ""
     elif part in tree.entered(folder, "", [part]):
-        place, prefix = folder.folder(part), f"{part}/"
+        part_folder, prefix = folder.folder(part), f"{part}/"
     else:
         return {}
-    above = frozenset({folder.really(), place.really()})
+    above = frozenset({folder.really(), part_folder.really()})
     return {
-        name: tree.images(place.folder(name), f"{prefix}{name}/", above)
-        for name in tree.entered(place, prefix, place.folders())
+        name: tree.images(part_folder.folder(name), f"{prefix}{name}/", above)
+        for name in tree.entered(part_folder, prefix, part_folder.folders())
     }
 
 
@@ -146,26 +146,26 @@ def _refuse_empty(folder: SourceFolder, layout: Mapping[str, str], parts: Mappin
         empty = [name for name, files in found.items() if not files]
         if empty:
             raise DataError(
-                f"{where}: no image for the class {', '.join(map(shown, empty))}; add some, or remove the folder "
-                f"(image files end in {' '.join(sorted(SUFFIXES))})"
+                f"{where}: no image for the class {', '.join(map(printable_name, empty))}; add some, or remove the "
+                f"folder (image files end in {' '.join(sorted(SUFFIXES))})"
             )
 
 
 def _not_read(folder: SourceFolder, layout: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning of images that lie in no class, and one of folders with images that are no part."""
-    places = dict.fromkeys(["", *(f"{path}/" for path in layout.values() if path != WHOLE)])
-    inside = {prefix: folder.folder(prefix.rstrip("/")) if prefix else folder for prefix in places}
-    loose = [f"{prefix}{name}" for prefix, place in inside.items() for name in place.files() if is_image(name)]
+    prefixes = dict.fromkeys(["", *(f"{path}/" for path in layout.values() if path != WHOLE)])
+    inside = {prefix: folder.folder(prefix.rstrip("/")) if prefix else folder for prefix in prefixes}
+    loose = [f"{prefix}{name}" for prefix, one in inside.items() for name in one.files() if is_image(name)]
     if loose:
         lie = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
-        yield f"{lie} in no folder of a class, such as {shown(loose[0])}: left out"
+        yield f"{lie} in no folder of a class, such as {printable_name(loose[0])}: left out"
     if WHOLE in layout.values():
         return
     others = [folder.folder(name) for name in folder.folders() if name not in layout.values()]
     unknown = [
-        shown(other.path.rpartition("/")[2])
+        printable_name(other.path.rpartition("/")[2])
         for other in others
-        if any(is_image(name) for place in (other, *map(other.folder, other.folders())) for name in place.files())
+        if any(is_image(name) for one in (other, *map(other.folder, other.folders())) for name in one.files())
     ]
     if unknown:
         yield f"{'/, '.join(unknown)}/ holds images that are not read: the parts are {', '.join(layout.values())}"
@@ -180,11 +180,11 @@ def _read(
     image_size: int,
     faults: Mapping[str, str],
     origin: Origin,
-    place: Path | None,
+    disk_folder: Path | None,
 ) -> LabelledImages:
     """Return the images of a part that can be read; labels are the positions of its classes among `classes`.
 
-    They are in a file in the folder `place`, if one is given. Files in `faults` are not tried: they have no content.
+    They are in a file in `disk_folder`, if one is given. Files in `faults` are not tried: they have no content.
 
     Raises:
         DataError: Of a class, none can be read.
@@ -192,23 +192,23 @@ def _read(
     files = [name for names in files_of.values() for name in names]
     positions = [list(classes).index(name) for name in files_of]
     labels = np.repeat(np.array(positions, dtype=np.int64), [len(names) for names in files_of.values()])
-    origin.unreadable += [(shown(name), faults[name]) for name in files if name in faults]
+    origin.unreadable += [(printable_name(name), faults[name]) for name in files if name in faults]
     kept = np.array([name not in faults for name in files], dtype=np.bool_)
     there = [name for name in files if name not in faults]
-    images = CollectedImages(len(there), image_size=image_size, part=part, place=place)
+    images = CollectedImages(len(there), image_size=image_size, part=part, disk_folder=disk_folder)
     readable: list[NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
     start = 0
     for encoded in in_blocks(read_ahead(folder.read, there)):
-        names = [shown(name) for name in there[start : start + len(encoded)]]
+        names = [printable_name(name) for name in there[start : start + len(encoded)]]
         decoded, read = decode_all(encoded, image_size=image_size, name=names.__getitem__, origin=origin)
         del encoded  # before the next block is read
         images.add(decoded, of=len(names))
         readable.append(read)
         start += len(names)
     kept[kept] = np.concatenate(readable)
-    origin.names[part] = [shown(name) for name, read in zip(files, kept, strict=True) if read]
+    origin.names[part] = [printable_name(name) for name, read in zip(files, kept, strict=True) if read]
     lost = [name for name, label in zip(files_of, positions, strict=True) if not kept[labels == label].any()]
     if lost:
-        why = f"without them {part}/ holds no image of the class {', '.join(map(shown, lost))}; replace them"
+        why = f"without them {part}/ holds no image of the class {', '.join(map(printable_name, lost))}; replace them"
         origin.refuse_unreadable(why=why)
     return LabelledImages(images.images(), labels[kept])

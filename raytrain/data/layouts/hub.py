@@ -35,7 +35,7 @@ def is_on_hub(dataset: str) -> bool:
 
 def is_fetched(address: str, configuration: str) -> bool:
     """Return whether a data set of the hub is on this machine; arguments are those of `open_repository`."""
-    return is_there(_place(address, configuration) / DONE)
+    return is_there(_local_folder(address, configuration) / DONE)
 
 
 def open_repository(address: str, configuration: str) -> SourceFolder:
@@ -49,21 +49,21 @@ def open_repository(address: str, configuration: str) -> SourceFolder:
 
     Raises:
         DataError: The name is malformed, the hub has no such data set or does not answer, huggingface_hub is not
-            installed, or there is no place to keep it.
+            installed, or there is no folder to keep it in.
     """
-    place = _place(address, configuration)
-    if not is_there(place / DONE):
+    local = _local_folder(address, configuration)
+    if not is_there(local / DONE):
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{place}.lock"):  # of many processes one fetches
-                if not is_there(place / DONE):
-                    _fetch(address, configuration, place)
+            local.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{local}.lock"):  # of many processes one fetches
+                if not is_there(local / DONE):
+                    _fetch(address, configuration, local)
         except (OSError, NotImplementedError) as error:  # read-only, or a file system without locks
             raise DataError(
-                f"{address} cannot be kept in {place.parent} ({error}); set RAYTRAIN_DATA to a folder that can be "
+                f"{address} cannot be kept in {local.parent} ({error}); set RAYTRAIN_DATA to a folder that can be "
                 "written, or give the folder of a download"
             ) from error
-    return SourceFolder(fs.LocalFileSystem(), place.as_posix(), address)
+    return SourceFolder(fs.LocalFileSystem(), local.as_posix(), address)
 
 
 def commit_of(folder: SourceFolder) -> str:
@@ -72,7 +72,7 @@ def commit_of(folder: SourceFolder) -> str:
     return commit
 
 
-def _place(address: str, configuration: str) -> Path:
+def _local_folder(address: str, configuration: str) -> Path:
     repository, revision = _parsed(address)
     name = "@".join([repository.replace("/", "--"), quote(revision or "main", safe="")])
     return data_home() / "hub" / (f"{name}#{quote(configuration, safe='')}" if configuration else name)
@@ -85,7 +85,7 @@ def _parsed(address: str) -> tuple[str, str]:
     return match["repository"], match["revision"] or ""
 
 
-def _fetch(address: str, configuration: str, place: Path) -> None:
+def _fetch(address: str, configuration: str, local: Path) -> None:
     repository, revision = _parsed(address)
     try:
         import huggingface_hub
@@ -106,7 +106,7 @@ def _fetch(address: str, configuration: str, place: Path) -> None:
                 repository,
                 repo_type="dataset",
                 revision=about.sha,
-                local_dir=place,
+                local_dir=local,
                 allow_patterns=sorted({f"{within}*{Path(name).suffix}" for name in wanted}),
                 etag_timeout=TIMEOUT_S,
                 endpoint=endpoint,
@@ -114,16 +114,16 @@ def _fetch(address: str, configuration: str, place: Path) -> None:
     except Exception as error:
         said = (str(error).strip().splitlines() or [""])[0]
         raise DataError(
-            f"{address} is not in {place} and cannot be fetched from the Hugging Face hub ({type(error).__name__}: "
+            f"{address} is not in {local} and cannot be fetched from the Hugging Face hub ({type(error).__name__}: "
             f"{said}); check the name and the network, or give the folder of a download"
         ) from error
     if not wanted:
         raise DataError(f"{address} holds no Parquet files and no images{f' in {within}' if within else ''}")
-    if missing := [name for name in wanted if not is_there(place / name)]:
+    if missing := [name for name in wanted if not is_there(local / name)]:
         # the library returns what is there when the hub no longer answers
         files = counted(len(wanted), "file")
         raise DataError(f"{address}: {len(missing):,} of {files} did not arrive; run the command again")
-    (place / DONE).write_text(json.dumps({"commit": about.sha}))
+    (local / DONE).write_text(json.dumps({"commit": about.sha}))
 
 
 def _is_wanted(name: str, within: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raytrain.data.layouts.decode import SUFFIXES
-from raytrain.data.layouts.source_folder import SourceFolder, shown
+from raytrain.data.layouts.source_folder import SourceFolder, printable_name
 from raytrain.data.origin import HIDDEN, LOOPS, NO_FILES
 
 LISTED = 5
@@ -133,4 +133,4 @@ def is_image(name: str) -> bool:
 
 def _listed(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - LISTED:,} more" if len(paths) > LISTED else ""
-    return ", ".join(map(shown, paths[:LISTED])) + more
+    return ", ".join(map(printable_name, paths[:LISTED])) + more

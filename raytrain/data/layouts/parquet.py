@@ -115,7 +115,7 @@ def load_parquet(
     none = _unlabelled(folder, files.get("test", []), asked)
     used = {part: found for part, found in files.items() if not (part == "test" and none)}
 
-    def build(place: Path | None) -> ImageDataset:
+    def build(disk_folder: Path | None) -> ImageDataset:
         read: dict[str, tuple[Images, NDArray[Any]]] = {}
         names: tuple[str, ...] = ()
         origin = Origin(address=folder.address, background=background)
@@ -132,7 +132,7 @@ def load_parquet(
                     image_size=image_size,
                     columns=asked,
                     origin=origin,
-                    place=place,
+                    disk_folder=disk_folder,
                 )
                 read[part] = images, labels
         if "test" not in read and "val" in read:
@@ -155,7 +155,7 @@ def load_parquet(
     size = sum(count_rows(folder, file) for part in used.values() for file in part) * image_size**2 * 3
     key = f"{FORMAT}-{image_size}-{source[:32]}{key_suffix(background)}"
     dataset = cached_or_mapped(key, build, size=size)
-    dataset.origin.address = folder.address  # the cache may have been filled from another place
+    dataset.origin.address = folder.address  # the cache may have been filled from another address
     if outside:
         dataset.origin.remarks.append(followed_links(len(outside)))
     return dataset

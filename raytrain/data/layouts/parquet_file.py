@@ -66,7 +66,7 @@ def read_part(
     image_size: int,
     columns: Columns,
     origin: Origin,
-    place: Path | None = None,
+    disk_folder: Path | None = None,
 ) -> tuple[Images, NDArray[Any], tuple[str, ...]]:
     """Return the images and the labels of all files of a part, and the names of the classes.
 
@@ -80,7 +80,7 @@ def read_part(
         image_size: Height and width in pixels.
         columns: Names of the columns.
         origin: Gets what reading the files meets.
-        place: Folder for a file of the images; None for images in memory.
+        disk_folder: Folder for a file of the images; None for images in memory.
 
     Returns:
         (N, image_size, image_size, 3) uint8; (N,) int64 or text; the names, empty where nothing names the classes.
@@ -90,7 +90,7 @@ def read_part(
             says where.
     """
     rows = sum(count_rows(folder, file) for file in files)
-    images = CollectedImages(rows, image_size=image_size, part=part, place=place)
+    images = CollectedImages(rows, image_size=image_size, part=part, disk_folder=disk_folder)
     labels: list[NDArray[Any]] = []
     readable: list[NDArray[np.bool_]] = []
     kept = origin.names.setdefault(part, [])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from raytrain.data.layouts.image_tree import is_image
-from raytrain.data.layouts.source_folder import SourceFolder, shown
+from raytrain.data.layouts.source_folder import SourceFolder, printable_name
 from raytrain.errors import DataError
 
 WHOLE = "."
@@ -81,7 +81,7 @@ def _refuse_parts_among_classes(folder: SourceFolder, beside: Sequence[str]) -> 
     flat = [name for name in beside if _holds_images(folder, name)]
     for name in beside:
         if name not in flat and folder.folder(name).folders():
-            part = shown(name)
+            part = printable_name(name)
             raise DataError(
                 f"{folder.address} holds classes, and beside them {part}/ with folders of its own; if {part}/ is a "
                 "part, put the others into train/<class>/; if it is a class, put its images right inside it"
@@ -102,4 +102,4 @@ def _refuse_parts_among_classes(folder: SourceFolder, beside: Sequence[str]) -> 
 
 def _listed(names: Iterable[str]) -> str:
     """Return the names of folders as text: "test/ and val/"."""
-    return " and ".join(f"{shown(name)}/" for name in names)
+    return " and ".join(f"{printable_name(name)}/" for name in names)

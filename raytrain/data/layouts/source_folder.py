@@ -106,7 +106,7 @@ class SourceFolder:
 
     def locate(self, name: str) -> str:
         """Return what to call a file of this folder in messages."""
-        return f"{self.address.rstrip('/')}/{shown(name)}"
+        return f"{self.address.rstrip('/')}/{printable_name(name)}"
 
     def open(self, name: str) -> Any:
         """Return the file as a seekable `pyarrow.NativeFile`, to be closed by the caller.
@@ -114,7 +114,7 @@ class SourceFolder:
         Raises:
             DataError: Its name is not UTF-8.
         """
-        if shown(name) != name:
+        if printable_name(name) != name:
             raise DataError(f"{self.locate(name)} has a name that is not UTF-8; rename it")
         return self.filesystem.open_input_file(f"{self.path}/{name}")
 
@@ -275,7 +275,7 @@ def combined(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()
 
 
-def shown(name: str) -> str:
+def printable_name(name: str) -> str:
     r"""Return a file name that can be printed: bytes of it that are not UTF-8 as `\xe9`."""
     return os.fsencode(name).decode(errors="backslashreplace")
 

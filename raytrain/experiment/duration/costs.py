@@ -4,10 +4,7 @@ Before anything has run, a trial's time is estimated from its floating-point ope
 kind has been measured, from that.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
 from operator import attrgetter
 from statistics import median
 from typing import Self
@@ -15,10 +12,8 @@ from typing import Self
 from raytrain.data import Splits
 from raytrain.data.augmentation.resolution import mean_area
 from raytrain.data.data_key import DataKey
-from raytrain.models.architectures import forward_flops, parameter_count
-from raytrain.training.choices import ARCH_CHOICES, build_network
+from raytrain.training.choices import model_size
 from raytrain.training.recipe import EpochTime, Recipe
-from raytrain.user_code.calls import name_of
 
 Kind = tuple[object, ...]
 """The values of `DECIDE_THE_TIME` in a recipe: recipes with equal ones have epochs of equal length."""
@@ -26,44 +21,6 @@ Kind = tuple[object, ...]
 DECIDE_THE_TIME = tuple(name for name, field in Recipe.model_fields.items() if EpochTime.DEPENDS in field.metadata)
 """Names of the recipe fields that the time of an epoch depends on."""
 _DECIDING: Callable[[Recipe], Kind] = attrgetter(*DECIDE_THE_TIME)
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """The size of a model.
-
-    Attributes:
-        parameters: Number of trainable parameters.
-        forward_flops: Number of floating-point operations in the forward pass of one image.
-    """
-
-    parameters: int
-    forward_flops: int
-
-
-def model_size(recipe: Recipe, num_classes: int) -> ModelSize:
-    """Return the size of a recipe's model, without building its weights."""
-    return _model_size(recipe.arch, recipe.width, recipe.image_size, num_classes)
-
-
-@cache
-def _model_size(arch: str, width: int, image_size: int, num_classes: int) -> ModelSize:
-    import torch  # takes 1.5 s, and commands that only read results need no size
-
-    def sized() -> ModelSize:
-        with torch.device("meta"):
-            model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
-        # out of the context, within which PyTorch imports its compiler
-        return ModelSize(parameter_count(model), forward_flops(model, image_size))
-
-    if name_of(arch) in ARCH_CHOICES.entries:
-        return sized()
-    with contextlib.suppress(Exception):  # whatever a network of others does when it is built
-        return sized()
-    model = build_network(arch, num_classes=num_classes, width=width, image_size=image_size)
-    parameters = parameter_count(model)
-    # in a linear layer each parameter is multiplied and added once
-    return ModelSize(parameters, max(1, 2 * parameters))
 
 
 def kind_of(recipe: Recipe) -> Kind:

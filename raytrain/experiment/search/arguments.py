@@ -34,7 +34,7 @@ COMPONENTS: Mapping[str, Components] = {
 """Recipe fields that name one component, which may have arguments."""
 FIELDS = tuple(COMPONENTS)
 ONLY_USER_CODE = ("mix", "dataset")
-"""Those in which only code of the user's own takes arguments."""
+"""Recipe fields in which only code of the user's own takes arguments."""
 
 
 def is_argument(axis: str) -> bool:

@@ -38,8 +38,8 @@ def repeated_axis(grid: Grid) -> Repeated | None:
             if _go_together(first, second):
                 return Repeated(
                     _path(field, second),
-                    f"a grid takes an axis once, and {field} is one both {_shown(first)} and {_shown(second)}, so that "
-                    "a combination would have two values of it; remove one of the two",
+                    f"a grid takes an axis once, and {field} is one both {_position(first)} and {_position(second)}, "
+                    "so that a combination would have two values of it; remove one of the two",
                 )
     return None
 
@@ -94,7 +94,7 @@ def _go_together(first: Below, second: Below) -> bool:
     return all(values.get(field, value) == value for field, value in first)
 
 
-def _shown(below: Below) -> str:
+def _position(below: Below) -> str:
     if not below:
         return "of its own"
     field, value = below[-1]

@@ -16,9 +16,10 @@ from raytrain.ray_backend.internals.head import HEAD_NODE
 log = logging.getLogger(__name__)
 
 DECLARED = "RAYTRAIN_NODES"
-"""Environment variable that declares them, in the form of `available_node_types` in a file for `ray up`."""
+"""Environment variable that declares the kinds of nodes that an autoscaler may start, in the form of
+`available_node_types` in a file for `ray up`."""
 EXAMPLE = "{gpu: {resources: {CPU: 4, GPU: 1}, max_workers: 4}}"
-"""A value of that variable."""
+"""Example of what RAYTRAIN_NODES may say."""
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 """File that `ray up` writes on the head: the cluster's own, in which Ray has filled in what it leaves out."""
 

@@ -1,4 +1,4 @@
-"""How Ray starts and ends: its environment, its signals, its patience, the job that a driver is."""
+"""How Ray starts and ends: its environment, its signals, how long it waits, the job that a driver is."""
 
 import os
 import time
@@ -10,6 +10,19 @@ from typing import Any
 import psutil
 
 import raytrain
+
+STARTING = {
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_agent_register_timeout_ms": "240000",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "120",
+}
+"""Environment variables, with their values, of a Ray that is started here: how long it waits for its own processes.
+
+On a busy machine the processes of a node take longer to start than Ray's own 30 to 100 s. They are settings of Ray's
+C++ core and of `ray._private`, and not documented (Ray 2.57 to 2.60; no upstream issue is known). A cluster that was
+started elsewhere is not given them: there, the first one would be how often a wrong token is sent.
+"""
 
 
 def reread_environment() -> None:

@@ -14,7 +14,7 @@ from raytrain.baselines.baselines import Baseline, BaselineCurve
 from raytrain.report.figures.axes import Figure, layout_of, logarithmic, spread_of
 from raytrain.report.figures.cost import cost_chart
 from raytrain.report.figures.legend import GREY, Entry
-from raytrain.report.figures.thinning import GREY_POINTS, POINTS, shown, thinned
+from raytrain.report.figures.thinning import GREY_POINTS, POINTS, drawn_trials, thinned
 from raytrain.report.text.visible import in_one_line
 
 BASELINE_DASHES = ("dash", "dot", "dashdot", "longdash")
@@ -31,7 +31,7 @@ UNIT_TICKS_EPOCHS = 10
 def curves(
     record: RunRecord, entries: Sequence[Entry], field: str, *, title: str, baseline: Baseline | None = None
 ) -> Figure | None:
-    """Return the learning curves of the trials that are `shown`, or None when none of them has that field.
+    """Return the learning curves of the trials of `drawn_trials`, or None when none of them has that field.
 
     Args:
         record: The run.
@@ -40,7 +40,7 @@ def curves(
         title: Title of the vertical axis.
         baseline: Curves to add, up to the run's last epoch.
     """
-    drawn = shown(record.ranking.standings, entries)
+    drawn = drawn_trials(record.ranking.standings, entries)
     traces: list[Figure] = []
     stopped: list[tuple[float, float, str]] = []
     how: set[str] = set()
@@ -49,7 +49,7 @@ def curves(
         for result in standing.results:
             if result.trial not in drawn:
                 continue
-            points = [(row["epoch"], _shown(field, row.get(field))) for row in record.epochs.get(result.trial, ())]
+            points = [(row["epoch"], _axis_value(field, row.get(field))) for row in record.epochs.get(result.trial, ())]
             most = POINTS if entry.coloured else GREY_POINTS
             known = thinned([(epoch, value) for epoch, value in points if value is not None], most=most)
             if not known:
@@ -149,11 +149,13 @@ def _baseline_curves(baseline: Baseline, field: str, *, most: float) -> list[Fig
 
 def _baseline_points(curve: BaselineCurve, field: str, *, most: float) -> list[tuple[float, float]]:
     values: Sequence[float | None] = getattr(curve, field, ())
-    known = [(epoch, _shown(field, value)) for epoch, value in zip(curve.epochs, values, strict=False) if epoch <= most]
+    known = [
+        (epoch, _axis_value(field, value)) for epoch, value in zip(curve.epochs, values, strict=False) if epoch <= most
+    ]
     return thinned([(epoch, value) for epoch, value in known if value is not None])
 
 
-def _shown(field: str, value: float | None) -> float | None:
+def _axis_value(field: str, value: float | None) -> float | None:
     """Return a value in the unit of its axis, to as many digits as anyone sees; None for none and for no number."""
     if value is None or not math.isfinite(value):
         return None

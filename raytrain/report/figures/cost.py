@@ -7,7 +7,7 @@ from statistics import median
 from raytrain.analysis.ranking import Standing
 from raytrain.report.figures.axes import Figure, layout_of, logarithmic, spread_of
 from raytrain.report.figures.legend import GREY, Entry
-from raytrain.report.figures.thinning import shown
+from raytrain.report.figures.thinning import drawn_trials
 
 
 def cost_chart(
@@ -16,12 +16,12 @@ def cost_chart(
     """Return test accuracy against a cost, with the Pareto front; None when fewer than two costs differ.
 
     Args:
-        standings: All configurations; shown are those with a test accuracy that are `shown`, or on the front.
+        standings: All configurations; shown are those with a test accuracy of `drawn_trials`, or on the front.
         entries: Legend entry of each configuration.
         costs: Cost of each configuration, such as its number of parameters; above 0.
         title: Title of the horizontal axis, with the unit.
     """
-    drawn = shown(standings, entries)
+    drawn = drawn_trials(standings, entries)
     known = [
         (cost, 100 * standing.test_accuracy, standing, entry, any(one.trial in drawn for one in standing.results))
         for standing, entry, cost in zip(standings, entries, costs, strict=True)

@@ -79,6 +79,6 @@ def _distinct(labels: Sequence[str], standings: Sequence[Standing], now: Mapping
         which = "confirmed" if first.phase == "confirm" and first.status == "finished" else doing
         name = label if counts[label] == 1 or which == "finished" else f"{label} ({which})"
         if name in seen:
-            name = f"{label} ({first.trial.rpartition('-')[2]})"
+            name = f"{label} ({first.digest})"
         seen.add(name)
         yield name

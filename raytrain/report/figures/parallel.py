@@ -31,8 +31,8 @@ class Axis:
 
     Attributes:
         name: Name of the field, or of the accuracy.
-        ticks: Values as text, each with its place from the bottom (0) to the top (1). Those of the first axis stand to
-            its left, the others to the right.
+        ticks: Values as text, each with its position from the bottom (0) to the top (1). Those of the first axis stand
+            to its left, the others to the right.
         x: Distance from the left edge in pixels.
     """
 
@@ -49,14 +49,14 @@ class Line:
         label: Label of the configuration in the charts.
         colour: CSS colour.
         coloured: Whether it is among those that have a colour.
-        places: Its place on each axis, from 0 to 1; None where the field has no effect.
+        positions: Its position on each axis, from 0 to 1; None where the field has no effect.
         accuracy: Its test accuracy as text.
     """
 
     label: str
     colour: str
     coloured: bool
-    places: Sequence[float | None]
+    positions: Sequence[float | None]
     accuracy: str
 
 
@@ -103,10 +103,10 @@ def parallel(standings: Sequence[Standing], entries: Sequence[Entry]) -> Paralle
             entry.coloured,
             [
                 *(
-                    None if name in inert(recipe) else scale.place(recipe[name])
+                    None if name in inert(recipe) else scale.position(recipe[name])
                     for name, scale in zip(names, scales, strict=True)
                 ),
-                accuracies.place(accuracy),
+                accuracies.position(accuracy),
             ],
             per_cent(accuracy),
         )
@@ -123,10 +123,10 @@ def _laid_out(names: Sequence[str], ticks: Sequence[list[tuple[float, str]]]) ->
     headings = [LETTER_PX * len(name) + MARGIN_PX for name in names]
     x = max(texts[0], headings[0] // 2)
     axes = [Axis(names[0], ticks[0], x)]
-    for place in range(1, len(names)):
-        before = texts[place - 1] if place > 1 else 0
-        x += max(LEAST_STEP_PX, before + MARGIN_PX, (headings[place - 1] + headings[place]) // 2)
-        axes.append(Axis(names[place], ticks[place], x))
+    for index in range(1, len(names)):
+        before = texts[index - 1] if index > 1 else 0
+        x += max(LEAST_STEP_PX, before + MARGIN_PX, (headings[index - 1] + headings[index]) // 2)
+        axes.append(Axis(names[index], ticks[index], x))
     return axes, x + max(texts[-1], headings[-1] // 2)
 
 
@@ -148,8 +148,8 @@ class _Scale:
         else:
             self._order = sorted(distinct)
 
-    def place(self, value: Any) -> float:
-        """Return the place of a value, from 0 at the bottom to 1 at the top."""
+    def position(self, value: Any) -> float:
+        """Return the position of a value, from 0 at the bottom to 1 at the top."""
         if self._numeric:
             width = self._high - self._low
             return round((self._size(value) - self._low) / width, 4) if width else 0.5
@@ -157,11 +157,11 @@ class _Scale:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Return the values to write, the lowest first; of many, some that are far enough from each other."""
-        placed = sorted((self.place(value), text) for text, value in self._known.items())
+        placed = sorted((self.position(value), text) for text, value in self._known.items())
         ticks: list[tuple[float, str]] = []
-        for place, text in placed:
-            if not ticks or place - ticks[-1][0] >= 1 / MOST_TICKS:
-                ticks.append((place, text))
+        for position, text in placed:
+            if not ticks or position - ticks[-1][0] >= 1 / MOST_TICKS:
+                ticks.append((position, text))
         if ticks and placed[-1] != ticks[-1]:  # the highest is always there
             ticks = [tick for tick in ticks if placed[-1][0] - tick[0] >= 1 / MOST_TICKS] + [placed[-1]]
         return ticks

@@ -16,7 +16,7 @@ MOST_GREY = 300
 """Most trials in grey that a chart shows: a curve more takes 2 kB in the page, and a browser a millisecond."""
 
 
-def shown(standings: Sequence[Standing], entries: Sequence[Entry]) -> frozenset[str]:
+def drawn_trials(standings: Sequence[Standing], entries: Sequence[Entry]) -> frozenset[str]:
     """Return the trials that a chart shows, by id: of coloured and of grey configurations an even sample, if many."""
     coloured = [
         result.trial

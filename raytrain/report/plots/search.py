@@ -67,8 +67,8 @@ def parallel_coordinates(figure: Figure, record: RunRecord) -> bool:
     dashes = {entry.label: LINES[entry.dash] for entry in entries}
     for below, line in enumerate(reversed(found.lines)):  # the best is named first, and lies above the others
         axes.plot(
-            range(len(line.places)),
-            [math.nan if place is None else place for place in line.places],
+            range(len(line.positions)),
+            [math.nan if position is None else position for position in line.positions],
             color=line.colour,
             linestyle=dashes[line.label] if line.coloured else "-",
             linewidth=1.2 if line.coloured else 0.6,
@@ -77,10 +77,10 @@ def parallel_coordinates(figure: Figure, record: RunRecord) -> bool:
         )
     for at, axis in enumerate(found.axes):
         axes.axvline(at, color="black", linewidth=0.8, zorder=1)
-        for place, value in axis.ticks:
+        for position, value in axis.ticks:
             beside, side = (-4, "right") if at == 0 else (4, "left")
             axes.annotate(
-                in_one_line(value), (at, place), (beside, 0), textcoords="offset points", ha=side, va="center",
+                in_one_line(value), (at, position), (beside, 0), textcoords="offset points", ha=side, va="center",
                 fontsize=7, parse_math=False, zorder=4,
                 bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip

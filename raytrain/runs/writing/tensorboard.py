@@ -128,12 +128,12 @@ def lost_rows(folder: Folder, rows: Sequence[dict[str, Any]]) -> Sequence[dict[s
 
     A kill loses what was logged in the last `FLUSHED_S` seconds, and in object storage all of an open file.
     """
-    shown = _shown(folder) if rows else set()
+    shown = _logged_steps(folder) if rows else set()
     lost = (at for at, row in enumerate(rows) if not {(tag, row["epoch"]) for tag in _values(row)} <= shown)
     return rows[next(lost, len(rows)) :]
 
 
-def _shown(folder: Folder) -> set[tuple[str, int]]:
+def _logged_steps(folder: Folder) -> set[tuple[str, int]]:
     """Return the tag and the step of all that TensorBoard shows of a folder's event files."""
     from tensorboardX.proto import event_pb2
 

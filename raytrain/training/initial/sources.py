@@ -1,38 +1,29 @@
-"""Weights that a network starts from: what a recipe's `init` names, and the copy in the run folder that trials read.
+"""What a recipe's `init` names, and where the content of these weights comes from.
 
     none                                weights at random
     model.pth, RUN/TRIAL                as a file or an option says it
     model.pth@3f2a9c1b7d04              with the first digits of the content's SHA-256: the form that recipes keep
     pretrained                          the weights of the library that the network is from
 
-A recipe keeps the digest, so a trial's identity covers the weights, and reading a recipe never reads a file. A run
-copies the content into its folder, `init/`, where its trials find it on whatever machine they are.
+A recipe keeps the digest, so a trial's identity covers the weights, and reading a recipe never reads a file.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raytrain.errors import ExperimentError, ModelError, RunFolderError, StorageError
+from raytrain.errors import ExperimentError, ModelError
 from raytrain.storage.folder import Folder
-from raytrain.storage.json_lines import MAX_BYTES
 from raytrain.storage.typed_path import is_a_file
+from raytrain.training.trial_id import trial_digest
 from raytrain.user_code.calls import name_of
-from raytrain.user_code.source import shown
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from raytrain.user_code.source import path_from_here
 
 NONE, PRETRAINED = "none", "pretrained"
-INIT = "init"
-"""Name of the folder in a run folder."""
-FILES = "files.json"
-"""Name of the file beside the copies that has the SHA-256 of each."""
 LARGEST = 4 * 2**30
 """Largest size of a file of weights in bytes: its content is in memory once, and the weights twice."""
 _DIGITS = 12
@@ -72,7 +63,7 @@ def canonical_init(given: object) -> object:
     )
 
 
-def digest_of(init: str) -> str | None:
+def weights_digest(init: str) -> str | None:
     """Return the digest in a recipe's `init`; None for `none` and `pretrained`."""
     match = _WITH_DIGEST.fullmatch(init)
     return match["digest"] if match else None
@@ -80,7 +71,7 @@ def digest_of(init: str) -> str | None:
 
 def source_of(init: str) -> Source | None:
     """Return the source of the weights that a recipe's `init` names, where this process was told of it."""
-    return _SOURCES.get(digest_of(init) or "")
+    return _SOURCES.get(weights_digest(init) or "")
 
 
 def weights(name: str, *, folder: str | Path = ".") -> str:
@@ -133,77 +124,21 @@ def stored_name(init: str, arch: str) -> str:
         init: The recipe's `init`, which is not `none`.
         arch: The recipe's `arch`, which pretrained weights depend on.
     """
-    if digest := digest_of(init):
+    if digest := weights_digest(init):
         return digest
     plain = name_of(arch).replace(":", "-")
-    return f"{PRETRAINED}-{plain}" + (f"-{_sha256(arch.encode())[:8]}" if arch != name_of(arch) else "")
+    return f"{PRETRAINED}-{plain}" + (f"-{sha256(arch.encode())[:8]}" if arch != name_of(arch) else "")
 
 
-def write_initial(run: Folder, contents: dict[str, bytes]) -> None:
-    """Write the contents of weights into a run folder, by the names of `stored_name`; those that are there stay."""
-    there = run / INIT
-    known = _recorded(there) if there.exists(FILES) else {}
-    for name, content in contents.items():
-        if known.get(name) != _sha256(content) or not there.exists(name):
-            there.write(name, content)
-    if new := {name: _sha256(content) for name, content in contents.items()}:
-        there.write(FILES, json.dumps(known | new, indent=1).encode())
+def remember_source(init: str, arch: str, source: Source) -> None:
+    """Let this process read the weights that a recipe's `init` names from `source`.
 
-
-def stored_content(run: Folder, init: str, arch: str) -> bytes | None:
-    """Return the content of weights from a run folder; None where it is not there.
-
-    Raises:
-        RunFolderError: It has been changed, or cannot be read.
-        StorageError: The storage does not answer.
+    Args:
+        init: The recipe's `init`, which is not `none`.
+        arch: The recipe's `arch`, which pretrained weights depend on.
+        source: Where their content is.
     """
-    there, name = run / INIT, stored_name(init, arch)
-    if not there.exists(FILES) or not there.exists(name):
-        return None
-    try:
-        content = there.read(name, most=LARGEST)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise _unreadable(f"{there}/{name}", error) from error
-    if _sha256(content) != _recorded(there).get(name) or not _sha256(content).startswith(digest_of(init) or ""):
-        raise RunFolderError(
-            f"{there}/{name} has been changed: its SHA-256 is not the recorded one. Remove it, and give the command "
-            "again that began the run"
-        )
-    return content
-
-
-def stored_weights(run: Folder, init: str, arch: str) -> "dict[str, Tensor]":
-    """Return the weights that a trial starts from, from the run folder.
-
-    Raises:
-        RunFolderError: They are missing there, or have been changed.
-        ModelError: They cannot be read.
-    """
-    from raytrain.models.weights import read_weights
-
-    content = stored_content(run, init, arch)
-    if content is None:
-        raise RunFolderError(
-            f"{run}/{INIT}/{stored_name(init, arch)} is missing; give the command again that began the run"
-        )
-    return read_weights(content, name=f"init: {init}")
-
-
-def keep_source(run: Folder, init: str, arch: str) -> None:
-    """Let this process read the weights that a recipe's `init` names from a run folder that has a copy.
-
-    Pretrained ones too: the library may have others by now.
-
-    Raises:
-        RunFolderError: The copy has been changed, or cannot be read.
-        StorageError: The storage does not answer.
-    """
-    if init == NONE or (digest_of(init) or "") in _SOURCES:
-        return
-    if content := stored_content(run, init, arch):
-        _SOURCES[stored_name(init, arch)] = Source(lambda: content)
+    _SOURCES[stored_name(init, arch)] = source
 
 
 def read_source(init: str, arch: str) -> bytes:
@@ -225,7 +160,7 @@ def read_source(init: str, arch: str) -> bytes:
         content = source.read()
     except OSError as error:
         raise ModelError(f"init: {init}: cannot be read: {error.strerror}") from error
-    if not _sha256(content).startswith(digest_of(init) or ""):
+    if not sha256(content).startswith(weights_digest(init) or ""):
         raise ModelError(f"init: {init}: was changed while the command began; give the command again")
     return content
 
@@ -233,16 +168,16 @@ def read_source(init: str, arch: str) -> bytes:
 def _of_trial(name: str, folder: Path) -> str:
     run, slash, trial = name.rstrip("/").rpartition("/")
     outs = [folder, Path(), os.environ.get("RAYTRAIN_OUT", "runs")]
-    places = [run] if "://" in run or Path(run).is_absolute() else [f"{out}/{run}" for out in outs]
-    found = next((one for one in places if Folder.at(one).exists("trials")), None) if slash and run else None
+    candidates = [run] if "://" in run or Path(run).is_absolute() else [f"{out}/{run}" for out in outs]
+    found = next((one for one in candidates if Folder.at(one).exists("trials")), None) if slash and run else None
     if found is None:
         raise ExperimentError(
-            f"there is no file {shown(folder / name)}, and no run of that name; give a .pth or .safetensors file, "
-            "RUN/TRIAL, pretrained or none"
+            f"there is no file {path_from_here(folder / name)}, and no run of that name; give a .pth or "
+            ".safetensors file, RUN/TRIAL, pretrained or none"
         )
     trials = (Folder.at(found) / "trials").names()
     matching = [one for one in trials if one == trial] or [
-        one for one in trials if one.startswith(trial) or one.rpartition("-")[2].startswith(trial)
+        one for one in trials if one.startswith(trial) or trial_digest(one).startswith(trial)
     ]
     if len(matching) != 1:
         what = "several trials" if matching else "no trial"
@@ -256,8 +191,8 @@ def _of_trial(name: str, folder: Path) -> str:
         raise ExperimentError(f"the trial {matching[0]} of {found} has no checkpoint that can be read; give another")
     if len(content) > LARGEST:
         raise ExperimentError(_too_large(name, len(content)))
-    label = f"{Folder.at(found).name}/{matching[0].rpartition('-')[2]}"
-    return _known(label, _sha256(content), Source(lambda: content, run=found))
+    label = f"{Folder.at(found).name}/{trial_digest(matching[0])}"
+    return _known(label, sha256(content), Source(lambda: content, run=found))
 
 
 def _known(name: str, sha256: str, source: Source) -> str:
@@ -272,7 +207,7 @@ def _digest_of_file(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ExperimentError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise ExperimentError(f"{path_from_here(path)}: cannot be read: {error.strerror}") from error
 
 
 def _too_large(name: str, size: int) -> str:
@@ -282,18 +217,6 @@ def _too_large(name: str, size: int) -> str:
     )
 
 
-def _recorded(there: Folder) -> dict[str, str]:
-    try:
-        return dict(json.loads(there.read(FILES, most=MAX_BYTES)))
-    except StorageError:
-        raise
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(f"{there}/{FILES}", error) from error
-
-
-def _unreadable(where: str, error: Exception) -> RunFolderError:
-    return RunFolderError(f"{where} cannot be read: {error}. Remove it, and give the command again that began the run")
-
-
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of content, 64 hex digits."""
     return hashlib.sha256(content).hexdigest()

@@ -77,7 +77,7 @@ class Answer:
     said: str
 
 
-class Place:
+class Workspace:
     """A working folder with runs, data and a model, and folders around it in which nothing may change."""
 
     def __init__(self, base: Path, found: Found) -> None:
@@ -154,10 +154,10 @@ class Place:
 
 def forget() -> None:
     """Have this process forget the code and the weights that a command before was told of, as a new process has."""
-    from raytrain.training import initial
+    from raytrain.training.initial import sources
     from raytrain.user_code import declared, source
 
-    for known in (source._KEPT, initial._SOURCES, declared._KNOWN):
+    for known in (source._KEPT, sources._SOURCES, declared._KNOWN):
         known.clear()
 
 
@@ -188,12 +188,12 @@ def module(name: str) -> ModuleType:
     return loaded
 
 
-def make(place: Place) -> None:
-    """Make the place: images, two small runs under ASHA that have ended, one with all that a run may have, a model.
+def make(workspace: Workspace) -> None:
+    """Make the workspace: images, two small runs under ASHA that have ended, one with all that a run may have, a model.
 
     `full` has code of the user's and initial weights, and its trials have finished, been stopped and failed.
     """
-    os.chdir(place.pristine)
+    os.chdir(workspace.pristine)
     for part, count in (("train", 20), ("test", TESTED // 2)):
         for name, low in (("dark", 0), ("bright", 128)):
             (folder := Path("data", part, name)).mkdir(parents=True)
@@ -208,23 +208,23 @@ def make(place: Place) -> None:
     full = plain | {"recipe": recipe | {"init": "first.pth", "lr": 0.01}, "grid": {"arch": archs}}
     Path("x.yaml").write_text(json.dumps(plain))
     for name in ("x", "y"):
-        made(place, ["compare", "x.yaml", "--name", name, "--local", "--quiet"])
-    made(place, ["export", "x", "-o", "model.pth"])
+        made(workspace, ["compare", "x.yaml", "--name", name, "--local", "--quiet"])
+    made(workspace, ["export", "x", "-o", "model.pth"])
     first = {"recipe": recipe | {"arch": "my_net.py:Net", "epochs": 1}}
     Path("first.yaml").write_text(json.dumps(first))
-    made(place, ["train", "first.yaml", "--local", "--quiet"])
-    made(place, ["export", "first", "-o", "first.pth", "--allow-code"])
-    made(place, ["rm", "first", "--yes"])
+    made(workspace, ["train", "first.yaml", "--local", "--quiet"])
+    made(workspace, ["export", "first", "-o", "first.pth", "--allow-code"])
+    made(workspace, ["rm", "first", "--yes"])
     Path("full.yaml").write_text(json.dumps(full))
-    made(place, ["compare", "full.yaml", "--local", "--quiet"], code=4)
+    made(workspace, ["compare", "full.yaml", "--local", "--quiet"], code=4)
     statuses = {json.loads(line)["status"] for line in Path("runs/full/trials.jsonl").read_text().splitlines()}
     assert statuses >= {"finished", "stopped", "failed"}, statuses
 
 
-def made(place: Place, words: list[str], *, code: int = 0) -> None:
-    """Give a command that makes a part of the place."""
-    answer = place.call(words, " ".join(words))
-    assert answer, place.found.wrong
+def made(workspace: Workspace, words: list[str], *, code: int = 0) -> None:
+    """Give a command that makes a part of the workspace."""
+    answer = workspace.call(words, " ".join(words))
+    assert answer, workspace.found.wrong
     assert answer.code == code, (words, answer)
 
 
