@@ -95,6 +95,7 @@ def options_of() -> argparse.Namespace:
 
 def main() -> int:
     options = options_of()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `_run` ends its command
     ends = time.monotonic() + 60 * options.minutes
     try:
         device = local_device()

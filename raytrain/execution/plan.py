@@ -16,9 +16,10 @@ from raytrain.execution.interruption import Interruption
 from raytrain.execution.stages import stages
 from raytrain.experiment.duration.costs import Kind, kind_of
 from raytrain.experiment.duration.order import Order, arranged
-from raytrain.experiment.duration.simulation import Lengths, faster_order
+from raytrain.experiment.duration.simulation import Lengths, faster_order, lengths_of
 from raytrain.experiment.experiment import Experiment
 from raytrain.experiment.trial import Trial
+from raytrain.runs.costs import run_costs
 from raytrain.runs.folder import storage_errors_explained
 from raytrain.runs.planned import Range, remember
 from raytrain.runs.state import RunState
@@ -171,7 +172,9 @@ def make_plan(experiment: Experiment, *, out: str, address: str | None = None, l
     if fixed:  # the slots are given the trials as they stand here
         pending = {trial: pending[trial] for trial in arranged(pending, fixed, splits)}
         later = [arranged(one, fixed, splits) for one in later]
-    order = fixed or faster_order(pending, lengths, slots=backend.slots, rungs=rungs)
+    # Ray's slots go by the operations and what is on record, and know nothing of what was measured here
+    expected = lengths_of(pending, run_costs(run, splits))
+    order = fixed or faster_order(pending, expected, slots=backend.slots, rungs=rungs)
     layout = Layout(lengths, backend.slots, "listed" if fixed else order)
     unstopped = Layout(lengths, backend.slots, "listed" if fixed else "longest")
     sweeps = simulated(run, pending, layout, rungs, later=later)

@@ -33,7 +33,8 @@ class InOrder(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
         """Have Tune let go of the trial that ended before this one, with which it is not done yet."""
-        if self._last_ended:
+        # one whose end met an error in Tune is started again, and ends twice
+        if self._last_ended and self._last_ended is not trial and self._last_ended.is_finished():
             sweeps.forget(tune_controller, self._last_ended)
         self._last_ended = trial
 

@@ -18,7 +18,7 @@ from raytrain.data import Splits
 from raytrain.data.data_key import DataKey
 from raytrain.errors import StorageError, first_line
 from raytrain.experiment.asha import Promotion, Rungs
-from raytrain.experiment.duration.costs import Costs, kind_of
+from raytrain.experiment.duration.costs import Costs
 from raytrain.experiment.duration.order import Queue, queue_of
 from raytrain.experiment.duration.simulation import faster_order, lengths_of
 from raytrain.experiment.trial import Trial
@@ -28,6 +28,7 @@ from raytrain.ray_backend.placement import COORDINATOR_CPUS, Placement
 from raytrain.ray_backend.recorder import Recorder, SilentProgress, SilentReporter
 from raytrain.ray_backend.trial import SplitsRefs, TrialJob, run_trial
 from raytrain.ray_backend.watchdog import Watchdog
+from raytrain.runs.costs import run_costs
 from raytrain.runs.events import TRIAL_TIMEOUT_S
 from raytrain.runs.state import RunState
 from raytrain.runs.writing.journal import RunJournal
@@ -267,15 +268,6 @@ def _job(journal: RunJournal, rungs: Rungs | None, trial: Trial, *, scratch: str
         scratch=scratch,
         code=texts_of(trial.recipe.user_code),
     )
-
-
-def run_costs(state: RunState, splits: Mapping[DataKey, Splits]) -> Costs:
-    """Return what the trials of a run are expected to cost, by what its earlier sessions took."""
-    here = [progress for progress in state.progress.values() if progress.trial.recipe.data_key in splits]
-    costs = Costs.of((progress.trial.recipe for progress in here), splits)
-    for progress in here:
-        costs.took(kind_of(progress.trial.recipe), progress.seconds, epochs=progress.epoch)
-    return costs
 
 
 def _resources(placement: Placement) -> dict[str, float]:

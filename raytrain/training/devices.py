@@ -79,7 +79,8 @@ def keep_freed_memory() -> bool:
 
     A batch of 1,000 images and more has activations of many megabytes. glibc returns each to the kernel and takes it
     anew in the next step, zeroed, page by page; that can take longer than the arithmetic. These are its own settings
-    (man 3 mallopt), for this process and from now on. Another C library, or another allocator in its place, has none.
+    (man 3 mallopt), for this process and from now on. Another C library has none; where another allocator is loaded in
+    front of it, they are set without effect.
     """
     if sys.platform != "linux":
         return False

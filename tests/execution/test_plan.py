@@ -227,6 +227,25 @@ def test_under_asha_a_plan_takes_the_trials_in_the_order_of_a_run_without_ray(
     assert f"; the {plan.order} first\n" in plan_text(plan)
 
 
+def test_on_ray_a_plan_takes_the_order_of_the_run_which_knows_operations_and_no_measured_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(_backend: object, recipes: Sequence[Recipe], _splits: object) -> list[Speed]:
+        epoch_s = {16: 4.0, 512: 1.0}
+        steps = {size: (1437 - 97) // size for size in epoch_s}
+        sizes = [recipe.batch_size for recipe in recipes]
+        return [Speed(epoch_s[size] / steps[size], 1e-9, steps=3, device="cpu") for size in sizes]
+
+    monkeypatch.setattr(local.LocalBackend, "measure", measure)
+    monkeypatch.setattr(local.LocalBackend, "fixed_order", lambda *_: None)
+    monkeypatch.setattr(local.LocalBackend, "slots", 4)
+    grid = {"batch_size": (16, 512), "lr": (0.1, 0.2, 0.3, 0.4)}
+    plan = make_plan(experiment(grid=grid, asha=Asha(grace_period=1)), out=str(tmp_path), local=True)
+    assert plan
+    assert len(plan.kinds) == 2
+    assert plan.order == "shortest", "their operations are equal; by their times it would be the longest"
+
+
 @pytest.mark.usefixtures("known_speed")
 def test_what_is_trained_again_on_all_images_has_no_validation(tmp_path: Path) -> None:
     plan = make_plan(

@@ -113,6 +113,20 @@ def test_tune_lets_go_of_a_trial_when_the_next_one_has_ended() -> None:
     assert controller._stopped_trials == {second}
 
 
+def test_a_trial_that_tune_starts_again_after_its_end_is_not_let_go_of() -> None:
+    scheduler = InOrder()
+    again, other = Mock(), Mock()
+    controller = SimpleNamespace(_trials=[again, other], _stopped_trials=set())
+    scheduler.on_trial_complete(controller, again, {})
+    again.is_finished.return_value = False  # its end met an error: Tune starts it once more
+    scheduler.on_trial_complete(controller, other, {})
+    assert controller._trials == [again, other]
+    scheduler.on_trial_complete(controller, again, {})
+    scheduler.on_trial_complete(controller, again, {})
+    assert controller._trials == [again]
+    scheduler.on_trial_complete(controller, Mock(), {})
+
+
 PROMOTING = Experiment.model_validate(
     {
         "name": "tiny",

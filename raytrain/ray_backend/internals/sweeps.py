@@ -83,7 +83,8 @@ def forget(controller: Any, trial: Any) -> None:
         controller: The `TuneController` of the sweep.
         trial: Trial of Tune that it is done with: its `stop_trial` has returned.
     """
-    controller._trials.remove(trial)
+    if trial in controller._trials:
+        controller._trials.remove(trial)
     controller._stopped_trials.discard(trial)  # it is among the failed ones where `stop_trial` met an error
 
 

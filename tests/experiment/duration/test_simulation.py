@@ -124,6 +124,12 @@ def test_trials_of_equal_length_need_no_simulation(monkeypatch: pytest.MonkeyPat
     assert faster_order(alike, LENGTHS, slots=1, rungs=Rungs(1, 9, 3)) == "shortest"
 
 
+def test_trials_of_equal_operations_start_as_listed() -> None:
+    alike = [trial(lr=lr) for lr in (0.1, 0.2, 0.3)]
+    order = order_from_the_start(alike, Costs(LENGTHS.epoch_s), slots=1, rungs=Rungs(1, 9, 3))
+    assert order == "listed"
+
+
 def test_one_accuracy_on_record_judges_the_rest_as_none_would() -> None:
     rungs = Rungs(first=3, epochs=9, reduction_factor=3)
     rungs.recorded[3.0] = {"a": 0.7}
