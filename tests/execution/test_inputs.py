@@ -216,4 +216,4 @@ def test_the_smallest_part_is_that_of_every_small_batch():
             shares = [torch.arange(images)[rank::workers] for rank in range(workers)]
             parts = [parts_of_share(one, most=accumulate, images=images, world_size=workers) for one in shares]
             smallest = min(len(part) for some in parts for part in some)
-            assert smallest_part(images, images, workers, accumulate) == smallest, (images, workers, accumulate)
+            assert smallest_part(24 * workers, images, workers, accumulate) == smallest, (images, workers, accumulate)
