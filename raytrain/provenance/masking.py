@@ -13,11 +13,11 @@ _LINE = r"^[-+ ]?[ \t]{0,99}"
 _IS = r"[ \t]{0,9}(?:[:?+]?=>?(?!=)|:(?![=:]))[ \t]{0,9}"
 
 _QUOTED = "|".join(
-    rf"""{mark * 3}(?:(?s:.{{0,5000}}?){mark * 3}|[^\n]*)"""
+    rf"""{mark * 3}(?s:(?:[^\\]|\\.)*?)(?:{mark * 3}|\\?\Z)"""
     rf"""|{mark}(?:\\[^\n]|[^{mark}\\\n]|\\(?=\n|\Z))*(?:{mark}|(?=\n)|\Z)"""
     for mark in "\"'"
 )
-"""A string of Python, in one quotation mark or three; one that a diff cuts off goes to the end of its line."""
+"""A string of Python. One that is cut off goes to the end of its line, or with three quotation marks to the end."""
 _STRING = rf"(?:[rbfu]{{0,2}}(?:{_QUOTED}))"
 _STRINGS = rf"(?P<value>{_STRING}(?:[ \t]*{_STRING})*)"
 _IN_BRACKETS = (
@@ -99,6 +99,9 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
     "code": (".py", ".pyi", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp"),
 }
 _FILES = re.compile(r"^(?=diff --git )", re.MULTILINE)
+_HUNKS = re.compile(r"^(?=@@ )", re.MULTILINE)
+_GONE = "\0"
+"""Stands for what a line held of a value of several lines, behind its first: no line of a text has it."""
 
 
 class _Bare(NamedTuple):
@@ -117,7 +120,7 @@ def masked(text: str) -> str:
     In a diff, the name of each file says how it is read: in YAML a value goes to the end of its line, and in code a
     value without quotation marks is an expression. A text that is no diff is read as either.
     """
-    text = _KEY_BLOCK.sub(MASK, text)
+    text = _KEY_BLOCK.sub(MASK, text.replace(_GONE, "\N{REPLACEMENT CHARACTER}"))
     text = _TOKENS.sub(MASK, text)
     text = _HEADER.sub(rf"\1\2{MASK}", text)
     return "".join(_masked_file(part, _kind_of(part)) for part in _FILES.split(text))
@@ -131,11 +134,45 @@ def _kind_of(part: str) -> Kind:
 
 
 def _masked_file(text: str, kind: Kind) -> str:
+    """Mask the hunks of a file one by one: what is between them is not in a diff, so no string goes on behind one."""
+    return "".join(_masked_hunk(hunk, kind) for hunk in _HUNKS.split(text))
+
+
+def _masked_hunk(text: str, kind: Kind) -> str:
+    """Mask the lines before a change and those after it by themselves: a string may begin or end in one of both only.
+
+    A line without a mark is read with both, and what either of them masks is masked.
+    """
+    whole = text.removesuffix("\n")  # a string that is cut off ends before the last line break
+    lines = whole.split("\n")
+    shown = [*lines]
+    for other in "+-":
+        own = [place for place, line in enumerate(lines) if not line.startswith(other)]
+        read = _masked_side("\n".join(lines[place] for place in own), kind).split("\n") if own else []
+        for place, line in zip(own, read, strict=True):
+            shown[place] = _more_masked(shown[place], line, of=lines[place])
+    return "\n".join(line for line in shown if line != _GONE) + text[len(whole) :]
+
+
+def _more_masked(one: str, other: str, *, of: str) -> str:
+    """Return what two readings of a line leave of it."""
+    mark = of[: of[:1] in {"-", "+", " "}]
+    if other.startswith(_GONE) and (rest := other.removeprefix(_GONE)):
+        other = mark + MASK + rest
+    if one in {of, other}:
+        return other
+    if other == of:
+        return one
+    return _GONE if _GONE in {one, other} else mark + MASK
+
+
+def _masked_side(text: str, kind: Kind) -> str:
+    """Mask the lines of a file. There are as many as before: one of which nothing is left is `_GONE`."""
     text = _HEX.sub(lambda found: found[0] if _NO_KEY.search(found["between"]) else found["name"] + MASK, text)
     for pattern in (_CALL, _INSTRUCTION, _FLAG, _STRING_VALUE):
         text = pattern.sub(_masked_value, text)
     if kind in {"yaml", "unknown"}:
-        text = _YAML_BLOCK.sub(lambda found: found["name"] + found["start"] + MASK, text)
+        text = _YAML_BLOCK.sub(_masked_block, text)
         text = _YAML_VALUE.sub(lambda found: _masked_line(found, kind), text)
     return _BARE_VALUE.sub(lambda found: _masked_bare(found, kind), text)
 
@@ -145,7 +182,12 @@ def _masked_value(found: re.Match[str]) -> str:
     value = groups.get("inner") or groups["value"]
     if value.startswith(MASK) or _is_plain(found["name"], value):
         return found[0]
-    return found["name"] + (groups.get("open") or "") + MASK
+    return found["name"] + (groups.get("open") or "") + MASK + value.count("\n") * f"\n{_GONE}"
+
+
+def _masked_block(found: re.Match[str]) -> str:
+    name, start = found["name"], found["start"]
+    return name + start + MASK + found[0][len(name) :].count("\n") * f"\n{_GONE}"
 
 
 def _masked_line(found: re.Match[str], kind: Kind) -> str:

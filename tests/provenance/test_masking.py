@@ -143,6 +143,42 @@ def test_the_name_of_a_file_says_how_it_is_read() -> None:
     assert "hunter2" not in masked(in_file("net.py", 'run("PASSWORD=hunter2 ./x")', "# password = hunter2"))
 
 
+DIFF = "diff --git a/net.py b/net.py\n--- a/net.py\n+++ b/net.py\n"
+
+
+@pytest.mark.parametrize(
+    ("hunks", "shown"),
+    [
+        (  # the first line of a string is edited
+            '@@ -1,4 +1,4 @@\n-PASSWORD = """old\n+PASSWORD = """hunter2\n rest hunter2\n hunter2"""\n x = 1\n',
+            f"@@ -1,4 +1,4 @@\n-PASSWORD = {MASK}\n+PASSWORD = {MASK}\n x = 1\n",
+        ),
+        (  # its end is behind the hunk, and other strings come in the next one
+            '@@ -1,2 +1,2 @@\n-PASSWORD = """old\n+PASSWORD = """hunter2\n hunter2\n@@ -20 +20 @@\n+x = """one"""\n',
+            f'@@ -1,2 +1,2 @@\n-PASSWORD = {MASK}\n+PASSWORD = {MASK}\n@@ -20 +20 @@\n+x = """one"""\n',
+        ),
+        (  # its last line is edited
+            '@@ -1,2 +1,3 @@\n PASSWORD = """one\n-two""", 1\n+two\n+hunter2""", 2\n x = 1\n',
+            f"@@ -1,2 +1,3 @@\n PASSWORD = {MASK}\n-{MASK}, 1\n+{MASK}, 2\n x = 1\n",
+        ),
+        (  # one in the middle
+            '@@ -1,3 +1,3 @@\n PASSWORD = """one\n-two\n+hunter2\n hunter2"""\n x = 1\n',
+            f"@@ -1,3 +1,3 @@\n PASSWORD = {MASK}\n x = 1\n",
+        ),
+        (  # the string begins in the new lines only
+            '@@ -1,2 +1,3 @@\n+PASSWORD = """\n hunter2\n-x = 1\n+""", x = 2\n y = 3\n',
+            f"@@ -1,2 +1,3 @@\n+PASSWORD = {MASK}\n-x = 1\n+{MASK}, x = 2\n y = 3\n",
+        ),
+        (
+            '@@ -1 +1 @@\n+PASSWORD = """one \\""" hunter2"""\n+x = 1\n',
+            f"@@ -1 +1 @@\n+PASSWORD = {MASK}\n+x = 1\n",
+        ),
+    ],
+)
+def test_a_string_of_several_lines_is_masked_in_the_old_lines_and_in_the_new_ones(hunks: str, shown: str) -> None:
+    assert masked(DIFF + hunks) == DIFF + shown
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -159,6 +195,9 @@ def test_the_name_of_a_file_says_how_it_is_read() -> None:
         "key",
         "key=",
         'token="',
+        'token="""',
+        '-token="""\n+',
+        'token=("""\\\\\n',
         "token:\n",
         "password=(",
         "password: a|",
