@@ -199,7 +199,7 @@ def _masked_bare(found: re.Match[str], kind: Kind) -> str:
     text, start, end = found.string, found.start(), found.end()
     before = text[text.rfind("\n", 0, start) + 1 : start]
     bare = _Bare(found["known"], found["is"], found["value"], before, text[end : end + 1])
-    code = kind != "yaml" and _is_code(bare, statement=kind == "code")
+    code = kind in {"code", "unknown"} and _is_code(bare, statement=kind == "code")
     return found[0] if code or _is_plain(found["name"], found["value"]) else found["name"] + MASK
 
 
@@ -213,7 +213,8 @@ def _is_code(bare: _Bare, *, statement: bool) -> bool:
 
     Args:
         bare: The value.
-        statement: Whether a name behind " = ", at the start of a line, is one: in a file of code.
+        statement: Whether what a number of tokens or the like is set to by " = ", at the start of a line, is one: in a
+            file of code. What a password is set to there may stand in a string of several lines, such as an INI file.
     """
     if bare.value in _KEYWORDS or (bare.sign.strip() == ":" and bare.value in _TYPES):
         return True
@@ -222,5 +223,5 @@ def _is_code(bare: _Bare, *, statement: bool) -> bool:
     called = bare.after in {"(", "["}  # such as tokens[0] and read()
     name, last = re.findall(r"\w+", bare.name)[-1], bare.value.rpartition(".")[2]
     passed_on = name == last or name.endswith(f"_{last}")  # such as token=request.token and page_token=token
-    assigned = statement and bare.sign == " = " and not bare.before.strip("+- \t")
+    assigned = statement and bare.sign == " = " and not bare.before.strip("+- \t") and "token" in bare.name.lower()
     return bool(called or passed_on or assigned or _OWNER.match(bare.value))

@@ -143,6 +143,22 @@ def test_the_name_of_a_file_says_how_it_is_read() -> None:
     assert "hunter2" not in masked(in_file("net.py", 'run("PASSWORD=hunter2 ./x")', "# password = hunter2"))
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "shown"),
+    [
+        ("run.sh", "TOKEN=config.hunter2", f"TOKEN={MASK}"),
+        ("run.sh", "PASSWORD=hunter2(x", f"PASSWORD={MASK}(x"),
+        ("run.sh", "export WANDB_API_KEY=self.hunter2", f"export WANDB_API_KEY={MASK}"),
+        ("x.toml", "token = settings.hunter2", f"token = {MASK}"),
+        ("Dockerfile", "ENV API_KEY=os.hunter2", f"ENV API_KEY={MASK}"),
+        ("net.py", "password = hunter2", f"password = {MASK}"),  # in a string that holds an INI file
+        ("net.py", "    api_key = hunter2", f"    api_key = {MASK}"),
+    ],
+)
+def test_what_looks_like_code_is_masked_where_there_is_none(name: str, line: str, shown: str) -> None:
+    assert masked(in_file(name, line)) == in_file(name, shown)
+
+
 DIFF = "diff --git a/net.py b/net.py\n--- a/net.py\n+++ b/net.py\n"
 
 
