@@ -65,11 +65,9 @@ _FLAG = re.compile(
 )
 _STRING_VALUE = re.compile(rf"(?P<name>{_START}{_NAME}{_ANNOTATION}{_IS})(?:{_IN_BRACKETS}|{_STRINGS})", re.IGNORECASE)
 _YAML_NAME = rf"(?:-[ \t]+)?[\w.-]{{0,99}}?{_WORD}[\w.-]{{0,99}}[ \t]*:[ \t]+"
-_YAML_BLOCK = re.compile(
-    rf"(?P<name>^[-+ ]?(?P<indent>[ \t]{{0,99}}){_YAML_NAME}[|>][^\n]*\n)"
-    r"(?P<start>[-+ ]?(?P=indent)[ \t]+)[^\n]*(?:\n[-+ ]?(?P=indent)[ \t]+[^\n]*)*",
-    re.IGNORECASE | re.MULTILINE,
-)
+_YAML_BLOCK = re.compile(rf"[ \t]{{0,99}}{_YAML_NAME}[|>]", re.IGNORECASE)
+_INDENT = re.compile(r"[ \t]*(?:-[ \t]+)?")
+"""What is before a name in YAML, with the dash of a list."""
 _YAML_VALUE = re.compile(rf"(?P<name>{_LINE}{_YAML_NAME})(?P<value>[^\s\[{{|>*#][^\n]*)", re.IGNORECASE | re.MULTILINE)
 """To the end of the line: a value may have spaces."""
 _BARE_VALUE = re.compile(
@@ -100,6 +98,8 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
 }
 _FILES = re.compile(r"^(?=diff --git )", re.MULTILINE)
 _HUNKS = re.compile(r"^(?=@@ )", re.MULTILINE)
+_MARKS = ("-", "+", " ", "@", "\\", "")
+"""What the lines of a hunk begin with; an empty one may have lost its mark."""
 _GONE = "\0"
 """Stands for what a line held of a value of several lines, behind its first: no line of a text has it."""
 
@@ -168,11 +168,12 @@ def _more_masked(one: str, other: str, *, of: str) -> str:
 
 def _masked_side(text: str, kind: Kind) -> str:
     """Mask the lines of a file. There are as many as before: one of which nothing is left is `_GONE`."""
+    if kind in {"yaml", "unknown"}:
+        text = _masked_blocks(text, marks=kind == "yaml" or all(line[:1] in _MARKS for line in text.split("\n")))
     text = _HEX.sub(lambda found: found[0] if _NO_KEY.search(found["between"]) else found["name"] + MASK, text)
     for pattern in (_CALL, _INSTRUCTION, _FLAG, _STRING_VALUE):
         text = pattern.sub(_masked_value, text)
     if kind in {"yaml", "unknown"}:
-        text = _YAML_BLOCK.sub(_masked_block, text)
         text = _YAML_VALUE.sub(lambda found: _masked_line(found, kind), text)
     return _BARE_VALUE.sub(lambda found: _masked_bare(found, kind), text)
 
@@ -185,9 +186,31 @@ def _masked_value(found: re.Match[str]) -> str:
     return found["name"] + (groups.get("open") or "") + MASK + value.count("\n") * f"\n{_GONE}"
 
 
-def _masked_block(found: re.Match[str]) -> str:
-    name, start = found["name"], found["start"]
-    return name + start + MASK + found[0][len(name) :].count("\n") * f"\n{_GONE}"
+def _masked_blocks(text: str, *, marks: bool) -> str:
+    """Mask the lines below a name in YAML that are its value: those further to the right, and empty ones between them.
+
+    Args:
+        text: The text.
+        marks: Whether each line begins with the mark that it has in a diff.
+    """
+    lines = text.split("\n")
+    column, first = -1, False
+    for place, line in enumerate(lines):
+        mark = line[:1] if marks else ""
+        content = (
+            line.rpartition(" @@ ")[2] if mark == "@" else line.removeprefix(mark)
+        )  # the line that a hunk is below
+        indent = content[: len(content) - len(content.lstrip(" \t"))]
+        if column >= 0 and not content.strip():
+            continue
+        if 0 <= column < len(indent):
+            lines[place] = mark + indent + MASK if first else _GONE
+            first = False
+        elif _YAML_BLOCK.match(content) and (before := _INDENT.match(content)):
+            column, first = before.end(), True
+        else:
+            column = -1
+    return "\n".join(lines)
 
 
 def _masked_line(found: re.Match[str], kind: Kind) -> str:

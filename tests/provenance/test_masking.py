@@ -159,6 +159,46 @@ def test_what_looks_like_code_is_masked_where_there_is_none(name: str, line: str
     assert masked(in_file(name, line)) == in_file(name, shown)
 
 
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        (  # lines beside the name are others
+            " password: |\n   one\n width: 3\n epochs: 4",
+            f" password: |\n   {MASK}\n width: 3\n epochs: 4",
+        ),
+        (  # a line without a letter does not end the value
+            "+password: |\n+  one\n+\n+  hunter2\n+width: 3",
+            f"+password: |\n+  {MASK}\n+\n+width: 3",
+        ),
+        (" password: >-\n \n   one\n \n   hunter2\n width: 3", f" password: >-\n \n   {MASK}\n \n width: 3"),
+        (  # a name in a list begins behind the dash
+            " - password: |\n     hunter2\n   width: 3\n - width: 4",
+            f" - password: |\n     {MASK}\n   width: 3\n - width: 4",
+        ),
+        (  # of each line that was changed, the one before and the one after
+            " password: |\n-  old\n+  hunter2\n   rest\n-width: 3\n+width: 4",
+            f" password: |\n-  {MASK}\n+  {MASK}\n-width: 3\n+width: 4",
+        ),
+        (  # the name is above the hunk
+            "@@ -9,3 +9,3 @@ password: |\n   one\n+  hunter2\n width: 3",
+            f"@@ -9,3 +9,3 @@ password: |\n   {MASK}\n width: 3",
+        ),
+        (
+            "-password: old\n+password: |\n+  hunter2\n width: 3",
+            f"-password: {MASK}\n+password: |\n+  {MASK}\n width: 3",
+        ),
+        (
+            "+password: |\n+  one\n+token: |\n+  hunter2\n+width: 3",
+            f"+password: |\n+  {MASK}\n+token: |\n+  {MASK}\n+width: 3",
+        ),
+    ],
+)
+def test_a_block_of_yaml_is_masked_and_what_is_beside_it_stays(lines: str, shown: str) -> None:
+    header = "diff --git a/x.yaml b/x.yaml\n--- a/x.yaml\n+++ b/x.yaml\n@@ -1,4 +1,4 @@\n"
+    assert masked(f"{header}{lines}\n") == f"{header}{shown}\n"
+    assert masked(lines) == shown
+
+
 DIFF = "diff --git a/net.py b/net.py\n--- a/net.py\n+++ b/net.py\n"
 
 
