@@ -76,6 +76,7 @@ _BARE_VALUE = re.compile(
 
 _PLAIN = re.compile(r"""["']?(none|null|true|false)["']?|""|''|[|>][-+0-9]*""", re.IGNORECASE)
 """Nothing, a truth value, or the sign of YAML that lines follow."""
+_COMMENT = re.compile(r"[ \t]+#[^\n]*\Z")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 """A name of code, such as tokens or self.token."""
@@ -86,7 +87,8 @@ _TYPES = (
     *("Sequence", "Tensor", "Union", "bool", "bytes", "dict", "float", "int", "list", "object", "set", "str", "tuple"),
 )
 _ANNOTATED = re.compile(
-    rf"(?:{'|'.join(_TYPES)})(?:{_ARGUMENTS})?(?:[ \t]*\|[ \t]*{_ONE_TYPE})*[ \t]*(?:[,)=:#][^\n]*)?"
+    rf"(?:\w{{1,99}}\.){{0,9}}(?:{'|'.join(_TYPES)})(?:{_ARGUMENTS})?"
+    rf"(?:[ \t]*\|[ \t]*{_ONE_TYPE})*[ \t]*(?:[,)=:#][^\n]*)?"
     rf"""|["'][^"'\n]+["'][ \t]*=[ \t]*{re.escape(MASK)}[^\n]*"""
 )
 """A type behind the colon, in code."""
@@ -215,7 +217,8 @@ def _masked_blocks(text: str, *, marks: bool) -> str:
 
 def _masked_line(found: re.Match[str], kind: Kind) -> str:
     annotated = kind == "unknown" and _ANNOTATED.fullmatch(found["value"])
-    return found[0] if annotated else _masked_value(found)
+    number = _is_number(found["name"], _COMMENT.sub("", found["value"]))
+    return found[0] if annotated or number else _masked_value(found)
 
 
 def _masked_bare(found: re.Match[str], kind: Kind) -> str:
@@ -228,7 +231,11 @@ def _masked_bare(found: re.Match[str], kind: Kind) -> str:
 
 def _is_plain(name: str, value: str) -> bool:
     """Return whether a value is none that anybody hides: nothing, true or false, or a number of tokens."""
-    return bool(_PLAIN.fullmatch(value) or ("token" in name.lower() and _NUMBER.fullmatch(value)))
+    return bool(_PLAIN.fullmatch(value)) or _is_number(name, value)
+
+
+def _is_number(name: str, value: str) -> bool:
+    return "token" in name.lower() and _NUMBER.fullmatch(value) is not None
 
 
 def _is_code(bare: _Bare, *, statement: bool) -> bool:
@@ -239,12 +246,13 @@ def _is_code(bare: _Bare, *, statement: bool) -> bool:
         statement: Whether what a number of tokens or the like is set to by " = ", at the start of a line, is one: in a
             file of code. What a password is set to there may stand in a string of several lines, such as an INI file.
     """
-    if bare.value in _KEYWORDS or (bare.sign.strip() == ":" and bare.value in _TYPES):
+    last = bare.value.rpartition(".")[2]
+    if bare.value in _KEYWORDS or (bare.sign.strip() == ":" and last in _TYPES):
         return True
     if not _PATH.fullmatch(bare.value):
         return False
     called = bare.after in {"(", "["}  # such as tokens[0] and read()
-    name, last = re.findall(r"\w+", bare.name)[-1], bare.value.rpartition(".")[2]
+    name = re.findall(r"\w+", bare.name)[-1]
     passed_on = name == last or name.endswith(f"_{last}")  # such as token=request.token and page_token=token
     assigned = statement and bare.sign == " = " and not bare.before.strip("+- \t") and "token" in bare.name.lower()
     return bool(called or passed_on or assigned or _OWNER.match(bare.value))

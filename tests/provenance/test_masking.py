@@ -116,6 +116,10 @@ def test_a_secret_is_masked_however_it_is_written(text: str, shown: str | None) 
         "def login(password: str, token: bytes | None = None) -> None:",
         "    password: str,",
         "    tokens: list[int] | None = None",
+        "def forward(self, tokens: torch.Tensor) -> torch.Tensor:",
+        "    tokens: torch.Tensor,",
+        "    tokens: torch.Tensor | None = None,",
+        "    token: typing.Optional[str] = None,",
         "    if not token: return",
         "if token == 'end':",
         'token = ""',
@@ -157,6 +161,15 @@ def test_the_name_of_a_file_says_how_it_is_read() -> None:
 )
 def test_what_looks_like_code_is_masked_where_there_is_none(name: str, line: str, shown: str) -> None:
     assert masked(in_file(name, line)) == in_file(name, shown)
+
+
+@pytest.mark.parametrize(
+    "line", ["max_tokens: 128  # per image", "  - max_tokens: 128\t# per image", "max_tokens: 128"]
+)
+def test_a_number_of_tokens_stays_whatever_is_said_of_it(line: str) -> None:
+    assert masked(in_file("x.yaml", line)) == in_file("x.yaml", line)
+    assert masked(line) == line
+    assert "hunter2" not in masked(in_file("x.yaml", "token: 12 hunter2  # 3", "password: null  # hunter2"))
 
 
 @pytest.mark.parametrize(
