@@ -139,10 +139,7 @@ def _separations(records: Mapping[str, RunRecord], *, only: set[str] | None) -> 
 def _looked(names: Iterable[str]) -> Iterator[str]:
     """Yield for each run that looked at its pairs after each seed that the tests of a table do not allow for it."""
     for name in names:
-        yield (
-            f"{name} looked at its pairs after each seed. The ranks do not allow for that; what the pairs have shown "
-            f"is in: raytrain results {name}"
-        )
+        yield f"{name} looked at its pairs after each seed. The ranks do not allow for that."
 
 
 def _bare(trial: str) -> str:

@@ -1,6 +1,7 @@
 """Tests of what is said of a run that looked at its pairs after each seed where it has several tables, or others do."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,3 +67,23 @@ def test_what_no_test_compares_is_said_of_such_a_run_too(write_run: WriteRun, tm
     assert footer(many)[-1] == "Only the first 4 rows are compared and ranked."
     lost = replace(ranking, select="macro_f1", standings=[replace(one, score=None) for one in ranking.standings])
     assert "The macro F1 score of 4 rows is not known" in footer(lost)[-1]
+
+
+@pytest.mark.parametrize("options", [[], ["--explain"]])
+def test_beside_another_run_the_command_is_named_that_shows_what_the_pairs_have_shown(
+    write_run: WriteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    out = tmp_path / "my runs"
+    out.mkdir()
+    for name, width in (("run", 2), ("plain", 3)):
+        separate = {"points": 0.3} if name == "run" else None
+        write_separated(write_run, name, recipe={"width": width}, separate=separate)
+        (tmp_path / name).rename(out / name)
+    monkeypatch.delenv("RAYTRAIN_OUT")
+    call = CliRunner().invoke(app, ["results", "run", "plain", "--out", str(out), *options])
+    assert "run looked at its pairs after each seed. The ranks do not allow for that." in call.stderr
+    assert "plain looked" not in call.stderr
+    (line,) = [line for line in call.stderr.splitlines() if line.startswith("What the pairs of run have shown: ")]
+    program, *words = shlex.split(line.partition(": ")[2])
+    assert (program, words) == ("raytrain", ["results", "run", "--out", str(out), "--explain"])
+    assert " is ahead of " in CliRunner().invoke(app, words).stderr
