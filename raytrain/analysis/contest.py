@@ -6,6 +6,7 @@ from typing import Any
 
 from raytrain.analysis.ranking import Ranking, rank
 from raytrain.analysis.record import RunRecord, read_record
+from raytrain.analysis.separation import Separation
 from raytrain.analysis.tested_images import TestImages, tested_images
 from raytrain.data.data_key import DataKey
 from raytrain.errors import ExperimentError
@@ -120,17 +121,25 @@ def _ranked_together(
         predictions = {_bare(name): one for name, one in predictions.items()}
         results = [replace(one, trial=_bare(one.trial)) for one in results]
     ranking = rank(results, predictions, images=images)
-    looked = {name: record.separation for name, record in records.items() if record.separation}
-    return replace(ranking, separations=looked, warnings=[*ranking.warnings, *(_looked(looked) if prefixed else ())])
+    looked = dict(_separations(records, only=only))
+    if prefixed:
+        return replace(ranking, separations=looked, warnings=[*ranking.warnings, *_looked(looked)])
+    said = [sentence for known in looked.values() if known.pairs for sentence in known.sentences()]
+    return replace(ranking, separations=looked, notes=[*ranking.notes, *said])
+
+
+def _separations(records: Mapping[str, RunRecord], *, only: set[str] | None) -> Iterator[tuple[str, Separation]]:
+    """Yield each run that looked at its pairs after each seed, and what is known of those of a table's trials."""
+    for name, record in records.items():
+        listed = [one for one in record.listed if only is None or f"{name}/{one.trial}" in only]
+        if record.separation and listed:
+            yield name, record.separation.among(listed)
 
 
 def _looked(names: Iterable[str]) -> Iterator[str]:
     """Yield for each run that looked at its pairs after each seed that the tests of a table do not allow for it."""
     for name in names:
-        yield (
-            f"{name} looked at its pairs after each seed. The ranks do not allow for that; what the pairs have shown "
-            f"is in: raytrain results {name}"
-        )
+        yield f"{name} looked at its pairs after each seed. The ranks do not allow for that."
 
 
 def _bare(trial: str) -> str:

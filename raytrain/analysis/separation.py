@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -140,6 +140,11 @@ class Separation:
                 if seed not in one.finished:
                     needed[one.name, seed] = one, seed
         return list(needed.values())
+
+    def among(self, results: Iterable[TrialResult]) -> "Separation":
+        """Return what is known of the pairs of these trials; all pairs still share the level."""
+        recipes = {_without_seed(one.recipe) for one in results}
+        return replace(self, pairs=[pair for pair in self.pairs if _without_seed(pair.one.recipe) in recipes])
 
     def sentences(self) -> list[str]:
         """Return how many pairs are decided, and what is known of each."""

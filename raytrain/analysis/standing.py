@@ -230,6 +230,14 @@ class Ranking:
             "such a row, and it stands below the others."
         )
 
+    @property
+    def uncompared_text(self) -> str:
+        """Sentences on the rows that no test compares, or not with all others; "" where there are none."""
+        ranked = sum(one.rank != DASH and one.test_accuracy is not None for one in self.standings)
+        some = f"Only the first {ranked} rows are compared and ranked." if self.uncompared else ""
+        sets = f"The rows have {self.test_sets} sets of test images, which no test compares."
+        return " ".join(filter(None, [some, sets if self.test_sets > 1 else "", self.unknown_text]))
+
     def reached_text(self, standing: Standing) -> str:
         """Return `score_text` of a configuration, and what it is the mean of, where it is one."""
         known = standing.seeds > 1 and (standing.score is not None or self.select == "accuracy")

@@ -35,7 +35,7 @@ def footer(ranking: Ranking, *, rearranged: bool = False) -> list[str]:
             among += " that have a rank" if count > 1 else " that has a rank"
         lines.append(f"Ranks are those among {among}, by test {ranking.selection.words}.")
     if len(finished) > 1 and ranking.separated_text:
-        lines.append(ranking.separated_text)
+        lines += filter(None, [ranking.separated_text, "" if rearranged else ranking.uncompared_text])
     elif len(finished) > 1 and not rearranged:
         lines.append(_lead(ranking) + _other_seeds(_ranked(finished)))
     return [*lines, *ranking.warnings]
@@ -88,7 +88,10 @@ def _explanation(ranking: Ranking) -> Iterator[str]:
 def _first_place(ranking: Ranking) -> str:
     """Return who may be first, and what the ranks are of; of a run that looked after each seed, where that is said."""
     if ranking.separated_text:
-        return "The run looked after each seed, which these tests do not allow for; what its pairs have shown is below."
+        looked = (
+            "The run looked after each seed, which these tests do not allow for; what its pairs have shown is below."
+        )
+        return " ".join(filter(None, [looked, ranking.uncompared_text]))
     of_network = [standing.of_network for standing in _ranked(_finished(ranking))]
     if not any(of_network):
         return _lead(ranking)
@@ -107,11 +110,8 @@ def _other_seeds(ranked: Sequence[Standing]) -> str:
 
 def _lead(ranking: Ranking) -> str:
     """Return who may be first, and which rows that is said of, if not of all."""
-    ranked = _ranked(_finished(ranking))
-    some = f" Only the first {len(ranked)} rows are compared and ranked." if ranking.uncompared else ""
-    unknown = f" {sentence}" if (sentence := ranking.unknown_text) else ""
-    sets = f" The rows have {ranking.test_sets} sets of test images, which no test compares."
-    return _leader(ranked, others=ranking.all_others) + some + (sets if ranking.test_sets > 1 else "") + unknown
+    leader = _leader(_ranked(_finished(ranking)), others=ranking.all_others)
+    return " ".join(filter(None, [leader, ranking.uncompared_text]))
 
 
 def _leader(ranked: Sequence[Standing], *, others: str) -> str:

@@ -16,6 +16,10 @@ from raytrain.metrics.selection import SELECTIONS, Select, select_of
 
 SAME_IMAGES = "the same"
 """What decides on the test images of both: their fingerprints are equal, however the data set is written."""
+FEWEST_OF_SOME = 7
+"""Fewest pairs of seeds that are compared where a side has other seeds too."""
+SHARE_OF_SOME = 70
+"""Least share of its seeds, in per cent, that the side with more has in pairs, where a side has other seeds too."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,17 @@ def _sample(standing: Standing, predictions: Mapping[str, Predictions], select: 
 def _worth_pairing(first: Collection[int], second: Collection[int]) -> list[int]:
     """Return the seeds by whose differences two configurations are compared; none where Welch's test sees more.
 
-    To pair k of n seeds leaves the others out, and takes the variance off that both share: it is the better test where
-    k / n is above 1 minus the correlation of the seeds. That was about 0.5 where layers are the same
-    (docs/statistics.md, the bank), so at least half of the seeds of the side with fewer must be shared.
+    Pairs take the variance off that both sides share, but leave the other seeds out, and k pairs have k - 1 degrees of
+    freedom: two pairs must differ by 12.7 standard errors, while Welch's test over 3 and 3 seeds has 4 degrees and asks
+    for 2.8. So all seeds must be shared, or so many that the degrees hardly matter: `FEWEST_OF_SOME`, and
+    `SHARE_OF_SOME` per cent of the side with more. There the two tests see about as much where seeds have a correlation
+    of 0.5, as those of similar networks have (docs/statistics.md, the bank).
     """
     shared = sorted({*first} & {*second})
-    return shared if len(shared) >= max(2, min(len(first), len(second)) / 2) else []
+    pairs, most = len(shared), max(len(first), len(second))
+    if pairs == len(first) == len(second):
+        return shared if pairs > 1 else []
+    return shared if pairs >= FEWEST_OF_SOME and 100 * pairs >= SHARE_OF_SOME * most else []
 
 
 def _over_pairs(differences: Sequence[float], first: int, second: int, *, in_nats: bool) -> str:

@@ -13,11 +13,11 @@ _LINE = r"^[-+ ]?[ \t]{0,99}"
 _IS = r"[ \t]{0,9}(?:[:?+]?=>?(?!=)|:(?![=:]))[ \t]{0,9}"
 
 _QUOTED = "|".join(
-    rf"""{mark * 3}(?:(?s:.{{0,5000}}?){mark * 3}|[^\n]*)"""
+    rf"""{mark * 3}(?s:(?:[^\\]|\\.)*?)(?:{mark * 3}|\\?\Z)"""
     rf"""|{mark}(?:\\[^\n]|[^{mark}\\\n]|\\(?=\n|\Z))*(?:{mark}|(?=\n)|\Z)"""
     for mark in "\"'"
 )
-"""A string of Python, in one quotation mark or three; one that a diff cuts off goes to the end of its line."""
+"""A string of Python. One that is cut off goes to the end of its line, or with three quotation marks to the end."""
 _STRING = rf"(?:[rbfu]{{0,2}}(?:{_QUOTED}))"
 _STRINGS = rf"(?P<value>{_STRING}(?:[ \t]*{_STRING})*)"
 _IN_BRACKETS = (
@@ -65,11 +65,9 @@ _FLAG = re.compile(
 )
 _STRING_VALUE = re.compile(rf"(?P<name>{_START}{_NAME}{_ANNOTATION}{_IS})(?:{_IN_BRACKETS}|{_STRINGS})", re.IGNORECASE)
 _YAML_NAME = rf"(?:-[ \t]+)?[\w.-]{{0,99}}?{_WORD}[\w.-]{{0,99}}[ \t]*:[ \t]+"
-_YAML_BLOCK = re.compile(
-    rf"(?P<name>^[-+ ]?(?P<indent>[ \t]{{0,99}}){_YAML_NAME}[|>][^\n]*\n)"
-    r"(?P<start>[-+ ]?(?P=indent)[ \t]+)[^\n]*(?:\n[-+ ]?(?P=indent)[ \t]+[^\n]*)*",
-    re.IGNORECASE | re.MULTILINE,
-)
+_YAML_BLOCK = re.compile(rf"[ \t]{{0,99}}{_YAML_NAME}[|>]", re.IGNORECASE)
+_INDENT = re.compile(r"[ \t]*(?:-[ \t]+)?")
+"""What is before a name in YAML, with the dash of a list."""
 _YAML_VALUE = re.compile(rf"(?P<name>{_LINE}{_YAML_NAME})(?P<value>[^\s\[{{|>*#][^\n]*)", re.IGNORECASE | re.MULTILINE)
 """To the end of the line: a value may have spaces."""
 _BARE_VALUE = re.compile(
@@ -78,6 +76,7 @@ _BARE_VALUE = re.compile(
 
 _PLAIN = re.compile(r"""["']?(none|null|true|false)["']?|""|''|[|>][-+0-9]*""", re.IGNORECASE)
 """Nothing, a truth value, or the sign of YAML that lines follow."""
+_COMMENT = re.compile(r"[ \t]+#[^\n]*\Z")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 """A name of code, such as tokens or self.token."""
@@ -88,7 +87,8 @@ _TYPES = (
     *("Sequence", "Tensor", "Union", "bool", "bytes", "dict", "float", "int", "list", "object", "set", "str", "tuple"),
 )
 _ANNOTATED = re.compile(
-    rf"(?:{'|'.join(_TYPES)})(?:{_ARGUMENTS})?(?:[ \t]*\|[ \t]*{_ONE_TYPE})*[ \t]*(?:[,)=:#][^\n]*)?"
+    rf"(?:\w{{1,99}}\.){{0,9}}(?:{'|'.join(_TYPES)})(?:{_ARGUMENTS})?"
+    rf"(?:[ \t]*\|[ \t]*{_ONE_TYPE})*[ \t]*(?:[,)=:#][^\n]*)?"
     rf"""|["'][^"'\n]+["'][ \t]*=[ \t]*{re.escape(MASK)}[^\n]*"""
 )
 """A type behind the colon, in code."""
@@ -99,6 +99,11 @@ _KINDS: dict[Kind, tuple[str, ...]] = {
     "code": (".py", ".pyi", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp"),
 }
 _FILES = re.compile(r"^(?=diff --git )", re.MULTILINE)
+_HUNKS = re.compile(r"^(?=@@ )", re.MULTILINE)
+_MARKS = ("-", "+", " ", "@", "\\", "")
+"""What the lines of a hunk begin with; an empty one may have lost its mark."""
+_GONE = "\0"
+"""Stands for what a line held of a value of several lines, behind its first: no line of a text has it."""
 
 
 class _Bare(NamedTuple):
@@ -117,7 +122,7 @@ def masked(text: str) -> str:
     In a diff, the name of each file says how it is read: in YAML a value goes to the end of its line, and in code a
     value without quotation marks is an expression. A text that is no diff is read as either.
     """
-    text = _KEY_BLOCK.sub(MASK, text)
+    text = _KEY_BLOCK.sub(MASK, text.replace(_GONE, "\N{REPLACEMENT CHARACTER}"))
     text = _TOKENS.sub(MASK, text)
     text = _HEADER.sub(rf"\1\2{MASK}", text)
     return "".join(_masked_file(part, _kind_of(part)) for part in _FILES.split(text))
@@ -131,11 +136,46 @@ def _kind_of(part: str) -> Kind:
 
 
 def _masked_file(text: str, kind: Kind) -> str:
+    """Mask the hunks of a file one by one: what is between them is not in a diff, so no string goes on behind one."""
+    return "".join(_masked_hunk(hunk, kind) for hunk in _HUNKS.split(text))
+
+
+def _masked_hunk(text: str, kind: Kind) -> str:
+    """Mask the lines before a change and those after it by themselves: a string may begin or end in one of both only.
+
+    A line without a mark is read with both, and what either of them masks is masked.
+    """
+    whole = text.removesuffix("\n")  # a string that is cut off ends before the last line break
+    lines = whole.split("\n")
+    shown = [*lines]
+    for other in "+-":
+        own = [place for place, line in enumerate(lines) if not line.startswith(other)]
+        read = _masked_side("\n".join(lines[place] for place in own), kind).split("\n") if own else []
+        for place, line in zip(own, read, strict=True):
+            shown[place] = _more_masked(shown[place], line, of=lines[place])
+    return "\n".join(line for line in shown if line != _GONE) + text[len(whole) :]
+
+
+def _more_masked(one: str, other: str, *, of: str) -> str:
+    """Return what two readings of a line leave of it."""
+    mark = of[: of[:1] in {"-", "+", " "}]
+    if other.startswith(_GONE) and (rest := other.removeprefix(_GONE)):
+        other = mark + MASK + rest
+    if one in {of, other}:
+        return other
+    if other == of:
+        return one
+    return _GONE if _GONE in {one, other} else mark + MASK
+
+
+def _masked_side(text: str, kind: Kind) -> str:
+    """Mask the lines of a file. There are as many as before: one of which nothing is left is `_GONE`."""
+    if kind in {"yaml", "unknown"}:
+        text = _masked_blocks(text, marks=kind == "yaml" or all(line[:1] in _MARKS for line in text.split("\n")))
     text = _HEX.sub(lambda found: found[0] if _NO_KEY.search(found["between"]) else found["name"] + MASK, text)
     for pattern in (_CALL, _INSTRUCTION, _FLAG, _STRING_VALUE):
         text = pattern.sub(_masked_value, text)
     if kind in {"yaml", "unknown"}:
-        text = _YAML_BLOCK.sub(lambda found: found["name"] + found["start"] + MASK, text)
         text = _YAML_VALUE.sub(lambda found: _masked_line(found, kind), text)
     return _BARE_VALUE.sub(lambda found: _masked_bare(found, kind), text)
 
@@ -145,25 +185,57 @@ def _masked_value(found: re.Match[str]) -> str:
     value = groups.get("inner") or groups["value"]
     if value.startswith(MASK) or _is_plain(found["name"], value):
         return found[0]
-    return found["name"] + (groups.get("open") or "") + MASK
+    return found["name"] + (groups.get("open") or "") + MASK + value.count("\n") * f"\n{_GONE}"
+
+
+def _masked_blocks(text: str, *, marks: bool) -> str:
+    """Mask the lines below a name in YAML that are its value: those further to the right, and empty ones between them.
+
+    Args:
+        text: The text.
+        marks: Whether each line begins with the mark that it has in a diff.
+    """
+    lines = text.split("\n")
+    column, first = -1, False
+    for place, line in enumerate(lines):
+        mark = line[:1] if marks else ""
+        content = (
+            line.rpartition(" @@ ")[2] if mark == "@" else line.removeprefix(mark)
+        )  # the line that a hunk is below
+        indent = content[: len(content) - len(content.lstrip(" \t"))]
+        if column >= 0 and not content.strip():
+            continue
+        if 0 <= column < len(indent):
+            lines[place] = mark + indent + MASK if first else _GONE
+            first = False
+        elif _YAML_BLOCK.match(content) and (before := _INDENT.match(content)):
+            column, first = before.end(), True
+        else:
+            column = -1
+    return "\n".join(lines)
 
 
 def _masked_line(found: re.Match[str], kind: Kind) -> str:
     annotated = kind == "unknown" and _ANNOTATED.fullmatch(found["value"])
-    return found[0] if annotated else _masked_value(found)
+    number = _is_number(found["name"], _COMMENT.sub("", found["value"]))
+    return found[0] if annotated or number else _masked_value(found)
 
 
 def _masked_bare(found: re.Match[str], kind: Kind) -> str:
     text, start, end = found.string, found.start(), found.end()
     before = text[text.rfind("\n", 0, start) + 1 : start]
     bare = _Bare(found["known"], found["is"], found["value"], before, text[end : end + 1])
-    code = kind != "yaml" and _is_code(bare, statement=kind == "code")
+    code = kind in {"code", "unknown"} and _is_code(bare, statement=kind == "code")
     return found[0] if code or _is_plain(found["name"], found["value"]) else found["name"] + MASK
 
 
 def _is_plain(name: str, value: str) -> bool:
     """Return whether a value is none that anybody hides: nothing, true or false, or a number of tokens."""
-    return bool(_PLAIN.fullmatch(value) or ("token" in name.lower() and _NUMBER.fullmatch(value)))
+    return bool(_PLAIN.fullmatch(value)) or _is_number(name, value)
+
+
+def _is_number(name: str, value: str) -> bool:
+    return "token" in name.lower() and _NUMBER.fullmatch(value) is not None
 
 
 def _is_code(bare: _Bare, *, statement: bool) -> bool:
@@ -171,14 +243,16 @@ def _is_code(bare: _Bare, *, statement: bool) -> bool:
 
     Args:
         bare: The value.
-        statement: Whether a name behind " = ", at the start of a line, is one: in a file of code.
+        statement: Whether what a number of tokens or the like is set to by " = ", at the start of a line, is one: in a
+            file of code. What a password is set to there may stand in a string of several lines, such as an INI file.
     """
-    if bare.value in _KEYWORDS or (bare.sign.strip() == ":" and bare.value in _TYPES):
+    last = bare.value.rpartition(".")[2]
+    if bare.value in _KEYWORDS or (bare.sign.strip() == ":" and last in _TYPES):
         return True
     if not _PATH.fullmatch(bare.value):
         return False
     called = bare.after in {"(", "["}  # such as tokens[0] and read()
-    name, last = re.findall(r"\w+", bare.name)[-1], bare.value.rpartition(".")[2]
+    name = re.findall(r"\w+", bare.name)[-1]
     passed_on = name == last or name.endswith(f"_{last}")  # such as token=request.token and page_token=token
-    assigned = statement and bare.sign == " = " and not bare.before.strip("+- \t")
+    assigned = statement and bare.sign == " = " and not bare.before.strip("+- \t") and "token" in bare.name.lower()
     return bool(called or passed_on or assigned or _OWNER.match(bare.value))

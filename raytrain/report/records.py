@@ -129,7 +129,8 @@ def separation_values(rankings: Iterable["Ranking"]) -> list[dict[str, Any]]:
                 for pair in known.pairs
             ]
             limits = {"points": known.separate.points, "max_seeds": known.separate.max_seeds}
-            found[run] = {"run": run, **limits, "dropped": known.dropped, "pairs": pairs}
+            of_run = {"run": run, **limits, "dropped": known.dropped, "pairs": list[dict[str, Any]]()}
+            found.setdefault(run, of_run)["pairs"] += pairs  # each table has the pairs of its test images
     return list(found.values())
 
 

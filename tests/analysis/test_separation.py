@@ -296,15 +296,6 @@ def test_json_holds_the_pairs_of_each_run_that_looked_after_each_seed(write_run:
     }
 
 
-def test_beside_another_run_it_is_said_that_the_ranks_do_not_allow_for_looks(write_run: Callable[..., None]) -> None:
-    write_separated(write_run)
-    write_separated(write_run, "plain", separate=None, recipe={"width": 3})
-    said = CliRunner().invoke(app, ["results", "run", "plain"]).stderr
-    assert "run looked at its pairs after each seed. The ranks do not allow for that" in said
-    assert "raytrain results run" in said
-    assert "plain looked" not in said
-
-
 def test_max_seeds_alone_is_refused() -> None:
     refused = CliRunner().invoke(app, ["compare", "quick", "--no-asha", "--max-seeds", "5"])
     assert refused.exit_code == 2

@@ -113,22 +113,32 @@ def test_the_seeds_that_two_runs_share_are_paired_and_their_number_and_differenc
     assert row["p_value"] < 1e-3
 
 
-@pytest.mark.parametrize(("seeds", "pairs"), [([0, 1, 20, 21], 2), ([0, 20, 21, 22], 0), ([0, 1], 2), ([0, 20], 0)])
-def test_seeds_are_paired_where_at_least_two_are_shared_and_half_of_the_side_with_fewer(
-    write_run: WriteRun, seeds: list[int], pairs: int
+@pytest.mark.parametrize(
+    ("here", "there", "shared", "paired"),
+    [
+        (2, 2, 2, True),
+        (3, 3, 2, False),
+        (4, 2, 2, False),
+        (4, 3, 3, False),
+        (7, 6, 6, False),
+        (8, 7, 7, True),
+        (10, 7, 7, True),
+        (10, 10, 7, True),
+        (10, 10, 6, False),
+        (11, 7, 7, False),
+        (10, 10, 2, False),
+    ],
+)
+def test_seeds_are_paired_where_all_are_shared_or_so_many_that_welchs_test_sees_no_more(
+    write_run: WriteRun, here: int, there: int, shared: int, paired: bool
 ) -> None:
-    write_run("here", [range(right) for right in (700, 800, 900, 750)], recipe={"lr": 0.1}, seeds=[0, 1, 2, 3])
-    write_run("there", [range(700 + 10 * seed) for seed in range(len(seeds))], recipe={"lr": 0.2}, seeds=seeds)
+    for name, first, count, right, lr in (("here", 0, here, 700, 0.1), ("there", here - shared, there, 710, 0.2)):
+        seeds = list(range(first, first + count))
+        write_run(name, [range(right + seed) for seed in seeds], recipe={"lr": lr}, seeds=seeds, predicted=False)
     (row,) = diff("here", "there")["accuracies"]
-    start = f"Student's t over {pairs} paired seeds of 4 and {len(seeds)}, which differ by" if pairs else "Welch's over"
-    assert row["test"].startswith(start)
-
-
-def test_two_shared_seeds_of_ten_are_too_few_to_leave_the_others_out(write_run: WriteRun) -> None:
-    for name, first, lr in (("here", 0, 0.1), ("there", 8, 0.2)):
-        write_run(name, [range(900)] * 10, recipe={"lr": lr}, seeds=list(range(first, first + 10)))
-    (row,) = diff("here", "there")["accuracies"]
-    assert row["test"] == "Welch's over 10 and 10 seeds"
+    of_some = f" of {here} and {there}, which differ by +1.00 points" if {here, there} != {shared} else ""
+    said = f"Student's t over {shared} paired seeds{of_some}" if paired else f"Welch's over {here} and {there} seeds"
+    assert row["test"] == said
 
 
 def f1(right: int) -> float:
@@ -154,24 +164,28 @@ def test_the_metric_is_compared_that_both_recipes_select(write_run: WriteRun) ->
 
 
 def test_another_metric_is_paired_by_seed_where_both_sides_have_the_same(write_run: WriteRun) -> None:
-    rights, gains = [700, 800, 900, 750], (10, 12, 11, 9)
-    better = [range(right + gain) for right, gain in zip(rights, gains, strict=True)]
-    seeds = {"here": [0, 1, 2, 3], "there": [3, 1, 2, 0], "other": [0, 1, 2, 4]}
-    write_run("here", [range(right) for right in rights], recipe={"lr": 0.1, "select": "macro_f1"}, seeds=seeds["here"])
-    in_order = [better[seed] for seed in seeds["there"]]
-    write_run("there", in_order, recipe={"lr": 0.2, "select": "macro_f1"}, seeds=seeds["there"])
-    write_run("other", better, recipe={"lr": 0.3, "select": "macro_f1"}, seeds=seeds["other"])
+    """Of the seeds of the third run, one of eight is its own; those of the fourth are all its own."""
+    rights, gains = [700, 800, 900, 750, 850, 720, 880, 810], (10, 12, 11, 9, 10, 12, 11, 9)
+    seeds = {
+        "here": [*range(8)],
+        "there": [3, 1, 2, 0, *range(4, 8)],
+        "other": [*range(7), 8],
+        "apart": [*range(8, 16)],
+    }
+    for lr, (name, of_run) in enumerate(seeds.items(), start=1):
+        right = [rights[seed % 8] + (gains[seed % 8] if lr > 1 else 0) for seed in of_run]
+        recipe = {"lr": lr / 10, "select": "macro_f1"}
+        write_run(name, [range(one) for one in right], recipe=recipe, seeds=of_run)
     (row,) = diff("here", "there")["accuracies"]
-    assert (row["metric"], row["test"]) == ("macro_f1", "Student's t over 4 paired seeds")
+    assert (row["metric"], row["test"]) == ("macro_f1", "Student's t over 8 paired seeds")
     assert row["p_value"] < 0.05
     (row,) = diff("here", "other")["accuracies"]
-    points = 100 * sum(f1(right + gain) - f1(right) for right, gain in zip(rights[:3], gains, strict=False)) / 3
-    said = f"Student's t over 3 paired seeds of 4 and 4, which differ by {points:+.2f} points"
+    points = 100 * sum(f1(right + gain) - f1(right) for right, gain in zip(rights[:7], gains, strict=False)) / 7
+    said = f"Student's t over 7 paired seeds of 8 and 8, which differ by {points:+.2f} points"
     assert (row["metric"], row["test"]) == ("macro_f1", said)
-    assert row["p_value"] < 0.1
-    write_run("apart", better, recipe={"lr": 0.4, "select": "macro_f1"}, seeds=[4, 5, 6, 7])
+    assert row["p_value"] < 0.05
     (row,) = diff("here", "apart")["accuracies"]
-    assert (row["metric"], row["test"]) == ("macro_f1", "Welch's over 4 and 4 seeds")
+    assert (row["metric"], row["test"]) == ("macro_f1", "Welch's over 8 and 8 seeds")
     assert row["p_value"] > 0.5
 
 

@@ -116,6 +116,10 @@ def test_a_secret_is_masked_however_it_is_written(text: str, shown: str | None) 
         "def login(password: str, token: bytes | None = None) -> None:",
         "    password: str,",
         "    tokens: list[int] | None = None",
+        "def forward(self, tokens: torch.Tensor) -> torch.Tensor:",
+        "    tokens: torch.Tensor,",
+        "    tokens: torch.Tensor | None = None,",
+        "    token: typing.Optional[str] = None,",
         "    if not token: return",
         "if token == 'end':",
         'token = ""',
@@ -144,6 +148,107 @@ def test_the_name_of_a_file_says_how_it_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "line", "shown"),
+    [
+        ("run.sh", "TOKEN=config.hunter2", f"TOKEN={MASK}"),
+        ("run.sh", "PASSWORD=hunter2(x", f"PASSWORD={MASK}(x"),
+        ("run.sh", "export WANDB_API_KEY=self.hunter2", f"export WANDB_API_KEY={MASK}"),
+        ("x.toml", "token = settings.hunter2", f"token = {MASK}"),
+        ("Dockerfile", "ENV API_KEY=os.hunter2", f"ENV API_KEY={MASK}"),
+        ("net.py", "password = hunter2", f"password = {MASK}"),  # in a string that holds an INI file
+        ("net.py", "    api_key = hunter2", f"    api_key = {MASK}"),
+    ],
+)
+def test_what_looks_like_code_is_masked_where_there_is_none(name: str, line: str, shown: str) -> None:
+    assert masked(in_file(name, line)) == in_file(name, shown)
+
+
+@pytest.mark.parametrize(
+    "line", ["max_tokens: 128  # per image", "  - max_tokens: 128\t# per image", "max_tokens: 128"]
+)
+def test_a_number_of_tokens_stays_whatever_is_said_of_it(line: str) -> None:
+    assert masked(in_file("x.yaml", line)) == in_file("x.yaml", line)
+    assert masked(line) == line
+    assert "hunter2" not in masked(in_file("x.yaml", "token: 12 hunter2  # 3", "password: null  # hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        (  # lines beside the name are others
+            " password: |\n   one\n width: 3\n epochs: 4",
+            f" password: |\n   {MASK}\n width: 3\n epochs: 4",
+        ),
+        (  # a line without a letter does not end the value
+            "+password: |\n+  one\n+\n+  hunter2\n+width: 3",
+            f"+password: |\n+  {MASK}\n+\n+width: 3",
+        ),
+        (" password: >-\n \n   one\n \n   hunter2\n width: 3", f" password: >-\n \n   {MASK}\n \n width: 3"),
+        (  # a name in a list begins behind the dash
+            " - password: |\n     hunter2\n   width: 3\n - width: 4",
+            f" - password: |\n     {MASK}\n   width: 3\n - width: 4",
+        ),
+        (  # of each line that was changed, the one before and the one after
+            " password: |\n-  old\n+  hunter2\n   rest\n-width: 3\n+width: 4",
+            f" password: |\n-  {MASK}\n+  {MASK}\n-width: 3\n+width: 4",
+        ),
+        (  # the name is above the hunk
+            "@@ -9,3 +9,3 @@ password: |\n   one\n+  hunter2\n width: 3",
+            f"@@ -9,3 +9,3 @@ password: |\n   {MASK}\n width: 3",
+        ),
+        (
+            "-password: old\n+password: |\n+  hunter2\n width: 3",
+            f"-password: {MASK}\n+password: |\n+  {MASK}\n width: 3",
+        ),
+        (
+            "+password: |\n+  one\n+token: |\n+  hunter2\n+width: 3",
+            f"+password: |\n+  {MASK}\n+token: |\n+  {MASK}\n+width: 3",
+        ),
+    ],
+)
+def test_a_block_of_yaml_is_masked_and_what_is_beside_it_stays(lines: str, shown: str) -> None:
+    header = "diff --git a/x.yaml b/x.yaml\n--- a/x.yaml\n+++ b/x.yaml\n@@ -1,4 +1,4 @@\n"
+    assert masked(f"{header}{lines}\n") == f"{header}{shown}\n"
+    assert masked(lines) == shown
+
+
+DIFF = "diff --git a/net.py b/net.py\n--- a/net.py\n+++ b/net.py\n"
+
+
+@pytest.mark.parametrize(
+    ("hunks", "shown"),
+    [
+        (  # the first line of a string is edited
+            '@@ -1,4 +1,4 @@\n-PASSWORD = """old\n+PASSWORD = """hunter2\n rest hunter2\n hunter2"""\n x = 1\n',
+            f"@@ -1,4 +1,4 @@\n-PASSWORD = {MASK}\n+PASSWORD = {MASK}\n x = 1\n",
+        ),
+        (  # its end is behind the hunk, and other strings come in the next one
+            '@@ -1,2 +1,2 @@\n-PASSWORD = """old\n+PASSWORD = """hunter2\n hunter2\n@@ -20 +20 @@\n+x = """one"""\n',
+            f'@@ -1,2 +1,2 @@\n-PASSWORD = {MASK}\n+PASSWORD = {MASK}\n@@ -20 +20 @@\n+x = """one"""\n',
+        ),
+        (  # its last line is edited
+            '@@ -1,2 +1,3 @@\n PASSWORD = """one\n-two""", 1\n+two\n+hunter2""", 2\n x = 1\n',
+            f"@@ -1,2 +1,3 @@\n PASSWORD = {MASK}\n-{MASK}, 1\n+{MASK}, 2\n x = 1\n",
+        ),
+        (  # one in the middle
+            '@@ -1,3 +1,3 @@\n PASSWORD = """one\n-two\n+hunter2\n hunter2"""\n x = 1\n',
+            f"@@ -1,3 +1,3 @@\n PASSWORD = {MASK}\n x = 1\n",
+        ),
+        (  # the string begins in the new lines only
+            '@@ -1,2 +1,3 @@\n+PASSWORD = """\n hunter2\n-x = 1\n+""", x = 2\n y = 3\n',
+            f"@@ -1,2 +1,3 @@\n+PASSWORD = {MASK}\n-x = 1\n+{MASK}, x = 2\n y = 3\n",
+        ),
+        (
+            '@@ -1 +1 @@\n+PASSWORD = """one \\""" hunter2"""\n+x = 1\n',
+            f"@@ -1 +1 @@\n+PASSWORD = {MASK}\n+x = 1\n",
+        ),
+    ],
+)
+def test_a_string_of_several_lines_is_masked_in_the_old_lines_and_in_the_new_ones(hunks: str, shown: str) -> None:
+    assert masked(DIFF + hunks) == DIFF + shown
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "a",
@@ -159,6 +264,9 @@ def test_the_name_of_a_file_says_how_it_is_read() -> None:
         "key",
         "key=",
         'token="',
+        'token="""',
+        '-token="""\n+',
+        'token=("""\\\\\n',
         "token:\n",
         "password=(",
         "password: a|",

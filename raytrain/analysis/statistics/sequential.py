@@ -48,8 +48,9 @@ class Differences:
 def floors_of(differences: NDArray[np.int8]) -> NDArray[np.float64]:
     """Return the variance over seeds that differences have at least, for the first 1, 2, ... of the seeds.
 
-    As `statistics.variance_floor`, of the images on which a difference varies from seed to seed. A difference is one
-    of two accuracies, so the variance of the rounding to multiples of 1 / N counts twice.
+    The images on which a difference varies from seed to seed give it, as in `significance.variance_floor`. What comes
+    on top is less than there: not the variance of one more image, but that of rounding to multiples of 1 / N, which is
+    1 / 12 of a squared step. It counts twice, because a difference is one of two accuracies.
 
     Args:
         differences: (seeds, N) -1, 0 or 1: whether the one is right on each image minus whether the other is.

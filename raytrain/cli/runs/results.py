@@ -18,7 +18,7 @@ from raytrain.report.text.visible import in_one_line, quoted, visible
 from raytrain.storage.collection import without_collection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -122,7 +122,7 @@ def results(
     for heading, (_, left_out) in chosen.items():
         if left_out:
             typer.echo(visible(f"{heading}: {left_out}" if heading else left_out), err=True)
-    again = f"raytrain results {' '.join(map(quoted, [*folders, *([] if out == 'runs' else ['--out', out])]))}"
+    again = _command(folders, out)
     if explain:
         for heading, ranking in rankings.items():
             if heading:
@@ -130,10 +130,20 @@ def results(
             print_explanation(ranking, next(iter(folders.values())) if len(folders) == 1 else None, results=again)
     elif format_ is Format.table and output is None:
         print_footers(rankings, rearranged=bool(sort or where), results=again)
+    if explain or (format_ is Format.table and output is None):
+        looked = {name for ranking in rankings.values() if ranking.of_runs for name in ranking.separations}
+        for name in (name for name in folders if name in looked):
+            shown = f"What the pairs of {name} have shown: {_command([name], out)} --explain"
+            typer.echo(visible(shown), err=True)
     for failure in failures:
         typer.echo(f"raytrain: assertion failed: {visible(failure)}", err=True)
     if failures:
         raise typer.Exit(ExitCode.ASSERTION_FAILED)
+
+
+def _command(runs: "Iterable[str]", out: str) -> str:
+    """Return the command that shows runs, as they were named and where they were found."""
+    return f"raytrain results {' '.join(map(quoted, [*runs, *([] if out == 'runs' else ['--out', out])]))}"
 
 
 def _list_runs(
