@@ -7,8 +7,9 @@ It draws the accuracies and the predictions of configurations that are all equal
 code that makes the table (`analysis.statistics`) for the interval of one and for the tests of all pairs. Seeds differ
 by a standard deviation that is given. On the grid, the accuracy is a share of the test images: a part of the images is
 right or wrong by chance in every training, which gives half of the variance (with 10,000 images less, where it would
-take more than a tenth of the images), and the rest moves all of them together. Continuous accuracies are normal and
-have no predictions.
+take more than a tenth of the images), and the rest moves all of them together; where they are less than one image on
+average, it moves nothing in most test sets, and the seeds differ by less than is given. Continuous accuracies are
+normal and have no predictions.
 
 The same is asked of `select`: configurations that are right on each image with the same probability, where one of three
 classes has few images. Half of the images are right or wrong by chance in every training. It is also asked of

@@ -153,7 +153,7 @@ def test_the_least_variance_of_networks_in_a_bank_is_that_of_their_predictions(m
         np.testing.assert_allclose(found.values[session], apart.mean(axis=1), atol=1e-12)
 
 
-@pytest.mark.parametrize(("accuracy", "images", "noise"), [(0.99, 360, 0.0005), (0.99, 10_000, 0.001)])
+@pytest.mark.parametrize(("accuracy", "images", "noise"), [(0.99, 10_000, 0.001), (0.998, 10_000, 0.0005)])
 def test_equal_rows_near_100_per_cent_have_the_accuracy_and_the_noise_that_are_asked_for(
     accuracy: float, images: int, noise: float, monkeypatch: pytest.MonkeyPatch
 ):
@@ -163,7 +163,7 @@ def test_equal_rows_near_100_per_cent_have_the_accuracy_and_the_noise_that_are_a
     draw = np.random.default_rng(0)
     rows = [equal_rows.on_grid([10], noise, images, draw, accuracy=accuracy) for _ in range(600)]
     found = np.array([one.samples[0].accuracies for one in rows])
-    assert {one.truth for one in rows} == {pytest.approx(accuracy)}
+    assert [one.truth for one in rows] == pytest.approx([accuracy] * 600)
     assert found.mean() == pytest.approx(accuracy, abs=4 * np.sqrt(accuracy * (1 - accuracy) / images / 600))
     assert np.sqrt(found.var(axis=1, ddof=1).mean()) == pytest.approx(noise, rel=0.2)
     assert np.mean([one.networks[0] for one in rows]) == pytest.approx(accuracy, abs=noise / 10)

@@ -83,9 +83,6 @@ def accuracy_interval(values: Sequence[float], correct: NDArray[np.bool_]) -> In
     Args:
         values: Accuracy of each seed.
         correct: (seeds, N) bool, whether each seed is right on each image; at least two seeds.
-
-    Raises:
-        ValueError: There are fewer than two values.
     """
     images, apart = correct.shape[1], _apart(correct) / correct.shape[1]
     mean, seeds = _mean_and_variance(values, variance_floor(correct))
