@@ -195,7 +195,7 @@ def _placed(
 ) -> list[list[TrialResult]]:
     """Return the configurations of finished trials, in the order of the table."""
     groups = [_by_validation(group, order) for group in configurations(finished)]
-    return sorted(groups, key=lambda group: _place(group, metrics, order))
+    return sorted(groups, key=lambda group: _sort_key(group, metrics, order))
 
 
 def _by_validation(group: Sequence[TrialResult], order: Mapping[str, int]) -> list[TrialResult]:
@@ -203,7 +203,7 @@ def _by_validation(group: Sequence[TrialResult], order: Mapping[str, int]) -> li
     return sorted(group, key=lambda one: (*(-value for value in one.val_quality), order[one.trial]))
 
 
-def _place(
+def _sort_key(
     group: Sequence[TrialResult], metrics: Mapping[str, ClassMetrics], order: Mapping[str, int]
 ) -> tuple[float, float, int]:
     """Return what finished configurations are sorted by: test metric, then validation metric, then as listed."""

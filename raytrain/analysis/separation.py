@@ -197,9 +197,11 @@ def taken_up(state: RunState) -> list[int]:
             first_start.setdefault(seed, (len(added), commands))
     never = {True: (0, 0), False: (len(added), commands + 1)}
     # of one command, in the order in which they are listed
-    place: dict[int, tuple[float, int]] = {seed: first_start.get(seed, never[seed in finished]) for seed in listed}
-    place |= {seed: (index + 0.5, 0) for index, seed in enumerate(added)}
-    return sorted(place, key=lambda seed: place[seed])
+    taken_up_at: dict[int, tuple[float, int]] = {
+        seed: first_start.get(seed, never[seed in finished]) for seed in listed
+    }
+    taken_up_at |= {seed: (index + 0.5, 0) for index, seed in enumerate(added)}
+    return sorted(taken_up_at, key=lambda seed: taken_up_at[seed])
 
 
 def separation(

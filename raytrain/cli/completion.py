@@ -98,16 +98,16 @@ def join_bash_words(environment: MutableMapping[str, str]) -> None:
     """
     try:
         words = shlex.split(environment["COMP_WORDS"])
-        place = int(environment["COMP_CWORD"])
+        position = int(environment["COMP_CWORD"])
     except (KeyError, ValueError):  # such as a quotation that is not closed yet
         return
     joined: list[str] = []
-    for word in words[:place]:
+    for word in words[:position]:
         if joined and (word == "=" or joined[-1].endswith("=")):
             joined[-1] += word
         else:
             joined.append(word)
-    incomplete = words[place] if place < len(words) else ""
+    incomplete = words[position] if position < len(words) else ""
     if incomplete == "=" and joined:
         joined[-1], incomplete = f"{joined[-1]}=", ""
     if joined and joined[-1].endswith("="):

@@ -72,7 +72,7 @@ class ClusterFile:
         return {name: node for name, node in types.items() if isinstance(node, dict)} if isinstance(types, dict) else {}
 
     def commands(self, *names: str) -> Iterator[tuple[Keys, str]]:
-        """Give the place and text of each command under the keys `names`."""
+        """Give the keys and the text of each command under the keys `names`."""
         for name in names:
             commands = self.values.get(name)
             for index, command in enumerate(commands if isinstance(commands, list) else ()):
@@ -96,7 +96,7 @@ def findings(file: ClusterFile, *, template_only: bool = False) -> list[Finding]
         template_only: Whether to look only for what is still to be filled in.
     """
     rules = (_placeholders,) if template_only else RULES
-    found = [Finding(file.source.where(place), message) for rule in rules for place, message in rule(file)]
+    found = [Finding(file.source.where(keys), message) for rule in rules for keys, message in rule(file)]
     return sorted(found, key=lambda finding: [int(part) for part in finding.where.rsplit(":", 2)[1:]])
 
 
@@ -127,9 +127,9 @@ EXAMPLES = {
 
 
 def _placeholders(file: ClusterFile) -> Found:
-    for place, value in _leaves(file.values, ()):
+    for keys, value in _leaves(file.values, ()):
         if isinstance(value, str) and PLACEHOLDER in value:
-            yield place, f"{value!r} is a placeholder; replace it, as the comments in the file explain"
+            yield keys, f"{value!r} is a placeholder; replace it, as the comments in the file explain"
 
 
 def _node_types(file: ClusterFile) -> Found:
@@ -149,49 +149,49 @@ def _node_types(file: ClusterFile) -> Found:
             "there is no max_workers, which limits the number of nodes that run and cost money at the same time",
         )
     for name, node in types.items():
-        place: Keys = ("available_node_types", name)
+        keys: Keys = ("available_node_types", name)
         if not isinstance(node.get("resources"), dict):
-            yield place, f"{name} needs `resources`, for example {{CPU: 4, GPU: 1}}"
+            yield keys, f"{name} needs `resources`, for example {{CPU: 4, GPU: 1}}"
         least, limit = node.get("min_workers", 0), node.get("max_workers")
         if isinstance(least, int) and isinstance(limit, int) and least > limit:
-            yield (*place, "min_workers"), f"{name} has min_workers {least}, above its max_workers {limit}"
+            yield (*keys, "min_workers"), f"{name} has min_workers {least}, above its max_workers {limit}"
         if isinstance(least, int) and isinstance(most, int) and least > most:
-            yield (*place, "min_workers"), f"{name} has min_workers {least}, above the cluster's max_workers {most}"
+            yield (*keys, "min_workers"), f"{name} has min_workers {least}, above the cluster's max_workers {most}"
         key = {"aws": "InstanceType", "gcp": "machineType"}.get(file.provider, "")
         config = node.get("node_config")
         if key and not (isinstance(config, dict) and config.get(key)):
-            yield place, f"{name} needs node_config.{key}"
+            yield keys, f"{name} needs node_config.{key}"
 
 
 def _open_ports(file: ClusterFile) -> Found:
-    for place, value in _leaves(file.values, ()):
+    for keys, value in _leaves(file.values, ()):
         if value == "0.0.0.0/0":
-            yield place, "0.0.0.0/0 is the whole internet; give your own address, such as 203.0.113.7/32"
+            yield keys, "0.0.0.0/0 is the whole internet; give your own address, such as 203.0.113.7/32"
     if file.provider == "aws":
         for name, node in file.node_types().items():
             config = node.get("node_config")
             if isinstance(config, dict) and not config.get("SecurityGroupIds"):
-                place = ("available_node_types", name, "node_config")
+                keys = ("available_node_types", name, "node_config")
                 yield (
-                    place,
+                    keys,
                     f"{name} has no SecurityGroupIds: the group that Ray creates opens port 22 to the whole internet",
                 )
-    starts = [(place, text) for place, text in file.commands("head_start_ray_commands") if "ray start" in text]
+    starts = [(keys, text) for keys, text in file.commands("head_start_ray_commands") if "ray start" in text]
     if not starts:
         yield (
             ("head_start_ray_commands",),
             "there is no `ray start`: Ray's default opens the dashboard to every host",
         )
-    for place, text in starts:
+    for keys, text in starts:
         host = re.search(r"--dashboard-host[= ](0\.0\.0\.0|::)(\s|$)", text)
         if host:
-            yield place, f"--dashboard-host={host[1]}: anyone who can reach it can run code; use 127.0.0.1"
+            yield keys, f"--dashboard-host={host[1]}: anyone who can reach it can run code; use 127.0.0.1"
 
 
 def _token(file: ClusterFile) -> Found:
-    for place, text in file.commands("head_start_ray_commands", "worker_start_ray_commands"):
+    for keys, text in file.commands("head_start_ray_commands", "worker_start_ray_commands"):
         if "ray start" in text and "RAY_AUTH_MODE=token" not in text:
-            yield place, "`ray start` without RAY_AUTH_MODE=token: anyone who can reach a port of the node can run code"
+            yield keys, "`ray start` without RAY_AUTH_MODE=token: anyone who can reach a port of the node can run code"
     mounts = file.values.get("file_mounts")
     if not any("auth_token" in str(name) for name in (mounts if isinstance(mounts, dict) else {})):
         yield ("file_mounts",), "no token is copied to the nodes; mount ~/.ray/auth_token at the same path"
@@ -199,13 +199,13 @@ def _token(file: ClusterFile) -> Found:
 
 def _versions(file: ClusterFile) -> Found:
     ray, python = metadata.version("ray"), ".".join(platform.python_version_tuple()[:2])
-    for place, text in file.commands("setup_commands", "head_setup_commands", "worker_setup_commands"):
+    for keys, text in file.commands("setup_commands", "head_setup_commands", "worker_setup_commands"):
         for pinned in re.findall(r"\bray(?:\[[^]]*\])?==([\w.]+)", text):
             if pinned != ray:
-                yield place, f"the nodes get Ray {pinned}, but {ray} is here; a job needs the same on both sides"
+                yield keys, f"the nodes get Ray {pinned}, but {ray} is here; a job needs the same on both sides"
         for pinned in re.findall(r"--python[= ](\d+\.\d+)\b", text):
             if pinned != python:
-                yield place, f"the nodes get Python {pinned}, but {python} is here; a job needs the same on both sides"
+                yield keys, f"the nodes get Python {pinned}, but {python} is here; a job needs the same on both sides"
     mounts = file.values.get("file_mounts")
     for there, local in (mounts if isinstance(mounts, dict) else {}).items():
         try:
@@ -235,12 +235,12 @@ def _images(file: ClusterFile) -> Found:
     if image and (":" not in image.rpartition("/")[2] or image.endswith((":latest", ":nightly"))):
         yield ("docker", "image"), f"the image {image} has no fixed version; pin one, as in image:2.60.0"
     for name, node in file.node_types().items():
-        config, place = node.get("node_config"), ("available_node_types", name, "node_config")
+        config, keys = node.get("node_config"), ("available_node_types", name, "node_config")
         if file.provider == "aws" and isinstance(config, dict) and not config.get("ImageId"):
-            yield place, f"{name} has no ImageId: Ray's default image changes, and is too old for torch"
-    for place, value in _leaves(file.values, ()):
-        if place and place[-1] == "sourceImage" and "/family/" in str(value):
-            yield place, f"{value} is an image family, which changes; give one image"
+            yield keys, f"{name} has no ImageId: Ray's default image changes, and is too old for torch"
+    for keys, value in _leaves(file.values, ()):
+        if keys and keys[-1] == "sourceImage" and "/family/" in str(value):
+            yield keys, f"{value} is an image family, which changes; give one image"
 
 
 RULES: tuple[Callable[[ClusterFile], Found], ...] = (
@@ -255,12 +255,12 @@ RULES: tuple[Callable[[ClusterFile], Found], ...] = (
 )
 
 
-def _leaves(node: object, place: Keys) -> Iterator[tuple[Keys, object]]:
+def _leaves(node: object, keys: Keys) -> Iterator[tuple[Keys, object]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _leaves(value, (*place, str(key)))
+            yield from _leaves(value, (*keys, str(key)))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _leaves(value, (*place, index))
+            yield from _leaves(value, (*keys, index))
     else:
-        yield place, node
+        yield keys, node

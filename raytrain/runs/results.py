@@ -119,17 +119,17 @@ def ranked(results: Iterable[TrialResult], *, most: int | None = None) -> list[T
         most: Number of the best to return, without sorting the others: a live table has a screen of thousands.
     """
     if most is None:
-        return sorted(results, key=_place)
+        return sorted(results, key=_sort_key)
     by_status: dict[Status, list[TrialResult]] = {status: [] for status in STATUSES}
     for result in results:
         by_status[result.status].append(result)
     found: list[TrialResult] = []
     for of_status in by_status.values():
-        found += nsmallest(max(most - len(found), 0), of_status, key=_place)
+        found += nsmallest(max(most - len(found), 0), of_status, key=_sort_key)
     return found
 
 
-def _place(result: TrialResult) -> tuple[float, ...]:
+def _sort_key(result: TrialResult) -> tuple[float, ...]:
     """Return what `ranked` sorts by."""
     accuracy = result.val_accuracy if result.val_accuracy is not None else result.test_accuracy
     loss = result.val_loss if result.val_loss is not None else result.test_loss

@@ -62,15 +62,15 @@ class Owners:
             entry: Tags of the entry.
         """
         same_id = RUN_ID in run and run[RUN_ID] == entry.get(RUN_ID)
-        same_place = run[FOLDER] == entry.get(FOLDER) and run.get(HOST) == entry.get(HOST, run.get(HOST))
-        if same_id or same_place:
+        same_folder = run[FOLDER] == entry.get(FOLDER) and run.get(HOST) == entry.get(HOST, run.get(HOST))
+        if same_id or same_folder:
             return True
-        place = entry.get(FOLDER, "an unknown folder") + (f" on {entry[HOST]}" if HOST in entry else "")
-        if place not in self._warned:
-            self._warned.add(place)
+        folder = entry.get(FOLDER, "an unknown folder") + (f" on {entry[HOST]}" if HOST in entry else "")
+        if folder not in self._warned:
+            self._warned.add(folder)
             log.warning(
                 "%s has trials of another run called %s, from %s; they are left as they are. To keep the two runs "
                 "apart, give this one another name, or name another place by: raytrain log --experiment NAME",
-                *(self._where, run[RUN], place),
+                *(self._where, run[RUN], folder),
             )
         return False

@@ -249,7 +249,7 @@ def _ranked(folders: Mapping[str, Folder], records: Mapping[str, RunRecord]) -> 
 def _charts(records: Mapping[str, RunRecord]) -> dict[str, Any]:
     """Return the charts of each run, named `accuracy-0` for the first and `accuracy-1` for the second."""
     found = [figures(record, legend(record.ranking, _going_on(record)), None) for record in records.values()]
-    return {f"{kind}-{place}": one[kind] for kind in BESIDE for place, one in enumerate(found) if kind in one}
+    return {f"{kind}-{index}": one[kind] for kind in BESIDE for index, one in enumerate(found) if kind in one}
 
 
 def _problem(title: str, reason: str, *, root: str, version: str) -> Page:

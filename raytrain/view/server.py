@@ -163,10 +163,10 @@ def application(runs: Runs, *, token: str, every_s: float = EVERY_S) -> web.Appl
     """
     site = _Site(runs, every_s=every_s)
     app = web.Application(middlewares=[_guard(token)])
-    for place in ("", "run/{run}/", "compare/"):
-        app.router.add_get(f"/{{token}}/{place}", site.page)
-        app.router.add_get(f"/{{token}}/{place}content", site.content)
-        app.router.add_get(f"/{{token}}/{place}events", site.events, allow_head=False)
+    for path in ("", "run/{run}/", "compare/"):
+        app.router.add_get(f"/{{token}}/{path}", site.page)
+        app.router.add_get(f"/{{token}}/{path}content", site.content)
+        app.router.add_get(f"/{{token}}/{path}events", site.events, allow_head=False)
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(site.close)
     return app

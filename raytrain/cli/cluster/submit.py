@@ -137,8 +137,8 @@ def _refuse_unsent_data(
         if "://" in name or not is_there(path):
             continue
         looked_for = _looked_for(name, file, words)
-        places = [place for one in send if (place := _sent_as(path, one, file))]
-        if looked_for in places or (path.is_absolute() and not looked_for and not places):
+        sent_paths = [sent_path for one in send if (sent_path := _sent_as(path, one, file))]
+        if looked_for in sent_paths or (path.is_absolute() and not looked_for and not sent_paths):
             continue  # it is sent, or it is a path that all nodes share
         if looked_for:
             sent = name if _sent_as(path, path, file) == looked_for else str(path.absolute())
@@ -149,8 +149,9 @@ def _refuse_unsent_data(
         above_file = file and not path.is_absolute() and ".." not in path.parts
         there = os.path.relpath(path, file.parent) if file and above_file else name
         raise ExperimentError(
-            f"{what.format(name)}. Sent with --send, it would be {places[0] if places else name_beside(path, file)} on "
-            f"the cluster, where the command looks for {there}.\n"
+            f"{what.format(name)}. Sent with --send, it would be "
+            f"{sent_paths[0] if sent_paths else name_beside(path, file)} on the cluster, where the command looks "
+            f"for {there}.\n"
             "Run submit from a folder above the data, name the data and the experiment file by their paths from there, "
             "or give a URI or a path that all nodes share."
         )

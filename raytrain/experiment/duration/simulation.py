@@ -85,7 +85,7 @@ def sweep(
         rungs: ASHA's rungs, with the accuracies on record; None lets all trials finish.
         quality: Quality of each trial, in [0, 1]: the share of the others that it is better than.
     """
-    judged = _by_place(rungs)
+    judged = _by_rank(rungs)
     result = Sweep(rungs=judged)
     running: list[tuple[float, int, Trial, int]] = []  # when, where, and which trial will be after which epoch
     costs = Costs({})
@@ -179,14 +179,14 @@ def _judged_after(rungs: Rungs | None) -> list[int]:
     return [math.ceil(rung) for rung in rungs.recorded] if rungs else []
 
 
-def _by_place(rungs: Rungs | None) -> Rungs | None:
-    """Return rungs with the place of each accuracy among those on record, in [0, 1], instead of the accuracy."""
+def _by_rank(rungs: Rungs | None) -> Rungs | None:
+    """Return rungs with the rank of each accuracy among those on record, in [0, 1], instead of the accuracy."""
     if rungs is None:
         return None
-    places: dict[float, dict[str, float]] = {}
+    shares: dict[float, dict[str, float]] = {}
     for rung, accuracies in rungs.recorded.items():
         ranks = scipy.stats.rankdata(list(accuracies.values())).tolist()  # from 1; equal ones share the mean
-        places[rung] = {trial: (rank - 0.5) / len(ranks) for trial, rank in zip(accuracies, ranks, strict=True)}
+        shares[rung] = {trial: (rank - 0.5) / len(ranks) for trial, rank in zip(accuracies, ranks, strict=True)}
     placed = copy.deepcopy(rungs)
-    placed.recorded = places
+    placed.recorded = shares
     return placed

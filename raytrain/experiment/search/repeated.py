@@ -30,10 +30,10 @@ def repeated_axis(grid: Grid) -> Repeated | None:
 
     Below two values of one axis it may stand twice, because no combination has both values.
     """
-    places: dict[str, list[Below]] = {}
-    for field, _, below in _places(grid):
-        places.setdefault(field, []).append(below)
-    for field, found in places.items():
+    levels: dict[str, list[Below]] = {}
+    for field, _, below in _occurrences(grid):
+        levels.setdefault(field, []).append(below)
+    for field, found in levels.items():
         for first, second in itertools.combinations(sorted(found, key=len), 2):
             if _go_together(first, second):
                 return Repeated(
@@ -51,9 +51,9 @@ def repeated_argument(grid: Grid, *, apart_from: Collection[str] = ()) -> Repeat
         grid: Axes with their values as they were written: a recipe keeps no argument that is the default.
         apart_from: Axes that may replace what values say.
     """
-    places = list(_places(grid))
-    arguments = [one for one in places if is_argument(one[0]) and one[0] not in apart_from]
-    for (name, _, below), (field, axis, above) in itertools.product(arguments, places):
+    occurrences = list(_occurrences(grid))
+    arguments = [one for one in occurrences if is_argument(one[0]) and one[0] not in apart_from]
+    for (name, _, below), (field, axis, above) in itertools.product(arguments, occurrences):
         component, _, argument = name.partition(".")
         if field != component or is_range(axis):
             continue
@@ -81,12 +81,12 @@ def _path(field: str, below: Below) -> tuple[str, ...]:
     return (*(str(step) for pair in below for step in pair), field)
 
 
-def _places(grid: Grid, below: Below = ()) -> Iterator[tuple[str, Axis, Below]]:
+def _occurrences(grid: Grid, below: Below = ()) -> Iterator[tuple[str, Axis, Below]]:
     for field, axis in grid.items():
         yield field, axis, below
         if not is_range(axis):
             for value, axes in branches(axis):
-                yield from _places(axes, (*below, (field, value)))
+                yield from _occurrences(axes, (*below, (field, value)))
 
 
 def _go_together(first: Below, second: Below) -> bool:

@@ -153,9 +153,9 @@ def _pairs(table: NDArray[np.int64], classes: Sequence[str]) -> Iterable[tuple[s
 
 def _reliability(own: Predictions) -> Iterable[Bin]:
     bins = calibration_bins(own.probabilities)
-    for place in np.unique(bins).tolist():
-        correct = own.correct[bins == place]
-        yield Bin(place / BINS, (place + 1) / BINS, float(correct.mean()), len(correct))
+    for index in np.unique(bins).tolist():
+        correct = own.correct[bins == index]
+        yield Bin(index / BINS, (index + 1) / BINS, float(correct.mean()), len(correct))
 
 
 def _sheet(own: Predictions, classes: Sequence[str], images: Images | None, *, never: set[int]) -> Iterable[Mistake]:

@@ -76,20 +76,20 @@ def costs(figure: Figure, record: RunRecord, entries: Sequence[Entry], of: str) 
 def _draw_points(axes: Axes, points: dict[str, Any], entries: dict[str, Entry]) -> None:
     """Draw the grey points at once, without intervals where those would hide each other, and the named ones above."""
     names = points["customdata"]
-    grey = [place for place, name in enumerate(names) if not entries[name].coloured]
+    grey = [index for index, name in enumerate(names) if not entries[name].coloured]
     if grey:
         bars = _bars(points, grey) if len(grey) <= MOST_GREY_BARS else None
-        x, y = ([points[axis][place] for place in grey] for axis in "xy")
+        x, y = ([points[axis][index] for index in grey] for axis in "xy")
         axes.errorbar(x, y, yerr=bars, color=GREY, fmt=".", **_LOOK)
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         entry = entries[name]
         if entry.coloured:
             marker = {"solid": "o", "dash": "s"}.get(entry.dash, "^")
-            at = ([points["x"][place]], [points["y"][place]])
-            bars, label = _bars(points, [place]), labelled(entry.label)
+            at = ([points["x"][index]], [points["y"][index]])
+            bars, label = _bars(points, [index]), labelled(entry.label)
             axes.errorbar(*at, yerr=bars, color=entry.colour, fmt=marker, label=label, **_LOOK)
 
 
-def _bars(points: dict[str, Any], places: Sequence[int]) -> list[list[float]]:
+def _bars(points: dict[str, Any], indices: Sequence[int]) -> list[list[float]]:
     """Return how far the intervals of some points reach down and up."""
-    return [[points["error_y"][side][place] for place in places] for side in ("arrayminus", "array")]
+    return [[points["error_y"][side][index] for index in indices] for side in ("arrayminus", "array")]

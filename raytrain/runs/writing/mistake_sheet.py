@@ -69,14 +69,14 @@ def mistake_sheet(predictions: Predictions, tests: NamedImages) -> NDArray[np.ui
     (width, height), lines = CELL, -(-len(rows) // COLUMNS)
     sheet = Image.new("RGB", (width * min(len(rows), COLUMNS), height * lines), PAPER)
     draw, font = ImageDraw.Draw(sheet), _font()
-    for place, row in enumerate(rows):
-        left, top = place % COLUMNS * width + (width - SIDE) // 2, place // COLUMNS * height + 4
+    for index, row in enumerate(rows):
+        left, top = index % COLUMNS * width + (width - SIDE) // 2, index // COLUMNS * height + 4
         sheet.paste(_enlarged(tests.images[row]), (left, top))
         share = f", {100 * float(predictions.probabilities[row]):.0f} %"
         told = _fitted(TAKEN, tests.classes[int(predictions.predicted[row])], share, font)
         true = _fitted("", tests.classes[int(predictions.labels[row])], "", font)
         for text, ink, line in ((true, INK, 0), (told, SOFT, 1)):
-            draw.text((place % COLUMNS * width + width / 2, top + SIDE + 3 + 17 * line), text, ink, font, anchor="ma")
+            draw.text((index % COLUMNS * width + width / 2, top + SIDE + 3 + 17 * line), text, ink, font, anchor="ma")
     return np.asarray(sheet)
 
 
