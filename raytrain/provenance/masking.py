@@ -132,7 +132,10 @@ def _kind_of(part: str) -> Kind:
     if not part.startswith("diff --git "):
         return "unknown"
     path = part.partition("\n")[0].rstrip('"')
-    return next((kind for kind, ends in _KINDS.items() if path.endswith(ends)), "other")
+    for kind, ends in _KINDS.items():
+        if path.endswith(ends):
+            return kind
+    return "other"
 
 
 def _masked_file(text: str, kind: Kind) -> str:
