@@ -95,7 +95,6 @@ def options_of() -> argparse.Namespace:
 
 def main() -> int:
     options = options_of()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `_run` ends its command
     ends = time.monotonic() + 60 * options.minutes
     try:
         device = local_device()
@@ -157,4 +156,5 @@ def _setting(options: argparse.Namespace, ends: float) -> Setting:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.TERMINATED))  # so that the step ends, too
     sys.exit(main())

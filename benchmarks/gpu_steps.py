@@ -150,7 +150,7 @@ def loop_alone(setting: Setting, *, what: str, how: str) -> Measured:
     data = TrainingData.on(device, split(load(setting.data, image_size=recipe.image_size), 0))
     if setting.tiny:
         data = dataclasses.replace(data, train=part(data.train, 0, TINY_IMAGES))
-        options = options and {"backend": "eager"}  # what a compiler of C++ would take minutes for
+        options = None if options is None else {"backend": "eager"}  # the usual one compiles C++ for minutes
     state = TrainState.create(recipe, num_classes=data.num_classes, device=device, data=data)
     with mock.patch.object(torch, "compile", partial(torch.compile, **(options or {}))):
         epochs = train(recipe, state, data)
